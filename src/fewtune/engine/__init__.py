@@ -1,0 +1,1 @@
+"""The engine: one training loop and one scoring loop for every method; knows no method and no task."""

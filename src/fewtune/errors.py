@@ -1,0 +1,65 @@
+"""The mistakes a user can mend, and their wording.
+
+Owns the exception types whose text is printed without a traceback, and the phrasing they share.
+Does not know what a study, a task or a model is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class FewtuneError(Exception):
+    """Something the user gave cannot be used: the message says what was given, what is allowed, what to do."""
+
+
+class DataError(FewtuneError):
+    """Rows, files or columns that cannot be used."""
+
+
+class ModelError(FewtuneError):
+    """A model that cannot be found, loaded or used."""
+
+
+class RecordError(FewtuneError):
+    """An output folder or a record that cannot be read, or that belongs to another study."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a study: what, and the 1-based line where it stands (None: the file as a whole)."""
+
+    message: str
+    line: int | None = None
+
+
+class StudyError(FewtuneError):
+    """Every fault of a study at once."""
+
+    def __init__(self, source: str, faults: Iterable[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        count = len(self.faults)
+        lines = [f"{source}: {count} fault{'s' if count != 1 else ''}"]
+        for fault in self.faults:
+            place = f"line {fault.line}: " if fault.line is not None else ""
+            lines.append(f"  {place}{fault.message}")
+        super().__init__("\n".join(lines))
+
+
+class TrialFailure(Exception):  # noqa: N818 - it is recorded as a failure, not raised to a user
+    """A trial that ran and did not succeed; `kind` is diverged, out_of_memory, killed or error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+def name_choices(given: str, allowed: Iterable[str], what: str) -> str:
+    """Word the refusal of an unknown name: what was given, the nearest allowed name, all allowed names."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {given!r}.{hint} Allowed: {', '.join(names)}."

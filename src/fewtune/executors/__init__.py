@@ -1,0 +1,1 @@
+"""Where trials run; every executor turns a list of trials into records."""

@@ -1,0 +1,26 @@
+"""The table of methods: name to module; adding a method is one file and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from fewtune.errors import FewtuneError, name_choices
+from fewtune.methods.base import Method
+
+METHODS: dict[str, str] = {
+    "majority": "fewtune.methods.majority",
+    "tfidf": "fewtune.methods.tfidf",
+    "probe": "fewtune.methods.probe",
+    "in_context": "fewtune.methods.in_context",
+    "vanilla": "fewtune.methods.vanilla",
+    "pattern": "fewtune.methods.pattern",
+    "lora": "fewtune.methods.lora",
+}
+
+
+def get_method(name: str) -> Method:
+    """The method of that name; raises FewtuneError naming the nearest where there is none."""
+    if name not in METHODS:
+        raise FewtuneError(name_choices(name, METHODS, "method"))
+    method: Method = import_module(METHODS[name]).METHOD
+    return method

@@ -1,0 +1,49 @@
+"""What a method is: settings, and a plan made from a model, a task and a draw.
+
+Owns the contract. A method never runs its own loop: it says what trains, on which examples, under which loss,
+and how rows are scored; the engine does the rest. Test rows never reach `plan`.
+
+A method module defines `METHOD` and stands in the table `METHODS` of `fewtune.methods`. It imports torch (and
+whatever imports torch) only inside `plan`, so that a study is checked and listed without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+
+class PlanFunction(Protocol):
+    """Make the plan of one trial; `rng` is seeded from the trial's axes and is the only source of randomness."""
+
+    def __call__(
+        self, settings: Any, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator
+    ) -> Plan: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to adapt a model.
+
+    `settings` is a frozen dataclass whose fields are `Annotated[type, pydantic.Field(description=...)]` with
+    defaults known to work. `skip_reason(settings, model, task)` says why a method cannot be used, or None.
+    """
+
+    name: str
+    summary: str
+    source_url: str
+    settings: type
+    plan: PlanFunction
+    uses_model: bool = True
+    uses_fit_seed: bool = True
+    revision: int = 1
+    """Raised when the same settings come to mean another result: it enters a trial's identity."""
+    skip_reason: Callable[[Any, LanguageModel | None, Task], str | None] = lambda settings, model, task: None

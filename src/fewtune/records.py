@@ -1,0 +1,200 @@
+"""What one trial leaves behind: one JSON record and one Parquet file of per-row predictions.
+
+Owns the schema, atomic writing and loading of `OUT/trials`, `OUT/predictions`, `OUT/study.yaml` and
+`OUT/events.jsonl`. It is the only thing that running and analysing share, and imports without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fewtune.errors import RecordError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SCHEMA_VERSION = 1
+
+Status = Literal["done", "skipped", "failed"]
+FailureKind = Literal["diverged", "out_of_memory", "killed", "error"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrialAxes(_Frozen):
+    """The cell of the study's grid that a record belongs to."""
+
+    model: str | None = Field(description="Model name; None for methods that use no language model.")
+    task: str
+    method: str = Field(description="The method's registered name.")
+    variant: str = Field(description="The method's name in this study: tells two settings of one method apart.")
+    shots: int = Field(description="Labelled rows in the support set, in total.")
+    data_seed: int
+    fit_seed: int
+    settings: dict[str, Any] = Field(description="The method's settings, resolved: every field.")
+
+
+class Failure(_Frozen):
+    """Why a trial was skipped or failed. `kind` is `skipped` or the kind of failure."""
+
+    kind: FailureKind | Literal["skipped"]
+    message: str
+    trace: str | None = None
+
+
+class Breakdown(_Frozen):
+    """Accuracy over the rows of one test set that share a facet's value and a gold label."""
+
+    test_set: str
+    facet: str
+    value: str
+    gold: str
+    rows: int
+    accuracy: float
+
+
+class Cost(_Frozen):
+    """What the trial cost; None where it could not be measured, never zero for absence."""
+
+    fit_seconds: float | None = Field(description="Preparing and fitting, model loading apart.")
+    predict_seconds: float | None = Field(description="Scoring every test set.")
+    predict_rows: int | None = Field(default=None, description="Test rows scored in `predict_seconds`.")
+    load_seconds: float | None = Field(default=None, description="Reading or restoring the model.")
+    peak_memory_bytes: int | None = Field(description="Peak memory of this trial alone, model included.")
+    trainable_parameters: int | None
+    total_parameters: int | None
+    fit_tokens: int | None = Field(description="Tokens run through the model while preparing and fitting.")
+    predict_tokens: int | None = Field(description="Tokens run through the model while scoring.")
+
+
+class Record(_Frozen):
+    """Everything known about one trial; stands alone."""
+
+    schema_version: int = SCHEMA_VERSION
+    trial_id: str
+    trial: TrialAxes
+    status: Status
+    failure: Failure | None = None
+    labels: list[str] = Field(default_factory=list, description="The task's label names, in order.")
+    primary_metric: str = "accuracy"
+    metrics: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="metrics[test set][metric]; test set `in_domain` or out of domain."
+    )
+    breakdowns: list[Breakdown] = Field(default_factory=list)
+    baselines: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="baselines[test set]: `chance` (1 / labels) and `majority` (share of the commonest gold "
+        "label) as accuracies, `rows` scored.",
+    )
+    cost: Cost | None = None
+    environment: dict[str, Any] = Field(default_factory=dict, description="Versions, processor, threads, precision.")
+    fingerprints: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of `weights`, `data` (the task's rows) and `draw` (this draw's rows)."
+    )
+    notes: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the method and engine report: label words and their tokens, losses, truncated rows …",
+    )
+    started_at: str | None = Field(default=None, description="UTC, ISO 8601.")
+
+    @property
+    def reusable(self) -> bool:
+        """Whether a study may take this record instead of running the trial again."""
+        return self.status == "done"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: temporary file beside it, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def record_path(out: Path, trial_id: str) -> Path:
+    return out / "trials" / f"{trial_id}.json"
+
+
+def predictions_path(out: Path, trial_id: str) -> Path:
+    return out / "predictions" / f"{trial_id}.parquet"
+
+
+def write_record(out: Path, record: Record, predictions: pl.DataFrame | None = None) -> None:
+    """Write a record and its predictions; the predictions first, so that a record never lacks them.
+
+    `predictions` has the columns test_set, row_id, gold, predicted (label names) and one score_<label> for each
+    label of the task (log-probabilities over the labels, float32).
+    """
+    if predictions is not None:
+        import io
+
+        buffer = io.BytesIO()
+        predictions.write_parquet(buffer, compression="zstd")
+        write_atomically(predictions_path(out, record.trial_id), buffer.getvalue())
+    payload = record.model_dump_json(indent=1).encode()
+    write_atomically(record_path(out, record.trial_id), payload + b"\n")
+
+
+def load_record(path: Path) -> Record:
+    """Read one record; raises RecordError naming the file where it is damaged or from a newer fewtune."""
+    try:
+        raw = json.loads(path.read_bytes())
+        version = raw.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: schema_version is {version}, this fewtune reads {SCHEMA_VERSION}. "
+                "Use the fewtune that wrote it, or run the study again into a new folder."
+            )
+        return Record.model_validate(raw)
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise RecordError(f"{path}: not a fewtune record ({error}). Delete it and run the study again.") from error
+
+
+def load_records(out: Path) -> list[Record]:
+    """Every record of an output folder, ordered by axes; raises RecordError where the folder holds none."""
+    folder = out / "trials"
+    if not folder.is_dir():
+        raise RecordError(f"{out}: no `trials` folder here. Give the folder that `fewtune run` wrote (its --out).")
+    records = [load_record(path) for path in sorted(folder.glob("*.json"))]
+    if not records:
+        raise RecordError(f"{out}: the study has no records yet. `fewtune run` writes them.")
+    return sorted(records, key=_axes_order)
+
+
+def _axes_order(record: Record) -> tuple[Any, ...]:
+    t = record.trial
+    return (t.task, t.model or "", t.shots, t.variant, t.data_seed, t.fit_seed, record.trial_id)
+
+
+def load_predictions(out: Path, trial_id: str) -> pl.DataFrame:
+    """Per-row predictions of one trial: test_set, row_id, gold, predicted, score_<label> columns."""
+    import polars as pl
+
+    path = predictions_path(out, trial_id)
+    if not path.is_file():
+        raise RecordError(f"{path}: the predictions of a finished trial are missing. Run the study again.")
+    return pl.read_parquet(path)
+
+
+def append_event(out: Path, event: str, **values: Any) -> None:
+    """Add one line to events.jsonl: UTC time in seconds, the event's name, its values."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **values}) + "\n"
+    with (out / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line)
