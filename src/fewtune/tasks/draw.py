@@ -1,0 +1,135 @@
+"""How a draw is sampled: support, unlabelled pool and test rows, from named seeds alone.
+
+Owns sampling and refusing samples that the rows cannot give. Does not know methods or models: every one of
+them sees the same draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fewtune.errors import DataError
+from fewtune.tasks.base import Draw, Example, Task, TestSet
+
+
+def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool_rows: int) -> None:
+    """Raise DataError where a task cannot give so many shots and pool rows, whatever the seed."""
+    total = count_support(task, shots, per_class=per_class)
+    said = f"{shots} shots per class, {total} in total" if per_class else f"{shots} shots"
+    if shots < 1 or pool_rows < 0:
+        raise DataError(f"{task.name}: {said} and {pool_rows} pool rows asked. Ask at least 1 shot and 0 pool rows.")
+    if total < len(task.labels):
+        raise DataError(
+            f"{task.name}: {said} cannot hold all {len(task.labels)} labels. "
+            f"Ask at least {len(task.labels)} shots in total."
+        )
+    if total + pool_rows > len(task.train):
+        raise DataError(
+            f"{task.name}: {said} and {pool_rows} pool rows asked, but there are "
+            f"{len(task.train)} training rows. "
+            f"Ask at most {len(task.train)} together."
+        )
+    if not balanced:
+        return
+    most = -(-total // len(task.labels))
+    for index, label in enumerate(task.labels):
+        have = sum(row.label == index for row in task.train)
+        if have < most:
+            raise DataError(
+                f"{task.name}: {said}, balanced, take up to {most} rows of every label, but "
+                f"{label!r} has {have}. "
+                "Ask fewer shots, or set balanced to false."
+            )
+
+
+def count_support(task: Task, shots: int, *, per_class: bool) -> int:
+    """How many labelled rows these shots are in total."""
+    return shots * len(task.labels) if per_class else shots
+
+
+def make_draw(
+    task: Task,
+    *,
+    shots: int,
+    per_class: bool,
+    balanced: bool,
+    data_seed: int,
+    pool_rows: int,
+    in_domain_rows: int | None,
+    out_of_domain_rows: int | None,
+) -> Draw:
+    """Sample a task's rows: equal arguments give equal draws; supports of one data seed nest over shots.
+
+    Balanced: the shots are split as evenly as possible over the labels. Otherwise they are the first rows of
+    a permutation, and DataError is raised where a label is missing. Test sets keep their order; each is
+    limited to a sample that is the same for all shots (None: all rows).
+    """
+    check_shots(task, shots, per_class=per_class, balanced=balanced, pool_rows=pool_rows)
+    total = count_support(task, shots, per_class=per_class)
+    permutation = _permute(len(task.train), task.name, data_seed, "support")
+    if balanced:
+        chosen = _choose_balanced(task, total, data_seed, permutation)
+    else:
+        chosen = permutation[:total]
+        _check_labels(task, chosen, data_seed)
+    taken = set(chosen)
+    # The permutation puts rare labels last in a balanced support, so demonstrations are ordered by another.
+    place = {row: rank for rank, row in enumerate(_permute(len(task.train), task.name, data_seed, "order"))}
+    support = tuple(task.train[row] for row in sorted(chosen, key=place.__getitem__))
+    free = [row for row in reversed(permutation) if row not in taken]
+    pool = tuple(task.train[row].without_label() for row in free[:pool_rows])
+    test_sets = tuple(
+        _limit_rows(test_set, in_domain_rows if index == 0 else out_of_domain_rows, task.name, data_seed)
+        for index, test_set in enumerate(task.test_sets)
+    )
+    return Draw(support, pool, test_sets, _fingerprint(support, pool, test_sets))
+
+
+def _choose_balanced(task: Task, total: int, data_seed: int, permutation: Sequence[int]) -> list[int]:
+    each, remainder = divmod(total, len(task.labels))
+    favoured = _permute(len(task.labels), task.name, data_seed, "remainder")[:remainder]
+    chosen: list[int] = []
+    for label in range(len(task.labels)):
+        rows = [row for row in permutation if task.train[row].label == label]
+        chosen += rows[: each + (label in favoured)]
+    return chosen
+
+
+def _check_labels(task: Task, chosen: Sequence[int], data_seed: int) -> None:
+    present = {task.train[row].label for row in chosen}
+    missing = [label for index, label in enumerate(task.labels) if index not in present]
+    if missing:
+        raise DataError(
+            f"{task.name}: the {len(chosen)} shots of data seed {data_seed} hold no row labelled "
+            f"{', '.join(missing)}. "
+            "Ask more shots, take another data seed, or set balanced to true."
+        )
+
+
+def _limit_rows(test_set: TestSet, rows: int | None, task_name: str, data_seed: int) -> TestSet:
+    if rows is None or rows >= len(test_set.rows):
+        return test_set
+    if rows < 1:
+        raise DataError(f"{task_name}: {rows} test rows asked of {test_set.name}. Ask at least 1, or none for all.")
+    chosen = sorted(_permute(len(test_set.rows), task_name, data_seed, f"test set {test_set.name}")[:rows])
+    return replace(test_set, rows=tuple(test_set.rows[row] for row in chosen))
+
+
+def _permute(size: int, task_name: str, data_seed: int, purpose: str) -> list[int]:
+    named = json.dumps([task_name, data_seed, purpose]).encode()
+    seed = int.from_bytes(hashlib.sha256(named).digest(), "big")
+    return [int(row) for row in np.random.default_rng(seed).permutation(size)]
+
+
+def _fingerprint(support: Sequence[Example], pool: Sequence[Example], test_sets: Sequence[TestSet]) -> str:
+    ids = {
+        "support": [row.row_id for row in support],
+        "pool": [row.row_id for row in pool],
+        "test": [[test_set.name, *(row.row_id for row in test_set.rows)] for test_set in test_sets],
+    }
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()

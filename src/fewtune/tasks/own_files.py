@@ -1,0 +1,393 @@
+"""Your own labelled rows, from CSV, TSV, JSON Lines or Parquet files.
+
+Owns reading them, finding the text columns, deriving patterns, and refusing what cannot be used, each in one
+message that names file, row and column. Does not know how a draw is made of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from fewtune.errors import DataError, name_choices
+from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
+from fewtune.tasks.metrics import METRICS
+from fewtune.tasks.patterns import check_label_words, check_pattern
+from fewtune.tasks.sources import (
+    drop_repeats,
+    fingerprint_rows,
+    read_jsonl,
+    read_text,
+    separate_sets,
+    text_fraction,
+)
+
+NAME = "own_files"
+SOURCE_URL = ""
+SUMMARY = "Your own labelled rows (CSV, TSV, JSON Lines or Parquet), with any number of labels and test files."
+
+_LONGEST_CELL = 1_000_000
+_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_KNOWN_TEXTS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text",),
+    ("sentence",),
+)
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+Rows = list[dict[str, str | None]]
+
+
+@dataclass(frozen=True)
+class PatternSettings:
+    """A pattern as a study writes it."""
+
+    name: Annotated[str, Field(min_length=1, description="How results call the pattern.")]
+    template: Annotated[str, Field(description="Text with the text columns in braces, such as '{text}\\nTopic:'.")]
+    label_words: Annotated[
+        dict[str, str] | tuple[str, ...],
+        Field(description="The word that stands for each label: by label, or a list in the labels' sorted order."),
+    ]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which files and columns to read, and how to word them."""
+
+    train: Annotated[Path, Field(description="The file of training rows; relative to the data folder, if given.")]
+    tests: Annotated[
+        dict[str, Path],
+        Field(description="Files of test rows by name; `in_domain` is the in-domain one, others are out of domain."),
+    ] = field(default_factory=dict)
+    text: Annotated[
+        str | tuple[str, ...] | None,
+        Field(description="The one or two columns of text; left out where only one choice is sensible."),
+    ] = None
+    label: Annotated[str, Field(description="The column of labels.")] = "label"
+    patterns: Annotated[
+        tuple[PatternSettings, ...],
+        Field(description="Patterns to use, the first by default; derived from columns and labels where none."),
+    ] = ()
+    metric: Annotated[str, Field(description="The metric that results are compared by.")] = "accuracy"
+    test_fraction: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Share of the training rows held out where no `in_domain` test is given."),
+    ] = 0.25
+
+
+def load(settings: Settings, data_dir: Path | None) -> Task:
+    """Read the files; raises DataError naming file, row and column where something cannot be used."""
+    if settings.metric not in METRICS:
+        raise DataError(name_choices(settings.metric, METRICS, "metric"))
+    base = data_dir if data_dir is not None else Path()
+    notes: list[str] = []
+    path = base / settings.train
+    read = _read_rows(path)
+    fields = _find_text_columns(read, settings, path)
+    train_rows = _check_rows(read, fields, settings.label, path)
+    labels = tuple(sorted({row[settings.label] for row in train_rows}, key=_label_order))
+    if len(labels) < 2:
+        raise DataError(
+            f"{path}: every row has the label {labels[0]!r} in column {settings.label!r}. "
+            "Give rows of at least two labels, or name the right column with `label`."
+        )
+    train = _make_examples(train_rows, "train", fields, settings.label, labels, path)
+    train, repeats = drop_repeats(train, "train")
+    notes += repeats
+    given: list[TestSet] = []
+    identity = tuple(range(len(labels)))
+    for name, file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
+        rows = _check_rows(_read_rows(base / file), fields, settings.label, base / file)
+        given.append(
+            TestSet(
+                name,
+                _make_examples(rows, name, fields, settings.label, labels, base / file),
+                labels,
+                identity,
+            )
+        )
+    if IN_DOMAIN not in settings.tests:
+        train, held_out = _hold_out(train, settings.test_fraction, path)
+        notes.append(f"{IN_DOMAIN}: {len(held_out)} of the training rows held out, chosen by their text.")
+        given.insert(0, TestSet(IN_DOMAIN, held_out, labels, identity))
+    train, test_sets, shared = separate_sets(train, given)
+    notes += shared
+    _check_left(train, test_sets, labels, path)
+    patterns = _make_patterns(settings.patterns, fields, labels, notes)
+    return Task(
+        name=NAME,
+        source_url=SOURCE_URL,
+        revision=1,
+        fields=fields,
+        labels=labels,
+        patterns=patterns,
+        primary_metric=settings.metric,
+        train=train,
+        test_sets=test_sets,
+        fingerprint=fingerprint_rows(train, test_sets),
+        notes=tuple(notes),
+    )
+
+
+def _read_rows(path: Path) -> Rows:
+    if path.suffix not in _SUFFIXES:
+        raise DataError(f"{path}: unknown kind of file {path.suffix!r}. Allowed: {', '.join(_SUFFIXES)}.")
+    if not path.is_file():
+        near = sorted(other.name for other in path.parent.glob("*") if other.suffix in _SUFFIXES)
+        raise DataError(f"{path}: there is no such file. In that folder: {', '.join(near[:20]) or 'no data file'}.")
+    if path.suffix == ".parquet":
+        rows = _read_parquet(path)
+    elif path.suffix == ".jsonl":
+        rows = [_read_values(row, number, path) for number, row in enumerate(read_jsonl(path), start=1)]
+    else:
+        rows = _read_separated(path, "," if path.suffix == ".csv" else "\t")
+    if not rows:
+        raise DataError(f"{path}: the file is empty: it holds no rows. Give a file with labelled rows.")
+    return rows
+
+
+def _read_separated(path: Path, separator: str) -> Rows:
+    text = read_text(path)
+    with _long_cells():
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        rows: Rows = []
+        header: list[str] | None = None
+        try:
+            for cells in reader:
+                if not cells:
+                    continue
+                if header is None:
+                    header = _check_header(cells, path)
+                    continue
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"{path}: row {len(rows) + 1} (line {reader.line_num}) has {len(cells)} cells, "
+                        f"but the header names {len(header)} columns ({', '.join(header)}). "
+                        "Put double quotes around a cell that holds a "
+                        f"{'comma' if separator == ',' else 'tab'}."
+                    )
+                rows.append({name: cell or None for name, cell in zip(header, cells, strict=True)})
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: row {len(rows) + 1} (line {reader.line_num}) cannot be read ({error}). "
+                "A cell that begins "
+                'with a double quote must end with one, and doubles ("") those inside.'
+            ) from error
+    return rows
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    before = csv.field_size_limit(2**31 - 1)  # the module's own limit knows no row or column: _check_rows does
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _check_header(header: list[str], path: Path) -> list[str]:
+    repeated = [name for name, times in Counter(header).items() if times > 1]
+    if repeated:
+        raise DataError(f"{path}: the header names the column {repeated[0]!r} twice. Give each column its own name.")
+    return header
+
+
+def _read_parquet(path: Path) -> Rows:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({error}). Write it again.") from error
+    return [_read_values(row, number, path) for number, row in enumerate(frame.iter_rows(named=True), start=1)]
+
+
+def _read_values(row: Mapping[str, Any], number: int, path: Path) -> dict[str, str | None]:
+    return {name: _read_value(value, number, name, path) for name, value in row.items()}
+
+
+def _read_value(value: Any, number: int, column: str, path: Path) -> str | None:
+    if value is None or value != value:  # not a number: an empty cell, to those who write Parquet from pandas
+        return None
+    if isinstance(value, (list, dict)):
+        raise DataError(
+            f"{path}: row {number} holds a {'list' if isinstance(value, list) else 'nested object'} in column "
+            f"{column!r}. Text, numbers and true or false are allowed: take the column out, or write it as text."
+        )
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _find_text_columns(rows: Rows, settings: Settings, path: Path) -> tuple[str, ...]:
+    columns = list(rows[0])
+    if settings.label not in columns:
+        raise DataError(f"{path}: {name_choices(settings.label, columns, 'column')} Name the label column in `label`.")
+    if settings.text is not None:
+        fields = (settings.text,) if isinstance(settings.text, str) else tuple(settings.text)
+        for name in fields:
+            if name not in columns:
+                raise DataError(f"{path}: {name_choices(name, columns, 'column')} Name the text columns in `text`.")
+        if len(fields) not in (1, 2) or len(set(fields)) < len(fields) or settings.label in fields:
+            raise DataError(
+                f"`text` names {', '.join(fields) or 'no column'}. Name one or two columns, none "
+                "twice, not the label's."
+            )
+    else:
+        others = tuple(column for column in columns if column != settings.label)
+        known = [names for names in _KNOWN_TEXTS if set(names) <= set(others)]
+        if len(others) != 1 and not known:
+            shown = ", ".join(columns)
+            raise DataError(f"{path}: which column is the text? It has {shown}. Name one or two of them in `text`.")
+        fields = others if len(others) == 1 else known[0]
+    for name in fields:
+        if set(name) & set("{}[].!:"):
+            raise DataError(f"{path}: the column {name!r} cannot stand in a template. Rename it without {{}}[].!:")
+    return fields
+
+
+def _check_rows(rows: Rows, fields: Sequence[str], label: str, path: Path) -> list[dict[str, str]]:
+    checked: list[dict[str, str]] = []
+    for number, row in enumerate(rows, start=1):
+        kept: dict[str, str] = {}
+        for column in (*fields, label):
+            if column not in row:
+                raise DataError(f"{path}: row {number}: {name_choices(column, row, 'column')}")
+            value = row[column]
+            if value is None or not value.strip():
+                what = "label" if column == label else "text"
+                raise DataError(
+                    f"{path}: row {number} has no {what} in column {column!r}. Fill the cell in, or leave the row out."
+                )
+            if len(value) > _LONGEST_CELL:
+                raise DataError(
+                    f"{path}: row {number} has {len(value)} characters in column {column!r}; "
+                    f"{_LONGEST_CELL} are "
+                    "allowed. Look for a missing double quote there, or shorten the text."
+                )
+            kept[column] = value.strip()
+        checked.append(kept)
+    return checked
+
+
+def _label_order(label: str) -> tuple[bool, float, str]:
+    try:
+        return (False, float(label), label)
+    except ValueError:
+        return (True, 0.0, label)
+
+
+def _make_examples(
+    rows: Sequence[Mapping[str, str]],
+    set_name: str,
+    fields: Sequence[str],
+    label: str,
+    labels: Sequence[str],
+    path: Path,
+) -> tuple[Example, ...]:
+    index = {name: position for position, name in enumerate(labels)}
+    examples: list[Example] = []
+    for number, row in enumerate(rows, start=1):
+        if row[label] not in index:
+            raise DataError(
+                f"{path}: row {number}, column {label!r}: {name_choices(row[label], labels, 'label')} "
+                "The training rows hold no other: correct the label, or add such rows to them."
+            )
+        examples.append(Example(f"{set_name}/{number}", {name: row[name] for name in fields}, index[row[label]]))
+    return tuple(examples)
+
+
+def _hold_out(rows: Sequence[Example], fraction: float, path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    held_out = tuple(row for row in rows if text_fraction(row) < fraction)
+    kept = tuple(row for row in rows if text_fraction(row) >= fraction)
+    if not kept or not held_out:
+        raise DataError(
+            f"{path}: {len(rows)} rows are too few to hold out a share of {fraction:g} for testing. "
+            "Give more rows, or a test file in `tests: {in_domain: ...}`."
+        )
+    return kept, held_out
+
+
+def _check_left(train: Sequence[Example], test_sets: Sequence[TestSet], labels: Sequence[str], path: Path) -> None:
+    present = {row.label for row in train}
+    missing = [label for index, label in enumerate(labels) if index not in present]
+    if missing:
+        raise DataError(
+            f"{path}: no training row labelled {', '.join(missing)} is left once repeated, "
+            "contradictory and test "
+            "texts are left out. Add training rows of that label."
+        )
+    for test_set in test_sets:
+        if not test_set.rows:
+            raise DataError(
+                f"{path}: the test set {test_set.name!r} has no row left: its texts are all in an "
+                "out-of-domain set. "
+                "Give it rows of its own."
+            )
+
+
+def _make_patterns(
+    given: Sequence[PatternSettings], fields: tuple[str, ...], labels: tuple[str, ...], notes: list[str]
+) -> tuple[Pattern, ...]:
+    if not given:
+        pattern = _derive_pattern(fields, labels)
+        words = ", ".join(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
+        notes.append(f"Pattern derived: {pattern.template!r}; label words: {words}. `patterns` sets others.")
+        return (pattern,)
+    patterns: list[Pattern] = []
+    for item in given:
+        if item.name in {pattern.name for pattern in patterns}:
+            raise DataError(f"pattern {item.name!r} is given twice. Give each pattern its own name.")
+        pattern = Pattern(item.name, item.template, _order_words(item, labels))
+        check_pattern(pattern, fields, labels)
+        patterns.append(pattern)
+    return tuple(patterns)
+
+
+def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...]:
+    words = item.label_words
+    if not isinstance(words, dict):
+        return tuple(words)
+    for label in words:
+        if label not in labels:
+            raise DataError(f"pattern {item.name!r}: label_words: {name_choices(label, labels, 'label')}")
+    missing = [label for label in labels if label not in words]
+    if missing:
+        raise DataError(f"pattern {item.name!r}: label_words lacks {', '.join(missing)}. Give a word for each label.")
+    return tuple(words[label] for label in labels)
+
+
+def _derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
+    template = "\n".join(f"{{{name}}}" for name in fields) + "\nLabel:"
+    pattern = Pattern("derived", template, tuple(f" {label.replace('_', ' ')}" for label in labels))
+    if all(not _label_order(label)[0] for label in labels) or _words_collide(pattern.label_words):
+        if len(labels) > len(_LETTERS):
+            raise DataError(
+                f"{len(labels)} labels whose names cannot be label words, and letters suffice for "
+                f"{len(_LETTERS)}. "
+                "Give label words in `patterns`."
+            )
+        pattern = replace(pattern, label_words=tuple(f" {letter}" for letter in _LETTERS[: len(labels)]))
+    check_pattern(pattern, fields, labels)
+    return pattern
+
+
+def _words_collide(words: Sequence[str]) -> bool:
+    try:
+        check_label_words(words, "derived words")
+    except DataError:
+        return True
+    return False
