@@ -180,6 +180,11 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
             2,
             "`tasks.0.own_files.text` is 3: it should be a valid string, or it should be a valid array.",
         ),
+        (
+            {"tasks": "[own_files: {train: a.csv, text: t, label_words: {a: {word: b, wrod: c}}}]"},
+            2,
+            "unknown key of `tasks.0.own_files.label_words.a` 'wrod'. Did you mean 'word'? Allowed: word.",
+        ),
         ({"tasks": "[own_files: {train: a.csv}]"}, 2, "`tasks.0.own_files.text` is missing."),
         (
             {"tasks": "[own_files: {train: a.txt, text: t}]"},

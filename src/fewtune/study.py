@@ -528,7 +528,24 @@ def _read_entry(draft: _Draft, steps: Steps, entry: Any, what: str) -> _Entry | 
     if settings is None or not sound:
         return None
     resolved: dict[str, Any] = TypeAdapter(shape).dump_python(settings, mode="json")
+    if _refuse_dropped(draft, place, values, resolved):
+        return None
     return _Entry(steps, name, alias, settings, resolved, _describe_changes(shape, resolved))
+
+
+def _refuse_dropped(draft: _Draft, steps: Steps, given: Any, resolved: Any) -> bool:
+    """Note keys that validation dropped: a dataclass inside the settings passes over those it does not know."""
+    pairs: list[tuple[str | int, Any, Any]] = []
+    dropped = []
+    if isinstance(given, dict) and isinstance(resolved, dict):
+        dropped = [key for key in given if key not in resolved]
+        pairs = [(key, value, resolved[key]) for key, value in given.items() if key in resolved]
+    elif isinstance(given, list) and isinstance(resolved, list):
+        pairs = [(i, *pair) for i, pair in enumerate(zip(given, resolved, strict=False))]
+    for key in dropped:
+        draft.refuse((*steps, key), name_choices(key, resolved, f"key of `{_join_steps(steps)}`"))
+    deeper = [_refuse_dropped(draft, (*steps, step), inner, kept) for step, inner, kept in pairs]
+    return bool(dropped) or any(deeper)
 
 
 def _find_settings(what: str, name: str) -> type:
