@@ -98,7 +98,8 @@ class Record(_Frozen):
     cost: Cost | None = None
     environment: dict[str, Any] = Field(default_factory=dict, description="Versions, processor, threads, precision.")
     fingerprints: dict[str, str] = Field(
-        default_factory=dict, description="SHA-256 of `weights`, `data` (the task's rows) and `draw` (this draw's rows)."
+        default_factory=dict,
+        description="SHA-256 of `weights`, `data` (the task's rows) and `draw` (this draw's rows).",
     )
     notes: dict[str, Any] = Field(
         default_factory=dict,

@@ -46,4 +46,6 @@ class Method:
     uses_fit_seed: bool = True
     revision: int = 1
     """Raised when the same settings come to mean another result: it enters a trial's identity."""
+    needs_pool: Callable[[Any], bool] = lambda settings: False
+    """Whether these settings need unlabelled pool rows; a study without any is refused."""
     skip_reason: Callable[[Any, LanguageModel | None, Task], str | None] = lambda settings, model, task: None

@@ -1,0 +1,216 @@
+"""The command line: run, check, report, list, schema.
+
+Owns what the user types and what comes back: exit code 0, 1 where trials failed, 2 for a mistake the message
+says how to mend, 130 after Ctrl-C. Heavy imports wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from fewtune import __version__
+from fewtune.errors import FewtuneError
+
+if TYPE_CHECKING:
+    from fewtune.study import Study
+
+app = App(
+    name="fewtune",
+    version=__version__,
+    help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
+)
+_console = Console()
+_errors = Console(stderr=True)
+
+StudyPath = Annotated[Path, Parameter(help="The study, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="Change the study: path.to.key=value, such as shots=[4] or methods.2.lora.rank=4."),
+]
+DataDir = Annotated[
+    Path | None, Parameter(help="Folder with the tasks' files (cola/, mnli/ …), instead of fetching them.")
+]
+
+
+@app.command
+def run(
+    study: StudyPath,
+    *,
+    out: Annotated[Path | None, Parameter(help="Output folder; out/<study name> where not given.")] = None,
+    data_dir: DataDir = None,
+    set_: Overrides = None,
+    workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1,
+) -> int:
+    """Run a study's trials, reusing those already done, then show the leaderboard and write the report."""
+    from fewtune.executors.local import run_jobs
+    from fewtune.progress import show_progress
+    from fewtune.records import append_event
+    from fewtune.run import prepare_jobs
+
+    plan = _load(study, set_)
+    if workers < 1:
+        raise FewtuneError(f"--workers is {workers}; give 1 or more.")
+    folder = out if out is not None else Path("out") / plan.name
+    _claim_folder(folder, plan)
+    jobs, tasks = prepare_jobs(plan, data_dir, workers)
+    for label, task in tasks.items():
+        for note in task.notes:
+            _say(f"{label}: {note}")
+    _write_study(folder, plan)
+    todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
+    _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
+    append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
+    try:
+        with show_progress(_console, todo, workers) as listener:
+            run_jobs(todo, folder, listener, workers)
+    except KeyboardInterrupt:
+        _say(f"Stopped. Finished trials are kept in {folder}; the same command goes on from there.")
+        return 130
+    return report(folder)
+
+
+@app.command
+def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None) -> int:
+    """Tell every fault of a study at once, and the trials it would run; trains nothing."""
+    from fewtune.run import prepare_jobs
+
+    plan = _load(study, set_)
+    jobs, tasks = prepare_jobs(plan, data_dir)
+    for label, task in tasks.items():
+        sets = ", ".join(f"{test.name} {len(test.rows)}" for test in task.test_sets)
+        _say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {', '.join(task.labels)}")
+        for pattern in task.patterns:
+            _say(f"  pattern {pattern.name}: {pattern.template!r} + {' | '.join(map(repr, pattern.label_words))}")
+        for note in task.notes:
+            _say(f"  {note}")
+    for job in jobs:
+        t = job.trial
+        model = t.model.name if t.model is not None else "no model"
+        _say(
+            f"{job.trial_id}  {t.task.label}  {model}  {t.method.variant}  "
+            f"{t.shots} shots  draw {t.data_seed}  fit {t.fit_seed}"
+        )
+    _say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
+    return 0
+
+
+@app.command
+def report(out: Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")]) -> int:
+    """Show a study's leaderboard and verdict, and write its report.html; needs no torch."""
+    from fewtune.records import load_records
+    from fewtune.report.page import write_page
+    from fewtune.report.tables import show_leaderboard
+
+    records = load_records(out)
+    show_leaderboard(_console, out)
+    page = write_page(out)
+    _say(f"report: {page}")
+    return 1 if any(record.status == "failed" for record in records) else 0
+
+
+@app.command(name="list")
+def list_(what: Literal["methods", "tasks", "models"]) -> int:
+    """List what a study can name."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it is")
+    if what == "methods":
+        from fewtune.methods import METHODS, get_method
+
+        for name in METHODS:
+            table.add_row(name, get_method(name).summary)
+    elif what == "tasks":
+        from fewtune.tasks import TASKS, get_task_module
+
+        for name in TASKS:
+            table.add_row(name, get_task_module(name).SUMMARY)
+    else:
+        from fewtune.models import CATALOGUE
+
+        for entry in CATALOGUE.values():
+            table.add_row(entry.name, entry.summary)
+        table.add_row("owner/name", "any causal language model on the Hugging Face hub, saved as safetensors")
+        table.add_row("a/folder", "a local folder with config.json, *.safetensors and its tokenizer")
+    _console.print(table)
+    return 0
+
+
+@app.command
+def schema() -> int:
+    """Print the JSON Schema of a study, for editors."""
+    import json
+
+    from fewtune.study import study_schema
+
+    print(json.dumps(study_schema(), indent=1))
+    return 0
+
+
+def main() -> None:
+    """Run the command line; a user's mistake prints its message alone and exits with 2."""
+    try:
+        code = app(result_action="return_value")
+    except FewtuneError as error:
+        _errors.print(f"fewtune: {error}", markup=False, highlight=False, soft_wrap=True)
+        code = 2
+    except KeyboardInterrupt:
+        _errors.print("Stopped.")
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _load(path: Path, overrides: list[str] | None) -> Study:
+    from fewtune.study import load_study
+
+    return load_study(path, overrides or [])
+
+
+def _say(text: str) -> None:
+    _console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_done(out: Path, trial_id: str) -> bool:
+    from fewtune.records import load_record, predictions_path, record_path
+
+    path = record_path(out, trial_id)
+    return path.is_file() and load_record(path).reusable and predictions_path(out, trial_id).is_file()
+
+
+def _claim_folder(out: Path, study: Study) -> None:
+    """Refuse a folder that holds another study; one that this study adds to is welcome."""
+    from fewtune.errors import RecordError
+    from fewtune.study import load_study
+
+    kept = out / "study.yaml"
+    if out.exists() and not out.is_dir():
+        raise RecordError(f"{out} is a file. Give a folder with --out.")
+    if not kept.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
+        return
+    old, new = load_study(kept).model_dump(), study.model_dump()
+    axes = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
+    differing = [key for key in new if key not in axes and old[key] != new[key]]
+    differing += [key for key in axes if any(entry not in new[key] for entry in old[key])]
+    if differing:
+        raise RecordError(
+            f"{out} holds another study ({old['name']!r}; it differs in {', '.join(differing)}). A study may only "
+            "grow in its own folder: give another with --out, or delete this one."
+        )
+
+
+def _write_study(out: Path, study: Study) -> None:
+    from fewtune.records import write_atomically
+
+    write_atomically(out / "study.yaml", study.to_yaml().encode())
+
+
+if __name__ == "__main__":
+    main()

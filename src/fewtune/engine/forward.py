@@ -1,0 +1,54 @@
+"""One network being run: precision, token count, and prefixes computed once.
+
+Owns how a network is evaluated under the trial's precision. Does not know losses, methods or records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from fewtune.engine.packing import Packed, Prefix, pack, run_packed
+from fewtune.models import Precision
+
+
+class Forward:
+    """Runs a network over packed rows in the given precision and counts the tokens it ran."""
+
+    def __init__(self, network: PreTrainedModel, precision: Precision) -> None:
+        self.network = network
+        self.precision = precision
+        self.device = next(network.parameters()).device
+        self.tokens_run = 0
+
+    def compute_dtype(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which matrix products run in the trial's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def pack(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None) -> Packed:
+        return pack(sequences, self.device, prefix)
+
+    def hidden_states(self, batch: Packed) -> Tensor:
+        """Final hidden states, (total tokens, width), float32."""
+        self.tokens_run += sum(batch.lengths)
+        with self.compute_dtype():
+            return run_packed(self.network, batch).float()
+
+    @torch.no_grad()
+    def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
+        """Keys and values of tokens that open every row, to be read by later packed batches."""
+        prefix = Prefix(len(tokens))
+        self.hidden_states(pack([tokens], self.device, capture=prefix))
+        return prefix
+
+    def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""
+        head = self.network.get_output_embeddings()
+        weight, bias = head.weight, getattr(head, "bias", None)
+        if token_ids is None:
+            return weight, bias
+        return weight[token_ids], None if bias is None else bias[token_ids]

@@ -1,0 +1,52 @@
+"""The one scoring loop: prompts in, scores out, whatever the method.
+
+Owns batching for inference and the reuse of tokens that open every prompt. Knows no method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fewtune.engine.forward import Forward
+from fewtune.engine.packing import group_by_tokens, shared_prefix_length
+from fewtune.engine.readers import Reader
+
+TOKENS_A_PASS = 4096
+"""Most tokens in one forward pass."""
+
+SHORTEST_PREFIX = 16
+"""A shared opening of fewer tokens is not worth a pass of its own."""
+
+
+@torch.no_grad()
+def score_prompts(
+    forward: Forward, prompts: Sequence[Sequence[int]], reader: Reader, share_prefix: bool = True
+) -> np.ndarray:
+    """Scores (rows, labels), float64, of tokenised prompts in the order given.
+
+    Tokens that open every prompt alike (demonstrations) run once; `share_prefix=False` runs them every time.
+    """
+    if not prompts:
+        return np.zeros((0, 0))
+    sequences = [reader.sequences(p) for p in prompts]
+    prefix, cut = None, 0
+    if share_prefix and len(prompts) > 1:
+        # Each prompt keeps its last token: a reader may need the state that stands there.
+        shared = shared_prefix_length(prompts)
+        if shared >= SHORTEST_PREFIX:
+            prefix, cut = forward.compute_prefix(prompts[0][:shared]), shared
+    lengths = [sum(len(s) - cut for s in group) for group in sequences]
+    order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
+    parts: list[np.ndarray] = []
+    for group in group_by_tokens([lengths[i] for i in order], TOKENS_A_PASS):
+        rows = [s[cut:] for i in group for s in sequences[order[i]]]
+        batch = forward.pack(rows, prefix)
+        scores = reader.read(forward, forward.hidden_states(batch), batch)
+        parts.append(scores.double().cpu().numpy())
+    stacked = np.concatenate(parts)
+    result = np.empty_like(stacked)
+    result[order] = stacked
+    return result

@@ -1,0 +1,124 @@
+"""Trials in processes of this machine: one worker by default, each trial apart from the command that asked.
+
+Owns starting, feeding and replacing worker processes, and writing what they return. A worker that dies (killed,
+out of memory) costs its trial alone: the trial is recorded as failed and a new worker goes on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+from fewtune.records import Failure, Record, append_event, write_record
+from fewtune.run import Bench, Job, Progress, failed_record, run_trial
+
+
+class Listener(Protocol):
+    """Who is told how the study goes."""
+
+    def started(self, job: Job) -> None: ...
+    def progressed(self, job: Job, progress: Progress) -> None: ...
+    def finished(self, job: Job, record: Record) -> None: ...
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    job: Job | None = None
+
+
+def run_jobs(jobs: Sequence[Job], out: Path, listener: Listener, workers: int = 1) -> None:
+    """Run every job and write its record; Ctrl-C stops the workers and is raised again.
+
+    Each record is written whole before the next job starts, so an interrupted study loses the running trials only.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting = list(reversed(jobs))
+    team: list[_Worker] = []
+    try:
+        while waiting or any(w.job for w in team):
+            while waiting and len(team) < workers:
+                team.append(_start_worker(context, out))
+            for worker in team:
+                if worker.job is None and waiting:
+                    worker.job = waiting.pop()
+                    listener.started(worker.job)
+                    append_event(out, "started", trial_id=worker.job.trial_id)
+                    worker.pipe.send(worker.job)
+            for worker in list(team):
+                if worker.job is None and not waiting:
+                    _stop_worker(worker)
+                    team.remove(worker)
+            ready = wait([w.pipe for w in team], timeout=1.0)
+            for worker in list(team):
+                if worker.pipe in ready and not _listen(worker, out, listener):
+                    team.remove(worker)
+    except KeyboardInterrupt:
+        append_event(out, "interrupted")
+        raise
+    finally:
+        for worker in team:
+            worker.process.kill()
+            worker.process.join()
+
+
+def _listen(worker: _Worker, out: Path, listener: Listener) -> bool:
+    """Take one message of a worker; False where it died."""
+    job = worker.job
+    try:
+        message: Any = worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        if job is not None:
+            code = worker.process.exitcode
+            how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+            hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
+            failure = Failure(kind="killed", message=f"the process that ran this trial ended by {how}.{hint}")
+            record = failed_record(job, failure, None)
+            write_record(out, record)
+            _tell_finished(out, listener, job, record)
+        return False
+    if job is None:
+        return True
+    if isinstance(message, Progress):
+        listener.progressed(job, message)
+    else:
+        worker.job = None
+        _tell_finished(out, listener, job, message)
+    return True
+
+
+def _tell_finished(out: Path, listener: Listener, job: Job, record: Record) -> None:
+    append_event(out, "finished", trial_id=job.trial_id, status=record.status)
+    listener.finished(job, record)
+
+
+def _start_worker(context: Any, out: Path) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, out), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _stop_worker(worker: _Worker) -> None:
+    worker.pipe.send(None)
+    worker.process.join()
+
+
+def _work(pipe: Connection, out: Path) -> None:
+    """The life of a worker: take a job, run it, write its record, say so."""
+    # Ctrl-C reaches every process of the terminal; the command alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    bench = Bench()
+    while (job := pipe.recv()) is not None:
+        record, predictions = run_trial(job, bench, pipe.send)
+        write_record(out, record, predictions)
+        pipe.send(record)

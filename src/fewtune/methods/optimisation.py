@@ -1,0 +1,50 @@
+"""The settings every trained method shares: epochs, batches, rate, schedule.
+
+Owns the fields' meaning, units and bounds, in one place. Defaults that differ by method stand with the method.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from fewtune.engine.schedule import Optimisation, Schedule
+
+Epochs = Annotated[int, Field(ge=1, description="Passes over the support.")]
+BatchSize = Annotated[int, Field(ge=1, description="Rows a step.")]
+LearningRate = Annotated[float, Field(gt=0, description="Peak rate of AdamW.")]
+WeightDecay = Annotated[float, Field(ge=0, description="Decoupled weight decay a step, times the rate.")]
+WarmupFraction = Annotated[float, Field(ge=0, le=1, description="Share of the steps over which the rate rises.")]
+RateSchedule = Annotated[Schedule, Field(description="What the rate does after its warm-up.")]
+ClipNorm = Annotated[float, Field(gt=0, description="Largest norm of a step's gradient.")]
+PatternName = Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")]
+
+
+class TrainingSettings(Protocol):
+    """The fields that every trained method's settings have."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup_fraction(self) -> float: ...
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def clip_norm(self) -> float: ...
+
+
+def read_optimisation(settings: TrainingSettings) -> Optimisation:
+    """How the loop steps, from a trained method's settings."""
+    return Optimisation(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+        warmup_fraction=settings.warmup_fraction,
+        schedule=settings.schedule,
+        clip_norm=settings.clip_norm,
+    )

@@ -1,0 +1,71 @@
+"""Pattern-based fine-tuning: all weights, the language-model head, a loss over the label words.
+
+Owns its settings and composition. A random head on prompted text is not this (that is `vanilla` with
+`prompted`). Sources: Schick and Schuetze 2021, https://arxiv.org/abs/2001.07676; Mosbach et al. 2023,
+https://arxiv.org/abs/2305.16938
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import Method
+from fewtune.methods.optimisation import (
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    PatternName,
+    RateSchedule,
+    WarmupFraction,
+    WeightDecay,
+    read_optimisation,
+)
+
+if TYPE_CHECKING:
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How all weights train and what the loss is taken over."""
+
+    pattern: PatternName = None
+    loss_over: Annotated[
+        Literal["label_words", "vocabulary"],
+        Field(description="Normalise the loss over the label words, or over the whole vocabulary."),
+    ] = "label_words"
+    epochs: Epochs = 40
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 2e-5
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: RateSchedule = "linear"
+    clip_norm: ClipNorm = 1.0
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Train every weight on the support's label words."""
+    from fewtune.engine.forward import Forward
+    from fewtune.methods.blocks import all_parameters, answer_by_label_words, plan_training
+
+    assert model is not None
+    answer = answer_by_label_words(model, task, draw, settings.pattern, settings.loss_over)
+    forward = Forward(model.trainable_copy(), model.precision)
+    groups = [all_parameters(forward.network, settings.learning_rate)]
+    return plan_training(model, draw, answer, forward, groups, read_optimisation(settings))
+
+
+METHOD = Method(
+    name="pattern",
+    summary="all weights, language-model head, loss over the label words (PBFT)",
+    source_url="https://arxiv.org/abs/2305.16938",
+    settings=Settings,
+    plan=plan,
+)

@@ -1,0 +1,71 @@
+"""Vanilla fine-tuning: all weights and a freshly initialised linear head on the last token.
+
+Owns its settings and composition. Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, as a decoder's
+sequence classifier reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import Method
+from fewtune.methods.optimisation import (
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    PatternName,
+    RateSchedule,
+    WarmupFraction,
+    WeightDecay,
+    read_optimisation,
+)
+
+if TYPE_CHECKING:
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How all weights and the head train."""
+
+    prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = False
+    pattern: PatternName = None
+    epochs: Epochs = 40
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 2e-5
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: RateSchedule = "linear"
+    clip_norm: ClipNorm = 1.0
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Train every weight and the head on the support."""
+    from fewtune.engine.forward import Forward
+    from fewtune.methods.blocks import all_parameters, answer_by_head, head_parameters, plan_training
+
+    assert model is not None
+    answer = answer_by_head(model, task, settings.pattern, settings.prompted, rng)
+    forward = Forward(model.trainable_copy(), model.precision)
+    # The language-model head is not read, so only the body's weights train.
+    groups = [
+        all_parameters(forward.network.base_model, settings.learning_rate),
+        *head_parameters(answer, settings.learning_rate),
+    ]
+    return plan_training(model, draw, answer, forward, groups, read_optimisation(settings))
+
+
+METHOD = Method(
+    name="vanilla",
+    summary="all weights and a fresh linear head on the last token",
+    source_url="https://arxiv.org/abs/1810.04805",
+    settings=Settings,
+    plan=plan,
+)

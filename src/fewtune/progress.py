@@ -1,0 +1,167 @@
+"""How a running study is shown: a live table on a terminal, plain lines elsewhere.
+
+Owns the two listeners and the estimate of the time left. Does not know what a trial does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fewtune.records import Record
+from fewtune.run import Job, Progress
+
+ROWS_SHOWN = 10
+"""Finished trials that stay in the live table."""
+
+
+class TimeLeft:
+    """Estimates the seconds left from finished trials of the same variant, else from all finished ones."""
+
+    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
+        self._left = [job.trial.method.variant for job in jobs]
+        self._workers = workers
+        self._seen: dict[str, list[float]] = {}
+
+    def finish(self, job: Job, seconds: float) -> None:
+        self._left.remove(job.trial.method.variant)
+        self._seen.setdefault(job.trial.method.variant, []).append(seconds)
+
+    def seconds(self) -> float | None:
+        """Seconds left; None while nothing has finished."""
+        everything = [s for seen in self._seen.values() for s in seen]
+        if not everything:
+            return None
+        mean = sum(everything) / len(everything)
+        known = {variant: sum(seen) / len(seen) for variant, seen in self._seen.items()}
+        return sum(known.get(variant, mean) for variant in self._left) / self._workers
+
+
+class LiveProgress:
+    """A table that redraws in place; use as a context."""
+
+    def __init__(self, console: Console, jobs: Sequence[Job], workers: int) -> None:
+        self._total = len(jobs)
+        self._done = 0
+        self._time_left = TimeLeft(jobs, workers)
+        self._began: dict[str, float] = {}
+        self._running: dict[str, tuple[Job, Progress]] = {}
+        self._finished: deque[tuple[Job, Record, float]] = deque(maxlen=ROWS_SHOWN)
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def started(self, job: Job) -> None:
+        self._began[job.trial_id] = time.monotonic()
+        self._running[job.trial_id] = (job, Progress("starting"))
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        self._running[job.trial_id] = (job, progress)
+
+    def finished(self, job: Job, record: Record) -> None:
+        seconds = time.monotonic() - self._began.pop(job.trial_id)
+        self._running.pop(job.trial_id, None)
+        self._finished.append((job, record, seconds))
+        self._time_left.finish(job, seconds)
+        self._done += 1
+
+    def _draw(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, expand=True)
+        for name in ("trial", "draw", "state", "loss", "seconds"):
+            table.add_column(name, justify="right" if name in ("loss", "seconds") else "left", no_wrap=name != "state")
+        for job, record, seconds in self._finished:
+            table.add_row(_name_trial(job), str(job.trial.data_seed), describe_outcome(record), "", f"{seconds:.0f}")
+        for job, progress in self._running.values():
+            state: RenderableType = Text(progress.phase)
+            if progress.steps:
+                bar = ProgressBar(total=progress.steps, completed=progress.step, width=16)
+                state = Table.grid(padding=(0, 1))
+                state.add_row(Text(f"{progress.phase} {progress.step}/{progress.steps}"), bar)
+            loss = "" if progress.loss is None else f"{progress.loss:.3f}"
+            seconds = time.monotonic() - self._began[job.trial_id]
+            table.add_row(Text(_name_trial(job), style="bold"), str(job.trial.data_seed), state, loss, f"{seconds:.0f}")
+        left = self._time_left.seconds()
+        foot = Table.grid(padding=(0, 1))
+        foot.add_row(
+            ProgressBar(total=self._total, completed=self._done, width=30),
+            f"{self._done} of {self._total} trials",
+            "" if left is None else f"about {describe_seconds(left)} left",
+        )
+        return Group(table, Text(), foot)
+
+
+class PlainProgress:
+    """One line a trial, for logs and pipes; use as a context."""
+
+    def __init__(self, console: Console, jobs: Sequence[Job], workers: int) -> None:
+        self._console = console
+        self._total = len(jobs)
+        self._done = 0
+        self._time_left = TimeLeft(jobs, workers)
+        self._began: dict[str, float] = {}
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def started(self, job: Job) -> None:
+        self._began[job.trial_id] = time.monotonic()
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        return
+
+    def finished(self, job: Job, record: Record) -> None:
+        seconds = time.monotonic() - self._began.pop(job.trial_id)
+        self._time_left.finish(job, seconds)
+        self._done += 1
+        left = self._time_left.seconds() or 0.0
+        self._console.print(
+            f"[{self._done}/{self._total}] {_name_trial(job)} draw {job.trial.data_seed}: "
+            f"{describe_outcome(record)} ({seconds:.0f} s; about {describe_seconds(left)} left)",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def show_progress(console: Console, jobs: Sequence[Job], workers: int) -> Any:
+    """The listener that suits where the output goes."""
+    return (LiveProgress if console.is_terminal else PlainProgress)(console, jobs, workers)
+
+
+def describe_outcome(record: Record) -> str:
+    """One trial's outcome in a few words."""
+    if record.status != "done" or "in_domain" not in record.metrics:
+        reason = record.failure.message if record.failure is not None else "no reason recorded"
+        return f"{record.status}: {reason}"
+    score = record.metrics["in_domain"][record.primary_metric]
+    return f"{record.primary_metric} {score:.3f} (majority {record.baselines['in_domain']['majority']:.3f} accuracy)"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _name_trial(job: Job) -> str:
+    model = f"{job.trial.model.name} " if job.trial.model is not None else ""
+    return f"{job.trial.task.label} {model}{job.trial.method.variant}, {job.trial.shots} shots"

@@ -1,0 +1,344 @@
+"""One trial, from its draw to its record; and a study's trials made ready to run.
+
+Owns the order of things: data and models are found and checked before any trial starts; a trial draws, plans,
+fits, scores and is written down. Test rows lose their labels here, before a method sees them. Does not know
+which process it runs in, or how progress is shown.
+"""
+
+from __future__ import annotations
+
+import gc
+import platform
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fewtune.errors import DataError, Fault, FewtuneError, ModelError, StudyError, TrialFailure
+from fewtune.methods import get_method
+from fewtune.models import ModelPlace, find_model, read_max_positions, resolve_precision
+from fewtune.records import Breakdown, Cost, Failure, Record, TrialAxes
+from fewtune.study import Study, TaskChoice, build_settings
+from fewtune.tasks import get_task_module
+from fewtune.tasks.base import Task, TestSet
+from fewtune.tasks.draw import check_shots, make_draw
+from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
+from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, make_rng, resolve_shots
+
+SLOWEST_NOTICE = 0.1
+"""Seconds between two progress notices of one fit."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial with all that any process needs to run it: its id, its model's folder, where data lies."""
+
+    trial: Trial
+    trial_id: str
+    place: ModelPlace | None
+    data_dir: Path | None
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running trial stands: its phase, and while fitting its step and loss."""
+
+    phase: str
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+
+
+def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
+    """Read a task's rows as a study names it."""
+    module = get_task_module(choice.name)
+    task: Task = module.load(build_settings(module.Settings, choice.settings), data_dir)
+    return task
+
+
+def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple[list[Job], dict[str, Task]]:
+    """Find every model and read every task of a study, check that they fit, and identify each trial.
+
+    Returns the jobs in the order to run them, and the tasks by label. Raises StudyError with everything that
+    does not fit, at once.
+    """
+    faults: list[Fault] = []
+    tasks: dict[str, Task] = {}
+    for choice in study.tasks:
+        try:
+            task = load_task(choice, data_dir)
+            for shots in study.shots:
+                check_shots(
+                    task,
+                    shots,
+                    per_class=study.shots_per == "class",
+                    balanced=study.sampling == "balanced",
+                    pool_rows=study.pool_rows,
+                )
+            tasks[choice.label] = task
+        except DataError as error:
+            faults.append(Fault(f"task {choice.label}: {error}"))
+    places: dict[Any, ModelPlace] = {}
+    for model in study.models:
+        try:
+            places[model] = find_model(model.name, model.revision)
+            positions = read_max_positions(places[model].path)
+            if positions is not None and study.max_tokens > positions:
+                faults.append(
+                    Fault(
+                        f"model {model.name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it."
+                    )
+                )
+        except (ModelError, DataError) as error:
+            faults.append(Fault(f"model {model.name}: {error}"))
+    if faults:
+        raise StudyError(f"study {study.name!r} cannot run", faults)
+    jobs: dict[str, Job] = {}
+    for trial in list_trials(study, resolve_precision(study.precision)):
+        task = tasks[trial.task.label]
+        trial = resolve_shots(trial, len(task.labels))
+        place = places[trial.model] if trial.model is not None else None
+        trial_id = identify_trial(
+            trial,
+            data_fingerprint=task.fingerprint,
+            weights_fingerprint=place.weights_fingerprint if place else None,
+            method_revision=get_method(trial.method.name).revision,
+            task_revision=task.revision,
+            patterns_fingerprint=fingerprint_patterns(task.patterns),
+        )
+        # Two names for one thing (the same weights in two folders) are one trial: it runs once.
+        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers))
+    return list(jobs.values()), tasks
+
+
+class Bench:
+    """What one process keeps between trials: models read, tasks read."""
+
+    def __init__(self) -> None:
+        from fewtune.models import ModelShelf
+
+        self.shelf = ModelShelf()
+        self._tasks: dict[str, Task] = {}
+
+    def task(self, job: Job) -> Task:
+        key = f"{job.trial.task!r}:{job.data_dir}"
+        if key not in self._tasks:
+            self._tasks[key] = load_task(job.trial.task, job.data_dir)
+        return self._tasks[key]
+
+
+def run_trial(
+    job: Job, bench: Bench, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> tuple[Record, pl.DataFrame | None]:
+    """Run one trial to its record and per-row predictions; a failure is a record too, with its reason."""
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        record, predictions = _run(job, bench, on_progress)
+        return record.model_copy(update={"started_at": started_at}), predictions
+    except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on
+        failure = Failure(kind=_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
+        return failed_record(job, failure, started_at), None
+    finally:
+        gc.collect()
+
+
+def failed_record(job: Job, failure: Failure, started_at: str | None) -> Record:
+    """The record of a trial that was skipped or failed."""
+    return Record(
+        trial_id=job.trial_id,
+        trial=describe_axes(job.trial),
+        status="skipped" if failure.kind == "skipped" else "failed",
+        failure=failure,
+        environment=describe_environment(job),
+        fingerprints={"weights": job.place.weights_fingerprint} if job.place else {},
+        started_at=started_at,
+    )
+
+
+def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tuple[Record, pl.DataFrame | None]:
+    import torch
+
+    from fewtune.engine.fit import fit
+    from fewtune.engine.meter import Meter, usable_cores
+
+    trial, method = job.trial, get_method(job.trial.method.name)
+    torch.set_num_threads(max(1, usable_cores() // job.workers))
+    on_progress(Progress("loading"))
+    task = bench.task(job)
+    model = None
+    if job.place is not None:
+        precision = resolve_precision(trial.precision)
+        model = bench.shelf.get(job.place, precision)
+        model.max_tokens = trial.max_tokens
+    load_seconds = bench.shelf.load_seconds if model is not None else None
+    settings = build_settings(method.settings, trial.method.settings)
+    reason = method.skip_reason(settings, model, task)
+    if reason is not None:
+        return failed_record(job, Failure(kind="skipped", message=reason), None), None
+    draw = make_draw(
+        task,
+        shots=trial.shots,
+        per_class=False,
+        balanced=trial.sampling == "balanced",
+        data_seed=trial.data_seed,
+        pool_rows=trial.pool_rows,
+        in_domain_rows=trial.evaluation.in_domain_rows,
+        out_of_domain_rows=trial.evaluation.out_of_domain_rows,
+    )
+    hidden = {test.name: tuple(row.without_label() for row in test.rows) for test in draw.test_sets}
+    blind = replace(draw, test_sets=())
+    rng = make_rng("fit", task.name, trial.shots, trial.data_seed, trial.fit_seed)
+    meter = Meter(model.device if model is not None else torch.device("cpu"))
+    notes: dict[str, Any] = {}
+    with meter.phase("fit"):
+        on_progress(Progress("preparing"))
+        plan = method.plan(settings, model, task_for_method(task), blind, rng)
+        if plan.fitting is not None:
+            report = fit(plan.fitting, rng, _thin_out(on_progress))
+            notes["losses"] = [round(loss, 6) for loss in report.losses]
+            notes["parameter_groups"] = report.groups
+    fit_tokens = plan.forward.tokens_run if plan.forward is not None else 0
+    frames, metrics, parts, floors = [], {}, list[Breakdown](), {}
+    with meter.phase("predict"):
+        scores = {}
+        for name, rows in hidden.items():
+            on_progress(Progress(f"scoring {name}"))
+            scores[name] = plan.score(rows)
+    for test in draw.test_sets:
+        if not np.isfinite(scores[test.name]).all():
+            raise TrialFailure("diverged", f"scores of test set {test.name} are not finite")
+        predicted, metrics[test.name] = score_test_set(test, scores[test.name])
+        parts += breakdowns(test, predicted)
+        floors[test.name] = baselines(test)
+        frames.append(_frame(task, test, predicted, scores[test.name]))
+    shared = model.frozen_bytes if model is not None and plan.fitting is None else 0
+    cost = Cost(
+        fit_seconds=meter.seconds("fit"),
+        predict_seconds=meter.seconds("predict"),
+        predict_rows=sum(map(len, hidden.values())),
+        load_seconds=load_seconds,
+        peak_memory_bytes=meter.peak_memory_bytes(shared),
+        trainable_parameters=plan.trainable_parameters,
+        total_parameters=plan.total_parameters,
+        fit_tokens=fit_tokens,
+        predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - fit_tokens,
+    )
+    record = Record(
+        trial_id=job.trial_id,
+        trial=describe_axes(trial),
+        status="done",
+        labels=list(task.labels),
+        primary_metric=task.primary_metric,
+        metrics=metrics,
+        breakdowns=parts,
+        baselines=floors,
+        cost=cost,
+        environment=describe_environment(job),
+        fingerprints={
+            "data": task.fingerprint,
+            "draw": draw.fingerprint,
+            **({"weights": job.place.weights_fingerprint} if job.place else {}),
+        },
+        notes={**notes, **plan.report(), "task": list(task.notes)},
+    )
+    return record, pl.concat(frames)
+
+
+def task_for_method(task: Task) -> Task:
+    """The task as a method may see it: no training rows beyond its draw, no test rows."""
+    return replace(task, train=(), test_sets=())
+
+
+def describe_axes(trial: Trial) -> TrialAxes:
+    """The trial's place in its study's grid, for its record."""
+    return TrialAxes(
+        model=trial.model.name if trial.model is not None else None,
+        task=trial.task.label,
+        method=trial.method.name,
+        variant=trial.method.variant,
+        shots=trial.shots,
+        data_seed=trial.data_seed,
+        fit_seed=trial.fit_seed,
+        settings=trial.method.settings,
+    )
+
+
+def describe_environment(job: Job) -> dict[str, Any]:
+    """Software, processor and settings that timings depend on."""
+    from fewtune.engine.meter import usable_cores
+
+    packages = ("fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _name_processor(),
+        "device": _name_device(),
+        "cores": usable_cores(),
+        "workers": job.workers,
+        "precision": job.trial.precision if job.trial.model is not None else None,
+        "evaluation": job.trial.evaluation.model_dump(),
+        "max_tokens": job.trial.max_tokens,
+    }
+
+
+def _name_processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _name_device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _frame(task: Task, test: TestSet, predicted: Sequence[int], scores: np.ndarray) -> pl.DataFrame:
+    gold = [test.labels[row.label] for row in test.rows if row.label is not None]
+    return pl.DataFrame(
+        {
+            "test_set": [test.name] * len(test.rows),
+            "row_id": [row.row_id for row in test.rows],
+            "gold": gold,
+            "predicted": [test.labels[p] for p in predicted],
+            **{f"score_{label}": scores[:, i].astype(np.float32) for i, label in enumerate(task.labels)},
+        }
+    )
+
+
+def _thin_out(on_progress: Callable[[Progress], None]) -> Callable[[int, int, float], None]:
+    last = 0.0
+
+    def on_step(step: int, steps: int, loss: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SLOWEST_NOTICE or step == steps:
+            last = now
+            on_progress(Progress("fitting", step, steps, loss))
+
+    return on_step
+
+
+def _failure_kind(error: Exception) -> str:
+    if isinstance(error, TrialFailure):
+        return error.kind
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
+        return "out_of_memory"
+    return "error"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if isinstance(error, TrialFailure | FewtuneError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,138 @@
+"""From an example to a prompt: rendering patterns, encoding, and keeping over-long texts within limits.
+
+Owns tokenisation: the tokens that open a prompt once, label words without stray special tokens, and which text
+loses tokens when a row is too long (never the end of the prompt). Does not know models' weights or methods.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fewtune.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from fewtune.tasks.base import Example, Pattern
+
+
+def plain_template(fields: Sequence[str]) -> str:
+    """The texts themselves, one a line, for methods that use no cloze text."""
+    return "\n".join("{" + name + "}" for name in fields)
+
+
+def render(template: str, fields: Mapping[str, str]) -> str:
+    """Put an example's texts into a template; braces inside the texts are left as they are."""
+    parts = []
+    for literal, name, _, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if name is not None:
+            parts.append(fields[name])
+    return "".join(parts)
+
+
+class Encoder:
+    """Turns examples into prompts of tokens, and counts what had to be cut.
+
+    `max_tokens` bounds one rendered example; `max_positions` bounds the whole prompt with everything before it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, max_positions: int) -> None:
+        self._tokenizer = tokenizer
+        self._max_positions = max_positions
+        self.opening = _opening_tokens(tokenizer)
+        """Special tokens that stand once before a prompt (OPT: </s>), as the tokenizer itself puts them."""
+        self.max_tokens = min(max_tokens, max_positions - len(self.opening))
+        self._cut: dict[str, int] = {}
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of texts without any special tokens."""
+        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
+        return ids
+
+    def encode(self, template: str, examples: Sequence[Example], before: str = "", reserve: int = 0) -> list[list[int]]:
+        """Prompts, one an example: the opening tokens, `before`, and the rendered example, tokenised as one text.
+
+        `reserve` keeps room for label words after the prompt. Raises DataError where `before` leaves no room.
+        """
+        texts = [before + render(template, e.fields) for e in examples]
+        prompts = self.tokenise(texts)
+        before_tokens = len(self.tokenise([before])[0]) if before else 0
+        room = self._max_positions - len(self.opening) - reserve
+        for index, (example, tokens) in enumerate(zip(examples, prompts, strict=True)):
+            if len(tokens) > min(room, before_tokens + self.max_tokens - reserve):
+                limit = min(room - before_tokens, self.max_tokens - reserve)
+                text = before + self.shorten(template, example, limit)
+                prompts[index] = self.tokenise([text])[0]
+            if len(prompts[index]) > room:
+                raise DataError(
+                    f"row {example.row_id!r}: the text before it has {before_tokens} tokens and the model reads "
+                    f"{self._max_positions}, which leaves no room for the row. Use fewer demonstrations."
+                )
+        return [[*self.opening, *tokens] for tokens in prompts]
+
+    def shorten(self, template: str, example: Example, limit: int) -> str:
+        """Render an example in at most `limit` tokens: its longest text loses tokens from its end."""
+        fields = dict(example.fields)
+        text = render(template, fields)
+        length = first_length = len(self.tokenise([text])[0])
+        while length > limit:
+            tokens = dict(zip(fields, self.tokenise(list(fields.values())), strict=True))
+            longest = max(tokens, key=lambda name: len(tokens[name]))
+            keep = len(tokens[longest]) - max(1, length - limit)
+            if keep < 0 or not tokens[longest]:
+                raise DataError(
+                    f"row {example.row_id!r}: the pattern alone is longer than the {limit} tokens there is room "
+                    "for. Raise max_tokens, shorten the pattern, or use fewer demonstrations."
+                )
+            fields[longest] = self._tokenizer.decode(tokens[longest][:keep])
+            text = render(template, fields)
+            length = len(self.tokenise([text])[0])
+        if length < first_length:
+            self._cut[example.row_id] = first_length - length
+        return text
+
+    def encode_label_words(self, pattern: Pattern) -> list[list[int]]:
+        """Tokens of each label word as they follow the pattern, without special tokens.
+
+        Raises DataError where two label words have equal tokens, or one begins another.
+        """
+        # Tokenised behind the pattern's last character, as some tokenizers write a word differently at the start.
+        stem = pattern.template[-1:] if not pattern.template.endswith("}") else "."
+        base = self.tokenise([stem])[0]
+        words = []
+        for word in pattern.label_words:
+            joint = self.tokenise([stem + word])[0]
+            words.append(joint[len(base) :] if joint[: len(base)] == base else self.tokenise([word])[0])
+        for i, one in enumerate(words):
+            for j, other in enumerate(words):
+                if i != j and one == other[: len(one)]:
+                    raise DataError(
+                        f"pattern {pattern.name!r}: label words {pattern.label_words[i]!r} and "
+                        f"{pattern.label_words[j]!r} collide: tokens {one} begin {other}. Use words that differ."
+                    )
+        return words
+
+    def splits_words_cleanly(self, template: str, example: Example, words: Sequence[str]) -> bool:
+        """Whether prompt and label word tokenise apart as they do together."""
+        prompt = render(template, example.fields)
+        alone = self.tokenise([prompt])[0]
+        return all(self.tokenise([prompt + word])[0][: len(alone)] == alone for word in words)
+
+    def report(self) -> dict[str, Any]:
+        """What was cut, for the record: rows shortened and the tokens they lost."""
+        return {"truncated_rows": len(self._cut), "truncated_tokens": sum(self._cut.values())}
+
+
+def _opening_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    plain = tokenizer("a", add_special_tokens=False).input_ids
+    marked = tokenizer("a", add_special_tokens=True).input_ids
+    for start in range(len(marked) - len(plain) + 1):
+        if marked[start : start + len(plain)] == plain:
+            return list(marked[:start])
+    raise ModelError(
+        f"tokenizer {type(tokenizer).__name__} changes a text when it adds special tokens; fewtune cannot tell "
+        "which tokens open a prompt."
+    )
