@@ -72,7 +72,7 @@ def test_every_default_is_resolved(tmp_path: Path) -> None:
     assert study.fit_seeds == (0,)
     assert (study.evaluation.in_domain_rows, study.evaluation.out_of_domain_rows) == (None, 500)
     assert (study.shots_per, study.sampling, study.precision) == ("total", "balanced", "auto")
-    assert (study.pool_rows, study.max_tokens, study.metrics) == (0, 512, ())
+    assert (study.pool_rows, study.max_tokens, study.metrics) == (0, None, ())
 
 
 def test_a_study_is_frozen(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
             {"shotz": "[1]"},
             5,
             (
-                "unknown key 'shotz'. Did you mean 'shots'? Allowed: data_seeds, evaluation, fit_seeds, max_tokens, "
-                "methods, metrics, models, name, pool_rows, precision, sampling, shots, shots_per, tasks."
+                "unknown key 'shotz'. Did you mean 'shots'? Allowed: data_seeds, evaluation, fit_seeds, floors, "
+                "max_tokens, methods, metrics, models, name, pool_rows, precision, sampling, shots, shots_per, tasks."
             ),
         ),
         (

@@ -7,10 +7,11 @@ says how to mend, 130 after Ctrl-C. Heavy imports wait until a command needs the
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from fewtune import __version__
@@ -153,10 +154,13 @@ def schema() -> int:
     return 0
 
 
-def main() -> None:
-    """Run the command line; a user's mistake prints its message alone and exits with 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (the process's own arguments where None); a user's mistake exits with 2."""
     try:
-        code = app(result_action="return_value")
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        code = app(given, result_action="return_value", exit_on_error=False)
+    except CycloptsError:
+        code = 2  # Cyclopts has printed what is wrong with the arguments
     except FewtuneError as error:
         _errors.print(f"fewtune: {error}", markup=False, highlight=False, soft_wrap=True)
         code = 2

@@ -86,7 +86,7 @@ def has_native_bfloat16() -> bool:
     if _has_cuda_device():
         import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if cpu_info.is_file():
         flags = cpu_info.read_text(errors="replace")
         return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))
@@ -239,7 +239,7 @@ class LanguageModel:
         self.device = device
         self.max_tokens = 1 << 30
         """Tokens one rendered example may have; the runner sets it from the trial."""
-        self._master = network.to(device).eval().requires_grad_(False)
+        self._master: PreTrainedModel = network.eval().requires_grad_(False)
         self._frozen: PreTrainedModel | None = None
 
     @property
@@ -275,14 +275,15 @@ class LanguageModel:
 
     def trainable_copy(self) -> PreTrainedModel:
         """A fresh network with 32-bit master weights that all require gradients."""
-        return copy.deepcopy(self._master).requires_grad_(True)
+        network: PreTrainedModel = copy.deepcopy(self._master).requires_grad_(True)
+        return network
 
     def adaptable_copy(self) -> PreTrainedModel:
         """A fresh frozen network to hang adapters on: matrices in the compute dtype, the rest in float32."""
         import torch
         from transformers.pytorch_utils import Conv1D
 
-        network = copy.deepcopy(self._master).requires_grad_(False)
+        network: PreTrainedModel = copy.deepcopy(self._master).requires_grad_(False)
         if self.precision == "bfloat16":
             head = network.get_output_embeddings()
             for module in network.modules():
@@ -322,7 +323,8 @@ def load_model(place: ModelPlace, precision: Precision) -> LanguageModel:
                 "reproduce yet. Use a model without it."
             )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return LanguageModel(place, network, tokenizer, precision, device)
+    moved = torch.nn.Module.to(network, device)  # the same network: Transformers types its own `to` too narrowly
+    return LanguageModel(place, moved, tokenizer, precision, device)
 
 
 class ModelShelf:

@@ -32,6 +32,9 @@ from fewtune.tasks.draw import check_shots, make_draw
 from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
 from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, make_rng, resolve_shots
 
+DEFAULT_MAX_TOKENS = 512
+"""Tokens one rendered example may have where a study does not say."""
+
 SLOWEST_NOTICE = 0.1
 """Seconds between two progress notices of one fit."""
 
@@ -91,7 +94,7 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
         try:
             places[model] = find_model(model.name, model.revision)
             positions = read_max_positions(places[model].path)
-            if positions is not None and study.max_tokens > positions:
+            if positions is not None and (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(
                         f"model {model.name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it."
@@ -177,9 +180,10 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     if job.place is not None:
         precision = resolve_precision(trial.precision)
         model = bench.shelf.get(job.place, precision)
-        model.max_tokens = trial.max_tokens
+        model.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
+        _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
     load_seconds = bench.shelf.load_seconds if model is not None else None
-    settings = build_settings(method.settings, trial.method.settings)
+    settings: Any = build_settings(method.settings, trial.method.settings)
     reason = method.skip_reason(settings, model, task)
     if reason is not None:
         return failed_record(job, Failure(kind="skipped", message=reason), None), None
@@ -212,6 +216,8 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         for name, rows in hidden.items():
             on_progress(Progress(f"scoring {name}"))
             scores[name] = plan.score(rows)
+    # A trial that trains holds its own copy of the model, which the meter saw; one that does not shares the frozen one.
+    peak = meter.peak_memory_bytes(model.frozen_bytes if model is not None and plan.fitting is None else 0)
     for test in draw.test_sets:
         if not np.isfinite(scores[test.name]).all():
             raise TrialFailure("diverged", f"scores of test set {test.name} are not finite")
@@ -219,13 +225,12 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         parts += breakdowns(test, predicted)
         floors[test.name] = baselines(test)
         frames.append(_frame(task, test, predicted, scores[test.name]))
-    shared = model.frozen_bytes if model is not None and plan.fitting is None else 0
     cost = Cost(
         fit_seconds=meter.seconds("fit"),
         predict_seconds=meter.seconds("predict"),
         predict_rows=sum(map(len, hidden.values())),
         load_seconds=load_seconds,
-        peak_memory_bytes=meter.peak_memory_bytes(shared),
+        peak_memory_bytes=peak,
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
         fit_tokens=fit_tokens,

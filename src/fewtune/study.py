@@ -77,6 +77,9 @@ class Study(_Frozen):
     models: tuple[ModelChoice, ...] = Field(default=(), description="Language models to adapt.")
     tasks: tuple[TaskChoice, ...] = Field(description="Tasks to adapt them to.")
     methods: tuple[MethodChoice, ...] = Field(description="Ways of adapting, side by side.")
+    floors: bool = Field(
+        default=True, description="Run majority, tfidf and probe too, with their defaults, where methods omit them."
+    )
     shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         min_length=1, description="Numbers of labelled rows in the support set."
     )
@@ -97,7 +100,11 @@ class Study(_Frozen):
     precision: Precision = Field(
         default="auto", description="Computation; auto: bfloat16 where the hardware does it natively."
     )
-    max_tokens: int = Field(default=512, ge=1, description="Tokens a prompt may have.")
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens one rendered example may have; null: 512, or what the model reads where that is less.",
+    )
     metrics: tuple[Metric, ...] = Field(
         default=(), description="Metrics to report, first one first; empty: the task's own."
     )
@@ -397,6 +404,8 @@ def _resolve_study(draft: _Draft) -> Study | None:
     body = dict(draft.data)
     tasks = _read_entries(draft, "tasks", "task")
     methods = _read_entries(draft, "methods", "method")
+    if body.get("floors", True) is True:
+        methods = [*_missing_floors(draft, methods), *methods]
     for kind, entries in (("tasks", tasks), ("methods", methods)):
         if kind in body:
             body[kind] = []
@@ -434,6 +443,16 @@ def _resolve_study(draft: _Draft) -> Study | None:
             ),
         }
     )
+
+
+def _missing_floors(draft: _Draft, methods: Sequence[_Entry]) -> list[_Entry]:
+    """The floors that a study does not list itself; those that need a model only where it names one."""
+    listed = {entry.name for entry in methods}
+    wanted = [name for name in METHODS if name not in listed and get_method(name).floor]
+    if not draft.data.get("models"):
+        wanted = [name for name in wanted if not get_method(name).uses_model]
+    entries = [_read_entry(draft, ("methods",), name, "method") for name in wanted]
+    return [entry for entry in entries if entry is not None]
 
 
 def _read_list(draft: _Draft, key: str, example: str) -> list[Any]:
@@ -702,7 +721,7 @@ def study_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["models"] |= {"items": {"anyOf": [{"type": "string"}, definitions["ModelChoice"]]}}
     for key, what, names in (("tasks", "task", TASKS), ("methods", "method", METHODS)):
-        properties[key] |= {"items": _describe_entries(what, names, shared), "minItems": 1}
+        properties[key] |= {"items": _describe_entries(what, sorted(names), shared), "minItems": 1}
     for key in ("data_seeds", "fit_seeds"):
         about = {name: properties[key].pop(name) for name in ("description", "default")}
         count = {

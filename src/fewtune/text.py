@@ -57,20 +57,20 @@ class Encoder:
 
         `reserve` keeps room for label words after the prompt. Raises DataError where `before` leaves no room.
         """
-        texts = [before + render(template, e.fields) for e in examples]
-        prompts = self.tokenise(texts)
+        prompts = self.tokenise([before + render(template, e.fields) for e in examples])
         before_tokens = len(self.tokenise([before])[0]) if before else 0
         room = self._max_positions - len(self.opening) - reserve
-        for index, (example, tokens) in enumerate(zip(examples, prompts, strict=True)):
-            if len(tokens) > min(room, before_tokens + self.max_tokens - reserve):
-                limit = min(room - before_tokens, self.max_tokens - reserve)
-                text = before + self.shorten(template, example, limit)
-                prompts[index] = self.tokenise([text])[0]
-            if len(prompts[index]) > room:
-                raise DataError(
-                    f"row {example.row_id!r}: the text before it has {before_tokens} tokens and the model reads "
-                    f"{self._max_positions}, which leaves no room for the row. Use fewer demonstrations."
-                )
+        if before_tokens >= room:
+            raise DataError(
+                f"the demonstrations have {before_tokens} tokens and the model reads {self._max_positions}, "
+                "which leaves no room for a row. Use fewer demonstrations."
+            )
+        longest = min(room, before_tokens + self.max_tokens - reserve)
+        for index, example in enumerate(examples):
+            limit = longest - before_tokens
+            while len(prompts[index]) > longest:
+                prompts[index] = self.tokenise([before + self.shorten(template, example, limit)])[0]
+                limit -= 1  # joined texts may tokenise to a little more than apart
         return [[*self.opening, *tokens] for tokens in prompts]
 
     def shorten(self, template: str, example: Example, limit: int) -> str:
@@ -87,7 +87,7 @@ class Encoder:
                     f"row {example.row_id!r}: the pattern alone is longer than the {limit} tokens there is room "
                     "for. Raise max_tokens, shorten the pattern, or use fewer demonstrations."
                 )
-            fields[longest] = self._tokenizer.decode(tokens[longest][:keep])
+            fields[longest] = str(self._tokenizer.decode(tokens[longest][:keep]))
             text = render(template, fields)
             length = len(self.tokenise([text])[0])
         if length < first_length:

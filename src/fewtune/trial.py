@@ -48,7 +48,7 @@ class Trial:
     evaluation: Evaluation
     pool_rows: int
     precision: Precision
-    max_tokens: int
+    max_tokens: int | None
 
 
 def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None = None) -> list[Trial]:

@@ -92,6 +92,6 @@ def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:
     total = 0.0
     for group in group_by_tokens([sum(map(len, e.sequences)) for e in examples], TOKENS_A_PASS):
         loss = fitting.loss([examples[i] for i in group]).sum() / len(examples)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += float(loss.detach())
     return total

@@ -80,7 +80,9 @@ def group_by_tokens(lengths: Sequence[int], token_budget: int) -> list[list[int]
 
 def shared_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
     """Tokens that open every sequence alike, leaving each at least one of its own."""
-    first, last = min(sequences), max(sequences)
+    # What the first and the last in order share, all between them share too.
+    ordered = sorted(tuple(s) for s in sequences)
+    first, last = ordered[0], ordered[-1]
     limit = min(len(s) for s in sequences) - 1
     count = 0
     while count < limit and first[count] == last[count]:

@@ -44,6 +44,8 @@ class Method:
     plan: PlanFunction
     uses_model: bool = True
     uses_fit_seed: bool = True
+    floor: bool = False
+    """Whether every study runs it unless told `floors: false`: what any adaptation has to beat."""
     revision: int = 1
     """Raised when the same settings come to mean another result: it enters a trial's identity."""
     needs_pool: Callable[[Any], bool] = lambda settings: False

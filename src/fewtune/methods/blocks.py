@@ -92,9 +92,10 @@ def answer_by_head(
     """A freshly initialised linear head on the last token, over the plain texts or a pattern."""
     template = choose_pattern(task, pattern_name).template if prompted else plain_template(task.fields)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    head = nn.Linear(model.width, len(task.labels), bias=False)
+    # Made without nn.Linear's own initialisation, which would draw from the global generator.
+    head: nn.Linear = torch.nn.utils.skip_init(nn.Linear, model.width, len(task.labels), bias=False)
     with torch.no_grad():
-        std = float(getattr(model.config, "initializer_range", None) or getattr(model.config, "init_std", 0.02))
+        std = next((s for key in ("initializer_range", "init_std") if (s := getattr(model.config, key, None))), 0.02)
         head.weight.normal_(0.0, std, generator=generator)
     head = head.to(model.device)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
@@ -152,7 +153,8 @@ def label_scorer(
 def normalise(scores: np.ndarray) -> np.ndarray:
     """Log-probabilities over the labels from scores (rows, labels)."""
     shifted = scores - scores.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return normalised
 
 
 def all_parameters(network: nn.Module, learning_rate: float) -> ParameterGroup:

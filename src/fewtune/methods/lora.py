@@ -74,7 +74,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     network = model.adaptable_copy()
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type] - PEFT divides by it; it need not be whole
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # PEFT only divides by it
         lora_dropout=settings.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",

@@ -77,4 +77,5 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     uses_fit_seed=False,
+    floor=True,
 )

@@ -70,4 +70,5 @@ METHOD = Method(
     plan=plan,
     uses_model=False,
     uses_fit_seed=False,
+    floor=True,
 )

@@ -45,7 +45,7 @@ def compute_mcc(gold: Indices, predicted: Indices, probabilities: Floats) -> flo
     """Matthews correlation, in [-1, 1]; 0.0 where gold or prediction is constant."""
     if np.unique(gold).size < 2 or np.unique(predicted).size < 2:
         return 0.0
-    from sklearn.metrics import matthews_corrcoef  # type: ignore[import-untyped]
+    from sklearn.metrics import matthews_corrcoef
 
     return float(matthews_corrcoef(gold, predicted))
 

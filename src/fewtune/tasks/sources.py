@@ -145,7 +145,7 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[dict[str,
 def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[dict[str, Any]]:
     """The rows of one split of a hub data set; raises DataError saying what to do where it cannot be had."""
     try:
-        import datasets  # type: ignore[import-untyped]
+        import datasets
     except ImportError as error:
         raise DataError(
             f"{hub_id} is read with the `datasets` package. Install fewtune[run], or give the files with --data-dir."

@@ -1,0 +1,30 @@
+# Every target is one line a newcomer can read; `make demo` and `make test` set up all they need in .venv.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check schema clean
+
+demo: .venv/run.stamp
+	$(BIN)/fewtune run studies/demo.yaml --out out/demo
+
+test: check
+	$(BIN)/pytest
+
+check: .venv/test.stamp
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+schema: .venv/run.stamp
+	$(BIN)/fewtune schema > studies/study.schema.json
+
+clean:
+	rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fewtune needs Python 3.11 or newer: make PYTHON=python3.12 demo")'
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml .venv/bin/python
+	$(BIN)/pip install --quiet --editable '.[run]' && touch $@
+
+.venv/test.stamp: pyproject.toml .venv/bin/python
+	$(BIN)/pip install --quiet --editable '.[test]' && touch $@

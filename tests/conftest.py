@@ -1,0 +1,85 @@
+"""What every test may use: one tiny model per architecture, made once a run, and a made-up task."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import tiny_models
+from fewtune.models import LanguageModel, find_model, load_model
+from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.draw import make_draw
+
+STUDY = """
+name: tiny
+models: [{model}]
+tasks:
+  - own_files: {{train: {data}, text: text, label: label, as: feelings}}
+methods:
+  - majority
+  - in_context: {{demonstrations: 2}}
+  - pattern: {{epochs: 2}}
+  - lora: {{epochs: 2}}
+shots: [4]
+data_seeds: [0, 1]
+precision: float32
+floors: false
+"""
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny random models by architecture name."""
+    root = tmp_path_factory.mktemp("models")
+    return {name: tiny_models.save(name, root / name) for name in tiny_models.CONFIGS}
+
+
+@pytest.fixture(scope="session")
+def models(model_folders: dict[str, Path]) -> dict[str, LanguageModel]:
+    """The tiny models loaded in float32, by architecture name."""
+    return {name: load_model(find_model(str(path)), "float32") for name, path in model_folders.items()}
+
+
+@pytest.fixture(params=sorted(tiny_models.CONFIGS))
+def model(request: pytest.FixtureRequest, models: dict[str, LanguageModel]) -> LanguageModel:
+    """Each tiny model in turn."""
+    return models[request.param]
+
+
+@pytest.fixture(scope="session")
+def task() -> Task:
+    """A made-up two-label task whose label words are several tokens for one pattern and one for the other."""
+    return tiny_models.make_task()
+
+
+@pytest.fixture(scope="session")
+def draw(task: Task) -> Draw:
+    return make_draw(
+        task,
+        shots=8,
+        per_class=False,
+        balanced=True,
+        data_seed=0,
+        pool_rows=6,
+        in_domain_rows=None,
+        out_of_domain_rows=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def study_file(tmp_path_factory: pytest.TempPathFactory, model_folders: dict[str, Path]) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    task = tiny_models.make_task()
+    rows = [*task.train, *(row for test in task.test_sets for row in test.rows)]
+    data = folder / "feelings.csv"
+    pl.DataFrame(
+        {"text": [r.fields["text"] for r in rows], "label": [task.labels[r.label or 0] for r in rows]}
+    ).write_csv(data)
+    path = folder / "study.yaml"
+    path.write_text(STUDY.format(model=model_folders["llama"], data=data))
+    return path

@@ -1,0 +1,171 @@
+"""The one training loop does what a plain Transformers or PEFT loop does, and fails loudly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from fewtune.engine import fit as fit_module
+from fewtune.engine.fit import fit
+from fewtune.engine.plan import FitExample, Fitting, ParameterGroup, Plan
+from fewtune.engine.schedule import Optimisation, rate_factor
+from fewtune.errors import TrialFailure
+from fewtune.methods import get_method
+from fewtune.models import LanguageModel
+from fewtune.tasks.base import Draw, Task
+
+TEN_STEPS: dict[str, Any] = {"epochs": 5, "batch_size": 4, "schedule": "constant", "warmup_fraction": 0.0}
+LEARNING_RATE = 1e-3
+ONE = FitExample(((1, 2),), 0)
+
+
+def make_plan(name: str, model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> Plan:
+    method = get_method(name)
+    return method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(3))
+
+
+def fit_losses(plan: Plan) -> list[float]:
+    assert plan.fitting is not None
+    return fit(plan.fitting, np.random.default_rng(5), lambda step, steps, loss: None).losses
+
+
+def batch_order(rows: int) -> list[np.ndarray]:
+    """The rows of each step, drawn as the loop draws them."""
+    options = Optimisation(TEN_STEPS["epochs"], TEN_STEPS["batch_size"])
+    return fit_module._draw_batches(rows, options, np.random.default_rng(5))
+
+
+def plain_losses(
+    parameters: list[torch.nn.Parameter], draw: Draw, loss_of: Callable[[list[int]], torch.Tensor]
+) -> list[float]:
+    """A loop as its users write it: padded batches, AdamW, clipping."""
+    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
+    losses = []
+    for batch in batch_order(len(draw.support)):
+        loss = loss_of([int(i) for i in batch])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "opt-350m-shaped"])
+def test_vanilla_losses_equal_a_plain_sequence_classifier_loop(
+    name: str, models: dict[str, LanguageModel], model_folders: Any, task: Task, draw: Draw
+) -> None:
+    plan = make_plan("vanilla", models[name], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS)
+    assert plan.fitting is not None
+    head = plan.fitting.groups[1].parameters[0].detach().clone()
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    classifier = AutoModelForSequenceClassification.from_pretrained(
+        model_folders[name], num_labels=2, dtype=torch.float32
+    )
+    classifier.config.pad_token_id = tokenizer.pad_token_id
+    classifier.score.weight.data.copy_(head)
+    labels = torch.tensor([e.label for e in draw.support])
+    texts = [e.fields["text"] for e in draw.support]
+
+    def loss_of(batch: list[int]) -> torch.Tensor:
+        inputs = tokenizer([texts[i] for i in batch], padding=True, return_tensors="pt")
+        logits = classifier(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).logits
+        return F.cross_entropy(logits, labels[batch])
+
+    expected = plain_losses(list(classifier.parameters()), draw, loss_of)
+    losses = fit_losses(plan)
+    assert len(losses) == 10
+    np.testing.assert_allclose(losses, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "opt-350m-shaped"])
+def test_lora_losses_equal_a_plain_peft_loop(
+    name: str, models: dict[str, LanguageModel], model_folders: Any, task: Task, draw: Draw
+) -> None:
+    plan = make_plan("lora", models[name], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS)
+    assert plan.forward is not None
+    ours = {n: p for n, p in plan.forward.network.named_parameters() if p.requires_grad}
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name], padding_side="left")
+    base = AutoModelForCausalLM.from_pretrained(model_folders[name], dtype=torch.float32)
+    peft = get_peft_model(
+        base,
+        LoraConfig(
+            r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM", fan_in_fan_out=name == "gpt2"
+        ),
+    )
+    theirs = {n.removeprefix("base_model.model."): p for n, p in peft.named_parameters() if p.requires_grad}
+    assert set(theirs) == set(ours)
+    for key, value in theirs.items():
+        value.data.copy_(ours[key].detach())
+    pattern = task.patterns[0]
+    words = [tokenizer(w, add_special_tokens=False).input_ids[0] for w in pattern.label_words]
+    labels = torch.tensor([e.label for e in draw.support])
+    prompts = [pattern.template.format(**e.fields) for e in draw.support]
+
+    def loss_of(batch: list[int]) -> torch.Tensor:
+        inputs = tokenizer([prompts[i] for i in batch], padding=True, return_tensors="pt")
+        positions = (inputs.attention_mask.cumsum(1) - 1).clamp(min=0)
+        logits = peft(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, position_ids=positions).logits[
+            :, -1, words
+        ]
+        return F.cross_entropy(logits, labels[batch])
+
+    expected = plain_losses(list(theirs.values()), draw, loss_of)
+    np.testing.assert_allclose(fit_losses(plan), expected, atol=1e-4)
+
+
+def test_accumulated_passes_train_as_one(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit_losses(make_plan("pattern", models["llama"], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS))
+    monkeypatch.setattr(fit_module, "TOKENS_A_PASS", 1)
+    parts = fit_losses(make_plan("pattern", models["llama"], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS))
+    np.testing.assert_allclose(whole, parts, atol=1e-4)
+
+
+def test_a_loss_over_the_vocabulary_is_the_gold_words_own(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    over = make_plan("pattern", models["llama"], task, draw, loss_over="vocabulary", **TEN_STEPS)
+    within = make_plan("pattern", models["llama"], task, draw, **TEN_STEPS)
+    assert over.fitting is not None and within.fitting is not None
+    batch = over.fitting.examples[:3]
+    assert (over.fitting.loss(batch) > within.fitting.loss(batch)).all()
+
+
+def test_a_loss_that_is_not_finite_is_a_divergence() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    group = ParameterGroup("all", (weight,), 0.1)
+    fitting = Fitting((group,), (ONE,) * 4, lambda batch: weight * math.nan, Optimisation(1, 2), ())
+    with pytest.raises(TrialFailure, match="the loss became nan at step 1 of 2") as caught:
+        fit(fitting, np.random.default_rng(0), lambda *step: None)
+    assert caught.value.kind == "diverged"
+
+
+def test_a_group_that_matches_nothing_is_an_error() -> None:
+    fitting = Fitting(
+        (ParameterGroup("blocks", (), 0.1),), (ONE,), lambda batch: torch.zeros(1), Optimisation(1, 2), ()
+    )
+    with pytest.raises(TrialFailure, match="'blocks' matched no tensor"):
+        fit(fitting, np.random.default_rng(0), lambda *step: None)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [1 / 3, 2 / 3, 1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [1 / 3, 2 / 3, 1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+    ],
+)
+def test_rates_warm_up_then_follow_their_schedule(schedule: Any, expected: list[float]) -> None:
+    options = Optimisation(1, 1, warmup_fraction=1 / 3, schedule=schedule)
+    np.testing.assert_allclose([rate_factor(step, 6, options) for step in range(6)], expected)

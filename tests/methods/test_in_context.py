@@ -1,0 +1,103 @@
+"""In-context scores are those of lm-evaluation-harness, and demonstrations and calibrations do what they say."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from fewtune.engine.forward import Forward
+from fewtune.engine.score import score_prompts
+from fewtune.methods import get_method
+from fewtune.methods.blocks import answer_by_label_words
+from fewtune.methods.in_context import choose_demonstrations
+from fewtune.models import LanguageModel
+from fewtune.tasks.base import Draw, Task
+
+
+def score(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> np.ndarray:
+    method = get_method("in_context")
+    plan = method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(0))
+    return plan.score([row.without_label() for row in draw.test_sets[0].rows])
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "opt-350m-shaped"])
+@pytest.mark.parametrize("pattern", ["feeling", "verdict"])
+def test_scores_equal_lm_evaluation_harness(
+    name: str, pattern: str, models: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the harness's own imports warn
+        from lm_eval.api.instance import Instance
+        from lm_eval.models.huggingface import HFLM
+
+        network = AutoModelForCausalLM.from_pretrained(model_folders[name], dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+        # The harness adds opening tokens as the tokenizer does when told to.
+        harness = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=1, add_bos_token=name.startswith("opt"))
+        chosen = next(p for p in task.patterns if p.name == pattern)
+        shown = choose_demonstrations(draw.support, 4, np.random.default_rng(0))
+        before = "".join(
+            chosen.template.format(**e.fields) + chosen.label_words[e.label] + "\n\n"  # type: ignore[index]
+            for e in shown
+        )
+        rows = draw.test_sets[0].rows
+        requests = [
+            Instance("loglikelihood", {}, (before + chosen.template.format(**row.fields), word), i)
+            for row in rows
+            for i, word in enumerate(chosen.label_words)
+        ]
+        answers = np.array([a[0] for a in harness.loglikelihood(requests, disable_tqdm=True)]).reshape(len(rows), -1)
+    model = models[name]
+    answer = answer_by_label_words(model, task, draw, pattern, "vocabulary")
+    ours = score_prompts(Forward(model.frozen, "float32"), answer.encode(rows, before), answer.reader)
+    np.testing.assert_allclose(ours, answers, atol=1e-3)
+    predicted = score(model, task, draw, demonstrations=4, pattern=pattern).argmax(1)
+    np.testing.assert_array_equal(predicted, answers.argmax(1))
+
+
+def test_demonstrations_are_even_over_labels_and_shuffled_by_seed(draw: Draw) -> None:
+    shown = choose_demonstrations(draw.support, 4, np.random.default_rng(0))
+    assert sorted(e.label for e in shown) == [0, 0, 1, 1]  # type: ignore[type-var]
+    assert shown == choose_demonstrations(draw.support, 4, np.random.default_rng(0))
+    orders = {tuple(e.row_id for e in choose_demonstrations(draw.support, 8, np.random.default_rng(s))) for s in (0, 1)}
+    assert len(orders) == 2
+    assert len(choose_demonstrations(draw.support, 99, np.random.default_rng(0))) == len(draw.support)
+
+
+def test_contextual_calibration_makes_content_free_inputs_even(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    method = get_method("in_context")
+    settings = method.settings(demonstrations=2, calibration="contextual")
+    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    raw = score(models["llama"], task, draw, demonstrations=2)
+    prior = np.array(plan.report()["calibration_log_prior"])
+    expected = raw - prior
+    expected -= np.log(np.exp(expected).sum(1, keepdims=True))
+    np.testing.assert_allclose(plan.score([r.without_label() for r in draw.test_sets[0].rows]), expected, atol=1e-6)
+    np.testing.assert_allclose(np.exp(prior).sum(), 1.0, atol=1e-6)
+
+
+def test_batch_calibration_centres_the_pool(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    method = get_method("in_context")
+    settings = method.settings(demonstrations=2, calibration="batch")
+    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    scores = plan.score(draw.pool)
+    np.testing.assert_allclose((scores[:, 0] - scores[:, 1]).mean(), 0.0, atol=1e-6)
+
+
+def test_labels_of_the_demonstrations_are_read_and_the_querys_are_not(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    flipped = replace(draw, support=tuple(replace(e, label=1 - (e.label or 0)) for e in draw.support))
+    one = score(models["llama"], task, draw, demonstrations=8)
+    other = score(models["llama"], task, flipped, demonstrations=8)
+    assert not np.allclose(one, other)
+    assert copy.copy(draw.test_sets[0].rows[0]).without_label().label is None

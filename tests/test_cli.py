@@ -1,0 +1,152 @@
+"""What a user types, and what comes back: one clear message and exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fewtune import cli
+from fewtune.records import load_records
+from fewtune.study import study_schema
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_cli(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, output, errors."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def small_study(study_file: Path, tmp_path: Path) -> Path:
+    """A study that runs in a second: the majority alone."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"name: small\ntasks:\n  - own_files: {{train: {study_file.parent / 'feelings.csv'}, text: text}}\n"
+        "methods: [majority]\nshots: [4]\nfloors: false\n"
+    )
+    return path
+
+
+def test_run_report_and_run_again(small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    code, told, _ = run_cli("run", small_study, "--out", out, capsys=capsys)
+    assert code == 0
+    assert "[1/1] own_files majority, 4 shots draw 0: accuracy" in told
+    assert (out / "report.html").is_file() and (out / "study.yaml").is_file()
+    before = (out / "trials").iterdir().__next__().stat().st_mtime_ns
+    code, told, _ = run_cli("run", small_study, "--out", out, capsys=capsys)
+    assert code == 0 and "1 trials, 1 already done" in told
+    assert (out / "trials").iterdir().__next__().stat().st_mtime_ns == before
+    code, told, _ = run_cli("report", out, capsys=capsys)
+    assert code == 0 and "majority" in told
+    events = [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
+    assert events == ["run", "started", "finished", "run"]
+
+
+def test_a_study_may_grow_in_its_folder_but_not_become_another(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_cli("run", small_study, "--out", out, capsys=capsys)[0] == 0
+    kept = (out / "study.yaml").read_bytes()
+    code, _, told = run_cli("run", small_study, "--out", out, "--set", "shots=[6]", capsys=capsys)
+    assert code == 2
+    assert "holds another study ('small'; it differs in shots)" in told and "--out" in told
+    assert (out / "study.yaml").read_bytes() == kept and len(load_records(out)) == 1
+    code, told, _ = run_cli("run", small_study, "--out", out, "--set", "shots=[4, 6]", capsys=capsys)
+    assert code == 0 and "2 trials, 1 already done" in told
+
+
+def test_a_folder_with_other_things_is_left_alone(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    code, _, told = run_cli("run", small_study, "--out", tmp_path / "mine", capsys=capsys)
+    assert code == 2 and "is not empty and holds no study" in told
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "name: bad\nmodels: [smollm2-135m]\ntasks: [sentimnt]\nmethods:\n  - lora: {rnak: 8}\n  - vanila\n"
+        "shots: [0]\nmetrics: [acuracy]\nseeds: [1]\n"
+    )
+    code, out, told = run_cli("check", path, capsys=capsys)
+    assert code == 2 and out == "" and "Traceback" not in told
+    assert told.count("line ") == 6
+    for part in (
+        "line 3: unknown task 'sentimnt'. Did you mean 'sentiment'?",
+        "'rnak'",
+        "'rank'",
+        "line 6: unknown method 'vanila'. Did you mean 'vanilla'?",
+        "line 7:",
+        "'acuracy'. Did you mean 'accuracy'?",
+        "line 9:",
+    ):
+        assert part in told, told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "no-such.yaml"), "no-such.yaml"),
+        (("report", "."), "no `trials` folder here"),
+        (("run", "studies/demo.yaml", "--workers", "0"), "--workers is 0"),
+        (("run", "studies/demo.yaml", "--wrokers", "2"), "--wrokers"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    code, _, told = run_cli(*arguments, capsys=capsys)
+    assert code == 2 and message in told and "Traceback" not in told
+
+
+def test_check_shows_data_patterns_and_trials(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = run_cli("check", study_file, capsys=capsys)
+    assert code == 0
+    assert "training rows; test rows: in_domain" in told and "labels: bad, good" in told
+    assert "pattern" in told and "nothing wrong" in told
+
+
+@pytest.mark.parametrize(("what", "name"), [("methods", "lora"), ("tasks", "mnli"), ("models", "smollm2-135m")])
+def test_list_names_what_a_study_can_name(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = run_cli("list", what, capsys=capsys)
+    assert code == 0 and name in told
+
+
+def test_the_schema_beside_the_studies_is_up_to_date() -> None:
+    kept = json.loads((ROOT / "studies" / "study.schema.json").read_text())
+    assert kept == json.loads(json.dumps(study_schema())), "run `make schema`"
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import fewtune"], ["-m", "fewtune.cli", "--help"]])
+def test_starting_imports_nothing_heavy(arguments: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=True, cwd=ROOT
+    )
+    imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+    heavy = {"torch", "transformers", "numpy", "polars", "pydantic", "altair", "scipy", "sklearn", "datasets"}
+    assert not imported & heavy
+
+
+def test_checking_and_reporting_import_no_torch(study_file: Path) -> None:
+    code = (
+        "import sys; from fewtune.study import load_study; from fewtune.trial import list_trials; "
+        f"list_trials(load_study({str(study_file)!r})); import fewtune.report.page, fewtune.executors.local; "
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,83 @@
+"""Imports go one way: from what runs towards what it needs, never back; analysing and reporting need no torch."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
+
+# Each layer may import the layers before it, and modules of its own.
+LAYERS = [
+    {"errors"},
+    {"records"},
+    {"tasks"},
+    {"text"},
+    {"models"},
+    {"engine"},
+    {"methods"},
+    {"study"},
+    {"trial"},
+    {"run"},
+    {"executors"},
+    {"progress"},
+    {"analysis"},
+    {"report"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# What analysing and reporting may know: records alone join them to what runs.
+ANALYSIS_MAY_USE = {"errors", "records", "analysis", "report"}
+# The one loop back, which is a registration: loading a model asks for the engine's attention by name.
+ALLOWED_BACK = {("models", "engine")}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The fewtune parts that a file imports, wherever in the file, but for type checking."""
+    found: set[str] = set()
+
+    class Visitor(ast.NodeVisitor):
+        def visit_If(self, node: ast.If) -> None:
+            if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+                self.generic_visit(node)
+
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+            if node.module and node.module.startswith("fewtune."):
+                found.add(node.module.split(".")[1])
+            elif node.module == "fewtune":
+                found.update(alias.name for alias in node.names if alias.name in RANK)
+
+        def visit_Import(self, node: ast.Import) -> None:
+            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("fewtune."))
+
+    Visitor().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+FILES = sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_go_the_way_of_the_arrow(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert part in RANK, f"{part} has no place in LAYERS"
+    for other in imports_of(path):
+        assert RANK[other] <= RANK[part] or (part, other) in ALLOWED_BACK, f"{part} must not import {other}"
+    if part in ("analysis", "report"):
+        assert imports_of(path) <= ANALYSIS_MAY_USE
+
+
+SHARED = ("__init__", "base", "blocks", "optimisation")
+METHOD_FILES = [p for p in sorted((SOURCE / "methods").glob("*.py")) if p.stem not in SHARED]
+
+
+@pytest.mark.parametrize("path", METHOD_FILES, ids=lambda p: p.stem)
+def test_only_its_own_file_knows_a_method_by_name(path: Path) -> None:
+    for other in SOURCE.rglob("*.py"):
+        if other not in (path, SOURCE / "methods" / "__init__.py"):
+            for node in ast.walk(ast.parse(other.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Compare):
+                    constants = [c.value for c in (node.left, *node.comparators) if isinstance(c, ast.Constant)]
+                    assert path.stem not in constants, f"{other.name} branches on {path.stem!r}"

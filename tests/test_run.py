@@ -1,0 +1,183 @@
+"""Trials end in records that stand alone, repeat exactly, survive failures and are not run twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import tiny_models
+from fewtune import run as run_module
+from fewtune.errors import StudyError, TrialFailure
+from fewtune.executors import local
+from fewtune.executors.local import run_jobs
+from fewtune.methods import majority
+from fewtune.records import Record, load_predictions, load_records, record_path
+from fewtune.run import Bench, Job, Progress, prepare_jobs, run_trial
+from fewtune.study import Study, load_study
+
+
+class Listener:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.progress: list[Progress] = []
+
+    def started(self, job: Job) -> None: ...
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        self.progress.append(progress)
+
+    def finished(self, job: Job, record: Record) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture(scope="session")
+def study(study_file: Path) -> Study:
+    return load_study(study_file)
+
+
+@pytest.fixture(scope="session")
+def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the whole study has run, in a worker process as users run it."""
+    out = tmp_path_factory.mktemp("finished")
+    listener = Listener()
+    jobs, _ = prepare_jobs(study, None)
+    run_jobs(jobs, out, listener)
+    assert [r.status for r in listener.records] == ["done"] * 8
+    assert any(p.phase == "fitting" and p.step == p.steps and p.loss is not None for p in listener.progress)
+    return out
+
+
+def test_a_study_run_twice_gives_equal_predictions_row_for_row(finished: Path, study: Study) -> None:
+    bench = Bench()
+    for job in prepare_jobs(study, None)[0]:
+        record, predictions = run_trial(job, bench)
+        assert record.status == "done" and predictions is not None
+        assert_frame_equal(predictions, load_predictions(finished, job.trial_id), check_exact=True)
+
+
+def test_accuracy_recomputed_from_the_predictions_equals_the_record(finished: Path) -> None:
+    for record in load_records(finished):
+        predictions = load_predictions(finished, record.trial_id)
+        assert predictions.columns == ["test_set", "row_id", "gold", "predicted", "score_bad", "score_good"]
+        for test_set, metrics in record.metrics.items():
+            rows = predictions.filter(pl.col("test_set") == test_set)
+            assert (rows["gold"] == rows["predicted"]).mean() == pytest.approx(metrics["accuracy"])
+            assert rows.height == record.baselines[test_set]["rows"]
+
+
+def test_a_record_stands_alone(finished: Path) -> None:
+    by_method = {r.trial.method: r for r in load_records(finished)}
+    pattern = by_method["pattern"]
+    assert pattern.cost is not None and by_method["in_context"].cost is not None
+    assert pattern.cost.fit_seconds and pattern.cost.predict_seconds and pattern.cost.fit_tokens
+    assert pattern.cost.trainable_parameters == pattern.cost.total_parameters
+    assert by_method["in_context"].cost.trainable_parameters == 0
+    assert set(pattern.fingerprints) == {"data", "draw", "weights"}
+    assert set(by_method["majority"].fingerprints) == {"data", "draw"}
+    assert by_method["majority"].trial.model is None
+    assert {"torch", "transformers", "fewtune"} <= set(pattern.environment["packages"])
+    assert pattern.environment["precision"] == "float32"
+    assert len(pattern.notes["losses"]) == 2
+    assert pattern.notes["parameter_groups"][0]["tensors"] > 0
+    assert pattern.notes["truncated_rows"] == 0
+    assert pattern.baselines["in_domain"]["chance"] == 0.5
+
+
+def test_every_method_sees_the_same_draw(finished: Path) -> None:
+    draws: dict[int, set[str]] = {}
+    for record in load_records(finished):
+        draws.setdefault(record.trial.data_seed, set()).add(record.fingerprints["draw"])
+    assert all(len(found) == 1 for found in draws.values())
+    assert draws[0] != draws[1]
+
+
+def test_records_hold_no_texts(finished: Path) -> None:
+    texts = (*tiny_models.GOOD, *tiny_models.BAD)
+    for path in (finished / "trials").glob("*.json"):
+        assert not [t for t in texts if t in path.read_text()]
+
+
+def test_a_failing_trial_is_recorded_with_its_reason(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, _ = prepare_jobs(study, None)
+
+    method = majority.METHOD
+    for error, kind in (
+        (ValueError("seven of\nnine"), "error"),
+        (TrialFailure("diverged", "the loss became nan"), "diverged"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+    ):
+        plan = Mock(side_effect=error)
+        monkeypatch.setattr(run_module, "get_method", lambda name, plan=plan: replace(method, plan=plan))
+        record, predictions = run_trial(jobs[0], Bench())
+        assert predictions is None and record.status == "failed" and not record.reusable
+        assert record.failure is not None and record.failure.kind == kind
+        assert "\n" not in record.failure.message and record.failure.trace
+        assert record.metrics == {} and record.cost is None
+
+
+def test_a_method_never_meets_a_test_row_or_the_training_rows(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[Any] = []
+    method = majority.METHOD
+
+    def watch(settings: Any, model: Any, task: Any, draw: Any, rng: Any) -> Any:
+        met.append((task, draw))
+        plan = method.plan(settings, model, task, draw, rng)
+        inner = plan.score
+
+        def score(rows: Any) -> Any:
+            met.append(rows)
+            return inner(rows)
+
+        return replace(plan, score=score)
+
+    monkeypatch.setattr(run_module, "get_method", lambda name: replace(method, plan=watch))
+    run_trial(prepare_jobs(study, None)[0][0], Bench())
+    (task, draw), *scored = met
+    assert task.train == () and task.test_sets == () and draw.test_sets == ()
+    assert all(row.label is None for row in draw.pool)
+    assert scored and all(row.label is None and row.facets == {} for rows in scored for row in rows)
+
+
+def _die(pipe: Any, out: Path) -> None:
+    pipe.recv()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_costs_its_trial_alone(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = prepare_jobs(study, None)[0][:2]
+    monkeypatch.setattr(local, "_work", _die)
+    listener = Listener()
+    run_jobs(jobs, tmp_path, listener)
+    assert [r.failure.kind for r in listener.records if r.failure] == ["killed", "killed"]
+    assert "SIGKILL" in listener.records[0].failure.message  # type: ignore[union-attr]
+    assert json.loads(record_path(tmp_path, jobs[0].trial_id).read_text())["status"] == "failed"
+
+
+def test_everything_that_cannot_run_is_told_before_anything_runs(study_file: Path, tmp_path: Path) -> None:
+    study = load_study(
+        study_file, ["models=[nowhere/at-all, ./no-folder, smollm2-153m]", "shots=[4, 4000]", "max_tokens=4096"]
+    )
+    with pytest.raises(StudyError) as caught:
+        prepare_jobs(study, tmp_path)
+    told = str(caught.value)
+    assert "4000 shots" in told
+    assert "'nowhere/at-all' could not be downloaded" in told and "HF_HUB_OFFLINE" in told and "smollm2-135m" in told
+    assert "unknown model './no-folder'" in told
+    assert "Did you mean 'smollm2-135m'?" in told
+
+
+def test_more_tokens_than_the_model_reads_is_told(study_file: Path) -> None:
+    with pytest.raises(StudyError, match="max_tokens is 4096, the model reads 128"):
+        prepare_jobs(load_study(study_file, ["max_tokens=4096"]), None)

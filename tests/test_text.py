@@ -1,0 +1,77 @@
+"""Prompts keep their end, label words carry no stray tokens, and what is cut is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import tiny_models
+from fewtune.errors import DataError
+from fewtune.tasks.base import Example, Pattern
+from fewtune.text import Encoder, plain_template, render
+
+LONG = "the cook works like a charm and never lets us down"
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> dict[bool, Any]:
+    return {opens: tiny_models.make_tokenizer(opens) for opens in (False, True)}
+
+
+def example(**fields: str) -> Example:
+    return Example("row", fields, 0)
+
+
+def test_braces_in_a_text_are_not_a_template() -> None:
+    assert render("{text} Sure?", {"text": "a {text} {0} }{"}) == "a {text} {0} }{ Sure?"
+    assert plain_template(("premise", "hypothesis")) == "{premise}\n{hypothesis}"
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_opening_tokens_stand_once_before_a_prompt_and_never_in_label_words(
+    opens: bool, tokenizers: dict[bool, Any]
+) -> None:
+    encoder = Encoder(tokenizers[opens], 64, 128)
+    assert encoder.opening == ([1] if opens else [])
+    (prompt,) = encoder.encode("{text}. Feeling:", [example(text="the cook")])
+    assert prompt == tokenizers[opens]("the cook. Feeling:").input_ids
+    words = encoder.encode_label_words(Pattern("p", "{text}. Feeling:", (" bad", " good")))
+    assert all(1 not in tokens for tokens in words)
+    assert prompt + words[1] == tokenizers[opens]("the cook. Feeling: good").input_ids
+
+
+def test_a_long_row_loses_the_end_of_its_longest_text_and_keeps_the_prompts_end(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 24, 128)
+    row = example(premise=LONG * 3, hypothesis="the cook")
+    (prompt,) = encoder.encode("{premise}\nQuestion: {hypothesis}. Feeling:", [row], reserve=1)
+    text = tokenizers[False].decode(prompt)
+    assert len(prompt) <= 23
+    assert text.startswith("the cook works") and text.endswith("\nQuestion: the cook. Feeling:")
+    report = encoder.report()
+    assert report["truncated_rows"] == 1 and report["truncated_tokens"] > 0
+
+
+def test_a_row_that_fits_is_left_alone(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 64, 128)
+    (prompt,) = encoder.encode("{text}. Feeling:", [example(text=LONG)])
+    assert tokenizers[False].decode(prompt) == LONG + ". Feeling:"
+    assert encoder.report() == {"truncated_rows": 0, "truncated_tokens": 0}
+
+
+def test_a_pattern_longer_than_the_room_is_told(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 4, 128)
+    with pytest.raises(DataError, match="the pattern alone is longer than the 4 tokens"):
+        encoder.encode("{text}. Is this sentence good or bad? Feeling:", [example(text="a")])
+
+
+def test_demonstrations_that_leave_no_room_are_told(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 64, 40)
+    with pytest.raises(DataError, match=r"Use fewer demonstrations\.$"):
+        encoder.encode("{text}. Feeling:", [example(text="a")], before=LONG * 9)
+
+
+def test_label_words_that_collide_as_tokens_are_refused(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 64, 128)
+    with pytest.raises(DataError, match=r"label words ' good' and ' good good' collide"):
+        encoder.encode_label_words(Pattern("p", "{text}. Feeling:", (" good", " good good")))
