@@ -1,0 +1,254 @@
+"""The leaderboard: one row for each (task, model, shots, variant), with every draw's value and what it cost.
+
+Owns grouping, means over draws, the majority and chance in a metric's own terms, and the share of collapsed
+trials. Does not know about intervals (`statistics`), who wins (`verdict`), or how a table looks (`report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from fewtune.records import Record
+
+if TYPE_CHECKING:
+    import polars as pl
+
+IN_DOMAIN = "in_domain"
+"""The name of the in-domain test set in every record."""
+
+LoadPredictions = Callable[[str], "pl.DataFrame"]
+"""From a trial's id to its predictions: test_set, row_id, gold, predicted."""
+
+DrawKey = tuple[int, str]
+"""A draw's data seed and the fingerprint of its rows: equal keys mean equal rows, which may be paired."""
+
+
+@dataclass(frozen=True)
+class DrawValue:
+    """One draw's score, averaged over its fit seeds."""
+
+    data_seed: int
+    value: float
+    fit_seeds: int
+
+
+@dataclass(frozen=True)
+class TestSetScore:
+    """A variant's primary metric on one test set; `mean` is over draws, None where no trial was scored."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+    test_set: str
+    mean: float | None
+    draws: tuple[DrawValue, ...]
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One variant in one group; whatever was not measured is None."""
+
+    variant: str
+    method: str
+    uses_model: bool
+    scores: Mapping[str, TestSetScore]
+    done: int
+    failed: int
+    skipped: int
+    collapsed_share: float | None
+    """Share of done trials at or below the majority in domain, or that answered with one label only."""
+    fit_seconds: float | None
+    predict_seconds_per_row: float | None
+    peak_memory_bytes: int | None
+    """Of the hungriest trial."""
+    trainable_parameters: int | None
+    total_parameters: int | None
+
+    @property
+    def in_domain(self) -> float | None:
+        """Mean primary metric in domain."""
+        return self.scores[IN_DOMAIN].mean if IN_DOMAIN in self.scores else None
+
+    @property
+    def draws(self) -> int:
+        """Number of draws with an in-domain score."""
+        return len(self.scores[IN_DOMAIN].draws) if IN_DOMAIN in self.scores else 0
+
+
+@dataclass(frozen=True)
+class LeaderboardGroup:
+    """The variants that can be compared: one task, one model, one number of shots; best in domain first.
+
+    `majority` and `chance` are in the primary metric, by test set, None where that is not known.
+    """
+
+    task: str
+    model: str | None
+    shots: int
+    metric: str
+    test_sets: tuple[str, ...]
+    majority: Mapping[str, float | None]
+    chance: Mapping[str, float | None]
+    rows: tuple[LeaderboardRow, ...]
+
+    @property
+    def title(self) -> str:
+        """Task, model and shots in words."""
+        shots = f"{self.shots} shot{'s' if self.shots != 1 else ''}"
+        return " · ".join([self.task, self.model or "no language model", shots])
+
+
+def group_records(records: Iterable[Record]) -> dict[tuple[str, str | None, int], list[Record]]:
+    """Sort records into (task, model, shots); those that use no model join every model's group."""
+    records = list(records)
+    models: dict[tuple[str, int], set[str | None]] = {}
+    for record in records:
+        models.setdefault((record.trial.task, record.trial.shots), set()).add(record.trial.model)
+    groups: dict[tuple[str, str | None, int], list[Record]] = {}
+    for (task, shots), found in sorted(models.items()):
+        named: list[str | None] = [*sorted(name for name in found if name is not None)]
+        for model in named or [None]:
+            groups[task, model, shots] = [
+                record
+                for record in records
+                if (record.trial.task, record.trial.shots) == (task, shots) and record.trial.model in (model, None)
+            ]
+    return groups
+
+
+def draw_of(record: Record) -> DrawKey:
+    """Identify the draw that a record was scored on."""
+    return record.trial.data_seed, record.fingerprints.get("draw", "")
+
+
+def rank_variants(records: Iterable[Record], load_predictions: LoadPredictions) -> list[LeaderboardGroup]:
+    """Make every group's leaderboard, best mean in domain first, unscored variants last."""
+    records = list(records)
+    collapsed = {r.trial_id: has_collapsed(r, load_predictions) for r in records if r.status == "done"}
+    groups = []
+    for (task, model, shots), members in group_records(records).items():
+        test_sets = _order_test_sets(members)
+        by_variant: dict[str, list[Record]] = {}
+        for record in members:
+            by_variant.setdefault(record.trial.variant, []).append(record)
+        rows = [_make_row(trials, test_sets, collapsed) for trials in by_variant.values()]
+        groups.append(
+            LeaderboardGroup(
+                task=task,
+                model=model,
+                shots=shots,
+                metric=name_metric(members),
+                test_sets=test_sets,
+                majority={name: _average_baseline(members, name, score_majority) for name in test_sets},
+                chance={name: _average_baseline(members, name, score_chance) for name in test_sets},
+                rows=tuple(sorted(rows, key=_rank)),
+            )
+        )
+    return groups
+
+
+def name_metric(records: Sequence[Record]) -> str:
+    """Name the primary metric of a group: that of its scored trials (a failed trial may not know it)."""
+    return next((r.primary_metric for r in records if r.status == "done"), records[0].primary_metric)
+
+
+def score_majority(record: Record, test_set: str) -> float | None:
+    """Score always answering the commonest gold label, in the record's primary metric."""
+    share = record.baselines.get(test_set, {}).get("majority")
+    chance = record.baselines.get(test_set, {}).get("chance")
+    if share is None or chance is None:
+        return None
+    if record.primary_metric == "accuracy":
+        return share
+    if record.primary_metric == "mcc":
+        return 0.0
+    if record.primary_metric == "macro_f1":
+        # One label has precision `share` and recall 1, every other F1 is 0; chance is 1 / labels.
+        return 2 * share / (1 + share) * chance
+    return None
+
+
+def score_chance(record: Record, test_set: str) -> float | None:
+    """Score uniform guessing, in the record's primary metric; None where it has no plain answer."""
+    chance = record.baselines.get(test_set, {}).get("chance")
+    if chance is None:
+        return None
+    return {"accuracy": chance, "mcc": 0.0}.get(record.primary_metric)
+
+
+def has_collapsed(record: Record, load_predictions: LoadPredictions) -> bool:
+    """Tell whether a done trial is at or below the majority in domain, or answered with one label only."""
+    accuracy = record.metrics.get(IN_DOMAIN, {}).get("accuracy")
+    majority = record.baselines.get(IN_DOMAIN, {}).get("majority")
+    if accuracy is not None and majority is not None and accuracy <= majority:
+        return True
+    predictions = load_predictions(record.trial_id)
+    answers = predictions["predicted"].filter(predictions["test_set"] == IN_DOMAIN)
+    return bool(answers.n_unique() == 1)
+
+
+def average_draws(records: Iterable[Record], test_set: str) -> tuple[DrawValue, ...]:
+    """Average each draw's fit seeds, in the order of data seeds; trials that are not done are left out."""
+    by_draw: dict[DrawKey, list[float]] = {}
+    for record in records:
+        value = record.metrics.get(test_set, {}).get(record.primary_metric)
+        if record.status == "done" and value is not None:
+            by_draw.setdefault(draw_of(record), []).append(value)
+    return tuple(DrawValue(key[0], fmean(values), len(values)) for key, values in sorted(by_draw.items()))
+
+
+def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Mapping[str, bool]) -> LeaderboardRow:
+    done = [record for record in trials if record.status == "done"]
+    costs = [record.cost for record in done if record.cost is not None]
+    scores = {}
+    for name in test_sets:
+        draws = average_draws(done, name)
+        scores[name] = TestSetScore(name, _mean([draw.value for draw in draws]), draws)
+    return LeaderboardRow(
+        variant=trials[0].trial.variant,
+        method=trials[0].trial.method,
+        uses_model=trials[0].trial.model is not None,
+        scores=scores,
+        done=len(done),
+        failed=sum(record.status == "failed" for record in trials),
+        skipped=sum(record.status == "skipped" for record in trials),
+        collapsed_share=_mean([float(collapsed[record.trial_id]) for record in done]),
+        fit_seconds=_mean([cost.fit_seconds for cost in costs]),
+        predict_seconds_per_row=_mean(
+            [
+                cost.predict_seconds / cost.predict_rows
+                for cost in costs
+                if cost.predict_seconds is not None and cost.predict_rows
+            ]
+        ),
+        peak_memory_bytes=_largest(cost.peak_memory_bytes for cost in costs),
+        trainable_parameters=_largest(cost.trainable_parameters for cost in costs),
+        total_parameters=_largest(cost.total_parameters for cost in costs),
+    )
+
+
+def _order_test_sets(records: Iterable[Record]) -> tuple[str, ...]:
+    found = {name for record in records for name in record.metrics}
+    return tuple(sorted(found, key=lambda name: (name != IN_DOMAIN, name)))
+
+
+def _average_baseline(
+    records: Iterable[Record], test_set: str, score: Callable[[Record, str], float | None]
+) -> float | None:
+    scored = [r for r in records if r.status == "done" and test_set in r.baselines]
+    by_draw = {draw_of(r): score(r, test_set) for r in scored}
+    return _mean(list(by_draw.values()))
+
+
+def _rank(row: LeaderboardRow) -> tuple[bool, float, str]:
+    return row.in_domain is None, -(row.in_domain or 0.0), row.variant
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

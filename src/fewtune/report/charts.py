@@ -1,0 +1,333 @@
+"""The charts, as SVG that needs no script: scores with every draw, and what each method costs.
+
+Owns marks, colours and labels. Does not know how a number came about (`analysis`) or where a chart is shown.
+Each SVG stands on its own card, follows the reader's light or dark scheme, and says in a title and a description
+what it shows. Colours: the blue and vermilion of https://jfly.uni-koeln.de/color/, told apart by every common
+kind of colour vision; shape and position carry the meaning without them.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+import vl_convert
+
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
+from fewtune.report.tables import name_test_set, word_score, word_seconds
+
+CARD, INK, QUIET, GRID = "#ffffff", "#1f2933", "#5b6673", "#e3e7ec"
+DRAW, MEAN, BASELINE = "#0072b2", "#10202f", "#c04f00"
+DARK = {
+    CARD: "#171c22",
+    INK: "#e6eaef",
+    QUIET: "#a3adb8",
+    GRID: "#2d353e",
+    DRAW: "#5cb3e6",
+    MEAN: "#f4f7fa",
+    BASELINE: "#f0904d",
+}
+"""What each light colour becomes where the reader prefers a dark scheme."""
+
+FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
+SCORES_WIDTH, ROW_HEIGHT, MOST_PANELS = 680, 30, 3
+COST_WIDTH, COST_HEIGHT = 470, 280
+SMALLEST_SCALE = 0.7
+SHORTEST_SECONDS = 0.1
+"""Shorter fits are drawn at this time: a log axis has no room for zero."""
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+Alignment = Literal["left", "right", "center"]
+ALIGNMENTS: tuple[Alignment, ...] = ("left", "right", "center")
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where a name stands: x is its left edge, right edge or centre by `align`, y its middle, in pixels."""
+
+    x: float
+    y: float
+    align: Alignment
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: `svg` is safe to stand in a page as it is, its title and description are inside it."""
+
+    title: str
+    description: str
+    svg: str
+
+
+def draw_charts(group: LeaderboardGroup, prefix: str) -> list[Chart]:
+    """Draw a group's charts; none where nothing was scored. `prefix` keeps ids apart in one page."""
+    charts = []
+    if any(row.in_domain is not None for row in group.rows):
+        charts.append(draw_scores(group, f"{prefix}-scores"))
+    if any(row.in_domain is not None and row.fit_seconds is not None for row in group.rows):
+        charts.append(draw_costs(group, f"{prefix}-costs"))
+    return charts
+
+
+def draw_scores(group: LeaderboardGroup, chart_id: str) -> Chart:
+    """Draw each method's score a test set: a dot a draw, a bar at the mean, a dashed rule at the majority."""
+    rows = [row for row in group.rows if row.in_domain is not None]
+    panels = {name: _head_panel(group, name) for name in group.test_sets}
+    values = [
+        {
+            "panel": panels[name],
+            "method": row.variant,
+            "value": draw.value,
+            "majority": group.majority.get(name),
+        }
+        for row in rows
+        for name in group.test_sets
+        for draw in row.scores[name].draws
+    ]
+    order = [row.variant for row in rows]
+    # One or two panels are not stretched over the whole width: dots far from their names are hard to follow.
+    panel_width = min(360, SCORES_WIDTH // min(len(panels), MOST_PANELS) - 16)
+    scored = [draw.value for row in rows for score in row.scores.values() for draw in score.draws]
+    low, high = _span(scored + [value for value in group.majority.values() if value is not None])
+    scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+    x_axis = _axis(tickCount=5)
+    y = alt.Y(
+        "method:N",
+        sort=order,
+        title=None,
+        axis=_axis(grid=True, ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
+    )
+    base = alt.Chart()
+    rule = base.mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3]).encode(
+        x=alt.X("mean(majority):Q", title=group.metric, scale=scale, axis=x_axis)
+    )
+    dots = base.mark_circle(color=DRAW, size=70, opacity=0.65).encode(
+        x=alt.X("value:Q", title=group.metric, scale=scale, axis=x_axis), y=y
+    )
+    means = base.mark_tick(color=MEAN, thickness=3, size=20).encode(
+        x=alt.X("mean(value):Q", title=group.metric, scale=scale, axis=x_axis), y=y
+    )
+    chart = (
+        alt.layer(rule, dots, means, data=_hold(values))
+        .properties(width=panel_width, height=ROW_HEIGHT * len(order))
+        .facet(
+            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=_header(panel_width)),
+            columns=MOST_PANELS,
+            spacing=26,
+        )
+        .properties(
+            title=_title("Scores in and out of domain", "dot: one draw · bar: mean of draws · dashed: majority")
+        )
+    )
+    description = f"{group.title}, {group.metric}. " + " ".join(
+        f"{row.variant}: "
+        + ", ".join(f"{name_test_set(n)} {word_score(row.scores[n].mean)}" for n in group.test_sets)
+        + "."
+        for row in rows
+    )
+    title = f"Scores in and out of domain: {group.title}"
+    return Chart(title, description, _render(chart, chart_id, title, description))
+
+
+def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
+    """Draw the in-domain score against fit seconds on a log axis, each method named at its point."""
+    points = [
+        (row.variant, max(row.fit_seconds, SHORTEST_SECONDS), row.in_domain, row.fit_seconds)
+        for row in group.rows
+        if row.fit_seconds is not None and row.in_domain is not None
+    ]
+    majority = group.majority.get(IN_DOMAIN)
+    low, high = _span([score for _, _, score, _ in points] + ([majority] if majority is not None else []))
+    seconds = [shown for _, shown, _, _ in points]
+    first, last = min(seconds) / 2, max(seconds) * 4  # room for dots and for names to the right
+    pixels = [
+        (
+            COST_WIDTH * math.log(shown / first) / math.log(last / first),
+            COST_HEIGHT * (high - score) / (high - low),
+        )
+        for _, shown, score, _ in points
+    ]
+    rule = None if majority is None else COST_HEIGHT * (high - majority) / (high - low)
+    labels = place_labels([name for name, *_ in points], pixels, COST_WIDTH, COST_HEIGHT, rule)
+    values = [{"seconds": shown, "score": score} for _, shown, score, _ in points]
+    names = [
+        {
+            "method": name,
+            "align": label.align,
+            "seconds": first * (last / first) ** (label.x / COST_WIDTH),
+            "score": high - label.y / COST_HEIGHT * (high - low),
+        }
+        for (name, *_), label in zip(points, labels, strict=True)
+    ]
+    x = alt.X(
+        "seconds:Q",
+        title=f"seconds to fit, log scale (below {SHORTEST_SECONDS:g} s drawn at {SHORTEST_SECONDS:g})",
+        scale=alt.Scale(type="log", domain=[first, last], nice=False),
+        axis=_axis(values=_mark_seconds(first, last), format="~g"),
+    )
+    y = alt.Y(
+        "score:Q",
+        title=f"{group.metric}, in domain",
+        scale=alt.Scale(domain=[low, high], nice=False, zero=False),
+        axis=_axis(tickCount=6),
+    )
+    layers: list[alt.Chart] = []
+    if majority is not None:
+        layers.append(
+            alt.Chart(_hold([{"score": majority}]))
+            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+            .encode(y=y)
+        )
+    layers.append(alt.Chart(_hold(values)).mark_circle(color=DRAW, size=110, opacity=0.8).encode(x=x, y=y))
+    layers += [
+        alt.Chart(_hold([label for label in names if label["align"] == align]))
+        .mark_text(align=align, baseline="middle", color=INK, fontSize=13)
+        .encode(x=x, y=y, text="method:N")
+        for align in ALIGNMENTS
+    ]
+    chart = alt.layer(*layers).properties(
+        width=COST_WIDTH,
+        height=COST_HEIGHT,
+        title=_title("What a score costs", "dot: mean of draws · dashed: majority"),
+    )
+    description = f"{group.title}. " + " ".join(
+        f"{name}: {word_score(score)} {group.metric} after {word_seconds(true)} of fitting."
+        for name, _, score, true in points
+    )
+    title = f"Score against seconds to fit: {group.title}"
+    return Chart(title, description, _render(chart, chart_id, title, description))
+
+
+def place_labels(
+    names: Sequence[str],
+    points: Sequence[tuple[float, float]],
+    width: float,
+    height: float,
+    rule: float | None,
+) -> list[Label]:
+    """Place each name near its point (x, y), clear of points, names and the rule at height `rule` if it can."""
+    character, gap = 6.8, 11.0
+    taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in points]
+    if rule is not None:
+        taken.append((0.0, rule - 1, width, rule + 1))
+    placed = []
+    for name, (x, y) in zip(names, points, strict=True):
+        size = character * len(name)
+        choices = [
+            Label(edge, y + step, align)
+            for steps in ((0, -8, 8), (-16, 16), (-26, 26), (-38, 38))
+            for edge, align in zip((x + gap, x - gap, x), ALIGNMENTS, strict=True)
+            for step in steps
+        ]
+        inside = [c for c in choices if _fits(_box(c, size), width, height)]
+        clear = [c for c in inside if not any(_overlap(_box(c, size), other) for other in taken)]
+        chosen = (clear or inside or choices)[0]
+        taken.append(_box(chosen, size))
+        placed.append(chosen)
+    return placed
+
+
+def _box(label: Label, width: float) -> Box:
+    left = label.x - {"left": 0.0, "center": width / 2, "right": width}[label.align]
+    return left, label.y - 7.5, left + width, label.y + 7.5
+
+
+def _fits(box: Box, width: float, height: float) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _head_panel(group: LeaderboardGroup, test_set: str) -> str:
+    return f"{name_test_set(test_set)}, majority {word_score(group.majority.get(test_set))}"
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = max(0.02, 0.08 * (high - low))
+    return low - margin, high + margin
+
+
+def _mark_seconds(first: float, last: float) -> list[float]:
+    powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+    # Under two decades, powers of ten alone would leave the axis bare.
+    steps = (1, 2, 5) if last / first < 100 else (1,)
+    return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]
+
+
+def _hold(values: list[dict[str, Any]]) -> alt.Data:
+    return alt.Data(values=values)  # type: ignore[no-untyped-call]
+
+
+def _axis(**options: Any) -> alt.Axis:
+    return alt.Axis(titleFontWeight="normal", titlePadding=10, labelPadding=6, **options)
+
+
+def _header(panel_width: float) -> alt.Header:
+    return alt.Header(
+        labelFontSize=13, labelFontWeight="bold", labelColor=INK, labelAnchor="start", labelLimit=panel_width
+    )
+
+
+def _title(text: str, subtitle: str) -> alt.TitleParams:
+    return alt.TitleParams(
+        text, subtitle=subtitle, anchor="start", fontSize=16, subtitleFontSize=13, subtitlePadding=6, offset=14
+    )
+
+
+def _render(chart: Any, chart_id: str, title: str, description: str) -> str:
+    configured = chart.configure(
+        background=CARD,
+        font=FONT,
+        padding=16,
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(
+            labelColor=QUIET,
+            titleColor=QUIET,
+            gridColor=GRID,
+            domainColor=GRID,
+            tickColor=GRID,
+            labelFontSize=12,
+            titleFontSize=12,
+        ),
+        title=alt.TitleConfig(color=INK, subtitleColor=QUIET),
+    )
+    svg = vl_convert.vegalite_to_svg(json.loads(configured.to_json()))
+    return _finish(svg, chart_id, title, description)
+
+
+def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
+    opening = re.match(r"<svg[^>]*>", svg)
+    if opening is None:  # vl-convert always opens with its svg element
+        raise ValueError(f"not an SVG: {svg[:80]}")
+    sizes = dict(re.findall(r'\b(width|height|viewBox)="([^"]*)"', opening.group()))
+    dark = "".join(
+        f'#{chart_id} [fill="{light}"]{{fill:{shade}}}#{chart_id} [stroke="{light}"]{{stroke:{shade}}}'
+        for light, shade in DARK.items()
+    )
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{chart_id}" class="chart" role="img" '
+        f'aria-labelledby="{chart_id}-title {chart_id}-desc" width="{sizes["width"]}" '
+        f'height="{sizes["height"]}" viewBox="{sizes["viewBox"]}" '
+        # On a phone it shrinks to what can still be read, and its frame scrolls from there.
+        f'style="min-width:{SMALLEST_SCALE * float(sizes["width"]):.0f}px">'
+        f'<title id="{chart_id}-title">{html.escape(title)}</title>'
+        f'<desc id="{chart_id}-desc">{html.escape(description)}</desc>'
+        f"<style>@media screen and (prefers-color-scheme: dark){{{dark}}}</style>"
+    )
+    body = svg[opening.end() :]
+    # The whole is one picture with one description; ids are made unique to the page.
+    body = re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden)="[^"]*"', "", body)
+    body = re.sub(r"\bclip(\d+)\b(?=[\")])", rf"{chart_id}-clip\1", body)
+    return head + body

@@ -1,0 +1,300 @@
+"""The leaderboard in a terminal, and the wording of its quantities.
+
+Owns which columns a width has room for, and how seconds, bytes and counts are written. Does not know how a
+number came about (`analysis`). Everything a user named is printed as text, never read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
+from fewtune.analysis.verdict import Findings, GroupVerdict, judge_folder, word_comparison
+from fewtune.records import Record
+
+WIDE = 96
+"""Columns of terminal from which every cost stands in the leaderboard itself."""
+
+MOST_FACET_VALUES = 6
+"""A facet with more values than this is not broken down: the table would not be read."""
+
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class BreakdownTable:
+    """Mean accuracy by facet value and gold label: cells[variant][column], columns are (value, gold)."""
+
+    title: str
+    columns: tuple[tuple[str, str], ...]
+    cells: dict[str, tuple[float | None, ...]]
+
+
+def show_leaderboard(console: Console, out_dir: Path) -> None:
+    """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
+    findings = judge_folder(out_dir)
+    for group, verdict in zip(findings.leaderboard, findings.verdicts, strict=True):
+        console.print()
+        console.print(Text(group.title, style="bold"))
+        if any(row.in_domain is not None for row in group.rows):
+            _show_scores(console, group)
+        _show_verdict(console, verdict)
+    for breakdown in break_down(findings):
+        _show_breakdown(console, breakdown)
+    _show_unfinished(console, findings.records)
+
+
+def break_down(findings: Findings) -> list[BreakdownTable]:
+    """Average breakdowns over trials, for every group, test set and facet of few values."""
+    tables = []
+    for group in findings.leaderboard:
+        members = [
+            record
+            for record in findings.records
+            if record.status == "done"
+            and (record.trial.task, record.trial.shots) == (group.task, group.shots)
+            and record.trial.model in (group.model, None)
+        ]
+        kinds = sorted({(b.test_set, b.facet) for record in members for b in record.breakdowns})
+        for test_set, facet in kinds:
+            title = f"{group.title} · {name_test_set(test_set)} by {facet}: accuracy"
+            table = _average_breakdowns(members, group, test_set, facet, title)
+            if table is not None:
+                tables.append(table)
+    return tables
+
+
+def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
+    """List why trials failed or were skipped: (where, status or kind, message, trials), equal ones as one."""
+    reasons: dict[tuple[str, str, str], int] = {}
+    for record in records:
+        if record.failure is not None:
+            axes = record.trial
+            where = " · ".join([axes.variant, axes.task, axes.model or "no language model"])
+            key = (where, record.failure.kind.replace("_", " "), record.failure.message)
+            reasons[key] = reasons.get(key, 0) + 1
+    return [(*key, count) for key, count in reasons.items()]
+
+
+def name_test_set(name: str) -> str:
+    """Word a test set's name."""
+    return "in domain" if name == IN_DOMAIN else name
+
+
+def word_score(value: float | None) -> str:
+    """Word a score to three places."""
+    return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def word_points(value: float | None) -> str:
+    """Word a difference of scores in points (hundredths), signed."""
+    return UNKNOWN if value is None else f"{100 * value:+.1f}"
+
+
+def word_share(value: float | None) -> str:
+    """Word a share as per cent."""
+    return UNKNOWN if value is None else f"{100 * value:.0f}%"
+
+
+def word_seconds(seconds: float | None) -> str:
+    """Word seconds with the unit that suits their size."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0.01:
+        return "<0.01 s"
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
+
+
+def word_milliseconds(seconds: float | None) -> str:
+    """Word seconds as milliseconds, without the unit."""
+    if seconds is None:
+        return UNKNOWN
+    milliseconds = 1000 * seconds
+    if milliseconds < 0.01:
+        return "<0.01"
+    return f"{milliseconds:.2f}" if milliseconds < 10 else f"{milliseconds:.0f}"
+
+
+def word_bytes(size: int | None) -> str:
+    """Word bytes as MiB or GiB."""
+    if size is None:
+        return UNKNOWN
+    mebibytes = size / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.2f} GiB"
+
+
+def word_count(count: int | None) -> str:
+    """Word a number of parameters with k, M or B."""
+    if count is None:
+        return UNKNOWN
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return str(count)
+
+
+def compare_with_majority(group: LeaderboardGroup, row: LeaderboardRow) -> float | None:
+    """Subtract the majority from a row's in-domain mean."""
+    majority = group.majority.get(IN_DOMAIN)
+    return None if row.in_domain is None or majority is None else row.in_domain - majority
+
+
+def _show_scores(console: Console, group: LeaderboardGroup) -> None:
+    wide = console.width >= WIDE
+    split = len(group.test_sets) > 2
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("method", overflow="fold", min_width=12)
+    for name in group.test_sets:
+        majority = group.majority.get(name)
+        table.add_column(
+            Text(f"{name_test_set(name)}\nmajority {word_score(majority)}"), justify="right", overflow="fold"
+        )
+    table.add_column(Text("vs majority\npoints"), justify="right")
+    costs = [*_name_costs(wide)]
+    if not split:
+        for heading in costs:
+            table.add_column(Text(heading), justify="right")
+    for row in group.rows:
+        cells = [_name_row(row)]
+        cells += [_fill_score(row, name, each_draw=name == IN_DOMAIN) for name in group.test_sets]
+        cells.append(Text(word_points(compare_with_majority(group, row))))
+        table.add_row(*cells, *([] if split else _fill_costs(row, wide)))
+    console.print(Padding(table, (0, 0, 0, 1)))
+    if split:
+        cost = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+        cost.add_column("cost", overflow="fold", min_width=8)
+        for heading in _name_costs(wide=True):
+            cost.add_column(Text(heading), justify="right")
+        for row in group.rows:
+            if row.done:
+                cost.add_row(Text(row.variant), *_fill_costs(row, wide=True))
+        console.print()
+        console.print(Padding(cost, (0, 0, 0, 1)))
+    note = f"{group.metric}, mean over draws; each draw below it."
+    if not wide and not split:
+        note += f" {WIDE} columns have room for prediction time and parameters."
+    console.print(Padding(Text(note, style="dim"), (0, 0, 0, 1)))
+
+
+def _name_costs(wide: bool) -> list[str]:
+    return ["fit", "predict\nms/row", "peak\nmemory", "trained"] if wide else ["fit", "peak\nmemory"]
+
+
+def _fill_costs(row: LeaderboardRow, wide: bool) -> list[Text]:
+    fit, memory = word_seconds(row.fit_seconds), word_bytes(row.peak_memory_bytes)
+    if not wide:
+        return [Text(fit), Text(memory)]
+    predict, trained = word_milliseconds(row.predict_seconds_per_row), word_count(row.trainable_parameters)
+    return [Text(fit), Text(predict), Text(memory), Text(trained)]
+
+
+def _name_row(row: LeaderboardRow) -> Text:
+    name = Text(row.variant)
+    lost = [f"{row.failed} failed"] * bool(row.failed) + [f"{row.skipped} skipped"] * bool(row.skipped)
+    if row.collapsed_share:
+        lost.append(f"{word_share(row.collapsed_share)} collapsed")
+    return name.append(f"\n{', '.join(lost)}", style="dim") if lost else name
+
+
+def _fill_score(row: LeaderboardRow, test_set: str, each_draw: bool) -> Text:
+    score = row.scores[test_set]
+    text = Text(word_score(score.mean))
+    if each_draw and len(score.draws) > 1:
+        values = [f"{draw.value:.2f}".removeprefix("0") for draw in score.draws]
+        each = " ".join(values) if len(values) <= 5 else f"{min(values)} to {max(values)}, {len(values)} draws"
+        text.append(f"\n{each}", style="dim")
+    elif each_draw and score.draws:
+        text.append("\n1 draw", style="dim")
+    return text
+
+
+def _show_verdict(console: Console, verdict: GroupVerdict) -> None:
+    lines = [Text.assemble(("Verdict  ", "bold"), head_verdict(verdict))]
+    lines += [Text(f"- {line}") for line in list_comparisons(verdict)]
+    for line in lines:
+        console.print(Padding(line, (0, 0, 0, 1)))
+
+
+def head_verdict(verdict: GroupVerdict) -> str:
+    """Word who leads, and what was not scored."""
+    missing = [f"{count} {word}" for count, word in ((verdict.failed, "failed"), (verdict.skipped, "skipped")) if count]
+    left_out = f" Not scored: {', '.join(missing)}." if missing else ""
+    if verdict.leader is None:
+        return f"No trial was scored, so nothing leads.{left_out}"
+    return f"{verdict.leader} leads ({word_score(verdict.leader_score)} {verdict.metric}).{left_out}"
+
+
+def list_comparisons(verdict: GroupVerdict) -> list[str]:
+    """Word the leader's comparisons, the majority's first, each with its p where six draws allow one."""
+    lines = []
+    if verdict.against_majority is not None:
+        lines.append(word_comparison("always answering the commonest label", verdict.against_majority))
+    for other, comparison in verdict.comparisons.items():
+        p = f", p = {comparison.p:.3f}" if comparison.p is not None else ""
+        lines.append(word_comparison(other, comparison) + p)
+    return lines
+
+
+def _average_breakdowns(
+    members: Sequence[Record], group: LeaderboardGroup, test_set: str, facet: str, title: str
+) -> BreakdownTable | None:
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for record in members:
+        for part in record.breakdowns:
+            if (part.test_set, part.facet) == (test_set, facet):
+                cells = found.setdefault(record.trial.variant, {})
+                cells.setdefault((part.value, part.gold), []).append(part.accuracy)
+    columns = sorted({column for cells in found.values() for column in cells}, key=lambda c: (c[1], c[0]))
+    if len({value for value, _ in columns}) > MOST_FACET_VALUES:
+        return None
+    return BreakdownTable(
+        title=title,
+        columns=tuple(columns),
+        cells={
+            row.variant: tuple(_average(found[row.variant].get(column)) for column in columns)
+            for row in group.rows
+            if row.variant in found
+        },
+    )
+
+
+def _average(values: Sequence[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
+    console.print()
+    console.print(Text(breakdown.title, style="bold"))
+    # One small table a gold label keeps three heuristics readable at 80 columns.
+    for gold, columns in groupby(enumerate(breakdown.columns), key=lambda item: item[1][1]):
+        chosen = list(columns)
+        table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+        table.add_column(Text(f"gold: {gold}"), overflow="fold", min_width=24)
+        for _, (value, _gold) in chosen:
+            table.add_column(Text(value.replace("_", " ")), justify="right", overflow="fold")
+        for variant, cells in breakdown.cells.items():
+            table.add_row(Text(variant), *(Text(word_score(cells[index])) for index, _ in chosen))
+        console.print(Padding(table, (0, 0, 0, 1)))
+
+
+def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
+    unfinished = list_unfinished(records)
+    if not unfinished:
+        return
+    console.print()
+    console.print(Text("Failed and skipped trials", style="bold"))
+    for where, kind, message, count in unfinished:
+        times = f" ({count} trials)" if count > 1 else ""
+        console.print(Padding(Text(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))

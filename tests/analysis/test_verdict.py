@@ -1,0 +1,144 @@
+"""Verdicts on studies whose right answer is known."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewtune.analysis.statistics import Interval
+from fewtune.analysis.verdict import GroupVerdict, apply_rule, judge_folder, judge_study
+from fewtune.errors import RecordError
+from fewtune.records import load_predictions, load_records
+from study_maker import make_study
+
+
+def judge(out: Path) -> list[GroupVerdict]:
+    return judge_study(load_records(out), partial(load_predictions, out), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("point", "low", "high", "draws", "answer"),
+    [
+        (0.05, 0.02, 0.08, 3, "better"),
+        (-0.05, -0.08, -0.02, 3, "worse"),
+        (0.002, -0.006, 0.009, 3, "tie"),
+        (0.005, 0.001, 0.009, 3, "tie"),  # a sure difference too small to matter
+        (0.05, -0.01, 0.11, 3, "cannot tell"),
+        (0.008, 0.001, 0.02, 3, "cannot tell"),  # above 0, yet its point is inside the region
+        (0.30, 0.25, 0.35, 1, "cannot tell"),  # one draw never suffices
+    ],
+)
+def test_the_rule_gives(point: float, low: float, high: float, draws: int, answer: str) -> None:
+    assert apply_rule(Interval(point, low, high, draws))[0] == answer
+
+
+def test_a_clear_leader_is_better_and_says_by_how_much(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.85, 0.86, 0.84], "tfidf": [0.6, 0.62, 0.58]})
+    [verdict] = judge(tmp_path)
+    assert verdict.leader == "pattern"
+    assert verdict.leader_score == pytest.approx(0.85)
+    comparison = verdict.comparisons["tfidf"]
+    assert comparison.answer == "better"
+    assert comparison.point == pytest.approx(0.25)
+    assert comparison.low is not None and comparison.high is not None
+    assert 0.15 < comparison.low < 0.25 < comparison.high < 0.35
+    assert "pattern leads (0.850 accuracy)" in verdict.sentence
+    assert "better than tfidf by 25.0 points [" in verdict.sentence
+    assert verdict.against_majority is not None and verdict.against_majority.answer == "better"
+
+
+def test_the_same_answers_tie(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [1.0, 1.0, 1.0], "lora": [1.0, 1.0, 1.0]})
+    [verdict] = judge(tmp_path)
+    [comparison] = verdict.comparisons.values()
+    assert comparison.answer == "tie"
+    assert "tie with" in verdict.sentence
+
+
+def test_one_draw_cannot_tell_however_far_apart(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9], "vanilla": [0.5]})
+    [verdict] = judge(tmp_path)
+    comparison = verdict.comparisons["vanilla"]
+    assert comparison.answer == "cannot tell"
+    assert comparison.draws == 1
+    assert "one draw" in comparison.reason
+    assert "cannot tell from vanilla with 1 draw" in verdict.sentence
+
+
+def test_draws_that_disagree_cannot_tell(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.6, 0.7], "vanilla": [0.6, 0.8, 0.7]})
+    [verdict] = judge(tmp_path)
+    assert verdict.comparisons["vanilla"].answer == "cannot tell"
+
+
+def test_six_draws_are_tested_and_corrected(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9] * 6, "vanilla": [0.6] * 6, "tfidf": [0.5] * 6})
+    [verdict] = judge(tmp_path)
+    assert [c.p for c in verdict.comparisons.values()] == pytest.approx([4 / 64, 4 / 64])
+
+
+def test_fit_seeds_are_averaged_inside_a_draw(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9], "vanilla": [0.6, 0.6]}, fit_seeds=3)
+    [verdict] = judge(tmp_path)
+    assert verdict.comparisons["vanilla"].draws == 2
+    assert verdict.comparisons["vanilla"].point == pytest.approx(0.25)
+    assert verdict.done == 12
+
+
+def test_methods_without_a_model_join_every_models_group(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.8], "tfidf": [0.6, 0.6]}, model="small")
+    make_study(tmp_path, {"pattern": [0.9, 0.9]}, model="large")
+    verdicts = judge(tmp_path)
+    assert [verdict.model for verdict in verdicts] == ["large", "small"]
+    assert all("tfidf" in verdict.comparisons for verdict in verdicts)
+
+
+def test_a_variant_with_fewer_draws_does_not_lead(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.8, 0.8], "lora": [0.95, None, None]})
+    [verdict] = judge(tmp_path)
+    assert verdict.leader == "pattern"
+    assert verdict.comparisons["lora"].draws == 1
+
+
+def test_failed_and_skipped_trials_are_counted_never_scored(tmp_path: Path) -> None:
+    skips = {"bitfit": "no biases"}
+    make_study(tmp_path, {"pattern": [0.8, 0.8]}, failures={"lora": "no memory"}, skips=skips)
+    [verdict] = judge(tmp_path)
+    assert (verdict.done, verdict.failed, verdict.skipped) == (2, 1, 1)
+    assert not verdict.comparisons
+    assert verdict.sentence.endswith("Not scored: 1 failed, 1 skipped.")
+
+
+def test_a_study_of_failures_has_no_leader(tmp_path: Path) -> None:
+    make_study(tmp_path, {}, failures={"lora": "no memory"})
+    [verdict] = judge(tmp_path)
+    assert verdict.leader is None
+    assert verdict.sentence.startswith("No trial was scored")
+
+
+def test_matthews_correlation_is_compared_as_itself(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9], "vanilla": [0.7, 0.7]}, metric="mcc")
+    [verdict] = judge(tmp_path)
+    assert verdict.leader_score == pytest.approx(0.8)
+    assert verdict.comparisons["vanilla"].point == pytest.approx(0.4, abs=0.01)
+    assert verdict.against_majority is not None
+    assert verdict.against_majority.point == pytest.approx(0.8, abs=0.01)
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    [first, *_] = make_study(tmp_path, {"pattern": [0.9, 0.9]}, metric="mcc")
+    records = [
+        r.model_copy(update={"primary_metric": "mccc", "metrics": {"in_domain": {"mccc": 0.5}}})
+        for r in load_records(tmp_path)
+    ]
+    with pytest.raises(RecordError, match=r"Did you mean 'mcc'\?"):
+        judge_study(records, partial(load_predictions, tmp_path), np.random.default_rng(0))
+    assert first.primary_metric == "mcc"
+
+
+def test_one_folder_always_gives_one_verdict(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9], "vanilla": [0.7, 0.85]})
+    assert judge_folder(tmp_path).verdicts == judge_folder(tmp_path).verdicts

@@ -1,0 +1,127 @@
+"""The report page: whole, self-contained, and safe from what users name."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fewtune.errors import RecordError
+from fewtune.report.page import write_page
+from study_maker import make_study
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Outline(HTMLParser):
+    """Collects every tag with its attributes, and all text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read_page(out: Path) -> Outline:
+    outline = Outline()
+    outline.feed(write_page(out).read_text())
+    return outline
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    make_study(
+        tmp_path,
+        {"pattern": [0.84, 0.86, 0.82], "vanilla": [0.6, 0.7, 0.65], "majority": [0.5, 0.5, 0.5]},
+        out_of_domain={"yelp": -0.1},
+        heuristics=("lexical_overlap", "subsequence"),
+        failures={"adaptive": "loss became not a number at step 12"},
+        skips={"bitfit": "this model has no biases"},
+    )
+    return tmp_path
+
+
+def test_every_section_is_there_and_every_link_has_its_target(study: Path) -> None:
+    page = read_page(study)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
+    assert {f"#{name}" for name in ("verdict", "leaderboard", "cost", "unfinished", "reading")} <= set(links)
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+def test_the_verdict_the_majority_and_the_reasons_are_shown(study: Path) -> None:
+    text = read_page(study).text
+    assert "pattern leads (0.840 accuracy)" in text
+    assert re.search(r"better than vanilla by \d+\.\d points \[", text)
+    assert "majority 0.500" in text
+    assert "loss became not a number at step 12" in text
+    assert "this model has no biases" in text
+    assert "lexical overlap" in text
+    assert "learning rate" in text
+    assert "made-up" in text
+
+
+def test_charts_are_described_and_have_a_table_beside_them(study: Path) -> None:
+    page = read_page(study)
+    pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(pictures) == 2
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    for picture in pictures:
+        assert picture["role"] == "img"
+        assert set((picture["aria-labelledby"] or "").split()) <= ids
+    assert "The charts' numbers as a table" in page.text
+
+
+def test_nothing_is_fetched_and_nothing_runs(study: Path) -> None:
+    page = read_page(study)
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "link", "iframe", "img", "object"}
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#")
+    source = (study / "report.html").read_text()
+    assert "@import" not in source
+    assert not re.search(r"url\((?!\"?'?#)", source)
+
+
+def test_what_users_name_is_shown_as_text(tmp_path: Path) -> None:
+    make_study(
+        tmp_path,
+        {"pattern": [0.8, 0.8], f"pattern-{HOSTILE}": [0.7, 0.7]},
+        labels=(HOSTILE, "b"),
+        task=f"task {HOSTILE}",
+        model=f"model {HOSTILE}",
+        out_of_domain={f"set {HOSTILE}": -0.1},
+        heuristics=("x",),
+        failures={"lora": f"broke on {HOSTILE}"},
+    )
+    page = read_page(tmp_path)
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    for shown in (f"gold: {HOSTILE}", f"pattern-{HOSTILE}", f"model {HOSTILE}", f"broke on {HOSTILE}"):
+        assert shown in page.text
+
+
+def test_a_study_of_failures_still_has_a_page(tmp_path: Path) -> None:
+    make_study(tmp_path, {}, failures={"lora": "no memory"})
+    text = read_page(tmp_path).text
+    assert "No trial was scored" in text
+    assert "no memory" in text
+
+
+def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no `trials` folder here"):
+        write_page(tmp_path)
+
+
+def test_one_folder_always_gives_one_page(study: Path) -> None:
+    first = write_page(study).read_bytes()
+    assert write_page(study).read_bytes() == first

@@ -1,0 +1,86 @@
+"""The terminal leaderboard, at the widths people have."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fewtune.report import tables
+from study_maker import make_study
+
+
+def show(out: Path, width: int = 100) -> str:
+    stream = StringIO()
+    tables.show_leaderboard(Console(file=stream, width=width, color_system=None), out)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("sets", [1, 3])
+def test_nothing_is_cut_at(tmp_path: Path, width: int, sets: int) -> None:
+    others = dict.fromkeys(("imdb", "yelp", "amazon")[:sets], -0.1)
+    make_study(tmp_path, {"pattern": [0.84, 0.86, 0.82], "lora": [0.8, 0.7, 0.6]}, out_of_domain=others)
+    text = show(tmp_path, width)
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    for shown in ("pattern", "0.840", ".84 .86 .82", "in domain", "majority", "+34.0", "1.50 GiB", *others):
+        assert shown in text
+
+
+def test_wide_terminals_show_every_cost_and_narrow_ones_say_what_is_left_out(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.8]})
+    assert "125M" in show(tmp_path, 100)
+    assert "125M" not in show(tmp_path, 80)
+    assert "have room for prediction time and parameters" in " ".join(show(tmp_path, 80).split())
+
+
+def test_verdicts_and_reasons_follow_the_table(tmp_path: Path) -> None:
+    make_study(
+        tmp_path,
+        {"pattern": [0.8, 0.8], "vanilla": [0.5, 0.5]},
+        failures={"lora": "out of [red]memory[/red]"},
+        skips={"bitfit": "no biases"},
+    )
+    text = show(tmp_path)
+    assert "pattern leads (0.800 accuracy). Not scored: 1 failed, 1 skipped." in text
+    assert "better than vanilla by 30.0 points [" in text
+    assert "lora · sentiment · tiny-model: error: out of [red]memory[/red]" in text
+    assert "bitfit · sentiment · tiny-model: skipped: no biases" in text
+    assert "100% collapsed" in text
+
+
+def test_breakdowns_are_shown_by_value_and_gold_label(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8]}, out_of_domain={"hans": -0.1}, heuristics=("subsequence", "constituent"))
+    text = show(tmp_path)
+    assert "hans by heuristic" in text
+    assert "gold: negative" in text
+    assert "0.900" in text
+
+
+def test_a_facet_of_many_values_is_not_broken_down(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8]}, heuristics=[f"case_{i}" for i in range(7)])
+    assert "by heuristic" not in show(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("worded", "expected"),
+    [
+        (tables.word_seconds(None), "–"),
+        (tables.word_seconds(0.0001), "<0.01 s"),
+        (tables.word_seconds(3.14159), "3.14 s"),
+        (tables.word_seconds(1200), "20 min"),
+        (tables.word_bytes(None), "–"),
+        (tables.word_bytes(3 * 2**29), "1.50 GiB"),
+        (tables.word_bytes(5 * 2**20), "5 MiB"),
+        (tables.word_count(294_912), "295k"),
+        (tables.word_count(0), "0"),
+        (tables.word_count(None), "–"),
+        (tables.word_milliseconds(0.0032), "3.20"),
+        (tables.word_points(-0.021), "-2.1"),
+    ],
+)
+def test_quantities_are_worded(worded: str, expected: str) -> None:
+    assert worded == expected
