@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,30 @@ def test_checking_and_reporting_import_no_torch(study_file: Path) -> None:
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fewtune.cli", "run", str(study_file), "--out", str(out)]
+    # The second trial onwards is long enough to be interrupted: many epochs for what trains.
+    command += ["--set", "methods.2.pattern.epochs=2000"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert running.stdout is not None
+    told = ""
+    while "in_context" not in told:
+        line = running.stdout.readline()
+        assert line, f"the study ended before it could be interrupted: {told}"
+        told += line
+    os.killpg(running.pid, signal.SIGINT)
+    told += running.communicate(timeout=60)[0]
+    assert running.returncode == 130 and "Traceback" not in told
+    assert "the same command goes on from there" in told
+    kept = load_records(out)
+    assert kept and all(record.status == "done" for record in kept)
+    assert not list(out.rglob("*.part"))
+    events = [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
+    assert events[-1] == "interrupted"
+    again = subprocess.run([*command, "--set", "methods.2.pattern.epochs=2000"], capture_output=True, text=True)
+    assert again.returncode == 0 and f"{len(kept)} already done" in again.stdout

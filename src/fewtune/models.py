@@ -168,11 +168,18 @@ def _download_from_hub(hub_id: str, revision: str | None) -> Path:
         "or use smollm2-135m, whose weights come from a package."
     )
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WEIGHT_FILES))
+        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WEIGHT_FILES))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(f"model {hub_id!r} is not on the hub, or is private. {way_out}") from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"model {hub_id!r} could not be downloaded and is not in the cache. {way_out}") from error
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"model {hub_id!r} at revision {revision or 'main'} has no safetensors weights; fewtune loads no others. "
+            f"Name the revision of its safetensors conversion, {{name: {hub_id}, revision: refs/pr/NUMBER}} (the hub "
+            "lists it among the model's pull requests), or save it once with `save_pretrained` and give that folder."
+        )
+    return path
 
 
 def _unpack_package(entry: CatalogueEntry) -> Path:

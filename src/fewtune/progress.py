@@ -149,8 +149,9 @@ def describe_outcome(record: Record) -> str:
     if record.status != "done" or "in_domain" not in record.metrics:
         reason = record.failure.message if record.failure is not None else "no reason recorded"
         return f"{record.status}: {reason}"
-    score = record.metrics["in_domain"][record.primary_metric]
-    return f"{record.primary_metric} {score:.3f} (majority {record.baselines['in_domain']['majority']:.3f} accuracy)"
+    names = dict.fromkeys((record.primary_metric, "accuracy"))
+    scores = ", ".join(f"{name} {record.metrics['in_domain'][name]:.3f}" for name in names)
+    return f"{scores} (majority {record.baselines['in_domain']['majority']:.3f})"
 
 
 def describe_seconds(seconds: float) -> str:

@@ -71,7 +71,14 @@ def test_draws_that_disagree_widen_the_interval() -> None:
     narrow = s.bootstrap_difference(steady, 500, np.random.default_rng(0))
     wide = s.bootstrap_difference(torn, 500, np.random.default_rng(0))
     assert (narrow.low, narrow.high) == pytest.approx((0.1, 0.1))
-    assert (wide.low, wide.high) == pytest.approx((-0.1, 0.3))
+    # Two draws 0.4 apart: standard error 0.2, and Student's t with one degree of freedom is 12.7062.
+    assert (wide.low, wide.high) == pytest.approx((0.1 - 12.7062 * 0.2, 0.1 + 12.7062 * 0.2), abs=1e-4)
+
+
+def test_one_draw_has_no_interval_over_draws() -> None:
+    assert s.bound_by_draws([0.3]) is None
+    # Mean 2, standard deviation 1, standard error 1/sqrt(3), t with two degrees of freedom 4.3027.
+    assert s.bound_by_draws([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
 
 
 def test_equal_seeds_give_equal_intervals() -> None:

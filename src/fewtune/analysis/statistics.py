@@ -28,7 +28,7 @@ FEWEST_DRAWS_TO_TEST = 6
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference with its 95 % bootstrap interval; with one draw it covers the choice of rows only."""
+    """A mean difference with its 95 % interval; with one draw it covers the choice of rows only."""
 
     point: float
     low: float
@@ -56,11 +56,11 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
 def bootstrap_difference(differences: Sequence[FloatArray], resamples: int, rng: np.random.Generator) -> Interval:
     """Bound the mean over draws of row differences: draws are resampled, then rows within each.
 
+    The interval is that bootstrap's, or Student's t over the draws' own differences where that is wider.
     differences: one array (rows,) a draw, first method minus second on the same row; draws weigh the same.
     """
     resample_rows = [_resample_mean(rows, rng) for rows in differences]
-    point = float(np.mean([rows.mean() for rows in differences]))
-    return _bound(point, resample_rows, resamples, rng)
+    return _bound([float(rows.mean()) for rows in differences], resample_rows, resamples, rng)
 
 
 def bootstrap_score_difference(
@@ -72,8 +72,7 @@ def bootstrap_score_difference(
     and averaged over fit seeds.
     """
     resample_rows = [_resample_score(rows, labels, score, rng) for rows in draws]
-    point = float(np.mean([score_difference(rows, labels, score) for rows in draws]))
-    return _bound(point, resample_rows, resamples, rng)
+    return _bound([score_difference(rows, labels, score) for rows in draws], resample_rows, resamples, rng)
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
@@ -81,6 +80,17 @@ def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
     first = [score(count_answers(rows.gold, answers, labels)) for answers in rows.first]
     second = [score(count_answers(rows.gold, answers, labels)) for answers in rows.second]
     return float(np.mean(first) - np.mean(second))
+
+
+def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
+    """Student's t interval of the mean over draws (draws,), each its own point; None for a single draw.
+
+    Resampling two or three draws cannot show how much draws differ; this is right for few when they are normal.
+    """
+    if len(points) < 2:
+        return None
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(points) - 1) * np.std(points, ddof=1) / np.sqrt(len(points))
+    return float(np.mean(points) - reach), float(np.mean(points) + reach)
 
 
 def sign_flip_p(draw_differences: npt.ArrayLike) -> float | None:
@@ -159,7 +169,7 @@ def _signed_sums(values: FloatArray) -> FloatArray:
 
 
 def _bound(
-    point: float,
+    points: Sequence[float],
     resample_rows: Sequence[Callable[[int], FloatArray]],
     resamples: int,
     rng: np.random.Generator,
@@ -172,7 +182,10 @@ def _bound(
         values[here] = resample(int(here.sum()))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values.mean(1), [tail, 1 - tail])
-    return Interval(point, float(low), float(high), draws)
+    by_draws = bound_by_draws(points)
+    if by_draws is not None:
+        low, high = min(low, by_draws[0]), max(high, by_draws[1])
+    return Interval(float(np.mean(points)), float(low), float(high), draws)
 
 
 def _resample_mean(rows: FloatArray, rng: np.random.Generator) -> Callable[[int], FloatArray]:

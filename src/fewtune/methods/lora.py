@@ -54,6 +54,8 @@ class Settings:
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang adapters on every linear layer and train them, and the head where one is read, on the support."""
+    import warnings
+
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -82,7 +84,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         fan_in_fan_out=network.config.model_type == "gpt2",
     )
     # PEFT draws A from torch's global generator: seeded before the adapters are made, given back after.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # PEFT asks Transformers for something by its old name; the user can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(int(rng.integers(2**63)))
         get_peft_model(network, config)
     forward = Forward(network, model.precision)

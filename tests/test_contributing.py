@@ -1,0 +1,75 @@
+"""The worked examples of CONTRIBUTING.md, taken from the page and run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from fewtune import methods, tasks
+from fewtune.models import LanguageModel
+from fewtune.run import Bench, prepare_jobs, run_trial
+from fewtune.study import load_study
+from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.patterns import check_pattern
+
+PAGE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def load_example(path: str, folder: Path) -> ModuleType:
+    """Write the page's code block for a path to a file and import it under the module's own name."""
+    found = re.search(re.escape(f"`{path}`:") + r"\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+    assert found, f"CONTRIBUTING.md has no code block for {path}"
+    file = folder / Path(path).name
+    file.write_text(found.group(1), encoding="utf-8")
+    name = path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+    assert f'"{Path(path).stem}": "{name}",' in PAGE
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    loaded = {
+        path: load_example(path, tmp_path) for path in ("src/fewtune/methods/nearest.py", "src/fewtune/tasks/parity.py")
+    }
+    monkeypatch.setitem(methods.METHODS, "nearest", "fewtune.methods.nearest")
+    monkeypatch.setitem(tasks.TASKS, "parity", "fewtune.tasks.parity")
+    for module in loaded.values():
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return loaded
+
+
+def test_the_worked_method_scores_the_nearest_support_row(
+    examples: dict[str, ModuleType], model: LanguageModel, task: Task, draw: Draw
+) -> None:
+    method = examples["src/fewtune/methods/nearest.py"].METHOD
+    plan = method.plan(method.settings(), model, task, draw, np.random.default_rng(0))
+    scores = plan.score([replace(row, label=None) for row in draw.support])
+    assert [int(i) for i in scores.argmax(1)] == [row.label for row in draw.support]
+
+
+def test_the_worked_method_and_task_run_in_a_study(
+    examples: dict[str, ModuleType], model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"name: worked\nmodels: [{model_folders['llama']}]\ntasks: [{{parity: {{limit: 60}}}}]\n"
+        "methods: [{nearest: {temperature: 0.2}}]\nshots: [8]\nprecision: float32\nfloors: false\n"
+    )
+    jobs, loaded = prepare_jobs(load_study(path), None)
+    for pattern in loaded["parity"].patterns:
+        check_pattern(pattern, loaded["parity"].fields, loaded["parity"].labels)
+    record, predictions = run_trial(jobs[0], Bench())
+    assert record.status == "done" and predictions is not None, record.failure
+    assert set(record.metrics) == {"in_domain", "larger"} and predictions.height == 20 + 50

@@ -1,0 +1,97 @@
+"""Models are read whole in the dtype asked for, copied afresh for each trial, and known by their content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fewtune.engine.forward import Forward
+from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.score import score_prompts
+from fewtune.errors import ModelError
+from fewtune.models import LanguageModel, ModelShelf, find_model, load_model, resolve_precision
+
+PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
+
+
+def test_bfloat16_scores_stay_near_float32(model_folders: dict[str, Path], model: LanguageModel) -> None:
+    place = find_model(str(model_folders[next(n for n, p in model_folders.items() if str(p) == model.name)]))
+    half = load_model(place, "bfloat16")
+    reader = LabelWordReader([[70], [71]])
+    exact = score_prompts(Forward(model.frozen, "float32"), PROMPTS, reader)
+    near = score_prompts(Forward(half.frozen, "bfloat16"), PROMPTS, reader)
+    np.testing.assert_allclose(near, exact, atol=0.05 * np.abs(exact).max() + 0.05)
+    assert not np.array_equal(near, exact)
+
+
+def test_what_trains_is_float32_and_frozen_matrices_are_in_the_compute_dtype(model_folders: dict[str, Path]) -> None:
+    half = load_model(find_model(str(model_folders["llama"])), "bfloat16")
+    assert {p.dtype for p in half.trainable_copy().parameters()} == {torch.float32}
+    frozen = dict(half.frozen.named_parameters())
+    assert frozen["model.layers.0.mlp.up_proj.weight"].dtype == torch.bfloat16
+    assert frozen["model.norm.weight"].dtype == torch.float32
+    assert half.frozen.get_output_embeddings().weight.dtype == torch.float32
+    assert half.frozen.get_output_embeddings().weight is half.frozen.get_input_embeddings().weight
+
+
+def test_training_a_copy_leaves_the_next_copy_alone(models: dict[str, LanguageModel]) -> None:
+    first = models["llama"].trainable_copy()
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1.0)
+    fresh = models["llama"].trainable_copy()
+    for one, other in zip(fresh.parameters(), models["llama"].frozen.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(model_folders["llama"], copied)
+    original = find_model(str(model_folders["llama"])).weights_fingerprint
+    assert find_model(str(copied)).weights_fingerprint == original
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, "transformers_version": "0"}))
+    assert find_model(str(copied)).weights_fingerprint == original
+    (copied / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    assert find_model(str(copied)).weights_fingerprint != original
+
+
+def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:
+    shelf, place = ModelShelf(), find_model(str(model_folders["llama"]))
+    assert shelf.get(place, "float32") is shelf.get(place, "float32")
+
+
+def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickles")
+    with pytest.raises(ModelError, match=r"config\.json and \*\.safetensors; found pytorch_model\.bin"):
+        find_model(str(tmp_path))
+
+
+def test_logits_changed_after_the_head_are_refused(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(model_folders["llama"], tmp_path / "capped")
+    config = json.loads((tmp_path / "capped" / "config.json").read_text())
+    (tmp_path / "capped" / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": 30.0}))
+    with pytest.raises(ModelError, match="final_logit_softcapping"):
+        load_model(find_model(str(tmp_path / "capped")), "float32")
+
+
+def test_precision_is_what_is_asked_or_what_the_machine_does_natively() -> None:
+    assert resolve_precision("float32") == "float32" and resolve_precision("bfloat16") == "bfloat16"
+    assert resolve_precision("auto") in ("float32", "bfloat16")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: run on a machine with one")
+def test_a_model_on_a_gpu_scores_as_on_the_processor(
+    model_folders: dict[str, Path], models: dict[str, LanguageModel]
+) -> None:
+    on_gpu = load_model(find_model(str(model_folders["llama"])), "float32")
+    assert on_gpu.device.type == "cuda"
+    reader = LabelWordReader([[70], [71]])
+    network = models["llama"].frozen.to("cpu")
+    expected = score_prompts(Forward(network, "float32"), PROMPTS, reader)
+    np.testing.assert_allclose(score_prompts(Forward(on_gpu.frozen, "float32"), PROMPTS, reader), expected, atol=1e-3)
