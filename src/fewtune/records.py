@@ -194,6 +194,17 @@ def load_predictions(out: Path, trial_id: str) -> pl.DataFrame:
     return pl.read_parquet(path)
 
 
+def load_study_entry(out: Path, key: str) -> Any:
+    """One entry of OUT/study.yaml as written there; None where the folder or the entry is missing."""
+    path = out / "study.yaml"
+    if not path.is_file():
+        return None
+    import yaml
+
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return study.get(key) if isinstance(study, dict) else None
+
+
 def append_event(out: Path, event: str, **values: Any) -> None:
     """Add one line to events.jsonl: UTC time in seconds, the event's name, its values."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **values}) + "\n"

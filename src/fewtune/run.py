@@ -289,7 +289,7 @@ def describe_environment(job: Job) -> dict[str, Any]:
         "device": _name_device(),
         "cores": usable_cores(),
         "workers": job.workers,
-        "precision": job.trial.precision if job.trial.model is not None else None,
+        "precision": job.trial.precision,
         "evaluation": job.trial.evaluation.model_dump(),
         "max_tokens": job.trial.max_tokens,
     }

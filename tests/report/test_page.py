@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.errors import RecordError
+from fewtune.records import load_records, write_record
 from fewtune.report.page import write_page
 from study_maker import make_study
 
@@ -125,3 +126,14 @@ def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:
 def test_one_folder_always_gives_one_page(study: Path) -> None:
     first = write_page(study).read_bytes()
     assert write_page(study).read_bytes() == first
+
+
+def test_the_metric_a_study_names_first_is_judged_by_and_every_metric_is_shown(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.8], "vanilla": [0.6, 0.6]})
+    (tmp_path / "study.yaml").write_text("name: a named study\nmetrics: [ece, macro_f1]\n")
+    for record in load_records(tmp_path):
+        metrics = {test: {**scores, "macro_f1": scores["accuracy"] / 2} for test, scores in record.metrics.items()}
+        write_record(tmp_path, record.model_copy(update={"metrics": metrics}))
+    page = write_page(tmp_path).read_text()
+    assert "<h1>a named study</h1>" in page
+    assert "(0.400 macro_f1)." in page and "Every metric" in page

@@ -148,6 +148,23 @@ def rank_variants(records: Iterable[Record], load_predictions: LoadPredictions) 
     return groups
 
 
+def average_metrics(records: Iterable[Record], test_set: str) -> dict[str, dict[str, float]]:
+    """Average every metric over a variant's done trials: variant -> metric -> mean, best primary metric first."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record.status == "done" and test_set in record.metrics:
+            found.setdefault(record.trial.variant, []).append(record)
+    means = {
+        variant: {
+            name: fmean(r.metrics[test_set][name] for r in trials if name in r.metrics[test_set])
+            for name in trials[0].metrics[test_set]
+        }
+        for variant, trials in found.items()
+    }
+    primary = {variant: trials[0].primary_metric for variant, trials in found.items()}
+    return dict(sorted(means.items(), key=lambda item: -item[1][primary[item[0]]]))
+
+
 def name_metric(records: Sequence[Record]) -> str:
     """Name the primary metric of a group: that of its scored trials (a failed trial may not know it)."""
     return next((r.primary_metric for r in records if r.status == "done"), records[0].primary_metric)

@@ -111,6 +111,15 @@ class Findings:
 def judge_folder(out_dir: Path) -> Findings:
     """Read a study's output folder and judge it; raises RecordError where it cannot be read."""
     records = store.load_records(out_dir)
+    # A study may name the metric to judge by; where it does not, each task's own is in its records.
+    done = [record for record in records if record.status == "done"]
+    wanted = [
+        name
+        for name in store.load_study_entry(out_dir, "metrics") or ()
+        if name in statistics.SCORES and all(name in scores for r in done for scores in r.metrics.values())
+    ]
+    if wanted:
+        records = [record.model_copy(update={"primary_metric": wanted[0]}) for record in records]
     load = cache(partial(store.load_predictions, out_dir))
     verdicts = judge_study(records, load, np.random.default_rng(ANALYSIS_SEED))
     return Findings(tuple(records), tuple(rank_variants(records, load)), tuple(verdicts))

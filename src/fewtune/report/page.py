@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fewtune.analysis import statistics, verdict
-from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.leaderboard import IN_DOMAIN, average_metrics, group_records
 from fewtune.analysis.verdict import Findings, judge_folder
-from fewtune.records import Record, write_atomically
+from fewtune.records import Record, load_study_entry, write_atomically
 from fewtune.report import tables
 from fewtune.report.charts import draw_charts
 
@@ -28,7 +28,9 @@ def write_page(out_dir: Path) -> Path:
     """Write OUT/report.html and return its path; raises RecordError where the folder holds no study."""
     findings = judge_folder(out_dir)
     path = out_dir / FILE_NAME
-    write_atomically(path, render_page(findings, name=out_dir.resolve().name).encode())
+    write_atomically(
+        path, render_page(findings, name=load_study_entry(out_dir, "name") or out_dir.resolve().name).encode()
+    )
     return path
 
 
@@ -57,13 +59,17 @@ def render_page(findings: Findings, name: str) -> str:
             "verdict": judged,
             "head": tables.head_verdict(judged),
             "comparisons": tables.list_comparisons(judged),
+            "metrics": {test: average_metrics(members, test) for test in group.test_sets},
             "versus": {row.variant: tables.compare_with_majority(group, row) for row in group.rows},
             # The chart module escapes all text inside its SVG.
             "charts": [
                 {"svg": Markup(chart.svg), "title": chart.title} for chart in draw_charts(group, f"chart-{number}")
             ],
         }
-        for number, (group, judged) in enumerate(zip(findings.leaderboard, findings.verdicts, strict=True), start=1)
+        for number, (group, judged, members) in enumerate(
+            zip(findings.leaderboard, findings.verdicts, group_records(findings.records).values(), strict=True),
+            start=1,
+        )
     ]
     return environment.get_template("page.html.jinja").render(
         name=name,
