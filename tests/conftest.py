@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: tests share their cores with what they start
 from pathlib import Path
 
 import polars as pl

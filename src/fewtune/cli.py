@@ -58,6 +58,7 @@ def run(
         raise FewtuneError(f"--workers is {workers}; give 1 or more.")
     folder = out if out is not None else Path("out") / plan.name
     _claim_folder(folder, plan)
+    _say("Finding models and data (fetched once and kept) …")
     jobs, tasks = prepare_jobs(plan, data_dir, workers)
     for label, task in tasks.items():
         for note in task.notes:

@@ -7,8 +7,10 @@ Does not know prompts, tasks or methods. Torch is imported only where a model is
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -212,7 +214,8 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet_transformers():
+    # The conversion draws a progress bar of its own whatever it is told.
+    with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         source = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         config = copy.deepcopy(source.config)
         # The saved folder is an ordinary float32 model: what it was quantised with is no longer true of it.

@@ -109,6 +109,7 @@ def test_hans_counts_two_labels_and_keeps_its_facets(data_dir: Path) -> None:
     for three_way, label_of in ((False, (0, 1)), (True, (0, 1, 1))):
         loaded = mnli.load(mnli.Settings(three_way=three_way), data_dir)
         hans = loaded.test_sets[1]
+        assert hans.name == "hans_regenerated", "generated pairs must not pass for the official ones"
         assert hans.labels == ("entailment", "non-entailment")
         assert hans.label_of == label_of
         assert {row.facets["heuristic"] for row in hans.rows} == {"lexical_overlap", "subsequence", "constituent"}
@@ -179,6 +180,7 @@ def test_glue_and_official_hans_layouts_are_read(tmp_path: Path, write: Callable
         "non-entailment\tx .\ty .\tex0\tsubsequence\tsn\n",
     )
     hans = mnli.load(mnli.Settings(), tmp_path).test_sets[1]
+    assert hans.name == "hans"
     assert hans.rows[0].row_id == "hans/ex0"
     assert hans.rows[0].label == 1
 

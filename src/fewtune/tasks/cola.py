@@ -67,8 +67,7 @@ class Settings:
         bool,
         Field(
             description="Read the corpus's own TSV files or GLUE's even where a cleaned JSONL "
-            "copy lies beside them: "
-            "the rows published figures are about."
+            "copy lies beside them: the rows published figures are about."
         ),
     ] = False
 

@@ -30,8 +30,7 @@ def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool
         )
     if total + pool_rows > len(task.train):
         raise DataError(
-            f"{task.name}: {said} and {pool_rows} pool rows asked, but there are "
-            f"{len(task.train)} training rows. "
+            f"{task.name}: {said} and {pool_rows} pool rows asked, but there are {len(task.train)} training rows. "
             f"Ask at most {len(task.train)} together."
         )
     if not balanced:
@@ -41,8 +40,7 @@ def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool
         have = sum(row.label == index for row in task.train)
         if have < most:
             raise DataError(
-                f"{task.name}: {said}, balanced, take up to {most} rows of every label, but "
-                f"{label!r} has {have}. "
+                f"{task.name}: {said}, balanced, take up to {most} rows of every label, but {label!r} has {have}. "
                 "Ask fewer shots, or set balanced to false."
             )
 
@@ -106,8 +104,7 @@ def _check_labels(task: Task, chosen: Sequence[int], data_seed: int) -> None:
     if missing:
         raise DataError(
             f"{task.name}: the {len(chosen)} shots of data seed {data_seed} hold no row labelled "
-            f"{', '.join(missing)}. "
-            "Ask more shots, take another data seed, or set balanced to true."
+            f"{', '.join(missing)}. Ask more shots, take another data seed, or set balanced to true."
         )
 
 

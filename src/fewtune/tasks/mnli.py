@@ -32,6 +32,8 @@ SOURCE_URL = "https://arxiv.org/abs/1704.05426"
 SUMMARY = "Does the premise entail or contradict the hypothesis? Out of domain: HANS."
 
 HANS = "hans"
+HANS_REGENERATED = "hans_regenerated"
+"""The test set's name where its pairs are made with HANS's templates and are not its official 30,000."""
 HANS_LABELS = ("entailment", "non-entailment")
 TWO_WAY = ("entailment", "contradiction")
 THREE_WAY = ("entailment", "neutral", "contradiction")
@@ -81,6 +83,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
             "train": load_hub_rows(_HUB_ID, "mnli", "train", _HUB_REVISION),
             "dev_matched": load_hub_rows(_HUB_ID, "mnli", "validation_matched", _HUB_REVISION),
         }
+        hans_name = HANS
         hans: tuple[Example, ...] = _make_hans(
             load_hub_rows(_HANS_HUB_ID, "plain_text", "validation", _HANS_HUB_REVISION), _HANS_HUB_ID
         )
@@ -88,14 +91,14 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         names = (_JSONL, _GLUE)[find_layout(data_dir, (_JSONL, _GLUE))]
         read: Any = (lambda path: read_jsonl(path, ("premise", "hypothesis", "label"))) if names is _JSONL else read_tsv
         splits = {split: read(data_dir / name) for split, name in zip(("train", "dev_matched"), names, strict=True)}
-        hans = _read_hans(data_dir, notes)
+        hans_name, hans = _read_hans(data_dir, notes)
     train = _make_pairs(splits["train"], "train", labels, notes)
     inside = _make_pairs(splits["dev_matched"], "dev_matched", labels, notes)
     train, more = drop_repeats(train, "train")
     notes.extend(more)
     given = [TestSet(IN_DOMAIN, inside, labels, tuple(range(len(labels))))]
     if hans:
-        given.append(TestSet(HANS, hans, HANS_LABELS, tuple(int(label != "entailment") for label in labels)))
+        given.append(TestSet(hans_name, hans, HANS_LABELS, tuple(int(label != "entailment") for label in labels)))
     train, test_sets, more = separate_sets(train, given)
     return Task(
         name=NAME,
@@ -157,23 +160,22 @@ def _name_label(row: Mapping[str, Any], split: str, number: int) -> str | None:
     )
 
 
-def _read_hans(data_dir: Path, notes: list[str]) -> tuple[Example, ...]:
+def _read_hans(data_dir: Path, notes: list[str]) -> tuple[str, tuple[Example, ...]]:
     for name in _HANS_OFFICIAL:
         if (data_dir / name).is_file():
-            return _make_hans(read_tsv(data_dir / name), str(data_dir / name))
+            return HANS, _make_hans(read_tsv(data_dir / name), str(data_dir / name))
     path = data_dir / _HANS_GENERATED
     if path.is_file():
         rows = _make_hans(read_jsonl(path, ("sentence1", "sentence2", "gold_label")), str(path))
         notes.append(
-            f"hans is HANS (regenerated): {len(rows)} pairs made with its published templates, "
-            "not its official "
-            "30000. Name it so beside every figure."
+            f"{HANS_REGENERATED} is HANS (regenerated): {len(rows)} pairs made with its published templates, "
+            "not its official 30,000."
         )
-        return rows
+        return HANS_REGENERATED, rows
     notes.append(
         f"No HANS rows in {data_dir}, so nothing is out of domain. Put {_HANS_OFFICIAL[0]} there to test on HANS."
     )
-    return ()
+    return HANS, ()
 
 
 def _make_hans(rows: Iterable[Mapping[str, Any]], where: str) -> tuple[Example, ...]:

@@ -174,14 +174,12 @@ def _read_separated(path: Path, separator: str) -> Rows:
                     raise DataError(
                         f"{path}: row {len(rows) + 1} (line {reader.line_num}) has {len(cells)} cells, "
                         f"but the header names {len(header)} columns ({', '.join(header)}). "
-                        "Put double quotes around a cell that holds a "
-                        f"{'comma' if separator == ',' else 'tab'}."
+                        f"Put double quotes around a cell that holds a {'comma' if separator == ',' else 'tab'}."
                     )
                 rows.append({name: cell or None for name, cell in zip(header, cells, strict=True)})
         except csv.Error as error:
             raise DataError(
-                f"{path}: row {len(rows) + 1} (line {reader.line_num}) cannot be read ({error}). "
-                "A cell that begins "
+                f"{path}: row {len(rows) + 1} (line {reader.line_num}) cannot be read ({error}). A cell that begins "
                 'with a double quote must end with one, and doubles ("") those inside.'
             ) from error
     return rows
@@ -274,8 +272,7 @@ def _check_rows(rows: Rows, fields: Sequence[str], label: str, path: Path) -> li
                 )
             if len(value) > _LONGEST_CELL:
                 raise DataError(
-                    f"{path}: row {number} has {len(value)} characters in column {column!r}; "
-                    f"{_LONGEST_CELL} are "
+                    f"{path}: row {number} has {len(value)} characters in column {column!r}; {_LONGEST_CELL} are "
                     "allowed. Look for a missing double quote there, or shorten the text."
                 )
             kept[column] = value.strip()
@@ -326,15 +323,13 @@ def _check_left(train: Sequence[Example], test_sets: Sequence[TestSet], labels: 
     missing = [label for index, label in enumerate(labels) if index not in present]
     if missing:
         raise DataError(
-            f"{path}: no training row labelled {', '.join(missing)} is left once repeated, "
-            "contradictory and test "
+            f"{path}: no training row labelled {', '.join(missing)} is left once repeated, contradictory and test "
             "texts are left out. Add training rows of that label."
         )
     for test_set in test_sets:
         if not test_set.rows:
             raise DataError(
-                f"{path}: the test set {test_set.name!r} has no row left: its texts are all in an "
-                "out-of-domain set. "
+                f"{path}: the test set {test_set.name!r} has no row left: its texts are all in an out-of-domain set. "
                 "Give it rows of its own."
             )
 
@@ -376,8 +371,7 @@ def _derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern
     if all(not _label_order(label)[0] for label in labels) or _words_collide(pattern.label_words):
         if len(labels) > len(_LETTERS):
             raise DataError(
-                f"{len(labels)} labels whose names cannot be label words, and letters suffice for "
-                f"{len(_LETTERS)}. "
+                f"{len(labels)} labels whose names cannot be label words, and letters suffice for {len(_LETTERS)}. "
                 "Give label words in `patterns`."
             )
         pattern = replace(pattern, label_words=tuple(f" {letter}" for letter in _LETTERS[: len(labels)]))

@@ -70,7 +70,6 @@ def check_label_words(words: Sequence[str], shown: str) -> None:
                 raise DataError(f"{shown}: the label word {first!r} stands for two labels. Give each label its own.")
             if i != j and first != second and second.startswith(first):
                 raise DataError(
-                    f"{shown}: the label word {first!r} begins the label word {second!r}, so "
-                    "scores cannot tell "
+                    f"{shown}: the label word {first!r} begins the label word {second!r}, so scores cannot tell "
                     "them apart. Choose words of which none begins another."
                 )

@@ -156,8 +156,7 @@ def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[d
         cache = os.environ.get("HF_HOME") or "~/.cache/huggingface"
         raise DataError(
             f"{hub_id} ({config}, {split}) is not in the cache {cache} and could not be fetched from the hub "
-            f"({type(error).__name__}). Set HF_HOME to a cache that holds it (HF_HUB_OFFLINE=1 "
-            "then keeps from "
+            f"({type(error).__name__}). Set HF_HOME to a cache that holds it (HF_HUB_OFFLINE=1 then keeps from "
             "waiting for the network), run once with a network, or give the files with --data-dir."
         ) from error
     return [dict(row) for row in loaded]
@@ -295,8 +294,7 @@ def _download(
         output = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         reasons = [line for line in output if "error" in line.lower() or "no module named" in line.lower()] or output
         raise DataError(
-            f"{name} {version} could not be fetched with pip "
-            f"({' '.join(reasons[-2:]) or 'no reason given'}). "
+            f"{name} {version} could not be fetched with pip ({' '.join(reasons[-2:]) or 'no reason given'}). "
             "Set the package index that pip uses (PIP_INDEX_URL, or pip config), or put the file "
             f"at {wanted} by hand."
         )
