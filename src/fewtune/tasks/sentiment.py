@@ -70,10 +70,17 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         archive = fetch_package("vaderSentiment", "3.3.2", _SHA256, kind="sdist")
     inner = read_member(archive, _INNER_ARCHIVE)
     notes: list[str] = []
+    neutral: dict[str, int] = {}
     rows: dict[str, tuple[Example, ...]] = {}
     for name, file in _FILES.items():
         content = read_member(inner, f"hutto_ICWSM_2014/{file}_GroundTruth.txt")
-        rows[name] = _read_ratings(content, file, settings.neutral_below, notes)
+        read, neutral[name] = _read_ratings(content, file, settings.neutral_below)
+        rows[name], repeats = drop_repeats(read, name)
+        notes += repeats
+    if any(neutral.values()):
+        counts = ", ".join(f"{count} of {name}" for name, count in neutral.items())
+        rule = f"mean rating 0 or nearer to 0 than {settings.neutral_below:g}"
+        notes.insert(0, f"rows left out as neutral ({rule}): {counts}.")
     identity = tuple(range(len(LABELS)))
     held_out = tuple(row for row in rows[IN_DOMAIN] if text_fraction(row) < _TEST_FRACTION)
     train = tuple(row for row in rows[IN_DOMAIN] if text_fraction(row) >= _TEST_FRACTION)
@@ -95,7 +102,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     )
 
 
-def _read_ratings(content: bytes, file: str, neutral_below: float, notes: list[str]) -> tuple[Example, ...]:
+def _read_ratings(content: bytes, file: str, neutral_below: float) -> tuple[list[Example], int]:
     rows: list[Example] = []
     neutral = 0
     for number, line in enumerate(content.decode("utf-8").split("\n"), start=1):
@@ -110,10 +117,4 @@ def _read_ratings(content: bytes, file: str, neutral_below: float, notes: list[s
             neutral += 1
         elif text:
             rows.append(Example(f"{file}/{cells[0]}", {"text": text}, int(rating > 0)))
-    if neutral:
-        notes.append(
-            f"{file}: {neutral} rows left out as neutral (mean rating 0 or nearer to 0 than {neutral_below:g})."
-        )
-    kept, more = drop_repeats(rows, file)
-    notes.extend(more)
-    return kept
+    return rows, neutral

@@ -1,0 +1,72 @@
+"""README shows what the tools really print, and every file and command it names exists."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fewtune.methods import METHODS
+from fewtune.records import load_records
+from fewtune.report.tables import show_leaderboard
+from fewtune.study import load_study
+from fewtune.tasks import TASKS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shown_leaderboard(folder: Path) -> str:
+    """What `fewtune report` prints for a folder into a pipe, trailing spaces apart."""
+    out = io.StringIO()
+    show_leaderboard(Console(file=out, width=80), folder)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
+
+
+def test_the_demos_output_is_that_of_the_committed_records() -> None:
+    block = re.search(r"<!-- demo: .*? -->\n```\n(.*?)\n```\n<!-- /demo -->", README, re.DOTALL)
+    assert block, "README has no demo block"
+    assert block.group(1).strip("\n") == shown_leaderboard(ROOT / "results" / "demo")
+
+
+def test_the_committed_demo_is_the_demo_study() -> None:
+    ran, ships = load_study(ROOT / "results/demo/study.yaml"), load_study(ROOT / "studies/demo.yaml")
+    assert ran == ships
+    assert len(load_records(ROOT / "results" / "demo")) == 14
+
+
+def test_every_method_and_task_is_named() -> None:
+    for name in (*METHODS, *TASKS):
+        assert re.search(rf"\b{name}\b", README), name
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.stem)
+def test_studies_that_ship_load(study: Path) -> None:
+    assert load_study(study).name == study.stem
+
+
+def test_the_readmes_own_study_loads(tmp_path: Path) -> None:
+    block = re.search(r"```yaml\n# tickets.yaml\n(.*?)```", README, re.DOTALL)
+    assert block
+    path = tmp_path / "tickets.yaml"
+    path.write_text(block.group(1))
+    study = load_study(path)
+    assert [choice.name for choice in study.methods][-3:] == ["in_context", "pattern", "lora"]
+
+
+def test_files_that_the_pages_name_exist() -> None:
+    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:studies|docs|results|tests|src|examples)/[\w./-]+)`", text):
+            if name not in ("src/fewtune/methods/nearest.py", "src/fewtune/tasks/parity.py"):
+                assert (ROOT / name).exists(), f"{page} names {name}"
+
+
+def test_committed_records_hold_no_texts() -> None:
+    for folder in (ROOT / "results").iterdir():
+        for record in load_records(folder) if (folder / "trials").is_dir() else []:
+            words = [w for value in record.notes.values() if isinstance(value, str) for w in value.split()]
+            assert len(words) < 40, record.trial_id
