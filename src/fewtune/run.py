@@ -209,6 +209,9 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
             report = fit(plan.fitting, rng, _thin_out(on_progress))
             notes["losses"] = [round(loss, 6) for loss in report.losses]
             notes["parameter_groups"] = report.groups
+            if report.kept_epoch is not None:
+                notes["validation_losses"] = [round(loss, 6) for loss in report.validation_losses]
+                notes["kept_epoch"] = report.kept_epoch
     fit_tokens = plan.forward.tokens_run if plan.forward is not None else 0
     frames, metrics, parts, floors = [], {}, list[Breakdown](), {}
     with meter.phase("predict"):

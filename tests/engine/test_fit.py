@@ -40,7 +40,7 @@ def fit_losses(plan: Plan) -> list[float]:
 def batch_order(rows: int) -> list[np.ndarray]:
     """The rows of each step, drawn as the loop draws them."""
     options = Optimisation(TEN_STEPS["epochs"], TEN_STEPS["batch_size"])
-    return fit_module._draw_batches(rows, options, np.random.default_rng(5))
+    return [b for epoch in fit_module._draw_batches(rows, options, np.random.default_rng(5)) for b in epoch]
 
 
 def plain_losses(

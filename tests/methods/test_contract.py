@@ -28,8 +28,16 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "probe": [{}, {"prompted": False}],
     "vanilla": [{"epochs": 3}, {"epochs": 2, "prompted": True}],
     "pattern": [{"epochs": 3}, {"epochs": 2, "pattern": "verdict"}, {"epochs": 2, "loss_over": "vocabulary"}],
-    "lora": [{"epochs": 3}, {"epochs": 2, "reads": "head"}, {"epochs": 2, "pattern": "verdict", "dropout": 0.1}],
+    "adaptive": [{"epochs": 2, "blocks": 2}, {"epochs": 2, "blocks": 1, "reads": "head", "schedule": "plateau"}],
+    "lora": [
+        {"epochs": 2, "dora": True},
+        {"epochs": 2, "rank_stabilised": True, "targets": "query_value"},
+        {"epochs": 3},
+        {"epochs": 2, "reads": "head"},
+        {"epochs": 2, "pattern": "verdict", "dropout": 0.1},
+    ],
 }
+TRAINED = ("vanilla", "pattern", "adaptive", "lora")
 CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]
 
 
@@ -61,7 +69,7 @@ def test_a_method_scores_every_label_of_unlabelled_rows_the_same_each_time(
     for parameter_name, parameter in model.frozen.named_parameters():
         torch.testing.assert_close(parameter, before[parameter_name], rtol=0, atol=0, msg=parameter_name)
         assert not parameter.requires_grad
-    assert (plan.fitting is not None) == (name in ("vanilla", "pattern", "lora"))
+    assert (plan.fitting is not None) == (name in TRAINED)
     if plan.fitting is not None:
         trained = sum(p.numel() for g in plan.fitting.groups for p in g.parameters)
         assert plan.trainable_parameters == trained <= plan.total_parameters
@@ -113,6 +121,7 @@ NAMED_SETTINGS = (
     "RateSchedule",
     "ClipNorm",
     "PatternName",
+    "ValidationFraction",
 )
 
 

@@ -1,20 +1,22 @@
 """The one training loop: every method that trains goes through it, so the loop is never what differs.
 
-Owns batches, order, optimiser, schedule, clipping and the check for divergence. Knows no method.
+Owns batches, order, optimiser, rates, unfreezing, clipping, which epoch is kept, and the check for divergence.
+Knows no method.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from fewtune.engine.packing import group_by_tokens
-from fewtune.engine.plan import Fitting
-from fewtune.engine.schedule import Optimisation, rate_factor
+from fewtune.engine.plan import FitExample, Fitting
+from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.errors import TrialFailure
 
 TOKENS_A_PASS = 4096
@@ -23,10 +25,17 @@ TOKENS_A_PASS = 4096
 
 @dataclass(frozen=True)
 class FitReport:
-    """What happened: mean loss of each step, and each group's tensors, parameters and peak rate."""
+    """What happened: mean loss of each step; each group's tensors, parameters and rates; validation.
+
+    A group's `rates` are its learning rates at the first step of each epoch, 0.0 while it was frozen.
+    `validation_losses` are means at the end of each epoch, empty where no rows were kept out; `kept_epoch` is the
+    0-based epoch whose weights were kept, None for the last step's.
+    """
 
     losses: list[float]
-    groups: list[dict[str, object]]
+    groups: list[dict[str, Any]]
+    validation_losses: list[float]
+    kept_epoch: int | None
 
 
 def fit(fitting: Fitting, rng: np.random.Generator, on_step: Callable[[int, int, float], None]) -> FitReport:
@@ -39,51 +48,96 @@ def fit(fitting: Fitting, rng: np.random.Generator, on_step: Callable[[int, int,
             raise TrialFailure("error", f"parameter group {group.name!r} matched no tensor: nothing would train")
     options = fitting.optimisation
     optimiser = torch.optim.AdamW(
-        [{"params": list(g.parameters), "lr": g.learning_rate} for g in fitting.groups],
-        weight_decay=options.weight_decay,
-        fused=True,
+        [{"params": list(g.parameters)} for g in fitting.groups], weight_decay=options.weight_decay, fused=True
     )
-    batches = _draw_batches(len(fitting.examples), options, rng)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, len(batches), options))
+    epochs = _draw_batches(len(fitting.examples), options, rng)
+    steps = sum(map(len, epochs))
     parameters = [p for g in fitting.groups for p in g.parameters]
+    plateau, kept = Plateau(options), _Kept(parameters)
+    rates: list[list[float]] = [[] for _ in fitting.groups]
     losses: list[float] = []
-    for module in fitting.modules:
-        module.train()
+    _set_training(fitting, True)
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**63)))
-        for step, batch in enumerate(batches):
-            loss = _step_gradients(fitting, batch)
-            if not math.isfinite(loss):
-                raise TrialFailure("diverged", f"the loss became {loss} at step {step + 1} of {len(batches)}")
-            torch.nn.utils.clip_grad_norm_(parameters, options.clip_norm)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            scheduler.step()
-            losses.append(loss)
-            on_step(step + 1, len(batches), loss)
-    for module in fitting.modules:
-        module.eval()
+        for epoch, batches in enumerate(epochs):
+            for group in fitting.groups:
+                for parameter in group.parameters:
+                    parameter.requires_grad_(epoch >= group.starts_at_epoch)
+            for place, batch in enumerate(batches):
+                factor = plateau.factor * rate_factor(len(losses), steps, options)
+                for group, settings, seen in zip(fitting.groups, optimiser.param_groups, rates, strict=True):
+                    settings["lr"] = group.learning_rate * factor if epoch >= group.starts_at_epoch else 0.0
+                    if place == 0:
+                        seen.append(settings["lr"])
+                loss = _step_gradients(fitting, batch)
+                if not math.isfinite(loss):
+                    raise TrialFailure("diverged", f"the loss became {loss} at step {len(losses) + 1} of {steps}")
+                torch.nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                losses.append(loss)
+                on_step(len(losses), steps, loss)
+            plateau.observe(float(np.mean(losses[-len(batches) :])))
+            if fitting.validation:
+                kept.offer(epoch, _mean_loss(fitting, fitting.validation))
+    kept.restore()
+    _set_training(fitting, False)
     groups = [
         {
             "name": g.name,
             "tensors": len(g.parameters),
             "parameters": sum(p.numel() for p in g.parameters),
             "peak_learning_rate": g.learning_rate,
+            "starts_at_epoch": g.starts_at_epoch,
+            "rates": [float(f"{rate:.6g}") for rate in seen],
         }
-        for g in fitting.groups
+        for g, seen in zip(fitting.groups, rates, strict=True)
     ]
-    return FitReport(losses, groups)
+    return FitReport(losses, groups, kept.losses, kept.epoch)
 
 
-def _draw_batches(rows: int, options: Optimisation, rng: np.random.Generator) -> list[np.ndarray]:
-    """Row indices of every step: each epoch a fresh order, its last batch perhaps smaller."""
+class _Kept:
+    """The weights of the epoch with the lowest validation loss."""
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._values: list[torch.Tensor] = []
+        self.losses: list[float] = []
+        self.epoch: int | None = None
+
+    def offer(self, epoch: int, loss: float) -> None:
+        if loss < min(self.losses, default=math.inf):
+            self.epoch = epoch
+            self._values = [p.detach().clone() for p in self._parameters]
+        self.losses.append(loss)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for parameter, value in zip(self._parameters, self._values, strict=bool(self._values)):
+            parameter.copy_(value)
+
+
+def _set_training(fitting: Fitting, training: bool) -> None:
+    for module in fitting.modules:
+        module.train(training)
+
+
+@torch.no_grad()
+def _mean_loss(fitting: Fitting, examples: Sequence[FitExample]) -> float:
+    """Mean loss over examples, in evaluation mode."""
+    _set_training(fitting, False)
+    groups = group_by_tokens([sum(map(len, e.sequences)) for e in examples], TOKENS_A_PASS)
+    total = sum(float(fitting.loss([examples[i] for i in group]).sum()) for group in groups)
+    _set_training(fitting, True)
+    return total / len(examples)
+
+
+def _draw_batches(rows: int, options: Optimisation, rng: np.random.Generator) -> list[list[np.ndarray]]:
+    """Row indices of every step by epoch: each epoch a fresh order, its last batch perhaps smaller."""
     size = options.batch_size
-    return [
-        order[start : start + size]
-        for order in (rng.permutation(rows) for _ in range(options.epochs))
-        for start in range(0, rows, size)
-    ]
+    orders = [rng.permutation(rows) for _ in range(options.epochs)]
+    return [[order[start : start + size] for start in range(0, rows, size)] for order in orders]
 
 
 def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:

@@ -5,7 +5,7 @@ Owns the values that methods hand to the engine. Knows neither methods nor tasks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +28,18 @@ class ParameterGroup:
     name: str
     parameters: tuple[nn.Parameter, ...]
     learning_rate: float
+    starts_at_epoch: int = 0
+    """Epochs during which the group is still frozen (gradual unfreezing)."""
 
 
 @dataclass(frozen=True)
 class FitExample:
-    """One row to fit: the sequences to run and the label's index."""
+    """One row to fit: the sequences to run, and its label's index or a teacher's distribution, or both."""
 
     sequences: tuple[Sequence[int], ...]
-    label: int
+    label: int | None
+    target: np.ndarray | None = None
+    """The teacher's log-probabilities, over whatever the loss compares; None where it gives none."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Fitting:
     optimisation: Optimisation
     modules: tuple[nn.Module, ...]
     """What is set to training mode while fitting and to evaluation mode after."""
+    validation: tuple[FitExample, ...] = ()
+    """Labelled rows kept out of the fit: where there are any, the epoch of their lowest loss is kept."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,5 @@ class Plan:
     trainable_parameters: int = 0
     total_parameters: int = 0
     report: Callable[[], dict[str, Any]] = field(default=dict)
+    companions: Mapping[str, Callable[[Sequence[Example]], np.ndarray]] = field(default_factory=dict)
+    """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""

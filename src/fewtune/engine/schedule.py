@@ -1,6 +1,6 @@
 """How many steps a fit takes, and the learning rate at each; imports no torch, so settings can use it.
 
-Owns the optimisation values and the rate's formula. Knows no method.
+Owns the optimisation values, the rate's formula and the reaction to a loss that stops falling. Knows no method.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "plateau"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Optimisation:
     """How the loop steps; the same fields for every method.
 
     Bias-corrected AdamW; `warmup_fraction` of the steps rise linearly from zero; gradients are clipped to
-    `clip_norm`; `epochs` passes over the fit examples in batches of `batch_size` rows.
+    `clip_norm`; `epochs` passes over the fit examples in batches of `batch_size` rows. Under `plateau` the rate is
+    multiplied by `plateau_factor` whenever `plateau_patience` epochs bring no lower mean loss.
     """
 
     epochs: int
@@ -26,17 +27,41 @@ class Optimisation:
     warmup_fraction: float = 0.1
     schedule: Schedule = "linear"
     clip_norm: float = 1.0
+    plateau_patience: int = 2
+    plateau_factor: float = 0.5
 
 
 def rate_factor(step: int, steps: int, options: Optimisation) -> float:
-    """The learning rate at a 0-based step as a share of its peak.
+    """The learning rate at a 0-based step as a share of its peak, the plateau's reaction apart.
 
     Transformers' schedules, but for the first step, which they spend at a rate of zero.
     """
     warmup = math.ceil(options.warmup_fraction * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    if options.schedule == "constant":
+    if options.schedule in ("constant", "plateau"):
         return 1.0
     done = (step - warmup) / max(1, steps - warmup)
     return max(0.0, 1.0 - done) if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+class Plateau:
+    """The share of the rate that is left after the epochs whose loss did not fall."""
+
+    def __init__(self, options: Optimisation) -> None:
+        self._options = options
+        self._best = math.inf
+        self._waited = 0
+        self.factor = 1.0
+
+    def observe(self, epoch_loss: float) -> None:
+        """Take the mean loss of an epoch; under another schedule than `plateau` nothing changes."""
+        if self._options.schedule != "plateau":
+            return
+        if epoch_loss < self._best:
+            self._best, self._waited = epoch_loss, 0
+            return
+        self._waited += 1
+        if self._waited >= self._options.plateau_patience:
+            self.factor *= self._options.plateau_factor
+            self._waited = 0

@@ -14,6 +14,7 @@ METHODS: dict[str, str] = {
     "in_context": "fewtune.methods.in_context",
     "vanilla": "fewtune.methods.vanilla",
     "pattern": "fewtune.methods.pattern",
+    "adaptive": "fewtune.methods.adaptive",
     "lora": "fewtune.methods.lora",
 }
 

@@ -102,37 +102,99 @@ def answer_by_head(
     return Answer(encoder, template, HeadReader(head), {"template": template}, head)
 
 
-def plan_training(
+def choose_answer(
+    reads: Literal["label_words", "head"],
     model: LanguageModel,
+    task: Task,
+    draw: Draw,
+    pattern_name: str | None,
+    rng: np.random.Generator,
+) -> Answer:
+    """Label words, or a fresh linear head, over a pattern's prompt."""
+    if reads == "head":
+        return answer_by_head(model, task, pattern_name, True, rng)
+    return answer_by_label_words(model, task, draw, pattern_name, "label_words")
+
+
+def plan_training(
     draw: Draw,
     answer: Answer,
     forward: Forward,
     groups: Sequence[ParameterGroup],
     optimisation: Optimisation,
+    validation_fraction: float,
+    rng: np.random.Generator,
 ) -> Plan:
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way."""
-    modules = [forward.network, *([answer.head] if answer.head is not None else [])]
-    examples = [
-        FitExample(tuple(answer.reader.sequences(prompt)), _known(example))
-        for example, prompt in zip(draw.support, answer.encode(draw.support), strict=True)
-    ]
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        packed = forward.pack([s for e in batch for s in e.sequences])
-        scores = answer.reader.read(forward, forward.hidden_states(packed), packed)
-        labels = torch.tensor([e.label for e in batch], device=scores.device)
-        return answer.loss(scores, labels)
+        scores = read_batch(forward, answer, batch)
+        return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
+    fitted, held_out = hold_out(draw.support, validation_fraction, rng)
+    examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
+    return assemble_plan(answer, forward, groups, examples, loss, optimisation, validation)
+
+
+def assemble_plan(
+    answer: Answer,
+    forward: Forward,
+    groups: Sequence[ParameterGroup],
+    examples: Sequence[FitExample],
+    loss: Callable[[Sequence[FitExample]], torch.Tensor],
+    optimisation: Optimisation,
+    validation: Sequence[FitExample] = (),
+) -> Plan:
+    """A plan that trains the answer's network, and its head where it has one, and scores rows by the answer."""
+    head = [answer.head] if answer.head is not None else []
     trainable = {id(p): p for g in groups for p in g.parameters}
-    head_size = sum(p.numel() for p in answer.head.parameters()) if answer.head is not None else 0
     return Plan(
         score=label_scorer(forward, answer),
-        fitting=Fitting(tuple(groups), tuple(examples), loss, optimisation, tuple(modules)),
+        fitting=Fitting(
+            tuple(groups), tuple(examples), loss, optimisation, (forward.network, *head), tuple(validation)
+        ),
         forward=forward,
         trainable_parameters=sum(p.numel() for p in trainable.values()),
-        total_parameters=sum(p.numel() for p in forward.network.parameters()) + head_size,
+        total_parameters=sum(p.numel() for module in (forward.network, *head) for p in module.parameters()),
         report=lambda: {**answer.notes, **answer.encoder.report()},
     )
+
+
+def make_examples(
+    answer: Answer, rows: Sequence[Example], targets: Sequence[np.ndarray | None] | None = None
+) -> list[FitExample]:
+    """Rows as the fitting loop takes them, with the teacher's distributions where there are any."""
+    given = targets if targets is not None else [None] * len(rows)
+    return [
+        FitExample(tuple(answer.reader.sequences(prompt)), row.label, target)
+        for row, prompt, target in zip(rows, answer.encode(rows), given, strict=True)
+    ]
+
+
+def read_batch(forward: Forward, answer: Answer, batch: Sequence[FitExample]) -> torch.Tensor:
+    """The answer's scores (examples, labels) of one batch, with gradients."""
+    packed = forward.pack([s for e in batch for s in e.sequences])
+    return answer.reader.read(forward, forward.hidden_states(packed), packed)
+
+
+def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:
+    """Split labelled rows into those that are fitted and those that choose the epoch, label by label.
+
+    Raises DataError where a label would have no row left on either side.
+    """
+    if fraction == 0.0:
+        return list(rows), []
+    held: set[int] = set()
+    for label in sorted({_known(row.label) for row in rows}):
+        members = [i for i, row in enumerate(rows) if row.label == label]
+        count = round(fraction * len(members))
+        if not 0 < count < len(members):
+            raise DataError(
+                f"validation_fraction {fraction:g} of the {len(members)} support rows of one label leaves none on one "
+                "side. Use more shots, or set validation_fraction to 0 (the last step is kept)."
+            )
+        held.update(int(i) for i in rng.permutation(members)[:count])
+    return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
 
 
 def label_scorer(
@@ -157,11 +219,6 @@ def normalise(scores: np.ndarray) -> np.ndarray:
     return normalised
 
 
-def all_parameters(network: nn.Module, learning_rate: float) -> ParameterGroup:
-    """Every tensor of a network as one group."""
-    return ParameterGroup("all weights", tuple(network.parameters()), learning_rate)
-
-
 def head_parameters(answer: Answer, learning_rate: float) -> list[ParameterGroup]:
     """The linear head's tensors as a group; none where label words are read."""
     if answer.head is None:
@@ -169,12 +226,7 @@ def head_parameters(answer: Answer, learning_rate: float) -> list[ParameterGroup
     return [ParameterGroup("head", tuple(answer.head.parameters()), learning_rate)]
 
 
-def adapter_parameters(network: nn.Module, learning_rate: float) -> ParameterGroup:
-    """The tensors that an adapter left trainable."""
-    return ParameterGroup("adapter", tuple(p for p in network.parameters() if p.requires_grad), learning_rate)
-
-
-def _known(example: Example) -> int:
-    if example.label is None:
-        raise DataError(f"row {example.row_id!r} has no label and cannot be fitted")
-    return example.label
+def _known(label: int | None) -> int:
+    if label is None:
+        raise DataError("a row without a label cannot be fitted by its label")
+    return label

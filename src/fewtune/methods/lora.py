@@ -20,6 +20,7 @@ from fewtune.methods.optimisation import (
     LearningRate,
     PatternName,
     RateSchedule,
+    ValidationFraction,
     WarmupFraction,
     WeightDecay,
     read_optimisation,
@@ -38,6 +39,16 @@ class Settings:
     rank: Annotated[int, Field(ge=1, description="Rank of each adapter.")] = 8
     alpha: Annotated[float, Field(gt=0, description="Adapters are scaled by alpha / rank.")] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before each adapter.")] = 0.0
+    rank_stabilised: Annotated[
+        bool, Field(description="Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).")
+    ] = False
+    dora: Annotated[
+        bool, Field(description="Learn each weight's magnitude apart from its direction (DoRA, arXiv 2402.09353).")
+    ] = False
+    targets: Annotated[
+        Literal["all_linear", "query_value"],
+        Field(description="Which layers get adapters: every linear one, or the query and value projections."),
+    ] = "all_linear"
     reads: Annotated[
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
@@ -50,51 +61,36 @@ class Settings:
     warmup_fraction: WarmupFraction = 0.1
     schedule: RateSchedule = "linear"
     clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang adapters on every linear layer and train them, and the head where one is read, on the support."""
-    import warnings
-
-    import torch
-    from peft import LoraConfig, get_peft_model
-
     from fewtune.engine.forward import Forward
-    from fewtune.methods.blocks import (
-        adapter_parameters,
-        answer_by_head,
-        answer_by_label_words,
-        head_parameters,
-        plan_training,
-    )
+    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.trainable import LoraShape, train_lora
 
     assert model is not None
-    if settings.reads == "head":
-        answer = answer_by_head(model, task, settings.pattern, True, rng)
-    else:
-        answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words")
-    network = model.adaptable_copy()
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # PEFT only divides by it
-        lora_dropout=settings.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        # LoRA needs to know which layers hold weights transposed, as GPT-2's do.
-        fan_in_fan_out=network.config.model_type == "gpt2",
+    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    shape = LoraShape(
+        settings.rank,
+        settings.alpha,
+        settings.dropout,
+        settings.rank_stabilised,
+        settings.dora,
+        settings.targets == "query_value",
     )
-    # PEFT draws A from torch's global generator: seeded before the adapters are made, given back after.
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        # PEFT asks Transformers for something by its old name; the user can do nothing about it.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        torch.manual_seed(int(rng.integers(2**63)))
-        get_peft_model(network, config)
-    forward = Forward(network, model.precision)
-    groups = [
-        adapter_parameters(network, settings.learning_rate),
-        *head_parameters(answer, settings.learning_rate),
-    ]
-    return plan_training(model, draw, answer, forward, groups, read_optimisation(settings))
+    network, adapter = train_lora(model, shape, settings.learning_rate, rng)
+    groups = [adapter, *head_parameters(answer, settings.learning_rate)]
+    return plan_training(
+        draw,
+        answer,
+        Forward(network, model.precision),
+        groups,
+        read_optimisation(settings),
+        settings.validation_fraction,
+        rng,
+    )
 
 
 METHOD = Method(

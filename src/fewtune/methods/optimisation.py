@@ -5,7 +5,7 @@ Owns the fields' meaning, units and bounds, in one place. Defaults that differ b
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -16,8 +16,18 @@ BatchSize = Annotated[int, Field(ge=1, description="Rows a step.")]
 LearningRate = Annotated[float, Field(gt=0, description="Peak rate of AdamW.")]
 WeightDecay = Annotated[float, Field(ge=0, description="Decoupled weight decay a step, times the rate.")]
 WarmupFraction = Annotated[float, Field(ge=0, le=1, description="Share of the steps over which the rate rises.")]
-RateSchedule = Annotated[Schedule, Field(description="What the rate does after its warm-up.")]
+RateSchedule = Annotated[
+    Literal["constant", "linear", "cosine"], Field(description="What the rate does after its warm-up.")
+]
 ClipNorm = Annotated[float, Field(gt=0, description="Largest norm of a step's gradient.")]
+ValidationFraction = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="Share of the support kept out of the fit to choose the epoch; 0: the last step is kept.",
+    ),
+]
 PatternName = Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")]
 
 
@@ -38,8 +48,10 @@ class TrainingSettings(Protocol):
     def clip_norm(self) -> float: ...
 
 
-def read_optimisation(settings: TrainingSettings) -> Optimisation:
-    """How the loop steps, from a trained method's settings."""
+def read_optimisation(
+    settings: TrainingSettings, plateau_patience: int = 2, plateau_factor: float = 0.5
+) -> Optimisation:
+    """How the loop steps, from a trained method's settings; the plateau's matter to that schedule alone."""
     return Optimisation(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -47,4 +59,6 @@ def read_optimisation(settings: TrainingSettings) -> Optimisation:
         warmup_fraction=settings.warmup_fraction,
         schedule=settings.schedule,
         clip_norm=settings.clip_norm,
+        plateau_patience=plateau_patience,
+        plateau_factor=plateau_factor,
     )

@@ -21,6 +21,7 @@ from fewtune.methods.optimisation import (
     LearningRate,
     PatternName,
     RateSchedule,
+    ValidationFraction,
     WarmupFraction,
     WeightDecay,
     read_optimisation,
@@ -48,18 +49,28 @@ class Settings:
     warmup_fraction: WarmupFraction = 0.1
     schedule: RateSchedule = "linear"
     clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight on the support's label words."""
     from fewtune.engine.forward import Forward
-    from fewtune.methods.blocks import all_parameters, answer_by_label_words, plan_training
+    from fewtune.methods.blocks import answer_by_label_words, plan_training
+    from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_label_words(model, task, draw, settings.pattern, settings.loss_over)
-    forward = Forward(model.trainable_copy(), model.precision)
-    groups = [all_parameters(forward.network, settings.learning_rate)]
-    return plan_training(model, draw, answer, forward, groups, read_optimisation(settings))
+    network, weights = train_all(model, settings.learning_rate, body_only=False)
+    groups = [weights]
+    return plan_training(
+        draw,
+        answer,
+        Forward(network, model.precision),
+        groups,
+        read_optimisation(settings),
+        settings.validation_fraction,
+        rng,
+    )
 
 
 METHOD = Method(

@@ -20,6 +20,7 @@ from fewtune.methods.optimisation import (
     LearningRate,
     PatternName,
     RateSchedule,
+    ValidationFraction,
     WarmupFraction,
     WeightDecay,
     read_optimisation,
@@ -44,22 +45,28 @@ class Settings:
     warmup_fraction: WarmupFraction = 0.1
     schedule: RateSchedule = "linear"
     clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
     from fewtune.engine.forward import Forward
-    from fewtune.methods.blocks import all_parameters, answer_by_head, head_parameters, plan_training
+    from fewtune.methods.blocks import answer_by_head, head_parameters, plan_training
+    from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_head(model, task, settings.pattern, settings.prompted, rng)
-    forward = Forward(model.trainable_copy(), model.precision)
-    # The language-model head is not read, so only the body's weights train.
-    groups = [
-        all_parameters(forward.network.base_model, settings.learning_rate),
-        *head_parameters(answer, settings.learning_rate),
-    ]
-    return plan_training(model, draw, answer, forward, groups, read_optimisation(settings))
+    network, weights = train_all(model, settings.learning_rate, body_only=True)
+    groups = [weights, *head_parameters(answer, settings.learning_rate)]
+    return plan_training(
+        draw,
+        answer,
+        Forward(network, model.precision),
+        groups,
+        read_optimisation(settings),
+        settings.validation_fraction,
+        rng,
+    )
 
 
 METHOD = Method(

@@ -1,0 +1,108 @@
+"""Adaptive fine-tuning: the last blocks, the final norm and the head train, at rates that differ and react.
+
+Owns its settings and its parameter groups. Layer-wise decayed rates: Howard and Ruder 2018,
+https://arxiv.org/abs/1801.06146 (discriminative rates, gradual unfreezing); the published comparison is
+https://arxiv.org/abs/2405.13181, whose decay never applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.engine.schedule import Schedule
+from fewtune.methods.base import Method
+from fewtune.methods.optimisation import (
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    PatternName,
+    ValidationFraction,
+    WarmupFraction,
+    WeightDecay,
+    read_optimisation,
+)
+
+if TYPE_CHECKING:
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which blocks train, at which rates, and what reads the answer."""
+
+    blocks: Annotated[int, Field(ge=1, description="Last transformer blocks that train; all before stay frozen.")] = 4
+    decay: Annotated[
+        float, Field(gt=0, le=1, description="A block d blocks below the top trains at rate x decay ^ (d + 1).")
+    ] = 0.95
+    unfreeze_every: Annotated[
+        int, Field(ge=0, description="Epochs between unfreezing one block and the next below it; 0: all at once.")
+    ] = 0
+    reads: Annotated[
+        Literal["label_words", "head"],
+        Field(description="What reads the answer: label words (their head stays frozen), or a fresh linear head."),
+    ] = "label_words"
+    pattern: PatternName = None
+    epochs: Epochs = 40
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 2e-4
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: Annotated[
+        Schedule, Field(description="What the rate does after its warm-up; plateau: falls when the loss does not.")
+    ] = "linear"
+    plateau_patience: Annotated[
+        int, Field(ge=1, description="Epochs without a lower mean loss before the rate falls, under plateau.")
+    ] = 2
+    plateau_factor: Annotated[
+        float, Field(gt=0, lt=1, description="What the rate is multiplied by when it falls, under plateau.")
+    ] = 0.5
+    clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
+
+
+def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+    """Say so where the model has fewer blocks than should train."""
+    have = model.config.num_hidden_layers if model is not None else 0
+    if settings.blocks > have:
+        return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
+    return None
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Train the last blocks, the final norm and the head, each a group of its own."""
+    from fewtune.engine.forward import Forward
+    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.trainable import train_last_blocks
+
+    assert model is not None
+    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    network, groups = train_last_blocks(
+        model, settings.blocks, settings.learning_rate, settings.decay, settings.unfreeze_every
+    )
+    groups = [*head_parameters(answer, settings.learning_rate), *groups]
+    return plan_training(
+        draw,
+        answer,
+        Forward(network, model.precision),
+        groups,
+        read_optimisation(settings, settings.plateau_patience, settings.plateau_factor),
+        settings.validation_fraction,
+        rng,
+    )
+
+
+METHOD = Method(
+    name="adaptive",
+    summary="last blocks, final norm and head, at layer-wise decayed rates; gradual unfreezing, plateau",
+    source_url="https://arxiv.org/abs/1801.06146",
+    settings=Settings,
+    plan=plan,
+    skip_reason=skip_reason,
+)
