@@ -16,7 +16,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words
-from fewtune.methods.in_context import choose_demonstrations
+from fewtune.methods.contexts import choose_demonstrations
 from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 

@@ -1,13 +1,11 @@
 """In-context learning: demonstrations before the query, the best-scoring label word after it; nothing trains.
 
-Owns the choice and order of demonstrations and the calibrations. Sources: Brown et al. 2020,
-https://arxiv.org/abs/2005.14165; contextual calibration, Zhao et al. 2021, https://arxiv.org/abs/2102.09690;
-batch calibration, Zhou et al. 2023, https://arxiv.org/abs/2309.17249
+Owns its settings; the context and its calibration are `contexts`. Source: Brown et al. 2020,
+https://arxiv.org/abs/2005.14165
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,10 +17,7 @@ from fewtune.methods.base import Method
 if TYPE_CHECKING:
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
-    from fewtune.tasks.base import Draw, Example, Task
-
-CONTENT_FREE = ("N/A", "", "[MASK]")
-"""Texts that say nothing, over which contextual calibration averages (Zhao et al. 2021)."""
+    from fewtune.tasks.base import Draw, Task
 
 
 @dataclass(frozen=True)
@@ -47,24 +42,16 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.engine.forward import Forward
     from fewtune.engine.plan import Plan
-    from fewtune.methods.blocks import answer_by_label_words, choose_pattern, label_scorer
+    from fewtune.methods.blocks import answer_by_label_words, choose_pattern
+    from fewtune.methods.contexts import choose_demonstrations, read_context, write_context
 
     assert model is not None
     forward = Forward(model.frozen, model.precision)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
     words = choose_pattern(task, settings.pattern).label_words
-    before = "".join(
-        answer.encoder.shorten(answer.template, e, answer.encoder.max_tokens) + words[_label(e)] + settings.separator
-        for e in chosen
-    )
-    uncalibrated = label_scorer(forward, answer, before)
-    prior = np.zeros(len(task.labels))
-    if settings.calibration == "contextual":
-        empty = [_content_free(task.fields, text) for text in CONTENT_FREE]
-        prior = np.log(np.exp(uncalibrated(empty)).mean(axis=0))
-    elif settings.calibration == "batch":
-        prior = uncalibrated(draw.pool).mean(axis=0)
+    context = write_context(answer, words, chosen, settings.separator)
+    score, prior = read_context(forward, answer, context, settings.calibration, task, draw.pool)
     notes = {
         **answer.notes,
         "demonstrations_shown": len(chosen),
@@ -72,37 +59,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         "calibration_log_prior": [float(p) for p in prior],
     }
     return Plan(
-        score=label_scorer(forward, answer, before, lambda scores: scores - prior),
+        score=score,
         forward=forward,
         total_parameters=model.total_parameters,
         report=lambda: {**notes, **answer.encoder.report()},
     )
-
-
-def choose_demonstrations(support: Sequence[Example], count: int, rng: np.random.Generator) -> list[Example]:
-    """Draw `count` rows, as even over the labels as the support allows, in random order."""
-    order = [support[i] for i in rng.permutation(len(support))]
-    taken: dict[int, int] = {}
-    ranks = []
-    for example in order:
-        taken[_label(example)] = taken.get(_label(example), 0) + 1
-        ranks.append(taken[_label(example)])
-    even = sorted(range(len(order)), key=lambda i: ranks[i])[:count]
-    return [order[i] for i in rng.permutation(even)]
-
-
-def _content_free(fields: Sequence[str], text: str) -> Example:
-    from fewtune.tasks.base import Example
-
-    return Example(f"content-free:{text}", dict.fromkeys(fields, text), None)
-
-
-def _label(example: Example) -> int:
-    from fewtune.errors import DataError
-
-    if example.label is None:
-        raise DataError(f"row {example.row_id!r} has no label and cannot be a demonstration")
-    return example.label
 
 
 METHOD = Method(
