@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from fewtune.errors import DataError, FewtuneError
-from fewtune.tasks import TASKS, cola, get_task_module, mnli
+from fewtune.tasks import TASKS, cola, get_task_module, hans, mnli, qqp, rte
 from fewtune.tasks.base import IN_DOMAIN, Task
 from fewtune.tasks.metrics import METRICS, baselines
 from fewtune.tasks.patterns import check_pattern, template_fields
@@ -23,6 +23,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cola, official rows": ("cola", {"official_rows": True}),
     "mnli": ("mnli", {}),
     "mnli, three-way": ("mnli", {"three_way": True}),
+    "rte": ("rte", {}),
+    "qqp": ("qqp", {}),
     "own_files": ("own_files", {"train": "rte/train.jsonl", "tests": {"in_domain": "rte/dev.jsonl"}}),
 }
 _loaded: dict[str, Task] = {}
@@ -116,6 +118,22 @@ def test_hans_counts_two_labels_and_keeps_its_facets(data_dir: Path) -> None:
         assert any("HANS (regenerated)" in note for note in loaded.notes)
 
 
+def test_every_inference_task_reads_the_same_hans(data_dir: Path) -> None:
+    mnli_hans = mnli.load(mnli.Settings(), data_dir).test_sets[1]
+    rte_hans = rte.load(rte.Settings(), data_dir).test_sets[1]
+    assert rte_hans == mnli_hans
+
+
+def test_qqp_says_that_its_in_domain_rows_come_from_train_and_paws_shares_no_text_with_it(data_dir: Path) -> None:
+    loaded = qqp.load(qqp.Settings(), data_dir)
+    assert [(test_set.name, len(test_set.rows)) for test_set in loaded.test_sets] == [
+        ("in_domain", 1000),
+        ("paws_qqp", 671),
+    ]
+    assert baselines(loaded.test_sets[1])["majority"] == pytest.approx(0.717, abs=0.001)
+    assert any("come from QQP's training split" in note for note in loaded.notes)
+
+
 def test_cola_official_rows_are_the_published_ones_less_the_shared_sentence(data_dir: Path) -> None:
     loaded = cola.load(cola.Settings(official_rows=True), data_dir)
     assert [len(test_set.rows) for test_set in loaded.test_sets] == [526, 516]
@@ -188,3 +206,86 @@ def test_glue_and_official_hans_layouts_are_read(tmp_path: Path, write: Callable
 def test_a_folder_without_the_files_names_those_wanted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--data-dir must hold .*cola/in_domain_train.jsonl.* or CoLA/train.tsv"):
         cola.load(cola.Settings(), tmp_path)
+
+
+def test_glue_rte_names_its_labels_and_hans_counts_them(tmp_path: Path, write: Callable[..., Path]) -> None:
+    header = "index\tsentence1\tsentence2\tlabel\n"
+    write("RTE/train.tsv", header + "0\tp a\th a\tentailment\n1\tp b\th b\tnot_entailment\n")
+    write("RTE/dev.tsv", header + '0\tp "c\th c\tnot_entailment\n')
+    write(
+        "heuristics_evaluation_set.txt",
+        "gold_label\tsentence1\tsentence2\tpairID\theuristic\tsubcase\nentailment\tx .\ty .\tex0\tconstituent\tce\n",
+    )
+    loaded = rte.load(rte.Settings(), tmp_path)
+    assert [(row.row_id, row.label) for row in loaded.train] == [("train/0", 0), ("train/1", 1)]
+    assert loaded.test_sets[0].rows[0].fields == {"premise": 'p "c', "hypothesis": "h c"}
+    assert (loaded.test_sets[1].name, loaded.test_sets[1].label_of) == ("hans", (0, 1))
+
+
+def test_rte_labels_that_are_not_its_own_are_refused(tmp_path: Path, write: Callable[..., Path]) -> None:
+    row = '{"sentence1": "a", "sentence2": "b", "label": %s}\n'
+    write("rte/dev.jsonl", row % 0)
+    write("rte/train.jsonl", row % 0 + row % 2)
+    with pytest.raises(DataError, match=r"train.jsonl: row 2 has the label 2. Allowed: 0, 1 or entailment"):
+        rte.load(rte.Settings(), tmp_path)
+
+
+GLUE_QQP = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+
+
+def test_glue_qqp_loses_its_quotes_and_broken_lines_and_keeps_the_rest(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    write(
+        "QQP/train.tsv",
+        GLUE_QQP
+        + '7\t1\t2\t"What does ""ad hoc"" mean?"\tMeaning of ad hoc?\t1\n'
+        + '8\t3\t4\t"Why" or "how"\tWhy?\t0\n'
+        + "9\t5\t6\t\tEmpty?\t0\n"
+        + "10\t7\t8\tA line\n"
+        + "broken here?\tWhy?\t0\n",
+    )
+    write("QQP/dev.tsv", GLUE_QQP + "1\t1\t2\tWho?\tWhom?\t0\n")
+    loaded = qqp.load(qqp.Settings(), tmp_path)
+    assert [(row.row_id, row.label, row.fields["question1"]) for row in loaded.train] == [
+        ("train/7", 1, 'What does "ad hoc" mean?'),
+        ("train/8", 0, '"Why" or "how"'),
+    ]
+    assert "train.tsv: 2 lines left out that do not hold 6 cells." in loaded.notes
+    assert "train: 1 pairs left out in which a question is empty." in loaded.notes
+    assert any("nothing is out of domain. Put paws_qqp/dev_and_test.jsonl" in note for note in loaded.notes)
+    write("QQP/dev.tsv", "1\t1\t2\tWho?\tWhom?\t0\n")
+    with pytest.raises(DataError, match=r"dev.tsv: the first line must name the columns id, qid1"):
+        qqp.load(qqp.Settings(), tmp_path)
+
+
+def test_paws_as_published_is_decoded_and_damage_is_refused(tmp_path: Path, write: Callable[..., Path]) -> None:
+    pair = '{"question1": "q %s", "question2": "r", "label": 1}\n'
+    write("qqp/train.jsonl", pair % 1)
+    write("qqp/dev_from_train.jsonl", pair % 2)
+    header = "id\tsentence1\tsentence2\tlabel\n"
+    write("paws_qqp/dev_and_test.tsv", header + "1\tb'is caf\\xc3\\xa9 it ?'\tb\"it 's ?\"\t1\n")
+    paws = qqp.load(qqp.Settings(), tmp_path).test_sets[1]
+    assert (paws.name, paws.rows[0].row_id, paws.rows[0].label) == ("paws_qqp", "paws_qqp/1", 1)
+    assert paws.rows[0].fields == {"question1": "is caf\u00e9 it ?", "question2": "it 's ?"}
+    write("paws_qqp/dev_and_test.tsv", header + "1\tplain\tb'x'\t1\n")
+    with pytest.raises(DataError, match=r"row 1 holds 'plain' where b'...' in UTF-8 is due"):
+        qqp.load(qqp.Settings(), tmp_path)
+
+
+def test_rte_and_qqp_from_the_hub_read_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_up(hub_id: str, config: str, split: str, revision: str) -> list[dict[str, Any]]:
+        if hub_id != "nyu-mll/glue":
+            return [{"premise": "x", "hypothesis": "y", "label": 1, "heuristic": "subsequence", "subcase": "sn"}]
+        names = ("question1", "question2") if config == "qqp" else ("sentence1", "sentence2")
+        return [{names[0]: f"{split} {i}", names[1]: '"a ""b"""', "label": i, "idx": i} for i in (0, 1)]
+
+    monkeypatch.setattr(rte, "load_hub_rows", made_up)
+    monkeypatch.setattr(hans, "load_hub_rows", made_up)
+    monkeypatch.setattr(qqp, "load_hub_rows", made_up)
+    loaded = rte.load(rte.Settings(), None)
+    assert [test_set.name for test_set in loaded.test_sets] == ["in_domain", "hans"]
+    assert [row.row_id for row in loaded.test_sets[0].rows] == ["dev/0", "dev/1"]
+    loaded = qqp.load(qqp.Settings(), None)
+    assert loaded.train[0].fields == {"question1": "train 0", "question2": 'a "b"'}
+    assert any("No PAWS-QQP rows in the hub" in note for note in loaded.notes)

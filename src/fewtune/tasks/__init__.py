@@ -11,6 +11,8 @@ TASKS: dict[str, str] = {
     "sentiment": "fewtune.tasks.sentiment",
     "cola": "fewtune.tasks.cola",
     "mnli": "fewtune.tasks.mnli",
+    "rte": "fewtune.tasks.rte",
+    "qqp": "fewtune.tasks.qqp",
     "own_files": "fewtune.tasks.own_files",
 }
 

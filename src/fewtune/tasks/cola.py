@@ -37,6 +37,10 @@ PATTERNS = (
     Pattern("minimal", "{text} ?", (" No", " Yes")),
     Pattern("question", "{text}\nQuestion: Is this sentence grammatical? Yes or No?\nAnswer:", (" No", " Yes")),
     Pattern("yes_or_no", "{text} Yes or No?", (" No", " Yes")),
+    # As lm-evaluation-harness asks CoLA.
+    Pattern("eval_harness", "{text}\nQuestion: Does this sentence make sense?\nAnswer:", (" no", " yes")),
+    # The prompt of the study being rebuilt, https://arxiv.org/abs/2405.13181: the question stands first.
+    Pattern("released", "Yes or No? {text}", (" No", " Yes")),
 )
 
 OUT_OF_DOMAIN = "out_of_domain"
