@@ -102,14 +102,25 @@ def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None)
 
 
 @app.command
-def report(out: Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")]) -> int:
+def report(
+    out: Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")],
+    *,
+    against: Annotated[
+        str | None, Parameter(help="Published study to print beside this one: paper (arXiv 2405.13181).")
+    ] = None,
+) -> int:
     """Show a study's leaderboard and verdict, and write its report.html; needs no torch."""
     from fewtune.records import load_records
+    from fewtune.report.against import check_published_name, show_against
     from fewtune.report.page import write_page
     from fewtune.report.tables import show_leaderboard
 
+    if against is not None:
+        check_published_name(against)
     records = load_records(out)
     show_leaderboard(_console, out)
+    if against is not None:
+        show_against(_console, out, against)
     page = write_page(out)
     _say(f"report: {page}")
     return 1 if any(record.status == "failed" for record in records) else 0

@@ -1,0 +1,228 @@
+"""A study's accuracies beside published ones, in a terminal.
+
+Owns how trials are matched with published cells and how the two are laid side by side. Does not know the figures or
+what is wrong with them (`published`). Ours are means of draws, fit seeds averaged inside a draw; accuracy always,
+whatever the study's metric, for that is what was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of
+from fewtune.errors import FewtuneError, name_choices
+from fewtune.published import (
+    PUBLISHED_METHODS,
+    PUBLISHED_TASKS,
+    SOURCE_URL,
+    Counterpart,
+    PublishedMethod,
+    PublishedResult,
+    PublishedTask,
+    find_counterpart,
+    find_published,
+    list_caveats,
+    list_published,
+)
+from fewtune.records import Record, load_records, load_study_entry
+from fewtune.report.tables import UNKNOWN
+
+PUBLISHED_STUDIES = {"paper": SOURCE_URL}
+"""What a study can be set against, by name."""
+
+
+_COLUMNS = (
+    "shots",
+    "in domain\npublished",
+    "ours",
+    "points",
+    "out of domain\npublished",
+    "ours",
+    "points",
+    "draws",
+)
+
+
+@dataclass(frozen=True)
+class PublishedComparison:
+    """One published cell and our trials that answer to it; accuracies in per cent, differences in points."""
+
+    task: str
+    """As our study calls it."""
+    model: str
+    shots: int
+    """Labelled rows in our support, in total."""
+    published: PublishedResult
+    variant: str
+    in_domain: float
+    out_of_domain: float | None
+    draws: int
+    caveats: tuple[str, ...]
+    """What keeps the two from being compared as they stand."""
+
+    @property
+    def in_domain_difference(self) -> float:
+        """Ours less theirs, in domain."""
+        return self.in_domain - self.published.in_domain
+
+    @property
+    def out_of_domain_difference(self) -> float | None:
+        """Ours less theirs, out of domain; None where we scored no such rows."""
+        return None if self.out_of_domain is None else self.out_of_domain - self.published.out_of_domain
+
+
+def check_published_name(name: str) -> None:
+    """Refuse the name of a published study that is not known."""
+    if name not in PUBLISHED_STUDIES:
+        raise FewtuneError(name_choices(name, PUBLISHED_STUDIES, "published study"))
+
+
+def show_against(console: Console, out_dir: Path, name: str) -> None:
+    """Print a folder's accuracies beside those of a published study, with the caveats that apply."""
+    check_published_name(name)
+    comparisons = compare_with_published(load_records(out_dir), _name_tasks(out_dir))
+    console.print()
+    console.print(Text(f"Against {PUBLISHED_STUDIES[name]}: accuracy in %", style="bold"))
+    if not comparisons:
+        methods = "; ".join(method.name for method in PUBLISHED_METHODS)
+        models = ", ".join(sorted({result.model for result in list_published()}))
+        shots = ", ".join(sorted({str(r.shots_total) for r in list_published() if r.shots_total}, key=int))
+        _say(
+            console,
+            f"No finished trial answers to a published figure. Those are for the tasks {', '.join(PUBLISHED_TASKS)}; "
+            f"the models {models}; {shots} shots in total; and ours that answer to: {methods}.",
+        )
+        return
+    numbers: dict[str, int] = {}
+    for comparison in comparisons:
+        for caveat in comparison.caveats:
+            numbers.setdefault(caveat, len(numbers) + 1)
+    for (task, model), members in groupby(comparisons, key=lambda c: (c.task, c.model)):
+        _show_table(console, f"{task} · {model}", list(members), numbers)
+    console.print()
+    _say(console, "Points: ours less published. Notes:")
+    for caveat, number in numbers.items():
+        _say(console, f"{number}  {caveat}")
+
+
+def compare_with_published(
+    records: Iterable[Record], task_names: Mapping[str, str] | None = None
+) -> list[PublishedComparison]:
+    """Match finished trials with published cells; `task_names` says which task a study's label stands for."""
+    cells: dict[tuple[str, str, str, int, str], list[Record]] = {}
+    matches: dict[tuple[str, str, str, int, str], tuple[PublishedTask, PublishedResult, Counterpart]] = {}
+    for record in records:
+        axes = record.trial
+        task = PUBLISHED_TASKS.get((task_names or {}).get(axes.task, axes.task))
+        if record.status != "done" or axes.model is None or task is None or tuple(record.labels) != task.labels:
+            continue
+        for method in PUBLISHED_METHODS:
+            match = _match(record, axes.model, task, method)
+            if match is not None:
+                key = (axes.task, axes.model, method.name, axes.shots, axes.variant)
+                cells.setdefault(key, []).append(record)
+                matches[key] = (task, *match)
+    order = [counterpart for method in PUBLISHED_METHODS for counterpart in method.counterparts]
+    keys = sorted(cells, key=lambda key: (*key[:2], order.index(matches[key][2]), key[4], key[3]))
+    return [_compare(cells[key], *matches[key]) for key in keys]
+
+
+def _match(
+    record: Record, model: str, task: PublishedTask, method: PublishedMethod
+) -> tuple[PublishedResult, Counterpart] | None:
+    counterpart = find_counterpart(method, record.trial.method, record.trial.settings)
+    shots = None if method.on_all_rows else record.trial.shots
+    published = find_published(task.name, method.name, model, shots)
+    return None if counterpart is None or published is None else (published, counterpart)
+
+
+def _compare(
+    records: Sequence[Record], task: PublishedTask, published: PublishedResult, counterpart: Counterpart
+) -> PublishedComparison:
+    axes = records[0].trial
+    inside = _average_draws(records, IN_DOMAIN)
+    outside_set = next((name for name in task.out_of_domain_sets if name in records[0].metrics), None)
+    outside = _average_draws(records, outside_set) if outside_set is not None else []
+    caveats = [caveat.text for caveat in list_caveats(published.task, published.method)]
+    if counterpart.difference:
+        caveats.append(f"{published.method} against {axes.variant}: {counterpart.difference}.")
+    if outside_set is not None and outside_set != task.out_of_domain_sets[0]:
+        caveats.append(
+            f"Ours out of domain is {outside_set}, made anew with the published templates: "
+            f"not the official {task.out_of_domain_rows:,} rows."
+        )
+    return PublishedComparison(
+        task=axes.task,
+        model=str(axes.model),
+        shots=axes.shots,
+        published=published,
+        variant=axes.variant,
+        in_domain=100 * fmean(inside),
+        out_of_domain=100 * fmean(outside) if outside else None,
+        draws=len(inside),
+        caveats=tuple(caveats),
+    )
+
+
+def _average_draws(records: Iterable[Record], test_set: str) -> list[float]:
+    draws: dict[tuple[int, str], list[float]] = {}
+    for record in records:
+        draws.setdefault(draw_of(record), []).append(record.metrics[test_set]["accuracy"])
+    return [fmean(values) for values in draws.values()]
+
+
+def _name_tasks(out_dir: Path) -> dict[str, str]:
+    """Which task each label of the folder's study stands for."""
+    names: dict[str, str] = {}
+    for entry in load_study_entry(out_dir, "tasks") or ():
+        name, settings = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
+        names[str((settings or {}).get("as", name))] = str(name)
+    return names
+
+
+def _show_table(
+    console: Console, title: str, comparisons: Sequence[PublishedComparison], numbers: Mapping[str, int]
+) -> None:
+    """One small table a pair of methods, their columns of equal widths, the headings above the first alone."""
+    console.print()
+    console.print(Text(title, style="bold"))
+    pairs = groupby(comparisons, key=lambda c: (c.published.method, c.variant))
+    for place, ((method, variant), members) in enumerate(pairs):
+        rows = list(members)
+        notes = " ".join(map(str, sorted({numbers[caveat] for one in rows for caveat in one.caveats})))
+        table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False, show_header=place == 0)
+        for heading in _COLUMNS:
+            width = max(map(len, heading.split("\n")))
+            table.add_column(Text(heading), justify="right", min_width=max(width, 6))
+        for one in rows:
+            table.add_row(
+                Text(str(one.shots)),
+                Text(_word(one.published.in_domain)),
+                Text(_word(one.in_domain)),
+                Text(_word(one.in_domain_difference, signed=True)),
+                Text(_word(one.published.out_of_domain)),
+                Text(_word(one.out_of_domain)),
+                Text(_word(one.out_of_domain_difference, signed=True)),
+                Text(str(one.draws)),
+            )
+        _say(console, f"{method} | ours: {variant} | notes {notes}")
+        console.print(Padding(table, (0, 0, 0, 1)))
+
+
+def _word(value: float | None, signed: bool = False) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value:+.1f}" if signed else f"{value:.1f}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Padding(Text(text), (0, 0, 0, 1)))
