@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.packing import group_by_tokens, pack, run_packed, shared_prefix_length
+from fewtune.engine.packing import Prefix, group_by_tokens, pack, run_packed, shared_prefix_length
 from fewtune.models import LanguageModel
 
 ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100], [8, 8, 8]]
@@ -58,6 +58,50 @@ def test_rows_behind_a_prefix_equal_whole_rows(model: LanguageModel) -> None:
     kept = torch.cat([part[len(opening) :] for part in whole.split([len(opening) + len(r) for r in ROWS])])
     torch.testing.assert_close(behind, kept, atol=1e-5, rtol=1e-4)
     assert forward.tokens_run == len(opening) + 2 * sum(map(len, ROWS)) + len(ROWS) * len(opening)
+
+
+def test_embeddings_before_rows_are_run_once_and_equal_their_tokens_before_each_row(model: LanguageModel) -> None:
+    opening = [50, 51, 52, 53]
+    embeddings = model.frozen.get_input_embeddings()(torch.tensor(opening)).detach().requires_grad_(True)
+    forward = Forward(model.frozen, "float32")
+    behind = forward.hidden_states(forward.pack(ROWS, Prefix(len(opening), embeddings=embeddings)))
+    assert forward.tokens_run == len(opening) + sum(map(len, ROWS))
+    with torch.no_grad():
+        whole = forward.hidden_states(forward.pack([opening + row for row in ROWS]))
+    kept = torch.cat([part[len(opening) :] for part in whole.split([len(opening) + len(r) for r in ROWS])])
+    torch.testing.assert_close(behind, kept, atol=1e-5, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(behind.square().sum(), embeddings)
+    alone = torch.zeros_like(embeddings)
+    for row in ROWS:
+        states = forward.hidden_states(forward.pack([row], Prefix(len(opening), embeddings=embeddings)))
+        alone += torch.autograd.grad(states.square().sum(), embeddings)[0]
+    torch.testing.assert_close(gradient, alone, atol=1e-3, rtol=1e-3)
+
+
+def test_soft_tokens_come_before_a_shared_prefix_and_both_before_the_rows(model: LanguageModel) -> None:
+    soft, opening = [60, 61, 62], [50, 51, 52, 53]
+
+    class Soft:
+        def make_prefix(self) -> Prefix:
+            words = model.frozen.get_input_embeddings()(torch.tensor(soft))
+            return Prefix(len(soft), embeddings=words)
+
+    class SoftKeys:
+        def make_prefix(self) -> Prefix:
+            return Forward(model.frozen, "float32").compute_prefix(soft)
+
+    plain = Forward(model.frozen, "float32")
+    with torch.no_grad():
+        whole = plain.hidden_states(plain.pack([soft + opening + row for row in ROWS]))
+    cut = len(soft + opening)
+    kept = torch.cat([part[cut:] for part in whole.split([cut + len(r) for r in ROWS])])
+    for made in (Soft(), SoftKeys()):
+        forward = Forward(model.frozen, "float32", made)
+        prefix = forward.compute_prefix(opening)
+        assert prefix.length == cut and prefix.layers[0][0].shape[2] == cut
+        with torch.no_grad():
+            states = forward.hidden_states(forward.pack(ROWS, prefix))
+        torch.testing.assert_close(states, kept, atol=1e-5, rtol=1e-4)
 
 
 def test_gradients_of_packed_rows_equal_those_of_single_rows(model: LanguageModel) -> None:

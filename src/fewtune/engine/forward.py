@@ -1,26 +1,30 @@
-"""One network being run: precision, token count, and prefixes computed once.
+"""One network being run: precision, token count, what stands before every row, and prefixes computed once.
 
-Owns how a network is evaluated under the trial's precision. Does not know losses, methods or records.
+Owns how a network is evaluated under the trial's precision, and that trainable soft tokens come before a shared text
+prefix and both before the rows. Does not know losses, methods or records.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.packing import Packed, Prefix, pack, run_packed
+from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
 
 
 class Forward:
-    """Runs a network over packed rows in the given precision and counts the tokens it ran."""
+    """Runs a network over packed rows, behind soft tokens where given, and counts the tokens it ran."""
 
-    def __init__(self, network: PreTrainedModel, precision: Precision) -> None:
+    def __init__(self, network: PreTrainedModel, precision: Precision, soft: SoftTokens | None = None) -> None:
         self.network = network
+        self.soft = soft
         self.precision = precision
         self.device = next(network.parameters()).device
         self.tokens_run = 0
@@ -30,19 +34,24 @@ class Forward:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def pack(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None) -> Packed:
+        """Rows end to end, behind the soft tokens or behind a prefix of `compute_prefix`, which begins with them."""
+        if prefix is None and self.soft is not None:
+            prefix = self.soft.make_prefix()
         return pack(sequences, self.device, prefix)
 
     def hidden_states(self, batch: Packed) -> Tensor:
         """Final hidden states, (total tokens, width), float32."""
-        self.tokens_run += sum(batch.lengths)
+        self.tokens_run += sum(batch.spans)
         with self.compute_dtype():
             return run_packed(self.network, batch).float()
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
-        """Keys and values of tokens that open every row, to be read by later packed batches."""
-        prefix = Prefix(len(tokens))
-        self.hidden_states(pack([tokens], self.device, capture=prefix))
+        """Keys and values of tokens that open every row, soft tokens before them, for later packed batches to read."""
+        batch = self.pack([tokens])
+        before = batch.prefix.length if batch.prefix is not None else 0
+        prefix = Prefix(before + len(tokens))
+        self.hidden_states(replace(batch, capture=prefix))
         return prefix
 
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

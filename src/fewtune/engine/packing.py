@@ -1,7 +1,7 @@
 """Rows packed end to end instead of padded: one forward pass over several sequences.
 
-Owns the packed batch, the attention that keeps sequences apart, and prefixes whose keys and values are
-computed once and read by every sequence. Does not know what the tokens mean.
+Owns the packed batch, the attention that keeps sequences apart, and prefixes that every sequence reads: their keys
+and values are known, or come of embeddings that run once, ahead of all sequences. Does not know what the tokens mean.
 
 Linear layers, norms and embeddings see one row of all tokens, with positions restarted in each sequence;
 only attention needs to know where a sequence ends, and there a plain causal mask over each is exact.
@@ -21,15 +21,23 @@ from transformers import AttentionInterface, PreTrainedModel
 
 @dataclass
 class Prefix:
-    """Keys and values of tokens that stand before every sequence, one pair a layer: (1, heads, tokens, head)."""
+    """What stands before every sequence: `length` tokens, real or virtual; its tensors may carry gradients.
+
+    `layers` holds their keys and values, one pair a layer: (1, heads, tokens, head). Where these are not known,
+    `embeddings` (tokens, embedding width) stands for them, and each pass runs it once, ahead of its sequences.
+    """
 
     length: int
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    embeddings: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Sequences end to end: `tokens` and `positions` are (1, total tokens); `ends` index each last token."""
+    """Sequences end to end: `tokens` is (1, total tokens); `ends` index each last token among them.
+
+    `positions` is (1, tokens run): those of the prefix's embeddings, where it has any, come first.
+    """
 
     tokens: Tensor
     positions: Tensor
@@ -37,32 +45,44 @@ class Packed:
     ends: Tensor
     prefix: Prefix | None = None
     capture: Prefix | None = None
-    """Where set, this pass stores its keys and values there instead of only using them."""
+    """Where set, this pass stores there the keys and values of all that its last sequence reads, itself included."""
+
+    @property
+    def embeddings(self) -> Tensor | None:
+        """The prefix's embeddings, which this pass runs first; None where there are none."""
+        return self.prefix.embeddings if self.prefix is not None else None
+
+    @property
+    def spans(self) -> list[int]:
+        """Tokens of each span that this pass runs: the prefix's embeddings, where it has any, then each sequence."""
+        return [*([] if self.embeddings is None else [len(self.embeddings)]), *self.lengths]
 
 
-def pack(
-    sequences: Sequence[Sequence[int]],
-    device: torch.device,
-    prefix: Prefix | None = None,
-    capture: Prefix | None = None,
-) -> Packed:
-    """Lay token sequences end to end; positions go on from the prefix's length where there is one."""
+def pack(sequences: Sequence[Sequence[int]], device: torch.device, prefix: Prefix | None = None) -> Packed:
+    """Lay token sequences end to end; their positions go on from the prefix's length where there is one."""
     lengths = tuple(len(s) for s in sequences)
     if not lengths or min(lengths) == 0:
         raise ValueError("a packed batch needs at least one sequence, and every sequence a token")
     start = prefix.length if prefix is not None else 0
     tokens = torch.tensor([t for s in sequences for t in s], device=device)[None]
-    positions = torch.cat([torch.arange(start, start + n) for n in lengths])[None].to(device)
+    virtual = start if prefix is not None and prefix.embeddings is not None else 0
+    places = [torch.arange(virtual), *(torch.arange(start, start + n) for n in lengths)]
+    positions = torch.cat(places)[None].to(device)
     ends = torch.tensor(lengths, device=device).cumsum(0) - 1
-    return Packed(tokens, positions, lengths, ends, prefix, capture)
+    return Packed(tokens, positions, lengths, ends, prefix)
 
 
 def run_packed(network: PreTrainedModel, batch: Packed) -> Tensor:
     """Final hidden states of every token, (total tokens, width), as the language-model head reads them."""
+    inputs = {"input_ids": batch.tokens}
+    if batch.embeddings is not None:
+        words = network.get_input_embeddings()(batch.tokens)
+        inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
     states: Tensor = network.base_model(
-        input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, packing=batch
+        **inputs, position_ids=batch.positions, use_cache=False, packing=batch
     ).last_hidden_state
-    return states[0]
+    # Readers count from the first sequence: the states of virtual tokens are nobody's.
+    return states[0, -batch.tokens.shape[1] :]
 
 
 def group_by_tokens(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
@@ -105,20 +125,22 @@ def _attend_packed(
     if packing is None:
         raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    if packing.capture is not None:
-        packing.capture.layers[layer] = (key.detach(), value.detach())
     groups = query.shape[1] // key.shape[1]
-    lengths = list(packing.lengths)
+    spans = packing.spans
     before: tuple[Tensor, Tensor] | None = None
-    if packing.prefix is not None:
+    if packing.prefix is not None and packing.embeddings is None:
         before = packing.prefix.layers[layer]
     outputs = []
-    for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
+    for q, k, v in zip(query.split(spans, 2), key.split(spans, 2), value.split(spans, 2), strict=True):
         mask = None
         if before is not None:
-            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
+            k, v = torch.cat([before[0].to(k.dtype), k], 2), torch.cat([before[1].to(v.dtype), v], 2)
             mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
             mask = mask.tril(k.shape[2] - q.shape[2])
+        elif packing.embeddings is not None:
+            before = k, v  # the first span is the embeddings': every later one reads it
+        if packing.capture is not None:
+            packing.capture.layers[layer] = (k.detach(), v.detach())
         if groups > 1:
             k, v = _repeat_heads(k, groups), _repeat_heads(v, groups)
         outputs.append(

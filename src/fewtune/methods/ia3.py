@@ -1,0 +1,122 @@
+"""(IA)³: learned vectors scale keys, values and feed-forward activations, the model itself frozen; head or label words.
+
+Owns its settings and composition; the vectors, and the layers they scale in each architecture, are PEFT's.
+Source: Liu et al. 2022, https://arxiv.org/abs/2205.05638
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import Method
+from fewtune.methods.optimisation import (
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    PatternName,
+    RateSchedule,
+    ValidationFraction,
+    WarmupFraction,
+    WeightDecay,
+    read_optimisation,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What reads the answer, and how the vectors train."""
+
+    reads: Annotated[
+        Literal["label_words", "head"],
+        Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
+    ] = "label_words"
+    pattern: PatternName = None
+    epochs: Epochs = 40
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 3e-3
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: RateSchedule = "linear"
+    clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
+
+
+def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+    """Say so where PEFT does not know which layers of an architecture to scale."""
+    from peft.utils.constants import (
+        TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
+        TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,
+    )
+
+    known = set(TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING)
+    known &= set(TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING)
+    if model is None or model.config.model_type in known:
+        return None
+    return (
+        f"PEFT names no (IA)³ layers for model type {model.config.model_type!r}, "
+        f"only for {', '.join(sorted(known, key=str.casefold))}: use one of these, or lora"
+    )
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Hang scaling vectors on the architecture's layers and train them, and the head where one is read."""
+    from fewtune.engine.forward import Forward
+    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.trainable import trainable_group
+
+    assert model is not None
+    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    network = model.adaptable_copy()
+    _add_vectors(network, int(rng.integers(2**63)))
+    groups = [
+        trainable_group("vectors", network, settings.learning_rate),
+        *head_parameters(answer, settings.learning_rate),
+    ]
+    return plan_training(
+        draw,
+        answer,
+        Forward(network, model.precision),
+        groups,
+        read_optimisation(settings),
+        settings.validation_fraction,
+        rng,
+    )
+
+
+def _add_vectors(network: PreTrainedModel, seed: int) -> None:
+    """Put PEFT's vectors, all ones at first, into a frozen network's layers."""
+    import torch
+    from peft import IA3Config, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    # PEFT needs to know whether layers hold their weights transposed, as Conv1D does.
+    transposed = any(isinstance(module, Conv1D) for module in network.modules())
+    # PEFT draws from torch's global generator before it sets the vectors: seeded here, given back after.
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # PEFT asks Transformers for something by its old name; the user can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        torch.manual_seed(seed)
+        get_peft_model(network, IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=transposed))
+
+
+METHOD = Method(
+    name="ia3",
+    summary="vectors that scale keys, values and feed-forward activations (PEFT); head or label words",
+    source_url="https://arxiv.org/abs/2205.05638",
+    settings=Settings,
+    plan=plan,
+    skip_reason=skip_reason,
+)

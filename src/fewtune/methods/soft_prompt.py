@@ -1,0 +1,189 @@
+"""Soft prompts: virtual tokens train before every row, the model frozen; embeddings, or each layer's keys and values.
+
+Owns its settings and composition; encoders and how they start are PEFT's, the forward pass is the packed one.
+A prompt starts as the embeddings of tokens drawn from the whole vocabulary (PEFT's SAMPLE_VOCAB), a prefix from a
+standard normal (PEFT's only way without zeros). Sources: prompt tuning, Lester et al. 2021,
+https://arxiv.org/abs/2104.08691; prefix tuning without reparameterisation, Li and Liang 2021,
+https://arxiv.org/abs/2101.00190
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import Method
+from fewtune.methods.optimisation import (
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    LearningRate,
+    PatternName,
+    RateSchedule,
+    ValidationFraction,
+    WarmupFraction,
+    WeightDecay,
+    read_optimisation,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from fewtune.engine.packing import Prefix
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+RATES = {"prompt": 3e-1, "prefix": 1e-2}
+"""Peak learning rate of each kind where the settings give none."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The virtual tokens' kind and number, what reads the answer, and how they train."""
+
+    kind: Annotated[
+        Literal["prompt", "prefix"],
+        Field(description="Virtual tokens as embeddings (prompt tuning), or every layer's keys and values (prefix)."),
+    ] = "prompt"
+    tokens: Annotated[int, Field(ge=1, description="Virtual tokens before every row.")] = 16
+    reads: Annotated[
+        Literal["label_words", "head"],
+        Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
+    ] = "label_words"
+    pattern: PatternName = None
+    epochs: Epochs = 40
+    batch_size: BatchSize = 16
+    learning_rate: Annotated[
+        LearningRate | None,
+        Field(description="Peak rate of AdamW for the virtual tokens; null: 0.3 for a prompt, 0.01 for a prefix."),
+    ] = None
+    head_learning_rate: Annotated[
+        LearningRate, Field(description="Peak rate of AdamW for the linear head, where one reads the answer.")
+    ] = 1e-3
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: RateSchedule = "linear"
+    clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
+
+
+def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+    """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
+    from fewtune.engine.forward import Forward
+
+    if model is None:
+        return None
+    if settings.tokens * 2 > model.max_positions:
+        return (
+            f"tokens is {settings.tokens} and the model reads {model.max_positions}: "
+            f"set {model.max_positions // 2} or fewer, to leave as much room for a row"
+        )
+    if settings.kind == "prefix":
+        shapes = _key_value_shapes(Forward(model.frozen, model.precision).compute_prefix([0]))
+        if len(shapes) > 1:
+            return (
+                f"the model's layers keep keys and values of {len(shapes)} shapes, and PEFT's prefix has one: "
+                "set kind to prompt"
+            )
+    return None
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Put virtual tokens before every row and train them, and the head where one is read, on the support."""
+    from fewtune.engine.forward import Forward
+    from fewtune.engine.plan import ParameterGroup
+    from fewtune.engine.soft import SoftPrefix, SoftPrompt, SoftTokens
+    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.text import Encoder
+
+    assert model is not None
+    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    # Virtual tokens take positions that rows then lack.
+    room = Encoder(model.tokenizer, model.max_tokens, model.max_positions - settings.tokens)
+    answer = replace(answer, encoder=room)
+    network = model.adaptable_copy()
+    seed = int(rng.integers(2**63))
+    soft: SoftTokens
+    if settings.kind == "prompt":
+        encoder = _make_prompt_encoder(network, settings.tokens, seed)
+        soft = SoftPrompt(encoder, settings.tokens)
+    else:
+        seen = Forward(network, model.precision).compute_prefix([0])
+        encoder = _make_prefix_encoder(seen, settings.tokens, seed).to(model.device)
+        ((heads, _),) = _key_value_shapes(seen)
+        soft = SoftPrefix(encoder, settings.tokens, sorted(seen.layers), heads)
+    rate = settings.learning_rate if settings.learning_rate is not None else RATES[settings.kind]
+    parameters = tuple(encoder.parameters())
+    made = plan_training(
+        draw,
+        answer,
+        Forward(network, model.precision, soft),
+        [
+            ParameterGroup(f"soft {settings.kind}", parameters, rate),
+            *head_parameters(answer, settings.head_learning_rate),
+        ],
+        read_optimisation(settings),
+        settings.validation_fraction,
+        rng,
+    )
+    return replace(made, total_parameters=made.total_parameters + sum(p.numel() for p in parameters))
+
+
+def _make_prompt_encoder(network: PreTrainedModel, tokens: int, seed: int) -> nn.Module:
+    """PEFT's prompt embedding, started from the embeddings of tokens drawn by the seed."""
+    import torch
+    from peft import PromptEmbedding, PromptTuningConfig
+
+    embeddings: Any = network.get_input_embeddings()
+    config = PromptTuningConfig(
+        num_virtual_tokens=tokens,
+        token_dim=embeddings.embedding_dim,
+        num_transformer_submodules=1,
+        prompt_tuning_init="SAMPLE_VOCAB",
+        task_type="CAUSAL_LM",
+    )
+    # PEFT draws from torch's global generator: seeded before the encoder is made, given back after.
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder: nn.Module = PromptEmbedding(config, embeddings)
+    return encoder
+
+
+def _make_prefix_encoder(seen: Prefix, tokens: int, seed: int) -> nn.Module:
+    """PEFT's prefix encoder for layers that keep keys and values like those seen."""
+    import torch
+    from peft import PrefixEncoder, PrefixTuningConfig
+
+    ((heads, size),) = _key_value_shapes(seen)
+    config = PrefixTuningConfig(
+        num_virtual_tokens=tokens,
+        num_layers=len(seen.layers),
+        token_dim=heads * size,
+        num_attention_heads=heads,
+        num_transformer_submodules=1,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder: nn.Module = PrefixEncoder(config)
+    return encoder
+
+
+def _key_value_shapes(seen: Prefix) -> set[tuple[int, int]]:
+    """(heads, head size) of the keys and values of every layer: one where all are alike."""
+    return {(part.shape[1], part.shape[3]) for pair in seen.layers.values() for part in pair}
+
+
+METHOD = Method(
+    name="soft_prompt",
+    summary="virtual tokens before every row: embeddings (prompt tuning) or keys and values (prefix tuning)",
+    source_url="https://arxiv.org/abs/2104.08691",
+    settings=Settings,
+    plan=plan,
+    skip_reason=skip_reason,
+)

@@ -1,0 +1,278 @@
+"""BitFit, (IA)³ and soft prompts train as plain Transformers and PEFT loops do, and touch nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from peft import IA3Config, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from fewtune.engine import fit as fit_module
+from fewtune.engine.fit import fit
+from fewtune.engine.packing import Prefix
+from fewtune.engine.plan import Plan
+from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.schedule import Optimisation
+from fewtune.engine.score import score_prompts
+from fewtune.methods import get_method, soft_prompt
+from fewtune.models import LanguageModel, find_model, load_model
+from fewtune.tasks.base import Draw, Task
+
+STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4, "schedule": "constant", "warmup_fraction": 0.0}
+RATE = 1e-2
+SOFT = 5
+
+
+def make_plan(name: str, model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> Plan:
+    method = get_method(name)
+    return method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(3))
+
+
+def fit_losses(plan: Plan) -> list[float]:
+    assert plan.fitting is not None
+    return fit(plan.fitting, np.random.default_rng(5), lambda step, steps, loss: None).losses
+
+
+def seed_torch_as_plans_do() -> None:
+    """The first number a plan draws from its generator, as torch's seed."""
+    torch.manual_seed(int(np.random.default_rng(3).integers(2**63)))
+
+
+@dataclass
+class Plain:
+    """Transformers' own network and tokenizer, right-padded rows, and a loop as its users write it."""
+
+    folder: Path
+    task: Task
+    draw: Draw
+
+    def network(self) -> Any:
+        return AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="sdpa")
+
+    def losses(self, network: Callable[..., Any], parameters: list[torch.nn.Parameter]) -> list[float]:
+        """The loss at each step of fitting label words; `network` may put tokens of its own before the rows."""
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, padding_side="right")
+        pattern, rows = self.task.patterns[0], self.draw.support
+        words = [tokenizer(w, add_special_tokens=False).input_ids[0] for w in pattern.label_words]
+        options = Optimisation(STEPS["epochs"], STEPS["batch_size"])
+        epochs = fit_module._draw_batches(len(rows), options, np.random.default_rng(5))
+        optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
+        losses = []
+        for batch in [[int(i) for i in batch] for epoch in epochs for batch in epoch]:
+            prompts = [pattern.template.format(**rows[i].fields) for i in batch]
+            inputs = tokenizer(prompts, padding=True, return_tensors="pt")
+            logits = network(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).logits
+            # Virtual embeddings have logits too, keys and values have none: the rows' own come last either way.
+            logits = logits[:, -inputs.input_ids.shape[1] :]
+            last = logits[torch.arange(len(batch)), inputs.attention_mask.sum(1) - 1]
+            loss = F.cross_entropy(last[:, words], torch.tensor([rows[i].label for i in batch]))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(float(loss.detach()))
+        return losses
+
+
+@pytest.fixture(params=["llama", "gpt2", "opt", "opt-350m-shaped"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def plain(name: str, model_folders: dict[str, Path], task: Task, draw: Draw) -> Plain:
+    return Plain(model_folders[name], task, draw)
+
+
+def assert_same_course(plan: Plan, expected: list[float]) -> None:
+    losses = fit_losses(plan)
+    assert len(losses) == 6 and max(losses) - min(losses) > 1e-3, "nothing was learnt, so nothing is compared"
+    np.testing.assert_allclose(losses, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "opt-350m-shaped"], indirect=True)
+def test_bitfit_losses_equal_a_plain_loop_over_all_biases(
+    name: str, plain: Plain, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan("bitfit", models[name], task, draw, learning_rate=RATE, **STEPS)
+    assert plan.forward is not None
+    network = plain.network()
+    theirs = {n: p for n, p in network.named_parameters() if "bias" in n}
+    assert {n for n, p in plan.forward.network.named_parameters() if p.requires_grad} == set(theirs)
+    assert_same_course(plan, plain.losses(network, list(theirs.values())))
+
+
+def test_ia3_losses_equal_a_plain_peft_loop(
+    name: str, plain: Plain, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan("ia3", models[name], task, draw, learning_rate=RATE, **STEPS)
+    assert plan.forward is not None
+    ours = {n: p for n, p in plan.forward.network.named_parameters() if p.requires_grad}
+    peft = get_peft_model(plain.network(), IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=name == "gpt2"))
+    theirs = {n.removeprefix("base_model.model."): p for n, p in peft.named_parameters() if p.requires_grad}
+    assert set(theirs) == set(ours)
+    for key, value in theirs.items():
+        assert torch.equal(value, ours[key]) and torch.equal(value, torch.ones_like(value)), key
+    assert_same_course(plan, plain.losses(peft, list(theirs.values())))
+
+
+# PEFT hands its prefix to the network by an old name.
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+def test_soft_prompt_losses_equal_a_plain_peft_loop_from_the_same_start(
+    kind: str, name: str, plain: Plain, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan("soft_prompt", models[name], task, draw, kind=kind, tokens=SOFT, learning_rate=RATE, **STEPS)
+    assert plan.fitting is not None
+    (ours,) = plan.fitting.groups[0].parameters
+    config = (
+        PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=SOFT, prompt_tuning_init="SAMPLE_VOCAB")
+        if kind == "prompt"
+        else PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=SOFT)
+    )
+    if kind == "prompt":  # PEFT takes the layers' width for the embeddings', and draws unused numbers of that width
+        config.token_dim = models[name].frozen.get_input_embeddings().embedding_dim
+    network = plain.network()
+    with torch.random.fork_rng():
+        seed_torch_as_plans_do()
+        peft = get_peft_model(network, config)
+    (theirs,) = [p for p in peft.parameters() if p.requires_grad]
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert_same_course(plan, plain.losses(peft, [theirs]))
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+@pytest.mark.parametrize("words", [[[70], [71]], [[70], [71, 72]]])
+def test_sharing_a_text_prefix_behind_soft_tokens_changes_no_score(
+    kind: str, words: list[list[int]], model: LanguageModel, task: Task, draw: Draw
+) -> None:
+    prompts = [[*range(40, 60), 60 + i, *range(9, 9 + i)] for i in range(5)]
+    scores, tokens = [], []
+    for share in (True, False):
+        plan = make_plan("soft_prompt", model, task, draw, kind=kind, tokens=SOFT)
+        assert plan.forward is not None
+        scores.append(score_prompts(plan.forward, prompts, LabelWordReader(words), share_prefix=share))
+        tokens.append(plan.forward.tokens_run)
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
+    assert tokens[0] < tokens[1] / 2
+    bare = score_prompts(type(plan.forward)(model.frozen, "float32"), prompts, LabelWordReader(words))
+    assert np.abs(bare - scores[0]).max() > 1e-2, "soft tokens must matter"
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("bitfit", {}), ("ia3", {}), ("soft_prompt", {"kind": "prompt"}), ("soft_prompt", {"kind": "prefix"})],
+    ids=str,
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_trains_is_held_in_float32_and_all_else_stays_bit_identical(
+    method: str, settings: dict[str, Any], precision: Any, model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    model = load_model(find_model(str(model_folders["gpt2"])), precision)
+    plan = make_plan(method, model, task, draw, learning_rate=RATE, **STEPS, **settings)
+    assert plan.fitting is not None and plan.forward is not None
+    trained = {id(p): p.detach().clone() for g in plan.fitting.groups for p in g.parameters}
+    assert all(p.dtype == torch.float32 for p in trained.values())
+    fit_losses(plan)
+    moved = [not torch.equal(p, trained[id(p)]) for g in plan.fitting.groups for p in g.parameters]
+    assert sum(moved) > len(moved) / 2
+    before = dict(model.frozen.named_parameters())
+    for name, parameter in plan.forward.network.named_parameters():
+        if id(parameter) not in trained:
+            assert torch.equal(parameter, before[name.replace("base_layer.", "")]), name
+    assert any(p.dtype == torch.bfloat16 for p in before.values()) == (precision == "bfloat16")
+    own = [p for p in plan.forward.network.parameters() if id(p) not in trained]
+    assert plan.total_parameters == sum(p.numel() for p in [*own, *trained.values()])
+
+
+def test_a_model_without_biases_skips_bitfit_saying_so(models: dict[str, LanguageModel], task: Task) -> None:
+    method = get_method("bitfit")
+    for reads in ("label_words", "head"):
+        assert method.skip_reason(method.settings(reads=reads), models["opt"], task) is None
+        assert method.skip_reason(method.settings(reads=reads), models["llama"], task) == (
+            "model type 'llama' has no biases, and they are all that bitfit trains: use a model that has them "
+            "(OPT, GPT-2), or ia3, which trains as few parameters"
+        )
+
+
+def test_an_architecture_peft_does_not_know_skips_ia3_saying_which_it_knows(
+    models: dict[str, LanguageModel], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = get_method("ia3")
+    assert method.skip_reason(method.settings(), models["llama"], task) is None
+    monkeypatch.setattr(models["llama"].config, "model_type", "abacus")
+    reason = method.skip_reason(method.settings(), models["llama"], task)
+    assert reason is not None
+    assert reason.startswith("PEFT names no (IA)³ layers for model type 'abacus', only for bart, bert, bloom, ")
+    assert reason.endswith(": use one of these, or lora")
+
+
+def test_soft_tokens_that_leave_no_room_are_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
+    method = get_method("soft_prompt")
+    assert method.skip_reason(method.settings(tokens=64), models["opt"], task) is None
+    reason = method.skip_reason(method.settings(tokens=65), models["opt"], task)
+    assert reason == "tokens is 65 and the model reads 128: set 64 or fewer, to leave as much room for a row"
+
+
+def test_layers_of_several_shapes_skip_a_prefix_and_not_a_prompt(
+    models: dict[str, LanguageModel], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = get_method("soft_prompt")
+    assert soft_prompt._key_value_shapes(Prefix(1, {0: (torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 1, 8))})) == {
+        (2, 4),
+        (2, 8),
+    }
+    monkeypatch.setattr(soft_prompt, "_key_value_shapes", lambda seen: {(2, 4), (2, 8)})
+    assert method.skip_reason(method.settings(kind="prompt"), models["llama"], task) is None
+    assert method.skip_reason(method.settings(kind="prefix"), models["llama"], task) == (
+        "the model's layers keep keys and values of 2 shapes, and PEFT's prefix has one: set kind to prompt"
+    )
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+def test_rows_are_shortened_to_the_positions_that_soft_tokens_leave(
+    kind: str, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan("soft_prompt", models["opt"], task, draw, kind=kind, tokens=60, epochs=1)
+    long = type(draw.support[0])("long", {"text": "the cook works like a charm " * 40}, None)
+    assert np.isfinite(plan.score([long])).all()
+    assert plan.report()["truncated_rows"] == 1
+
+
+def test_each_kind_has_a_rate_of_its_own_and_the_head_another(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    def rates(**settings: Any) -> list[tuple[str, float]]:
+        fitting = make_plan("soft_prompt", models["llama"], task, draw, **settings).fitting
+        assert fitting is not None
+        return [(g.name, g.learning_rate) for g in fitting.groups]
+
+    assert rates() == [("soft prompt", 0.3)]
+    assert rates(kind="prefix") == [("soft prefix", 0.01)]
+    assert rates(learning_rate=0.05, reads="head") == [("soft prompt", 0.05), ("head", 0.001)]
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture", "settings"),
+    [
+        ("bitfit", "opt", {"learning_rate": 0.05}),
+        ("ia3", "llama", {"learning_rate": 0.1}),
+        ("soft_prompt", "llama", {}),
+        ("soft_prompt", "llama", {"kind": "prefix", "learning_rate": 0.1}),
+    ],
+    ids=str,
+)
+def test_a_support_is_learnt(
+    method: str, architecture: str, settings: dict[str, Any], models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(method, models[architecture], task, draw, epochs=40, batch_size=4, **settings)
+    losses = fit_losses(plan)
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) / 2
+    assert (plan.score(draw.support).argmax(1) == [e.label for e in draw.support]).all()
