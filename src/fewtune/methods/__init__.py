@@ -16,6 +16,9 @@ METHODS: dict[str, str] = {
     "pattern": "fewtune.methods.pattern",
     "adaptive": "fewtune.methods.adaptive",
     "lora": "fewtune.methods.lora",
+    "bitfit": "fewtune.methods.bitfit",
+    "ia3": "fewtune.methods.ia3",
+    "soft_prompt": "fewtune.methods.soft_prompt",
 }
 
 
