@@ -181,3 +181,23 @@ def test_everything_that_cannot_run_is_told_before_anything_runs(study_file: Pat
 def test_more_tokens_than_the_model_reads_is_told(study_file: Path) -> None:
     with pytest.raises(StudyError, match="max_tokens is 4096, the model reads 128"):
         prepare_jobs(load_study(study_file, ["max_tokens=4096"]), None)
+
+
+def test_methods_run_under_every_pattern_that_the_study_names(study_file: Path) -> None:
+    given = 'tasks.0.own_files.patterns=[{name: a, template: "{text} A:", label_words: [" bad", " good"]}, '
+    given += '{name: b, template: "{text} B:", label_words: [" bad", " good"]}]'
+    jobs, _ = prepare_jobs(load_study(study_file, [given, "patterns=all", "data_seeds=[0]"]), None)
+    under = [(job.trial.method.variant, job.trial.pattern) for job in jobs]
+    assert under == [
+        ("majority", None),
+        *((name, pattern) for name in ("in_context", "pattern", "lora") for pattern in ("a", "b")),
+    ]
+    assert len({job.trial_id for job in jobs}) == 7
+    record, _ = run_trial(jobs[1], Bench())
+    assert record.trial.pattern == "a" and record.notes["template"] == "{text} A:"
+    some, _ = prepare_jobs(load_study(study_file, [given, "patterns={feelings: [b]}", "data_seeds=[0]"]), None)
+    assert {job.trial_id for job in some} < {job.trial_id for job in jobs}
+    with pytest.raises(StudyError, match="unknown pattern 'c'"):
+        prepare_jobs(load_study(study_file, [given, "patterns={feelings: [c]}"]), None)
+    with pytest.raises(StudyError, match=r"unknown task of this study 'feeling'\. Did you mean 'feelings'"):
+        prepare_jobs(load_study(study_file, [given, "patterns={feeling: [a]}"]), None)

@@ -52,6 +52,15 @@ def test_a_long_row_loses_the_end_of_its_longest_text_and_keeps_the_prompts_end(
     assert report["truncated_rows"] == 1 and report["truncated_tokens"] > 0
 
 
+def test_two_long_texts_give_until_both_fit(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 40, 128)
+    row = example(premise=LONG * 3, hypothesis=LONG * 2)
+    (prompt,) = encoder.encode("{premise}\nQuestion: {hypothesis}. Feeling:", [row])
+    premise, hypothesis = tokenizers[False].decode(prompt).removesuffix(". Feeling:").split("\nQuestion: ")
+    assert len(prompt) <= 40 and premise and hypothesis
+    assert abs(len(tokenizers[False](premise).input_ids) - len(tokenizers[False](hypothesis).input_ids)) <= 2
+
+
 def test_a_row_that_fits_is_left_alone(tokenizers: dict[bool, Any]) -> None:
     encoder = Encoder(tokenizers[False], 64, 128)
     (prompt,) = encoder.encode("{text}. Feeling:", [example(text=LONG)])

@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -247,6 +248,8 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.precision = precision
         self.device = device
+        self.others: dict[str, LanguageModel] = {}
+        """Other models that the trial's method asked for, by name; the runner sets them."""
         self.max_tokens = 1 << 30
         """Tokens one rendered example may have; the runner sets it from the trial."""
         self._master: PreTrainedModel = network.eval().requires_grad_(False)
@@ -345,11 +348,15 @@ class ModelShelf:
         self.load_seconds = 0.0
         """Seconds the last `get` took."""
 
+    def keep_only(self, places: Sequence[ModelPlace]) -> None:
+        """Let go of every other model: a study runs a model's trials together."""
+        wanted = {place.weights_fingerprint for place in places}
+        self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
+
     def get(self, place: ModelPlace, precision: Precision) -> LanguageModel:
         started = time.perf_counter()
         key = (place.weights_fingerprint, precision)
         if key not in self._models:
-            self._models.clear()  # one model at a time: a study runs a model's trials together
             self._models[key] = load_model(place, precision)
         self.load_seconds = time.perf_counter() - started
         return self._models[key]

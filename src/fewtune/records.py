@@ -40,6 +40,7 @@ class TrialAxes(_Frozen):
     shots: int = Field(description="Labelled rows in the support set, in total.")
     data_seed: int
     fit_seed: int
+    pattern: str | None = Field(default=None, description="Pattern, where the study runs its methods under several.")
     settings: dict[str, Any] = Field(description="The method's settings, resolved: every field.")
 
 

@@ -11,17 +11,17 @@ import gc
 import platform
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from fewtune.errors import DataError, Fault, FewtuneError, ModelError, StudyError, TrialFailure
+from fewtune.errors import DataError, Fault, FewtuneError, ModelError, StudyError, TrialFailure, name_choices
 from fewtune.methods import get_method
 from fewtune.models import ModelPlace, find_model, read_max_positions, resolve_precision
 from fewtune.records import Breakdown, Cost, Failure, Record, TrialAxes
@@ -31,6 +31,9 @@ from fewtune.tasks.base import Task, TestSet
 from fewtune.tasks.draw import check_shots, make_draw
 from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
 from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, make_rng, resolve_shots
+
+if TYPE_CHECKING:
+    from fewtune.engine.plan import Plan
 
 DEFAULT_MAX_TOKENS = 512
 """Tokens one rendered example may have where a study does not say."""
@@ -48,6 +51,8 @@ class Job:
     place: ModelPlace | None
     data_dir: Path | None
     workers: int = 1
+    others: tuple[ModelPlace, ...] = ()
+    """Other models that the method's settings name."""
 
 
 @dataclass(frozen=True)
@@ -89,37 +94,81 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
             tasks[choice.label] = task
         except DataError as error:
             faults.append(Fault(f"task {choice.label}: {error}"))
-    places: dict[Any, ModelPlace] = {}
-    for model in study.models:
+    places: dict[str, ModelPlace] = {}
+    wanted = {model.name: model.revision for model in study.models}
+    for method_choice in study.methods:
+        method = get_method(method_choice.name)
+        named: Any = build_settings(method.settings, method_choice.settings)
+        wanted |= {name: None for name in method.other_models(named) if name not in wanted}
+    for name, revision in wanted.items():
         try:
-            places[model] = find_model(model.name, model.revision)
-            positions = read_max_positions(places[model].path)
+            places[name] = find_model(name, revision)
+            positions = read_max_positions(places[name].path)
             if positions is not None and (study.max_tokens or 0) > positions:
                 faults.append(
-                    Fault(
-                        f"model {model.name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it."
-                    )
+                    Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
                 )
         except (ModelError, DataError) as error:
-            faults.append(Fault(f"model {model.name}: {error}"))
+            faults.append(Fault(f"model {name}: {error}"))
+    faults += _check_patterns(study, tasks)
     if faults:
         raise StudyError(f"study {study.name!r} cannot run", faults)
     jobs: dict[str, Job] = {}
-    for trial in list_trials(study, resolve_precision(study.precision)):
+    listed = list_trials(study, resolve_precision(study.precision))
+    spread = [over for trial in listed for over in spread_patterns(trial, study, tasks[trial.task.label])]
+    for trial in spread:
         task = tasks[trial.task.label]
         trial = resolve_shots(trial, len(task.labels))
-        place = places[trial.model] if trial.model is not None else None
+        place = places[trial.model.name] if trial.model is not None else None
+        method = get_method(trial.method.name)
+        settings: Any = build_settings(method.settings, trial.method.settings)
+        others = tuple(places[name] for name in method.other_models(settings))
         trial_id = identify_trial(
             trial,
             data_fingerprint=task.fingerprint,
-            weights_fingerprint=place.weights_fingerprint if place else None,
-            method_revision=get_method(trial.method.name).revision,
+            weights_fingerprint=_join_fingerprints(place, others),
+            method_revision=method.revision,
             task_revision=task.revision,
             patterns_fingerprint=fingerprint_patterns(task.patterns),
         )
         # Two names for one thing (the same weights in two folders) are one trial: it runs once.
-        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers))
+        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others))
     return list(jobs.values()), tasks
+
+
+def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
+    """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
+    settings = trial.method.settings
+    if study.patterns == "default" or settings.get("pattern", "none to set") is not None:
+        return [trial]
+    names = [pattern.name for pattern in task.patterns]
+    if isinstance(study.patterns, dict):
+        names = list(study.patterns.get(trial.task.label, names[:1]))
+    return [
+        replace(trial, method=trial.method.model_copy(update={"settings": {**settings, "pattern": name}}), pattern=name)
+        for name in names
+    ]
+
+
+def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:
+    """Patterns that a study names and its tasks do not have."""
+    if not isinstance(study.patterns, dict):
+        return
+    for label, names in study.patterns.items():
+        if label not in {choice.label for choice in study.tasks}:
+            allowed = [choice.label for choice in study.tasks]
+            yield Fault(f"patterns: {name_choices(label, allowed, 'task of this study')}")
+        elif label in tasks:
+            have = [pattern.name for pattern in tasks[label].patterns]
+            for name in names:
+                if name not in have:
+                    yield Fault(f"patterns: {label}: {name_choices(name, have, 'pattern')}")
+
+
+def _join_fingerprints(place: ModelPlace | None, others: Sequence[ModelPlace]) -> str | None:
+    if place is None:
+        return None
+    return "+".join([place.weights_fingerprint, *(other.weights_fingerprint for other in others)])
 
 
 class Bench:
@@ -179,7 +228,11 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     model = None
     if job.place is not None:
         precision = resolve_precision(trial.precision)
+        bench.shelf.keep_only([job.place, *job.others])
         model = bench.shelf.get(job.place, precision)
+        model.others = {other.name: bench.shelf.get(other, precision) for other in job.others}
+        for other in model.others.values():
+            other.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
         model.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
         _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
     load_seconds = bench.shelf.load_seconds if model is not None else None
@@ -255,9 +308,24 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
             "draw": draw.fingerprint,
             **({"weights": job.place.weights_fingerprint} if job.place else {}),
         },
-        notes={**notes, **plan.report(), "task": list(task.notes)},
+        notes={**notes, **plan.report(), **_ask_companions(plan, draw.test_sets), "task": list(task.notes)},
     )
     return record, pl.concat(frames)
+
+
+def _ask_companions(plan: Plan, test_sets: Sequence[TestSet]) -> dict[str, Any]:
+    """Metrics of a plan's companions on the test rows, their seconds, and what the method makes of them."""
+    if not plan.companions:
+        return {}
+    started = time.perf_counter()
+    metrics = {
+        name: {
+            test.name: score_test_set(test, score([row.without_label() for row in test.rows]))[1] for test in test_sets
+        }
+        for name, score in plan.companions.items()
+    }
+    seconds = round(time.perf_counter() - started, 3)
+    return {"companions": metrics, "companion_seconds": seconds, **plan.conclude(metrics)}
 
 
 def task_for_method(task: Task) -> Task:
@@ -275,6 +343,7 @@ def describe_axes(trial: Trial) -> TrialAxes:
         shots=trial.shots,
         data_seed=trial.data_seed,
         fit_seed=trial.fit_seed,
+        pattern=trial.pattern,
         settings=trial.method.settings,
     )
 

@@ -96,6 +96,10 @@ class Study(_Frozen):
         default=(0,), min_length=1, description="One fit on every draw for each."
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="How many test rows are scored.")
+    patterns: Literal["default", "all"] | dict[str, tuple[str, ...]] = Field(
+        default="default",
+        description="Patterns that every method using one runs under: each task's first, all, or names by task.",
+    )
     pool_rows: int = Field(default=0, ge=0, description="Unlabelled rows beside the support.")
     precision: Precision = Field(
         default="auto", description="Computation; auto: bfloat16 where the hardware does it natively."

@@ -81,12 +81,15 @@ class Encoder:
         while length > limit:
             tokens = dict(zip(fields, self.tokenise(list(fields.values())), strict=True))
             longest = max(tokens, key=lambda name: len(tokens[name]))
-            keep = len(tokens[longest]) - max(1, length - limit)
-            if keep < 0 or not tokens[longest]:
+            have = len(tokens[longest])
+            if have == 0:
                 raise DataError(
                     f"row {example.row_id!r}: the pattern alone is longer than the {limit} tokens there is room "
                     "for. Raise max_tokens, shorten the pattern, or use fewer demonstrations."
                 )
+            # Down to the next longest text at most, so that the longest is always the one that gives.
+            next_longest = max((len(t) for name, t in tokens.items() if name != longest), default=0)
+            keep = max(0, have - (length - limit), min(next_longest, have - 1))
             fields[longest] = str(self._tokenizer.decode(tokens[longest][:keep]))
             text = render(template, fields)
             length = len(self.tokenise([text])[0])

@@ -49,6 +49,8 @@ class Trial:
     pool_rows: int
     precision: Precision
     max_tokens: int | None
+    pattern: str | None = None
+    """The pattern, where the study runs its methods under several; it stands in the method's settings too."""
 
 
 def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None = None) -> list[Trial]:

@@ -25,6 +25,16 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"demonstrations": 2, "calibration": "contextual"},
         {"demonstrations": 2, "calibration": "batch"},
     ],
+    "context_distillation": [
+        {"epochs": 2, "demonstrations": 2, "contexts": 2},
+        {
+            "epochs": 2,
+            "context": ("instruction", "demonstrations"),
+            "instruction": "Good?",
+            "demonstrations": 1,
+            "pattern": "verdict",
+        },
+    ],
     "probe": [{}, {"prompted": False}],
     "vanilla": [{"epochs": 3}, {"epochs": 2, "prompted": True}],
     "pattern": [{"epochs": 3}, {"epochs": 2, "pattern": "verdict"}, {"epochs": 2, "loss_over": "vocabulary"}],
@@ -45,7 +55,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 2, "kind": "prefix", "pattern": "verdict", "tokens": 3},
     ],
 }
-TRAINED = ("vanilla", "pattern", "adaptive", "lora", "bitfit", "ia3", "soft_prompt")
+TRAINED = ("vanilla", "pattern", "adaptive", "lora", "context_distillation", "bitfit", "ia3", "soft_prompt")
 # What cannot be used on which architecture, and the words of the reason; all else must run on all.
 SKIPPED = {("bitfit", "llama"): "model type 'llama' has no biases"}
 CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fewtune.records import load_records, write_record
 from fewtune.report import tables
 from study_maker import make_study
 
@@ -84,3 +85,14 @@ def test_a_facet_of_many_values_is_not_broken_down(tmp_path: Path) -> None:
 )
 def test_quantities_are_worded(worded: str, expected: str) -> None:
     assert worded == expected
+
+
+def test_prompt_sensitivity_is_shown_where_a_study_has_several_patterns(tmp_path: Path) -> None:
+    make_study(tmp_path, {"first": [0.8], "second": [0.6]})
+    for record in load_records(tmp_path):
+        axes = record.trial.model_copy(update={"pattern": record.trial.variant, "variant": "pattern"})
+        write_record(tmp_path, record.model_copy(update={"trial": axes}))
+    text = show(tmp_path)
+    assert "by pattern: accuracy" in text
+    row = next(line for line in text.splitlines() if line.strip().startswith("pattern") and "0.200" in line)
+    assert row.split() == ["pattern", "0.800", "0.600", "0.200"]

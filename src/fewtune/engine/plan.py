@@ -75,3 +75,5 @@ class Plan:
     report: Callable[[], dict[str, Any]] = field(default=dict)
     companions: Mapping[str, Callable[[Sequence[Example]], np.ndarray]] = field(default_factory=dict)
     """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""
+    conclude: Callable[[Mapping[str, Mapping[str, Mapping[str, float]]]], dict[str, Any]] = lambda metrics: {}
+    """What the record should say of companions' metrics, by name, test set and metric."""

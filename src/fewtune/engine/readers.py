@@ -60,6 +60,24 @@ class StateReader:
         return states[batch.ends]
 
 
+class NextTokenReader:
+    """The language-model head over the whole vocabulary: log-probabilities (rows, vocabulary) of the next token."""
+
+    answer_tokens = 1
+
+    def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
+        return [prompt]
+
+    def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
+        return read_vocabulary(forward, states[batch.ends])
+
+
+def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
+    """Log-probabilities (states, vocabulary) of the token after each state (states, width), in float32."""
+    weight, bias = forward.head_columns()
+    return F.linear(states, weight.float(), bias).log_softmax(-1)
+
+
 class LabelWordReader:
     """The language-model head's log-likelihood of each label's words after the prompt.
 
@@ -90,7 +108,7 @@ class LabelWordReader:
             if self.columns_only:
                 weight, bias = forward.head_columns(ids)
                 return F.linear(last, weight.float(), bias)
-            return self._vocabulary_log_likelihoods(forward, last)[:, ids]
+            return read_vocabulary(forward, last)[:, ids]
         count = len(self.label_tokens)
         wanted = self.label_tokens * (len(batch.lengths) // count)
         # The state that predicts token j of a label's n stands n - 1 - j before the sequence's end.
@@ -101,7 +119,7 @@ class LabelWordReader:
             ]
         )
         ids = torch.tensor([t for w in wanted for t in w], device=states.device)
-        each = self._vocabulary_log_likelihoods(forward, states[spots])
+        each = read_vocabulary(forward, states[spots])
         each = each.gather(1, ids[:, None])[:, 0]
         owner = torch.repeat_interleave(
             torch.arange(len(wanted), device=states.device),
@@ -109,7 +127,3 @@ class LabelWordReader:
         )
         totals = torch.zeros(len(wanted), device=states.device).index_add(0, owner, each)
         return totals.view(-1, count)
-
-    def _vocabulary_log_likelihoods(self, forward: Forward, states: Tensor) -> Tensor:
-        weight, bias = forward.head_columns()
-        return F.linear(states, weight.float(), bias).log_softmax(-1)

@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "bitfit": "fewtune.methods.bitfit",
     "ia3": "fewtune.methods.ia3",
     "soft_prompt": "fewtune.methods.soft_prompt",
+    "context_distillation": "fewtune.methods.context_distillation",
 }
 
 

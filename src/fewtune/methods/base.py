@@ -50,4 +50,6 @@ class Method:
     """Raised when the same settings come to mean another result: it enters a trial's identity."""
     needs_pool: Callable[[Any], bool] = lambda settings: False
     """Whether these settings need unlabelled pool rows; a study without any is refused."""
+    other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
+    """Models these settings need besides the trial's own (a teacher), by name; found in `model.others`."""
     skip_reason: Callable[[Any, LanguageModel | None, Task], str | None] = lambda settings, model, task: None

@@ -31,7 +31,7 @@ UNKNOWN = "–"
 
 @dataclass(frozen=True)
 class BreakdownTable:
-    """Mean accuracy by facet value and gold label: cells[variant][column], columns are (value, gold)."""
+    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under)."""
 
     title: str
     columns: tuple[tuple[str, str], ...]
@@ -53,7 +53,7 @@ def show_leaderboard(console: Console, out_dir: Path) -> None:
 
 
 def break_down(findings: Findings) -> list[BreakdownTable]:
-    """Average breakdowns over trials, for every group, test set and facet of few values."""
+    """Average over trials by facet and gold label, and by pattern, for every group where there are several."""
     tables = []
     for group in findings.leaderboard:
         members = [
@@ -69,6 +69,7 @@ def break_down(findings: Findings) -> list[BreakdownTable]:
             table = _average_breakdowns(members, group, test_set, facet, title)
             if table is not None:
                 tables.append(table)
+        tables += _average_patterns(members, group)
     return tables
 
 
@@ -255,7 +256,7 @@ def _average_breakdowns(
         for part in record.breakdowns:
             if (part.test_set, part.facet) == (test_set, facet):
                 cells = found.setdefault(record.trial.variant, {})
-                cells.setdefault((part.value, part.gold), []).append(part.accuracy)
+                cells.setdefault((part.value, f"gold: {part.gold}"), []).append(part.accuracy)
     columns = sorted({column for cells in found.values() for column in cells}, key=lambda c: (c[1], c[0]))
     if len({value for value, _ in columns}) > MOST_FACET_VALUES:
         return None
@@ -270,6 +271,26 @@ def _average_breakdowns(
     )
 
 
+def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
+    """Prompt sensitivity in domain: each variant's mean under each pattern, and the largest less the smallest."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in members:
+        if record.trial.pattern is not None and IN_DOMAIN in record.metrics:
+            under = found.setdefault(record.trial.variant, {})
+            under.setdefault(record.trial.pattern, []).append(record.metrics[IN_DOMAIN][group.metric])
+    patterns = sorted({pattern for under in found.values() for pattern in under})
+    if not patterns:
+        return []
+    cells = {}
+    for row in group.rows:
+        if row.variant in found:
+            means = [_average(found[row.variant].get(pattern)) for pattern in patterns]
+            known = [mean for mean in means if mean is not None]
+            cells[row.variant] = (*means, max(known) - min(known))
+    columns = (*((pattern, "in domain") for pattern in patterns), ("largest less smallest", "in domain"))
+    return [BreakdownTable(f"{group.title} · by pattern: {group.metric}", columns, cells)]
+
+
 def _average(values: Sequence[float] | None) -> float | None:
     return sum(values) / len(values) if values else None
 
@@ -278,11 +299,11 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
     console.print()
     console.print(Text(breakdown.title, style="bold"))
     # One small table a gold label keeps three heuristics readable at 80 columns.
-    for gold, columns in groupby(enumerate(breakdown.columns), key=lambda item: item[1][1]):
+    for under, columns in groupby(enumerate(breakdown.columns), key=lambda item: item[1][1]):
         chosen = list(columns)
         table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-        table.add_column(Text(f"gold: {gold}"), overflow="fold", min_width=24)
-        for _, (value, _gold) in chosen:
+        table.add_column(Text(under), overflow="fold", min_width=24)
+        for _, (value, _under) in chosen:
             table.add_column(Text(value.replace("_", " ")), justify="right", overflow="fold")
         for variant, cells in breakdown.cells.items():
             table.add_row(Text(variant), *(Text(word_score(cells[index])) for index, _ in chosen))

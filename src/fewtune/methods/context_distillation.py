@@ -1,0 +1,211 @@
+"""Context distillation: a student without a context learns what a frozen teacher answers behind one.
+
+Owns its settings, the teacher, the soft targets and the loss alpha T^2 KL(teacher || student) + (1 - alpha) CE.
+Sources: Askell et al. 2021, https://arxiv.org/abs/2112.00861; Snell et al. 2022,
+https://arxiv.org/abs/2209.15189; few-shot teachers, https://arxiv.org/abs/2409.01930
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import Method
+from fewtune.methods.optimisation import (
+    BatchSize,
+    ClipNorm,
+    Epochs,
+    PatternName,
+    RateSchedule,
+    WarmupFraction,
+    WeightDecay,
+    read_optimisation,
+)
+
+if TYPE_CHECKING:
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+    from fewtune.tasks.base import Draw, Task
+
+DEFAULT_RATES = {"all": 2e-5, "last_blocks": 2e-4, "low_rank": 5e-4}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the teacher reads, what the student learns from it, and how it trains."""
+
+    variant: Annotated[
+        Literal["few_shot", "full"],
+        Field(
+            description="few_shot: targets on the unlabelled pool and on support rows. full: on labelled rows alone; "
+            "give it all of them with `shots`."
+        ),
+    ] = "few_shot"
+    context: Annotated[
+        tuple[Literal["demonstrations", "instruction"], ...],
+        Field(min_length=1, description="What the teacher reads before a row: either, or both."),
+    ] = ("demonstrations",)
+    instruction: Annotated[str, Field(description="The instruction's text, where the context has one.")] = ""
+    demonstrations: Annotated[int, Field(ge=1, description="Support rows shown in each of the teacher's contexts.")] = (
+        16
+    )
+    contexts: Annotated[
+        int, Field(ge=1, le=64, description="Different contexts whose answers are averaged, each drawn anew.")
+    ] = 1
+    calibration: Annotated[
+        Literal["none", "contextual", "batch"],
+        Field(description="How the teacher's label probabilities are calibrated, as in_context has it."),
+    ] = "contextual"
+    tuned_teacher_epochs: Annotated[
+        int, Field(ge=0, description="Epochs of pattern tuning on the support before the teacher is frozen; 0: none.")
+    ] = 0
+    teacher: Annotated[
+        str | None, Field(description="Another model as the teacher, of the same vocabulary; null: the student's own.")
+    ] = None
+    alpha: Annotated[float, Field(ge=0, le=1, description="Weight of the teacher; 1 - alpha weighs the labels.")] = 0.5
+    temperature: Annotated[
+        float,
+        Field(ge=0.1, le=20, description="Both distributions are flattened by it; the loss is scaled by its square."),
+    ] = 1.0
+    kl_over: Annotated[
+        Literal["label_words", "vocabulary"],
+        Field(description="Compare label words, or the teacher's likeliest next tokens and a bucket for the rest."),
+    ] = "label_words"
+    top_k: Annotated[int, Field(ge=2, description="Next tokens compared one by one, over the vocabulary.")] = 50
+    student: Annotated[Literal["all", "last_blocks", "low_rank"], Field(description="What trains in the student.")] = (
+        "all"
+    )
+    blocks: Annotated[int, Field(ge=1, description="Last blocks that train, with last_blocks.")] = 4
+    rank: Annotated[int, Field(ge=1, description="Rank of LoRA adapters, with low_rank; alpha is twice that.")] = 8
+    pattern: PatternName = None
+    separator: Annotated[str, Field(description="Text between the parts of a context.")] = "\n\n"
+    epochs: Epochs = 10
+    batch_size: BatchSize = 16
+    learning_rate: Annotated[
+        float | None, Field(gt=0, description="Peak rate of AdamW; null: 2e-5 all, 2e-4 last_blocks, 5e-4 low_rank.")
+    ] = None
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: RateSchedule = "linear"
+    clip_norm: ClipNorm = 1.0
+
+
+def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+    """Say so where settings contradict each other or do not fit the model."""
+    if "instruction" in settings.context and not settings.instruction.strip():
+        return "context has an instruction and `instruction` is empty: give its text"
+    if settings.kl_over == "vocabulary" and settings.calibration != "none":
+        return "calibration is about label words: with kl_over vocabulary set it to none"
+    have = model.config.num_hidden_layers if model is not None else 0
+    if settings.student == "last_blocks" and settings.blocks > have:
+        return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
+    return None
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Let the teacher answer once for every row, then train the student on answers and labels."""
+    import torch
+
+    from fewtune.engine.forward import Forward
+    from fewtune.engine.plan import FitExample
+    from fewtune.engine.readers import NextTokenReader
+    from fewtune.methods.blocks import answer_by_label_words, assemble_plan, label_scorer, make_examples, read_batch
+    from fewtune.methods.distilling import compare_label_words, compare_vocabulary
+    from fewtune.methods.teacher import make_teacher
+
+    assert model is not None
+    # A stream of its own, so that with alpha 0 the student's fit is pattern tuning's to the last bit.
+    (teacher_rng,) = rng.spawn(1)
+    teacher_model = model if settings.teacher is None else model.others[settings.teacher]
+    teacher = make_teacher(settings, teacher_model, model, task, draw, teacher_rng)
+    answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words")
+    network, groups = _choose_student(settings, model, rng)
+    forward = Forward(network, model.precision)
+    pool = draw.pool if settings.variant == "few_shot" else ()
+    rows = [*draw.support, *pool]
+    targets = teacher.answer_rows(rows) if settings.alpha > 0 else [None] * len(rows)
+    # A row that weighs nothing is left out: it would only thin the batches.
+    weighed = [
+        (row, target)
+        for row, target in zip(rows, targets, strict=True)
+        if (target is not None and settings.alpha > 0) or (row.label is not None and settings.alpha < 1)
+    ]
+    examples = make_examples(answer, [row for row, _ in weighed], [target for _, target in weighed])
+    compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
+
+    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
+        if settings.kl_over == "vocabulary":
+            packed = forward.pack([s for e in batch for s in e.sequences])
+            states = forward.hidden_states(packed)
+            scores, seen = answer.reader.read(forward, states, packed), NextTokenReader().read(forward, states, packed)
+        else:
+            scores = seen = read_batch(forward, answer, batch)
+        total = torch.zeros(len(batch), device=scores.device)
+        labelled = [i for i, e in enumerate(batch) if e.label is not None]
+        if labelled and settings.alpha < 1:
+            labels = torch.tensor([batch[i].label for i in labelled], device=scores.device)
+            total[labelled] = (1 - settings.alpha) * answer.loss(scores[labelled], labels)
+        taught = [i for i, e in enumerate(batch) if e.target is not None]
+        if taught and settings.alpha > 0:
+            given = torch.tensor(np.stack([t for e in batch if (t := e.target) is not None]), device=scores.device)
+            divergence = compare(given, seen[taught], settings.temperature)
+            total = total.index_add(
+                0, torch.tensor(taught, device=total.device), settings.alpha * settings.temperature**2 * divergence
+            )
+        return total
+
+    base = assemble_plan(answer, forward, groups, examples, loss, read_optimisation(settings))
+    untaught = label_scorer(Forward(model.frozen, model.precision), answer)
+    notes = {
+        **teacher.notes,
+        "rows_taught": sum(target is not None for _, target in weighed),
+        "rows_labelled": sum(row.label is not None for row, _ in weighed),
+    }
+
+    return replace(
+        base,
+        report=lambda: {**base.report(), **notes},
+        companions={"teacher": teacher.score, "untaught_student": untaught},
+        conclude=judge_teacher,
+    )
+
+
+def judge_teacher(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+    """Say on which test sets the teacher beats the untaught student, and warn where it does not in domain."""
+    teacher, untaught = metrics["teacher"], metrics["untaught_student"]
+    beats = {test: teacher[test]["accuracy"] > untaught[test]["accuracy"] for test in teacher}
+    said: dict[str, Any] = {"teacher_beats_untaught_student": beats}
+    if not beats.get("in_domain", True):
+        said["warning"] = (
+            f"the teacher's accuracy in domain, {teacher['in_domain']['accuracy']:.3f}, is no better than the untaught "
+            f"student's, {untaught['in_domain']['accuracy']:.3f}: it had nothing to teach there"
+        )
+    return said
+
+
+def _choose_student(settings: Settings, model: LanguageModel, rng: np.random.Generator) -> Any:
+    from fewtune.methods.trainable import LoraShape, train_all, train_last_blocks, train_lora
+
+    rate = settings.learning_rate or DEFAULT_RATES[settings.student]
+    if settings.student == "last_blocks":
+        return train_last_blocks(model, settings.blocks, rate)
+    if settings.student == "low_rank":
+        network, group = train_lora(model, LoraShape(settings.rank, 2.0 * settings.rank), rate, rng)
+    else:
+        network, group = train_all(model, rate, body_only=False)
+    return network, [group]
+
+
+METHOD = Method(
+    name="context_distillation",
+    summary="a student without context learns a frozen teacher's answers behind one",
+    source_url="https://arxiv.org/abs/2209.15189",
+    settings=Settings,
+    plan=plan,
+    skip_reason=skip_reason,
+    other_models=lambda settings: () if settings.teacher is None else (settings.teacher,),
+)

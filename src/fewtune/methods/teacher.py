@@ -1,0 +1,129 @@
+"""The teacher of context distillation: a frozen model that reads contexts before it answers.
+
+Owns its contexts, its tuning where it is tuned first, and its soft targets. A support row is never answered
+behind a context that gives its label away. Does not know the student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.engine.fit import fit
+from fewtune.engine.forward import Forward
+from fewtune.engine.readers import NextTokenReader
+from fewtune.engine.schedule import Optimisation
+from fewtune.engine.score import score_prompts
+from fewtune.errors import DataError
+from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, normalise, plan_training
+from fewtune.methods.contexts import Context, choose_demonstrations, read_context, write_context
+from fewtune.methods.trainable import train_all
+from fewtune.models import LanguageModel
+from fewtune.tasks.base import Draw, Example, Task
+
+if TYPE_CHECKING:
+    from fewtune.methods.context_distillation import Settings
+
+TUNING_RATE = 2e-5
+
+Scorer = Callable[[Sequence[Example]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A scorer of label words for each context, and soft targets for the loss."""
+
+    contexts: tuple[Context, ...]
+    scorers: tuple[Scorer, ...]
+    target_scorers: tuple[Scorer, ...]
+    """Log-probabilities of what the loss compares: label words, or the whole vocabulary."""
+    top_k: int | None
+    notes: dict[str, Any]
+
+    def score(self, rows: Sequence[Example]) -> np.ndarray:
+        """Log-probabilities over the labels (rows, labels), probabilities averaged over the contexts."""
+        return _average([scorer(rows) for scorer in self.scorers])
+
+    def answer_rows(self, rows: Sequence[Example]) -> list[np.ndarray | None]:
+        """A soft target a row, over the contexts that do not show it; None where every context does."""
+        shown = [{e.row_id for e in context.rows} for context in self.contexts]
+        answers: list[list[np.ndarray]] = [[] for _ in rows]
+        for scorer, hidden in zip(self.target_scorers, shown, strict=True):
+            asked = [i for i, row in enumerate(rows) if row.label is None or row.row_id not in hidden]
+            if asked:
+                for i, scores in zip(asked, scorer([rows[i].without_label() for i in asked]), strict=True):
+                    answers[i].append(scores)
+        return [self._target(given) if given else None for given in answers]
+
+    def _target(self, answers: list[np.ndarray]) -> np.ndarray:
+        average: np.ndarray = _average([scores[None] for scores in answers])[0]
+        if self.top_k is None:
+            return average
+        top = np.argsort(-average, kind="stable")[: self.top_k]
+        rest = np.log(max(1e-9, 1.0 - float(np.exp(average[top]).sum())))
+        target: np.ndarray = np.stack([np.append(top, -1.0), np.append(average[top], rest)], axis=1)
+        return target
+
+
+def make_teacher(
+    settings: Settings, model: LanguageModel, student: LanguageModel, task: Task, draw: Draw, rng: np.random.Generator
+) -> Teacher:
+    """Freeze the teacher, tuned on the support first where that is asked, and write its contexts."""
+    if model is not student and model.tokenizer.get_vocab() != student.tokenizer.get_vocab():
+        raise DataError(
+            f"teacher {model.name!r} and student {student.name!r} have different vocabularies "
+            f"({len(model.tokenizer)} and {len(student.tokenizer)} tokens). Use a teacher of the student's family."
+        )
+    answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
+    forward = _freeze(settings, model, answer, draw, rng)
+    words = choose_pattern(task, settings.pattern).label_words
+    demonstrations = settings.demonstrations if "demonstrations" in settings.context else 0
+    instruction = settings.instruction if "instruction" in settings.context else ""
+    contexts, scorers, targets = [], [], []
+    for _ in range(settings.contexts):
+        chosen = choose_demonstrations(draw.support, demonstrations, rng)
+        context = write_context(answer, words, chosen, settings.separator, instruction)
+        scorer, _ = read_context(forward, answer, context, settings.calibration, task, draw.pool)
+        contexts.append(context)
+        scorers.append(scorer)
+        targets.append(scorer if settings.kl_over == "label_words" else _next_tokens(forward, answer, context))
+    notes = {
+        "teacher_model": model.name,
+        "teacher_contexts": [[e.row_id for e in context.rows] for context in contexts],
+    }
+    top_k = settings.top_k if settings.kl_over == "vocabulary" else None
+    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, notes)
+
+
+def _freeze(settings: Settings, model: LanguageModel, answer: Answer, draw: Draw, rng: np.random.Generator) -> Forward:
+    if settings.tuned_teacher_epochs == 0:
+        return Forward(model.frozen, model.precision)
+    network, weights = train_all(model, TUNING_RATE, body_only=False)
+    forward = Forward(network, model.precision)
+    optimisation = Optimisation(settings.tuned_teacher_epochs, settings.batch_size)
+    tuned = plan_training(draw, answer, forward, [weights], optimisation, 0.0, rng)
+    assert tuned.fitting is not None
+    fit(tuned.fitting, rng, lambda step, steps, loss: None)
+    network.requires_grad_(False)
+    return forward
+
+
+def _next_tokens(forward: Forward, answer: Answer, context: Context) -> Scorer:
+    """Log-probabilities over the vocabulary after the prompt, (rows, vocabulary)."""
+    reader = answer.reader
+    if reader.answer_tokens != 1:
+        raise DataError("kl_over vocabulary compares one next token; a label word here has several: use label_words.")
+
+    def score(rows: Sequence[Example]) -> np.ndarray:
+        return score_prompts(forward, answer.encode(rows, context.before), NextTokenReader())
+
+    return score
+
+
+def _average(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Log of the mean of probabilities given as log-probabilities (rows, outcomes)."""
+    stacked = np.stack(scores)
+    return normalise(np.logaddexp.reduce(stacked, axis=0) - np.log(len(scores)))

@@ -1,0 +1,238 @@
+"""Context distillation: the teacher is in_context's, the loss is the formula's, and alpha 0 is pattern tuning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fewtune.engine.fit import fit
+from fewtune.engine.plan import FitExample, Plan
+from fewtune.errors import DataError
+from fewtune.methods import get_method
+from fewtune.methods.context_distillation import judge_teacher
+from fewtune.methods.contexts import choose_demonstrations
+from fewtune.methods.distilling import compare_label_words, compare_vocabulary
+from fewtune.models import LanguageModel
+from fewtune.tasks.base import Draw, Task
+
+STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4}
+
+
+def make_plan(
+    model: LanguageModel, task: Task, draw: Draw, name: str = "context_distillation", **settings: Any
+) -> Plan:
+    method = get_method(name)
+    chosen = method.settings(**settings)
+    assert method.skip_reason(chosen, model, task) is None
+    return method.plan(chosen, model, task, draw, np.random.default_rng(0))
+
+
+def fit_losses(plan: Plan) -> list[float]:
+    assert plan.fitting is not None
+    return fit(plan.fitting, np.random.default_rng(5), lambda step, steps, loss: None).losses
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max())
+    return exponentials / exponentials.sum()
+
+
+def test_the_divergence_over_label_words_equals_one_written_by_hand() -> None:
+    teacher = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]))
+    student = np.array([[0.3, -0.2, 1.0], [2.0, 0.0, 0.5]])
+    for temperature in (1.0, 2.0, 0.5):
+        expected = []
+        for t, s in zip(teacher, student, strict=True):
+            p, q = softmax(t / temperature), softmax(s / temperature)
+            expected.append(sum(p[i] * (np.log(p[i]) - np.log(q[i])) for i in range(3)))
+        given = compare_label_words(torch.tensor(teacher), torch.tensor(student, dtype=torch.float32), temperature)
+        np.testing.assert_allclose(given.numpy(), expected, atol=1e-6)
+
+
+def test_the_divergence_over_the_vocabulary_has_a_bucket_for_the_rest() -> None:
+    student = torch.tensor([[0.5, 0.2, 0.2, 0.1]]).log()
+    teacher = torch.tensor([[[2.0, np.log(0.6)], [0.0, np.log(0.3)], [-1.0, np.log(0.1)]]])
+    expected = 0.6 * np.log(0.6 / 0.2) + 0.3 * np.log(0.3 / 0.5) + 0.1 * np.log(0.1 / 0.3)
+    np.testing.assert_allclose(compare_vocabulary(teacher, student, 1.0).numpy(), [expected], atol=1e-5)
+
+
+def test_the_loss_weighs_divergence_and_labels_as_the_formula_says(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    alpha, temperature = 0.3, 2.0
+    plan = make_plan(models["llama"], task, draw, alpha=alpha, temperature=temperature, demonstrations=2)
+    only_labels = make_plan(models["llama"], task, draw, alpha=0.0, demonstrations=2)
+    assert plan.fitting is not None and only_labels.fitting is not None
+    batch = plan.fitting.examples
+    taught = [e for e in batch if e.target is not None]
+    unlabelled = [e for e in taught if e.label is None]
+    assert len(unlabelled) == len(draw.pool) and len(taught) > len(unlabelled)
+    with torch.no_grad():
+        labels = only_labels.fitting.loss([replace(e, target=None) for e in batch if e.label is not None])
+        together = plan.fitting.loss(batch)
+        half = plan.fitting.loss([FitExample(e.sequences, None, e.target) for e in batch])
+    expected = half.clone()
+    expected[[i for i, e in enumerate(batch) if e.label is not None]] += (1 - alpha) * labels
+    torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-4)
+    scores = plan.score(draw.pool)
+    for example, seen, loss in zip(unlabelled, scores, half[len(draw.support) :], strict=True):
+        assert example.target is not None
+        p, q = softmax(example.target / temperature), softmax(seen / temperature)
+        divergence = float((p * np.log(p / q)).sum())
+        assert float(loss) == pytest.approx(alpha * temperature**2 * divergence, abs=1e-5)
+
+
+@pytest.mark.parametrize("calibration", ["none", "contextual", "batch"])
+def test_the_teachers_scores_are_in_contexts_for_the_same_demonstrations(
+    calibration: str, model: LanguageModel, task: Task, draw: Draw
+) -> None:
+    plan = make_plan(model, task, draw, demonstrations=4, calibration=calibration)
+    (rng,) = np.random.default_rng(0).spawn(1)
+    shown = choose_demonstrations(draw.support, 4, rng)
+    assert plan.report()["teacher_contexts"] == [[e.row_id for e in shown]]
+    in_context = get_method("in_context")
+    settings = in_context.settings(demonstrations=4, calibration=calibration)
+    # The same rows in the same order: a support of those four alone, under the stream that draws them so.
+    (again,) = np.random.default_rng(0).spawn(1)
+    reference = in_context.plan(settings, model, task, draw, again)
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    np.testing.assert_allclose(plan.companions["teacher"](rows), reference.score(rows), atol=1e-6)
+    targets = [e.target for e in plan.fitting.examples if e.label is None]  # type: ignore[union-attr]
+    np.testing.assert_allclose(targets, reference.score(draw.pool), atol=1e-5)
+
+
+def test_several_contexts_are_averaged_as_probabilities(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(models["llama"], task, draw, demonstrations=2, contexts=3, calibration="none")
+    (rng,) = np.random.default_rng(0).spawn(1)
+    in_context = get_method("in_context")
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    each = []
+    for _ in range(3):
+        reference = in_context.plan(in_context.settings(demonstrations=2), models["llama"], task, draw, rng)
+        each.append(np.exp(reference.score(rows)))
+    np.testing.assert_allclose(np.exp(plan.companions["teacher"](rows)), np.mean(each, axis=0), atol=1e-6)
+
+
+def test_alpha_0_is_pattern_tuning(model: LanguageModel, task: Task, draw: Draw) -> None:
+    student = make_plan(model, task, draw, alpha=0.0, demonstrations=2, learning_rate=1e-3, **STEPS)
+    pattern = make_plan(model, task, draw, "pattern", learning_rate=1e-3, **STEPS)
+    assert fit_losses(student) == fit_losses(pattern)
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    np.testing.assert_array_equal(student.score(rows), pattern.score(rows))
+
+
+def test_a_row_is_never_taught_behind_a_context_that_shows_its_label(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    everything = make_plan(models["llama"], task, draw, demonstrations=8)
+    assert everything.fitting is not None
+    assert all((e.target is None) == (e.label is not None) for e in everything.fitting.examples)
+    some = make_plan(models["llama"], task, draw, demonstrations=2)
+    assert some.report()["rows_taught"] == len(draw.pool) + len(draw.support) - 2
+
+
+def test_with_alpha_1_a_student_without_labels_follows_its_teacher(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(
+        models["llama"], task, draw, alpha=1.0, demonstrations=8, learning_rate=1e-2, epochs=60, calibration="none"
+    )
+    assert plan.fitting is not None and all(e.label is None for e in plan.fitting.examples)
+    losses = fit_losses(plan)
+    assert losses[-1] < losses[0] / 20
+    np.testing.assert_allclose(np.exp(plan.score(draw.pool)), np.exp(plan.companions["teacher"](draw.pool)), atol=0.05)
+
+
+def test_the_full_variant_leaves_the_pool_alone(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    plan = make_plan(models["llama"], task, draw, variant="full", demonstrations=2)
+    assert plan.fitting is not None and len(plan.fitting.examples) == len(draw.support)
+
+
+def test_without_a_pool_the_support_alone_is_taught(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    plan = make_plan(models["llama"], task, replace(draw, pool=()), demonstrations=2)
+    assert plan.report()["rows_taught"] == len(draw.support) - 2
+
+
+def test_the_vocabulary_is_compared_where_label_words_are_one_token(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(models["llama"], task, draw, kl_over="vocabulary", calibration="none", top_k=5, demonstrations=2)
+    assert plan.fitting is not None
+    target = next(e.target for e in plan.fitting.examples if e.target is not None)
+    assert target.shape == (6, 2) and np.exp(target[:, 1]).sum() == pytest.approx(1.0)
+    losses = fit_losses(plan)
+    assert losses[-1] < losses[0]
+    with pytest.raises(DataError, match="a label word here has several"):
+        make_plan(
+            models["llama"], task, draw, kl_over="vocabulary", calibration="none", pattern="verdict", demonstrations=2
+        )
+
+
+@pytest.mark.parametrize("student", ["last_blocks", "low_rank"])
+def test_a_student_may_train_less_than_all_its_weights(
+    student: str, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(models["llama"], task, draw, student=student, blocks=1, demonstrations=2, **STEPS)
+    assert 0 < plan.trainable_parameters < plan.total_parameters
+    fit_losses(plan)
+
+
+def test_another_model_may_teach_where_it_shares_the_vocabulary(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    student = models["llama"]
+    student.others = {"teacher": models["gpt2"]}
+    plan = make_plan(student, task, draw, teacher="teacher", demonstrations=2)
+    (rng,) = np.random.default_rng(0).spawn(1)
+    reference = get_method("in_context")
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    settings = reference.settings(demonstrations=2, calibration="contextual")
+    expected = reference.plan(settings, models["gpt2"], task, draw, rng).score(rows)
+    np.testing.assert_allclose(plan.companions["teacher"](rows), expected, atol=1e-6)
+    student.others = {}
+
+
+def test_a_teacher_of_another_vocabulary_is_refused(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = models["llama"], models["gpt2"]
+    monkeypatch.setattr(student, "others", {"teacher": teacher})
+    monkeypatch.setattr(teacher.tokenizer, "get_vocab", lambda: {"another": 0})
+    with pytest.raises(DataError, match="have different vocabularies"):
+        make_plan(student, task, draw, teacher="teacher")
+
+
+def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    plain = make_plan(models["llama"], task, draw, demonstrations=2).companions["teacher"](rows)
+    tuned = make_plan(models["llama"], task, draw, demonstrations=2, tuned_teacher_epochs=3).companions["teacher"](rows)
+    assert not np.allclose(plain, tuned)
+
+
+def test_a_teacher_no_better_than_the_untaught_student_is_said() -> None:
+    def metrics(teacher: float) -> dict[str, dict[str, dict[str, float]]]:
+        return {
+            "teacher": {"in_domain": {"accuracy": teacher}, "away": {"accuracy": 0.9}},
+            "untaught_student": {"in_domain": {"accuracy": 0.6}, "away": {"accuracy": 0.8}},
+        }
+
+    worse = judge_teacher(metrics(0.6))
+    assert worse["teacher_beats_untaught_student"] == {"in_domain": False, "away": True}
+    assert "0.600, is no better than the untaught student's, 0.600" in worse["warning"]
+    assert "warning" not in judge_teacher(metrics(0.7))
+
+
+def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
+    method = get_method("context_distillation")
+    for settings, reason in (
+        ({"context": ("instruction",)}, "`instruction` is empty"),
+        ({"kl_over": "vocabulary"}, "set it to none"),
+        ({"student": "last_blocks", "blocks": 9}, "blocks is 9 and the model has 3"),
+    ):
+        assert reason in str(method.skip_reason(method.settings(**settings), models["llama"], task))
