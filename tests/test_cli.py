@@ -178,3 +178,15 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_
     assert events[-1] == "interrupted"
     again = subprocess.run([*command, "--set", "methods.2.pattern.epochs=2000"], capture_output=True, text=True)
     assert again.returncode == 0 and f"{len(kept)} already done" in again.stdout
+
+
+def test_a_worker_ends_with_the_command_that_started_it(study_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fewtune.cli", "run", str(study_file), "--out", str(tmp_path / "out")]
+    command += ["--set", "methods.2.pattern.epochs=100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        while "in_context" not in (line := running.stdout.readline()):
+            assert line, "the study ended before it could be killed"
+        running.kill()
+        # The workers hold the command's output open: it closes once the last of them has ended.
+        assert "pattern" not in running.stdout.read()

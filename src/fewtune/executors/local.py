@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -124,8 +125,17 @@ def _work(pipe: Connection, out: Path) -> None:
     """The life of a worker: take a job, run it, write its record, say so."""
     # Ctrl-C reaches every process of the terminal; the command alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     bench = Bench()
     while (job := pipe.recv()) is not None:
         record, predictions = run_trial(job, bench, pipe.send)
         write_record(out, record, predictions)
         pipe.send(record)
+
+
+def _end_with_parent() -> None:
+    """End this worker at once when the command that started it is gone, so that it neither runs on nor records."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
