@@ -11,9 +11,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
-from peft import IA3Config, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft import (
+    IA3Config,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    get_peft_model,
+    initialize_kv_prefix_from_past_key_values,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import tiny_models
 from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
 from fewtune.engine.packing import Prefix
@@ -125,15 +132,21 @@ def test_ia3_losses_equal_a_plain_peft_loop(
 
 # PEFT hands its prefix to the network by an old name.
 @pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+@pytest.mark.parametrize("start", ["vocabulary", "random"])
 @pytest.mark.parametrize("kind", ["prompt", "prefix"])
 def test_soft_prompt_losses_equal_a_plain_peft_loop_from_the_same_start(
-    kind: str, name: str, plain: Plain, models: dict[str, LanguageModel], task: Task, draw: Draw
+    kind: str, start: str, name: str, plain: Plain, models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    plan = make_plan("soft_prompt", models[name], task, draw, kind=kind, tokens=SOFT, learning_rate=RATE, **STEPS)
+    settings = {"kind": kind, "start": start, "tokens": SOFT, "learning_rate": RATE}
+    plan = make_plan("soft_prompt", models[name], task, draw, **settings, **STEPS)
     assert plan.fitting is not None
     (ours,) = plan.fitting.groups[0].parameters
     config = (
-        PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=SOFT, prompt_tuning_init="SAMPLE_VOCAB")
+        PromptTuningConfig(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=SOFT,
+            prompt_tuning_init="SAMPLE_VOCAB" if start == "vocabulary" else "RANDOM",
+        )
         if kind == "prompt"
         else PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=SOFT)
     )
@@ -143,8 +156,13 @@ def test_soft_prompt_losses_equal_a_plain_peft_loop_from_the_same_start(
     with torch.random.fork_rng():
         seed_torch_as_plans_do()
         peft = get_peft_model(network, config)
+        drawn = torch.randint(0, tiny_models.VOCABULARY, (1, SOFT))
+    if (kind, start) == ("prefix", "vocabulary"):
+        with torch.no_grad():
+            cache = network(input_ids=drawn, use_cache=True).cache
+        initialize_kv_prefix_from_past_key_values(peft, past_key_values=cache)
     (theirs,) = [p for p in peft.parameters() if p.requires_grad]
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     assert_same_course(plan, plain.losses(peft, [theirs]))
 
 

@@ -51,6 +51,12 @@ class SoftPrefix:
         return Prefix(self.tokens, dict(zip(self.layers, zip(parts[::2], parts[1::2], strict=True), strict=True)))
 
 
+def flatten_prefix(prefix: Prefix) -> Tensor:
+    """Known keys and values as `SoftPrefix` has them from its encoder: (tokens, layers x 2 x heads x head), float32."""
+    parts = torch.stack([part[0] for layer in sorted(prefix.layers) for part in prefix.layers[layer]])
+    return parts.permute(2, 0, 1, 3).reshape(prefix.length, -1).float()
+
+
 def _encode(encoder: nn.Module, tokens: int) -> Tensor:
     device = next(encoder.parameters()).device
     vectors: Tensor = encoder(torch.arange(tokens, device=device))

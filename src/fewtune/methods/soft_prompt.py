@@ -1,10 +1,8 @@
 """Soft prompts: virtual tokens train before every row, the model frozen; embeddings, or each layer's keys and values.
 
-Owns its settings and composition; encoders and how they start are PEFT's, the forward pass is the packed one.
-A prompt starts as the embeddings of tokens drawn from the whole vocabulary (PEFT's SAMPLE_VOCAB), a prefix from a
-standard normal (PEFT's only way without zeros). Sources: prompt tuning, Lester et al. 2021,
-https://arxiv.org/abs/2104.08691; prefix tuning without reparameterisation, Li and Liang 2021,
-https://arxiv.org/abs/2101.00190
+Owns its settings, its composition and where the virtual tokens start; the encoders are PEFT's, the forward pass is the
+packed one. Sources: prompt tuning, Lester et al. 2021, https://arxiv.org/abs/2104.08691; prefix tuning without
+reparameterisation, Li and Liang 2021, https://arxiv.org/abs/2101.00190, who too start from real tokens.
 """
 
 from __future__ import annotations
@@ -33,8 +31,10 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+    from fewtune.engine.forward import Forward
     from fewtune.engine.packing import Prefix
     from fewtune.engine.plan import Plan
+    from fewtune.engine.soft import SoftPrefix
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
@@ -51,6 +51,13 @@ class Settings:
         Field(description="Virtual tokens as embeddings (prompt tuning), or every layer's keys and values (prefix)."),
     ] = "prompt"
     tokens: Annotated[int, Field(ge=1, description="Virtual tokens before every row.")] = 16
+    start: Annotated[
+        Literal["vocabulary", "random"],
+        Field(
+            description="What they start as: the embeddings, or keys and values, of tokens drawn from the vocabulary; "
+            "or a standard normal."
+        ),
+    ] = "vocabulary"
     reads: Annotated[
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
@@ -97,7 +104,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     """Put virtual tokens before every row and train them, and the head where one is read, on the support."""
     from fewtune.engine.forward import Forward
     from fewtune.engine.plan import ParameterGroup
-    from fewtune.engine.soft import SoftPrefix, SoftPrompt, SoftTokens
+    from fewtune.engine.soft import SoftPrompt, SoftTokens
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.text import Encoder
 
@@ -110,13 +117,10 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     seed = int(rng.integers(2**63))
     soft: SoftTokens
     if settings.kind == "prompt":
-        encoder = _make_prompt_encoder(network, settings.tokens, seed)
+        encoder = _make_prompt_encoder(network, settings, seed)
         soft = SoftPrompt(encoder, settings.tokens)
     else:
-        seen = Forward(network, model.precision).compute_prefix([0])
-        encoder = _make_prefix_encoder(seen, settings.tokens, seed).to(model.device)
-        ((heads, _),) = _key_value_shapes(seen)
-        soft = SoftPrefix(encoder, settings.tokens, sorted(seen.layers), heads)
+        encoder, soft = _make_prefix_encoder(Forward(network, model.precision), settings, seed)
     rate = settings.learning_rate if settings.learning_rate is not None else RATES[settings.kind]
     parameters = tuple(encoder.parameters())
     made = plan_training(
@@ -134,44 +138,53 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     return replace(made, total_parameters=made.total_parameters + sum(p.numel() for p in parameters))
 
 
-def _make_prompt_encoder(network: PreTrainedModel, tokens: int, seed: int) -> nn.Module:
-    """PEFT's prompt embedding, started from the embeddings of tokens drawn by the seed."""
+def _make_prompt_encoder(network: PreTrainedModel, settings: Settings, seed: int) -> nn.Module:
+    """PEFT's prompt embedding, started as PEFT starts it."""
     import torch
     from peft import PromptEmbedding, PromptTuningConfig
 
     embeddings: Any = network.get_input_embeddings()
     config = PromptTuningConfig(
-        num_virtual_tokens=tokens,
+        num_virtual_tokens=settings.tokens,
         token_dim=embeddings.embedding_dim,
         num_transformer_submodules=1,
-        prompt_tuning_init="SAMPLE_VOCAB",
+        prompt_tuning_init="SAMPLE_VOCAB" if settings.start == "vocabulary" else "RANDOM",
         task_type="CAUSAL_LM",
     )
     # PEFT draws from torch's global generator: seeded before the encoder is made, given back after.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder: nn.Module = PromptEmbedding(config, embeddings)
+        encoder: nn.Module = PromptEmbedding(config, embeddings).to(embeddings.weight.device)
     return encoder
 
 
-def _make_prefix_encoder(seen: Prefix, tokens: int, seed: int) -> nn.Module:
-    """PEFT's prefix encoder for layers that keep keys and values like those seen."""
+def _make_prefix_encoder(forward: Forward, settings: Settings, seed: int) -> tuple[nn.Module, SoftPrefix]:
+    """PEFT's prefix encoder for the layers of a network, and the soft tokens it makes."""
     import torch
     from peft import PrefixEncoder, PrefixTuningConfig
 
+    from fewtune.engine.soft import SoftPrefix, flatten_prefix
+
+    # One token run says which layers keep keys and values, and of what shape, whatever the architecture.
+    seen = forward.compute_prefix([0])
     ((heads, size),) = _key_value_shapes(seen)
     config = PrefixTuningConfig(
-        num_virtual_tokens=tokens,
+        num_virtual_tokens=settings.tokens,
         num_layers=len(seen.layers),
         token_dim=heads * size,
         num_attention_heads=heads,
         num_transformer_submodules=1,
         task_type="CAUSAL_LM",
     )
+    embeddings: Any = forward.network.get_input_embeddings()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder: nn.Module = PrefixEncoder(config)
-    return encoder
+        encoder = PrefixEncoder(config).to(forward.device)
+        drawn = torch.randint(0, embeddings.num_embeddings, (settings.tokens,)).tolist()
+    if settings.start == "vocabulary":
+        with torch.no_grad():
+            encoder.embedding.weight.copy_(flatten_prefix(forward.compute_prefix(drawn)))
+    return encoder, SoftPrefix(encoder, settings.tokens, sorted(seen.layers), heads)
 
 
 def _key_value_shapes(seen: Prefix) -> set[tuple[int, int]]:
