@@ -190,3 +190,64 @@ def test_a_worker_ends_with_the_command_that_started_it(study_file: Path, tmp_pa
         running.kill()
         # The workers hold the command's output open: it closes once the last of them has ended.
         assert "pattern" not in running.stdout.read()
+
+
+def test_records_of_an_edited_file_do_not_count(
+    small_study: Path, study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "mine.csv", tmp_path / "out"
+    rows = (study_file.parent / "feelings.csv").read_text()
+    data.write_text(rows)
+    change = ("--set", f"tasks.0.own_files.train={data}", "--out", out)
+    assert run_cli("run", small_study, *change, capsys=capsys)[0] == 0
+    first = load_records(out)
+    data.write_text(rows.replace("kettle", "teapot"))
+    assert run_cli("run", small_study, *change, capsys=capsys)[0] == 0
+    assert len(list((out / "trials").iterdir())) == 2
+    second = load_records(out)
+    assert len(first) == len(second) == 1 and first[0].trial_id != second[0].trial_id
+
+
+def test_an_unfinished_study_says_so(small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    run_cli("run", small_study, "--out", out, "--set", "data_seeds=[0, 1]", capsys=capsys)
+    next((out / "trials").iterdir()).unlink()
+    code, told, _ = run_cli("report", out, capsys=capsys)
+    assert code == 0 and "Unfinished: 1 trials have not run yet: majority (1)" in told
+    assert "Unfinished: 1 trials" in (out / "report.html").read_text()
+
+
+def test_damaged_files_are_told_and_run_again(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out [1]"
+    assert run_cli("run", small_study, "--out", out, capsys=capsys)[0] == 0
+    next((out / "predictions").iterdir()).write_bytes(b"")
+    code, _, told = run_cli("report", out, capsys=capsys)
+    assert code == 2 and "damaged predictions" in told
+    code, told, _ = run_cli("run", small_study, "--out", out, capsys=capsys)
+    assert code == 0 and "0 already done" in told
+    next((out / "trials").iterdir()).write_text("{")
+    assert run_cli("report", out, capsys=capsys)[0] == 2
+    assert run_cli("run", small_study, "--out", out, capsys=capsys)[0] == 0
+
+
+def test_what_cannot_be_written_or_would_be_overwritten_is_told(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    code, _, told = run_cli("run", small_study, "--out", tmp_path / "file" / "sub", capsys=capsys)
+    assert code == 2 and "Not a directory" in told and "Traceback" not in told
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "study.yaml").write_bytes(small_study.read_bytes())
+    code, _, told = run_cli("run", mine / "study.yaml", "--out", mine, capsys=capsys)
+    assert code == 2 and "was not written by fewtune" in told
+    assert (mine / "study.yaml").read_bytes() == small_study.read_bytes()
+    code, _, told = run_cli("check", small_study, "--set", "name=../../evil", capsys=capsys)
+    assert code == 2 and "`name`" in told
+
+
+def test_an_unknown_pattern_is_told_before_anything_runs(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, told = run_cli("check", study_file, "--set", "methods.2.pattern.pattern=nope", capsys=capsys)
+    assert code == 2 and "pattern: unknown pattern of feelings 'nope'" in told

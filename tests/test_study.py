@@ -82,7 +82,7 @@ def test_a_study_is_frozen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [GOOD, minimal(), minimal(name='"no"'), minimal(name="'1e-4'"), minimal(name=r'"a\n\nb"')]
+    "text", [GOOD, minimal(), minimal(name='"no"'), minimal(name="'1e-4'"), minimal(name=r'"a (b) + c"')]
 )
 def test_the_resolved_study_reads_back_equal(tmp_path: Path, text: str) -> None:
     study = read(tmp_path, text)

@@ -76,7 +76,7 @@ def test_a_pattern_longer_than_the_room_is_told(tokenizers: dict[bool, Any]) -> 
 
 def test_demonstrations_that_leave_no_room_are_told(tokenizers: dict[bool, Any]) -> None:
     encoder = Encoder(tokenizers[False], 64, 40)
-    with pytest.raises(DataError, match=r"Use fewer demonstrations\.$"):
+    with pytest.raises(DataError, match=r"Use fewer demonstrations, or lower max_tokens\.$"):
         encoder.encode("{text}. Feeling:", [example(text="a")], before=LONG * 9)
 
 

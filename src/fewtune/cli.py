@@ -50,7 +50,7 @@ def run(
     """Run a study's trials, reusing those already done, then show the leaderboard and write the report."""
     from fewtune.executors.local import run_jobs
     from fewtune.progress import show_progress
-    from fewtune.records import append_event
+    from fewtune.records import append_event, write_planned
     from fewtune.run import prepare_jobs
 
     plan = _load(study, set_)
@@ -64,6 +64,7 @@ def run(
         for note in task.notes:
             _say(f"{label}: {note}")
     _write_study(folder, plan)
+    write_planned(folder, {job.trial_id: job.trial.method.variant for job in jobs})
     todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
     _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
     append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
@@ -176,6 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FewtuneError as error:
         _errors.print(f"fewtune: {error}", markup=False, highlight=False, soft_wrap=True)
         code = 2
+    except OSError as error:
+        place = error.filename or "a file"
+        _errors.print(f"fewtune: {place}: {error.strerror or error}.", markup=False, highlight=False, soft_wrap=True)
+        code = 2
     except KeyboardInterrupt:
         _errors.print("Stopped.")
         code = 130
@@ -193,10 +198,17 @@ def _say(text: str) -> None:
 
 
 def _is_done(out: Path, trial_id: str) -> bool:
-    from fewtune.records import load_record, predictions_path, record_path
+    from fewtune.errors import RecordError
+    from fewtune.records import load_predictions, load_record, record_path
 
-    path = record_path(out, trial_id)
-    return path.is_file() and load_record(path).reusable and predictions_path(out, trial_id).is_file()
+    if not record_path(out, trial_id).is_file():
+        return False
+    try:
+        reusable = load_record(record_path(out, trial_id)).reusable
+        return reusable and load_predictions(out, trial_id).height > 0
+    except RecordError as error:
+        _say(f"{error} Running it again.")
+        return False
 
 
 def _claim_folder(out: Path, study: Study) -> None:
@@ -211,6 +223,10 @@ def _claim_folder(out: Path, study: Study) -> None:
         if out.is_dir() and any(out.iterdir()):
             raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
         return
+    if not (out / "events.jsonl").is_file():
+        raise RecordError(
+            f"{kept} was not written by fewtune and would be overwritten. Give another folder with --out."
+        )
     old, new = load_study(kept).model_dump(), study.model_dump()
     axes = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
     differing = [key for key in new if key not in axes and old[key] != new[key]]

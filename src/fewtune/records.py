@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -166,18 +167,38 @@ def load_record(path: Path) -> Record:
             )
         return Record.model_validate(raw)
     except (ValueError, AttributeError, ValidationError) as error:
-        raise RecordError(f"{path}: not a fewtune record ({error}). Delete it and run the study again.") from error
+        raise RecordError(f"{path}: damaged, or not a fewtune record. Delete it and run the study again.") from error
 
 
 def load_records(out: Path) -> list[Record]:
     """Every record of an output folder, ordered by axes; raises RecordError where the folder holds none."""
     folder = out / "trials"
-    if not folder.is_dir():
+    planned = load_planned(out)
+    if planned is None and not folder.is_dir():
         raise RecordError(f"{out}: no `trials` folder here. Give the folder that `fewtune run` wrote (its --out).")
-    records = [load_record(path) for path in sorted(folder.glob("*.json"))]
+    # Records of trials the study no longer has (its data or settings changed) lie here too: they do not count.
+    paths = [p for p in sorted(folder.glob("*.json")) if planned is None or p.stem in planned]
+    records = [load_record(path) for path in paths]
     if not records:
-        raise RecordError(f"{out}: the study has no records yet. `fewtune run` writes them.")
+        raise RecordError(f"{out}: no trial of the study has finished yet. `fewtune run` goes on where it stopped.")
     return sorted(records, key=_axes_order)
+
+
+def write_planned(out: Path, planned: Mapping[str, str]) -> None:
+    """Write OUT/planned.json: the variant of every trial of the study as it stands, by trial id."""
+    write_atomically(out / "planned.json", json.dumps(planned, indent=1).encode() + b"\n")
+
+
+def load_planned(out: Path) -> dict[str, str] | None:
+    """The study's trials as last planned, variant by trial id; None where the folder does not say."""
+    path = out / "planned.json"
+    if not path.is_file():
+        return None
+    try:
+        planned: dict[str, str] = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{path}: damaged. Run the study again: finished trials are kept.") from error
+    return planned
 
 
 def _axes_order(record: Record) -> tuple[Any, ...]:
@@ -192,7 +213,10 @@ def load_predictions(out: Path, trial_id: str) -> pl.DataFrame:
     path = predictions_path(out, trial_id)
     if not path.is_file():
         raise RecordError(f"{path}: the predictions of a finished trial are missing. Run the study again.")
-    return pl.read_parquet(path)
+    try:
+        return pl.read_parquet(path, glob=False)
+    except pl.exceptions.PolarsError as error:
+        raise RecordError(f"{path}: damaged predictions. Run the study again: its trial runs anew.") from error
 
 
 def load_study_entry(out: Path, key: str) -> Any:
@@ -202,7 +226,10 @@ def load_study_entry(out: Path, key: str) -> Any:
         return None
     import yaml
 
-    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: damaged. Run the study again into this folder after deleting that file.") from error
     return study.get(key) if isinstance(study, dict) else None
 
 

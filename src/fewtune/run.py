@@ -91,6 +91,17 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
                     balanced=study.sampling == "balanced",
                     pool_rows=study.pool_rows,
                 )
+                for data_seed in study.data_seeds if study.sampling == "natural" else ():
+                    make_draw(
+                        task,
+                        shots=shots,
+                        per_class=study.shots_per == "class",
+                        balanced=False,
+                        data_seed=data_seed,
+                        pool_rows=study.pool_rows,
+                        in_domain_rows=1,
+                        out_of_domain_rows=1,
+                    )
             tasks[choice.label] = task
         except DataError as error:
             faults.append(Fault(f"task {choice.label}: {error}"))
@@ -151,7 +162,13 @@ def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
 
 
 def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:
-    """Patterns that a study names and its tasks do not have."""
+    """Patterns that a study or its methods name and its tasks do not have."""
+    for method in study.methods:
+        wanted = method.settings.get("pattern")
+        for label, task in tasks.items():
+            have = [pattern.name for pattern in task.patterns]
+            if wanted is not None and wanted not in have:
+                yield Fault(f"{method.variant}: {name_choices(wanted, have, f'pattern of {label}')}")
     if not isinstance(study.patterns, dict):
         return
     for label, names in study.patterns.items():

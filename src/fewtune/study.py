@@ -73,7 +73,12 @@ class Evaluation(_Frozen):
 class Study(_Frozen):
     """A resolved study: what to run, and nothing about where or how fast."""
 
-    name: str = Field(min_length=1, description="What the report calls this study.")
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^\w[\w .+=()-]*$",
+        description="What the report calls this study; letters, digits, spaces and . _ + = - ( ).",
+    )
     models: tuple[ModelChoice, ...] = Field(default=(), description="Language models to adapt.")
     tasks: tuple[TaskChoice, ...] = Field(description="Tasks to adapt them to.")
     methods: tuple[MethodChoice, ...] = Field(description="Ways of adapting, side by side.")

@@ -63,7 +63,7 @@ class Encoder:
         if before_tokens >= room:
             raise DataError(
                 f"the demonstrations have {before_tokens} tokens and the model reads {self._max_positions}, "
-                "which leaves no room for a row. Use fewer demonstrations."
+                "which leaves no room for a row. Use fewer demonstrations, or lower max_tokens."
             )
         longest = min(room, before_tokens + self.max_tokens - reserve)
         for index, example in enumerate(examples):

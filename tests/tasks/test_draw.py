@@ -144,7 +144,7 @@ def test_what_the_rows_cannot_give_is_refused_with_the_numbers(
 def test_checking_shots_agrees_with_drawing(make_small_task: Callable[..., Task]) -> None:
     task = make_small_task((16, 4))
     check_shots(task, 8, per_class=False, balanced=True, pool_rows=12)
-    with pytest.raises(DataError, match="Ask fewer shots, or set balanced to false"):
+    with pytest.raises(DataError, match="Ask fewer shots, or set `sampling: natural`"):
         check_shots(task, 10, per_class=False, balanced=True, pool_rows=0)
 
 

@@ -13,8 +13,9 @@ The rule, with `region` = the largest difference that does not matter (0.01 = 1 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -106,6 +107,8 @@ class Findings:
     records: tuple[Record, ...]
     leaderboard: tuple[LeaderboardGroup, ...]
     verdicts: tuple[GroupVerdict, ...]
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """Planned trials without a record, by variant: the study is unfinished where there are any."""
 
 
 def judge_folder(out_dir: Path) -> Findings:
@@ -122,7 +125,10 @@ def judge_folder(out_dir: Path) -> Findings:
         records = [record.model_copy(update={"primary_metric": wanted[0]}) for record in records]
     load = cache(partial(store.load_predictions, out_dir))
     verdicts = judge_study(records, load, np.random.default_rng(ANALYSIS_SEED))
-    return Findings(tuple(records), tuple(rank_variants(records, load)), tuple(verdicts))
+    recorded = {record.trial_id for record in records}
+    planned = store.load_planned(out_dir) or {}
+    missing = Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded)
+    return Findings(tuple(records), tuple(rank_variants(records, load)), tuple(verdicts), missing)
 
 
 def judge_study(

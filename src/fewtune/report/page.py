@@ -73,6 +73,7 @@ def render_page(findings: Findings, name: str) -> str:
     ]
     return environment.get_template("page.html.jinja").render(
         name=name,
+        unfinished_study=tables.word_missing(findings.missing) if findings.missing else "",
         groups=groups,
         breakdowns=tables.break_down(findings),
         unfinished=tables.list_unfinished(findings.records),

@@ -6,7 +6,7 @@ number came about (`analysis`). Everything a user named is printed as text, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -41,6 +41,8 @@ class BreakdownTable:
 def show_leaderboard(console: Console, out_dir: Path) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
     findings = judge_folder(out_dir)
+    if findings.missing:
+        console.print(Text(word_missing(findings.missing), style="bold"))
     for group, verdict in zip(findings.leaderboard, findings.verdicts, strict=True):
         console.print()
         console.print(Text(group.title, style="bold"))
@@ -50,6 +52,12 @@ def show_leaderboard(console: Console, out_dir: Path) -> None:
     for breakdown in break_down(findings):
         _show_breakdown(console, breakdown)
     _show_unfinished(console, findings.records)
+
+
+def word_missing(missing: Mapping[str, int]) -> str:
+    """Say that a study is unfinished, and which of its trials have not run."""
+    each = ", ".join(f"{variant} ({count})" for variant, count in missing.items())
+    return f"Unfinished: {sum(missing.values())} trials have not run yet: {each}. `fewtune run` goes on."
 
 
 def break_down(findings: Findings) -> list[BreakdownTable]:

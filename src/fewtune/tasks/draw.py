@@ -41,7 +41,7 @@ def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool
         if have < most:
             raise DataError(
                 f"{task.name}: {said}, balanced, take up to {most} rows of every label, but {label!r} has {have}. "
-                "Ask fewer shots, or set balanced to false."
+                "Ask fewer shots, or set `sampling: natural`."
             )
 
 
@@ -104,7 +104,7 @@ def _check_labels(task: Task, chosen: Sequence[int], data_seed: int) -> None:
     if missing:
         raise DataError(
             f"{task.name}: the {len(chosen)} shots of data seed {data_seed} hold no row labelled "
-            f"{', '.join(missing)}. Ask more shots, take another data seed, or set balanced to true."
+            f"{', '.join(missing)}. Ask more shots, take another data seed, or set `sampling: balanced`."
         )
 
 

@@ -205,7 +205,7 @@ def _read_parquet(path: Path) -> Rows:
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error}). Write it again.") from error
     return [_read_values(row, number, path) for number, row in enumerate(frame.iter_rows(named=True), start=1)]
