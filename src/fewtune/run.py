@@ -227,7 +227,7 @@ def failed_record(job: Job, failure: Failure, started_at: str | None) -> Record:
         status="skipped" if failure.kind == "skipped" else "failed",
         failure=failure,
         environment=describe_environment(job),
-        fingerprints={"weights": job.place.weights_fingerprint} if job.place else {},
+        fingerprints=fingerprint_models(job),
         started_at=started_at,
     )
 
@@ -242,17 +242,17 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     torch.set_num_threads(max(1, usable_cores() // job.workers))
     on_progress(Progress("loading"))
     task = bench.task(job)
-    model = None
+    model, load_seconds = None, None
     if job.place is not None:
         precision = resolve_precision(trial.precision)
         bench.shelf.keep_only([job.place, *job.others])
         model = bench.shelf.get(job.place, precision)
+        load_seconds = bench.shelf.load_seconds
         model.others = {other.name: bench.shelf.get(other, precision) for other in job.others}
         for other in model.others.values():
             other.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
         model.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
         _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
-    load_seconds = bench.shelf.load_seconds if model is not None else None
     settings: Any = build_settings(method.settings, trial.method.settings)
     reason = method.skip_reason(settings, model, task)
     if reason is not None:
@@ -323,7 +323,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         fingerprints={
             "data": task.fingerprint,
             "draw": draw.fingerprint,
-            **({"weights": job.place.weights_fingerprint} if job.place else {}),
+            **fingerprint_models(job),
         },
         notes={**notes, **plan.report(), **_ask_companions(plan, draw.test_sets), "task": list(task.notes)},
     )
@@ -348,6 +348,12 @@ def _ask_companions(plan: Plan, test_sets: Sequence[TestSet]) -> dict[str, Any]:
 def task_for_method(task: Task) -> Task:
     """The task as a method may see it: no training rows beyond its draw, no test rows."""
     return replace(task, train=(), test_sets=())
+
+
+def fingerprint_models(job: Job) -> dict[str, str]:
+    """The SHA-256 of the trial's model, as `weights`, and of each other model its method asked for."""
+    others = {f"weights of {other.name}": other.weights_fingerprint for other in job.others}
+    return {"weights": job.place.weights_fingerprint, **others} if job.place else {}
 
 
 def describe_axes(trial: Trial) -> TrialAxes:

@@ -236,3 +236,9 @@ def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[s
         ({"student": "last_blocks", "blocks": 9}, "blocks is 9 and the model has 3"),
     ):
         assert reason in str(method.skip_reason(method.settings(**settings), models["llama"], task))
+
+
+def test_a_batch_calibrated_teacher_needs_a_pool() -> None:
+    method = get_method("context_distillation")
+    assert method.needs_pool(method.settings(calibration="batch"))
+    assert not method.needs_pool(method.settings(calibration="contextual"))

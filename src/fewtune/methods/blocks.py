@@ -128,7 +128,7 @@ def plan_training(
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way."""
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        scores = read_batch(forward, answer, batch)
+        (scores,) = read_batch(forward, batch, answer.reader)
         return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
     fitted, held_out = hold_out(draw.support, validation_fraction, rng)
@@ -171,10 +171,11 @@ def make_examples(
     ]
 
 
-def read_batch(forward: Forward, answer: Answer, batch: Sequence[FitExample]) -> torch.Tensor:
-    """The answer's scores (examples, labels) of one batch, with gradients."""
+def read_batch(forward: Forward, batch: Sequence[FitExample], *readers: Reader) -> list[torch.Tensor]:
+    """What each reader makes of one pass over a batch, (examples, outcomes), with gradients."""
     packed = forward.pack([s for e in batch for s in e.sequences])
-    return answer.reader.read(forward, forward.hidden_states(packed), packed)
+    states = forward.hidden_states(packed)
+    return [reader.read(forward, states, packed) for reader in readers]
 
 
 def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:

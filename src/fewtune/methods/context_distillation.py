@@ -112,7 +112,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     from fewtune.engine.forward import Forward
     from fewtune.engine.plan import FitExample
-    from fewtune.engine.readers import NextTokenReader
+    from fewtune.engine.readers import NextTokenReader, Reader
     from fewtune.methods.blocks import answer_by_label_words, assemble_plan, label_scorer, make_examples, read_batch
     from fewtune.methods.distilling import compare_label_words, compare_vocabulary
     from fewtune.methods.teacher import make_teacher
@@ -135,15 +135,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         if (target is not None and settings.alpha > 0) or (row.label is not None and settings.alpha < 1)
     ]
     examples = make_examples(answer, [row for row, _ in weighed], [target for _, target in weighed])
+    compared: Reader = answer.reader if settings.kl_over == "label_words" else NextTokenReader()
     compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        if settings.kl_over == "vocabulary":
-            packed = forward.pack([s for e in batch for s in e.sequences])
-            states = forward.hidden_states(packed)
-            scores, seen = answer.reader.read(forward, states, packed), NextTokenReader().read(forward, states, packed)
-        else:
-            scores = seen = read_batch(forward, answer, batch)
+        scores, seen = read_batch(forward, batch, answer.reader, compared)
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled and settings.alpha < 1:
@@ -206,6 +202,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2209.15189",
     settings=Settings,
     plan=plan,
+    needs_pool=lambda settings: settings.calibration == "batch",
     skip_reason=skip_reason,
     other_models=lambda settings: () if settings.teacher is None else (settings.teacher,),
 )
