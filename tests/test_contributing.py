@@ -14,7 +14,8 @@ import pytest
 
 from fewtune import methods, tasks
 from fewtune.models import LanguageModel
-from fewtune.run import Bench, prepare_jobs, run_trial
+from fewtune.prepare import prepare_jobs
+from fewtune.run import Bench, run_trial
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.patterns import check_pattern

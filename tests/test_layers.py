@@ -20,6 +20,7 @@ LAYERS = [
     {"methods"},
     {"study"},
     {"trial"},
+    {"prepare"},
     {"run"},
     {"executors"},
     {"progress"},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.engine.schedule import Optimisation
-from fewtune.run import prepare_jobs
+from fewtune.prepare import prepare_jobs
 from fewtune.study import Study, load_study
 from fewtune.trial import list_trials, resolve_shots
 

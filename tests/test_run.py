@@ -20,8 +20,9 @@ from fewtune.errors import StudyError, TrialFailure
 from fewtune.executors import local
 from fewtune.executors.local import run_jobs
 from fewtune.methods import majority
+from fewtune.prepare import Job, prepare_jobs
 from fewtune.records import Record, load_predictions, load_records, record_path
-from fewtune.run import Bench, Job, Progress, prepare_jobs, run_trial
+from fewtune.run import Bench, Progress, run_trial
 from fewtune.study import Study, load_study
 
 

@@ -49,9 +49,9 @@ def run(
 ) -> int:
     """Run a study's trials, reusing those already done, then show the leaderboard and write the report."""
     from fewtune.executors.local import run_jobs
+    from fewtune.prepare import prepare_jobs
     from fewtune.progress import show_progress
     from fewtune.records import append_event, write_planned
-    from fewtune.run import prepare_jobs
 
     plan = _load(study, set_)
     if workers < 1:
@@ -80,7 +80,7 @@ def run(
 @app.command
 def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None) -> int:
     """Tell every fault of a study at once, and the trials it would run; trains nothing."""
-    from fewtune.run import prepare_jobs
+    from fewtune.prepare import prepare_jobs
 
     plan = _load(study, set_)
     jobs, tasks = prepare_jobs(plan, data_dir)

@@ -16,8 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.prepare import Job
 from fewtune.records import Record
-from fewtune.run import Job, Progress
+from fewtune.run import Progress
 
 ROWS_SHOWN = 10
 """Finished trials that stay in the live table."""

@@ -17,8 +17,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from fewtune.prepare import Job
 from fewtune.records import Failure, Record, append_event, write_record
-from fewtune.run import Bench, Job, Progress, failed_record, run_trial
+from fewtune.run import Bench, Progress, failed_record, run_trial
 
 SPIN_COUNT = "1000"
 """How often a waiting OpenMP thread looks again before it sleeps; costs nothing on an idle machine."""

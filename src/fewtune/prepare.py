@@ -1,0 +1,156 @@
+"""A study made ready: its models found, its rows read, its trials identified, and all that does not fit told at once.
+
+Owns the checks that come before any trial starts, and the jobs that any process can run. Trains and loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
+from fewtune.methods import get_method
+from fewtune.models import ModelPlace, find_model, read_max_positions, resolve_precision
+from fewtune.study import Study, TaskChoice, build_settings
+from fewtune.tasks import get_task_module
+from fewtune.tasks.base import Task
+from fewtune.tasks.draw import check_shots, make_draw
+from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, resolve_shots
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial with all that any process needs to run it: its id, its model's folder, where data lies."""
+
+    trial: Trial
+    trial_id: str
+    place: ModelPlace | None
+    data_dir: Path | None
+    workers: int = 1
+    others: tuple[ModelPlace, ...] = ()
+    """Other models that the method's settings name."""
+
+
+def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
+    """Read a task's rows as a study names it."""
+    module = get_task_module(choice.name)
+    task: Task = module.load(build_settings(module.Settings, choice.settings), data_dir)
+    return task
+
+
+def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple[list[Job], dict[str, Task]]:
+    """Find every model and read every task of a study, check that they fit, and identify each trial.
+
+    Returns the jobs in the order to run them, and the tasks by label. Raises StudyError with everything that
+    does not fit, at once.
+    """
+    faults: list[Fault] = []
+    tasks: dict[str, Task] = {}
+    for choice in study.tasks:
+        try:
+            task = load_task(choice, data_dir)
+            for shots in study.shots:
+                check_shots(
+                    task,
+                    shots,
+                    per_class=study.shots_per == "class",
+                    balanced=study.sampling == "balanced",
+                    pool_rows=study.pool_rows,
+                )
+                for data_seed in study.data_seeds if study.sampling == "natural" else ():
+                    make_draw(
+                        task,
+                        shots=shots,
+                        per_class=study.shots_per == "class",
+                        balanced=False,
+                        data_seed=data_seed,
+                        pool_rows=study.pool_rows,
+                        in_domain_rows=1,
+                        out_of_domain_rows=1,
+                    )
+            tasks[choice.label] = task
+        except DataError as error:
+            faults.append(Fault(f"task {choice.label}: {error}"))
+    places: dict[str, ModelPlace] = {}
+    wanted = {model.name: model.revision for model in study.models}
+    for method_choice in study.methods:
+        method = get_method(method_choice.name)
+        named: Any = build_settings(method.settings, method_choice.settings)
+        wanted |= {name: None for name in method.other_models(named) if name not in wanted}
+    for name, revision in wanted.items():
+        try:
+            places[name] = find_model(name, revision)
+            positions = read_max_positions(places[name].path)
+            if positions is not None and (study.max_tokens or 0) > positions:
+                faults.append(
+                    Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
+                )
+        except (ModelError, DataError) as error:
+            faults.append(Fault(f"model {name}: {error}"))
+    faults += _check_patterns(study, tasks)
+    if faults:
+        raise StudyError(f"study {study.name!r} cannot run", faults)
+    jobs: dict[str, Job] = {}
+    listed = list_trials(study, resolve_precision(study.precision))
+    spread = [over for trial in listed for over in spread_patterns(trial, study, tasks[trial.task.label])]
+    for trial in spread:
+        task = tasks[trial.task.label]
+        trial = resolve_shots(trial, len(task.labels))
+        place = places[trial.model.name] if trial.model is not None else None
+        method = get_method(trial.method.name)
+        settings: Any = build_settings(method.settings, trial.method.settings)
+        others = tuple(places[name] for name in method.other_models(settings))
+        trial_id = identify_trial(
+            trial,
+            data_fingerprint=task.fingerprint,
+            weights_fingerprint=_join_fingerprints(place, others),
+            method_revision=method.revision,
+            task_revision=task.revision,
+            patterns_fingerprint=fingerprint_patterns(task.patterns),
+        )
+        # Two names for one thing (the same weights in two folders) are one trial: it runs once.
+        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others))
+    return list(jobs.values()), tasks
+
+
+def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
+    """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
+    settings = trial.method.settings
+    if study.patterns == "default" or settings.get("pattern", "none to set") is not None:
+        return [trial]
+    names = [pattern.name for pattern in task.patterns]
+    if isinstance(study.patterns, dict):
+        names = list(study.patterns.get(trial.task.label, names[:1]))
+    return [
+        replace(trial, method=trial.method.model_copy(update={"settings": {**settings, "pattern": name}}), pattern=name)
+        for name in names
+    ]
+
+
+def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:
+    """Patterns that a study or its methods name and its tasks do not have."""
+    for method in study.methods:
+        wanted = method.settings.get("pattern")
+        for label, task in tasks.items():
+            have = [pattern.name for pattern in task.patterns]
+            if wanted is not None and wanted not in have:
+                yield Fault(f"{method.variant}: {name_choices(wanted, have, f'pattern of {label}')}")
+    if not isinstance(study.patterns, dict):
+        return
+    for label, names in study.patterns.items():
+        if label not in {choice.label for choice in study.tasks}:
+            allowed = [choice.label for choice in study.tasks]
+            yield Fault(f"patterns: {name_choices(label, allowed, 'task of this study')}")
+        elif label in tasks:
+            have = [pattern.name for pattern in tasks[label].patterns]
+            for name in names:
+                if name not in have:
+                    yield Fault(f"patterns: {label}: {name_choices(name, have, 'pattern')}")
+
+
+def _join_fingerprints(place: ModelPlace | None, others: Sequence[ModelPlace]) -> str | None:
+    if place is None:
+        return None
+    return "+".join([place.weights_fingerprint, *(other.weights_fingerprint for other in others)])
