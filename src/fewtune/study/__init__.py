@@ -1,0 +1,30 @@
+"""A study file: YAML -> frozen, validated `Study`, with every fault told at once and the line it stands on.
+
+The public names; `values` says what a study is, `resolve` how a file becomes one.
+"""
+
+from fewtune.study.resolve import load_study
+from fewtune.study.schema import study_schema
+from fewtune.study.values import (
+    Evaluation,
+    MethodChoice,
+    Metric,
+    ModelChoice,
+    Precision,
+    Study,
+    TaskChoice,
+    build_settings,
+)
+
+__all__ = [
+    "Evaluation",
+    "MethodChoice",
+    "Metric",
+    "ModelChoice",
+    "Precision",
+    "Study",
+    "TaskChoice",
+    "build_settings",
+    "load_study",
+    "study_schema",
+]

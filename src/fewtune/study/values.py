@@ -1,0 +1,124 @@
+"""What a study is: its axes, limits and choices as frozen values, and the resolved form as a file.
+
+Owns the keys of a study file and their defaults. Does not know how a file is read, or what a method or a task does;
+file paths and local model folders stay as written, relative to the working folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from fewtune.study.yaml_rules import Dumper
+
+Shape = TypeVar("Shape")
+
+Precision = Literal["auto", "bfloat16", "float32"]
+Metric = Literal["accuracy", "mcc", "macro_f1", "ece"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelChoice(_Frozen):
+    """A model of a study."""
+
+    name: str = Field(min_length=1, description="Catalogue name, hub id or local folder.")
+    revision: str | None = Field(default=None, description="Commit of a hub model; null: the pinned one.")
+
+
+class TaskChoice(_Frozen):
+    """A task of a study, its settings resolved."""
+
+    name: str
+    label: str = Field(description="The task's name in this study: tells two uses of one task apart.")
+    settings: dict[str, Any]
+
+
+class MethodChoice(_Frozen):
+    """A method of a study, its settings resolved: every field, defaults included."""
+
+    name: str
+    variant: str = Field(description="The method's name in this study: tells two settings of one method apart.")
+    settings: dict[str, Any]
+
+
+class Evaluation(_Frozen):
+    """How many test rows are scored."""
+
+    in_domain_rows: int | None = Field(default=500, ge=1, description="In-domain test rows; null: all.")
+    out_of_domain_rows: int | None = Field(
+        default=500, ge=1, description="Rows of each out-of-domain test set; null: all."
+    )
+
+
+class Study(_Frozen):
+    """A resolved study: what to run, and nothing about where or how fast."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^\w[\w .+=()-]*$",
+        description="What the report calls this study; letters, digits, spaces and . _ + = - ( ).",
+    )
+    models: tuple[ModelChoice, ...] = Field(default=(), description="Language models to adapt.")
+    tasks: tuple[TaskChoice, ...] = Field(description="Tasks to adapt them to.")
+    methods: tuple[MethodChoice, ...] = Field(description="Ways of adapting, side by side.")
+    floors: bool = Field(
+        default=True, description="Run majority, tfidf and probe too, with their defaults, where methods omit them."
+    )
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        min_length=1, description="Numbers of labelled rows in the support set."
+    )
+    shots_per: Literal["total", "class"] = Field(
+        default="total", description="Whether `shots` counts the whole support set or each label's rows."
+    )
+    sampling: Literal["balanced", "natural"] = Field(
+        default="balanced", description="Equal rows a label, or labels as frequent as in the training rows."
+    )
+    data_seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0,), min_length=1, description="One draw of support, pool and test rows for each."
+    )
+    fit_seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0,), min_length=1, description="One fit on every draw for each."
+    )
+    evaluation: Evaluation = Field(default=Evaluation(), description="How many test rows are scored.")
+    patterns: Literal["default", "all"] | dict[str, tuple[str, ...]] = Field(
+        default="default",
+        description="Patterns that every method using one runs under: each task's first, all, or names by task.",
+    )
+    pool_rows: int = Field(default=0, ge=0, description="Unlabelled rows beside the support.")
+    precision: Precision = Field(
+        default="auto", description="Computation; auto: bfloat16 where the hardware does it natively."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens one rendered example may have; null: 512, or what the model reads where that is less.",
+    )
+    metrics: tuple[Metric, ...] = Field(
+        default=(), description="Metrics to report, first one first; empty: the task's own."
+    )
+
+    def to_yaml(self) -> str:
+        """The resolved study as a file that `load_study` reads back to an equal study."""
+        body = self.model_dump(mode="json")
+        body["models"] = [
+            {"name": m.name, "revision": m.revision} if m.revision is not None else m.name for m in self.models
+        ]
+        body["tasks"] = [{t["name"]: {"as": t["label"], **t["settings"]}} for t in body["tasks"]]
+        body["methods"] = [{m["name"]: {"as": m["variant"], **m["settings"]}} for m in body["methods"]]
+        text: str = yaml.dump(
+            body, Dumper=Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        )
+        return text
+
+
+def build_settings(settings_type: type[Shape], values: Mapping[str, Any]) -> Shape:
+    """The settings dataclass of a method or task from a choice's resolved `settings`."""
+    return TypeAdapter(settings_type).validate_json(json.dumps(dict(values)), strict=True)
