@@ -15,48 +15,23 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
-from fewtune.engine.plan import FitExample, Fitting, ParameterGroup, Plan
+from fewtune.engine.plan import FitExample, Fitting, ParameterGroup
 from fewtune.engine.schedule import Optimisation, rate_factor
 from fewtune.errors import TrialFailure
-from fewtune.methods import get_method
 from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
+from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
 TEN_STEPS: dict[str, Any] = {"epochs": 5, "batch_size": 4, "schedule": "constant", "warmup_fraction": 0.0}
 LEARNING_RATE = 1e-3
 ONE = FitExample(((1, 2),), 0)
 
 
-def make_plan(name: str, model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> Plan:
-    method = get_method(name)
-    return method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(3))
-
-
-def fit_losses(plan: Plan) -> list[float]:
-    assert plan.fitting is not None
-    return fit(plan.fitting, np.random.default_rng(5), lambda step, steps, loss: None).losses
-
-
-def batch_order(rows: int) -> list[np.ndarray]:
-    """The rows of each step, drawn as the loop draws them."""
-    options = Optimisation(TEN_STEPS["epochs"], TEN_STEPS["batch_size"])
-    return [b for epoch in fit_module._draw_batches(rows, options, np.random.default_rng(5)) for b in epoch]
-
-
 def plain_losses(
     parameters: list[torch.nn.Parameter], draw: Draw, loss_of: Callable[[list[int]], torch.Tensor]
 ) -> list[float]:
-    """A loop as its users write it: padded batches, AdamW, clipping."""
-    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
-    losses = []
-    for batch in batch_order(len(draw.support)):
-        loss = loss_of([int(i) for i in batch])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        losses.append(float(loss.detach()))
-    return losses
+    """Ten steps of a loop as its users write it."""
+    return train_plainly(parameters, LEARNING_RATE, draw_batches(len(draw.support), TEN_STEPS), loss_of)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "opt-350m-shaped"])

@@ -21,35 +21,23 @@ from peft import (
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_models
-from fewtune.engine import fit as fit_module
-from fewtune.engine.fit import fit
 from fewtune.engine.packing import Prefix
 from fewtune.engine.plan import Plan
 from fewtune.engine.readers import LabelWordReader
-from fewtune.engine.schedule import Optimisation
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method, soft_prompt
 from fewtune.models import LanguageModel, find_model, load_model
 from fewtune.tasks.base import Draw, Task
+from reference_loop import PLAN_SEED, draw_batches, fit_losses, make_plan, train_plainly
 
 STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4, "schedule": "constant", "warmup_fraction": 0.0}
 RATE = 1e-2
 SOFT = 5
 
 
-def make_plan(name: str, model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> Plan:
-    method = get_method(name)
-    return method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(3))
-
-
-def fit_losses(plan: Plan) -> list[float]:
-    assert plan.fitting is not None
-    return fit(plan.fitting, np.random.default_rng(5), lambda step, steps, loss: None).losses
-
-
 def seed_torch_as_plans_do() -> None:
     """The first number a plan draws from its generator, as torch's seed."""
-    torch.manual_seed(int(np.random.default_rng(3).integers(2**63)))
+    torch.manual_seed(int(np.random.default_rng(PLAN_SEED).integers(2**63)))
 
 
 @dataclass
@@ -68,24 +56,17 @@ class Plain:
         tokenizer = AutoTokenizer.from_pretrained(self.folder, padding_side="right")
         pattern, rows = self.task.patterns[0], self.draw.support
         words = [tokenizer(w, add_special_tokens=False).input_ids[0] for w in pattern.label_words]
-        options = Optimisation(STEPS["epochs"], STEPS["batch_size"])
-        epochs = fit_module._draw_batches(len(rows), options, np.random.default_rng(5))
-        optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
-        losses = []
-        for batch in [[int(i) for i in batch] for epoch in epochs for batch in epoch]:
+
+        def loss_of(batch: list[int]) -> torch.Tensor:
             prompts = [pattern.template.format(**rows[i].fields) for i in batch]
             inputs = tokenizer(prompts, padding=True, return_tensors="pt")
             logits = network(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).logits
             # Virtual embeddings have logits too, keys and values have none: the rows' own come last either way.
             logits = logits[:, -inputs.input_ids.shape[1] :]
             last = logits[torch.arange(len(batch)), inputs.attention_mask.sum(1) - 1]
-            loss = F.cross_entropy(last[:, words], torch.tensor([rows[i].label for i in batch]))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
-            losses.append(float(loss.detach()))
-        return losses
+            return F.cross_entropy(last[:, words], torch.tensor([rows[i].label for i in batch]))
+
+        return train_plainly(parameters, RATE, draw_batches(len(rows), STEPS), loss_of)
 
 
 @pytest.fixture(params=["llama", "gpt2", "opt", "opt-350m-shaped"])

@@ -108,7 +108,7 @@ def _tell_finished(out: Path, listener: Listener, job: Job, record: Record) -> N
 
 def _start_worker(context: Any, out: Path) -> _Worker:
     # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else:
-    # two fits at once then take over sixty times as long, not twice. Read when the worker loads the library.
+    # two fits at once then hardly move (benchmarks/shared_cores.py). Read when the worker loads the library.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, out), daemon=True)
