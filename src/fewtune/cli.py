@@ -31,7 +31,7 @@ _errors = Console(stderr=True)
 StudyPath = Annotated[Path, Parameter(help="The study, a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    Parameter(name="--set", help="Change the study: path.to.key=value, such as shots=[4] or methods.2.lora.rank=4."),
+    Parameter(name="--set", help="Change the study: path.to.key=value, such as shots=[4] or pool_rows=64."),
 ]
 DataDir = Annotated[
     Path | None, Parameter(help="Folder with the tasks' files (cola/, mnli/ …), instead of fetching them.")

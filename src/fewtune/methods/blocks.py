@@ -1,4 +1,4 @@
-"""The parts methods are composed of: what reads the answer, what trains, and the plan that joins them.
+"""The parts methods are composed of: what reads the answer, and the plan that joins it with what trains.
 
 Owns the composition every trained method shares. Does not know any one method.
 """
