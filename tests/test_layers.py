@@ -20,6 +20,8 @@ LAYERS = [
     {"methods"},
     {"study"},
     {"trial"},
+    {"adapt"},
+    {"tuning"},
     {"prepare"},
     {"run"},
     {"executors"},

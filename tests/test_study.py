@@ -142,7 +142,7 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
             (
                 "unknown key 'shotz'. Did you mean 'shots'? Allowed: data_seeds, evaluation, fit_seeds, floors, "
                 "max_tokens, methods, metrics, models, name, patterns, pool_rows, precision, sampling, shots, "
-                "shots_per, tasks."
+                "shots_per, tasks, tuning."
             ),
         ),
         (
@@ -457,7 +457,7 @@ def test_the_schema_describes_every_task_method_and_setting() -> None:
     items = schema["properties"]["methods"]["items"]["anyOf"]
     assert {item["const"] for item in items[:-1]} == {"majority", "in_context", "lora"}
     lora = items[-1]["properties"]["lora"]
-    assert set(lora["properties"]) == {"rank", "learning_rate", "targets", "reads", "as"}
+    assert set(lora["properties"]) == {"rank", "learning_rate", "targets", "reads", "as", "grid"}
     assert lora["properties"]["rank"] == {
         "default": 8,
         "description": "Rank of each adapter.",
@@ -487,3 +487,94 @@ def test_the_schema_accepts_a_good_study_and_refuses_faults(tmp_path: Path) -> N
     assert list(validator.iter_errors(yaml.safe_load(read(tmp_path, GOOD).to_yaml()))) == []
     for key, value in (("shots", [0]), ("methods", [{"lora": {"rnak": 1}}]), ("shotz", []), ("tasks", ["own_files"])):
         assert list(validator.iter_errors({**good, key: value})), key
+
+
+# Tuning
+
+
+TUNED = minimal(
+    models="[smollm2-135m]",
+    methods="[majority, {lora: {rank: 4, grid: {learning_rate: [1e-4, 3e-4], reads: [head, label_words]}}}]",
+    tuning="{trials: 4}",
+)
+
+
+def test_a_grid_gives_its_combinations_in_order(tmp_path: Path) -> None:
+    study = read(tmp_path, TUNED)
+    majority, lora = study.methods
+    assert study.tuning is not None and (study.tuning.trials, study.tuning.folds) == (4, 4)
+    assert majority.candidates == [{}] and lora.variant == "lora"
+    assert lora.grid == {"learning_rate": (1e-4, 3e-4), "reads": ("head", "label_words")}
+    assert [(c["learning_rate"], c["reads"], c["rank"]) for c in lora.candidates] == [
+        (1e-4, "head", 4),
+        (1e-4, "label_words", 4),
+        (3e-4, "head", 4),
+        (3e-4, "label_words", 4),
+    ]
+    assert lora.settings == lora.candidates[0]
+
+
+def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, str]:
+    return {"models": "[smollm2-135m]", "methods": f"[{{lora: {{grid: {text}}}}}{others}]", "tuning": tuning}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "message"),
+    [
+        (
+            grid("{rank: [1, 2, 4], reads: [head, label_words]}"),
+            3,
+            (
+                "the grid of lora has 6 settings (rank 3 x reads 2) and `tuning.trials` is 2: every method is tuned with "
+                "equal effort. Give each a grid of 2."
+            ),
+        ),
+        (
+            grid("{rank: [1, 2]}", others=", in_context"),
+            3,
+            (
+                "in_context has no grid: under `tuning` every method but the floors chooses from 2 settings, or it is "
+                "compared untuned with tuned ones. Give it a grid, or run it in a study without tuning."
+            ),
+        ),
+        (
+            grid("{rank: [1, 2]}", tuning="null"),
+            3,
+            "lora has a grid and the study no `tuning`: add tuning: {trials: 2, folds: 4}, or remove the grid.",
+        ),
+        (grid("{rank: [1, 0]}"), 3, "`methods.0.lora.grid.rank` is 0: it should be greater than or equal to 1."),
+        (grid("{rank: [1, 1]}"), 3, "`methods.0.lora.grid` lists a value of rank twice: keep one."),
+        (
+            grid("{rank: 4}"),
+            3,
+            (
+                "`methods.0.lora.grid` has 4 for rank: give values to choose from by setting, for example "
+                "{learning_rate: [1e-5, 3e-5]}."
+            ),
+        ),
+        (
+            grid("[1, 2]"),
+            3,
+            (
+                "`methods.0.lora.grid` is a list: give values to choose from by setting, for example "
+                "{learning_rate: [1e-5, 3e-5]}."
+            ),
+        ),
+        (
+            grid("{rnak: [1, 2]}"),
+            3,
+            "unknown setting of lora 'rnak'. Did you mean 'rank'? Allowed: learning_rate, rank, reads, targets.",
+        ),
+        (grid("{rank: [1, 2]}, rank: 3"), 3, "rank stands in the settings and in the grid: keep one."),
+        (grid("{rank: [1, 2]}", "{trials: 1}"), 6, "`tuning.trials` is 1: it should be greater than or equal to 2."),
+        (
+            grid("{rank: [1, 2]}", tuning="{trails: 2}"),
+            6,
+            "unknown key of tuning 'trails'. Did you mean 'trials'? Allowed: folds, trials.",
+        ),
+    ],
+)
+def test_a_fault_of_tuning_names_what_is_wrong_and_its_line(
+    tmp_path: Path, changes: dict[str, str], line: int, message: str
+) -> None:
+    assert (line, message) in find_faults(tmp_path, minimal(**changes))

@@ -13,11 +13,12 @@ from typing import Any
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
 from fewtune.models import ModelPlace, find_model, read_max_positions, resolve_precision
-from fewtune.study import Study, TaskChoice, build_settings
+from fewtune.study import MethodChoice, Study, TaskChoice, build_settings
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.draw import check_shots, make_draw
 from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, resolve_shots
+from fewtune.tuning import check_folds
 
 
 @dataclass(frozen=True)
@@ -59,26 +60,28 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
                     balanced=study.sampling == "balanced",
                     pool_rows=study.pool_rows,
                 )
-                for data_seed in study.data_seeds if study.sampling == "natural" else ():
-                    make_draw(
+                # Balanced draws hold equal rows a label whatever the seed: one tells of all.
+                tuned = study.data_seeds[:1] if study.tuning is not None else ()
+                for data_seed in study.data_seeds if study.sampling == "natural" else tuned:
+                    draw = make_draw(
                         task,
                         shots=shots,
                         per_class=study.shots_per == "class",
-                        balanced=False,
+                        balanced=study.sampling == "balanced",
                         data_seed=data_seed,
                         pool_rows=study.pool_rows,
                         in_domain_rows=1,
                         out_of_domain_rows=1,
                     )
+                    if study.tuning is not None:
+                        check_folds(task, draw.support, study.tuning.folds)
             tasks[choice.label] = task
         except DataError as error:
             faults.append(Fault(f"task {choice.label}: {error}"))
     places: dict[str, ModelPlace] = {}
     wanted = {model.name: model.revision for model in study.models}
     for method_choice in study.methods:
-        method = get_method(method_choice.name)
-        named: Any = build_settings(method.settings, method_choice.settings)
-        wanted |= {name: None for name in method.other_models(named) if name not in wanted}
+        wanted |= {name: None for name in _list_other_models(method_choice) if name not in wanted}
     for name, revision in wanted.items():
         try:
             places[name] = find_model(name, revision)
@@ -100,8 +103,7 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
         trial = resolve_shots(trial, len(task.labels))
         place = places[trial.model.name] if trial.model is not None else None
         method = get_method(trial.method.name)
-        settings: Any = build_settings(method.settings, trial.method.settings)
-        others = tuple(places[name] for name in method.other_models(settings))
+        others = tuple(places[name] for name in _list_other_models(trial.method))
         trial_id = identify_trial(
             trial,
             data_fingerprint=task.fingerprint,
@@ -129,14 +131,22 @@ def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
     ]
 
 
+def _list_other_models(choice: MethodChoice) -> list[str]:
+    """Models that any of a method's candidate settings name besides the trial's own, each once."""
+    method = get_method(choice.name)
+    candidates: list[Any] = [build_settings(method.settings, settings) for settings in choice.candidates]
+    return list(dict.fromkeys(name for settings in candidates for name in method.other_models(settings)))
+
+
 def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:
     """Patterns that a study or its methods name and its tasks do not have."""
     for method in study.methods:
-        wanted = method.settings.get("pattern")
+        wanted = dict.fromkeys(settings.get("pattern") for settings in method.candidates)
         for label, task in tasks.items():
             have = [pattern.name for pattern in task.patterns]
-            if wanted is not None and wanted not in have:
-                yield Fault(f"{method.variant}: {name_choices(wanted, have, f'pattern of {label}')}")
+            for name in wanted:
+                if name is not None and name not in have:
+                    yield Fault(f"{method.variant}: {name_choices(name, have, f'pattern of {label}')}")
     if not isinstance(study.patterns, dict):
         return
     for label, names in study.patterns.items():

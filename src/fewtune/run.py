@@ -1,7 +1,7 @@
 """One trial, from its draw to its record.
 
-Owns the order of things: a trial draws, plans, fits, scores and is written down. Test rows lose their labels here,
-before a method sees them. Does not know which process it runs in, or how progress is shown.
+Owns the order of things: a trial draws, tunes where it has a grid, fits, scores and is written down. Test rows lose
+their labels here, before a method's scorer sees them. Does not know which process it runs in, or how progress is shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from fewtune.adapt import adapt
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.models import resolve_precision
@@ -30,6 +31,7 @@ from fewtune.tasks.base import Task, TestSet
 from fewtune.tasks.draw import make_draw
 from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
 from fewtune.trial import Trial, make_rng
+from fewtune.tuning import tune
 
 if TYPE_CHECKING:
     from fewtune.engine.plan import Plan
@@ -98,7 +100,6 @@ def failed_record(job: Job, failure: Failure, started_at: str | None) -> Record:
 def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tuple[Record, pl.DataFrame | None]:
     import torch
 
-    from fewtune.engine.fit import fit
     from fewtune.engine.meter import Meter, usable_cores
 
     trial, method = job.trial, get_method(job.trial.method.name)
@@ -118,7 +119,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
     settings: Any = build_settings(method.settings, trial.method.settings)
     reason = method.skip_reason(settings, model, task)
-    if reason is not None:
+    if reason is not None and trial.tuning is None:
         return failed_record(job, Failure(kind="skipped", message=reason), None), None
     draw = make_draw(
         task,
@@ -131,15 +132,28 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         out_of_domain_rows=trial.evaluation.out_of_domain_rows,
     )
     hidden = {test.name: tuple(row.without_label() for row in test.rows) for test in draw.test_sets}
-    blind = replace(draw, test_sets=())
-    rng = make_rng("fit", task.name, trial.shots, trial.data_seed, trial.fit_seed)
+    axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
     meter = Meter(model.device if model is not None else torch.device("cpu"))
     notes: dict[str, Any] = {}
     with meter.phase("fit"):
         on_progress(Progress("preparing"))
-        plan = method.plan(settings, model, task_for_method(task), blind, rng)
-        if plan.fitting is not None:
-            report = fit(plan.fitting, rng, _thin_out(on_progress))
+        chosen, tuning_tokens = trial.method.settings, 0
+        if trial.tuning is not None:
+            tuned = tune(
+                method,
+                trial.method.candidates,
+                list(trial.method.grid),
+                trial.tuning.folds,
+                model,
+                task,
+                draw,
+                axes,
+                lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
+            )
+            chosen, tuning_tokens, notes["tuning"] = tuned.settings, tuned.tokens, tuned.notes
+            settings = build_settings(method.settings, chosen)
+        plan, report = adapt(method, settings, model, task, draw, make_rng("fit", *axes), _thin_out(on_progress))
+        if report is not None:
             notes["losses"] = [round(loss, 6) for loss in report.losses]
             notes["parameter_groups"] = report.groups
             if report.kept_epoch is not None:
@@ -169,12 +183,12 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         peak_memory_bytes=peak,
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
-        fit_tokens=fit_tokens,
+        fit_tokens=fit_tokens + tuning_tokens,
         predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - fit_tokens,
     )
     record = Record(
         trial_id=job.trial_id,
-        trial=describe_axes(trial),
+        trial=describe_axes(trial).model_copy(update={"settings": chosen}),
         status="done",
         labels=list(task.labels),
         primary_metric=task.primary_metric,
@@ -206,11 +220,6 @@ def _ask_companions(plan: Plan, test_sets: Sequence[TestSet]) -> dict[str, Any]:
     }
     seconds = round(time.perf_counter() - started, 3)
     return {"companions": metrics, "companion_seconds": seconds, **plan.conclude(metrics)}
-
-
-def task_for_method(task: Task) -> Task:
-    """The task as a method may see it: no training rows beyond its draw, no test rows."""
-    return replace(task, train=(), test_sets=())
 
 
 def fingerprint_models(job: Job) -> dict[str, str]:

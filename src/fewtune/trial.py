@@ -6,7 +6,7 @@ Does not load models or rows: the fingerprints that an id needs are given to it.
 **What enters an id.** Everything that decides the result, and nothing else:
 - the task's name and revision, the fingerprint of its rows, and that of its patterns;
 - the draw: shots and what they count, sampling, data seed, pool rows, limits on test rows;
-- the method's name, revision and every setting;
+- the method's name, revision and every setting, and where it is tuned its grid and the folds;
 - the fit seed, where the method uses it;
 - where the method uses a model: the fingerprint of its weights, precision, tokens a prompt may have.
 
@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fewtune.methods import get_method
-from fewtune.study import Evaluation, MethodChoice, ModelChoice, Precision, Study, TaskChoice
+from fewtune.study import Evaluation, MethodChoice, ModelChoice, Precision, Study, TaskChoice, Tuning
 from fewtune.tasks.base import Pattern
 
 
@@ -51,6 +51,8 @@ class Trial:
     max_tokens: int | None
     pattern: str | None = None
     """The pattern, where the study runs its methods under several; it stands in the method's settings too."""
+    tuning: Tuning | None = None
+    """How the method's settings are chosen from its grid; None where it has none."""
 
 
 def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None = None) -> list[Trial]:
@@ -78,6 +80,7 @@ def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None =
             pool_rows=study.pool_rows,
             precision=precision if precision is not None and study.precision == "auto" else study.precision,
             max_tokens=study.max_tokens,
+            tuning=study.tuning if method.grid else None,
         )
         for model, task, methods in blocks
         for shots in study.shots
@@ -129,6 +132,8 @@ def identify_trial(
         "fit_seed": trial.fit_seed if get_method(trial.method.name).uses_fit_seed else None,
         "model": [weights_fingerprint, trial.precision, trial.max_tokens] if uses_model else None,
     }
+    if trial.tuning is not None:
+        identity["tuning"] = {"grid": trial.method.grid, "folds": trial.tuning.folds}
     return hashlib.sha256(_write_canonically(identity)).hexdigest()[:16]
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from pydantic.fields import FieldInfo
 
+from fewtune.adapt import task_for_method
 from fewtune.engine.fit import fit
 from fewtune.engine.plan import Plan
 from fewtune.methods import METHODS, get_method
 from fewtune.methods.base import Method
 from fewtune.models import LanguageModel
-from fewtune.run import task_for_method
 from fewtune.tasks.base import Draw, Task
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {

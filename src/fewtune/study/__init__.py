@@ -13,6 +13,7 @@ from fewtune.study.values import (
     Precision,
     Study,
     TaskChoice,
+    Tuning,
     build_settings,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "Precision",
     "Study",
     "TaskChoice",
+    "Tuning",
     "build_settings",
     "load_study",
     "study_schema",

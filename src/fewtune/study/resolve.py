@@ -6,7 +6,9 @@ Owns what one part of a study asks of another. Loads neither models nor rows.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from fewtune.study.draft import Draft, Steps, join_steps, name_kind, parse_file,
 from fewtune.study.overrides import apply_override
 from fewtune.study.settings import find_settings
 from fewtune.study.validation import validate
-from fewtune.study.values import Evaluation, MethodChoice, ModelChoice, Study, TaskChoice
+from fewtune.study.values import MOST_TUNING_TRIALS, Evaluation, MethodChoice, ModelChoice, Study, TaskChoice, Tuning
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
@@ -53,9 +55,11 @@ class _Entry:
     steps: Steps
     name: str
     alias: str | None
-    instance: Any
-    """The settings as the task's or method's dataclass."""
+    instances: tuple[Any, ...]
+    """The settings as the task's or method's dataclass, one for each combination of the grid."""
     settings: dict[str, Any]
+    grid: dict[str, tuple[Any, ...]]
+    """A method's values to choose from, by setting."""
     changed: str
     """The settings that differ from their defaults, in words."""
 
@@ -74,10 +78,13 @@ def resolve_study(draft: Draft) -> Study | None:
     for key in ("data_seeds", "fit_seeds"):
         if isinstance(body.get(key), dict):
             body[key] = _count_seeds(draft, key, body[key])
-    if isinstance(body.get("evaluation"), dict):
-        limits = validate(draft, ("evaluation",), Evaluation, body.pop("evaluation"), "key of evaluation")
-        if limits is not None:
-            body["evaluation"] = limits.model_dump()
+    parts: dict[str, type[Evaluation] | type[Tuning]] = {"evaluation": Evaluation, "tuning": Tuning}
+    for key, part in parts.items():
+        if isinstance(body.get(key), dict):
+            read = validate(draft, (key,), part, body.pop(key), f"key of {key}")
+            if read is not None:
+                body[key] = read.model_dump()
+    _refuse_unequal_tuning(draft, methods)
     if body.get("pool_rows", 0) == 0:
         _refuse_missing_pool(draft, methods)
     for key in ("shots", "data_seeds", "fit_seeds", "metrics"):
@@ -98,7 +105,7 @@ def resolve_study(draft: Draft) -> Study | None:
                 for entry, label in zip(tasks, _name_entries(tasks, derive=False), strict=True)
             ),
             "methods": tuple(
-                MethodChoice(name=entry.name, variant=variant, settings=entry.settings)
+                MethodChoice(name=entry.name, variant=variant, settings=entry.settings, grid=entry.grid)
                 for entry, variant in zip(methods, _name_entries(methods, derive=True), strict=True)
             ),
         }
@@ -199,6 +206,7 @@ def _read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> _Entry | N
         return None
     values = dict(values)
     alias = values.pop("as", None)
+    grid = values.pop("grid", None) if what == "method" else None
     sound = True
     if alias is not None and (not isinstance(alias, str) or not alias.strip()):
         draft.refuse((*place, "as"), f"`{join_steps(place)}.as` is {show_value(alias)}: it should be a name.")
@@ -209,7 +217,82 @@ def _read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> _Entry | N
     resolved: dict[str, Any] = TypeAdapter(shape).dump_python(settings, mode="json")
     if _refuse_dropped(draft, place, values, resolved):
         return None
-    return _Entry(steps, name, alias, settings, resolved, _describe_changes(shape, resolved))
+    changed = _describe_changes(shape, resolved)
+    if grid is None:
+        return _Entry(steps, name, alias, (settings,), resolved, {}, changed)
+    combinations = _read_grid(draft, place, shape, values, grid)
+    if not combinations:
+        return None
+    plain = [TypeAdapter(shape).dump_python(instance, mode="json") for instance in combinations]
+    options = {key: tuple(_list_distinct(settings[key] for settings in plain)) for key in grid}
+    return _Entry(steps, name, alias, tuple(combinations), plain[0], options, changed)
+
+
+def _read_grid(draft: Draft, place: Steps, shape: type, values: Mapping[str, Any], grid: Any) -> list[Any]:
+    """The settings of every combination of a grid; empty after noting a fault."""
+    where = f"`{join_steps((*place, 'grid'))}`"
+    example = "give values to choose from by setting, for example {learning_rate: [1e-5, 3e-5]}."
+    if not isinstance(grid, dict) or not grid:
+        draft.refuse((*place, "grid"), f"{where} is {name_kind(grid)}: {example}")
+        return []
+    sound = True
+    for key, options in grid.items():
+        message = None
+        if not isinstance(options, list) or not options:
+            message = f"{where} has {name_kind(options)} for {key}: {example}"
+        elif key in values:
+            message = f"{key} stands in the settings and in the grid: keep one."
+        elif len(_list_distinct(options)) < len(options):
+            message = f"{where} lists a value of {key} twice: keep one."
+        if message is not None:
+            draft.refuse((*place, "grid", key), message)
+            sound = False
+    if not sound:
+        return []
+    if (count := math.prod(map(len, grid.values()))) > MOST_TUNING_TRIALS:
+        draft.refuse((*place, "grid"), f"{where} has {count} combinations: give at most {MOST_TUNING_TRIALS}.")
+        return []
+    combinations = [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
+    what = f"setting of {place[-1]}"
+    read = [validate(draft, (*place, "grid"), shape, {**values, **chosen}, what) for chosen in combinations]
+    return [] if any(instance is None for instance in read) else read
+
+
+def _list_distinct(values: Iterable[Any]) -> list[Any]:
+    """The values in order, each once; unlike a set, this takes lists."""
+    distinct: list[Any] = []
+    for value in values:
+        if value not in distinct:
+            distinct.append(value)
+    return distinct
+
+
+def _refuse_unequal_tuning(draft: Draft, methods: Sequence[_Entry]) -> None:
+    """Note every method that would be tuned more or less than another."""
+    tuning = draft.data.get("tuning")
+    trials = tuning.get("trials") if isinstance(tuning, dict) else None
+    for entry in methods:
+        if tuning is None and entry.grid:
+            draft.refuse(
+                entry.steps,
+                f"{entry.name} has a grid and the study no `tuning`: "
+                f"add tuning: {{trials: {len(entry.instances)}, folds: 4}}, or remove the grid.",
+            )
+        elif trials is None:
+            continue
+        elif not entry.grid and entry.settings and not get_method(entry.name).floor:
+            draft.refuse(
+                entry.steps,
+                f"{entry.name} has no grid: under `tuning` every method but the floors chooses from {trials} settings, "
+                "or it is compared untuned with tuned ones. Give it a grid, or run it in a study without tuning.",
+            )
+        elif entry.grid and len(entry.instances) != trials:
+            sizes = " x ".join(f"{key} {len(options)}" for key, options in entry.grid.items())
+            draft.refuse(
+                entry.steps,
+                f"the grid of {entry.name} has {len(entry.instances)} settings ({sizes}) and `tuning.trials` is "
+                f"{trials}: every method is tuned with equal effort. Give each a grid of {trials}.",
+            )
 
 
 def _refuse_dropped(draft: Draft, steps: Steps, given: Any, resolved: Any) -> bool:
@@ -261,7 +344,7 @@ def _refuse_twins(draft: Draft, entries: Sequence[_Entry], names: Sequence[str])
     for i, entry in enumerate(entries):
         for other, other_name in zip(entries[:i], names[:i], strict=True):
             first = draft.describe_place(other.steps)
-            if entry.name == other.name and entry.settings == other.settings:
+            if (entry.name, entry.settings, entry.grid) == (other.name, other.settings, other.grid):
                 message = f"{names[i]!r} has the same settings as {other_name!r}{first}: keep one."
             elif names[i] == other_name:
                 message = f"the name {names[i]!r} is given twice{first}: name one of them with `as: ...`."
@@ -273,7 +356,7 @@ def _refuse_twins(draft: Draft, entries: Sequence[_Entry], names: Sequence[str])
 
 def _refuse_missing_pool(draft: Draft, methods: Iterable[_Entry]) -> None:
     for entry in methods:
-        if get_method(entry.name).needs_pool(entry.instance):
+        if any(get_method(entry.name).needs_pool(instance) for instance in entry.instances):
             draft.refuse(
                 entry.steps,
                 f"{entry.name} needs unlabelled rows here and `pool_rows` is 0: set it, for example pool_rows: 256.",

@@ -5,7 +5,7 @@ Owns the schema. Does not read studies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -20,7 +20,7 @@ def study_schema() -> dict[str, Any]:
     """The JSON Schema of a study file, with every task's and method's settings, for editors."""
     schema = Study.model_json_schema()
     definitions = schema.pop("$defs")
-    shared = {"Evaluation": definitions["Evaluation"]}
+    shared = {name: definitions[name] for name in ("Evaluation", "Tuning")}
     properties = schema["properties"]
     properties["models"] |= {"items": {"anyOf": [{"type": "string"}, definitions["ModelChoice"]]}}
     for key, what, names in (("tasks", "task", TASKS), ("methods", "method", METHODS)):
@@ -54,8 +54,11 @@ def _describe_entries(what: str, names: Iterable[str], shared: dict[str, Any]) -
         for nested, definition in settings.pop("$defs", {}).items():
             shared[f"{what}.{name}.{nested}"] = definition
         summary = get_method(name).summary if what == "method" else get_task_module(name).SUMMARY
-        alias = {"type": "string", "minLength": 1, "description": f"What this study calls the {what}."}
-        settings["properties"] = {**settings.get("properties", {}), "as": alias}
+        alias: dict[str, Any] = {"type": "string", "minLength": 1, "description": f"What this study calls the {what}."}
+        own = settings.get("properties", {})
+        settings["properties"] = {**own, "as": alias}
+        if what == "method" and own:
+            settings["properties"]["grid"] = _describe_grid(own)
         settings |= {"title": name, "description": summary, "additionalProperties": False}
         if settings.get("required"):
             full[name] = settings
@@ -70,3 +73,21 @@ def _describe_entries(what: str, names: Iterable[str], shared: dict[str, Any]) -
         "maxProperties": 1,
     }
     return {"anyOf": [*bare, entry]}
+
+
+def _describe_grid(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a method's grid: a list of values for any of its settings."""
+    return {
+        "type": "object",
+        "description": "Values to choose from by cross-validation on the support, by setting; needs `tuning`.",
+        "properties": {
+            name: {"type": "array", "minItems": 1, "uniqueItems": True, "items": _leave_default(values)}
+            for name, values in settings.items()
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+
+
+def _leave_default(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in ("default", "description", "title")}

@@ -6,6 +6,7 @@ file paths and local model folders stay as written, relative to the working fold
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
@@ -19,6 +20,8 @@ Shape = TypeVar("Shape")
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Metric = Literal["accuracy", "mcc", "macro_f1", "ece"]
+
+MOST_TUNING_TRIALS = 1000
 
 
 class _Frozen(BaseModel):
@@ -45,7 +48,28 @@ class MethodChoice(_Frozen):
 
     name: str
     variant: str = Field(description="The method's name in this study: tells two settings of one method apart.")
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(description="Every setting; those of the grid at their first value.")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default={},
+        description="Values to choose from by cross-validation on the support, by setting; empty: no choice.",
+    )
+
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """Every combination of the grid's values over the other settings; the settings alone where there is no grid."""
+        combinations = itertools.product(*self.grid.values())
+        return [{**self.settings, **dict(zip(self.grid, values, strict=True))} for values in combinations]
+
+
+class Tuning(_Frozen):
+    """How settings are chosen: the same number of trials for every method, on the support alone."""
+
+    trials: int = Field(
+        ge=2, le=MOST_TUNING_TRIALS, description="Settings tried for every method: the size of each `grid`."
+    )
+    folds: int = Field(
+        default=4, ge=2, le=100, description="Parts of the support, each held out once while the others are fitted."
+    )
 
 
 class Evaluation(_Frozen):
@@ -92,6 +116,10 @@ class Study(_Frozen):
         default="default",
         description="Patterns that every method using one runs under: each task's first, all, or names by task.",
     )
+    tuning: Tuning | None = Field(
+        default=None,
+        description="Choose each method's settings from its `grid` by cross-validation on the support; null: none.",
+    )
     pool_rows: int = Field(default=0, ge=0, description="Unlabelled rows beside the support.")
     precision: Precision = Field(
         default="auto", description="Computation; auto: bfloat16 where the hardware does it natively."
@@ -112,7 +140,16 @@ class Study(_Frozen):
             {"name": m.name, "revision": m.revision} if m.revision is not None else m.name for m in self.models
         ]
         body["tasks"] = [{t["name"]: {"as": t["label"], **t["settings"]}} for t in body["tasks"]]
-        body["methods"] = [{m["name"]: {"as": m["variant"], **m["settings"]}} for m in body["methods"]]
+        body["methods"] = [
+            {
+                m["name"]: {
+                    "as": m["variant"],
+                    **{key: value for key, value in m["settings"].items() if key not in m["grid"]},
+                    **({"grid": m["grid"]} if m["grid"] else {}),
+                }
+            }
+            for m in body["methods"]
+        ]
         text: str = yaml.dump(
             body, Dumper=Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
         )

@@ -1,0 +1,41 @@
+"""A method at work: its plan made from a model, a task and a draw, and fitted.
+
+Owns what a method may see: a task without rows and a draw without test sets. Scores nothing and keeps no records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.methods.base import Method
+from fewtune.tasks.base import Draw, Task
+
+if TYPE_CHECKING:
+    from fewtune.engine.fit import FitReport
+    from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
+
+
+def adapt(
+    method: Method,
+    settings: Any,
+    model: LanguageModel | None,
+    task: Task,
+    draw: Draw,
+    rng: np.random.Generator,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> tuple[Plan, FitReport | None]:
+    """Plan and fit; the report is None where nothing trains. Raises what the method or the fit does."""
+    from fewtune.engine.fit import fit
+
+    plan = method.plan(settings, model, task_for_method(task), replace(draw, test_sets=()), rng)
+    return plan, fit(plan.fitting, rng, on_step) if plan.fitting is not None else None
+
+
+def task_for_method(task: Task) -> Task:
+    """The task as a method may see it: no training rows beyond its draw, no test rows."""
+    return replace(task, train=(), test_sets=())

@@ -1,0 +1,142 @@
+"""Choosing a method's settings by cross-validation on the support, with the same effort for every method.
+
+Owns the folds, which are the same for every method and candidate, and the choice: the best primary metric over the
+held-out rows of all folds, ties broken by their mean log loss, then by the grid's order. Test rows are never at hand.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.adapt import adapt
+from fewtune.errors import DataError, FewtuneError, TrialFailure
+from fewtune.methods.base import Method
+from fewtune.study import build_settings
+from fewtune.tasks.base import Draw, Example, Task, TestSet
+from fewtune.tasks.metrics import score_test_set
+from fewtune.trial import make_rng
+
+if TYPE_CHECKING:
+    from fewtune.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The settings chosen, what was tried as the record notes it, and the tokens run on the way."""
+
+    settings: dict[str, Any]
+    notes: dict[str, Any]
+    tokens: int
+
+
+def check_folds(task: Task, support: Sequence[Example], folds: int) -> None:
+    """Raise DataError where some label has fewer support rows than there are folds."""
+    counts = Counter(row.label for row in support)
+    label, fewest = min(((name, counts[i]) for i, name in enumerate(task.labels)), key=lambda item: item[1])
+    if fewest < folds:
+        raise DataError(
+            f"{task.name}: tuning.folds is {folds} and the {len(support)} shots hold {fewest} rows labelled {label!r}: "
+            f"every fold needs one of each label. Ask more shots, or {max(2, fewest)} folds."
+        )
+
+
+def split_folds(support: Sequence[Example], folds: int, *axes: str | int) -> list[tuple[Example, ...]]:
+    """Deal the support into folds, label by label, in an order seeded by named axes."""
+    rng = make_rng("folds", *axes)
+    dealt: list[list[Example]] = [[] for _ in range(folds)]
+    place = 0
+    for label in sorted({row.label for row in support if row.label is not None}):
+        members = [row for row in support if row.label == label]
+        for index in rng.permutation(len(members)):
+            dealt[place % folds].append(members[index])
+            place += 1
+    return [tuple(fold) for fold in dealt]
+
+
+def tune(
+    method: Method,
+    candidates: Sequence[Mapping[str, Any]],
+    varied: Sequence[str],
+    folds: int,
+    model: LanguageModel | None,
+    task: Task,
+    draw: Draw,
+    axes: Sequence[str | int],
+    on_fit: Callable[[str, int, int], None],
+) -> Tuned:
+    """Fit every candidate on every fold's other rows and choose by the rows held out; `axes` seed folds and fits.
+
+    `on_fit(phase, done, fits)` is told before each fit. A candidate that fails is out of the choice, with its reason
+    in the notes; raises TrialFailure where all fail.
+    """
+    check_folds(task, draw.support, folds)
+    parts = split_folds(draw.support, folds, *axes)
+    began, tokens = time.perf_counter(), 0
+    tried: list[dict[str, Any]] = []
+    for number, candidate in enumerate(candidates):
+        started = time.perf_counter()
+        entry: dict[str, Any] = {"settings": {key: candidate[key] for key in varied}}
+        try:
+            settings: Any = build_settings(method.settings, candidate)
+            reason = method.skip_reason(settings, model, task)
+            if reason is not None:
+                raise TrialFailure("error", reason)
+            scores = []
+            for fold, held_out in enumerate(parts):
+                on_fit(f"tuning, setting {number + 1}", number * folds + fold, len(candidates) * folds)
+                fold_scores, run = _score_fold(method, settings, model, task, draw, held_out, make_rng(*axes, fold))
+                scores.append(fold_scores)
+                tokens += run
+            entry |= _judge(task, [row for part in parts for row in part], np.concatenate(scores))
+        except (TrialFailure, FewtuneError) as error:
+            entry["failure"] = str(error)
+        tried.append({**entry, "seconds": round(time.perf_counter() - started, 3)})
+    sound = [i for i, entry in enumerate(tried) if "failure" not in entry]
+    if not sound:
+        raise TrialFailure("error", f"all {len(tried)} settings of the grid failed; the first: {tried[0]['failure']}")
+    best = max(sound, key=lambda i: (tried[i][task.primary_metric], -tried[i]["log_loss"], -i))
+    notes = {
+        "trials": len(tried),
+        "folds": folds,
+        "metric": task.primary_metric,
+        "chosen": tried[best]["settings"],
+        "tried": tried,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    return Tuned(dict(candidates[best]), notes, tokens)
+
+
+def _score_fold(
+    method: Method,
+    settings: Any,
+    model: LanguageModel | None,
+    task: Task,
+    draw: Draw,
+    held_out: Sequence[Example],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, int]:
+    """Log-probabilities of the held-out rows (rows, labels) after a fit on the others, and the tokens it took."""
+    taken = {row.row_id for row in held_out}
+    rest = replace(draw, support=tuple(row for row in draw.support if row.row_id not in taken), test_sets=())
+    plan, _ = adapt(method, settings, model, task, rest, rng)
+    scores = plan.score([row.without_label() for row in held_out])
+    run = plan.forward.tokens_run if plan.forward is not None else 0
+    del plan
+    gc.collect()  # plans hold their network in closures: let go of it before the next one is made
+    return scores, run
+
+
+def _judge(task: Task, rows: Sequence[Example], scores: np.ndarray) -> dict[str, float]:
+    """The task's primary metric over the held-out rows, and their mean log loss in nats."""
+    held_out = TestSet("held out", tuple(rows), task.labels, tuple(range(len(task.labels))))
+    _, metrics = score_test_set(held_out, scores)
+    gold = [row.label for row in rows]
+    loss = -float(np.mean([scores[i, label] for i, label in enumerate(gold) if label is not None]))
+    return {task.primary_metric: round(metrics[task.primary_metric], 6), "log_loss": round(loss, 6)}
