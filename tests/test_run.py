@@ -202,3 +202,20 @@ def test_methods_run_under_every_pattern_that_the_study_names(study_file: Path) 
         prepare_jobs(load_study(study_file, [given, "patterns={feelings: [c]}"]), None)
     with pytest.raises(StudyError, match=r"unknown task of this study 'feeling'\. Did you mean 'feelings'"):
         prepare_jobs(load_study(study_file, [given, "patterns={feeling: [a]}"]), None)
+
+
+def test_scoring_test_rows_in_the_middle_of_a_fit_changes_nothing_and_is_not_counted(study: Study) -> None:
+    bench = Bench()
+    evaluation = study.evaluation.model_copy(update={"checkpoint_every": 1})
+    for job in prepare_jobs(study, None)[0][:4]:
+        plain, expected = run_trial(job, bench)
+        looked = replace(job, trial=replace(job.trial, evaluation=evaluation))
+        record, predictions = run_trial(looked, bench)
+        assert expected is not None and predictions is not None and predictions.equals(expected)
+        assert record.cost is not None and plain.cost is not None
+        assert record.cost.fit_tokens == plain.cost.fit_tokens
+        assert record.cost.predict_tokens == plain.cost.predict_tokens
+        trains = record.trial.method in ("pattern", "lora")
+        assert [c.epoch for c in record.checkpoints] == ([1, 2] if trains else [])
+        if trains:
+            assert record.checkpoints[-1].metrics == record.metrics

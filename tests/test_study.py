@@ -282,7 +282,7 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
             5,
             (
                 "unknown key of evaluation 'in_domain_row'. Did you mean 'in_domain_rows'? "
-                "Allowed: in_domain_rows, out_of_domain_rows."
+                "Allowed: checkpoint_every, in_domain_rows, out_of_domain_rows."
             ),
         ),
         (
@@ -525,8 +525,8 @@ def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, 
             grid("{rank: [1, 2, 4], reads: [head, label_words]}"),
             3,
             (
-                "the grid of lora has 6 settings (rank 3 x reads 2) and `tuning.trials` is 2: every method is tuned with "
-                "equal effort. Give each a grid of 2."
+                "the grid of lora has 6 settings (rank 3 x reads 2) and `tuning.trials` is 2: every method is tuned "
+                "with equal effort. Give each a grid of 2."
             ),
         ),
         (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,12 +29,18 @@ def adapt(
     draw: Draw,
     rng: np.random.Generator,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    on_epoch: Callable[[Plan, int, int], None] | None = None,
 ) -> tuple[Plan, FitReport | None]:
-    """Plan and fit; the report is None where nothing trains. Raises what the method or the fit does."""
+    """Plan and fit; the report is None where nothing trains. Raises what the method or the fit does.
+
+    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit.
+    """
     from fewtune.engine.fit import fit
 
     plan = method.plan(settings, model, task_for_method(task), replace(draw, test_sets=()), rng)
-    return plan, fit(plan.fitting, rng, on_step) if plan.fitting is not None else None
+    if plan.fitting is None:
+        return plan, None
+    return plan, fit(plan.fitting, rng, on_step, None if on_epoch is None else partial(on_epoch, plan))
 
 
 def task_for_method(task: Task) -> Task:

@@ -64,6 +64,13 @@ class Breakdown(_Frozen):
     accuracy: float
 
 
+class Checkpoint(_Frozen):
+    """What the test rows would have scored after an epoch of the fit: for analysis only, it never chooses weights."""
+
+    epoch: int = Field(description="Epochs fitted.")
+    metrics: dict[str, dict[str, float]] = Field(description="metrics[test set][metric].")
+
+
 class Cost(_Frozen):
     """What the trial cost; None where it could not be measured, never zero for absence."""
 
@@ -97,6 +104,7 @@ class Record(_Frozen):
         description="baselines[test set]: `chance` (1 / labels) and `majority` (share of the commonest gold "
         "label) as accuracies, `rows` scored.",
     )
+    checkpoints: list[Checkpoint] = Field(default_factory=list, description="Where the study asks for them.")
     cost: Cost | None = None
     environment: dict[str, Any] = Field(default_factory=dict, description="Versions, processor, threads, precision.")
     fingerprints: dict[str, str] = Field(

@@ -25,9 +25,9 @@ from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.models import resolve_precision
 from fewtune.prepare import Job, load_task
-from fewtune.records import Breakdown, Cost, Failure, Record, TrialAxes
+from fewtune.records import Breakdown, Checkpoint, Cost, Failure, Record, TrialAxes
 from fewtune.study import build_settings
-from fewtune.tasks.base import Task, TestSet
+from fewtune.tasks.base import Example, Task, TestSet
 from fewtune.tasks.draw import make_draw
 from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
 from fewtune.trial import Trial, make_rng
@@ -35,6 +35,7 @@ from fewtune.tuning import tune
 
 if TYPE_CHECKING:
     from fewtune.engine.plan import Plan
+    from fewtune.models import LanguageModel
 
 DEFAULT_MAX_TOKENS = 512
 """Tokens one rendered example may have where a study does not say."""
@@ -61,6 +62,20 @@ class Bench:
 
         self.shelf = ModelShelf()
         self._tasks: dict[str, Task] = {}
+
+    def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
+        """The trial's model with the others its settings name, ready to use, and the seconds it took to load."""
+        if job.place is None:
+            return None, None
+        precision = resolve_precision(job.trial.precision)
+        self.shelf.keep_only([job.place, *job.others])
+        model = self.shelf.get(job.place, precision)
+        load_seconds = self.shelf.load_seconds
+        model.others = {other.name: self.shelf.get(other, precision) for other in job.others}
+        for each in (model, *model.others.values()):
+            each.max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
+        _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
+        return model, load_seconds
 
     def task(self, job: Job) -> Task:
         key = f"{job.trial.task!r}:{job.data_dir}"
@@ -106,17 +121,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     torch.set_num_threads(max(1, usable_cores() // job.workers))
     on_progress(Progress("loading"))
     task = bench.task(job)
-    model, load_seconds = None, None
-    if job.place is not None:
-        precision = resolve_precision(trial.precision)
-        bench.shelf.keep_only([job.place, *job.others])
-        model = bench.shelf.get(job.place, precision)
-        load_seconds = bench.shelf.load_seconds
-        model.others = {other.name: bench.shelf.get(other, precision) for other in job.others}
-        for other in model.others.values():
-            other.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
-        model.max_tokens = trial.max_tokens or DEFAULT_MAX_TOKENS
-        _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
+    model, load_seconds = bench.model(job)
     settings: Any = build_settings(method.settings, trial.method.settings)
     reason = method.skip_reason(settings, model, task)
     if reason is not None and trial.tuning is None:
@@ -131,10 +136,10 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         in_domain_rows=trial.evaluation.in_domain_rows,
         out_of_domain_rows=trial.evaluation.out_of_domain_rows,
     )
-    hidden = {test.name: tuple(row.without_label() for row in test.rows) for test in draw.test_sets}
     axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
     meter = Meter(model.device if model is not None else torch.device("cpu"))
     notes: dict[str, Any] = {}
+    checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets)
     with meter.phase("fit"):
         on_progress(Progress("preparing"))
         chosen, tuning_tokens = trial.method.settings, 0
@@ -152,20 +157,21 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
             )
             chosen, tuning_tokens, notes["tuning"] = tuned.settings, tuned.tokens, tuned.notes
             settings = build_settings(method.settings, chosen)
-        plan, report = adapt(method, settings, model, task, draw, make_rng("fit", *axes), _thin_out(on_progress))
+        rng, on_epoch = make_rng("fit", *axes), checkpoints.take if checkpoints.every else None
+        plan, report = adapt(method, settings, model, task, draw, rng, _thin_out(on_progress), on_epoch)
         if report is not None:
             notes["losses"] = [round(loss, 6) for loss in report.losses]
             notes["parameter_groups"] = report.groups
             if report.kept_epoch is not None:
                 notes["validation_losses"] = [round(loss, 6) for loss in report.validation_losses]
                 notes["kept_epoch"] = report.kept_epoch
-    fit_tokens = plan.forward.tokens_run if plan.forward is not None else 0
+    tokens_before = plan.forward.tokens_run if plan.forward is not None else 0
     frames, metrics, parts, floors = [], {}, list[Breakdown](), {}
     with meter.phase("predict"):
         scores = {}
-        for name, rows in hidden.items():
-            on_progress(Progress(f"scoring {name}"))
-            scores[name] = plan.score(rows)
+        for test in draw.test_sets:
+            on_progress(Progress(f"scoring {test.name}"))
+            scores[test.name] = _score_blindly(plan.score, test)
     # A trial that trains holds its own copy of the model, which the meter saw; one that does not shares the frozen one.
     peak = meter.peak_memory_bytes(model.frozen_bytes if model is not None and plan.fitting is None else 0)
     for test in draw.test_sets:
@@ -176,15 +182,15 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         floors[test.name] = baselines(test)
         frames.append(_frame(task, test, predicted, scores[test.name]))
     cost = Cost(
-        fit_seconds=meter.seconds("fit"),
+        fit_seconds=(meter.seconds("fit") or 0.0) - checkpoints.seconds,
         predict_seconds=meter.seconds("predict"),
-        predict_rows=sum(map(len, hidden.values())),
+        predict_rows=sum(len(test.rows) for test in draw.test_sets),
         load_seconds=load_seconds,
         peak_memory_bytes=peak,
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
-        fit_tokens=fit_tokens + tuning_tokens,
-        predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - fit_tokens,
+        fit_tokens=tokens_before - checkpoints.tokens + tuning_tokens,
+        predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - tokens_before,
     )
     record = Record(
         trial_id=job.trial_id,
@@ -195,6 +201,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         metrics=metrics,
         breakdowns=parts,
         baselines=floors,
+        checkpoints=checkpoints.taken,
         cost=cost,
         environment=describe_environment(job),
         fingerprints={
@@ -207,15 +214,38 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     return record, pl.concat(frames)
 
 
+class _Checkpoints:
+    """Test rows scored in the middle of a fit, for analysis alone; what that costs is kept apart from the fit's."""
+
+    def __init__(self, every: int, test_sets: Sequence[TestSet]) -> None:
+        self.every = every
+        self.taken: list[Checkpoint] = []
+        self.seconds, self.tokens = 0.0, 0
+        self._test_sets = test_sets
+
+    def take(self, plan: Plan, epoch: int, epochs: int) -> None:
+        """Score every test set, where the epoch is one to look at or the last."""
+        if epoch % self.every and epoch < epochs:
+            return
+        started, before = time.perf_counter(), plan.forward.tokens_run if plan.forward is not None else 0
+        metrics = {test.name: score_test_set(test, _score_blindly(plan.score, test))[1] for test in self._test_sets}
+        self.taken.append(Checkpoint(epoch=epoch, metrics=metrics))
+        self.seconds += time.perf_counter() - started
+        self.tokens += plan.forward.tokens_run - before if plan.forward is not None else 0
+
+
+def _score_blindly(score: Callable[[Sequence[Example]], np.ndarray], test: TestSet) -> np.ndarray:
+    """Log-probabilities of a test set's rows (rows, labels) by a scorer that sees neither labels nor facets."""
+    return score([row.without_label() for row in test.rows])
+
+
 def _ask_companions(plan: Plan, test_sets: Sequence[TestSet]) -> dict[str, Any]:
     """Metrics of a plan's companions on the test rows, their seconds, and what the method makes of them."""
     if not plan.companions:
         return {}
     started = time.perf_counter()
     metrics = {
-        name: {
-            test.name: score_test_set(test, score([row.without_label() for row in test.rows]))[1] for test in test_sets
-        }
+        name: {test.name: score_test_set(test, _score_blindly(score, test))[1] for test in test_sets}
         for name, score in plan.companions.items()
     }
     seconds = round(time.perf_counter() - started, 3)

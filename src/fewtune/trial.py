@@ -132,6 +132,8 @@ def identify_trial(
         "fit_seed": trial.fit_seed if get_method(trial.method.name).uses_fit_seed else None,
         "model": [weights_fingerprint, trial.precision, trial.max_tokens] if uses_model else None,
     }
+    if trial.evaluation.checkpoint_every:
+        identity["draw"]["checkpoint_every"] = trial.evaluation.checkpoint_every
     if trial.tuning is not None:
         identity["tuning"] = {"grid": trial.method.grid, "folds": trial.tuning.folds}
     return hashlib.sha256(_write_canonically(identity)).hexdigest()[:16]

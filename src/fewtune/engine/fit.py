@@ -38,10 +38,16 @@ class FitReport:
     kept_epoch: int | None
 
 
-def fit(fitting: Fitting, rng: np.random.Generator, on_step: Callable[[int, int, float], None]) -> FitReport:
+def fit(
+    fitting: Fitting,
+    rng: np.random.Generator,
+    on_step: Callable[[int, int, float], None],
+    on_epoch: Callable[[int, int], None] | None = None,
+) -> FitReport:
     """Train a plan's parameters; `on_step(step, steps, loss)` is told of every step.
 
-    Raises TrialFailure `diverged` at the first loss that is not finite.
+    `on_epoch(epochs fitted, epochs)` is called after every epoch, in evaluation mode; it must change nothing. Raises
+    TrialFailure `diverged` at the first loss that is not finite.
     """
     for group in fitting.groups:
         if not group.parameters:
@@ -81,6 +87,10 @@ def fit(fitting: Fitting, rng: np.random.Generator, on_step: Callable[[int, int,
             plateau.observe(float(np.mean(losses[-len(batches) :])))
             if fitting.validation:
                 kept.offer(epoch, _mean_loss(fitting, fitting.validation))
+            if on_epoch is not None:
+                _set_training(fitting, False)
+                on_epoch(epoch + 1, len(epochs))
+                _set_training(fitting, True)
     kept.restore()
     _set_training(fitting, False)
     groups = [

@@ -20,7 +20,8 @@ import altair as alt
 import vl_convert
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
-from fewtune.report.tables import name_test_set, word_score, word_seconds
+from fewtune.report.breakdowns import name_test_set
+from fewtune.report.tables import word_score, word_seconds
 
 CARD, INK, QUIET, GRID = "#ffffff", "#1f2933", "#5b6673", "#e3e7ec"
 DRAW, MEAN, BASELINE = "#0072b2", "#10202f", "#c04f00"

@@ -18,8 +18,9 @@ from fewtune.analysis import statistics, verdict
 from fewtune.analysis.leaderboard import IN_DOMAIN, average_metrics, group_records
 from fewtune.analysis.verdict import Findings, judge_folder
 from fewtune.records import Record, load_study_entry, write_atomically
-from fewtune.report import tables
+from fewtune.report import breakdowns, tables
 from fewtune.report.charts import draw_charts
+from fewtune.report.tuning import list_choices
 
 FILE_NAME = "report.html"
 
@@ -51,7 +52,7 @@ def render_page(findings: Findings, name: str) -> str:
         "milliseconds": tables.word_milliseconds,
         "bytes": tables.word_bytes,
         "count": tables.word_count,
-        "test_set": tables.name_test_set,
+        "test_set": breakdowns.name_test_set,
     }
     groups = [
         {
@@ -75,7 +76,8 @@ def render_page(findings: Findings, name: str) -> str:
         name=name,
         unfinished_study=tables.word_missing(findings.missing) if findings.missing else "",
         groups=groups,
-        breakdowns=tables.break_down(findings),
+        breakdowns=breakdowns.break_down(findings),
+        tuning=list_choices(findings.records),
         unfinished=tables.list_unfinished(findings.records),
         settings=collect_settings(findings.records),
         environments=collect_environments(findings.records),

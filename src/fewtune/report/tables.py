@@ -7,7 +7,6 @@ number came about (`analysis`). Everything a user named is printed as text, neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -17,25 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
-from fewtune.analysis.verdict import Findings, GroupVerdict, judge_folder, word_comparison
+from fewtune.analysis.verdict import GroupVerdict, judge_folder, word_comparison
 from fewtune.records import Record
+from fewtune.report.breakdowns import BreakdownTable, break_down, name_test_set
+from fewtune.report.tuning import list_choices
 
 WIDE = 96
 """Columns of terminal from which every cost stands in the leaderboard itself."""
 
-MOST_FACET_VALUES = 6
-"""A facet with more values than this is not broken down: the table would not be read."""
-
 UNKNOWN = "–"
-
-
-@dataclass(frozen=True)
-class BreakdownTable:
-    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under)."""
-
-    title: str
-    columns: tuple[tuple[str, str], ...]
-    cells: dict[str, tuple[float | None, ...]]
 
 
 def show_leaderboard(console: Console, out_dir: Path) -> None:
@@ -51,6 +40,7 @@ def show_leaderboard(console: Console, out_dir: Path) -> None:
         _show_verdict(console, verdict)
     for breakdown in break_down(findings):
         _show_breakdown(console, breakdown)
+    _show_tuning(console, list_choices(findings.records))
     _show_unfinished(console, findings.records)
 
 
@@ -58,27 +48,6 @@ def word_missing(missing: Mapping[str, int]) -> str:
     """Say that a study is unfinished, and which of its trials have not run."""
     each = ", ".join(f"{variant} ({count})" for variant, count in missing.items())
     return f"Unfinished: {sum(missing.values())} trials have not run yet: {each}. `fewtune run` goes on."
-
-
-def break_down(findings: Findings) -> list[BreakdownTable]:
-    """Average over trials by facet and gold label, and by pattern, for every group where there are several."""
-    tables = []
-    for group in findings.leaderboard:
-        members = [
-            record
-            for record in findings.records
-            if record.status == "done"
-            and (record.trial.task, record.trial.shots) == (group.task, group.shots)
-            and record.trial.model in (group.model, None)
-        ]
-        kinds = sorted({(b.test_set, b.facet) for record in members for b in record.breakdowns})
-        for test_set, facet in kinds:
-            title = f"{group.title} · {name_test_set(test_set)} by {facet}: accuracy"
-            table = _average_breakdowns(members, group, test_set, facet, title)
-            if table is not None:
-                tables.append(table)
-        tables += _average_patterns(members, group)
-    return tables
 
 
 def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
@@ -91,11 +60,6 @@ def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]
             key = (where, record.failure.kind.replace("_", " "), record.failure.message)
             reasons[key] = reasons.get(key, 0) + 1
     return [(*key, count) for key, count in reasons.items()]
-
-
-def name_test_set(name: str) -> str:
-    """Word a test set's name."""
-    return "in domain" if name == IN_DOMAIN else name
 
 
 def word_score(value: float | None) -> str:
@@ -256,53 +220,6 @@ def list_comparisons(verdict: GroupVerdict) -> list[str]:
     return lines
 
 
-def _average_breakdowns(
-    members: Sequence[Record], group: LeaderboardGroup, test_set: str, facet: str, title: str
-) -> BreakdownTable | None:
-    found: dict[str, dict[tuple[str, str], list[float]]] = {}
-    for record in members:
-        for part in record.breakdowns:
-            if (part.test_set, part.facet) == (test_set, facet):
-                cells = found.setdefault(record.trial.variant, {})
-                cells.setdefault((part.value, f"gold: {part.gold}"), []).append(part.accuracy)
-    columns = sorted({column for cells in found.values() for column in cells}, key=lambda c: (c[1], c[0]))
-    if len({value for value, _ in columns}) > MOST_FACET_VALUES:
-        return None
-    return BreakdownTable(
-        title=title,
-        columns=tuple(columns),
-        cells={
-            row.variant: tuple(_average(found[row.variant].get(column)) for column in columns)
-            for row in group.rows
-            if row.variant in found
-        },
-    )
-
-
-def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
-    """Prompt sensitivity in domain: each variant's mean under each pattern, and the largest less the smallest."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for record in members:
-        if record.trial.pattern is not None and IN_DOMAIN in record.metrics:
-            under = found.setdefault(record.trial.variant, {})
-            under.setdefault(record.trial.pattern, []).append(record.metrics[IN_DOMAIN][group.metric])
-    patterns = sorted({pattern for under in found.values() for pattern in under})
-    if not patterns:
-        return []
-    cells = {}
-    for row in group.rows:
-        if row.variant in found:
-            means = [_average(found[row.variant].get(pattern)) for pattern in patterns]
-            known = [mean for mean in means if mean is not None]
-            cells[row.variant] = (*means, max(known) - min(known))
-    columns = (*((pattern, "in domain") for pattern in patterns), ("largest less smallest", "in domain"))
-    return [BreakdownTable(f"{group.title} · by pattern: {group.metric}", columns, cells)]
-
-
-def _average(values: Sequence[float] | None) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
 def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
     console.print()
     console.print(Text(breakdown.title, style="bold"))
@@ -316,6 +233,15 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
         for variant, cells in breakdown.cells.items():
             table.add_row(Text(variant), *(Text(word_score(cells[index])) for index, _ in chosen))
         console.print(Padding(table, (0, 0, 0, 1)))
+
+
+def _show_tuning(console: Console, choices: Sequence[str]) -> None:
+    if not choices:
+        return
+    console.print()
+    console.print(Text("Tuning: settings chosen by cross-validation on the support alone", style="bold"))
+    for line in choices:
+        console.print(Padding(Text(line), (0, 0, 0, 1)))
 
 
 def _show_unfinished(console: Console, records: Sequence[Record]) -> None:

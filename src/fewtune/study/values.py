@@ -79,6 +79,12 @@ class Evaluation(_Frozen):
     out_of_domain_rows: int | None = Field(
         default=500, ge=1, description="Rows of each out-of-domain test set; null: all."
     )
+    checkpoint_every: int = Field(
+        default=0,
+        ge=0,
+        description="Score the test rows after every so many epochs of a fit, for analysis only (0: never): the report "
+        "shows what choosing the epoch by out-of-domain rows would have given, an oracle that is no result.",
+    )
 
 
 class Study(_Frozen):

@@ -1,0 +1,149 @@
+"""Tables of means beside the leaderboard: by facet and gold label, by pattern, of companions, and of checkpoints.
+
+Owns what each table averages and how its columns are called. Does not know how a table looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
+from fewtune.analysis.verdict import Findings
+from fewtune.records import Record
+
+MOST_FACET_VALUES = 6
+"""A facet with more values than this is not broken down: the table would not be read."""
+
+
+@dataclass(frozen=True)
+class BreakdownTable:
+    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under)."""
+
+    title: str
+    columns: tuple[tuple[str, str], ...]
+    cells: dict[str, tuple[float | None, ...]]
+
+
+def break_down(findings: Findings) -> list[BreakdownTable]:
+    """Make every table that a study's records have something for, group by group."""
+    tables = []
+    for group in findings.leaderboard:
+        members = [
+            record
+            for record in findings.records
+            if record.status == "done"
+            and (record.trial.task, record.trial.shots) == (group.task, group.shots)
+            and record.trial.model in (group.model, None)
+        ]
+        kinds = sorted({(b.test_set, b.facet) for record in members for b in record.breakdowns})
+        for test_set, facet in kinds:
+            title = f"{group.title} · {name_test_set(test_set)} by {facet}: accuracy"
+            table = _average_breakdowns(members, group, test_set, facet, title)
+            if table is not None:
+                tables.append(table)
+        tables += _average_patterns(members, group)
+        tables += _average_companions(members, group)
+        tables += _average_checkpoints(members, group)
+    return tables
+
+
+def name_test_set(name: str) -> str:
+    """Word a test set's name."""
+    return "in domain" if name == IN_DOMAIN else name
+
+
+def _average_breakdowns(
+    members: Sequence[Record], group: LeaderboardGroup, test_set: str, facet: str, title: str
+) -> BreakdownTable | None:
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for record in members:
+        for part in record.breakdowns:
+            if (part.test_set, part.facet) == (test_set, facet):
+                cells = found.setdefault(record.trial.variant, {})
+                cells.setdefault((part.value, f"gold: {part.gold}"), []).append(part.accuracy)
+    columns = sorted({column for cells in found.values() for column in cells}, key=lambda c: (c[1], c[0]))
+    if len({value for value, _ in columns}) > MOST_FACET_VALUES:
+        return None
+    return BreakdownTable(
+        title=title,
+        columns=tuple(columns),
+        cells={
+            row.variant: tuple(_average(found[row.variant].get(column)) for column in columns)
+            for row in group.rows
+            if row.variant in found
+        },
+    )
+
+
+def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
+    """Prompt sensitivity in domain: each variant's mean under each pattern, and the largest less the smallest."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in members:
+        if record.trial.pattern is not None and IN_DOMAIN in record.metrics:
+            under = found.setdefault(record.trial.variant, {})
+            under.setdefault(record.trial.pattern, []).append(record.metrics[IN_DOMAIN][group.metric])
+    patterns = sorted({pattern for under in found.values() for pattern in under})
+    if not patterns:
+        return []
+    cells = {}
+    for row in group.rows:
+        if row.variant in found:
+            means = [_average(found[row.variant].get(pattern)) for pattern in patterns]
+            known = [mean for mean in means if mean is not None]
+            cells[row.variant] = (*means, max(known) - min(known))
+    columns = (*((pattern, "in domain") for pattern in patterns), ("largest less smallest", "in domain"))
+    return [BreakdownTable(f"{group.title} · by pattern: {group.metric}", columns, cells)]
+
+
+def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
+    """What a method's companions scored (a teacher, the student before it was taught) beside the method itself."""
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for record in members:
+        companions = record.notes.get("companions", {})
+        for name, scores in {**companions, "itself": record.metrics}.items() if companions else ():
+            for test_set, metrics in scores.items():
+                if group.metric in metrics:
+                    cells = found.setdefault(record.trial.variant, {})
+                    cells.setdefault((name, name_test_set(test_set)), []).append(metrics[group.metric])
+    title = f"{group.title} · beside the method, the models it learns from: {group.metric}"
+    return _make_table(title, found, group)
+
+
+def _average_checkpoints(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
+    """What choosing the epoch by out-of-domain rows would have scored: an oracle, whose choice no user can make."""
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
+    outside = [name for name in group.test_sets if name != IN_DOMAIN]
+    for record in members:
+        if not record.checkpoints or not outside:
+            continue
+        best = max(record.checkpoints, key=lambda c: sum(c.metrics[name][group.metric] for name in outside))
+        chosen = {"as reported": record.metrics, "last epoch": record.checkpoints[-1].metrics, "ORACLE": best.metrics}
+        for name, scores in chosen.items():
+            for test_set in group.test_sets:
+                cells = found.setdefault(record.trial.variant, {})
+                cells.setdefault((name, name_test_set(test_set)), []).append(scores[test_set][group.metric])
+    title = (
+        f"{group.title} · by choice of epoch: {group.metric}. "
+        "ORACLE takes the epoch that is best on out-of-domain test rows: for analysis only, it is no result"
+    )
+    return _make_table(title, found, group)
+
+
+def _make_table(
+    title: str, found: dict[str, dict[tuple[str, str], list[float]]], group: LeaderboardGroup
+) -> list[BreakdownTable]:
+    """A table of means in the leaderboard's order, columns test set by test set; none where nothing was found."""
+    columns = list(dict.fromkeys(column for cells in found.values() for column in cells))
+    places = [name_test_set(name) for name in group.test_sets]
+    columns.sort(key=lambda column: places.index(column[1]))
+    cells = {
+        row.variant: tuple(_average(found[row.variant].get(column)) for column in columns)
+        for row in group.rows
+        if row.variant in found
+    }
+    return [BreakdownTable(title, tuple(columns), cells)] if cells else []
+
+
+def _average(values: Sequence[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,35 @@
+"""Which settings tuning chose, in words: one line a method and group, with how often each was chosen and what it cost.
+
+Owns the sentence. Does not know how settings are chosen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from statistics import fmean
+
+from fewtune.records import Record
+
+
+def list_choices(records: Iterable[Record]) -> list[str]:
+    """One line for each tuned variant of each task, model and shots."""
+    groups: dict[tuple[str, str, str | None, int], list[Record]] = {}
+    for record in records:
+        if record.status == "done" and "tuning" in record.notes:
+            axes = record.trial
+            groups.setdefault((axes.variant, axes.task, axes.model, axes.shots), []).append(record)
+    return [_word_choices(*key, trials) for key, trials in groups.items()]
+
+
+def _word_choices(variant: str, task: str, model: str | None, shots: int, trials: list[Record]) -> str:
+    tuned = [record.notes["tuning"] for record in trials]
+    chosen = Counter(", ".join(f"{key} {value}" for key, value in notes["chosen"].items()) for notes in tuned)
+    picks = "; ".join(f"{words} ({count} of {len(trials)})" for words, count in chosen.most_common())
+    failed = sum("failure" in entry for notes in tuned for entry in notes["tried"])
+    lost = f", {failed} of them failed" if failed else ""
+    where = " · ".join(part for part in (variant, task, model, f"{shots} shots") if part)
+    return (
+        f"{where}: {picks}. {tuned[0]['trials']} settings x {tuned[0]['folds']} folds{lost}: "
+        f"{fmean(notes['seconds'] for notes in tuned):.0f} s of each fit."
+    )

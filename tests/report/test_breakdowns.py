@@ -1,0 +1,78 @@
+"""Tables beside the leaderboard say what was averaged, and an oracle is called one wherever it is shown."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fewtune.records import Checkpoint, Record, write_record
+from fewtune.report.page import write_page
+from fewtune.report.tables import show_leaderboard
+from fewtune.report.tuning import list_choices
+from study_maker import make_study
+
+
+def show(out: Path) -> str:
+    stream = StringIO()
+    show_leaderboard(Console(file=stream, width=120, color_system=None), out)
+    return stream.getvalue()
+
+
+def write_changed(out: Path, records: list[Record], **changes: object) -> list[Record]:
+    changed = [record.model_copy(update=changes) for record in records]
+    for record in changed:
+        write_record(out, record)
+    return changed
+
+
+def score(in_domain: float, outside: float) -> dict[str, dict[str, float]]:
+    return {"in_domain": {"accuracy": in_domain}, "hans": {"accuracy": outside}}
+
+
+def test_an_oracle_takes_the_epoch_best_out_of_domain_and_is_named_so(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"pattern": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
+    epochs = [(0.7, 0.71), (0.9, 0.65), (0.8, 0.6)]
+    checkpoints = [Checkpoint(epoch=i + 1, metrics=score(*values)) for i, values in enumerate(epochs)]
+    write_changed(tmp_path, records, checkpoints=checkpoints)
+    text = " ".join(show(tmp_path).split())
+    assert "ORACLE takes the epoch that is best on out-of-domain test rows: for analysis only, it is no result" in text
+    assert "in domain as reported last epoch ORACLE pattern 0.800 0.800 0.700" in text
+    assert "hans as reported last epoch ORACLE pattern 0.600 0.600 0.710" in text
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "for analysis only, it is no result" in page and ">ORACLE<" in page
+
+
+def test_no_checkpoints_no_oracle(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
+    assert "ORACLE" not in show(tmp_path) + write_page(tmp_path).read_text(encoding="utf-8")
+
+
+def test_a_teacher_stands_beside_its_student(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"distilled": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
+    companions = {"teacher": score(0.85, 0.7), "untaught_student": score(0.75, 0.5)}
+    write_changed(tmp_path, records, notes={"companions": companions})
+    text = " ".join(show(tmp_path).split())
+    assert "in domain teacher untaught student itself distilled 0.850 0.750 0.800" in text
+    assert "hans teacher untaught student itself distilled 0.700 0.500 0.600" in text
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_tuning_says_what_was_chosen_how_often_and_at_what_cost(tmp_path: Path, failed: bool) -> None:
+    records = make_study(tmp_path, {"pattern": [0.8, 0.8, 0.8]})
+    for record, rate in zip(records, (2e-5, 2e-5, 5e-5), strict=True):
+        tried: list[dict[str, object]] = [{"settings": {"learning_rate": 2e-5}}, {"settings": {"learning_rate": 5e-5}}]
+        if failed:
+            tried[0]["failure"] = "the loss became nan"
+        notes = {"trials": 2, "folds": 4, "chosen": {"learning_rate": rate}, "tried": tried, "seconds": 30.0}
+        write_changed(tmp_path, [record], notes={"tuning": notes})
+    lost = ", 3 of them failed" if failed else ""
+    line = (
+        "pattern · sentiment · tiny-model · 16 shots: learning_rate 2e-05 (2 of 3); learning_rate 5e-05 (1 of 3). "
+        f"2 settings x 4 folds{lost}: 30 s of each fit."
+    )
+    assert line in " ".join(show(tmp_path).split())
+    assert line in write_page(tmp_path).read_text(encoding="utf-8")
+    assert list_choices(records) == []
