@@ -7,6 +7,7 @@ says how to mend, 130 after Ctrl-C. Heavy imports wait until a command needs the
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,7 @@ from fewtune import __version__
 from fewtune.errors import FewtuneError
 
 if TYPE_CHECKING:
+    from fewtune.prepare import Job
     from fewtune.study import Study
 
 app = App(
@@ -65,6 +67,7 @@ def run(
             _say(f"{label}: {note}")
     _write_study(folder, plan)
     write_planned(folder, {job.trial_id: job.trial.method.variant for job in jobs})
+    _say_skips(jobs)
     todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
     _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
     append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
@@ -98,6 +101,7 @@ def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None)
             f"{job.trial_id}  {t.task.label}  {model}  {t.method.variant}  "
             f"{t.shots} shots  draw {t.data_seed}  fit {t.fit_seed}"
         )
+    _say_skips(jobs)
     _say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
     return 0
 
@@ -195,6 +199,14 @@ def _load(path: Path, overrides: list[str] | None) -> Study:
 
 def _say(text: str) -> None:
     _console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_skips(jobs: Sequence[Job]) -> None:
+    """Say which methods cannot be used on which model, and why, before anything runs."""
+    trials = Counter((job.trial.method.variant, job.place.name if job.place else "", job.skip_reason) for job in jobs)
+    for (variant, model, reason), count in trials.items():
+        if reason is not None:
+            _say(f"{variant} on {model or 'no model'} will be skipped ({count} trials): {reason}")
 
 
 def _is_done(out: Path, trial_id: str) -> bool:

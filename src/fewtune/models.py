@@ -27,7 +27,7 @@ from fewtune.tasks.sources import cache_folder, fetch_package, read_member
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Precision = Literal["bfloat16", "float32"]
 
@@ -161,6 +161,48 @@ def read_max_positions(path: Path) -> int | None:
     return next((int(limit) for limit in limits if limit), None)
 
 
+def read_config(path: Path) -> PreTrainedConfig:
+    """A model folder's configuration as Transformers reads it, without weights; ModelError where it cannot."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: its config.json cannot be used: {error}") from error
+
+
+def max_positions(config: Any) -> int:
+    """Tokens a model of that configuration can read at once."""
+    limits = (getattr(config, key, None) for key in _POSITION_KEYS)
+    return next((int(limit) for limit in limits if limit), 1 << 30)
+
+
+def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
+    """The network of a configuration without any weights, to look at its shape before anything is loaded."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import fewtune.engine.packing  # noqa: F401 - registers the attention that the next line asks for
+
+    with torch.device("meta"):
+        network: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation="fewtune_packed"
+        )
+    return network
+
+
+def share_vocabulary(first: ModelPlace, second: ModelPlace) -> bool:
+    """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights."""
+    from transformers import AutoTokenizer
+
+    def read(place: ModelPlace) -> dict[str, int]:
+        tokenizer = AutoTokenizer.from_pretrained(place.path, trust_remote_code=False, local_files_only=True)
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        return vocabulary
+
+    return read(first) == read(second)
+
+
 def _download_from_hub(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -262,8 +304,7 @@ class LanguageModel:
     @property
     def max_positions(self) -> int:
         """Tokens the model can read at once."""
-        limits = (getattr(self.config, key, None) for key in _POSITION_KEYS)
-        return next((int(limit) for limit in limits if limit), 1 << 30)
+        return max_positions(self.config)
 
     @property
     def width(self) -> int:

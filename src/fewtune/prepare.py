@@ -8,17 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
-from fewtune.models import ModelPlace, find_model, read_max_positions, resolve_precision
+from fewtune.models import (
+    ModelPlace,
+    find_model,
+    read_config,
+    read_max_positions,
+    resolve_precision,
+    share_vocabulary,
+)
 from fewtune.study import MethodChoice, Study, TaskChoice, build_settings
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.draw import check_shots, make_draw
 from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, resolve_shots
 from fewtune.tuning import check_folds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Job:
     workers: int = 1
     others: tuple[ModelPlace, ...] = ()
     """Other models that the method's settings name."""
+    skip_reason: str | None = None
+    """Why the method cannot be used on this model and task, whatever of its candidate settings is taken."""
 
 
 def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
@@ -93,9 +105,11 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
         except (ModelError, DataError) as error:
             faults.append(Fault(f"model {name}: {error}"))
     faults += _check_patterns(study, tasks)
+    faults += _check_vocabularies(study, places)
     if faults:
         raise StudyError(f"study {study.name!r} cannot run", faults)
     jobs: dict[str, Job] = {}
+    skip = _SkipReasons()
     listed = list_trials(study, resolve_precision(study.precision))
     spread = [over for trial in listed for over in spread_patterns(trial, study, tasks[trial.task.label])]
     for trial in spread:
@@ -113,7 +127,8 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
             patterns_fingerprint=fingerprint_patterns(task.patterns),
         )
         # Two names for one thing (the same weights in two folders) are one trial: it runs once.
-        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others))
+        reason = skip.find(trial, place, task)
+        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others, reason))
     return list(jobs.values()), tasks
 
 
@@ -129,6 +144,42 @@ def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
         replace(trial, method=trial.method.model_copy(update={"settings": {**settings, "pattern": name}}), pattern=name)
         for name in names
     ]
+
+
+class _SkipReasons:
+    """Why methods cannot be used, asked once for each method, model and task; nothing but configurations is read."""
+
+    def __init__(self) -> None:
+        self._configs: dict[Path, PreTrainedConfig] = {}
+        self._known: dict[str, str | None] = {}
+
+    def find(self, trial: Trial, place: ModelPlace | None, task: Task) -> str | None:
+        """The first candidate's reason where every candidate has one."""
+        key = f"{trial.method!r} {place} {trial.task.label}"
+        if key not in self._known:
+            if place is not None and place.path not in self._configs:
+                self._configs[place.path] = read_config(place.path)
+            config = self._configs[place.path] if place is not None else None
+            method = get_method(trial.method.name)
+            reasons = [
+                method.skip_reason(build_settings(method.settings, settings), config, task)
+                for settings in trial.method.candidates
+            ]
+            self._known[key] = None if None in reasons else reasons[0]
+        return self._known[key]
+
+
+def _check_vocabularies(study: Study, places: Mapping[str, ModelPlace]) -> Iterator[Fault]:
+    """Teachers whose tokens are not those of a model they would teach."""
+    for method in study.methods:
+        for teacher in _list_other_models(method):
+            for student in [model.name for model in study.models]:
+                known = teacher in places and student in places
+                if known and not share_vocabulary(places[teacher], places[student]):
+                    yield Fault(
+                        f"{method.variant}: teacher {teacher!r} and student {student!r} have different vocabularies. "
+                        "Use a teacher of the student's family."
+                    )
 
 
 def _list_other_models(choice: MethodChoice) -> list[str]:

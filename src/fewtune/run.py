@@ -117,15 +117,13 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
 
     from fewtune.engine.meter import Meter, usable_cores
 
+    if job.skip_reason is not None:
+        return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None), None
     trial, method = job.trial, get_method(job.trial.method.name)
     torch.set_num_threads(max(1, usable_cores() // job.workers))
     on_progress(Progress("loading"))
     task = bench.task(job)
     model, load_seconds = bench.model(job)
-    settings: Any = build_settings(method.settings, trial.method.settings)
-    reason = method.skip_reason(settings, model, task)
-    if reason is not None and trial.tuning is None:
-        return failed_record(job, Failure(kind="skipped", message=reason), None), None
     draw = make_draw(
         task,
         shots=trial.shots,
@@ -156,7 +154,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
                 lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
             )
             chosen, tuning_tokens, notes["tuning"] = tuned.settings, tuned.tokens, tuned.notes
-            settings = build_settings(method.settings, chosen)
+        settings: Any = build_settings(method.settings, chosen)
         rng, on_epoch = make_rng("fit", *axes), checkpoints.take if checkpoints.every else None
         plan, report = adapt(method, settings, model, task, draw, rng, _thin_out(on_progress), on_epoch)
         if report is not None:

@@ -85,7 +85,7 @@ def tune(
         entry: dict[str, Any] = {"settings": {key: candidate[key] for key in varied}}
         try:
             settings: Any = build_settings(method.settings, candidate)
-            reason = method.skip_reason(settings, model, task)
+            reason = method.skip_reason(settings, model.config if model is not None else None, task)
             if reason is not None:
                 raise TrialFailure("error", reason)
             scores = []

@@ -90,8 +90,8 @@ def test_the_plateau_halves_the_rate_after_epochs_that_bring_nothing() -> None:
 
 def test_more_blocks_than_the_model_has_is_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("adaptive")
-    assert method.skip_reason(method.settings(blocks=3), models["llama"], task) is None
-    reason = method.skip_reason(method.settings(blocks=4), models["llama"], task)
+    assert method.skip_reason(method.settings(blocks=3), models["llama"].config, task) is None
+    reason = method.skip_reason(method.settings(blocks=4), models["llama"].config, task)
     assert reason == "blocks is 4 and the model has 3: set 3 or fewer"
 
 

@@ -76,7 +76,7 @@ def test_a_method_scores_every_label_of_unlabelled_rows_the_same_each_time(
 ) -> None:
     method = get_method(name)
     settings = method.settings(**values)
-    reason = method.skip_reason(settings, model, task)
+    reason = method.skip_reason(settings, model.config, task)
     if (name, model.config.model_type) in SKIPPED:
         assert reason is not None and SKIPPED[name, model.config.model_type] in reason
         return

@@ -194,8 +194,8 @@ def test_what_trains_is_held_in_float32_and_all_else_stays_bit_identical(
 def test_a_model_without_biases_skips_bitfit_saying_so(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("bitfit")
     for reads in ("label_words", "head"):
-        assert method.skip_reason(method.settings(reads=reads), models["opt"], task) is None
-        assert method.skip_reason(method.settings(reads=reads), models["llama"], task) == (
+        assert method.skip_reason(method.settings(reads=reads), models["opt"].config, task) is None
+        assert method.skip_reason(method.settings(reads=reads), models["llama"].config, task) == (
             "model type 'llama' has no biases, and they are all that bitfit trains: use a model that has them "
             "(OPT, GPT-2), or ia3, which trains as few parameters"
         )
@@ -205,9 +205,9 @@ def test_an_architecture_peft_does_not_know_skips_ia3_saying_which_it_knows(
     models: dict[str, LanguageModel], task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = get_method("ia3")
-    assert method.skip_reason(method.settings(), models["llama"], task) is None
+    assert method.skip_reason(method.settings(), models["llama"].config, task) is None
     monkeypatch.setattr(models["llama"].config, "model_type", "abacus")
-    reason = method.skip_reason(method.settings(), models["llama"], task)
+    reason = method.skip_reason(method.settings(), models["llama"].config, task)
     assert reason is not None
     assert reason.startswith("PEFT names no (IA)³ layers for model type 'abacus', only for bart, bert, bloom, ")
     assert reason.endswith(": use one of these, or lora")
@@ -215,8 +215,8 @@ def test_an_architecture_peft_does_not_know_skips_ia3_saying_which_it_knows(
 
 def test_soft_tokens_that_leave_no_room_are_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("soft_prompt")
-    assert method.skip_reason(method.settings(tokens=64), models["opt"], task) is None
-    reason = method.skip_reason(method.settings(tokens=65), models["opt"], task)
+    assert method.skip_reason(method.settings(tokens=64), models["opt"].config, task) is None
+    reason = method.skip_reason(method.settings(tokens=65), models["opt"].config, task)
     assert reason == "tokens is 65 and the model reads 128: set 64 or fewer, to leave as much room for a row"
 
 
@@ -229,8 +229,8 @@ def test_layers_of_several_shapes_skip_a_prefix_and_not_a_prompt(
         (2, 8),
     }
     monkeypatch.setattr(soft_prompt, "_key_value_shapes", lambda seen: {(2, 4), (2, 8)})
-    assert method.skip_reason(method.settings(kind="prompt"), models["llama"], task) is None
-    assert method.skip_reason(method.settings(kind="prefix"), models["llama"], task) == (
+    assert method.skip_reason(method.settings(kind="prompt"), models["llama"].config, task) is None
+    assert method.skip_reason(method.settings(kind="prefix"), models["llama"].config, task) == (
         "the model's layers keep keys and values of 2 shapes, and PEFT's prefix has one: set kind to prompt"
     )
 

@@ -28,6 +28,8 @@ from fewtune.methods.optimisation import (
 )
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
@@ -67,9 +69,9 @@ class Settings:
     validation_fraction: ValidationFraction = 0.0
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has fewer blocks than should train."""
-    have = model.config.num_hidden_layers if model is not None else 0
+    have = config.num_hidden_layers if config is not None else 0
     if settings.blocks > have:
         return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
     return None

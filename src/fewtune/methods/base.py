@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    from transformers import PreTrainedConfig
 
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
@@ -34,7 +35,8 @@ class Method:
     """One way to adapt a model.
 
     `settings` is a frozen dataclass whose fields are `Annotated[type, pydantic.Field(description=...)]` with
-    defaults known to work. `skip_reason(settings, model, task)` says why a method cannot be used, or None.
+    defaults known to work. `skip_reason(settings, config, task)` says why a method cannot be used, or None, from the
+    model's configuration alone: it is asked before anything is loaded.
     """
 
     name: str
@@ -51,5 +53,5 @@ class Method:
     needs_pool: Callable[[Any], bool] = lambda settings: False
     """Whether these settings need unlabelled pool rows; a study without any is refused."""
     other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
-    """Models these settings need besides the trial's own (a teacher), by name; found in `model.others`."""
-    skip_reason: Callable[[Any, LanguageModel | None, Task], str | None] = lambda settings, model, task: None
+    """Teachers these settings need besides the trial's own model, by name, of its vocabulary; in `model.others`."""
+    skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None

@@ -28,7 +28,7 @@ from fewtune.methods.optimisation import (
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
@@ -54,12 +54,14 @@ class Settings:
     validation_fraction: ValidationFraction = 0.0
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has no biases."""
-    if model is None or _find_biases(_read_part(model.frozen, settings)):
+    from fewtune.models import sketch_network
+
+    if config is None or _find_biases(_read_part(sketch_network(config), settings)):
         return None
     return (
-        f"model type {model.config.model_type!r} has no biases, and they are all that bitfit trains: "
+        f"model type {config.model_type!r} has no biases, and they are all that bitfit trains: "
         "use a model that has them (OPT, GPT-2), or ia3, which trains as few parameters"
     )
 

@@ -28,7 +28,7 @@ from fewtune.methods.optimisation import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
@@ -54,7 +54,7 @@ class Settings:
     validation_fraction: ValidationFraction = 0.0
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where PEFT does not know which layers of an architecture to scale."""
     from peft.utils.constants import (
         TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
@@ -63,10 +63,10 @@ def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> 
 
     known = set(TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING)
     known &= set(TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING)
-    if model is None or model.config.model_type in known:
+    if config is None or config.model_type in known:
         return None
     return (
-        f"PEFT names no (IA)³ layers for model type {model.config.model_type!r}, "
+        f"PEFT names no (IA)³ layers for model type {config.model_type!r}, "
         f"only for {', '.join(sorted(known, key=str.casefold))}: use one of these, or lora"
     )
 

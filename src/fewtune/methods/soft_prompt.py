@@ -29,7 +29,7 @@ from fewtune.methods.optimisation import (
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from fewtune.engine.forward import Forward
     from fewtune.engine.packing import Prefix
@@ -80,19 +80,21 @@ class Settings:
     validation_fraction: ValidationFraction = 0.0
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
     from fewtune.engine.forward import Forward
+    from fewtune.models import max_positions, sketch_network
 
-    if model is None:
+    if config is None:
         return None
-    if settings.tokens * 2 > model.max_positions:
+    limit = max_positions(config)
+    if settings.tokens * 2 > limit:
         return (
-            f"tokens is {settings.tokens} and the model reads {model.max_positions}: "
-            f"set {model.max_positions // 2} or fewer, to leave as much room for a row"
+            f"tokens is {settings.tokens} and the model reads {limit}: "
+            f"set {limit // 2} or fewer, to leave as much room for a row"
         )
     if settings.kind == "prefix":
-        shapes = _key_value_shapes(Forward(model.frozen, model.precision).compute_prefix([0]))
+        shapes = _key_value_shapes(Forward(sketch_network(config), "float32").compute_prefix([0]))
         if len(shapes) > 1:
             return (
                 f"the model's layers keep keys and values of {len(shapes)} shapes, and PEFT's prefix has one: "
