@@ -35,7 +35,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
             "pattern": "verdict",
         },
     ],
-    "probe": [{}, {"prompted": False}],
+    "probe": [{}, {"prompted": False}, {"layer": 1}],
     "vanilla": [{"epochs": 3}, {"epochs": 2, "prompted": True}],
     "pattern": [{"epochs": 3}, {"epochs": 2, "pattern": "verdict"}, {"epochs": 2, "loss_over": "vocabulary"}],
     "adaptive": [{"epochs": 2, "blocks": 2}, {"epochs": 2, "blocks": 1, "reads": "head", "schedule": "plateau"}],

@@ -20,11 +20,21 @@ from fewtune.models import Precision
 
 
 class Forward:
-    """Runs a network over packed rows, behind soft tokens where given, and counts the tokens it ran."""
+    """Runs a network over packed rows, behind soft tokens where given, and counts the tokens it ran.
 
-    def __init__(self, network: PreTrainedModel, precision: Precision, soft: SoftTokens | None = None) -> None:
+    With `block`, counted from 1, its states are what that block puts out, for readers that need no language-model head.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        precision: Precision,
+        soft: SoftTokens | None = None,
+        block: int | None = None,
+    ) -> None:
         self.network = network
         self.soft = soft
+        self.block = block
         self.precision = precision
         self.device = next(network.parameters()).device
         self.tokens_run = 0
@@ -40,10 +50,10 @@ class Forward:
         return pack(sequences, self.device, prefix)
 
     def hidden_states(self, batch: Packed) -> Tensor:
-        """Final hidden states, (total tokens, width), float32."""
+        """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out."""
         self.tokens_run += sum(batch.spans)
         with self.compute_dtype():
-            return run_packed(self.network, batch).float()
+            return run_packed(self.network, batch, self.block).float()
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:

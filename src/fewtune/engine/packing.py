@@ -9,7 +9,8 @@ only attention needs to know where a sequence ends, and there a plain causal mas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
+
+from fewtune.engine.layers import find_blocks
 
 
 @dataclass
@@ -72,17 +75,41 @@ def pack(sequences: Sequence[Sequence[int]], device: torch.device, prefix: Prefi
     return Packed(tokens, positions, lengths, ends, prefix)
 
 
-def run_packed(network: PreTrainedModel, batch: Packed) -> Tensor:
-    """Final hidden states of every token, (total tokens, width), as the language-model head reads them."""
+def run_packed(network: PreTrainedModel, batch: Packed, block: int | None = None) -> Tensor:
+    """Hidden states of every token, (total tokens, width): the final ones, as the language-model head reads them.
+
+    With `block`, counted from 1, what that block puts out instead, (total tokens, width between blocks).
+    """
     inputs = {"input_ids": batch.tokens}
     if batch.embeddings is not None:
         words = network.get_input_embeddings()(batch.tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
-    states: Tensor = network.base_model(
-        **inputs, position_ids=batch.positions, use_cache=False, packing=batch
-    ).last_hidden_state
+    with _keep_output(network, block) as kept:
+        final: Tensor = network.base_model(
+            **inputs, position_ids=batch.positions, use_cache=False, packing=batch
+        ).last_hidden_state
+    states = final if block is None else kept[0]
     # Readers count from the first sequence: the states of virtual tokens are nobody's.
     return states[0, -batch.tokens.shape[1] :]
+
+
+@contextmanager
+def _keep_output(network: PreTrainedModel, block: int | None) -> Iterator[list[Tensor]]:
+    """A list to which that block adds its output, (1, tokens run, width), whenever it runs; none where None."""
+    kept: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        # Blocks of some architectures hand on attention weights or a cache besides the states.
+        kept.append(output if isinstance(output, Tensor) else output[0])
+
+    if block is None:
+        yield kept
+        return
+    hook = find_blocks(network)[block - 1].register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        hook.remove()
 
 
 def group_by_tokens(lengths: Sequence[int], token_budget: int) -> list[list[int]]:

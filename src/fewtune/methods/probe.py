@@ -1,4 +1,4 @@
-"""Probe: logistic regression on the frozen model's last hidden state.
+"""Probe: logistic regression on a hidden state of the frozen model, its last or one block's.
 
 Owns its settings. Source: Alain and Bengio 2016, https://arxiv.org/abs/1610.01644
 """
@@ -29,10 +29,26 @@ class Settings:
     inverse_penalty: Annotated[
         float, Field(gt=0, description="Inverse strength of the L2 penalty (scikit-learn's C).")
     ] = 0.1
+    layer: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Block whose output is read, counted from 1; null: the last hidden state, "
+            "after the final norm.",
+        ),
+    ] = None
+
+
+def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+    """Say so where the model has fewer blocks than the layer's number."""
+    have = model.config.num_hidden_layers if model is not None else 0
+    if settings.layer is not None and settings.layer > have:
+        return f"layer is {settings.layer} and the model has {have} blocks: set {have} or fewer"
+    return None
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
-    """Fit the regression on the support's standardised last hidden states and score rows by it."""
+    """Fit the regression on the standardised hidden states of the support's last tokens and score rows by it."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -46,7 +62,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.text import Encoder, plain_template
 
     assert model is not None
-    forward = Forward(model.frozen, model.precision)
+    forward = Forward(model.frozen, model.precision, block=settings.layer)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     template = choose_pattern(task, settings.pattern).template if settings.prompted else plain_template(task.fields)
 
@@ -72,10 +88,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
 METHOD = Method(
     name="probe",
-    summary="logistic regression on the frozen model's last hidden state",
+    summary="logistic regression on the frozen model's last hidden state, or on one block's output",
     source_url="https://arxiv.org/abs/1610.01644",
     settings=Settings,
     plan=plan,
+    skip_reason=skip_reason,
     uses_fit_seed=False,
     floor=True,
 )
