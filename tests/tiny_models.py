@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 
@@ -89,9 +90,13 @@ def make_tokenizer(opens_with_end: bool) -> PreTrainedTokenizerFast:
     )
 
 
-def save(name: str, folder: Path) -> Path:
+def save(name: str, folder: Path, times_wider: int = 1) -> Path:
     """Write the tiny model of that architecture, its weights large enough that scores differ, and return the folder."""
-    config = CONFIGS[name]
+    config = copy.deepcopy(CONFIGS[name])
+    if times_wider != 1:
+        for key in ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim", "head_dim"):
+            if config.to_dict().get(key) is not None:
+                setattr(config, key, times_wider * getattr(config, key))
     config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, 1, 1
     config.initializer_range = config.init_std = 0.2
     with torch.random.fork_rng():

@@ -1,12 +1,13 @@
 """LoRA: low-rank adapters on every linear layer, the model itself frozen; head or label words.
 
 Owns its settings and composition; the adapters are PEFT's. Source: Hu et al. 2021,
-https://arxiv.org/abs/2106.09685
+https://arxiv.org/abs/2106.09685; on a 4-bit base: Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -49,6 +50,13 @@ class Settings:
         Literal["all_linear", "query_value"],
         Field(description="Which layers get adapters: every linear one, or the query and value projections."),
     ] = "all_linear"
+    base: Annotated[
+        Literal["full", "4bit"],
+        Field(
+            description="How the frozen matrices are held: in the compute dtype, or quantised to 4-bit NormalFloat by "
+            "bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314)."
+        ),
+    ] = "full"
     reads: Annotated[
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
@@ -62,6 +70,20 @@ class Settings:
     schedule: RateSchedule = "linear"
     clip_norm: ClipNorm = 1.0
     validation_fraction: ValidationFraction = 0.0
+
+
+def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+    """Say so where a 4-bit base lacks its library, or the model or machine cannot have one."""
+    if settings.base == "full":
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return "base 4bit needs bitsandbytes, which is not installed: pip install 'fewtune[4bit]'"
+    if model is None:
+        return None
+    from fewtune.engine.four_bit import find_obstacle
+
+    obstacle = find_obstacle(model.frozen)
+    return None if obstacle is None else f"base 4bit cannot be used, {obstacle}: set base to full"
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -80,9 +102,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         settings.dora,
         settings.targets == "query_value",
     )
-    network, adapter = train_lora(model, shape, settings.learning_rate, rng)
+    network, adapter = train_lora(model, shape, settings.learning_rate, rng, settings.base == "4bit")
     groups = [adapter, *head_parameters(answer, settings.learning_rate)]
-    return plan_training(
+    made = plan_training(
         draw,
         answer,
         Forward(network, model.precision),
@@ -91,6 +113,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         settings.validation_fraction,
         rng,
     )
+    # All that trains comes on top of the model, of whose parameters 4 bits pack two in a stored element.
+    return replace(made, total_parameters=model.total_parameters + made.trainable_parameters)
 
 
 METHOD = Method(
@@ -99,4 +123,5 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2106.09685",
     settings=Settings,
     plan=plan,
+    skip_reason=skip_reason,
 )

@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
+from fewtune.engine.four_bit import quantise_linear_layers
 from fewtune.engine.layers import find_blocks, find_final_norm
 from fewtune.engine.plan import ParameterGroup
 from fewtune.models import LanguageModel
@@ -56,10 +57,15 @@ def train_last_blocks(
 
 
 def train_lora(
-    model: LanguageModel, shape: LoraShape, learning_rate: float, rng: np.random.Generator
+    model: LanguageModel, shape: LoraShape, learning_rate: float, rng: np.random.Generator, four_bit: bool = False
 ) -> tuple[PreTrainedModel, ParameterGroup]:
-    """A frozen network with PEFT's LoRA adapters on its linear layers, drawn from the trial's own generator."""
+    """A frozen network with PEFT's LoRA adapters on its linear layers, drawn from the trial's own generator.
+
+    `four_bit` holds the frozen linear layers as 4-bit NormalFloat.
+    """
     network = model.adaptable_copy()
+    if four_bit:
+        quantise_linear_layers(network, torch.bfloat16 if model.precision == "bfloat16" else torch.float32)
     config = LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,  # type: ignore[arg-type]  # PEFT only divides by it
