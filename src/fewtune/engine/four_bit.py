@@ -78,7 +78,7 @@ def _quantise(linear: nn.Linear, compute_dtype: torch.dtype) -> nn.Module:
     layer.weight = weight.to(linear.weight.device)  # the move is what quantises, on the same device too
     layer.bias = linear.bias
     # On CPUs with AVX-512 BF16 a layer run for inference would repack itself for good: in bfloat16 whatever the
-    # precision, only where its outputs are a multiple of 32, and without gradients in a later epoch.
+    # precision, only where its outputs are a multiple of 32, and unable to pass gradients in a later epoch.
     layer.support_avx512bf16_for_cpu = False
     made: nn.Module = layer
     return made
