@@ -166,9 +166,10 @@ def read_config(path: Path) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: its config.json cannot be used: {error}") from error
+    return config
 
 
 def max_positions(config: Any) -> int:
@@ -269,6 +270,13 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
         plain.tie_weights()
         plain.save_pretrained(target)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+
+
+def find_device() -> torch.device:
+    """The device that models run on: the GPU where there is one."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class LanguageModel:
@@ -376,7 +384,7 @@ def load_model(place: ModelPlace, precision: Precision) -> LanguageModel:
                 f"model {place.name!r} changes its logits after the head ({key}), which fewtune does not "
                 "reproduce yet. Use a model without it."
             )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     moved = torch.nn.Module.to(network, device)  # the same network: Transformers types its own `to` too narrowly
     return LanguageModel(place, moved, tokenizer, precision, device)
 

@@ -27,7 +27,7 @@ def make_plan(
 ) -> Plan:
     method = get_method(name)
     chosen = method.settings(**settings)
-    assert method.skip_reason(chosen, model, task) is None
+    assert method.skip_reason(chosen, model.config, task) is None
     return method.plan(chosen, model, task, draw, np.random.default_rng(0))
 
 
@@ -235,7 +235,7 @@ def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[s
         ({"kl_over": "vocabulary"}, "set it to none"),
         ({"student": "last_blocks", "blocks": 9}, "blocks is 9 and the model has 3"),
     ):
-        assert reason in str(method.skip_reason(method.settings(**settings), models["llama"], task))
+        assert reason in str(method.skip_reason(method.settings(**settings), models["llama"].config, task))
 
 
 def test_a_batch_calibrated_teacher_needs_a_pool() -> None:

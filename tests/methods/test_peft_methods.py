@@ -31,7 +31,7 @@ from fewtune.engine.plan import Plan
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method, soft_prompt
-from fewtune.models import LanguageModel, find_model, load_model
+from fewtune.models import LanguageModel, find_model, load_model, read_config
 from fewtune.tasks.base import Draw, Task
 from reference_loop import PLAN_SEED, draw_batches, fit_losses, make_plan, train_plainly
 
@@ -234,13 +234,13 @@ def test_a_four_bit_base_is_skipped_saying_why(
     method = get_method("lora")
     settings = method.settings(base="4bit")
     for folder in wide_folders.values():
-        assert method.skip_reason(settings, load_model(find_model(str(folder)), "bfloat16"), task) is None
-    reason = method.skip_reason(settings, models["llama"], task)
+        assert method.skip_reason(settings, read_config(folder), task) is None
+    reason = method.skip_reason(settings, models["llama"].config, task)
     # Whether a CPU's instructions are among those that bitsandbytes 0.50 gets wrong depends on the machine.
     assert reason is None or reason.startswith(
         "base 4bit cannot be used, bitsandbytes multiplies matrices of 32, 48 columns wrongly on this machine's cpu"
     )
-    assert method.skip_reason(settings, models["gpt2"], task) == (
+    assert method.skip_reason(settings, models["gpt2"].config, task) == (
         "base 4bit cannot be used, model type 'gpt2' keeps its matrices in Conv1D, which is no linear layer: "
         "set base to full"
     )
@@ -249,15 +249,15 @@ def test_a_four_bit_base_is_skipped_saying_why(
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(four_bit, "_quantise", fail)
-    assert method.skip_reason(settings, models["llama"], task) == (
+    assert method.skip_reason(settings, models["llama"].config, task) == (
         "base 4bit cannot be used, bitsandbytes does not run on this machine's cpu (RuntimeError: no kernel): "
         "set base to full"
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert method.skip_reason(settings, models["llama"], task) == (
+    assert method.skip_reason(settings, models["llama"].config, task) == (
         "base 4bit needs bitsandbytes, which is not installed: pip install 'fewtune[4bit]'"
     )
-    assert method.skip_reason(method.settings(), models["gpt2"], task) is None
+    assert method.skip_reason(method.settings(), models["gpt2"].config, task) is None
 
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix"])

@@ -137,7 +137,7 @@ def test_reading_a_layer_leaves_no_hook_behind(models: dict[str, LanguageModel],
 def test_a_layer_there_is_not_is_skipped_saying_so(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("probe")
     for layer in (None, 1, 3):
-        assert method.skip_reason(method.settings(layer=layer), models["llama"], task) is None
-    assert method.skip_reason(method.settings(layer=9), models["llama"], task) == (
+        assert method.skip_reason(method.settings(layer=layer), models["llama"].config, task) is None
+    assert method.skip_reason(method.settings(layer=9), models["llama"].config, task) == (
         "layer is 9 and the model has 3 blocks: set 3 or fewer"
     )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fewtune.engine.packing import Packed, Prefix, pack, run_packed
+from fewtune.engine.packing import Packed, Prefix, capture_prefix, pack, run_packed
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
 
@@ -59,10 +58,9 @@ class Forward:
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
         """Keys and values of tokens that open every row, soft tokens before them, for later packed batches to read."""
         batch = self.pack([tokens])
-        before = batch.prefix.length if batch.prefix is not None else 0
-        prefix = Prefix(before + len(tokens))
-        self.hidden_states(replace(batch, capture=prefix))
-        return prefix
+        self.tokens_run += sum(batch.spans)
+        with self.compute_dtype():
+            return capture_prefix(self.network, batch)
 
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""

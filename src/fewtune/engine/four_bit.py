@@ -17,11 +17,10 @@ LARGEST_ERROR = 0.15
 """Relative error of normally distributed weights held in 4 bits above which something else is wrong: they lose 9%."""
 
 
-def find_obstacle(network: PreTrainedModel) -> str | None:
-    """Why this network cannot be held in 4 bits on its device, in words; None where it can."""
+def find_obstacle(network: PreTrainedModel, device: torch.device) -> str | None:
+    """Why this network, of whose weights nothing is read, cannot be held in 4 bits on a device; None where it can."""
     if any(isinstance(module, Conv1D) for module in network.modules()):
         return f"model type {network.config.model_type!r} keeps its matrices in Conv1D, which is no linear layer"
-    device = network.device
     try:
         errors = {width: _measure_error(width, device) for width in sorted({m.in_features for m in _linear(network)})}
     except Exception as error:  # a library for so many devices fails in as many ways, none of them the trial's

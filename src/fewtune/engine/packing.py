@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,14 @@ def _keep_output(network: PreTrainedModel, block: int | None) -> Iterator[list[T
         yield kept
     finally:
         hook.remove()
+
+
+def capture_prefix(network: PreTrainedModel, batch: Packed) -> Prefix:
+    """The keys and values of all that a batch's one sequence reads, itself included."""
+    before = batch.prefix.length if batch.prefix is not None else 0
+    prefix = Prefix(before + batch.lengths[-1])
+    run_packed(network, replace(batch, capture=prefix))
+    return prefix
 
 
 def group_by_tokens(lengths: Sequence[int], token_budget: int) -> list[list[int]]:

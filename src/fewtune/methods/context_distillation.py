@@ -27,6 +27,8 @@ from fewtune.methods.optimisation import (
 )
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
@@ -94,13 +96,13 @@ class Settings:
     clip_norm: ClipNorm = 1.0
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where settings contradict each other or do not fit the model."""
     if "instruction" in settings.context and not settings.instruction.strip():
         return "context has an instruction and `instruction` is empty: give its text"
     if settings.kl_over == "vocabulary" and settings.calibration != "none":
         return "calibration is about label words: with kl_over vocabulary set it to none"
-    have = model.config.num_hidden_layers if model is not None else 0
+    have = config.num_hidden_layers if config is not None else 0
     if settings.student == "last_blocks" and settings.blocks > have:
         return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
     return None

@@ -28,6 +28,8 @@ from fewtune.methods.optimisation import (
 )
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
@@ -72,17 +74,18 @@ class Settings:
     validation_fraction: ValidationFraction = 0.0
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where a 4-bit base lacks its library, or the model or machine cannot have one."""
     if settings.base == "full":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
         return "base 4bit needs bitsandbytes, which is not installed: pip install 'fewtune[4bit]'"
-    if model is None:
+    if config is None:
         return None
     from fewtune.engine.four_bit import find_obstacle
+    from fewtune.models import find_device, sketch_network
 
-    obstacle = find_obstacle(model.frozen)
+    obstacle = find_obstacle(sketch_network(config), find_device())
     return None if obstacle is None else f"base 4bit cannot be used, {obstacle}: set base to full"
 
 

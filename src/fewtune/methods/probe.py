@@ -15,6 +15,8 @@ from pydantic import Field
 from fewtune.methods.base import Method
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Example, Task
@@ -39,9 +41,9 @@ class Settings:
     ] = None
 
 
-def skip_reason(settings: Settings, model: LanguageModel | None, task: Task) -> str | None:
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has fewer blocks than the layer's number."""
-    have = model.config.num_hidden_layers if model is not None else 0
+    have = config.num_hidden_layers if config is not None else 0
     if settings.layer is not None and settings.layer > have:
         return f"layer is {settings.layer} and the model has {have} blocks: set {have} or fewer"
     return None

@@ -82,7 +82,6 @@ class Settings:
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
-    from fewtune.engine.forward import Forward
     from fewtune.models import max_positions, sketch_network
 
     if config is None:
@@ -94,7 +93,11 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
             f"set {limit // 2} or fewer, to leave as much room for a row"
         )
     if settings.kind == "prefix":
-        shapes = _key_value_shapes(Forward(sketch_network(config), "float32").compute_prefix([0]))
+        import torch
+
+        from fewtune.engine.packing import capture_prefix, pack
+
+        shapes = _key_value_shapes(capture_prefix(sketch_network(config), pack([[0]], torch.device("meta"))))
         if len(shapes) > 1:
             return (
                 f"the model's layers keep keys and values of {len(shapes)} shapes, and PEFT's prefix has one: "

@@ -1,0 +1,112 @@
+"""What does not fit is told before anything is loaded: teachers of another vocabulary, methods a model cannot have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from fewtune import models
+from fewtune.cli import main
+from fewtune.errors import StudyError
+from fewtune.prepare import prepare_jobs
+from fewtune.run import Bench, run_trial
+from fewtune.study import Study, load_study
+
+STUDY = """
+name: misfits
+models: [{model}]
+tasks:
+  - own_files: {{train: {data}, text: text, label: label, as: feelings}}
+methods:
+{methods}
+shots: [8]
+precision: float32
+floors: false
+"""
+
+
+def fill(folder: Path, study_file: Path, model: Path, *methods: str, more: str = "") -> Study:
+    lines = "\n".join(f"  - {method}" for method in methods)
+    path = folder / "study.yaml"
+    path.write_text(more + STUDY.format(model=model, data=study_file.parent / "feelings.csv", methods=lines))
+    return load_study(path)
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, model_folders: dict[str, Path]) -> Path:
+    """The tiny Llama with one token more."""
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    for file in model_folders["llama"].iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["quibble"])
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("no weights may be read")
+
+    monkeypatch.setattr(models, "load_model", refuse)
+
+
+@pytest.mark.usefixtures("nothing_loads")
+def test_a_teacher_of_another_vocabulary_is_refused(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path], stranger: Path
+) -> None:
+    study = fill(
+        tmp_path / "study.yaml", study_file, model_folders["llama"], f"context_distillation: {{teacher: {stranger}}}"
+    )
+    with pytest.raises(StudyError) as caught:
+        prepare_jobs(study, None)
+    student = model_folders["llama"]
+    words = f"teacher {str(stranger)!r} and student {str(student)!r} have different vocabularies"
+    message = f"context_distillation: {words}. Use a teacher of the student's family."
+    assert [fault.message for fault in caught.value.faults] == [message]
+    prepare_jobs(fill(tmp_path, study_file, stranger, f"context_distillation: {{teacher: {stranger}}}"), None)
+
+
+@pytest.mark.usefixtures("nothing_loads")
+def test_what_a_model_cannot_have_is_told_and_recorded_without_loading_it(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = {
+        "adaptive: {blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
+        "bitfit": "model type 'llama' has no biases",
+        "context_distillation: {student: last_blocks, blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
+        "probe: {layer: 9}": "layer is 9 and the model has 3 blocks: set 3 or fewer",
+        "soft_prompt: {tokens: 100}": "tokens is 100 and the model reads 128: set 64 or fewer",
+    }
+    jobs, _ = prepare_jobs(
+        fill(tmp_path, study_file, model_folders["llama"], *wanted, "soft_prompt: {kind: prefix}"), None
+    )
+    assert len(jobs) == 6 and jobs[-1].skip_reason is None
+    for job, reason in zip(jobs, wanted.values(), strict=False):
+        assert job.skip_reason is not None and job.skip_reason.startswith(reason)
+        record, predictions = run_trial(job, Bench())
+        assert predictions is None and record.status == "skipped" and record.failure is not None
+        assert record.failure.message == job.skip_reason
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(tmp_path / "study.yaml")])
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    for reason in wanted.values():
+        assert f"will be skipped (1 trials): {reason}" in text
+
+
+def test_a_grid_is_skipped_only_where_every_setting_of_it_is(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    tuning = "tuning: {trials: 2, folds: 2}"
+    some, every = ("adaptive: {epochs: 1, grid: {blocks: [9, 1]}}", "adaptive: {epochs: 1, grid: {blocks: [9, 8]}}")
+    ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], some, more=tuning), None)
+    record, _ = run_trial(job, Bench())
+    assert record.status == "done" and record.trial.settings["blocks"] == 1
+    assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3: set 3 or fewer"
+    ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], every, more=tuning), None)
+    assert job.skip_reason == "blocks is 9 and the model has 3: set 3 or fewer"
