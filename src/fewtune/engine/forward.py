@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fewtune.engine.packing import Packed, Prefix, capture_prefix, pack, run_packed
+from fewtune.engine.packing import Layers, Packed, Prefix, capture_prefix, pack, run_packed, shared_prefix_length
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
+
+
+SHORTEST_PREFIX = 16
+"""A shared opening of fewer tokens is not worth a pass of its own."""
 
 
 class Forward:
@@ -42,11 +46,13 @@ class Forward:
         """The context in which matrix products run in the trial's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def pack(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None) -> Packed:
+    def pack(
+        self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None, caches: Sequence[Layers] = ()
+    ) -> Packed:
         """Rows end to end, behind the soft tokens or behind a prefix of `compute_prefix`, which begins with them."""
         if prefix is None and self.soft is not None:
             prefix = self.soft.make_prefix()
-        return pack(sequences, self.device, prefix)
+        return pack(sequences, self.device, prefix, caches)
 
     def hidden_states(self, batch: Packed) -> Tensor:
         """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out."""
@@ -61,6 +67,15 @@ class Forward:
         self.tokens_run += sum(batch.spans)
         with self.compute_dtype():
             return capture_prefix(self.network, batch)
+
+    def share_opening(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, int]:
+        """Run once what opens every prompt alike, and how many tokens that are; None and 0 where it is not worth it."""
+        if len(prompts) > 1:
+            # Each prompt keeps its last token: a reader may need the state that stands there.
+            shared = shared_prefix_length(prompts)
+            if shared >= SHORTEST_PREFIX:
+                return self.compute_prefix(prompts[0][:shared]), shared
+        return None, 0
 
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""

@@ -1,7 +1,8 @@
 """Rows packed end to end instead of padded: one forward pass over several sequences.
 
 Owns the packed batch, the attention that keeps sequences apart, and prefixes that every sequence reads: their keys
-and values are known, or come of embeddings that run once, ahead of all sequences. Does not know what the tokens mean.
+and values are known, or come of embeddings that run once, ahead of all sequences; and caches, which let a sequence go
+on in a later pass. Does not know what the tokens mean.
 
 Linear layers, norms and embeddings see one row of all tokens, with positions restarted in each sequence;
 only attention needs to know where a sequence ends, and there a plain causal mask over each is exact.
@@ -22,16 +23,20 @@ from transformers import AttentionInterface, PreTrainedModel
 from fewtune.engine.layers import find_blocks
 
 
+Layers = dict[int, tuple[Tensor, Tensor]]
+"""Keys and values by layer, one pair a layer: (1, heads, tokens, head)."""
+
+
 @dataclass
 class Prefix:
     """What stands before every sequence: `length` tokens, real or virtual; its tensors may carry gradients.
 
-    `layers` holds their keys and values, one pair a layer: (1, heads, tokens, head). Where these are not known,
-    `embeddings` (tokens, embedding width) stands for them, and each pass runs it once, ahead of its sequences.
+    `layers` holds their keys and values. Where these are not known, `embeddings` (tokens, embedding width) stands for
+    them, and each pass runs it once, ahead of its sequences.
     """
 
     length: int
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    layers: Layers = field(default_factory=dict)
     embeddings: Tensor | None = None
 
 
@@ -49,6 +54,9 @@ class Packed:
     prefix: Prefix | None = None
     capture: Prefix | None = None
     """Where set, this pass stores there the keys and values of all that its last sequence reads, itself included."""
+    caches: tuple[Layers, ...] = ()
+    """One a sequence, where there are any: its own tokens of earlier passes, which it reads after the prefix; this pass
+    adds its keys and values there."""
 
     @property
     def embeddings(self) -> Tensor | None:
@@ -61,18 +69,31 @@ class Packed:
         return [*([] if self.embeddings is None else [len(self.embeddings)]), *self.lengths]
 
 
-def pack(sequences: Sequence[Sequence[int]], device: torch.device, prefix: Prefix | None = None) -> Packed:
-    """Lay token sequences end to end; their positions go on from the prefix's length where there is one."""
+def pack(
+    sequences: Sequence[Sequence[int]],
+    device: torch.device,
+    prefix: Prefix | None = None,
+    caches: Sequence[Layers] = (),
+) -> Packed:
+    """Lay token sequences end to end; their positions go on from the prefix's length, and from their own caches'.
+
+    Caches are all empty (what these sequences open is kept for later) or none is, and then each sequence is one token.
+    """
     lengths = tuple(len(s) for s in sequences)
     if not lengths or min(lengths) == 0:
         raise ValueError("a packed batch needs at least one sequence, and every sequence a token")
+    if caches and prefix is not None and prefix.embeddings is not None:
+        raise ValueError("sequences that go on in later passes need a prefix whose keys and values are known")
+    if any(caches) and (not all(caches) or max(lengths) > 1):
+        raise ValueError("sequences that go on from their caches run one token each, and all of them go on")
     start = prefix.length if prefix is not None else 0
+    starts = [start + _count_cached(cache) for cache in caches] or [start] * len(lengths)
     tokens = torch.tensor([t for s in sequences for t in s], device=device)[None]
     virtual = start if prefix is not None and prefix.embeddings is not None else 0
-    places = [torch.arange(virtual), *(torch.arange(start, start + n) for n in lengths)]
+    places = [torch.arange(virtual), *(torch.arange(at, at + n) for at, n in zip(starts, lengths, strict=True))]
     positions = torch.cat(places)[None].to(device)
     ends = torch.tensor(lengths, device=device).cumsum(0) - 1
-    return Packed(tokens, positions, lengths, ends, prefix)
+    return Packed(tokens, positions, lengths, ends, prefix, caches=tuple(caches))
 
 
 def run_packed(network: PreTrainedModel, batch: Packed, block: int | None = None) -> Tensor:
@@ -165,9 +186,15 @@ def _attend_packed(
     before: tuple[Tensor, Tensor] | None = None
     if packing.prefix is not None and packing.embeddings is None:
         before = packing.prefix.layers[layer]
+    if packing.caches and layer in packing.caches[0]:
+        return _attend_next(query, key, value, before, packing.caches, layer, scaling).transpose(1, 2), None
     outputs = []
-    for q, k, v in zip(query.split(spans, 2), key.split(spans, 2), value.split(spans, 2), strict=True):
+    for index, (q, k, v) in enumerate(
+        zip(query.split(spans, 2), key.split(spans, 2), value.split(spans, 2), strict=True)
+    ):
         mask = None
+        if packing.caches:
+            packing.caches[index][layer] = k, v
         if before is not None:
             k, v = torch.cat([before[0].to(k.dtype), k], 2), torch.cat([before[1].to(v.dtype), v], 2)
             mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
@@ -184,6 +211,45 @@ def _attend_packed(
             )
         )
     return torch.cat(outputs, 2).transpose(1, 2), None
+
+
+def _attend_next(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    before: tuple[Tensor, Tensor] | None,
+    caches: Sequence[Layers],
+    layer: int,
+    scaling: float | None,
+) -> Tensor:
+    """Attention of one token a row over the prefix, its row's cache and itself, (1, heads, rows, head).
+
+    Written out, so that the prefix is read once for all rows where it stands: to lay it before each row's cache at each
+    step would copy it rows x steps times.
+    """
+    heads, rows, size = key.shape[1:]
+    if before is None:
+        before = key[:, :, :0], value[:, :, :0]
+    prefix_keys, prefix_values = before[0][0].to(key.dtype), before[1][0].to(value.dtype)
+    # (key heads, query heads a key head, rows, head): query heads that share keys stand together.
+    queries = query[0].unflatten(0, (heads, -1)) * (size**-0.5 if scaling is None else scaling)
+    over_prefix = (queries.flatten(1, 2) @ prefix_keys.transpose(1, 2)).unflatten(1, (-1, rows))
+    for_prefix, outputs = [], []
+    for row, cache in enumerate(caches):
+        k = torch.cat([cache[layer][0], key[:, :, row : row + 1]], 2)
+        v = torch.cat([cache[layer][1], value[:, :, row : row + 1]], 2)
+        cache[layer] = k, v
+        own = queries[:, :, row] @ k[0].transpose(1, 2)
+        weights = torch.cat([over_prefix[:, :, row], own], 2).softmax(2, dtype=torch.float32).to(v.dtype)
+        of_prefix, of_own = weights.split([prefix_keys.shape[1], k.shape[2]], 2)
+        for_prefix.append(of_prefix)
+        outputs.append(of_own @ v[0])
+    from_prefix = torch.stack(for_prefix, 2).flatten(1, 2) @ prefix_values
+    return (torch.stack(outputs, 2) + from_prefix.unflatten(1, (-1, rows))).flatten(0, 1)[None]
+
+
+def _count_cached(cache: Layers) -> int:
+    return next((keys.shape[2] for keys, _ in cache.values()), 0)
 
 
 def _repeat_heads(x: Tensor, times: int) -> Tensor:

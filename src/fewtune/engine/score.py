@@ -11,14 +11,11 @@ import numpy as np
 import torch
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.packing import group_by_tokens, shared_prefix_length
+from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.readers import Reader
 
 TOKENS_A_PASS = 4096
 """Most tokens in one forward pass."""
-
-SHORTEST_PREFIX = 16
-"""A shared opening of fewer tokens is not worth a pass of its own."""
 
 
 @torch.no_grad()
@@ -32,12 +29,7 @@ def score_prompts(
     if not prompts:
         return np.zeros((0, 0))
     sequences = [reader.sequences(p) for p in prompts]
-    prefix, cut = None, 0
-    if share_prefix and len(prompts) > 1:
-        # Each prompt keeps its last token: a reader may need the state that stands there.
-        shared = shared_prefix_length(prompts)
-        if shared >= SHORTEST_PREFIX:
-            prefix, cut = forward.compute_prefix(prompts[0][:shared]), shared
+    prefix, cut = forward.share_opening(prompts) if share_prefix else (None, 0)
     lengths = [sum(len(s) - cut for s in group) for group in sequences]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     parts: list[np.ndarray] = []
