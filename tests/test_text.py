@@ -84,3 +84,20 @@ def test_label_words_that_collide_as_tokens_are_refused(tokenizers: dict[bool, A
     encoder = Encoder(tokenizers[False], 64, 128)
     with pytest.raises(DataError, match=r"label words ' good' and ' good good' collide"):
         encoder.encode_label_words(Pattern("p", "{text}. Feeling:", (" good", " good good")))
+
+
+def test_a_text_named_twice_gives_no_more_than_it_must(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[False], 40, 128)
+    (prompt,) = encoder.encode("{text}. So: {text}. Feeling:", [example(text=LONG * 3)])
+    assert 38 <= len(prompt) <= 40
+
+
+def test_each_row_may_have_a_text_of_its_own_before_it(tokenizers: dict[bool, Any]) -> None:
+    encoder = Encoder(tokenizers[True], 24, 64)
+    rows, before = [example(text=LONG * 3), example(text="the cook"), example(text=LONG)], [LONG, "", "So: "]
+    one_by_one = [
+        encoder.encode("{text}. Feeling:", [row], text, reserve=1)[0] for row, text in zip(rows, before, strict=True)
+    ]
+    assert encoder.encode("{text}. Feeling:", rows, before, reserve=1) == one_by_one
+    with pytest.raises(DataError, match="leaves no room for a row"):
+        encoder.encode("{text}. Feeling:", rows, [LONG, LONG * 9, ""])

@@ -44,6 +44,8 @@ class Encoder:
         self._max_positions = max_positions
         self.opening = _opening_tokens(tokenizer)
         """Special tokens that stand once before a prompt (OPT: </s>), as the tokenizer itself puts them."""
+        self.special_tokens = frozenset(tokenizer.all_special_ids)
+        """Tokens that are never text: those that end it, separate or pad."""
         self.max_tokens = min(max_tokens, max_positions - len(self.opening))
         self._cut: dict[str, int] = {}
 
@@ -52,30 +54,50 @@ class Encoder:
         ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
         return ids
 
-    def encode(self, template: str, examples: Sequence[Example], before: str = "", reserve: int = 0) -> list[list[int]]:
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def encode(
+        self, template: str, examples: Sequence[Example], before: str | Sequence[str] = "", reserve: int = 0
+    ) -> list[list[int]]:
         """Prompts, one an example: the opening tokens, `before`, and the rendered example, tokenised as one text.
 
-        `reserve` keeps room for label words after the prompt. Raises DataError where `before` leaves no room.
+        `before` is one text for all, or one an example. `reserve` keeps room for label words after the prompt. Raises
+        DataError where `before` leaves no room.
         """
-        prompts = self.tokenise([before + render(template, e.fields) for e in examples])
-        before_tokens = len(self.tokenise([before])[0]) if before else 0
-        room = self._max_positions - len(self.opening) - reserve
-        if before_tokens >= room:
-            raise DataError(
-                f"the demonstrations have {before_tokens} tokens and the model reads {self._max_positions}, "
-                "which leaves no room for a row. Use fewer demonstrations, or lower max_tokens."
-            )
-        longest = min(room, before_tokens + self.max_tokens - reserve)
-        for index, example in enumerate(examples):
-            limit = longest - before_tokens
+        texts = [before] * len(examples) if isinstance(before, str) else before
+        rooms = {text: self.count_room(text, reserve) for text in dict.fromkeys(texts)}
+        whole = self.count_room("", reserve)
+        prompts = self.tokenise([text + render(template, e.fields) for text, e in zip(texts, examples, strict=True)])
+        for index, (text, example) in enumerate(zip(texts, examples, strict=True)):
+            limit = min(rooms[text], self.max_tokens - reserve)
+            taken = whole - rooms[text]
+            longest = taken + limit
             while len(prompts[index]) > longest:
-                prompts[index] = self.tokenise([before + self.shorten(template, example, limit)])[0]
+                prompts[index] = self.tokenise([text + self.shorten(template, example, limit)])[0]
                 limit -= 1  # joined texts may tokenise to a little more than apart
         return [[*self.opening, *tokens] for tokens in prompts]
 
+    def count_room(self, before: str, reserve: int = 0) -> int:
+        """Tokens that the model can read after `before`, less a `reserve`; raises DataError where there are none."""
+        taken = len(self.tokenise([before])[0]) if before else 0
+        room = self._max_positions - len(self.opening) - reserve - taken
+        if room <= 0:
+            raise DataError(
+                f"the demonstrations have {taken} tokens and the model reads {self._max_positions}, "
+                "which leaves no room for a row. Use fewer demonstrations, or lower max_tokens."
+            )
+        return room
+
     def shorten(self, template: str, example: Example, limit: int) -> str:
         """Render an example in at most `limit` tokens: its longest text loses tokens from its end."""
+        return render(template, self.shorten_fields(template, example, limit))
+
+    def shorten_fields(self, template: str, example: Example, limit: int) -> Mapping[str, str]:
+        """An example's texts such that the template with them has at most `limit` tokens."""
         fields = dict(example.fields)
+        named = [name for _, name, _, _ in string.Formatter().parse(template)]
         text = render(template, fields)
         length = first_length = len(self.tokenise([text])[0])
         while length > limit:
@@ -89,13 +111,15 @@ class Encoder:
                 )
             # Down to the next longest text at most, so that the longest is always the one that gives.
             next_longest = max((len(t) for name, t in tokens.items() if name != longest), default=0)
-            keep = max(0, have - (length - limit), min(next_longest, have - 1))
+            # A text that the template names twice gives twice what it loses.
+            each = -(-(length - limit) // max(1, named.count(longest)))
+            keep = max(0, have - each, min(next_longest, have - 1))
             fields[longest] = str(self._tokenizer.decode(tokens[longest][:keep]))
             text = render(template, fields)
             length = len(self.tokenise([text])[0])
         if length < first_length:
             self._cut[example.row_id] = first_length - length
-        return text
+        return fields
 
     def encode_label_words(self, pattern: Pattern) -> list[list[int]]:
         """Tokens of each label word as they follow the pattern, without special tokens.

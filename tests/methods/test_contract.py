@@ -34,6 +34,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
             "demonstrations": 1,
             "pattern": "verdict",
         },
+        {"epochs": 2, "context": ("demonstrations", "scratchpad"), "demonstrations": 1, "scratchpad_tokens": 4},
     ],
     "probe": [{}, {"prompted": False}, {"layer": 1}],
     "vanilla": [{"epochs": 3}, {"epochs": 2, "prompted": True}],

@@ -17,7 +17,6 @@ from fewtune.engine.packing import Layers, Packed, Prefix, capture_prefix, pack,
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
 
-
 SHORTEST_PREFIX = 16
 """A shared opening of fewer tokens is not worth a pass of its own."""
 

@@ -245,7 +245,8 @@ def _attend_next(
         for_prefix.append(of_prefix)
         outputs.append(of_own @ v[0])
     from_prefix = torch.stack(for_prefix, 2).flatten(1, 2) @ prefix_values
-    return (torch.stack(outputs, 2) + from_prefix.unflatten(1, (-1, rows))).flatten(0, 1)[None]
+    from_own = torch.stack(outputs, 2)
+    return (from_own + from_prefix.view_as(from_own)).flatten(0, 1)[None]
 
 
 def _count_cached(cache: Layers) -> int:

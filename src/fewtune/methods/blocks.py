@@ -24,6 +24,9 @@ from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Example, Pattern, Task
 from fewtune.text import Encoder, plain_template
 
+Before = str | Callable[[Sequence[Example]], Sequence[str]]
+"""What stands before a prompt: one text for every row, or what gives each row its own."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -37,9 +40,10 @@ class Answer:
     over_vocabulary: bool = False
     """Whether scores are log-likelihoods under the whole vocabulary, and the loss is the gold word's alone."""
 
-    def encode(self, examples: Sequence[Example], before: str = "") -> list[list[int]]:
+    def encode(self, examples: Sequence[Example], before: Before = "") -> list[list[int]]:
         """Prompts of tokens, one an example, with room left for the answer."""
-        return self.encoder.encode(self.template, examples, before, reserve=self.reader.answer_tokens)
+        texts = before if isinstance(before, str) else before(examples)
+        return self.encoder.encode(self.template, examples, texts, reserve=self.reader.answer_tokens)
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """One loss a row, in nats: cross-entropy over the labels, or over the vocabulary."""
@@ -201,7 +205,7 @@ def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator)
 def label_scorer(
     forward: Forward,
     answer: Answer,
-    before: str = "",
+    before: Before = "",
     adjust: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Callable[[Sequence[Example]], np.ndarray]:
     """The scoring function of a plan: log-probabilities over the labels, (rows, labels)."""

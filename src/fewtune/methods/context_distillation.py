@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from fewtune.errors import DataError
 from fewtune.methods.base import Method
 from fewtune.methods.optimisation import (
     BatchSize,
@@ -25,6 +26,7 @@ from fewtune.methods.optimisation import (
     WeightDecay,
     read_optimisation,
 )
+from fewtune.tasks.patterns import check_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -48,10 +50,24 @@ class Settings:
         ),
     ] = "few_shot"
     context: Annotated[
-        tuple[Literal["demonstrations", "instruction"], ...],
-        Field(min_length=1, description="What the teacher reads before a row: either, or both."),
+        tuple[Literal["demonstrations", "instruction", "scratchpad"], ...],
+        Field(
+            min_length=1,
+            description="What the teacher reads before a row, any or several. scratchpad: what it wrote itself about "
+            "the row, behind the rest.",
+        ),
     ] = ("demonstrations",)
     instruction: Annotated[str, Field(description="The instruction's text, where the context has one.")] = ""
+    scratchpad: Annotated[
+        str,
+        Field(
+            description="What the teacher goes on from to write about a row, text fields in braces; empty: the fields, "
+            "one a line, then `Thoughts:`."
+        ),
+    ] = ""
+    scratchpad_tokens: Annotated[
+        int, Field(ge=1, le=256, description="Most tokens that the teacher writes about a row.")
+    ] = 24
     demonstrations: Annotated[int, Field(ge=1, description="Support rows shown in each of the teacher's contexts.")] = (
         16
     )
@@ -102,6 +118,11 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return "context has an instruction and `instruction` is empty: give its text"
     if settings.kl_over == "vocabulary" and settings.calibration != "none":
         return "calibration is about label words: with kl_over vocabulary set it to none"
+    if "scratchpad" in settings.context and settings.scratchpad:
+        try:
+            check_template(settings.scratchpad, task.fields, "scratchpad")
+        except DataError as error:
+            return str(error)
     have = config.num_hidden_layers if config is not None else 0
     if settings.student == "last_blocks" and settings.blocks > have:
         return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
@@ -159,14 +180,13 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     base = assemble_plan(answer, forward, groups, examples, loss, read_optimisation(settings))
     untaught = label_scorer(Forward(model.frozen, model.precision), answer)
     notes = {
-        **teacher.notes,
         "rows_taught": sum(target is not None for _, target in weighed),
         "rows_labelled": sum(row.label is not None for row, _ in weighed),
     }
 
     return replace(
         base,
-        report=lambda: {**base.report(), **notes},
+        report=lambda: {**base.report(), **teacher.report(), **notes},
         companions={"teacher": teacher.score, "untaught_student": untaught},
         conclude=judge_teacher,
     )

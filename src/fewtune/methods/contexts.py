@@ -1,4 +1,4 @@
-"""What a model reads before a query: demonstrations or an instruction, and the calibration that goes with them.
+"""What a model reads before a query: demonstrations, an instruction, a scratchpad, and the calibration they go with.
 
 Owns the choice of demonstrations, the text before a query, and how label scores behind it are calibrated.
 In-context learning answers with it; context distillation teaches with it. Contextual calibration: Zhao et al.
@@ -15,7 +15,8 @@ import numpy as np
 
 from fewtune.engine.forward import Forward
 from fewtune.errors import DataError
-from fewtune.methods.blocks import Answer, label_scorer
+from fewtune.methods.blocks import Answer, Before, label_scorer
+from fewtune.methods.scratchpad import Scratchpad
 from fewtune.tasks.base import Example, Task
 
 Calibration = Literal["none", "contextual", "batch"]
@@ -28,7 +29,7 @@ CONTENT_FREE = ("N/A", "", "[MASK]")
 class Context:
     """The text before a query, and the support rows whose labels it gives away."""
 
-    before: str
+    before: Before
     rows: tuple[Example, ...]
 
 
@@ -50,14 +51,16 @@ def write_context(
     demonstrations: Sequence[Example],
     separator: str,
     instruction: str = "",
+    scratchpad: Scratchpad | None = None,
 ) -> Context:
-    """An instruction where there is one, then each demonstration with its label word."""
+    """An instruction where there is one, each demonstration with its label word, what is written about the query."""
     shown = [
         answer.encoder.shorten(answer.template, e, answer.encoder.max_tokens) + label_words[known_label(e)]
         for e in demonstrations
     ]
     parts = [part for part in (instruction, *shown) if part]
-    return Context("".join(part + separator for part in parts), tuple(demonstrations))
+    before = "".join(part + separator for part in parts)
+    return Context(before if scratchpad is None else scratchpad.follow(before), tuple(demonstrations))
 
 
 def read_context(

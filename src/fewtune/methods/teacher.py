@@ -20,9 +20,11 @@ from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
 from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, normalise, plan_training
 from fewtune.methods.contexts import Context, choose_demonstrations, read_context, write_context
+from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.trainable import train_all
 from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Example, Task
+from fewtune.text import plain_template
 
 if TYPE_CHECKING:
     from fewtune.methods.context_distillation import Settings
@@ -41,7 +43,8 @@ class Teacher:
     target_scorers: tuple[Scorer, ...]
     """Log-probabilities of what the loss compares: label words, or the whole vocabulary."""
     top_k: int | None
-    notes: dict[str, Any]
+    report: Callable[[], dict[str, Any]]
+    """What the record should note, asked for after the rows are answered."""
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels (rows, labels), probabilities averaged over the contexts."""
@@ -82,10 +85,11 @@ def make_teacher(
     words = choose_pattern(task, settings.pattern).label_words
     demonstrations = settings.demonstrations if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
+    scratchpad = _open_scratchpad(settings, forward, answer, task)
     contexts, scorers, targets = [], [], []
     for _ in range(settings.contexts):
         chosen = choose_demonstrations(draw.support, demonstrations, rng)
-        context = write_context(answer, words, chosen, settings.separator, instruction)
+        context = write_context(answer, words, chosen, settings.separator, instruction, scratchpad)
         scorer, _ = read_context(forward, answer, context, settings.calibration, task, draw.pool)
         contexts.append(context)
         scorers.append(scorer)
@@ -95,7 +99,15 @@ def make_teacher(
         "teacher_contexts": [[e.row_id for e in context.rows] for context in contexts],
     }
     top_k = settings.top_k if settings.kl_over == "vocabulary" else None
-    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, notes)
+    report = dict if scratchpad is None else scratchpad.report
+    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, lambda: {**notes, **report()})
+
+
+def _open_scratchpad(settings: Settings, forward: Forward, answer: Answer, task: Task) -> Scratchpad | None:
+    if "scratchpad" not in settings.context:
+        return None
+    cue = settings.scratchpad or plain_template(task.fields) + "\nThoughts:"
+    return Scratchpad(forward, answer, cue, settings.scratchpad_tokens, settings.separator)
 
 
 def _freeze(settings: Settings, model: LanguageModel, answer: Answer, draw: Draw, rng: np.random.Generator) -> Forward:

@@ -34,15 +34,7 @@ def template_fields(template: str) -> tuple[str, ...]:
 def check_pattern(pattern: Pattern, fields: Sequence[str], labels: Sequence[str]) -> None:
     """Raise DataError where a pattern cannot be used with these text fields and labels."""
     shown = f"pattern {pattern.name!r}"
-    named = template_fields(pattern.template)
-    for name in named:
-        if name not in fields:
-            raise DataError(f"{shown}: {name_choices(name, fields, 'text field')}")
-    if not named:
-        raise DataError(
-            f"{shown}: its template {pattern.template!r} names no text field. "
-            f"Put at least one in braces: {', '.join('{' + name + '}' for name in fields)}."
-        )
+    check_template(pattern.template, fields, shown)
     if pattern.template.endswith((" ", "\t")):
         raise DataError(f"{shown}: its template ends in a space. End it before the space: label words bring their own.")
     words = pattern.label_words
@@ -52,6 +44,19 @@ def check_pattern(pattern: Pattern, fields: Sequence[str], labels: Sequence[str]
             f"Give one for each, in this order: {', '.join(labels)}."
         )
     check_label_words(words, shown)
+
+
+def check_template(template: str, fields: Sequence[str], shown: str) -> None:
+    """Raise DataError where a template names another text field than these, or none."""
+    named = template_fields(template)
+    for name in named:
+        if name not in fields:
+            raise DataError(f"{shown}: {name_choices(name, fields, 'text field')}")
+    if not named:
+        raise DataError(
+            f"{shown}: its template {template!r} names no text field. "
+            f"Put at least one in braces: {', '.join('{' + name + '}' for name in fields)}."
+        )
 
 
 def check_label_words(words: Sequence[str], shown: str) -> None:
