@@ -22,7 +22,6 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from fewtune.engine.layers import find_blocks
 
-
 Layers = dict[int, tuple[Tensor, Tensor]]
 """Keys and values by layer, one pair a layer: (1, heads, tokens, head)."""
 
