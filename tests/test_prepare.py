@@ -59,9 +59,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_teacher_of_another_vocabulary_is_refused(
     tmp_path: Path, study_file: Path, model_folders: dict[str, Path], stranger: Path
 ) -> None:
-    study = fill(
-        tmp_path / "study.yaml", study_file, model_folders["llama"], f"context_distillation: {{teacher: {stranger}}}"
-    )
+    study = fill(tmp_path, study_file, model_folders["llama"], f"context_distillation: {{teacher: {stranger}}}")
     with pytest.raises(StudyError) as caught:
         prepare_jobs(study, None)
     student = model_folders["llama"]
