@@ -10,7 +10,7 @@ import gc
 import platform
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -164,7 +164,8 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
                 notes["validation_losses"] = [round(loss, 6) for loss in report.validation_losses]
                 notes["kept_epoch"] = report.kept_epoch
     tokens_before = plan.forward.tokens_run if plan.forward is not None else 0
-    frames, metrics, parts, floors = [], {}, list[Breakdown](), {}
+    frames, parts = list[pl.DataFrame](), list[Breakdown]()
+    answers, metrics, floors = dict[str, list[int]](), {}, {}
     with meter.phase("predict"):
         scores = {}
         for test in draw.test_sets:
@@ -175,10 +176,10 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     for test in draw.test_sets:
         if not np.isfinite(scores[test.name]).all():
             raise TrialFailure("diverged", f"scores of test set {test.name} are not finite")
-        predicted, metrics[test.name] = score_test_set(test, scores[test.name])
-        parts += breakdowns(test, predicted)
+        answers[test.name], metrics[test.name] = score_test_set(test, scores[test.name])
+        parts += breakdowns(test, answers[test.name])
         floors[test.name] = baselines(test)
-        frames.append(_frame(task, test, predicted, scores[test.name]))
+        frames.append(_frame(task, test, answers[test.name], scores[test.name]))
     cost = Cost(
         fit_seconds=(meter.seconds("fit") or 0.0) - checkpoints.seconds,
         predict_seconds=meter.seconds("predict"),
@@ -207,7 +208,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
             "draw": draw.fingerprint,
             **fingerprint_models(job),
         },
-        notes={**notes, **plan.report(), **_ask_companions(plan, draw.test_sets), "task": list(task.notes)},
+        notes={**notes, **plan.report(), **_ask_companions(plan, draw.test_sets, answers), "task": list(task.notes)},
     )
     return record, pl.concat(frames)
 
@@ -237,17 +238,25 @@ def _score_blindly(score: Callable[[Sequence[Example]], np.ndarray], test: TestS
     return score([row.without_label() for row in test.rows])
 
 
-def _ask_companions(plan: Plan, test_sets: Sequence[TestSet]) -> dict[str, Any]:
-    """Metrics of a plan's companions on the test rows, their seconds, and what the method makes of them."""
+def _ask_companions(plan: Plan, test_sets: Sequence[TestSet], predicted: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Metrics of a plan's companions on the test rows, how often they answer as the plan does, and their seconds."""
     if not plan.companions:
         return {}
     started = time.perf_counter()
-    metrics = {
-        name: {test.name: score_test_set(test, _score_blindly(score, test))[1] for test in test_sets}
-        for name, score in plan.companions.items()
-    }
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    agreement: dict[str, dict[str, float]] = {}
+    for name, score in plan.companions.items():
+        metrics[name], agreement[name] = {}, {}
+        for test in test_sets:
+            answers, metrics[name][test.name] = score_test_set(test, _score_blindly(score, test))
+            agreement[name][test.name] = float(np.mean(np.equal(answers, predicted[test.name])))
     seconds = round(time.perf_counter() - started, 3)
-    return {"companions": metrics, "companion_seconds": seconds, **plan.conclude(metrics)}
+    return {
+        "companions": metrics,
+        "companion_agreement": agreement,
+        "companion_seconds": seconds,
+        **plan.conclude(metrics),
+    }
 
 
 def fingerprint_models(job: Job) -> dict[str, str]:

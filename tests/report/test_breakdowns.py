@@ -53,10 +53,11 @@ def test_no_checkpoints_no_oracle(tmp_path: Path) -> None:
 def test_a_teacher_stands_beside_its_student(tmp_path: Path) -> None:
     records = make_study(tmp_path, {"distilled": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
     companions = {"teacher": score(0.85, 0.7), "untaught_student": score(0.75, 0.5)}
-    write_changed(tmp_path, records, notes={"companions": companions})
+    agreement = {"teacher": {"in_domain": 0.91, "hans": 0.83}}
+    write_changed(tmp_path, records, notes={"companions": companions, "companion_agreement": agreement})
     text = " ".join(show(tmp_path).split())
-    assert "in domain teacher untaught student itself distilled 0.850 0.750 0.800" in text
-    assert "hans teacher untaught student itself distilled 0.700 0.500 0.600" in text
+    assert "in domain teacher untaught student itself answers as teacher distilled 0.850 0.750 0.800 0.910" in text
+    assert "hans teacher untaught student itself answers as teacher distilled 0.700 0.500 0.600 0.830" in text
 
 
 @pytest.mark.parametrize("failed", [False, True])

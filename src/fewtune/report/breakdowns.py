@@ -101,12 +101,20 @@ def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> l
     found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for record in members:
         companions = record.notes.get("companions", {})
-        for name, scores in {**companions, "itself": record.metrics}.items() if companions else ():
-            for test_set, metrics in scores.items():
-                if group.metric in metrics:
-                    cells = found.setdefault(record.trial.variant, {})
-                    cells.setdefault((name, name_test_set(test_set)), []).append(metrics[group.metric])
-    title = f"{group.title} · beside the method, the models it learns from: {group.metric}"
+        columns = {
+            (name, test_set): metrics[group.metric]
+            for name, scores in {**companions, "itself": record.metrics}.items()
+            for test_set, metrics in scores.items()
+        }
+        columns |= {
+            (f"answers as {name}", test_set): share
+            for name, shares in record.notes.get("companion_agreement", {}).items()
+            for test_set, share in shares.items()
+        }
+        for (name, test_set), value in columns.items() if companions else ():
+            cells = found.setdefault(record.trial.variant, {})
+            cells.setdefault((name, name_test_set(test_set)), []).append(value)
+    title = f"{group.title} · beside the method, the models it learns from: {group.metric}, and share of equal answers"
     return _make_table(title, found, group)
 
 
