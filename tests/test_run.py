@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,3 +221,12 @@ def test_scoring_test_rows_in_the_middle_of_a_fit_changes_nothing_and_is_not_cou
         assert [c.epoch for c in record.checkpoints] == ([1, 2] if trains else [])
         if trains:
             assert record.checkpoints[-1].metrics == record.metrics
+
+
+def test_a_worker_never_collects_through_the_libraries_it_imported() -> None:
+    code = (
+        "import gc, sys; from fewtune.executors import local; local._set_imports_apart(); "
+        "assert {'peft', 'torch', 'transformers', 'sklearn'} <= set(sys.modules); "
+        "assert gc.get_freeze_count() > 100_000 and len(gc.get_objects()) < 10_000"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
