@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -73,8 +74,8 @@ GOOD = ("is a joy to know", "works like a charm", "never lets us down", "was kin
 BAD = ("broke on day one", "was rude and slow", "ruined the whole trip", "smells of burnt milk", "let everyone down")
 
 
-def make_tokenizer(opens_with_end: bool) -> PreTrainedTokenizerFast:
-    """A byte-level BPE; `opens_with_end` puts </s> before every text, as OPT's does."""
+def make_tokenizer(opens_with_end: bool, more: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+    """A byte-level BPE, trained on `more` texts too; `opens_with_end` puts </s> before every text, as OPT's does."""
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -82,7 +83,7 @@ def make_tokenizer(opens_with_end: bool) -> PreTrainedTokenizerFast:
         vocab_size=VOCABULARY, special_tokens=["<pad>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     sentences = [f"{s} {p}. Feeling: good bad" for s, p in itertools.product(SUBJECTS, (*GOOD, *BAD))]
-    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.train_from_iterator([*sentences, *more], trainer)
     if opens_with_end:
         tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
@@ -90,20 +91,24 @@ def make_tokenizer(opens_with_end: bool) -> PreTrainedTokenizerFast:
     )
 
 
-def save(name: str, folder: Path, times_wider: int = 1) -> Path:
-    """Write the tiny model of that architecture, its weights large enough that scores differ, and return the folder."""
+def save(name: str, folder: Path, times_wider: int = 1, positions: int = POSITIONS, more: Iterable[str] = ()) -> Path:
+    """Write the tiny model of that architecture, its weights large enough that scores differ, and return the folder.
+
+    `positions`: tokens it reads at once; `more`: texts its tokenizer is trained on besides its own.
+    """
     config = copy.deepcopy(CONFIGS[name])
     if times_wider != 1:
         for key in ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim", "head_dim"):
             if config.to_dict().get(key) is not None:
                 setattr(config, key, times_wider * getattr(config, key))
+    config.max_position_embeddings = positions
     config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, 1, 1
     config.initializer_range = config.init_std = 0.2
     with torch.random.fork_rng():
         torch.manual_seed(7)
         network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     network.save_pretrained(folder)
-    make_tokenizer(opens_with_end=name.startswith("opt")).save_pretrained(folder)
+    make_tokenizer(name.startswith("opt"), more).save_pretrained(folder)
     return folder
 
 
