@@ -188,7 +188,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         peak_memory_bytes=peak,
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
-        fit_tokens=tokens_before - checkpoints.tokens + tuning_tokens,
+        fit_tokens=tokens_before - checkpoints.tokens + tuning_tokens + plan.prepared_tokens,
         predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - tokens_before,
     )
     record = Record(

@@ -127,7 +127,7 @@ def _score_fold(
     rest = replace(draw, support=tuple(row for row in draw.support if row.row_id not in taken), test_sets=())
     plan, _ = adapt(method, settings, model, task, rest, rng)
     scores = plan.score([row.without_label() for row in held_out])
-    run = plan.forward.tokens_run if plan.forward is not None else 0
+    run = plan.prepared_tokens + (plan.forward.tokens_run if plan.forward is not None else 0)
     del plan
     gc.collect()  # plans hold their network in closures: let go of it before the next one is made
     return scores, run

@@ -419,3 +419,9 @@ def test_thoughts_end_before_a_blank_line_or_a_special_token(
     assert first == f"{rows[0].fields['text']}. So: a joy.\nKind\n"
     assert second == f"{rows[1].fields['text']}. So:{tokenizer.decode(said[:1])}\n"
     assert tokenizer.decode(said[: stopped[0]]).endswith("\n\n")
+
+
+def test_what_the_teacher_reads_is_counted(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    one, two = (make_plan(models["llama"], task, draw, demonstrations=2, contexts=count) for count in (1, 2))
+    assert 0 < one.prepared_tokens < two.prepared_tokens
+    assert make_plan(models["llama"], task, draw, demonstrations=2, alpha=0.0).prepared_tokens < one.prepared_tokens

@@ -70,6 +70,8 @@ class Plan:
     score: Callable[[Sequence[Example]], np.ndarray]
     fitting: Fitting | None = None
     forward: Forward | None = None
+    prepared_tokens: int = 0
+    """Tokens that other networks ran while the plan was made (a teacher's); `forward` counts its own."""
     trainable_parameters: int = 0
     total_parameters: int = 0
     report: Callable[[], dict[str, Any]] = field(default=dict)

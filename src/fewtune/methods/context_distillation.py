@@ -186,6 +186,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     return replace(
         base,
+        prepared_tokens=teacher.forward.tokens_run,
         report=lambda: {**base.report(), **teacher.report(), **notes},
         companions={"teacher": teacher.score, "untaught_student": untaught},
         conclude=judge_teacher,

@@ -43,6 +43,7 @@ class Teacher:
     target_scorers: tuple[Scorer, ...]
     """Log-probabilities of what the loss compares: label words, or the whole vocabulary."""
     top_k: int | None
+    forward: Forward
     report: Callable[[], dict[str, Any]]
     """What the record should note, asked for after the rows are answered."""
 
@@ -100,7 +101,7 @@ def make_teacher(
     }
     top_k = settings.top_k if settings.kl_over == "vocabulary" else None
     report = dict if scratchpad is None else scratchpad.report
-    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, lambda: {**notes, **report()})
+    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, lambda: {**notes, **report()})
 
 
 def _open_scratchpad(settings: Settings, forward: Forward, answer: Answer, task: Task) -> Scratchpad | None:
