@@ -275,6 +275,15 @@ def find_published(task: str, method: str, model: str, shots_total: int | None) 
     return max(found, key=lambda result: result.epochs, default=None)
 
 
+def find_time(result: PublishedResult) -> PublishedTime | None:
+    """The training time told for a published cell's task, method, model and shots; None where none is."""
+    for time in PUBLISHED_TIMES:
+        same = (time.task, time.method, time.model, time.shots_per_class)
+        if same == (result.task, result.method, result.model, result.shots_per_class):
+            return time
+    return None
+
+
 def find_counterpart(method: PublishedMethod, ours: str, settings: Mapping[str, Any]) -> Counterpart | None:
     """How one of our methods with those settings answers to a published one; None where it does not."""
     for counterpart in method.counterparts:

@@ -12,10 +12,19 @@ from rich.console import Console
 
 from fewtune import cli
 from fewtune.errors import FewtuneError
-from fewtune.records import Record, TrialAxes, write_record
+from fewtune.records import Cost, Record, TrialAxes, write_record
 from fewtune.report.against import compare_with_published, show_against
 from fewtune.tasks import cola, mnli
 
+COST = Cost(
+    fit_seconds=None,
+    predict_seconds=None,
+    peak_memory_bytes=None,
+    trainable_parameters=None,
+    total_parameters=None,
+    fit_tokens=None,
+    predict_tokens=None,
+)
 LABELS = {"cola": cola.LABELS, "mnli": mnli.TWO_WAY}
 
 
@@ -32,6 +41,7 @@ def write(
     outside: str = "out_of_domain",
     labels: tuple[str, ...] | None = None,
     label_of_study: str | None = None,
+    fit_seconds: float | None = None,
 ) -> list[Record]:
     """Write one record for each (data seed, fit seed): accuracy in and out of domain; the primary metric is mcc."""
     records = []
@@ -56,6 +66,8 @@ def write(
                 "in_domain": {"mcc": 0.0, "accuracy": inside},
                 **({outside: {"mcc": 0.0, "accuracy": out_of}} if outside else {}),
             },
+            cost=None if fit_seconds is None else COST.model_copy(update={"fit_seconds": fit_seconds}),
+            environment={"processor": "Abacus 9", "device": "cpu"},
         )
         write_record(out, record)
         records.append(record)
@@ -180,3 +192,19 @@ def test_another_published_study_is_refused_before_anything_is_shown(
     captured = capsys.readouterr()
     assert stopped.value.code == 2
     assert "Did you mean 'paper'" in captured.err and not captured.out
+
+
+def test_training_times_stand_side_by_side_where_they_are_told_and_no_ratio_is_made(tmp_path: Path) -> None:
+    scores = {(0, 0): (0.6, 0.6), (1, 0): (0.6, 0.6)}
+    write(tmp_path, "vanilla", {"prompted": False}, scores, shots=256, fit_seconds=61.0)
+    write(tmp_path, "vanilla", {"prompted": False}, scores, shots=4, fit_seconds=9.0)
+    settings = {"variant": "full"}
+    more = {"task": "mnli", "outside": "hans"}
+    write(tmp_path, "context_distillation", settings, scores, shots=9_000, fit_seconds=700.0, **more)
+    text = " ".join(show(tmp_path).split())
+    assert (
+        "Training at 256 shots: published 199 to 205 s on an NVIDIA T4; ours 61 s on Abacus 9. "
+        "Unlike hardware: not a comparison." in text
+    )
+    assert "Training at 9,000 shots: published 6,719 s an epoch on an NVIDIA T4; ours 700 s on Abacus 9." in text
+    assert text.count("Training at") == 2

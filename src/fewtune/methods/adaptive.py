@@ -94,7 +94,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         answer,
         Forward(network, model.precision),
         groups,
-        read_optimisation(settings, settings.plateau_patience, settings.plateau_factor),
+        read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor),
         settings.validation_fraction,
         rng,
     )

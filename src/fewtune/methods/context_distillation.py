@@ -7,6 +7,7 @@ https://arxiv.org/abs/2209.15189; few-shot teachers, https://arxiv.org/abs/2409.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +20,6 @@ from fewtune.methods.base import Method
 from fewtune.methods.optimisation import (
     BatchSize,
     ClipNorm,
-    Epochs,
     PatternName,
     RateSchedule,
     WarmupFraction,
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
-DEFAULT_RATES = {"all": 2e-5, "last_blocks": 2e-4, "low_rank": 5e-4}
+DEFAULT_RATES = {"all": 5e-5, "last_blocks": 2e-4, "low_rank": 5e-4}
+LEAST_STEPS = 40
+"""Steps of a fit whose epochs are not given: what the other methods take over sixteen rows."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,13 @@ class Settings:
     rank: Annotated[int, Field(ge=1, description="Rank of LoRA adapters, with low_rank; alpha is twice that.")] = 8
     pattern: PatternName = None
     separator: Annotated[str, Field(description="Text between the parts of a context.")] = "\n\n"
-    epochs: Epochs = 10
+    epochs: Annotated[
+        int | None,
+        Field(ge=1, description=f"Passes over support and pool; null: as many as make {LEAST_STEPS} steps."),
+    ] = None
     batch_size: BatchSize = 16
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="Peak rate of AdamW; null: 2e-5 all, 2e-4 last_blocks, 5e-4 low_rank.")
+        float | None, Field(gt=0, description="Peak rate of AdamW; null: 5e-5 all, 2e-4 last_blocks, 5e-4 low_rank.")
     ] = None
     weight_decay: WeightDecay = 0.0
     warmup_fraction: WarmupFraction = 0.1
@@ -177,7 +182,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
             )
         return total
 
-    base = assemble_plan(answer, forward, groups, examples, loss, read_optimisation(settings))
+    steps_an_epoch = max(1, math.ceil(len(examples) / settings.batch_size))
+    epochs = settings.epochs or math.ceil(LEAST_STEPS / steps_an_epoch)
+    base = assemble_plan(answer, forward, groups, examples, loss, read_optimisation(settings, epochs))
     untaught = label_scorer(Forward(model.frozen, model.precision), answer)
     notes = {
         "rows_taught": sum(target is not None for _, target in weighed),

@@ -32,10 +32,8 @@ PatternName = Annotated[str | None, Field(description="Name of the task's patter
 
 
 class TrainingSettings(Protocol):
-    """The fields that every trained method's settings have."""
+    """The fields that every trained method's settings have, besides its epochs."""
 
-    @property
-    def epochs(self) -> int: ...
     @property
     def batch_size(self) -> int: ...
     @property
@@ -49,11 +47,11 @@ class TrainingSettings(Protocol):
 
 
 def read_optimisation(
-    settings: TrainingSettings, plateau_patience: int = 2, plateau_factor: float = 0.5
+    settings: TrainingSettings, epochs: int, plateau_patience: int = 2, plateau_factor: float = 0.5
 ) -> Optimisation:
     """How the loop steps, from a trained method's settings; the plateau's matter to that schedule alone."""
     return Optimisation(
-        epochs=settings.epochs,
+        epochs=epochs,
         batch_size=settings.batch_size,
         weight_decay=settings.weight_decay,
         warmup_fraction=settings.warmup_fraction,

@@ -67,7 +67,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         answer,
         Forward(network, model.precision),
         groups,
-        read_optimisation(settings),
+        read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,
     )

@@ -137,7 +137,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
             ParameterGroup(f"soft {settings.kind}", parameters, rate),
             *head_parameters(answer, settings.head_learning_rate),
         ],
-        read_optimisation(settings),
+        read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,
     )

@@ -30,6 +30,7 @@ from fewtune.published import (
     PublishedTask,
     find_counterpart,
     find_published,
+    find_time,
     list_caveats,
     list_published,
 )
@@ -66,6 +67,9 @@ class PublishedComparison:
     in_domain: float
     out_of_domain: float | None
     draws: int
+    fit_seconds: float | None
+    """Mean over our trials; None where it was not measured."""
+    processors: tuple[str, ...]
     caveats: tuple[str, ...]
     """What keeps the two from being compared as they stand."""
 
@@ -152,6 +156,7 @@ def _compare(
     inside = _average_draws(records, IN_DOMAIN)
     outside_set = next((name for name in task.out_of_domain_sets if name in records[0].metrics), None)
     outside = _average_draws(records, outside_set) if outside_set is not None else []
+    seconds = [r.cost.fit_seconds for r in records if r.cost is not None and r.cost.fit_seconds is not None]
     caveats = [caveat.text for caveat in list_caveats(published.task, published.method)]
     if counterpart.difference:
         caveats.append(f"{published.method} against {axes.variant}: {counterpart.difference}.")
@@ -169,6 +174,8 @@ def _compare(
         in_domain=100 * fmean(inside),
         out_of_domain=100 * fmean(outside) if outside else None,
         draws=len(inside),
+        fit_seconds=fmean(seconds) if seconds else None,
+        processors=tuple(sorted({_name_hardware(record) for record in records})),
         caveats=tuple(caveats),
     )
 
@@ -216,6 +223,31 @@ def _show_table(
             )
         _say(console, f"{method} | ours: {variant} | notes {notes}")
         console.print(Padding(table, (0, 0, 0, 1)))
+        for one in rows:
+            for line in _word_times(one):
+                _say(console, line)
+
+
+def _word_times(comparison: PublishedComparison) -> list[str]:
+    """How long training took, theirs and ours, where theirs is told; on unlike hardware, so no ratio is made of it."""
+    told = find_time(comparison.published)
+    if told is None or comparison.fit_seconds is None:
+        return []
+    span = f"{told.fastest_seconds:,}"
+    if told.slowest_seconds != told.fastest_seconds:
+        span += f" to {told.slowest_seconds:,}"
+    each = " an epoch" if told.per_epoch else ""
+    return [
+        (
+            f"Training at {comparison.shots:,} shots: published {span} s{each} on an {told.gpu}; ours "
+            f"{comparison.fit_seconds:,.0f} s on {', '.join(comparison.processors)}. Unlike hardware: not a comparison."
+        )
+    ]
+
+
+def _name_hardware(record: Record) -> str:
+    device = str(record.environment.get("device", "cpu"))
+    return str(record.environment.get("processor", "an unknown processor")) if device == "cpu" else device
 
 
 def _word(value: float | None, signed: bool = False) -> str:
