@@ -70,12 +70,12 @@ class Settings:
     scratchpad_tokens: Annotated[
         int, Field(ge=1, le=256, description="Most tokens that the teacher writes about a row.")
     ] = 24
-    demonstrations: Annotated[int, Field(ge=1, description="Support rows shown in each of the teacher's contexts.")] = (
-        16
-    )
+    demonstrations: Annotated[
+        int | None, Field(ge=1, description="Support rows shown in each of the teacher's contexts; null: one a label.")
+    ] = None
     contexts: Annotated[
         int, Field(ge=1, le=64, description="Different contexts whose answers are averaged, each drawn anew.")
-    ] = 1
+    ] = 8
     calibration: Annotated[
         Literal["none", "contextual", "batch"],
         Field(description="How the teacher's label probabilities are calibrated, as in_context has it."),
@@ -86,7 +86,7 @@ class Settings:
     teacher: Annotated[
         str | None, Field(description="Another model as the teacher, of the same vocabulary; null: the student's own.")
     ] = None
-    alpha: Annotated[float, Field(ge=0, le=1, description="Weight of the teacher; 1 - alpha weighs the labels.")] = 0.5
+    alpha: Annotated[float, Field(ge=0, le=1, description="Weight of the teacher; 1 - alpha weighs the labels.")] = 0.9
     temperature: Annotated[
         float,
         Field(ge=0.1, le=20, description="Both distributions are flattened by it; the loss is scaled by its square."),

@@ -84,7 +84,7 @@ def make_teacher(
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
     words = choose_pattern(task, settings.pattern).label_words
-    demonstrations = settings.demonstrations if "demonstrations" in settings.context else 0
+    demonstrations = (settings.demonstrations or len(task.labels)) if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
     scratchpad = _open_scratchpad(settings, forward, answer, task)
     contexts, scorers, targets = [], [], []
