@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from fewtune import cli
 from fewtune.records import load_records
@@ -251,3 +252,15 @@ def test_what_cannot_be_written_or_would_be_overwritten_is_told(
 def test_an_unknown_pattern_is_told_before_anything_runs(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, told = run_cli("check", study_file, "--set", "methods.2.pattern.pattern=nope", capsys=capsys)
     assert code == 2 and "pattern: unknown pattern of feelings 'nope'" in told
+
+
+def test_two_commands_cannot_run_trials_in_one_folder(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / cli.LOCK):
+        code, _, told = run_cli("run", small_study, "--out", out, capsys=capsys)
+        assert code == 2 and f"another fewtune is running trials in {out}: wait for it" in " ".join(told.split())
+        assert not (out / "study.yaml").exists()
+    assert run_cli("run", small_study, "--out", out, capsys=capsys)[0] == 0

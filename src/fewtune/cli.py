@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,6 +28,9 @@ app = App(
     version=__version__,
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
 )
+LOCK = ".lock"
+"""What a command that runs trials holds in its output folder."""
+
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -65,15 +69,16 @@ def run(
     for label, task in tasks.items():
         for note in task.notes:
             _say(f"{label}: {note}")
-    _write_study(folder, plan)
-    write_planned(folder, {job.trial_id: job.trial.method.variant for job in jobs})
     _say_skips(jobs)
-    todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
-    _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
-    append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
     try:
-        with show_progress(_console, todo, workers) as listener:
-            run_jobs(todo, folder, listener, workers)
+        with _hold_folder(folder):
+            _write_study(folder, plan)
+            write_planned(folder, {job.trial_id: job.trial.method.variant for job in jobs})
+            todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
+            _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
+            append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
+            with show_progress(_console, todo, workers) as listener:
+                run_jobs(todo, folder, listener, workers)
     except KeyboardInterrupt:
         _say(f"Stopped. Finished trials are kept in {folder}; the same command goes on from there.")
         return 130
@@ -232,7 +237,7 @@ def _claim_folder(out: Path, study: Study) -> None:
     if out.exists() and not out.is_dir():
         raise RecordError(f"{out} is a file. Give a folder with --out.")
     if not kept.is_file():
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
             raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
         return
     if not (out / "events.jsonl").is_file():
@@ -248,6 +253,25 @@ def _claim_folder(out: Path, study: Study) -> None:
             f"{out} holds another study ({old['name']!r}; it differs in {', '.join(differing)}). A study may only "
             "grow in its own folder: give another with --out, or delete this one."
         )
+
+
+@contextmanager
+def _hold_folder(out: Path) -> Iterator[None]:
+    """Keep a folder to this command while it runs trials; the system lets go of it however the command ends."""
+    from filelock import FileLock, Timeout
+
+    from fewtune.errors import RecordError
+
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RecordError(f"another fewtune is running trials in {out}: wait for it, or give another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write_study(out: Path, study: Study) -> None:
