@@ -95,9 +95,13 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
     if settings.kind == "prefix":
         import torch
 
-        from fewtune.engine.packing import capture_prefix, pack
+        from fewtune.engine.packing import Prefix, capture_prefix, pack
 
-        shapes = _key_value_shapes(capture_prefix(sketch_network(config), pack([[0]], torch.device("meta"))))
+        network, nowhere = sketch_network(config), torch.device("meta")
+        # Behind embeddings the architecture takes embeddings itself: some look into token numbers, which are nowhere.
+        embeddings: Any = network.get_input_embeddings()
+        word = torch.zeros(1, embeddings.weight.shape[1], device=nowhere)
+        shapes = _key_value_shapes(capture_prefix(network, pack([[0]], nowhere, Prefix(1, embeddings=word))))
         if len(shapes) > 1:
             return (
                 f"the model's layers keep keys and values of {len(shapes)} shapes, and PEFT's prefix has one: "
