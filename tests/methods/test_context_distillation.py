@@ -34,7 +34,7 @@ def make_plan(
     model: LanguageModel, task: Task, draw: Draw, name: str = "context_distillation", **settings: Any
 ) -> Plan:
     method = get_method(name)
-    one = {"contexts": 1} if name == "context_distillation" else {}
+    one = {"contexts": 1, "calibration": "contextual"} if name == "context_distillation" else {}
     chosen = method.settings(**{**one, **settings})
     assert method.skip_reason(chosen, model.config, task) is None
     return method.plan(chosen, model, task, draw, np.random.default_rng(0))
@@ -428,13 +428,13 @@ def test_what_the_teacher_reads_is_counted(models: dict[str, LanguageModel], tas
     assert make_plan(models["llama"], task, draw, demonstrations=2, alpha=0.0).prepared_tokens < one.prepared_tokens
 
 
-def test_left_alone_a_teacher_shows_a_row_a_label_and_the_fit_takes_forty_steps(
+def test_left_alone_a_teacher_shows_four_rows_a_label_and_the_fit_takes_forty_steps(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
     plan = make_plan(models["llama"], task, draw, batch_size=4)
     assert plan.fitting is not None
     labels = {row.row_id: row.label for row in draw.support}
     (shown,) = plan.report()["teacher_contexts"]
-    assert sorted(str(labels[row_id]) for row_id in shown) == ["0", "1"]
+    assert sorted(str(labels[row_id]) for row_id in shown) == ["0"] * 4 + ["1"] * 4
     rows = len(draw.support) + len(draw.pool)
     assert plan.fitting.optimisation.epochs * -(-rows // 4) == 40

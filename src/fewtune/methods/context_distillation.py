@@ -71,15 +71,17 @@ class Settings:
         int, Field(ge=1, le=256, description="Most tokens that the teacher writes about a row.")
     ] = 24
     demonstrations: Annotated[
-        int | None, Field(ge=1, description="Support rows shown in each of the teacher's contexts; null: one a label.")
+        int | None, Field(ge=1, description="Support rows shown in each of the teacher's contexts; null: four a label.")
     ] = None
     contexts: Annotated[
         int, Field(ge=1, le=64, description="Different contexts whose answers are averaged, each drawn anew.")
-    ] = 8
+    ] = 4
     calibration: Annotated[
         Literal["none", "contextual", "batch"],
-        Field(description="How the teacher's label probabilities are calibrated, as in_context has it."),
-    ] = "contextual"
+        Field(
+            description="How the teacher's label probabilities are calibrated, as in_context does; batch needs a pool."
+        ),
+    ] = "batch"
     tuned_teacher_epochs: Annotated[
         int, Field(ge=0, description="Epochs of pattern tuning on the support before the teacher is frozen; 0: none.")
     ] = 0

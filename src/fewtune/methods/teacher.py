@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fewtune.methods.context_distillation import Settings
 
 TUNING_RATE = 2e-5
+DEMONSTRATIONS_A_LABEL = 4
+"""Rows a label in each context where a study does not say."""
 
 Scorer = Callable[[Sequence[Example]], np.ndarray]
 
@@ -84,7 +86,8 @@ def make_teacher(
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
     words = choose_pattern(task, settings.pattern).label_words
-    demonstrations = (settings.demonstrations or len(task.labels)) if "demonstrations" in settings.context else 0
+    asked = settings.demonstrations or DEMONSTRATIONS_A_LABEL * len(task.labels)
+    demonstrations = asked if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
     scratchpad = _open_scratchpad(settings, forward, answer, task)
     contexts, scorers, targets = [], [], []
