@@ -59,14 +59,21 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_teacher_of_another_vocabulary_is_refused(
     tmp_path: Path, study_file: Path, model_folders: dict[str, Path], stranger: Path
 ) -> None:
-    study = fill(tmp_path, study_file, model_folders["llama"], f"context_distillation: {{teacher: {stranger}}}")
+    study = fill(
+        tmp_path,
+        study_file,
+        model_folders["llama"],
+        f"context_distillation: {{calibration: none, teacher: {stranger}}}",
+    )
     with pytest.raises(StudyError) as caught:
         prepare_jobs(study, None)
     student = model_folders["llama"]
     words = f"teacher {str(stranger)!r} and student {str(student)!r} have different vocabularies"
     message = f"context_distillation: {words}. Use a teacher of the student's family."
     assert [fault.message for fault in caught.value.faults] == [message]
-    prepare_jobs(fill(tmp_path, study_file, stranger, f"context_distillation: {{teacher: {stranger}}}"), None)
+    prepare_jobs(
+        fill(tmp_path, study_file, stranger, f"context_distillation: {{calibration: none, teacher: {stranger}}}"), None
+    )
 
 
 @pytest.mark.usefixtures("nothing_loads")
@@ -76,7 +83,7 @@ def test_what_a_model_cannot_have_is_told_and_recorded_without_loading_it(
     wanted = {
         "adaptive: {blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
         "bitfit": "model type 'llama' has no biases",
-        "context_distillation: {student: last_blocks, blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
+        "context_distillation: {calibration: none, student: last_blocks, blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
         "probe: {layer: 9}": "layer is 9 and the model has 3 blocks: set 3 or fewer",
         "soft_prompt: {tokens: 100}": "tokens is 100 and the model reads 128: set 64 or fewer",
     }
