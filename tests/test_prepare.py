@@ -83,7 +83,7 @@ def test_what_a_model_cannot_have_is_told_and_recorded_without_loading_it(
     wanted = {
         "adaptive: {blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
         "bitfit": "model type 'llama' has no biases",
-        "context_distillation: {calibration: none, student: last_blocks, blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
+        "context_distillation: {calibration: none, student: last_blocks, blocks: 9}": "blocks is 9 and the model has 3",
         "probe: {layer: 9}": "layer is 9 and the model has 3 blocks: set 3 or fewer",
         "soft_prompt: {tokens: 100}": "tokens is 100 and the model reads 128: set 64 or fewer",
     }
