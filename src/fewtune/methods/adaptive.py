@@ -19,7 +19,6 @@ from fewtune.methods.optimisation import (
     BatchSize,
     ClipNorm,
     Epochs,
-    LearningRate,
     PatternName,
     ValidationFraction,
     WarmupFraction,
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
+
+
+DEFAULT_RATES = {"label_words": 1e-5, "head": 2e-4}
+"""A head starts from nothing and has far to go; label words start from what the model already knows."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Settings:
     pattern: PatternName = None
     epochs: Epochs = 40
     batch_size: BatchSize = 16
-    learning_rate: LearningRate = 2e-4
+    learning_rate: Annotated[
+        float | None, Field(gt=0, description="Peak rate of AdamW; null: 1e-5 with label words, 2e-4 with a head.")
+    ] = None
     weight_decay: WeightDecay = 0.0
     warmup_fraction: WarmupFraction = 0.1
     schedule: Annotated[
@@ -85,10 +90,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     assert model is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
-    network, groups = train_last_blocks(
-        model, settings.blocks, settings.learning_rate, settings.decay, settings.unfreeze_every
-    )
-    groups = [*head_parameters(answer, settings.learning_rate), *groups]
+    rate = settings.learning_rate or DEFAULT_RATES[settings.reads]
+    network, groups = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
+    groups = [*head_parameters(answer, rate), *groups]
     return plan_training(
         draw,
         answer,
