@@ -59,7 +59,7 @@ class Witness:
                 answers.append([settings.sure if label == answer else 1 - settings.sure for label in (0, 1)])
             return np.log(np.array(answers))
 
-        return Plan(score=score)
+        return Plan(score=score, prepared_tokens=7)
 
 
 def choose(witness: Witness, task: Task, draw: Draw, *candidates: dict[str, Any], folds: int = 4) -> Tuned:
@@ -94,6 +94,10 @@ def test_every_candidate_is_fitted_on_equal_folds_with_equal_seeds(task: Task, d
     choose(witness, task, draw, {"right": 0.5}, {"right": 1.0})
     assert witness.supports[:4] == witness.supports[4:] and len(set(witness.supports[:4])) == 4
     assert witness.seeds[:4] == witness.seeds[4:]
+
+
+def test_every_fit_of_the_search_is_counted(task: Task, draw: Draw) -> None:
+    assert choose(Witness(task), task, draw, {"right": 0.5}, {"right": 1.0}).tokens == 2 * 4 * 7
 
 
 def test_the_best_of_the_held_out_rows_is_chosen_ties_going_to_the_lower_loss(task: Task, draw: Draw) -> None:

@@ -72,6 +72,7 @@ def run(
     _say_skips(jobs)
     try:
         with _hold_folder(folder):
+            _claim_folder(folder, plan)  # again: another study may have come and gone while this one was prepared
             _write_study(folder, plan)
             write_planned(folder, {job.trial_id: job.trial.method.variant for job in jobs})
             todo = [job for job in jobs if not _is_done(folder, job.trial_id)]

@@ -154,13 +154,6 @@ def _hash_large_file(file: Path) -> str:
     return kept.read_text()
 
 
-def read_max_positions(path: Path) -> int | None:
-    """Tokens a model folder's configuration says it reads at once; None where it does not say."""
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    limits = (config.get(key) for key in _POSITION_KEYS)
-    return next((int(limit) for limit in limits if limit), None)
-
-
 def read_config(path: Path) -> PreTrainedConfig:
     """A model folder's configuration as Transformers reads it, without weights; ModelError where it cannot."""
     from transformers import AutoConfig
@@ -197,7 +190,10 @@ def share_vocabulary(first: ModelPlace, second: ModelPlace) -> bool:
     from transformers import AutoTokenizer
 
     def read(place: ModelPlace) -> dict[str, int]:
-        tokenizer = AutoTokenizer.from_pretrained(place.path, trust_remote_code=False, local_files_only=True)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place.path, trust_remote_code=False, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{place.path}: its tokenizer cannot be used: {error}") from error
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         return vocabulary
 

@@ -15,8 +15,8 @@ from fewtune.methods import get_method
 from fewtune.models import (
     ModelPlace,
     find_model,
+    max_positions,
     read_config,
-    read_max_positions,
     resolve_precision,
     share_vocabulary,
 )
@@ -97,8 +97,8 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
     for name, revision in wanted.items():
         try:
             places[name] = find_model(name, revision)
-            positions = read_max_positions(places[name].path)
-            if positions is not None and (study.max_tokens or 0) > positions:
+            positions = max_positions(read_config(places[name].path))
+            if (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
                 )
@@ -135,7 +135,8 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
 def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
     """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
     settings = trial.method.settings
-    if study.patterns == "default" or settings.get("pattern", "none to set") is not None:
+    settable = "pattern" in settings and settings["pattern"] is None and "pattern" not in trial.method.grid
+    if study.patterns == "default" or not settable:
         return [trial]
     names = [pattern.name for pattern in task.patterns]
     if isinstance(study.patterns, dict):

@@ -7,6 +7,7 @@ their labels here, before a method's scorer sees them. Does not know which proce
 from __future__ import annotations
 
 import gc
+import importlib.util
 import platform
 import time
 import traceback
@@ -284,7 +285,9 @@ def describe_environment(job: Job) -> dict[str, Any]:
     """Software, processor and settings that timings depend on."""
     from fewtune.engine.meter import usable_cores
 
-    packages = ("fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy")
+    packages = ["fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy"]
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        packages.append("bitsandbytes")
     return {
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},

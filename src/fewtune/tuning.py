@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The settings chosen, what was tried as the record notes it, and the tokens run on the way."""
+    """The settings chosen, what was tried as the record notes it, and the tokens run on the way.
+
+    Tokens of a fit that failed are not among them: they went with it.
+    """
 
     settings: dict[str, Any]
     notes: dict[str, Any]
@@ -41,9 +44,10 @@ def check_folds(task: Task, support: Sequence[Example], folds: int) -> None:
     counts = Counter(row.label for row in support)
     label, fewest = min(((name, counts[i]) for i, name in enumerate(task.labels)), key=lambda item: item[1])
     if fewest < folds:
+        fewer = f", or {fewest} folds" if fewest >= 2 else ""
         raise DataError(
             f"{task.name}: tuning.folds is {folds} and the {len(support)} shots hold {fewest} rows labelled {label!r}: "
-            f"every fold needs one of each label. Ask more shots, or {max(2, fewest)} folds."
+            f"every fold needs one of each label. Ask more shots{fewer}."
         )
 
 
@@ -73,8 +77,8 @@ def tune(
 ) -> Tuned:
     """Fit every candidate on every fold's other rows and choose by the rows held out; `axes` seed folds and fits.
 
-    `on_fit(phase, done, fits)` is told before each fit. A candidate that fails is out of the choice, with its reason
-    in the notes; raises TrialFailure where all fail.
+    `on_fit(phase, done, fits)` is told before each fit. A candidate that diverges or does not fit model, task or draw
+    is out of the choice, with its reason in the notes; raises TrialFailure where all fail.
     """
     check_folds(task, draw.support, folds)
     parts = split_folds(draw.support, folds, *axes)
@@ -91,7 +95,9 @@ def tune(
             scores = []
             for fold, held_out in enumerate(parts):
                 on_fit(f"tuning, setting {number + 1}", number * folds + fold, len(candidates) * folds)
-                fold_scores, run = _score_fold(method, settings, model, task, draw, held_out, make_rng(*axes, fold))
+                fold_scores, run = _score_fold(
+                    method, settings, model, task, draw, held_out, make_rng("tuning", *axes, fold)
+                )
                 scores.append(fold_scores)
                 tokens += run
             entry |= _judge(task, [row for part in parts for row in part], np.concatenate(scores))

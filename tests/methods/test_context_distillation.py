@@ -207,16 +207,6 @@ def test_another_model_may_teach_where_it_shares_the_vocabulary(
     student.others = {}
 
 
-def test_a_teacher_of_another_vocabulary_is_refused(
-    models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    student, teacher = models["llama"], models["gpt2"]
-    monkeypatch.setattr(student, "others", {"teacher": teacher})
-    monkeypatch.setattr(teacher.tokenizer, "get_vocab", lambda: {"another": 0})
-    with pytest.raises(DataError, match="have different vocabularies"):
-        make_plan(student, task, draw, teacher="teacher")
-
-
 def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     plain = make_plan(models["llama"], task, draw, demonstrations=2).companions["teacher"](rows)

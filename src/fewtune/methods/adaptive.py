@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 
+# What a null setting stands for is no part of a trial's identity: changing it means raising METHOD's revision.
 DEFAULT_RATES = {"label_words": 1e-5, "head": 2e-4}
 """A head starts from nothing and has far to go; label words start from what the model already knows."""
 

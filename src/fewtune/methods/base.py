@@ -36,7 +36,7 @@ class Method:
 
     `settings` is a frozen dataclass whose fields are `Annotated[type, pydantic.Field(description=...)]` with
     defaults known to work. `skip_reason(settings, config, task)` says why a method cannot be used, or None, from the
-    model's configuration alone: it is asked before anything is loaded.
+    model's configuration and this machine alone: it is asked before anything is loaded.
     """
 
     name: str

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
-DEFAULT_RATES = {"all": 5e-5, "last_blocks": 2e-4, "low_rank": 5e-4}
+# What a null setting stands for is no part of a trial's identity: changing it means raising METHOD's revision.
+DEFAULT_RATES = {"all": 5e-5, "last_blocks": 1e-5, "low_rank": 5e-4}
 LEAST_STEPS = 40
 """Steps of a fit whose epochs are not given: what the other methods take over sixteen rows."""
 
@@ -111,7 +112,7 @@ class Settings:
     ] = None
     batch_size: BatchSize = 16
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="Peak rate of AdamW; null: 5e-5 all, 2e-4 last_blocks, 5e-4 low_rank.")
+        float | None, Field(gt=0, description="Peak rate of AdamW; null: 5e-5 all, 1e-5 last_blocks, 5e-4 low_rank.")
     ] = None
     weight_decay: WeightDecay = 0.0
     warmup_fraction: WarmupFraction = 0.1
@@ -188,10 +189,13 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     epochs = settings.epochs or math.ceil(LEAST_STEPS / steps_an_epoch)
     base = assemble_plan(answer, forward, groups, examples, loss, read_optimisation(settings, epochs))
     untaught = label_scorer(Forward(model.frozen, model.precision), answer)
-    notes = {
-        "rows_taught": sum(target is not None for _, target in weighed),
+    taught = sum(target is not None for _, target in weighed)
+    notes: dict[str, Any] = {
+        "rows_taught": taught,
         "rows_labelled": sum(row.label is not None for row, _ in weighed),
     }
+    if settings.alpha > 0 and taught == 0:
+        notes["nothing_taught"] = "every context shows every support row and there is no pool: labels alone were fitted"
 
     return replace(
         base,

@@ -24,6 +24,7 @@ from fewtune.published import (
     PUBLISHED_METHODS,
     PUBLISHED_TASKS,
     SOURCE_URL,
+    TIME_CAVEAT,
     Counterpart,
     PublishedMethod,
     PublishedResult,
@@ -110,6 +111,8 @@ def show_against(console: Console, out_dir: Path, name: str) -> None:
     for comparison in comparisons:
         for caveat in comparison.caveats:
             numbers.setdefault(caveat, len(numbers) + 1)
+    if any(_word_times(comparison) for comparison in comparisons):
+        numbers.setdefault(TIME_CAVEAT.text, len(numbers) + 1)
     for (task, model), members in groupby(comparisons, key=lambda c: (c.task, c.model)):
         _show_table(console, f"{task} · {model}", list(members), numbers)
     console.print()
@@ -229,7 +232,7 @@ def _show_table(
 
 
 def _word_times(comparison: PublishedComparison) -> list[str]:
-    """How long training took, theirs and ours, where theirs is told; on unlike hardware, so no ratio is made of it."""
+    """How long fitting took, theirs and ours, where theirs is told; on unlike hardware, so no ratio is made of it."""
     told = find_time(comparison.published)
     if told is None or comparison.fit_seconds is None:
         return []
@@ -239,8 +242,8 @@ def _word_times(comparison: PublishedComparison) -> list[str]:
     each = " an epoch" if told.per_epoch else ""
     return [
         (
-            f"Training at {comparison.shots:,} shots: published {span} s{each} on an {told.gpu}; ours "
-            f"{comparison.fit_seconds:,.0f} s on {', '.join(comparison.processors)}. Unlike hardware: not a comparison."
+            f"Fitting {comparison.shots:,} shots: published {span} s{each} on an {told.gpu}; ours "
+            f"{comparison.fit_seconds:,.0f} s on {', '.join(comparison.processors)}, for all of preparing and fitting."
         )
     ]
 
