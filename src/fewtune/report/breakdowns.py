@@ -97,7 +97,10 @@ def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> lis
 
 
 def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
-    """What a method's companions scored (a teacher, the student before it was taught) beside the method itself."""
+    """What a method's companions scored (a teacher, the student before it was taught) beside the method itself.
+
+    How often it answers as one of them is shown of the first alone: that is the teacher.
+    """
     found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for record in members:
         companions = record.notes.get("companions", {})
@@ -108,7 +111,7 @@ def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> l
         }
         columns |= {
             (f"answers as {name}", test_set): share
-            for name, shares in record.notes.get("companion_agreement", {}).items()
+            for name, shares in list(record.notes.get("companion_agreement", {}).items())[:1]
             for test_set, share in shares.items()
         }
         for (name, test_set), value in columns.items() if companions else ():
