@@ -135,7 +135,7 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
 def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
     """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
     settings = trial.method.settings
-    settable = "pattern" in settings and settings["pattern"] is None and "pattern" not in trial.method.grid
+    settable = settings.get("pattern", "none to set") is None and not trial.method.grid.get("pattern")
     if study.patterns == "default" or not settable:
         return [trial]
     names = [pattern.name for pattern in task.patterns]
