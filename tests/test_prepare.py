@@ -115,3 +115,20 @@ def test_a_grid_is_skipped_only_where_every_setting_of_it_is(
     assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3: set 3 or fewer"
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], every, more=tuning), None)
     assert job.skip_reason == "blocks is 9 and the model has 3: set 3 or fewer"
+
+
+def test_patterns_in_a_grid_are_chosen_from_and_not_spread(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    more = "patterns: all\ntuning: {trials: 2, folds: 2}"
+    tuned = "pattern: {epochs: 1, grid: {pattern: [null, plain]}}"
+    study = fill(tmp_path, study_file, model_folders["llama"], tuned, more=more)
+    with pytest.raises(StudyError, match="unknown pattern of feelings 'plain'"):
+        prepare_jobs(study, None)
+    rates = "pattern: {epochs: 1, grid: {learning_rate: [1e-5, 1e-4]}}"
+    spread, tasks = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], rates, more=more), None)
+    (derived,) = (pattern.name for pattern in tasks["feelings"].patterns)
+    assert [job.trial.pattern for job in spread] == [derived]
+    chosen = tuned.replace("plain", derived)
+    ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], chosen, more=more), None)
+    assert job.trial.pattern is None
