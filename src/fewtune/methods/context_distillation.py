@@ -152,7 +152,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     # A stream of its own, so that with alpha 0 the student's fit is pattern tuning's to the last bit.
     (teacher_rng,) = rng.spawn(1)
     teacher_model = model if settings.teacher is None else model.others[settings.teacher]
-    teacher = make_teacher(settings, teacher_model, model, task, draw, teacher_rng)
+    teacher = make_teacher(settings, teacher_model, task, draw, teacher_rng)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words")
     network, groups = _choose_student(settings, model, rng)
     forward = Forward(network, model.precision)

@@ -74,9 +74,7 @@ class Teacher:
         return target
 
 
-def make_teacher(
-    settings: Settings, model: LanguageModel, student: LanguageModel, task: Task, draw: Draw, rng: np.random.Generator
-) -> Teacher:
+def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Draw, rng: np.random.Generator) -> Teacher:
     """Freeze the teacher, tuned on the support first where that is asked, and write its contexts."""
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
