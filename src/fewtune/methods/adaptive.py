@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.engine.schedule import Schedule
-from fewtune.methods.base import Method
+from fewtune.methods.base import Method, refuse_beyond_blocks
 from fewtune.methods.optimisation import (
     BatchSize,
     ClipNorm,
@@ -77,10 +77,7 @@ class Settings:
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has fewer blocks than should train."""
-    have = config.num_hidden_layers if config is not None else 0
-    if settings.blocks > have:
-        return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
-    return None
+    return refuse_beyond_blocks("blocks", settings.blocks, config)
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:

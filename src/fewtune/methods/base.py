@@ -55,3 +55,9 @@ class Method:
     other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     """Teachers these settings need besides the trial's own model, by name, of its vocabulary; in `model.others`."""
     skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None
+
+
+def refuse_beyond_blocks(setting: str, wanted: int, config: PreTrainedConfig | None) -> str | None:
+    """Why to skip, where a setting asks for more transformer blocks than the model has; None where it does not."""
+    have = config.num_hidden_layers if config is not None else 0
+    return None if wanted <= have else f"{setting} is {wanted} and the model has {have} blocks: set {have} or fewer"

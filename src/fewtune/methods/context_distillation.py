@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.errors import DataError
-from fewtune.methods.base import Method
+from fewtune.methods.base import Method, refuse_beyond_blocks
 from fewtune.methods.optimisation import (
     BatchSize,
     ClipNorm,
@@ -131,10 +131,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
             check_template(settings.scratchpad, task.fields, "scratchpad")
         except DataError as error:
             return str(error)
-    have = config.num_hidden_layers if config is not None else 0
-    if settings.student == "last_blocks" and settings.blocks > have:
-        return f"blocks is {settings.blocks} and the model has {have}: set {have} or fewer"
-    return None
+    return refuse_beyond_blocks("blocks", settings.blocks, config) if settings.student == "last_blocks" else None
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:

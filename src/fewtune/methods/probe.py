@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import Method
+from fewtune.methods.base import Method, refuse_beyond_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -43,10 +43,7 @@ class Settings:
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has fewer blocks than the layer's number."""
-    have = config.num_hidden_layers if config is not None else 0
-    if settings.layer is not None and settings.layer > have:
-        return f"layer is {settings.layer} and the model has {have} blocks: set {have} or fewer"
-    return None
+    return refuse_beyond_blocks("layer", settings.layer, config) if settings.layer is not None else None
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
