@@ -176,7 +176,7 @@ def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    import fewtune.engine.packing  # noqa: F401 - registers the attention that the next line asks for
+    import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
 
     with torch.device("meta"):
         network: PreTrainedModel = AutoModelForCausalLM.from_config(
@@ -356,7 +356,7 @@ def load_model(place: ModelPlace, precision: Precision) -> LanguageModel:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    import fewtune.engine.packing  # noqa: F401 - registers the attention that the next line asks for
+    import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
 
     try:
         with _quiet_transformers():

@@ -89,7 +89,8 @@ def plain(name: str, model_folders: dict[str, Path], task: Task, draw: Draw) -> 
 def assert_same_course(plan: Plan, expected: list[float]) -> None:
     losses = fit_losses(plan)
     assert len(losses) == 6 and max(losses) - min(losses) > 1e-3, "nothing was learnt, so nothing is compared"
-    np.testing.assert_allclose(losses, expected, atol=1e-4)
+    # Attention sums in another order here; six steps over 4-bit layers have been seen to make 1.1e-4 of that.
+    np.testing.assert_allclose(losses, expected, atol=3e-4)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "opt", "opt-350m-shaped"], indirect=True)

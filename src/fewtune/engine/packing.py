@@ -1,8 +1,8 @@
 """Rows packed end to end instead of padded: one forward pass over several sequences.
 
-Owns the packed batch, the attention that keeps sequences apart, and prefixes that every sequence reads: their keys
-and values are known, or come of embeddings that run once, ahead of all sequences; and caches, which let a sequence go
-on in a later pass. Does not know what the tokens mean.
+Owns the packed batch, and prefixes that every sequence reads: their keys and values are known, or come of embeddings
+that run once, ahead of all sequences; and caches, which let a sequence go on in a later pass. Does not know how
+attention keeps sequences apart (`attention`), nor what the tokens mean.
 
 Linear layers, norms and embeddings see one row of all tokens, with positions restarted in each sequence;
 only attention needs to know where a sequence ends, and there a plain causal mask over each is exact.
@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
 from fewtune.engine.layers import find_blocks
 
-Layers = dict[int, tuple[Tensor, Tensor]]
-"""Keys and values by layer, one pair a layer: (1, heads, tokens, head)."""
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of one layer, (1, heads, tokens, head) each."""
+Layers = dict[int, KeysValues]
+"""Keys and values by layer."""
 
 
 @dataclass
@@ -165,96 +165,5 @@ def shared_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
     return count
 
 
-def _attend_packed(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    packing: Packed | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Causal attention within each packed sequence; `query` is (1, heads, total tokens, head)."""
-    if packing is None:
-        raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    groups = query.shape[1] // key.shape[1]
-    spans = packing.spans
-    before: tuple[Tensor, Tensor] | None = None
-    if packing.prefix is not None and packing.embeddings is None:
-        before = packing.prefix.layers[layer]
-    if packing.caches and layer in packing.caches[0]:
-        return _attend_next(query, key, value, before, packing.caches, layer, scaling).transpose(1, 2), None
-    outputs = []
-    for index, (q, k, v) in enumerate(
-        zip(query.split(spans, 2), key.split(spans, 2), value.split(spans, 2), strict=True)
-    ):
-        mask = None
-        if packing.caches:
-            packing.caches[index][layer] = k, v
-        if before is not None:
-            k, v = torch.cat([before[0].to(k.dtype), k], 2), torch.cat([before[1].to(v.dtype), v], 2)
-            mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
-            mask = mask.tril(k.shape[2] - q.shape[2])
-        elif packing.embeddings is not None:
-            before = k, v  # the first span is the embeddings': every later one reads it
-        if packing.capture is not None:
-            packing.capture.layers[layer] = (k.detach(), v.detach())
-        if groups > 1:
-            k, v = _repeat_heads(k, groups), _repeat_heads(v, groups)
-        outputs.append(
-            F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropout
-            )
-        )
-    return torch.cat(outputs, 2).transpose(1, 2), None
-
-
-def _attend_next(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    before: tuple[Tensor, Tensor] | None,
-    caches: Sequence[Layers],
-    layer: int,
-    scaling: float | None,
-) -> Tensor:
-    """Attention of one token a row over the prefix, its row's cache and itself, (1, heads, rows, head).
-
-    Written out, so that the prefix is read once for all rows where it stands: to lay it before each row's cache at each
-    step would copy it rows x steps times.
-    """
-    heads, rows, size = key.shape[1:]
-    if before is None:
-        before = key[:, :, :0], value[:, :, :0]
-    prefix_keys, prefix_values = before[0][0].to(key.dtype), before[1][0].to(value.dtype)
-    # (key heads, query heads a key head, rows, head): query heads that share keys stand together.
-    queries = query[0].unflatten(0, (heads, -1)) * (size**-0.5 if scaling is None else scaling)
-    over_prefix = (queries.flatten(1, 2) @ prefix_keys.transpose(1, 2)).unflatten(1, (-1, rows))
-    for_prefix, outputs = [], []
-    for row, cache in enumerate(caches):
-        k = torch.cat([cache[layer][0], key[:, :, row : row + 1]], 2)
-        v = torch.cat([cache[layer][1], value[:, :, row : row + 1]], 2)
-        cache[layer] = k, v
-        own = queries[:, :, row] @ k[0].transpose(1, 2)
-        weights = torch.cat([over_prefix[:, :, row], own], 2).softmax(2, dtype=torch.float32).to(v.dtype)
-        of_prefix, of_own = weights.split([prefix_keys.shape[1], k.shape[2]], 2)
-        for_prefix.append(of_prefix)
-        outputs.append(of_own @ v[0])
-    from_prefix = torch.stack(for_prefix, 2).flatten(1, 2) @ prefix_values
-    from_own = torch.stack(outputs, 2)
-    return (from_own + from_prefix.view_as(from_own)).flatten(0, 1)[None]
-
-
 def _count_cached(cache: Layers) -> int:
     return next((keys.shape[2] for keys, _ in cache.values()), 0)
-
-
-def _repeat_heads(x: Tensor, times: int) -> Tensor:
-    rows, heads, tokens, size = x.shape
-    return x[:, :, None].expand(rows, heads, times, tokens, size).reshape(rows, heads * times, tokens, size)
-
-
-AttentionInterface.register("fewtune_packed", _attend_packed)

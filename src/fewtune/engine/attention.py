@@ -1,0 +1,243 @@
+"""Attention over packed rows: each sequence reads itself, causally, and what stands before all of them.
+
+Owns how sequences are laid side by side for attention alone, and the arithmetic there. Does not know what else a
+network does with a packed batch (`packing`), nor what the tokens mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor
+from transformers import AttentionInterface
+
+from fewtune.engine.packing import KeysValues, Layers, Packed
+
+LONGEST_WRITTEN_OUT = 128
+"""Tokens up to which attention is written out as products of matrices: scaled-dot-product attention's backward pass
+took 5 to 20 times as long on a processor; beyond, it needs less memory."""
+MOST_PADDING = 1.5
+"""Sequences stand side by side while their places are at most this many times their tokens."""
+PLACES_BEHIND_PREFIX = 512
+"""Places that read a prefix at once: their scores over it, (heads, places, prefix tokens), stand in memory."""
+
+
+def _attend_packed(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packing: Packed | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each packed sequence; `query` is (1, heads, total tokens, head)."""
+    if packing is None:
+        raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    before = packing.prefix.layers[layer] if packing.prefix is not None and packing.embeddings is None else None
+    if packing.caches and layer in packing.caches[0]:
+        return _attend_next(query, key, value, before, packing.caches, layer, scale).transpose(1, 2), None
+    outputs = []
+    if packing.embeddings is not None:
+        # Virtual tokens run first and read one another; then every sequence reads them.
+        virtual = [len(packing.embeddings), sum(packing.lengths)]
+        first, query = query.split(virtual, 2)
+        first_key, key = key.split(virtual, 2)
+        first_value, value = value.split(virtual, 2)
+        outputs.append(attend_rows(first, first_key, first_value, None, virtual[:1], scale, dropout))
+        before = first_key, first_value
+    if packing.capture is not None:
+        keys, values = key[:, :, -packing.lengths[-1] :].detach(), value[:, :, -packing.lengths[-1] :].detach()
+        packing.capture.layers[layer] = _put_before(before, keys, values)
+    if packing.caches:
+        kept = zip(key.split(packing.lengths, 2), value.split(packing.lengths, 2), strict=True)
+        for cache, pair in zip(packing.caches, kept, strict=True):
+            cache[layer] = pair
+    outputs.append(attend_rows(query, key, value, before, packing.lengths, scale, dropout))
+    return torch.cat(outputs, 2).transpose(1, 2), None
+
+
+def attend_rows(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    before: KeysValues | None,
+    lengths: Sequence[int],
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Each sequence's attention over what stands before all and its own past, (1, heads, total tokens, head).
+
+    `query` has that shape; `key` and `value` (1, key heads, total tokens, head); `before` as a prefix's layers have it.
+    """
+    layout = _lay_out(tuple(lengths), None if before is None else PLACES_BEHIND_PREFIX, query.device)
+    outputs = []
+    for rows, width, sources in layout.groups:
+        q, k, v = (x[0].index_select(1, sources).unflatten(1, (rows, width)) for x in (query, key, value))
+        if before is not None:
+            out = _attend_behind(q, k, v, before, scale, dropout)
+        elif width <= LONGEST_WRITTEN_OUT:
+            out = _attend_written_out(q, k, v, scale, dropout)
+        else:
+            q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+            out = F.scaled_dot_product_attention(
+                q, k, v, is_causal=True, scale=scale, dropout_p=dropout, enable_gqa=True
+            ).transpose(0, 1)
+        outputs.append(out.flatten(1, 2))
+    return torch.cat(outputs, 1).index_select(1, layout.places)[None]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Sequences side by side in groups: (rows, width, which token stands at each of its rows x width places).
+
+    `places` says at which place, counted through all groups, each token stands.
+    """
+
+    groups: tuple[tuple[int, int, Tensor], ...]
+    places: Tensor
+
+
+@lru_cache(maxsize=8)
+def _lay_out(lengths: tuple[int, ...], most_places: int | None, device: torch.device) -> _Layout:
+    """Lay sequences side by side; every layer of a pass asks for the same."""
+    starts = [0, *accumulate(lengths)]
+    places = torch.empty(starts[-1], dtype=torch.long)
+    groups, offset = [], 0
+    for rows in _group_alike(lengths, most_places):
+        width = max(lengths[row] for row in rows)
+        step = torch.arange(width)
+        # Places beyond a sequence's end repeat its last token: causal attention never lets it read them.
+        sources = torch.cat([starts[row] + step.clamp(max=lengths[row] - 1) for row in rows])
+        groups.append((len(rows), width, sources.to(device)))
+        for row in rows:
+            places[starts[row] : starts[row + 1]] = offset + step[: lengths[row]]
+            offset += width
+    return _Layout(tuple(groups), places.to(device))
+
+
+def _group_alike(lengths: Sequence[int], most_places: int | None) -> list[list[int]]:
+    """Rows in groups of alike lengths, the longest first, so that little of a group is padding."""
+    groups: list[list[int]] = []
+    width = tokens = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        places, tokens = (len(groups[-1]) + 1) * width if groups else 0, tokens + lengths[row]
+        if not groups or places > MOST_PADDING * tokens or (most_places is not None and places > most_places):
+            groups.append([])
+            width = tokens = lengths[row]
+        groups[-1].append(row)
+    return groups
+
+
+def _causal(width: int, like: Tensor) -> Tensor:
+    """What is added to scores (width, width) so that no place reads a later one."""
+    return torch.full((width, width), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
+
+
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+    """Causal attention, (heads, rows, width, head), of `q` over `k` and `v` (key heads, rows, width, head)."""
+    queries = _join_heads(q * scale, k.shape[0])
+    scores = torch.bmm(queries, k.flatten(0, 1).transpose(1, 2)).unflatten(1, (-1, q.shape[2]))
+    weights = (scores + _causal(q.shape[2], scores)).softmax(-1, dtype=torch.float32).to(v.dtype)
+    out = torch.bmm(_drop(weights, dropout).flatten(1, 2), v.flatten(0, 1))
+    return _split_heads(out, q)
+
+
+def _attend_behind(q: Tensor, k: Tensor, v: Tensor, before: KeysValues, scale: float, dropout: float) -> Tensor:
+    """Attention of `q` (heads, rows, width, head) over what stands before all, each row's own past and itself.
+
+    Keys and values that stand before all are read where they are: a copy for each row would cost more than products.
+    """
+    # In float32 throughout: a rounded score over hundreds of tokens moves an answer.
+    with _without_autocast(q.device):
+        first_keys, first_values = before[0][0].float(), before[1][0].float()
+        queries = _join_heads(q.float() * scale, k.shape[0])
+        over_own = torch.bmm(queries, k.float().flatten(0, 1).transpose(1, 2)).unflatten(1, (-1, q.shape[2]))
+        over_own = (over_own + _causal(q.shape[2], over_own)).flatten(1, 2)
+        queries = queries.unflatten(0, (k.shape[0], -1)).flatten(1, 2)
+        over_first = torch.bmm(queries, first_keys.transpose(1, 2)).view(*over_own.shape[:2], -1)
+        weights = _drop(torch.cat([over_first, over_own], 2).softmax(-1), dropout)
+        of_first, of_own = weights.split([first_keys.shape[1], k.shape[2]], 2)
+        from_first = torch.bmm(of_first.reshape(k.shape[0], -1, first_keys.shape[1]), first_values)
+        out = torch.bmm(of_own, v.float().flatten(0, 1))
+        return _split_heads(out + from_first.view_as(out), q).to(v.dtype)
+
+
+def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    # Autocast does not know the device of networks without weights, whose shapes are looked up.
+    return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def _drop(weights: Tensor, dropout: float) -> Tensor:
+    dropped: Tensor = F.dropout(weights, dropout) if dropout else weights
+    return dropped
+
+
+def _join_heads(q: Tensor, key_heads: int) -> Tensor:
+    """Query heads that share keys laid end to end: (key heads x rows, query heads a key head x width, head)."""
+    joined: Tensor = q.unflatten(0, (key_heads, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    return joined
+
+
+def _split_heads(joined: Tensor, q: Tensor) -> Tensor:
+    """The inverse of `_join_heads`, in the shape of `q`."""
+    rows, width, size = q.shape[1:]
+    parts = joined.view(-1, rows, joined.shape[1] // width, width, size)
+    return parts.transpose(1, 2).reshape(q.shape)
+
+
+def _put_before(before: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:
+    """Keys and values with those that stand before all ahead of them."""
+    if before is None:
+        return keys, values
+    return torch.cat([before[0].to(keys.dtype), keys], 2), torch.cat([before[1].to(values.dtype), values], 2)
+
+
+def _attend_next(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    before: KeysValues | None,
+    caches: Sequence[Layers],
+    layer: int,
+    scale: float,
+) -> Tensor:
+    """Attention of one token a row over the prefix, its row's cache and itself, (1, heads, rows, head).
+
+    Written out, so that the prefix is read once for all rows where it stands: to lay it before each row's cache at each
+    step would copy it rows x steps times.
+    """
+    heads, rows = key.shape[1:3]
+    if before is None:
+        before = key[:, :, :0], value[:, :, :0]
+    prefix_keys, prefix_values = before[0][0].to(key.dtype), before[1][0].to(value.dtype)
+    # (key heads, query heads a key head, rows, head): query heads that share keys stand together.
+    queries = query[0].unflatten(0, (heads, -1)) * scale
+    over_prefix = (queries.flatten(1, 2) @ prefix_keys.transpose(1, 2)).unflatten(1, (-1, rows))
+    for_prefix, outputs = [], []
+    for row, cache in enumerate(caches):
+        k = torch.cat([cache[layer][0], key[:, :, row : row + 1]], 2)
+        v = torch.cat([cache[layer][1], value[:, :, row : row + 1]], 2)
+        cache[layer] = k, v
+        own = queries[:, :, row] @ k[0].transpose(1, 2)
+        weights = torch.cat([over_prefix[:, :, row], own], 2).softmax(2, dtype=torch.float32).to(v.dtype)
+        of_prefix, of_own = weights.split([prefix_keys.shape[1], k.shape[2]], 2)
+        for_prefix.append(of_prefix)
+        outputs.append(of_own @ v[0])
+    from_prefix = torch.stack(for_prefix, 2).flatten(1, 2) @ prefix_values
+    from_own = torch.stack(outputs, 2)
+    return (from_own + from_prefix.view_as(from_own)).flatten(0, 1)[None]
+
+
+AttentionInterface.register("fewtune_packed", _attend_packed)

@@ -1,0 +1,59 @@
+"""Attention over packed rows equals scaled-dot-product attention over each row alone, gradients too."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor
+
+from fewtune.engine.attention import LONGEST_WRITTEN_OUT, attend_rows
+
+HEADS, KEY_HEADS, SIZE = 6, 2, 8
+LENGTHS = {
+    "alike": (5, 7, 6, 7),
+    "one": (9,),
+    "far apart": (3, 90, 1, 17, 2),
+    "beyond what is written out": (LONGEST_WRITTEN_OUT + 40, 4, LONGEST_WRITTEN_OUT + 1, LONGEST_WRITTEN_OUT),
+    "more than read a prefix at once": (40,) * 20,
+}
+
+
+def attend_alone(
+    q: Tensor, k: Tensor, v: Tensor, before: tuple[Tensor, Tensor] | None, lengths: tuple[int, ...]
+) -> Tensor:
+    """Row by row, behind the prefix, by PyTorch's own attention."""
+    outputs = []
+    for query, key, value in zip(q.split(lengths, 2), k.split(lengths, 2), v.split(lengths, 2), strict=True):
+        if before is not None:
+            key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril(key.shape[2] - query.shape[2])
+        outputs.append(F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True))
+    return torch.cat(outputs, 2)
+
+
+@pytest.mark.parametrize("prefix_tokens", [None, 1, 11])
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_rows_read_themselves_and_the_prefix_alone(lengths: tuple[int, ...], prefix_tokens: int | None) -> None:
+    generator = torch.Generator().manual_seed(len(lengths))
+
+    def draw(heads: int, tokens: int) -> Tensor:
+        return torch.randn(1, heads, tokens, SIZE, generator=generator).requires_grad_(True)
+
+    q, k, v = draw(HEADS, sum(lengths)), draw(KEY_HEADS, sum(lengths)), draw(KEY_HEADS, sum(lengths))
+    before = None if prefix_tokens is None else (draw(KEY_HEADS, prefix_tokens), draw(KEY_HEADS, prefix_tokens))
+    inputs = [q, k, v, *(before or ())]
+    together, alone = attend_rows(q, k, v, before, lengths, 0.3), attend_alone(q, k, v, before, lengths)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    weights = torch.randn(alone.shape, generator=generator)
+    ours, theirs = (torch.autograd.grad((out * weights).sum(), inputs) for out in (together, alone))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_dropped_weights_are_redrawn_from_the_global_generator() -> None:
+    q, k, v = (torch.randn(1, heads, 12, SIZE) for heads in (HEADS, KEY_HEADS, KEY_HEADS))
+    torch.manual_seed(3)
+    one, other = (attend_rows(q, k, v, None, (7, 5), 0.3, dropout=0.5) for _ in range(2))
+    torch.manual_seed(3)
+    assert not torch.equal(one, other) and torch.equal(one, attend_rows(q, k, v, None, (7, 5), 0.3, dropout=0.5))
