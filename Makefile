@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check schema clean
+.PHONY: demo test check bench bench-smoke schema clean
 
 demo: .venv/run.stamp
 	$(BIN)/fewtune run studies/demo.yaml --out out/demo
@@ -12,6 +12,12 @@ test: check
 
 check: .venv/test.stamp
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/bench.stamp
+	$(BIN)/python -m benchmarks.race
+
+bench-smoke: .venv/bench.stamp
+	$(BIN)/python -m benchmarks.race --smoke
 
 schema: .venv/run.stamp
 	$(BIN)/fewtune schema > studies/study.schema.json
@@ -25,6 +31,9 @@ clean:
 
 .venv/run.stamp: pyproject.toml .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[run]' && touch $@
+
+.venv/bench.stamp: pyproject.toml .venv/bin/python
+	$(BIN)/pip install --quiet --editable '.[bench]' && touch $@
 
 .venv/test.stamp: pyproject.toml .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[test]' && touch $@

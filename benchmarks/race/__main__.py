@@ -1,0 +1,94 @@
+"""The race's command: what is run, in which order, and where it is written.
+
+Owns alternation and going on after an interruption. Every timing is a process of its own (`side`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.race.results import (
+    check_same_work,
+    describe_commit,
+    describe_machine,
+    find_timings,
+    open_results,
+    write_results,
+)
+from benchmarks.race.table import write_table
+from benchmarks.race.works import FULL, OURS, SMOKE, WORKS, Peer, Size
+from fewtune.engine.meter import usable_cores
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "race.json"
+
+Runner = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description="fewtune against its peers.")
+    parser.add_argument("--only", action="append", choices=WORKS, metavar="WORK", help=f"one of {', '.join(WORKS)}")
+    parser.add_argument("--repeats", type=int, default=3, help="timings of each side")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of both sides")
+    parser.add_argument("--again", action="store_true", help="drop the timings there are of the works run")
+    parser.add_argument("--smoke", action="store_true", help="a small version, once, into a temporary folder")
+    parser.add_argument("--table", action="store_true", help="print the table of the results there are; run nothing")
+    given = parser.parse_args(arguments)
+    if given.table:
+        print(write_table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+        return
+    path = Path(tempfile.mkdtemp()) / "race.json" if given.smoke else RESULTS
+    size, repeats = (SMOKE, 1) if given.smoke else (FULL, given.repeats)
+    results = race(given.only or list(WORKS), size, repeats, given.threads, path, run_apart, given.again)
+    print(write_table(results))
+    print(f"\nevery timing: {path}")
+
+
+def race(
+    works: Sequence[str], size: Size, repeats: int, threads: int, path: Path, run: Runner, again: bool = False
+) -> dict[str, Any]:
+    """Time every side of every work in turn; what is already in the file is not run again."""
+    results = open_results(path, describe_machine(threads), asdict(size))
+    if again:
+        results["timings"] = [t for t in results["timings"] if t["work"] not in works]
+    request = {"size": asdict(size), "threads": threads}
+    if again or not results["peaks"]:
+        results["peaks"] = run({**request, "work": "peak", "side": "torch"})
+        write_results(path, results)
+    for work in works:
+        for repeat in range(min(repeats, WORKS[work].repeats or repeats)):
+            for side in (*WORKS[work].peers, None):
+                name, precision = (side.name, side.precision) if isinstance(side, Peer) else (OURS, None)
+                if any(t["repeat"] == repeat for t in find_timings(results, work, name)):
+                    continue
+                found = run({**request, "work": work, "side": name, "precision": precision})
+                when = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": describe_commit()}
+                results["timings"].append({"work": work, "side": name, "repeat": repeat, **when, **found})
+                check_same_work([t for t in results["timings"] if t["work"] == work])
+                write_results(path, results)
+                print(f"{work}, {name}, repeat {repeat + 1}: {found['seconds']:.1f} s", flush=True)
+    return results
+
+
+def run_apart(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a side in a fresh process and read what it found; raises where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "found.json"
+        command = [sys.executable, "-m", "benchmarks.race.side", json.dumps(request), str(out)]
+        subprocess.run(command, check=True, cwd=ROOT)
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    main()

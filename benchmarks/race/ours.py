@@ -1,0 +1,109 @@
+"""fewtune's side: a plan made, fitted and scored as a trial does it, without a record.
+
+Owns what is timed of fewtune. Does not know the peers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from benchmarks.race.material import (
+    MAX_TOKENS,
+    Material,
+    Timing,
+    draw_head,
+    fingerprint,
+    measure_accuracy,
+    measure_loss,
+)
+from benchmarks.race.works import METHODS, settings_of
+from fewtune.adapt import adapt
+from fewtune.engine.plan import Plan
+from fewtune.methods import get_method
+from fewtune.models import LanguageModel, Precision, load_model
+from fewtune.tasks.base import Example
+
+
+def run_work(work: str, material: Material, precision: Precision) -> Timing:
+    """Do a work with the model in memory, timed."""
+    model = load_model(material.place, precision)
+    model.max_tokens = MAX_TOKENS
+    _ = model.frozen  # made before the clock starts, as for a trial
+    if work == "score":
+        return score_rows(material, model)
+    if work == "in-context":
+        return answer_in_context(material, model)
+    return fit(work, material, model)
+
+
+def fit(work: str, material: Material, model: LanguageModel) -> Timing:
+    """From the model in memory to the trained one."""
+    started = time.perf_counter()
+    plan, report = _adapt(work, material, model)
+    seconds = time.perf_counter() - started
+    assert plan.fitting is not None and report is not None
+    fitted = [s for e in plan.fitting.examples for s in e.sequences]
+    tokens = material.size.epochs * sum(map(len, fitted))
+    shown = plan.report().get("teacher_contexts", [[]])[0]
+    return Timing(
+        seconds=seconds,
+        rows_sha256=fingerprint(fitted, material.test_rows, shown),
+        steps=len(report.losses),
+        accuracy=measure_accuracy(score(plan, material.test_rows), material.test_rows),
+        support_loss=measure_loss(score(plan, material.draw.support), material.draw.support),
+        tokens=tokens,
+        model_flops=6.0 * count_linear(model) * tokens if work == "all-weights" else None,
+    )
+
+
+def score_rows(material: Material, model: LanguageModel) -> Timing:
+    """The test rows scored by a head that was not fitted: what it costs does not depend on its weights."""
+    method = get_method(METHODS["score"][0])
+    plan = method.plan(method.settings(), model, material.task, material.draw, material.rng())
+    assert plan.fitting is not None and plan.forward is not None
+    head = next(module for module in plan.fitting.modules if isinstance(module, torch.nn.Linear))
+    with torch.no_grad():
+        head.weight.copy_(draw_head(*head.weight.shape))
+    started = time.perf_counter()
+    scores = score(plan, material.test_rows)
+    return Timing(
+        seconds=time.perf_counter() - started,
+        rows_sha256=fingerprint([], material.test_rows),
+        accuracy=measure_accuracy(scores, material.test_rows),
+        tokens=plan.forward.tokens_run,
+        model_flops=2.0 * count_linear(model) * plan.forward.tokens_run,
+    )
+
+
+def answer_in_context(material: Material, model: LanguageModel) -> Timing:
+    """The first test rows answered behind demonstrations, planning included."""
+    rows = material.test_rows[: material.size.queries]
+    started = time.perf_counter()
+    plan, _ = _adapt("in-context", material, model)
+    scores = score(plan, rows)
+    seconds = time.perf_counter() - started
+    shown = plan.report()["demonstration_rows"]
+    return Timing(seconds, fingerprint([], rows, shown), accuracy=measure_accuracy(scores, rows))
+
+
+def score(plan: Plan, rows: Sequence[Example]) -> np.ndarray:
+    """Log-probabilities (rows, labels) of rows whose labels the plan does not see."""
+    return plan.score([row.without_label() for row in rows])
+
+
+def count_linear(model: LanguageModel) -> int:
+    """Parameters in the matrices of the body's linear layers: no embedding, no head."""
+    body = model.frozen.base_model
+    return sum(m.weight.numel() for m in body.modules() if isinstance(m, torch.nn.Linear | Conv1D))
+
+
+def _adapt(work: str, material: Material, model: LanguageModel) -> Any:
+    method = get_method(METHODS[work][0])
+    settings = method.settings(**settings_of(work, material.size))
+    return adapt(method, settings, model, material.task, material.draw, material.rng())

@@ -1,0 +1,85 @@
+"""The race as a plain table: ratios, what was to be reached, and the share of the machine's peak.
+
+Owns the arithmetic from timings to figures, and their layout. Runs nothing.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from benchmarks.race.results import find_timings
+from benchmarks.race.works import OURS, WORKS
+
+COLUMNS = ("work", "peer", "peer s", "ours s", "ratio (min-max)", "to reach", "reached")
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """All that was raced; a work with one side missing is left out."""
+    machine, peaks = results["machine"], results["peaks"]
+    rows = [COLUMNS, *(row for work in WORKS for row in compare(results, work))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    found = {name: version for name, version in machine["packages"].items() if version is not None}
+    head = [
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads",
+        ", ".join(f"{name} {version}" for name, version in found.items()),
+        "matrix-product peak: " + ", ".join(f"{name} {peak['best']:.0f} GFLOP/s" for name, peak in peaks.items()),
+        "",
+    ]
+    shares = [line for work in WORKS if (line := describe_share(results, work)) is not None]
+    return "\n".join([*head, *lines, *([""] if shares else []), *shares])
+
+
+def compare(results: dict[str, Any], work: str) -> list[tuple[str, ...]]:
+    """One row a peer."""
+    ours = find_timings(results, work, OURS)
+    rows: list[tuple[str, ...]] = []
+    for peer in WORKS[work].peers:
+        theirs = find_timings(results, work, peer.name)
+        if not ours or not theirs:
+            continue
+        ratio, low, high = measure_ratio(theirs, ours)
+        scaled = any("scaled_from" in key for t in theirs for key in t["notes"])
+        rows.append(
+            (
+                WORKS[work].summary,
+                peer.name,
+                write_seconds(theirs) + (" scaled" if scaled else ""),
+                f"{write_seconds(ours)} {ours[0]['precision']}",
+                f"{ratio:.2f} ({low:.2f}-{high:.2f})",
+                f"{peer.at_least:g}",
+                "yes" if ratio >= peer.at_least else "no",
+            )
+        )
+    return rows
+
+
+def measure_ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Peer seconds over ours: of the medians, then least and most over the repeats, which ran side by side."""
+    by_repeat = {t["repeat"]: t["seconds"] for t in ours}
+    pairs = [t["seconds"] / by_repeat[t["repeat"]] for t in theirs if t["repeat"] in by_repeat]
+    ratio = median(t["seconds"] for t in theirs) / median(t["seconds"] for t in ours)
+    return ratio, min(pairs, default=ratio), max(pairs, default=ratio)
+
+
+def write_seconds(timings: list[dict[str, Any]]) -> str:
+    """The median, and least and most where there are several."""
+    seconds = [t["seconds"] for t in timings]
+    spread = f" ({min(seconds):.1f}-{max(seconds):.1f})" if len(seconds) > 1 else ""
+    return f"{median(seconds):.1f}{spread}"
+
+
+def describe_share(results: dict[str, Any], work: str) -> str | None:
+    """The share of the matrix-product peak that fewtune's median reaches; None where none is asked or known."""
+    asked, ours = WORKS[work].share_of_peak, find_timings(results, work, OURS)
+    if asked is None or not ours or not results["peaks"]:
+        return None
+    precision = ours[0]["precision"]
+    peak = results["peaks"][precision]["best"]
+    rate = ours[0]["model_flops"] / median(t["seconds"] for t in ours) / 1e9
+    reached = "yes" if rate / peak >= asked else "no"
+    return (
+        f"{WORKS[work].summary}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
+        f"to reach {asked:g}: {reached}"
+    )

@@ -1,0 +1,130 @@
+"""What is raced: each work, its peers, and the ratio to reach, peer seconds over fewtune's; imports no torch.
+
+Owns the sizes and the settings that both sides are given. Does not know how a side does its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MODEL, TASK = "smollm2-135m", "sentiment"
+OURS = "fewtune"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work there is."""
+
+    shots: int = 32
+    epochs: int = 20
+    batch_size: int = 16
+    blocks: int = 4
+    test_rows: int = 200
+    demonstrations: int = 16
+    queries: int = 100
+    """Rows answered behind the demonstrations."""
+    pool_rows: int = 256
+    teacher_steps: int = 6
+    """Steps of the distilling peer that are timed, after one that is not; the others are scaled from them."""
+    harness_trial_rows: int = 16
+    """Rows on which the harness's batch sizes are tried before the fastest is timed."""
+    study_methods: tuple[str, ...] = ("probe", "in_context", "vanilla", "pattern", "lora")
+    """Those of studies/demo.yaml that use a model: its two floors without one cost nobody anything."""
+    study_draws: int = 8
+    study_draws_of_peer: int = 1
+    """Draws whose trials the peer runs; the others are scaled from them."""
+    study_shots: int = 16
+    study_epochs: int = 40
+    study_in_domain_rows: int = 500
+    study_out_of_domain_rows: int = 200
+    study_queries_of_peer: int = 100
+    """Rows of each in-context trial that the peer answers; the others are scaled from them."""
+
+
+FULL = Size()
+SMOKE = Size(
+    epochs=2,
+    test_rows=20,
+    demonstrations=4,
+    queries=20,
+    pool_rows=0,
+    teacher_steps=1,
+    harness_trial_rows=2,
+    study_methods=("probe", "pattern"),
+    study_draws=2,
+    study_shots=8,
+    study_epochs=1,
+    study_in_domain_rows=20,
+    study_out_of_domain_rows=1,
+    study_queries_of_peer=4,
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who else does the work, in which precision, and the ratio to reach."""
+
+    name: str
+    precision: str
+    at_least: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work; `repeats` bounds how often it is timed, where once takes very long.
+
+    `share_of_peak`: the share of the machine's matrix-product peak to reach, where that is asked.
+    """
+
+    summary: str
+    peers: tuple[Peer, ...]
+    share_of_peak: float | None = None
+    repeats: int | None = None
+
+
+WORKS: Mapping[str, Work] = {
+    "all-weights": Work(
+        "all weights, fit",
+        (Peer("Trainer float32", "float32", 3.0), Peer("Trainer bfloat16", "bfloat16", 1.7)),
+        share_of_peak=0.55,
+    ),
+    "lora": Work("LoRA r 8 on all linear layers, fit", (Peer("Trainer + PEFT float32", "float32", 3.5),)),
+    "last-blocks": Work("last 4 blocks, fit", (Peer("Trainer float32, frozen below", "float32", 6.0),)),
+    "score": Work("200 rows scored", (Peer("Trainer.predict float32", "float32", 4.0),), share_of_peak=0.6),
+    "in-context": Work(
+        "in-context, 16 demonstrations, 100 rows", (Peer("lm-evaluation-harness float32", "float32", 20.0),)
+    ),
+    "distillation": Work(
+        "context distillation, 32 labelled and 256 pool rows",
+        (Peer("Trainer float32, teacher at every step", "float32", 12.0),),
+    ),
+    "study": Work("a study of 40 trials", (Peer("one process a trial, float32", "float32", 3.0),), repeats=1),
+}
+
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "all-weights": ("vanilla", {"learning_rate": 2e-5}),
+    "score": ("vanilla", {}),
+    "lora": ("lora", {"reads": "head", "rank": 8, "alpha": 16.0, "learning_rate": 5e-4}),
+    # One rate for all blocks, as Trainer has.
+    "last-blocks": ("adaptive", {"reads": "head", "decay": 1.0, "learning_rate": 2e-4}),
+    "in-context": ("in_context", {"calibration": "none"}),
+    "distillation": (
+        "context_distillation",
+        {"contexts": 1, "calibration": "none", "alpha": 0.5, "learning_rate": 5e-5},
+    ),
+}
+"""fewtune's method for a work, and the settings in which the work differs from another; peers read the same."""
+
+
+def settings_of(work: str, size: Size) -> dict[str, Any]:
+    """All settings that a work gives its method."""
+    settings = dict(METHODS[work][1])
+    if work in ("in-context", "distillation"):
+        settings["demonstrations"] = size.demonstrations
+    if work == "last-blocks":
+        settings["blocks"] = size.blocks
+    if work not in ("in-context", "score"):
+        settings |= {"epochs": size.epochs, "batch_size": size.batch_size}
+    return settings
