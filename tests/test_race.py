@@ -21,8 +21,9 @@ from benchmarks.race.material import Material, draw_trial
 from benchmarks.race.results import check_same_work, open_results
 from benchmarks.race.table import write_table
 from benchmarks.race.whole_study import describe_study
-from benchmarks.race.works import FULL, OURS, SMOKE, WORKS, Size
-from fewtune.models import find_model
+from benchmarks.race.works import FULL, METHODS, OURS, SMOKE, WORKS, Size, settings_of
+from fewtune.methods import get_method
+from fewtune.models import find_model, load_model
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
 from fewtune.trial import list_trials
@@ -57,8 +58,10 @@ def peers_may_warn() -> Any:
         yield
 
 
-@pytest.mark.parametrize("work", ["all-weights", "lora", "last-blocks"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("work", "precision"),
+    [("all-weights", "float32"), ("all-weights", "bfloat16"), ("lora", "float32"), ("last-blocks", "float32")],
+)
 def test_both_sides_fit_the_same_rows_in_as_many_steps(work: str, precision: Any, material: Material) -> None:
     one = ours.run_work(work, material, precision)
     other = classifier.run_work(work, material, precision)
@@ -69,9 +72,12 @@ def test_both_sides_fit_the_same_rows_in_as_many_steps(work: str, precision: Any
 
 def test_both_sides_train_the_same_parameters(material: Material) -> None:
     for work in ("lora", "last-blocks"):
-        model, _ = classifier.load_classifier(material)
-        trained = classifier.choose_trained(work, model, {"rank": 8, "alpha": 16.0, "blocks": 2})
-        plan, _ = ours._adapt(work, material, ours.load_model(material.place, "float32"))
+        network, _ = classifier.load_classifier(material)
+        trained = classifier.choose_trained(work, network, settings_of(work, TINY))
+        method = get_method(METHODS[work][0])
+        settings = method.settings(**settings_of(work, TINY))
+        model = load_model(material.place, "float32")
+        plan = method.plan(settings, model, material.task, material.draw, material.rng())
         assert plan.trainable_parameters == sum(p.numel() for p in trained.parameters() if p.requires_grad), work
 
 
@@ -93,9 +99,6 @@ def test_the_distilling_peer_takes_fewtunes_steps_and_loss(material: Material) -
     one, other = ours.run_work("distillation", material, "float32"), label_words.distil(material, "float32")
     assert (one.rows_sha256, one.steps, one.tokens) == (other.rows_sha256, other.steps, other.tokens)
     assert other.notes["scaled_from_steps"] == 1
-    model = ours.load_model(material.place, "float32")
-    plan, _ = ours._adapt("distillation", replace(material, size=replace(TINY, epochs=1)), model)
-    assert plan.fitting is not None
     tokenizer = classifier.load_tokenizer(material, "left")
     rows = (*material.draw.support, *material.draw.pool)
     written = label_words.write_rows(material, tokenizer, rows, material.choose_shown(of_teacher=True))
@@ -107,13 +110,13 @@ def test_the_distilling_peer_takes_fewtunes_steps_and_loss(material: Material) -
         teacher=label_words.load_language_model(material),
         alpha=0.5,
     )
+    method = get_method("context_distillation")
+    settings = method.settings(**settings_of("distillation", TINY))
+    model = load_model(material.place, "float32")
+    plan = method.plan(settings, model, material.task, material.draw, material.rng())
+    assert plan.fitting is not None
     with torch.no_grad():
-        # The untaught student's loss: fewtune's plan is fitted by now, so it is asked of a plan that is not.
-        method = ours.get_method("context_distillation")
-        settings = method.settings(**ours.settings_of("distillation", TINY))
-        fresh = method.plan(settings, model, material.task, material.draw, material.rng())
-        assert fresh.fitting is not None
-        expected = float(fresh.fitting.loss(fresh.fitting.examples).mean())
+        expected = float(plan.fitting.loss(plan.fitting.examples).mean())
         found = float(trainer.compute_loss(trainer.model, label_words.Collator(tokenizer)(written)))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

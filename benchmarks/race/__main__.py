@@ -81,11 +81,13 @@ def race(
 
 
 def run_apart(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a side in a fresh process and read what it found; raises where it fails."""
+    """Run a side in a fresh process and read what it found; ends with what it said where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
         command = [sys.executable, "-m", "benchmarks.race.side", json.dumps(request), str(out)]
-        subprocess.run(command, check=True, cwd=ROOT)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{done.stdout}{done.stderr}\n{request['work']}, {request['side']}: the process failed")
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return found
 
