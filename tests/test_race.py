@@ -129,7 +129,7 @@ def test_a_trial_of_the_peers_study_runs(method: str, material: Material) -> Non
     assert found["rows_scored"] == (4 if method == "in_context" else 8)
 
 
-@pytest.mark.parametrize(("size", "trials"), [(FULL, 40), (SMOKE, 4)])
+@pytest.mark.parametrize(("size", "trials"), [(FULL, 40), (SMOKE, 2)])
 def test_the_study_is_one_that_fewtune_runs(size: Size, trials: int, tmp_path: Path) -> None:
     path = tmp_path / "race.yaml"
     path.write_text(json.dumps(describe_study(size)))

@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description="fewtune against its peers.")
     parser.add_argument("--only", action="append", choices=WORKS, metavar="WORK", help=f"one of {', '.join(WORKS)}")
     parser.add_argument("--repeats", type=int, default=3, help="timings of each side")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="of both sides")
     parser.add_argument("--again", action="store_true", help="drop the timings there are of the works run")
     parser.add_argument("--smoke", action="store_true", help="a small version, once, into a temporary folder")
     parser.add_argument("--table", action="store_true", help="print the table of the results there are; run nothing")
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     path = Path(tempfile.mkdtemp()) / "race.json" if given.smoke else RESULTS
     size, repeats = (SMOKE, 1) if given.smoke else (FULL, given.repeats)
-    results = race(given.only or list(WORKS), size, repeats, given.threads, path, run_apart, given.again)
+    results = race(given.only or list(WORKS), size, repeats, usable_cores(), path, run_apart, given.again)
     print(write_table(results))
     print(f"\nevery timing: {path}")
 

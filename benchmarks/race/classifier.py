@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def make_trainer(
 def make_arguments(settings: dict[str, Any], precision: str, **more: Any) -> TrainingArguments:
     """Nothing but training: no logs, no files, no evaluation; the schedule that fewtune's methods have by default."""
     return TrainingArguments(
-        output_dir=tempfile.mkdtemp(),
+        output_dir=str(Path(tempfile.gettempdir()) / "fewtune-race"),  # it asks for one; nothing is saved
         num_train_epochs=settings.get("epochs", 1),
         per_device_train_batch_size=settings.get("batch_size", 16),
         per_device_eval_batch_size=16,

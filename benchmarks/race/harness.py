@@ -27,6 +27,7 @@ def answer_in_context(material: Material) -> Timing:
     network: Any = AutoModelForCausalLM.from_pretrained(material.place.path, dtype=torch.float32)
     tokenizer: Any = load_tokenizer(material)
     rows, shown = material.test_rows[: material.size.queries], material.choose_shown(of_teacher=False)
+    evaluate(HFLM(pretrained=network, tokenizer=tokenizer, batch_size=1), material, rows[:1], shown)  # warms up
     tried = {}
     for size in BATCH_SIZES:
         harness = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=size)

@@ -27,8 +27,9 @@ def write_table(results: dict[str, Any]) -> str:
         "matrix-product peak: " + ", ".join(f"{name} {peak['best']:.0f} GFLOP/s" for name, peak in peaks.items()),
         "",
     ]
-    shares = [line for work in WORKS if (line := describe_share(results, work)) is not None]
-    return "\n".join([*head, *lines, *([""] if shares else []), *shares])
+    more = [line for work in WORKS if (line := describe_share(results, work)) is not None]
+    more += describe_methods(results)
+    return "\n".join([*head, *lines, *([""] if more else []), *more])
 
 
 def compare(results: dict[str, Any], work: str) -> list[tuple[str, ...]]:
@@ -83,3 +84,16 @@ def describe_share(results: dict[str, Any], work: str) -> str | None:
         f"{WORKS[work].summary}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
         f"to reach {asked:g}: {reached}"
     )
+
+
+def describe_methods(results: dict[str, Any]) -> list[str]:
+    """Where the study's seconds go, by method: a peer's whole processes beside fewtune's fits and predictions."""
+    lines = []
+    for work in WORKS:
+        for peer in WORKS[work].peers:
+            theirs, ours = find_timings(results, work, peer.name), find_timings(results, work, OURS)
+            if theirs and ours and "seconds_by_method" in theirs[0]["notes"]:
+                spent = ours[0]["notes"]["seconds_by_method"]
+                parts = [f"{k} {v:.0f} / {spent[k]:.0f}" for k, v in theirs[0]["notes"]["seconds_by_method"].items()]
+                lines.append(f"{WORKS[work].summary}, peer s / ours s by method: {', '.join(parts)}")
+    return lines

@@ -15,11 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from benchmarks.race.material import Timing, draw_trial, fingerprint, read_task
 from benchmarks.race.works import MODEL, TASK, Size
-from fewtune.records import load_records
+from fewtune.records import load_predictions, load_records
 
 RUN_FEWTUNE = "from fewtune.cli import main; main()"
 
@@ -55,15 +56,21 @@ def run_with_fewtune(size: Size) -> Timing:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
         records = load_records(out)
+        answers = [load_predictions(out, record.trial_id) for record in records]
     by_method: dict[str, float] = defaultdict(float)
-    for record in records:
-        if record.cost is not None:
-            cost = record.cost
-            by_method[record.trial.method] += (cost.fit_seconds or 0.0) + (cost.predict_seconds or 0.0)
+    accuracies: dict[str, list[float]] = defaultdict(list)
+    for record, rows in zip(records, answers, strict=True):
+        assert record.cost is not None
+        by_method[record.trial.method] += (record.cost.fit_seconds or 0.0) + (record.cost.predict_seconds or 0.0)
+        accuracies[record.trial.method].append(round(float(np.mean(rows["gold"] == rows["predicted"])), 4))
     return Timing(
         seconds,
         fingerprint_study(size),
-        notes={"trials": len(records), "seconds_by_method": {k: round(v, 1) for k, v in by_method.items()}},
+        notes={
+            "trials": len(records),
+            "seconds_by_method": {name: round(seconds, 1) for name, seconds in by_method.items()},
+            "accuracies_by_method": dict(accuracies),
+        },
     )
 
 

@@ -45,7 +45,9 @@ class Size:
 
 FULL = Size()
 SMOKE = Size(
+    shots=8,
     epochs=2,
+    batch_size=4,
     test_rows=20,
     demonstrations=4,
     queries=20,
@@ -53,7 +55,7 @@ SMOKE = Size(
     teacher_steps=1,
     harness_trial_rows=2,
     study_methods=("probe", "pattern"),
-    study_draws=2,
+    study_draws=1,
     study_shots=8,
     study_epochs=1,
     study_in_domain_rows=20,
