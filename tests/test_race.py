@@ -200,6 +200,17 @@ def test_the_table_says_which_ratios_were_missed(tmp_path: Path) -> None:
     assert lines[-1].endswith("250 of 400 GFLOP/s in bfloat16, a share of 0.62; to reach 0.55: yes")
 
 
+def test_the_table_says_where_a_scaled_studys_seconds_go(tmp_path: Path) -> None:
+    peer = WORKS["study"].peers[0].name
+    results = race(["study"], TINY, 3, 2, tmp_path / "race.json", FakeSides({peer: 90.0, OURS: 40.0}))
+    assert len(results["timings"]) == 2, "the study is timed once, however often the rest is"
+    results["timings"][0]["notes"] = {"scaled_from_trials": 5, "seconds_by_method": {"lora": 60.0, "probe": 30.0}}
+    results["timings"][1]["notes"] = {"seconds_by_method": {"lora": 30.0, "probe": 8.0}}
+    lines = write_table(results).splitlines()
+    assert any("90.0 scaled" in line and line.endswith("no") for line in lines)
+    assert lines[-1].endswith("lora 60 / 30, probe 30 / 8")
+
+
 def test_sides_that_did_other_work_are_refused() -> None:
     timings = [{"work": "lora", "side": side, "rows_sha256": "same", "steps": n} for side, n in (("a", 40), (OURS, 39))]
     with pytest.raises(ValueError, match="differ in steps"):

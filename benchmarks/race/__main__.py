@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size, repeats = (SMOKE, 1) if given.smoke else (FULL, given.repeats)
     results = race(given.only or list(WORKS), size, repeats, usable_cores(), path, run_apart, given.again)
     print(write_table(results))
+    if given.smoke:
+        print("\nThis was a smoke test: everything runs; its ratios say nothing about the race.")
     print(f"\nevery timing: {path}")
 
 

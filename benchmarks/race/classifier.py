@@ -86,11 +86,12 @@ def fit(work: str, material: Material, model: Any, tokenizer: PreTrainedTokenize
 
 
 def score_rows(material: Material, model: Any, tokenizer: PreTrainedTokenizerBase, precision: str) -> Timing:
-    """The test rows predicted by a head that was not fitted."""
+    """The test rows predicted by a head that was not fitted, the support before them, untimed."""
     with torch.no_grad():
         model.score.weight.copy_(draw_head(*model.score.weight.shape))
     trainer = make_trainer(model, tokenizer, [], {}, precision)
-    rows = material.test_rows
+    support, rows = material.draw.support, material.test_rows
+    predict(trainer, tokenizer, material.texts("score", support), support)
     started = time.perf_counter()
     scores = predict(trainer, tokenizer, material.texts("score", rows), rows)
     seconds = time.perf_counter() - started

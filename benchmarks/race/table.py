@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.race.results import find_timings
-from benchmarks.race.works import OURS, WORKS
+from benchmarks.race.works import OURS, WORKS, title_of
 
 COLUMNS = ("work", "peer", "peer s", "ours s", "ratio (min-max)", "to reach", "reached")
 
@@ -44,7 +44,7 @@ def compare(results: dict[str, Any], work: str) -> list[tuple[str, ...]]:
         scaled = any("scaled_from" in key for t in theirs for key in t["notes"])
         rows.append(
             (
-                WORKS[work].summary,
+                title_of(work, results["size"]),
                 peer.name,
                 write_seconds(theirs) + (" scaled" if scaled else ""),
                 f"{write_seconds(ours)} {ours[0]['precision']}",
@@ -81,7 +81,7 @@ def describe_share(results: dict[str, Any], work: str) -> str | None:
     rate = ours[0]["model_flops"] / median(t["seconds"] for t in ours) / 1e9
     reached = "yes" if rate / peak >= asked else "no"
     return (
-        f"{WORKS[work].summary}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
+        f"{title_of(work, results['size'])}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
         f"to reach {asked:g}: {reached}"
     )
 
@@ -95,5 +95,5 @@ def describe_methods(results: dict[str, Any]) -> list[str]:
             if theirs and ours and "seconds_by_method" in theirs[0]["notes"]:
                 spent = ours[0]["notes"]["seconds_by_method"]
                 parts = [f"{k} {v:.0f} / {spent[k]:.0f}" for k, v in theirs[0]["notes"]["seconds_by_method"].items()]
-                lines.append(f"{WORKS[work].summary}, peer s / ours s by method: {', '.join(parts)}")
+                lines.append(f"{title_of(work, results['size'])}, peer s / ours s by method: {', '.join(parts)}")
     return lines

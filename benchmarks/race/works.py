@@ -80,7 +80,8 @@ class Work:
     `share_of_peak`: the share of the machine's matrix-product peak to reach, where that is asked.
     """
 
-    summary: str
+    title: str
+    """Sizes in braces; `title_of` puts them in."""
     peers: tuple[Peer, ...]
     share_of_peak: float | None = None
     repeats: int | None = None
@@ -93,16 +94,17 @@ WORKS: Mapping[str, Work] = {
         share_of_peak=0.55,
     ),
     "lora": Work("LoRA r 8 on all linear layers, fit", (Peer("Trainer + PEFT float32", "float32", 3.5),)),
-    "last-blocks": Work("last 4 blocks, fit", (Peer("Trainer float32, frozen below", "float32", 6.0),)),
-    "score": Work("200 rows scored", (Peer("Trainer.predict float32", "float32", 4.0),), share_of_peak=0.6),
+    "last-blocks": Work("last {blocks} blocks, fit", (Peer("Trainer float32, frozen below", "float32", 6.0),)),
+    "score": Work("{test_rows} rows scored", (Peer("Trainer.predict float32", "float32", 4.0),), share_of_peak=0.6),
     "in-context": Work(
-        "in-context, 16 demonstrations, 100 rows", (Peer("lm-evaluation-harness float32", "float32", 20.0),)
+        "in-context, {demonstrations} demonstrations, {queries} rows",
+        (Peer("lm-evaluation-harness float32", "float32", 20.0),),
     ),
     "distillation": Work(
-        "context distillation, 32 labelled and 256 pool rows",
+        "context distillation, {shots} labelled and {pool_rows} pool rows",
         (Peer("Trainer float32, teacher at every step", "float32", 12.0),),
     ),
-    "study": Work("a study of 40 trials", (Peer("one process a trial, float32", "float32", 3.0),), repeats=1),
+    "study": Work("a study of {trials} trials", (Peer("one process a trial, float32", "float32", 3.0),), repeats=1),
 }
 
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -118,6 +120,11 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
 }
 """fewtune's method for a work, and the settings in which the work differs from another; peers read the same."""
+
+
+def title_of(work: str, size: Mapping[str, Any]) -> str:
+    """What a work is called at a size, given as a result file holds it."""
+    return WORKS[work].title.format(trials=len(size["study_methods"]) * size["study_draws"], **size)
 
 
 def settings_of(work: str, size: Size) -> dict[str, Any]:
