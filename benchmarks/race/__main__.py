@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description="fewtune against its peers.")
     parser.add_argument("--only", action="append", choices=WORKS, metavar="WORK", help=f"one of {', '.join(WORKS)}")
     parser.add_argument("--repeats", type=int, default=3, help="timings of each side")
-    parser.add_argument("--again", action="store_true", help="drop the timings there are of the works run")
+    parser.add_argument("--again", action="store_true", help="time anew what the results already hold")
     parser.add_argument("--smoke", action="store_true", help="a small version, once, into a temporary folder")
     parser.add_argument("--table", action="store_true", help="print the table of the results there are; run nothing")
     given = parser.parse_args(arguments)

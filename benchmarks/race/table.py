@@ -79,9 +79,9 @@ def describe_share(results: dict[str, Any], work: str) -> str | None:
     precision = ours[0]["precision"]
     peak = results["peaks"][precision]["best"]
     rate = ours[0]["model_flops"] / median(t["seconds"] for t in ours) / 1e9
-    reached = "yes" if rate / peak >= asked else "no"
+    title, reached = title_of(work, results["size"]), "yes" if rate / peak >= asked else "no"
     return (
-        f"{title_of(work, results['size'])}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
+        f"{title}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
         f"to reach {asked:g}: {reached}"
     )
 
