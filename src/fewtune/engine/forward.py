@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fewtune.engine.packing import Layers, Packed, Prefix, capture_prefix, pack, run_packed, shared_prefix_length
+from fewtune.engine.frozen import FrozenBlocks
+from fewtune.engine.packing import (
+    Layers,
+    Packed,
+    Prefix,
+    capture_prefix,
+    pack,
+    run_packed,
+    run_to_block,
+    shared_prefix_length,
+)
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
 
@@ -40,6 +50,7 @@ class Forward:
         self.precision = precision
         self.device = next(network.parameters()).device
         self.tokens_run = 0
+        self.frozen = FrozenBlocks(network)
 
     def compute_dtype(self) -> contextlib.AbstractContextManager[object]:
         """The context in which matrix products run in the trial's precision."""
@@ -54,10 +65,16 @@ class Forward:
         return pack(sequences, self.device, prefix, caches)
 
     def hidden_states(self, batch: Packed) -> Tensor:
-        """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out."""
+        """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out.
+
+        While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
+        """
         self.tokens_run += sum(batch.spans)
         with self.compute_dtype():
-            return run_packed(self.network, batch, self.block).float()
+            if self.block is not None:
+                return run_to_block(self.network, batch, self.block).states.float()
+            reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
+            return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None).float()
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,41 +96,82 @@ def pack(
     return Packed(tokens, positions, lengths, ends, prefix, caches=tuple(caches))
 
 
-def run_packed(network: PreTrainedModel, batch: Packed, block: int | None = None) -> Tensor:
-    """Hidden states of every token, (total tokens, width): the final ones, as the language-model head reads them.
+@dataclass(frozen=True)
+class BlockOutput:
+    """What a block, counted from 1, put out for a batch: states (total tokens, width), and how many things besides.
 
-    With `block`, counted from 1, what that block puts out instead, (total tokens, width between blocks).
+    Blocks of some architectures put out a tuple, attention weights besides the states; `besides` is None elsewhere.
     """
+
+    block: int
+    states: Tensor
+    besides: int | None
+
+
+def run_packed(network: PreTrainedModel, batch: Packed, resume: BlockOutput | None = None) -> Tensor:
+    """Final hidden states of every token, (total tokens, width), as the language-model head reads them.
+
+    With `resume`, of this batch, only the blocks after that one run.
+    """
+    with _resume_after(network, resume):
+        return _run_body(network, batch)
+
+
+def run_to_block(network: PreTrainedModel, batch: Packed, block: int) -> BlockOutput:
+    """What that block puts out for every token; nothing after it runs."""
+
+    def stop(module: torch.nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        raise _BlockReached(output)
+
+    hook = find_blocks(network)[block - 1].register_forward_hook(stop)
+    try:
+        _run_body(network, batch)
+    except _BlockReached as reached:
+        output = reached.output
+        states, besides = (output, None) if isinstance(output, Tensor) else (output[0], len(output) - 1)
+        return BlockOutput(block, _leave_out_virtual(states, batch), besides)
+    finally:
+        hook.remove()
+    raise AssertionError("a pass through a network runs all its blocks")
+
+
+class _BlockReached(Exception):  # noqa: N818 - not an error: it ends a pass that need not go on
+    def __init__(self, output: Tensor | tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
     inputs = {"input_ids": batch.tokens}
     if batch.embeddings is not None:
         words = network.get_input_embeddings()(batch.tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
-    with _keep_output(network, block) as kept:
-        final: Tensor = network.base_model(
-            **inputs, position_ids=batch.positions, use_cache=False, packing=batch
-        ).last_hidden_state
-    states = final if block is None else kept[0]
-    # Readers count from the first sequence: the states of virtual tokens are nobody's.
+    output = network.base_model(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
+    return _leave_out_virtual(output.last_hidden_state, batch)
+
+
+def _leave_out_virtual(states: Tensor, batch: Packed) -> Tensor:
+    """States (total tokens, width): readers count from the first sequence, and those of virtual tokens are nobody's."""
     return states[0, -batch.tokens.shape[1] :]
 
 
 @contextmanager
-def _keep_output(network: PreTrainedModel, block: int | None) -> Iterator[list[Tensor]]:
-    """A list to which that block adds its output, (1, tokens run, width), whenever it runs; none where None."""
-    kept: list[Tensor] = []
-
-    def keep(module: torch.nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        # Blocks of some architectures hand on attention weights or a cache besides the states.
-        kept.append(output if isinstance(output, Tensor) else output[0])
-
-    if block is None:
-        yield kept
+def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Iterator[None]:
+    """Let the first blocks of a pass do nothing but put out what is given."""
+    if resume is None:
+        yield
         return
-    hook = find_blocks(network)[block - 1].register_forward_hook(keep)
+    output: Any = resume.states[None]
+    if resume.besides is not None:
+        output = (output, *[None] * resume.besides)
+    skipped = list(find_blocks(network))[: resume.block]
+    for block in skipped:
+        block.forward = lambda *inputs, **named: output
     try:
-        yield kept
+        yield
     finally:
-        hook.remove()
+        for block in skipped:
+            del block.forward  # the class's own again
 
 
 def capture_prefix(network: PreTrainedModel, batch: Packed) -> Prefix:

@@ -1,0 +1,86 @@
+"""The blocks below all that trains: what they put out is the same at every step, so it is computed once a sequence.
+
+Owns which blocks these are and what they put out, kept within a bound of bytes. Does not know what runs above them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from fewtune.engine.layers import find_blocks, find_final_norm
+from fewtune.engine.packing import BlockOutput, Packed, pack, run_to_block
+
+SHARE_OF_MEMORY = 0.1
+"""Kept states take at most this share of the device's memory; sequences beyond it run anew at every step."""
+
+
+class FrozenBlocks:
+    """A network's first blocks, as many as nothing trains in or below; `count` of them, 0 where there are none."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        self._network = network
+        self._kept: dict[tuple[int, ...], Tensor] = {}
+        self.count = count_frozen_blocks(network)
+        self.most_bytes = int(SHARE_OF_MEMORY * find_memory_bytes(next(network.parameters()).device))
+        self.kept_bytes = 0
+        self._besides: int | None = None
+
+    @torch.no_grad()
+    def run(self, batch: Packed) -> BlockOutput:
+        """What the last of them puts out for a batch without a prefix, in evaluation mode."""
+        keys = _split(batch)
+        missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
+        states = {key: self._kept[key] for key in keys if key in self._kept}
+        if missing:
+            packed = pack(missing, batch.tokens.device)
+            with _evaluating(self._network):
+                output = run_to_block(self._network, packed, self.count)
+            self._besides = output.besides
+            for key, part in zip(missing, output.states.split(packed.lengths), strict=True):
+                states[key] = part
+                self._keep(key, part)
+        return BlockOutput(self.count, torch.cat([states[key] for key in keys]), self._besides)
+
+    def _keep(self, key: tuple[int, ...], states: Tensor) -> None:
+        size = states.numel() * states.element_size()
+        if self.kept_bytes + size <= self.most_bytes:
+            self._kept[key] = states.clone()  # a part of a larger tensor would keep all of it
+            self.kept_bytes += size
+
+
+def count_frozen_blocks(network: PreTrainedModel) -> int:
+    """The first blocks without trainable tensors; 0 where anything outside blocks and final norm trains."""
+    blocks, norm = find_blocks(network), find_final_norm(network)
+    above = {id(p) for module in (*blocks, norm) if module is not None for p in module.parameters()}
+    if any(p.requires_grad and id(p) not in above for p in network.parameters()):
+        return 0
+    trains = [any(p.requires_grad for p in block.parameters()) for block in blocks]
+    return trains.index(True) if True in trains else len(trains)
+
+
+def find_memory_bytes(device: torch.device) -> int:
+    """Bytes of memory that the device has."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
+@contextmanager
+def _evaluating(network: PreTrainedModel) -> Iterator[None]:
+    """Evaluation mode, for a frozen part of a network that trains: what is kept must not depend on a step's dropout."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def _split(batch: Packed) -> list[tuple[int, ...]]:
+    return [tuple(part.tolist()) for part in batch.tokens[0].split(batch.lengths)]
