@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 from fewtune.errors import DataError
 from fewtune.tasks.base import Example, Pattern
-from fewtune.text import Encoder, plain_template, render
+from fewtune.text import Encoder, Tokenizer, plain_template, render
 
 LONG = "the cook works like a charm and never lets us down"
 
@@ -17,6 +17,10 @@ LONG = "the cook works like a charm and never lets us down"
 @pytest.fixture(scope="module")
 def tokenizers() -> dict[bool, Any]:
     return {opens: tiny_models.make_tokenizer(opens) for opens in (False, True)}
+
+
+def make_encoder(tokenizer: Any, max_tokens: int, max_positions: int) -> Encoder:
+    return Encoder(Tokenizer(tokenizer), max_tokens, max_positions)
 
 
 def example(**fields: str) -> Example:
@@ -32,7 +36,7 @@ def test_braces_in_a_text_are_not_a_template() -> None:
 def test_opening_tokens_stand_once_before_a_prompt_and_never_in_label_words(
     opens: bool, tokenizers: dict[bool, Any]
 ) -> None:
-    encoder = Encoder(tokenizers[opens], 64, 128)
+    encoder = make_encoder(tokenizers[opens], 64, 128)
     assert encoder.opening == ([1] if opens else [])
     (prompt,) = encoder.encode("{text}. Feeling:", [example(text="the cook")])
     assert prompt == tokenizers[opens]("the cook. Feeling:").input_ids
@@ -42,7 +46,7 @@ def test_opening_tokens_stand_once_before_a_prompt_and_never_in_label_words(
 
 
 def test_a_long_row_loses_the_end_of_its_longest_text_and_keeps_the_prompts_end(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 24, 128)
+    encoder = make_encoder(tokenizers[False], 24, 128)
     row = example(premise=LONG * 3, hypothesis="the cook")
     (prompt,) = encoder.encode("{premise}\nQuestion: {hypothesis}. Feeling:", [row], reserve=1)
     text = tokenizers[False].decode(prompt)
@@ -53,7 +57,7 @@ def test_a_long_row_loses_the_end_of_its_longest_text_and_keeps_the_prompts_end(
 
 
 def test_two_long_texts_give_until_both_fit(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 40, 128)
+    encoder = make_encoder(tokenizers[False], 40, 128)
     row = example(premise=LONG * 3, hypothesis=LONG * 2)
     (prompt,) = encoder.encode("{premise}\nQuestion: {hypothesis}. Feeling:", [row])
     premise, hypothesis = tokenizers[False].decode(prompt).removesuffix(". Feeling:").split("\nQuestion: ")
@@ -62,38 +66,38 @@ def test_two_long_texts_give_until_both_fit(tokenizers: dict[bool, Any]) -> None
 
 
 def test_a_row_that_fits_is_left_alone(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 64, 128)
+    encoder = make_encoder(tokenizers[False], 64, 128)
     (prompt,) = encoder.encode("{text}. Feeling:", [example(text=LONG)])
     assert tokenizers[False].decode(prompt) == LONG + ". Feeling:"
     assert encoder.report() == {"truncated_rows": 0, "truncated_tokens": 0}
 
 
 def test_a_pattern_longer_than_the_room_is_told(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 4, 128)
+    encoder = make_encoder(tokenizers[False], 4, 128)
     with pytest.raises(DataError, match="the pattern alone is longer than the 4 tokens"):
         encoder.encode("{text}. Is this sentence good or bad? Feeling:", [example(text="a")])
 
 
 def test_demonstrations_that_leave_no_room_are_told(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 64, 40)
+    encoder = make_encoder(tokenizers[False], 64, 40)
     with pytest.raises(DataError, match=r"Use fewer demonstrations, or lower max_tokens\.$"):
         encoder.encode("{text}. Feeling:", [example(text="a")], before=LONG * 9)
 
 
 def test_label_words_that_collide_as_tokens_are_refused(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 64, 128)
+    encoder = make_encoder(tokenizers[False], 64, 128)
     with pytest.raises(DataError, match=r"label words ' good' and ' good good' collide"):
         encoder.encode_label_words(Pattern("p", "{text}. Feeling:", (" good", " good good")))
 
 
 def test_a_text_named_twice_gives_no_more_than_it_must(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[False], 40, 128)
+    encoder = make_encoder(tokenizers[False], 40, 128)
     (prompt,) = encoder.encode("{text}. So: {text}. Feeling:", [example(text=LONG * 3)])
     assert 38 <= len(prompt) <= 40
 
 
 def test_each_row_may_have_a_text_of_its_own_before_it(tokenizers: dict[bool, Any]) -> None:
-    encoder = Encoder(tokenizers[True], 24, 64)
+    encoder = make_encoder(tokenizers[True], 24, 64)
     rows, before = [example(text=LONG * 3), example(text="the cook"), example(text=LONG)], [LONG, "", "So: "]
     one_by_one = [
         encoder.encode("{text}. Feeling:", [row], text, reserve=1)[0] for row, text in zip(rows, before, strict=True)

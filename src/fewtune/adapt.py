@@ -21,26 +21,28 @@ if TYPE_CHECKING:
     from fewtune.models import LanguageModel
 
 
-def adapt(
-    method: Method,
-    settings: Any,
-    model: LanguageModel | None,
-    task: Task,
-    draw: Draw,
+def make_plan(
+    method: Method, settings: Any, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator
+) -> Plan:
+    """A method's plan for a draw; raises what the method does."""
+    return method.plan(settings, model, task_for_method(task), replace(draw, test_sets=()), rng)
+
+
+def fit_plan(
+    plan: Plan,
     rng: np.random.Generator,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     on_epoch: Callable[[Plan, int, int], None] | None = None,
-) -> tuple[Plan, FitReport | None]:
-    """Plan and fit; the report is None where nothing trains. Raises what the method or the fit does.
+) -> FitReport | None:
+    """Fit what a plan trains; None where it trains nothing. Raises what the fit does.
 
     `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit.
     """
     from fewtune.engine.fit import fit
 
-    plan = method.plan(settings, model, task_for_method(task), replace(draw, test_sets=()), rng)
     if plan.fitting is None:
-        return plan, None
-    return plan, fit(plan.fitting, rng, on_step, None if on_epoch is None else partial(on_epoch, plan))
+        return None
+    return fit(plan.fitting, rng, on_step, None if on_epoch is None else partial(on_epoch, plan))
 
 
 def task_for_method(task: Task) -> Task:

@@ -20,6 +20,7 @@ from fewtune import __version__
 from fewtune.errors import FewtuneError
 
 if TYPE_CHECKING:
+    from fewtune.engine.meter import Meter
     from fewtune.prepare import Job
     from fewtune.study import Study
 
@@ -43,6 +44,8 @@ DataDir = Annotated[
     Path | None, Parameter(help="Folder with the tasks' files (cola/, mnli/ …), instead of fetching them.")
 ]
 
+Profile = Annotated[bool, Parameter(negative="", help="Print where the time went, by phase and by method.")]
+
 
 @app.command
 def run(
@@ -52,8 +55,12 @@ def run(
     data_dir: DataDir = None,
     set_: Overrides = None,
     workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1,
+    profile: Profile = False,
 ) -> int:
     """Run a study's trials, reusing those already done, then show the leaderboard and write the report."""
+    from fewtune.engine.meter import Meter
+
+    meter = Meter()  # before the other imports, which take their seconds too
     from fewtune.executors.local import run_jobs
     from fewtune.prepare import prepare_jobs
     from fewtune.progress import show_progress
@@ -65,7 +72,8 @@ def run(
     folder = out if out is not None else Path("out") / plan.name
     _claim_folder(folder, plan)
     _say("Finding models and data (fetched once and kept) …")
-    jobs, tasks = prepare_jobs(plan, data_dir, workers)
+    with meter.phase("check"):
+        jobs, tasks = prepare_jobs(plan, data_dir, workers)
     for label, task in tasks.items():
         for note in task.notes:
             _say(f"{label}: {note}")
@@ -78,12 +86,16 @@ def run(
             todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
             _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
             append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
-            with show_progress(_console, todo, workers) as listener:
+            with show_progress(_console, todo, workers) as listener, meter.phase("run"):
                 run_jobs(todo, folder, listener, workers)
     except KeyboardInterrupt:
         _say(f"Stopped. Finished trials are kept in {folder}; the same command goes on from there.")
         return 130
-    return report(folder)
+    with meter.phase("analyse"):
+        code = report(folder)
+    if profile:
+        _show_profile(folder, jobs, todo, meter, workers)
+    return code
 
 
 @app.command
@@ -119,11 +131,13 @@ def report(
     against: Annotated[
         str | None, Parameter(help="Published study to print beside this one: paper (arXiv 2405.13181).")
     ] = None,
+    profile: Profile = False,
 ) -> int:
     """Show a study's leaderboard and verdict, and write its report.html; needs no torch."""
     from fewtune.records import load_records
     from fewtune.report.against import check_published_name, show_against
     from fewtune.report.page import write_page
+    from fewtune.report.profile import show_profile
     from fewtune.report.tables import show_leaderboard
 
     if against is not None:
@@ -134,6 +148,8 @@ def report(
         show_against(_console, out, against)
     page = write_page(out)
     _say(f"report: {page}")
+    if profile:
+        show_profile(_console, records)
     return 1 if any(record.status == "failed" for record in records) else 0
 
 
@@ -213,6 +229,27 @@ def _say_skips(jobs: Sequence[Job]) -> None:
     for (variant, model, reason), count in trials.items():
         if reason is not None:
             _say(f"{variant} on {model or 'no model'} will be skipped ({count} trials): {reason}")
+
+
+def _show_profile(out: Path, jobs: Sequence[Job], todo: Sequence[Job], meter: Meter, workers: int) -> None:
+    """Show where this run's time went; of a study done before, where its trials' time went then."""
+    from fewtune.records import load_records
+    from fewtune.report.profile import CommandSeconds, show_profile
+
+    spent, asked = meter.seconds(), {job.trial_id for job in todo}
+    records = load_records(out)
+    ran = [record for record in records if record.trial_id in asked and record.status != "skipped"]
+    if ran:
+        command = CommandSeconds(
+            check=spent["check"],
+            run=spent["run"],
+            analyse=spent["analyse"],
+            rest=spent["other"],
+            workers=min(workers, len(todo)),
+        )
+        show_profile(_console, ran, command, reused=len(jobs) - len(todo))
+    else:
+        show_profile(_console, records)
 
 
 def _is_done(out: Path, trial_id: str) -> bool:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fewtune.errors import ModelError, name_choices
 from fewtune.records import write_atomically
 from fewtune.tasks.sources import cache_folder, fetch_package, read_member
+from fewtune.text import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -291,7 +292,7 @@ class LanguageModel:
     ) -> None:
         self.name = place.name
         self.weights_fingerprint = place.weights_fingerprint
-        self.tokenizer = tokenizer
+        self.tokenizer = Tokenizer(tokenizer)
         self.precision = precision
         self.device = device
         self.others: dict[str, LanguageModel] = {}

@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+PHASES = {
+    "load": "task read and drawn, model read or restored",
+    "tokenise": "texts to tokens and back, whatever for",
+    "tune": "settings tried by cross-validation",
+    "prepare": "plan made: network copied, teacher asked, prefix run, regression fitted",
+    "fit": "the training loop",
+    "score": "test rows scored; checkpoints and companions too",
+    "other": "metrics, freed memory, the record made",
+}
+"""The phases that a trial's seconds fall into, in order, and what each means: every moment is in exactly one.
+
+What a method does on its way to a plan is `prepare`, fits of its own included (a teacher tuned, a probe's regression):
+only the one training loop is `fit`. Tokenising is taken out of every phase it happens in, tuning included; scoring and
+fitting that tuning does is `tune`.
+"""
+
 Status = Literal["done", "skipped", "failed"]
 FailureKind = Literal["diverged", "out_of_memory", "killed", "error"]
 
@@ -116,6 +132,10 @@ class Record(_Frozen):
         description="What the method and engine report: label words and their tokens, losses, truncated rows …",
     )
     started_at: str | None = Field(default=None, description="UTC, ISO 8601.")
+    phase_seconds: dict[str, float] = Field(
+        default_factory=dict,
+        description="Wall seconds in each of PHASES, adding up to the trial's; empty where none were measured.",
+    )
 
     @property
     def reusable(self) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from fewtune.adapt import adapt
+from fewtune.adapt import fit_plan, make_plan
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.models import resolve_precision
@@ -35,6 +35,7 @@ from fewtune.trial import Trial, make_rng
 from fewtune.tuning import tune
 
 if TYPE_CHECKING:
+    from fewtune.engine.meter import Meter
     from fewtune.engine.plan import Plan
     from fewtune.models import LanguageModel
 
@@ -75,7 +76,7 @@ class Bench:
         model.others = {other.name: self.shelf.get(other, precision) for other in job.others}
         for each in (model, *model.others.values()):
             each.max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
-        _ = model.frozen  # made before the meter starts: it is shared, and no trial's own cost
+        _ = model.frozen  # made before memory is watched: it is shared, and no trial's own cost
         return model, load_seconds
 
     def task(self, job: Job) -> Task:
@@ -89,15 +90,17 @@ def run_trial(
     job: Job, bench: Bench, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> tuple[Record, pl.DataFrame | None]:
     """Run one trial to its record and per-row predictions; a failure is a record too, with its reason."""
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    from fewtune.engine.meter import Meter
+
+    started_at, meter = datetime.now(UTC).isoformat(timespec="seconds"), Meter()
     try:
-        record, predictions = _run(job, bench, on_progress)
-        return record.model_copy(update={"started_at": started_at}), predictions
+        record, predictions = _run(job, bench, on_progress, meter)
     except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on
         failure = Failure(kind=_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
-        return failed_record(job, failure, started_at), None
-    finally:
-        gc.collect()
+        record, predictions = failed_record(job, failure, started_at), None
+    gc.collect()
+    seconds = {name: round(spent, 6) for name, spent in meter.seconds().items()}
+    return record.model_copy(update={"started_at": started_at, "phase_seconds": seconds}), predictions
 
 
 def failed_record(job: Job, failure: Failure, started_at: str | None) -> Record:
@@ -113,51 +116,58 @@ def failed_record(job: Job, failure: Failure, started_at: str | None) -> Record:
     )
 
 
-def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tuple[Record, pl.DataFrame | None]:
+def _run(
+    job: Job, bench: Bench, on_progress: Callable[[Progress], None], meter: Meter
+) -> tuple[Record, pl.DataFrame | None]:
     import torch
 
-    from fewtune.engine.meter import Meter, usable_cores
+    from fewtune.engine.meter import usable_cores
 
     if job.skip_reason is not None:
         return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None), None
     trial, method = job.trial, get_method(job.trial.method.name)
     torch.set_num_threads(max(1, usable_cores() // job.workers))
     on_progress(Progress("loading"))
-    task = bench.task(job)
-    model, load_seconds = bench.model(job)
-    draw = make_draw(
-        task,
-        shots=trial.shots,
-        per_class=False,
-        balanced=trial.sampling == "balanced",
-        data_seed=trial.data_seed,
-        pool_rows=trial.pool_rows,
-        in_domain_rows=trial.evaluation.in_domain_rows,
-        out_of_domain_rows=trial.evaluation.out_of_domain_rows,
-    )
+    with meter.phase("load"):
+        task = bench.task(job)
+        model, load_seconds = bench.model(job)
+        draw = make_draw(
+            task,
+            shots=trial.shots,
+            per_class=False,
+            balanced=trial.sampling == "balanced",
+            data_seed=trial.data_seed,
+            pool_rows=trial.pool_rows,
+            in_domain_rows=trial.evaluation.in_domain_rows,
+            out_of_domain_rows=trial.evaluation.out_of_domain_rows,
+        )
     axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
-    meter = Meter(model.device if model is not None else torch.device("cpu"))
+    models = [model, *model.others.values()] if model is not None else []
+    meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
     notes: dict[str, Any] = {}
-    checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets)
-    with meter.phase("fit"):
+    checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets, meter)
+    with meter.phase("fit") as fitting:
         on_progress(Progress("preparing"))
         chosen, tuning_tokens = trial.method.settings, 0
         if trial.tuning is not None:
-            tuned = tune(
-                method,
-                trial.method.candidates,
-                list(trial.method.grid),
-                trial.tuning.folds,
-                model,
-                task,
-                draw,
-                axes,
-                lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
-            )
+            with meter.phase("tune"):
+                tuned = tune(
+                    method,
+                    trial.method.candidates,
+                    list(trial.method.grid),
+                    trial.tuning.folds,
+                    model,
+                    task,
+                    draw,
+                    axes,
+                    lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
+                )
             chosen, tuning_tokens, notes["tuning"] = tuned.settings, tuned.tokens, tuned.notes
         settings: Any = build_settings(method.settings, chosen)
         rng, on_epoch = make_rng("fit", *axes), checkpoints.take if checkpoints.every else None
-        plan, report = adapt(method, settings, model, task, draw, rng, _thin_out(on_progress), on_epoch)
+        with meter.phase("prepare"):
+            plan = make_plan(method, settings, model, task, draw, rng)
+        report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch)
         if report is not None:
             notes["losses"] = [round(loss, 6) for loss in report.losses]
             notes["parameter_groups"] = report.groups
@@ -167,7 +177,7 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
     tokens_before = plan.forward.tokens_run if plan.forward is not None else 0
     frames, parts = list[pl.DataFrame](), list[Breakdown]()
     answers, metrics, floors = dict[str, list[int]](), {}, {}
-    with meter.phase("predict"):
+    with meter.phase("score") as predicting:
         scores = {}
         for test in draw.test_sets:
             on_progress(Progress(f"scoring {test.name}"))
@@ -182,8 +192,8 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
         floors[test.name] = baselines(test)
         frames.append(_frame(task, test, answers[test.name], scores[test.name]))
     cost = Cost(
-        fit_seconds=(meter.seconds("fit") or 0.0) - checkpoints.seconds,
-        predict_seconds=meter.seconds("predict"),
+        fit_seconds=fitting.seconds - checkpoints.seconds,
+        predict_seconds=predicting.seconds,
         predict_rows=sum(len(test.rows) for test in draw.test_sets),
         load_seconds=load_seconds,
         peak_memory_bytes=peak,
@@ -209,7 +219,12 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
             "draw": draw.fingerprint,
             **fingerprint_models(job),
         },
-        notes={**notes, **plan.report(), **_ask_companions(plan, draw.test_sets, answers), "task": list(task.notes)},
+        notes={
+            **notes,
+            **plan.report(),
+            **_ask_companions(plan, draw.test_sets, answers, meter),
+            "task": list(task.notes),
+        },
     )
     return record, pl.concat(frames)
 
@@ -217,20 +232,21 @@ def _run(job: Job, bench: Bench, on_progress: Callable[[Progress], None]) -> tup
 class _Checkpoints:
     """Test rows scored in the middle of a fit, for analysis alone; what that costs is kept apart from the fit's."""
 
-    def __init__(self, every: int, test_sets: Sequence[TestSet]) -> None:
+    def __init__(self, every: int, test_sets: Sequence[TestSet], meter: Meter) -> None:
         self.every = every
         self.taken: list[Checkpoint] = []
         self.seconds, self.tokens = 0.0, 0
-        self._test_sets = test_sets
+        self._test_sets, self._meter = test_sets, meter
 
     def take(self, plan: Plan, epoch: int, epochs: int) -> None:
         """Score every test set, where the epoch is one to look at or the last."""
         if epoch % self.every and epoch < epochs:
             return
-        started, before = time.perf_counter(), plan.forward.tokens_run if plan.forward is not None else 0
-        metrics = {test.name: score_test_set(test, _score_blindly(plan.score, test))[1] for test in self._test_sets}
+        before = plan.forward.tokens_run if plan.forward is not None else 0
+        with self._meter.phase("score") as looking:
+            metrics = {test.name: score_test_set(test, _score_blindly(plan.score, test))[1] for test in self._test_sets}
         self.taken.append(Checkpoint(epoch=epoch, metrics=metrics))
-        self.seconds += time.perf_counter() - started
+        self.seconds += looking.seconds
         self.tokens += plan.forward.tokens_run - before if plan.forward is not None else 0
 
 
@@ -239,23 +255,24 @@ def _score_blindly(score: Callable[[Sequence[Example]], np.ndarray], test: TestS
     return score([row.without_label() for row in test.rows])
 
 
-def _ask_companions(plan: Plan, test_sets: Sequence[TestSet], predicted: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def _ask_companions(
+    plan: Plan, test_sets: Sequence[TestSet], predicted: Mapping[str, Sequence[int]], meter: Meter
+) -> dict[str, Any]:
     """Metrics of a plan's companions on the test rows, how often they answer as the plan does, and their seconds."""
     if not plan.companions:
         return {}
-    started = time.perf_counter()
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     agreement: dict[str, dict[str, float]] = {}
-    for name, score in plan.companions.items():
-        metrics[name], agreement[name] = {}, {}
-        for test in test_sets:
-            answers, metrics[name][test.name] = score_test_set(test, _score_blindly(score, test))
-            agreement[name][test.name] = float(np.mean(np.equal(answers, predicted[test.name])))
-    seconds = round(time.perf_counter() - started, 3)
+    with meter.phase("score") as asking:
+        for name, score in plan.companions.items():
+            metrics[name], agreement[name] = {}, {}
+            for test in test_sets:
+                answers, metrics[name][test.name] = score_test_set(test, _score_blindly(score, test))
+                agreement[name][test.name] = float(np.mean(np.equal(answers, predicted[test.name])))
     return {
         "companions": metrics,
         "companion_agreement": agreement,
-        "companion_seconds": seconds,
+        "companion_seconds": round(asking.seconds, 3),
         **plan.conclude(metrics),
     }
 

@@ -1,12 +1,13 @@
 """From an example to a prompt: rendering patterns, encoding, and keeping over-long texts within limits.
 
-Owns tokenisation: the tokens that open a prompt once, label words without stray special tokens, and which text
-loses tokens when a row is too long (never the end of the prompt). Does not know models' weights or methods.
+Owns tokenisation and its seconds: the tokens that open a prompt once, label words without stray special tokens, and
+which text loses tokens when a row is too long (never the end of the prompt). Does not know models' weights or methods.
 """
 
 from __future__ import annotations
 
 import string
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,30 +34,53 @@ def render(template: str, fields: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
+class Tokenizer:
+    """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken."""
+
+    def __init__(self, source: PreTrainedTokenizerBase) -> None:
+        self.source = source
+        self.opening = _opening_tokens(source)
+        """Special tokens that stand once before a prompt (OPT: </s>), as the tokenizer itself puts them."""
+        self.special_tokens = frozenset(source.all_special_ids)
+        """Tokens that are never text: those that end it, separate or pad."""
+        self.seconds = 0.0
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of texts without any special tokens."""
+        started = time.perf_counter()
+        ids: list[list[int]] = self.source(list(texts), add_special_tokens=False).input_ids if texts else []
+        self.seconds += time.perf_counter() - started
+        return ids
+
+    def decode(self, tokens: Sequence[int], skip_special: bool) -> str:
+        """The text of tokens."""
+        started = time.perf_counter()
+        text = str(self.source.decode(list(tokens), skip_special_tokens=skip_special))
+        self.seconds += time.perf_counter() - started
+        return text
+
+
 class Encoder:
     """Turns examples into prompts of tokens, and counts what had to be cut.
 
     `max_tokens` bounds one rendered example; `max_positions` bounds the whole prompt with everything before it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, max_positions: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int, max_positions: int) -> None:
         self._tokenizer = tokenizer
         self._max_positions = max_positions
-        self.opening = _opening_tokens(tokenizer)
-        """Special tokens that stand once before a prompt (OPT: </s>), as the tokenizer itself puts them."""
-        self.special_tokens = frozenset(tokenizer.all_special_ids)
-        """Tokens that are never text: those that end it, separate or pad."""
+        self.opening = tokenizer.opening
+        self.special_tokens = tokenizer.special_tokens
         self.max_tokens = min(max_tokens, max_positions - len(self.opening))
         self._cut: dict[str, int] = {}
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts without any special tokens."""
-        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
-        return ids
+        return self._tokenizer.tokenise(texts)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        return self._tokenizer.decode(tokens, skip_special=True)
 
     def encode(
         self, template: str, examples: Sequence[Example], before: str | Sequence[str] = "", reserve: int = 0
@@ -114,7 +138,7 @@ class Encoder:
             # A text that the template names twice gives twice what it loses.
             each = -(-(length - limit) // max(1, named.count(longest)))
             keep = max(0, have - each, min(next_longest, have - 1))
-            fields[longest] = str(self._tokenizer.decode(tokens[longest][:keep]))
+            fields[longest] = self._tokenizer.decode(tokens[longest][:keep], skip_special=False)
             text = render(template, fields)
             length = len(self.tokenise([text])[0])
         if length < first_length:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewtune.adapt import adapt
+from fewtune.adapt import fit_plan, make_plan
 from fewtune.errors import DataError, FewtuneError, TrialFailure
 from fewtune.methods.base import Method
 from fewtune.study import build_settings
@@ -131,7 +131,8 @@ def _score_fold(
     """Log-probabilities of the held-out rows (rows, labels) after a fit on the others, and the tokens it took."""
     taken = {row.row_id for row in held_out}
     rest = replace(draw, support=tuple(row for row in draw.support if row.row_id not in taken), test_sets=())
-    plan, _ = adapt(method, settings, model, task, rest, rng)
+    plan = make_plan(method, settings, model, task, rest, rng)
+    fit_plan(plan, rng)
     scores = plan.score([row.without_label() for row in held_out])
     run = plan.prepared_tokens + (plan.forward.tokens_run if plan.forward is not None else 0)
     del plan

@@ -263,12 +263,12 @@ def think_plainly(model: LanguageModel, text: str, tokens: int) -> str:
     """What Transformers' own generation writes after a text, up to a special token or a blank line."""
     network = copy.deepcopy(model.frozen)
     network.set_attn_implementation("sdpa")
-    given = model.tokenizer(text, return_tensors="pt").input_ids
+    given = model.tokenizer.source(text, return_tensors="pt").input_ids
     options = copy.deepcopy(network.generation_config)
     options.max_new_tokens, options.do_sample, options.pad_token_id = tokens, False, 0
-    options.eos_token_id = model.tokenizer.all_special_ids
+    options.eos_token_id = model.tokenizer.source.all_special_ids
     written = network.generate(given, attention_mask=torch.ones_like(given), generation_config=options)
-    answer = model.tokenizer.decode(written[0, given.shape[1] :], skip_special_tokens=True)
+    answer = model.tokenizer.source.decode(written[0, given.shape[1] :], skip_special_tokens=True)
     return str(answer).split("\n\n")[0].rstrip("\ufffd").rstrip()
 
 
@@ -311,12 +311,12 @@ def test_a_teachers_prompt_is_context_cue_thoughts_and_the_patterns_end(
     answer, scratchpad = scratchpad_of(model, task, draw)
     context = write_context(answer, words, shown, "\n", "Good?", scratchpad)
     prompts = answer.encode(rows, context.before)
-    assert prompts == [model.tokenizer(text).input_ids for text in texts]
+    assert prompts == [model.tokenizer.source(text).input_ids for text in texts]
     scores = np.stack([score_prompts(Forward(model.frozen, "float32"), [p], answer.reader)[0] for p in prompts])
     expected = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
     np.testing.assert_allclose(plan.companions["teacher"](rows), expected, atol=1e-4)
     # What trains and what is scored never reads it.
-    plain = [tuple(model.tokenizer(f"{row.fields['text']}. Feeling:").input_ids) for row in rows]
+    plain = [tuple(model.tokenizer.source(f"{row.fields['text']}. Feeling:").input_ids) for row in rows]
     student = make_plan(model, task, draw, calibration="none", demonstrations=2)
     np.testing.assert_array_equal(plan.score(rows), student.score(rows))
     assert [tuple(p) for p in answer.encode(rows)] == plain
@@ -382,9 +382,10 @@ def test_thoughts_give_way_to_a_long_row_and_then_the_row_to_the_prompts_end(
         (prompt,) = answer.encode([row], before)
         assert len(prompt) + answer.reader.answer_tokens <= model.max_positions
         assert text.startswith("Good?\n" + row.fields["text"][:20]) and ". So:" in text and text.endswith("\n")
-        assert model.tokenizer.decode(prompt).endswith(". Feeling:")
+        read = model.tokenizer.source.decode(prompt)
+        assert read.endswith(". Feeling:")
         whole = f"\n{row.fields['text']}. Feeling:"
-        assert model.tokenizer.decode(prompt).endswith(whole) or text.endswith(". So:\n"), "thoughts give way first"
+        assert read.endswith(whole) or text.endswith(". So:\n"), "thoughts give way first"
         lengths.append(len(text.split(". So:", 1)[1]))
     assert lengths[0] > lengths[-1] == 1
 
@@ -392,7 +393,7 @@ def test_thoughts_give_way_to_a_long_row_and_then_the_row_to_the_prompts_end(
 def test_thoughts_end_before_a_blank_line_or_a_special_token(
     models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = models["llama"].tokenizer
+    tokenizer = models["llama"].tokenizer.source
     said = tokenizer(" a joy.\nKind \n\nand more").input_ids
     stopped: list[int] = []
 
