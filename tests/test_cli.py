@@ -54,6 +54,23 @@ def test_run_report_and_run_again(small_study: Path, tmp_path: Path, capsys: pyt
     assert events == ["run", "started", "finished", "run"]
 
 
+def test_where_the_time_went_is_told_on_request(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code, told, _ = run_cli("run", small_study, "--out", out, "--profile", capsys=capsys)
+    table = told.split("Where the time went")[1]
+    assert code == 0 and "1 trial " in table and "workers" in table and "wall time" in table
+    told = run_cli("run", small_study, "--out", out, capsys=capsys)[1]
+    assert "Where the time went" not in told
+    for again in (("run", small_study, "--out", out), ("report", out)):
+        table = run_cli(*again, "--profile", capsys=capsys)[1].split("Where the time went")[1]
+        assert "1 trial " in table and "workers" not in table, "what the earlier run took besides is not known"
+    more = ("run", small_study, "--out", out, "--set", "shots=[4, 6]", "--profile")
+    table = run_cli(*more, capsys=capsys)[1].split("Where the time went")[1]
+    assert "1 trial was done before this run" in " ".join(table.split())
+
+
 def test_a_study_may_grow_in_its_folder_but_not_become_another(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from fewtune.executors import local
 from fewtune.executors.local import run_jobs
 from fewtune.methods import majority
 from fewtune.prepare import Job, prepare_jobs
-from fewtune.records import Record, load_predictions, load_records, record_path
+from fewtune.records import PHASES, Record, load_predictions, load_records, record_path
 from fewtune.run import Bench, Progress, run_trial
 from fewtune.study import Study, load_study
 
@@ -97,6 +97,16 @@ def test_a_record_stands_alone(finished: Path) -> None:
     assert pattern.baselines["in_domain"]["chance"] == 0.5
 
 
+def test_a_trials_seconds_are_told_by_phase(finished: Path) -> None:
+    for record in load_records(finished):
+        assert record.cost is not None and record.cost.fit_seconds is not None
+        spent = record.phase_seconds
+        assert set(spent) <= set(PHASES) and min(spent.values()) >= 0
+        assert {"load", "prepare", "fit", "score", "other"} <= set(spent)
+        assert ("tokenise" in spent) == (record.trial.model is not None)
+        assert spent["prepare"] + spent["fit"] <= record.cost.fit_seconds + 1e-5
+
+
 def test_every_method_sees_the_same_draw(finished: Path) -> None:
     draws: dict[int, set[str]] = {}
     for record in load_records(finished):
@@ -128,6 +138,7 @@ def test_a_failing_trial_is_recorded_with_its_reason(study: Study, monkeypatch: 
         assert record.failure is not None and record.failure.kind == kind
         assert "\n" not in record.failure.message and record.failure.trace
         assert record.metrics == {} and record.cost is None
+        assert set(record.phase_seconds) == {"load", "fit", "prepare", "other"}, "it took its time all the same"
 
 
 def test_a_method_never_meets_a_test_row_or_the_training_rows(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +228,9 @@ def test_scoring_test_rows_in_the_middle_of_a_fit_changes_nothing_and_is_not_cou
         assert record.cost is not None and plain.cost is not None
         assert record.cost.fit_tokens == plain.cost.fit_tokens
         assert record.cost.predict_tokens == plain.cost.predict_tokens
+        assert record.cost.fit_seconds is not None and record.cost.predict_seconds is not None
+        inside = sum(spent for name, spent in record.phase_seconds.items() if name not in ("load", "other"))
+        assert inside >= record.cost.fit_seconds + record.cost.predict_seconds - 1e-5
         trains = record.trial.method in ("pattern", "lora")
         assert [c.epoch for c in record.checkpoints] == ([1, 2] if trains else [])
         if trains:

@@ -160,7 +160,7 @@ def test_a_tuned_trial_equals_the_same_trial_with_the_chosen_settings(tuned_stud
         record, predictions = run_trial(job, bench)
         assert record.status == "done" and predictions is not None, record.failure
         if variant == "majority":
-            assert "tuning" not in record.notes
+            assert "tuning" not in record.notes and "tune" not in record.phase_seconds
             continue
         notes = record.notes["tuning"]
         assert notes["trials"] == len(notes["tried"]) == 2 and notes["folds"] == 2
@@ -171,6 +171,7 @@ def test_a_tuned_trial_equals_the_same_trial_with_the_chosen_settings(tuned_stud
         assert predictions.equals(expected)
         assert plain.cost.fit_tokens is not None and record.cost.fit_tokens is not None
         assert record.cost.fit_seconds is not None and record.cost.fit_seconds > notes["seconds"] > 0
+        assert 0 < record.phase_seconds["tune"] < record.cost.fit_seconds
         if variant != "tfidf":
             assert record.cost.fit_tokens > plain.cost.fit_tokens
 

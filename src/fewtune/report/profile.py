@@ -63,7 +63,7 @@ def show_profile(
         _print(console, _tabulate_study(timed, command))
         _print(console, Text("\nA mean trial of each method, in seconds", style="bold"))
         _print(console, _tabulate_methods(timed))
-    for note in list_notes(timed, len(tried) - len(timed), command, reused):
+    for note in _list_notes(timed, len(tried) - len(timed), command, reused):
         _print(console, Text(note, style="dim"))
 
 
@@ -73,23 +73,27 @@ def sum_phases(records: Sequence[Record]) -> dict[str, float]:
     return {name: sum(r.phase_seconds.get(name, 0.0) for r in records) for name in PHASES if name in entered}
 
 
-def list_notes(timed: Sequence[Record], untimed: int, command: CommandSeconds | None, reused: int) -> list[str]:
+def _list_notes(timed: Sequence[Record], untimed: int, command: CommandSeconds | None, reused: int) -> list[str]:
     """Word what the figures do not say of themselves."""
     notes = []
     if timed:
         notes.append("A model is read by the first trial in each worker that needs it: load is that trial's.")
+    if timed and command is None:
+        notes.append("Shares are of the seconds inside trials; what the command took besides is told when it runs.")
     if timed and command is not None and command.workers > 1:
         notes.append(
             f"{command.workers} workers ran side by side: their seconds add up to more than the {command.wall:.1f} s "
             "of wall time that passed. Shares are of the sum."
         )
-    if timed and command is None:
-        notes.append("Shares are of the seconds inside trials; what the command took besides is told when it runs.")
+    failed = sum(record.status == "failed" for record in timed)
+    if failed:
+        notes.append(f"{_count(failed)} failed; {'its' if failed == 1 else 'their'} seconds until then count.")
     if untimed:
         where = "counted under workers" if command is not None else "left out"
         notes.append(f"{_count(untimed)} left no seconds (killed, or recorded by an older fewtune): {where}.")
     if reused:
-        notes.append(f"{_count(reused)} already done before this run: left out. `fewtune report --profile` has all.")
+        were = "was done before this run and is" if reused == 1 else "were done before this run and are"
+        notes.append(f"{_count(reused)} {were} left out; `fewtune report` with --profile shows all.")
     return notes
 
 

@@ -1,0 +1,96 @@
+"""Every second is in one phase and none is in two, whatever is nested in what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import tiny_models
+from fewtune.engine.meter import Meter
+from fewtune.text import Tokenizer
+
+CPU = torch.device("cpu")
+
+
+class Clock:
+    """Shows what it was set to; stands for `time.perf_counter`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    shown = Clock()
+    monkeypatch.setattr(time, "perf_counter", shown)
+    return shown
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return Tokenizer(tiny_models.make_tokenizer(False))
+
+
+def test_phases_within_phases_are_counted_once_and_add_up(clock: Clock) -> None:
+    meter = Meter()
+    clock.now += 1
+    with meter.phase("fit") as fitting:
+        clock.now += 2
+        with meter.phase("prepare") as preparing:
+            clock.now += 4
+        clock.now += 8
+    clock.now += 16
+    assert meter.seconds() == {"other": 17.0, "fit": 10.0, "prepare": 4.0}
+    assert (fitting.seconds, preparing.seconds) == (14.0, 4.0), "a span is whole, what is within it included"
+
+
+def test_a_phase_that_fails_keeps_its_seconds_and_the_outer_one_goes_on(clock: Clock) -> None:
+    meter = Meter()
+    with pytest.raises(ValueError), meter.phase("fit"):
+        clock.now += 2
+        raise ValueError
+    clock.now += 1
+    assert meter.seconds() == {"fit": 2.0, "other": 1.0}
+
+
+def test_tokenising_is_taken_out_of_the_phase_it_happens_in(clock: Clock, tokenizer: Tokenizer) -> None:
+    meter = Meter()
+    clock.now += 1
+    tokenizer.seconds += 0.5  # before the watch: the loading's own
+    meter.watch(CPU, [tokenizer, tokenizer])
+    with meter.phase("fit"):
+        clock.now += 3
+        tokenizer.seconds += 2  # as the tokenizer does: 2 of the 3 seconds were its own
+        with meter.phase("score"):
+            clock.now += 5
+            tokenizer.seconds += 1
+    assert meter.seconds() == {"other": 1.0, "fit": 1.0, "score": 4.0, "tokenise": 3.0}
+
+
+def test_a_tokenizer_counts_both_ways(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(100))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    (tokens,) = tokenizer.tokenise(["the cook"])
+    assert tokenizer.seconds == 1.0
+    assert tokenizer.decode(tokens, skip_special=True) == "the cook"
+    assert tokenizer.seconds == 2.0
+
+
+def test_memory_is_unknown_until_it_is_watched() -> None:
+    meter = Meter()
+    assert meter.peak_memory_bytes() is None
+    meter.watch(CPU)
+    peak = meter.peak_memory_bytes(shared_bytes=7)
+    assert peak is None or peak >= 7
+
+
+def test_a_command_measures_itself_without_torch() -> None:
+    code = "import sys; from fewtune.engine.meter import Meter; Meter().seconds(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
