@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,8 @@ from benchmarks.race.material import (
     measure_loss,
 )
 from benchmarks.race.works import METHODS, settings_of
-from fewtune.adapt import adapt
+from fewtune.adapt import fit_plan, make_plan
+from fewtune.engine.fit import FitReport
 from fewtune.engine.plan import Plan
 from fewtune.methods import get_method
 from fewtune.models import LanguageModel, Precision, load_model
@@ -110,7 +110,8 @@ def count_linear(model: LanguageModel) -> int:
     return sum(m.weight.numel() for m in body.modules() if isinstance(m, torch.nn.Linear | Conv1D))
 
 
-def _adapt(work: str, material: Material, model: LanguageModel) -> Any:
-    method = get_method(METHODS[work][0])
+def _adapt(work: str, material: Material, model: LanguageModel) -> tuple[Plan, FitReport | None]:
+    method, rng = get_method(METHODS[work][0]), material.rng()
     settings = method.settings(**settings_of(work, material.size))
-    return adapt(method, settings, model, material.task, material.draw, material.rng())
+    plan = make_plan(method, settings, model, material.task, material.draw, rng)
+    return plan, fit_plan(plan, rng)
