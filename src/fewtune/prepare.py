@@ -44,6 +44,8 @@ class Job:
     """Other models that the method's settings name."""
     skip_reason: str | None = None
     """Why the method cannot be used on this model and task, whatever of its candidate settings is taken."""
+    cache_share: float = 0.1
+    """Share of memory that what is computed once may take, in all workers together."""
 
 
 def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
@@ -53,7 +55,9 @@ def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
     return task
 
 
-def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple[list[Job], dict[str, Task]]:
+def prepare_jobs(
+    study: Study, data_dir: Path | None, workers: int = 1, cache_share: float = 0.1
+) -> tuple[list[Job], dict[str, Task]]:
     """Find every model and read every task of a study, check that they fit, and identify each trial.
 
     Returns the jobs in the order to run them, and the tasks by label. Raises StudyError with everything that
@@ -128,7 +132,7 @@ def prepare_jobs(study: Study, data_dir: Path | None, workers: int = 1) -> tuple
         )
         # Two names for one thing (the same weights in two folders) are one trial: it runs once.
         reason = skip.find(trial, place, task)
-        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others, reason))
+        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others, reason, cache_share))
     return list(jobs.values()), tasks
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.frozen import count_frozen_blocks
+from fewtune.engine.frozen import SHARE_OF_MEMORY, count_frozen_blocks, find_memory_bytes, limit_kept_states
 from fewtune.engine.layers import find_blocks
 from fewtune.engine.packing import pack, run_packed, run_to_block
 from fewtune.methods.trainable import train_all, train_last_blocks
@@ -48,6 +48,17 @@ def test_a_sequence_runs_through_frozen_blocks_once_while_there_is_room(model: L
         for _ in range(2):
             torch.testing.assert_close(other.hidden_states(batch), first, atol=1e-6, rtol=1e-5)
         assert other.frozen.kept_bytes == kept * row_bytes
+
+
+def test_a_process_says_how_much_is_kept(models: dict[str, LanguageModel]) -> None:
+    network, _ = train_last_blocks(models["llama"], 1, 1e-3)
+    default = Forward(network, "float32").frozen.most_bytes
+    assert default == int(SHARE_OF_MEMORY * find_memory_bytes(torch.device("cpu"))) > 0
+    try:
+        limit_kept_states(0.0)
+        assert Forward(network, "float32").frozen.most_bytes == 0
+    finally:
+        limit_kept_states(SHARE_OF_MEMORY)
 
 
 def test_scoring_keeps_nothing(model: LanguageModel) -> None:

@@ -17,7 +17,19 @@ from fewtune.engine.layers import find_blocks, find_final_norm
 from fewtune.engine.packing import BlockOutput, Packed, pack, run_to_block
 
 SHARE_OF_MEMORY = 0.1
-"""Kept states take at most this share of the device's memory; sequences beyond it run anew at every step."""
+"""Kept states take at most this share of the device's memory, unless a process says otherwise."""
+
+_share_of_memory = SHARE_OF_MEMORY
+
+
+def limit_kept_states(share: float) -> None:
+    """Bound what networks of this process keep from here on, as a share of memory; 0 keeps nothing.
+
+    As the number of threads, it decides what a fit costs and not what comes of it: sequences beyond the bound run anew
+    at every step.
+    """
+    global _share_of_memory
+    _share_of_memory = share
 
 
 class FrozenBlocks:
@@ -27,7 +39,7 @@ class FrozenBlocks:
         self._network = network
         self._kept: dict[tuple[int, ...], Tensor] = {}
         self.count = count_frozen_blocks(network)
-        self.most_bytes = int(SHARE_OF_MEMORY * find_memory_bytes(next(network.parameters()).device))
+        self.most_bytes = int(_share_of_memory * find_memory_bytes(next(network.parameters()).device))
         self.kept_bytes = 0
         self._besides: int | None = None
 

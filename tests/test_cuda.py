@@ -1,0 +1,80 @@
+"""On a GPU every method fits and scores as on the processor; without one these say what is missing."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fewtune.engine.attention import attend_rows
+from fewtune.models import LanguageModel, Precision, find_model, load_model
+from fewtune.tasks.base import Draw, Task
+from reference_loop import fit_losses, make_plan
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: run on a machine with one")
+
+METHODS: dict[str, dict[str, Any]] = {
+    "vanilla": {},
+    "pattern": {},
+    "adaptive": {"blocks": 1},
+    "lora": {},
+    "ia3": {},
+    "soft_prompt": {},
+    "context_distillation": {"demonstrations": 2, "contexts": 2, "calibration": "contextual"},
+}
+
+
+def load_on_gpu(model_folders: dict[str, Path], precision: Precision) -> LanguageModel:
+    model = load_model(find_model(str(model_folders["llama"])), precision)
+    assert model.device.type == "cuda"
+    return model
+
+
+def move_to_processor(model: LanguageModel, model_folders: dict[str, Path]) -> LanguageModel:
+    network = copy.deepcopy(model.frozen).to("cpu")
+    place = find_model(str(model_folders["llama"]))
+    return LanguageModel(place, network, model.tokenizer.source, "float32", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fit_takes_the_course_it_takes_on_the_processor(
+    name: str, model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    on_gpu = load_on_gpu(model_folders, "float32")
+    on_processor = move_to_processor(on_gpu, model_folders)
+    plans = [
+        make_plan(name, model, task, draw, epochs=3, batch_size=4, **METHODS[name]) for model in (on_gpu, on_processor)
+    ]
+    one, other = (fit_losses(plan) for plan in plans)
+    np.testing.assert_allclose(one, other, atol=1e-3)
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    np.testing.assert_allclose(plans[0].score(rows), plans[1].score(rows), atol=5e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bfloat16_fits_stay_near_float32(name: str, model_folders: dict[str, Path], task: Task, draw: Draw) -> None:
+    exact, near = (
+        fit_losses(
+            make_plan(name, load_on_gpu(model_folders, precision), task, draw, epochs=2, batch_size=4, **METHODS[name])
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    np.testing.assert_allclose(near, exact, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("lengths", [(5, 9, 7), (200, 3, 150)])
+@pytest.mark.parametrize("prefix_tokens", [0, 20])
+def test_attention_equals_that_on_the_processor(lengths: tuple[int, ...], prefix_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(1, heads, sum(lengths), 8, generator=generator) for heads in (4, 2, 2))
+    first = [torch.randn(1, 2, prefix_tokens, 8, generator=generator) for _ in range(2)]
+
+    def attend(device: str) -> torch.Tensor:
+        before = (first[0].to(device), first[1].to(device)) if prefix_tokens else None
+        return attend_rows(q.to(device), k.to(device), v.to(device), before, lengths, 0.3).cpu()
+
+    torch.testing.assert_close(attend("cuda"), attend("cpu"), atol=1e-4, rtol=1e-4)
