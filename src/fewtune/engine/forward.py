@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.frozen import FrozenBlocks
+from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.packing import (
     Layers,
     Packed,
@@ -51,6 +52,7 @@ class Forward:
         self.device = next(network.parameters()).device
         self.tokens_run = 0
         self.frozen = FrozenBlocks(network)
+        self._adapters = find_plain_adapters(network)
 
     def compute_dtype(self) -> contextlib.AbstractContextManager[object]:
         """The context in which matrix products run in the trial's precision."""
@@ -70,7 +72,7 @@ class Forward:
         While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
         """
         self.tokens_run += sum(batch.spans)
-        with self.compute_dtype():
+        with self.compute_dtype(), run_in_few_products(self._adapters):
             if self.block is not None:
                 return run_to_block(self.network, batch, self.block).states.float()
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
