@@ -187,8 +187,8 @@ def test_timings_of_another_machine_or_size_are_not_mixed_in(tmp_path: Path) -> 
     path = tmp_path / "race.json"
     machine = race(["lora"], TINY, 1, 2, path, FakeSides({"Trainer + PEFT float32": 4.0, OURS: 1.0}))["machine"]
     assert len(open_results(path, machine, asdict(TINY))["timings"]) == 2
-    assert open_results(path, {**machine, "processor": "another"}, asdict(TINY))["timings"] == []
-    assert open_results(path, machine, asdict(FULL))["timings"] == []
+    assert open_results(path, {**machine, "processor": "another"}, asdict(TINY), timings=[])["timings"] == []
+    assert open_results(path, machine, asdict(FULL), timings=[])["timings"] == []
 
 
 def test_the_table_says_which_ratios_were_missed(tmp_path: Path) -> None:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import ROOT, run_apart
 from benchmarks.race.results import (
     check_same_work,
-    describe_commit,
     describe_machine,
+    describe_moment,
     find_timings,
     open_results,
     write_results,
@@ -28,10 +27,10 @@ from benchmarks.race.table import write_table
 from benchmarks.race.works import FULL, OURS, SMOKE, WORKS, Peer, Size
 from fewtune.engine.meter import usable_cores
 
-ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "race.json"
 
 Runner = Callable[[dict[str, Any]], dict[str, Any]]
+run_side = partial(run_apart, "benchmarks.race.side")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     path = Path(tempfile.mkdtemp()) / "race.json" if given.smoke else RESULTS
     size, repeats = (SMOKE, 1) if given.smoke else (FULL, given.repeats)
-    results = race(given.only or list(WORKS), size, repeats, usable_cores(), path, run_apart, given.again)
+    results = race(given.only or list(WORKS), size, repeats, usable_cores(), path, run_side, given.again)
     print(write_table(results))
     if given.smoke:
         print("\nThis was a smoke test: everything runs; its ratios say nothing about the race.")
@@ -59,7 +58,7 @@ def race(
     works: Sequence[str], size: Size, repeats: int, threads: int, path: Path, run: Runner, again: bool = False
 ) -> dict[str, Any]:
     """Time every side of every work in turn; what is already in the file is not run again."""
-    results = open_results(path, describe_machine(threads), asdict(size))
+    results = open_results(path, describe_machine(threads), asdict(size), peaks={}, timings=[])
     if again:
         results["timings"] = [t for t in results["timings"] if t["work"] not in works]
     request = {"size": asdict(size), "threads": threads}
@@ -73,24 +72,11 @@ def race(
                 if any(t["repeat"] == repeat for t in find_timings(results, work, name)):
                     continue
                 found = run({**request, "work": work, "side": name, "precision": precision})
-                when = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": describe_commit()}
-                results["timings"].append({"work": work, "side": name, "repeat": repeat, **when, **found})
+                results["timings"].append({"work": work, "side": name, "repeat": repeat, **describe_moment(), **found})
                 check_same_work([t for t in results["timings"] if t["work"] == work])
                 write_results(path, results)
                 print(f"{work}, {name}, repeat {repeat + 1}: {found['seconds']:.1f} s", flush=True)
     return results
-
-
-def run_apart(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a side in a fresh process and read what it found; ends with what it said where it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "found.json"
-        command = [sys.executable, "-m", "benchmarks.race.side", json.dumps(request), str(out)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"{done.stdout}{done.stderr}\n{request['work']}, {request['side']}: the process failed")
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return found
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The race's result file: on which machine, with which software, every single timing and the peaks.
+"""Result files: on which machine, with which software, and every single measurement; the race's timings.
 
-Owns the file, written whole after every timing, and the refusal to set unlike work side by side. Runs nothing.
+Owns the file, written whole after every measurement, and the refusal to set unlike work side by side. Runs nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def describe_machine(threads: int) -> dict[str, Any]:
     }
 
 
+def describe_moment() -> dict[str, Any]:
+    """When something was measured, and of which commit."""
+    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": describe_commit()}
+
+
 def describe_commit() -> str | None:
     """The commit that is run, `-dirty` where files differ from it; None outside a clone."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
@@ -43,14 +49,14 @@ def describe_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def open_results(path: Path, machine: dict[str, Any], size: dict[str, Any]) -> dict[str, Any]:
-    """The results to go on from; empty where there are none, or they are another machine's, software's or size's."""
+def open_results(path: Path, machine: dict[str, Any], size: dict[str, Any], **empty: Any) -> dict[str, Any]:
+    """The results to go on from; `empty` where there are none, or they are another machine's, software's or size's."""
     size = json.loads(json.dumps(size))
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if found["machine"] == machine and found["size"] == size:
             return found
-    return {"machine": machine, "size": size, "peaks": {}, "timings": []}
+    return {"machine": machine, "size": size, **empty}
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

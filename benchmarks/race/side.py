@@ -5,12 +5,10 @@ Owns which code a request means. python -m benchmarks.race.side REQUEST OUT, bot
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import answer_request
 from benchmarks.race.works import MODEL, OURS, Size
 
 
@@ -61,4 +59,4 @@ def run_peer(request: dict[str, Any], size: Size) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(run_request(json.loads(sys.argv[1]))), encoding="utf-8")
+    answer_request(run_request)

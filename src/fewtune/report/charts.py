@@ -1,45 +1,37 @@
 """The charts, as SVG that needs no script: scores with every draw, and what each method costs.
 
-Owns marks, colours and labels. Does not know how a number came about (`analysis`) or where a chart is shown.
-Each SVG stands on its own card, follows the reader's light or dark scheme, and says in a title and a description
-what it shows. Colours: the blue and vermilion of https://jfly.uni-koeln.de/color/, told apart by every common
-kind of colour vision; shape and position carry the meaning without them.
+Owns marks and labels. Does not know how a number came about (`analysis`), how charts look (`look`) or where one is
+shown.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import altair as alt
-import vl_convert
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
 from fewtune.report.breakdowns import name_test_set
+from fewtune.report.look import (
+    BLACK,
+    BLUE,
+    INK,
+    VERMILION,
+    hold_values,
+    make_axis,
+    make_header,
+    make_title,
+    render_chart,
+)
 from fewtune.report.tables import word_score, word_seconds
 
-CARD, INK, QUIET, GRID = "#ffffff", "#1f2933", "#5b6673", "#e3e7ec"
-DRAW, MEAN, BASELINE = "#0072b2", "#10202f", "#c04f00"
-DARK = {
-    CARD: "#171c22",
-    INK: "#e6eaef",
-    QUIET: "#a3adb8",
-    GRID: "#2d353e",
-    DRAW: "#5cb3e6",
-    MEAN: "#f4f7fa",
-    BASELINE: "#f0904d",
-}
-"""What each light colour becomes where the reader prefers a dark scheme."""
+DRAW, MEAN, BASELINE = BLUE, BLACK, VERMILION
 
-FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
 SCORES_WIDTH, ROW_HEIGHT, MOST_PANELS = 680, 30, 3
 COST_WIDTH, COST_HEIGHT = 470, 280
-SMALLEST_SCALE = 0.7
 SHORTEST_SECONDS = 0.1
 """Shorter fits are drawn at this time: a log axis has no room for zero."""
 
@@ -100,12 +92,12 @@ def draw_scores(group: LeaderboardGroup, chart_id: str) -> Chart:
     scored = [draw.value for row in rows for score in row.scores.values() for draw in score.draws]
     low, high = _span(scored + [value for value in group.majority.values() if value is not None])
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
-    x_axis = _axis(tickCount=5)
+    x_axis = make_axis(tickCount=5)
     y = alt.Y(
         "method:N",
         sort=order,
         title=None,
-        axis=_axis(grid=True, ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
+        axis=make_axis(grid=True, ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
     )
     base = alt.Chart()
     rule = base.mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3]).encode(
@@ -118,15 +110,15 @@ def draw_scores(group: LeaderboardGroup, chart_id: str) -> Chart:
         x=alt.X("mean(value):Q", title=group.metric, scale=scale, axis=x_axis), y=y
     )
     chart = (
-        alt.layer(rule, dots, means, data=_hold(values))
+        alt.layer(rule, dots, means, data=hold_values(values))
         .properties(width=panel_width, height=ROW_HEIGHT * len(order))
         .facet(
-            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=_header(panel_width)),
+            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header(panel_width)),
             columns=MOST_PANELS,
             spacing=26,
         )
         .properties(
-            title=_title("Scores in and out of domain", "dot: one draw · bar: mean of draws · dashed: majority")
+            title=make_title("Scores in and out of domain", "dot: one draw · bar: mean of draws · dashed: majority")
         )
     )
     description = f"{group.title}, {group.metric}. " + " ".join(
@@ -136,7 +128,7 @@ def draw_scores(group: LeaderboardGroup, chart_id: str) -> Chart:
         for row in rows
     )
     title = f"Scores in and out of domain: {group.title}"
-    return Chart(title, description, _render(chart, chart_id, title, description))
+    return Chart(title, description, render_chart(chart, chart_id, title, description))
 
 
 def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
@@ -173,24 +165,24 @@ def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
         "seconds:Q",
         title=f"seconds to fit, log scale (below {SHORTEST_SECONDS:g} s drawn at {SHORTEST_SECONDS:g})",
         scale=alt.Scale(type="log", domain=[first, last], nice=False),
-        axis=_axis(values=_mark_seconds(first, last), format="~g"),
+        axis=make_axis(values=_mark_seconds(first, last), format="~g"),
     )
     y = alt.Y(
         "score:Q",
         title=f"{group.metric}, in domain",
         scale=alt.Scale(domain=[low, high], nice=False, zero=False),
-        axis=_axis(tickCount=6),
+        axis=make_axis(tickCount=6),
     )
     layers: list[alt.Chart] = []
     if majority is not None:
         layers.append(
-            alt.Chart(_hold([{"score": majority}]))
+            alt.Chart(hold_values([{"score": majority}]))
             .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
             .encode(y=y)
         )
-    layers.append(alt.Chart(_hold(values)).mark_circle(color=DRAW, size=110, opacity=0.8).encode(x=x, y=y))
+    layers.append(alt.Chart(hold_values(values)).mark_circle(color=DRAW, size=110, opacity=0.8).encode(x=x, y=y))
     layers += [
-        alt.Chart(_hold([label for label in names if label["align"] == align]))
+        alt.Chart(hold_values([label for label in names if label["align"] == align]))
         .mark_text(align=align, baseline="middle", color=INK, fontSize=13)
         .encode(x=x, y=y, text="method:N")
         for align in ALIGNMENTS
@@ -198,14 +190,14 @@ def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
     chart = alt.layer(*layers).properties(
         width=COST_WIDTH,
         height=COST_HEIGHT,
-        title=_title("What a score costs", "dot: mean of draws · dashed: majority"),
+        title=make_title("What a score costs", "dot: mean of draws · dashed: majority"),
     )
     description = f"{group.title}. " + " ".join(
         f"{name}: {word_score(score)} {group.metric} after {word_seconds(true)} of fitting."
         for name, _, score, true in points
     )
     title = f"Score against seconds to fit: {group.title}"
-    return Chart(title, description, _render(chart, chart_id, title, description))
+    return Chart(title, description, render_chart(chart, chart_id, title, description))
 
 
 def place_labels(
@@ -265,70 +257,3 @@ def _mark_seconds(first: float, last: float) -> list[float]:
     # Under two decades, powers of ten alone would leave the axis bare.
     steps = (1, 2, 5) if last / first < 100 else (1,)
     return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]
-
-
-def _hold(values: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=values)  # type: ignore[no-untyped-call]
-
-
-def _axis(**options: Any) -> alt.Axis:
-    return alt.Axis(titleFontWeight="normal", titlePadding=10, labelPadding=6, **options)
-
-
-def _header(panel_width: float) -> alt.Header:
-    return alt.Header(
-        labelFontSize=13, labelFontWeight="bold", labelColor=INK, labelAnchor="start", labelLimit=panel_width
-    )
-
-
-def _title(text: str, subtitle: str) -> alt.TitleParams:
-    return alt.TitleParams(
-        text, subtitle=subtitle, anchor="start", fontSize=16, subtitleFontSize=13, subtitlePadding=6, offset=14
-    )
-
-
-def _render(chart: Any, chart_id: str, title: str, description: str) -> str:
-    configured = chart.configure(
-        background=CARD,
-        font=FONT,
-        padding=16,
-        view=alt.ViewConfig(stroke=None),
-        axis=alt.AxisConfig(
-            labelColor=QUIET,
-            titleColor=QUIET,
-            gridColor=GRID,
-            domainColor=GRID,
-            tickColor=GRID,
-            labelFontSize=12,
-            titleFontSize=12,
-        ),
-        title=alt.TitleConfig(color=INK, subtitleColor=QUIET),
-    )
-    svg = vl_convert.vegalite_to_svg(json.loads(configured.to_json()))
-    return _finish(svg, chart_id, title, description)
-
-
-def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
-    opening = re.match(r"<svg[^>]*>", svg)
-    if opening is None:  # vl-convert always opens with its svg element
-        raise ValueError(f"not an SVG: {svg[:80]}")
-    sizes = dict(re.findall(r'\b(width|height|viewBox)="([^"]*)"', opening.group()))
-    dark = "".join(
-        f'#{chart_id} [fill="{light}"]{{fill:{shade}}}#{chart_id} [stroke="{light}"]{{stroke:{shade}}}'
-        for light, shade in DARK.items()
-    )
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="{chart_id}" class="chart" role="img" '
-        f'aria-labelledby="{chart_id}-title {chart_id}-desc" width="{sizes["width"]}" '
-        f'height="{sizes["height"]}" viewBox="{sizes["viewBox"]}" '
-        # On a phone it shrinks to what can still be read, and its frame scrolls from there.
-        f'style="min-width:{SMALLEST_SCALE * float(sizes["width"]):.0f}px">'
-        f'<title id="{chart_id}-title">{html.escape(title)}</title>'
-        f'<desc id="{chart_id}-desc">{html.escape(description)}</desc>'
-        f"<style>@media screen and (prefers-color-scheme: dark){{{dark}}}</style>"
-    )
-    body = svg[opening.end() :]
-    # The whole is one picture with one description; ids are made unique to the page.
-    body = re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden)="[^"]*"', "", body)
-    body = re.sub(r"\bclip(\d+)\b(?=[\")])", rf"{chart_id}-clip\1", body)
-    return head + body

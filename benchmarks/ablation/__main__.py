@@ -1,0 +1,99 @@
+"""The ablation's command: what is timed, in which order, and where it is written.
+
+Owns alternation and going on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.ablation.levers import LEVERS, find_levers
+from benchmarks.ablation.table import find_timings, write_table
+from benchmarks.ablation.works import WORKS, Size
+from benchmarks.apart import ROOT
+from benchmarks.race.material import MAX_TOKENS, Material, read_material
+from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
+from fewtune.engine.meter import usable_cores
+from fewtune.models import LanguageModel, ModelShelf, Precision, resolve_precision
+
+RESULTS = ROOT / "benchmarks" / "results" / "ablation.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Time what is asked and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description="What each speed lever gives.")
+    parser.add_argument("--only", action="append", choices=WORKS, metavar="WORK", help=f"one of {', '.join(WORKS)}")
+    parser.add_argument("--steps", type=int, default=Size.steps, help="timed steps of a fit")
+    parser.add_argument("--warm-up", type=int, default=Size.warm_up, help="steps before them that are not timed")
+    parser.add_argument("--repeats", type=int, default=3, help="timings of each work and lever")
+    parser.add_argument("--again", action="store_true", help="time anew what the results already hold")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the result file")
+    parser.add_argument("--table", action="store_true", help="print the table of the results there are; run nothing")
+    given = parser.parse_args(arguments)
+    if given.table:
+        print(write_table(json.loads(given.out.read_text(encoding="utf-8"))))
+        return
+    torch.set_num_threads(usable_cores())
+    size = Size(steps=given.steps, warm_up=given.warm_up)
+    material = read_material(size.of_race())
+    works = given.only or list(WORKS)
+    print(write_table(ablate(works, material, size, given.repeats, resolve_precision("auto"), given.out, given.again)))
+
+
+def ablate(
+    works: Sequence[str],
+    material: Material,
+    size: Size,
+    repeats: int,
+    precision: Precision,
+    path: Path,
+    again: bool = False,
+) -> dict[str, Any]:
+    """Time every work with all levers on and with each off in turn; what is already in the file is not run again."""
+    results = open_results(path, describe_machine(torch.get_num_threads()), asdict(size), timings=[])
+    if again:
+        results["timings"] = [t for t in results["timings"] if t["work"] not in works]
+    shelf = ModelShelf()
+    for repeat in range(repeats):
+        for work in works:
+            for lever in (None, *find_levers(work, precision)):
+                if any(t["repeat"] == repeat for t in find_timings(results["timings"], work, lever)):
+                    continue
+                found = time_work(work, lever, material, size, precision, shelf)
+                timing = {"work": work, "lever": lever, "repeat": repeat, **describe_moment(), **found}
+                results["timings"].append(timing)
+                write_results(path, results)
+                print(f"{work}, {lever or 'every lever on'}, repeat {repeat + 1}: {found['seconds']:.2f} s", flush=True)
+    return results
+
+
+def time_work(
+    work: str, lever: str | None, material: Material, size: Size, precision: Precision, shelf: ModelShelf
+) -> dict[str, Any]:
+    """Time a work with one lever off, or none."""
+    chosen: Precision = "float32" if lever is not None and LEVERS[lever].in_float32 else precision
+    model = take_ready(shelf, material, chosen)
+    with LEVERS[lever].off(model) if lever is not None else nullcontext():
+        return {"precision": chosen, **asdict(WORKS[work][1](material, model, size))}
+
+
+def take_ready(shelf: ModelShelf, material: Material, precision: Precision) -> LanguageModel:
+    """The loaded model, its frozen network made and what earlier works left collected."""
+    model = shelf.get(material.place, precision)
+    model.max_tokens = MAX_TOKENS
+    _ = model.frozen
+    gc.collect()
+    return model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What is timed: fits, scoring, in-context answers, a distillation teacher, and the model of a further trial.
+
+Owns the sizes and where a clock starts and stops. Does not know which lever is switched off.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from benchmarks.race.material import Material
+from benchmarks.race.works import METHODS, settings_of
+from benchmarks.race.works import Size as RaceSize
+from fewtune.adapt import fit_plan, make_plan
+from fewtune.engine.forward import Forward
+from fewtune.methods import get_method
+from fewtune.methods.blocks import answer_by_label_words, label_scorer
+from fewtune.methods.teacher import make_teacher
+from fewtune.models import LanguageModel
+
+UNTIMED_ROWS = 4
+"""Rows scored before the clock starts: a first pass is slower than all later ones."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work there is."""
+
+    steps: int = 10
+    """Timed steps of a fit, after `warm_up` that are not."""
+    warm_up: int = 2
+    shots: int = 32
+    batch_size: int = 16
+    blocks: int = 4
+    test_rows: int = 200
+    demonstrations: int = 16
+    queries: int = 100
+    pool_rows: int = 64
+
+    def of_race(self) -> RaceSize:
+        """The same as the race's material and settings take it."""
+        return RaceSize(
+            shots=self.shots,
+            epochs=math.ceil((self.warm_up + self.steps) / math.ceil(self.shots / self.batch_size)),
+            batch_size=self.batch_size,
+            blocks=self.blocks,
+            test_rows=self.test_rows,
+            demonstrations=self.demonstrations,
+            queries=self.queries,
+            pool_rows=self.pool_rows,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds, and a figure that no lever may move by more than rounding: a loss, or a mean log-probability."""
+
+    seconds: float
+    figure: float
+
+
+Work = Callable[[Material, LanguageModel, Size], Outcome]
+
+
+def time_fit(work: str, material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The timed steps of a fit; the figure is the last one's loss."""
+    method, rng = get_method(METHODS[work][0]), material.rng()
+    # The race's LoRA reads a head; here it reads label words, its default, whose columns are a lever.
+    settings = settings_of(work, material.size) | ({"reads": "label_words"} if work == "lora" else {})
+    plan = make_plan(method, method.settings(**settings), model, material.task, material.draw, rng)
+    clock, losses = [time.perf_counter()], [math.nan]
+
+    def note(step: int, steps: int, loss: float) -> None:
+        clock.append(time.perf_counter())
+        losses.append(loss)
+
+    fit_plan(plan, rng, note)
+    last = size.warm_up + size.steps
+    return Outcome(clock[last] - clock[size.warm_up], losses[last])
+
+
+def time_scoring(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The test rows scored by label words with nothing before them."""
+    answer = answer_by_label_words(model, material.task, material.draw, None, "label_words")
+    score = label_scorer(Forward(model.frozen, model.precision), answer)
+    rows = [row.without_label() for row in material.test_rows]
+    score(rows[:UNTIMED_ROWS])
+    started = time.perf_counter()
+    scores = score(rows)
+    return Outcome(time.perf_counter() - started, float(scores[:, 0].mean()))
+
+
+def time_in_context(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The first test rows answered behind demonstrations, planning included."""
+    method = get_method(METHODS["in-context"][0])
+    settings = method.settings(**settings_of("in-context", material.size))
+    rows = [row.without_label() for row in material.test_rows[: size.queries]]
+
+    def answer(count: int) -> np.ndarray:
+        plan = make_plan(method, settings, model, material.task, material.draw, material.rng())
+        return plan.score(rows[:count])
+
+    answer(UNTIMED_ROWS)
+    started = time.perf_counter()
+    scores = answer(len(rows))
+    return Outcome(time.perf_counter() - started, float(scores[:, 0].mean()))
+
+
+def time_teacher(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """A distillation teacher's answers for the pool's rows, its context included."""
+    settings = get_method(METHODS["distillation"][0]).settings(**settings_of("distillation", material.size))
+
+    def answer(count: int) -> list[np.ndarray]:
+        teacher = make_teacher(settings, model, material.task, material.draw, material.rng())
+        return [target for target in teacher.answer_rows(material.draw.pool[:count]) if target is not None]
+
+    answer(UNTIMED_ROWS)
+    started = time.perf_counter()
+    targets = answer(len(material.draw.pool))
+    return Outcome(time.perf_counter() - started, float(np.mean([target[0] for target in targets])))
+
+
+def time_further_trial(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The network that a further trial trains; the figure is its parameters' number."""
+    started = time.perf_counter()
+    network = take_model(material, model).trainable_copy()
+    return Outcome(time.perf_counter() - started, float(sum(p.numel() for p in network.parameters())))
+
+
+def take_model(material: Material, model: LanguageModel) -> LanguageModel:
+    """The model that the process has loaded."""
+    return model
+
+
+WORKS: Mapping[str, tuple[str, Work]] = {
+    "all-weights": ("all weights, {steps} steps", partial(time_fit, "all-weights")),
+    "lora": ("LoRA, {steps} steps", partial(time_fit, "lora")),
+    "last-blocks": ("last {blocks} blocks, {steps} steps", partial(time_fit, "last-blocks")),
+    "score": ("{test_rows} rows scored", time_scoring),
+    "in-context": ("in-context, {demonstrations} demonstrations, {queries} rows", time_in_context),
+    "teacher": ("distillation teacher, {pool_rows} rows", time_teacher),
+    "further-trial": ("the model of a further trial", time_further_trial),
+}
+"""Each work's title, sizes in braces, and what times it."""

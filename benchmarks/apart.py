@@ -1,0 +1,34 @@
+"""A request answered by a module in a process of its own, so that nothing that ran before warms it or adds to its peak.
+
+Owns how request and answer travel. `python -m MODULE REQUEST OUT`: the request as JSON, the file for the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_apart(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Run a module on a request and read what it found; ends with what it said where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "found.json"
+        command = [sys.executable, "-m", module, json.dumps(request), str(out)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{done.stdout}{done.stderr}\n{json.dumps(request)}: the process failed")
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return found
+
+
+def answer_request(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """In the process apart: read the request, answer it, write what was found."""
+    request, out = sys.argv[1:]
+    Path(out).write_text(json.dumps(answer(json.loads(request))), encoding="utf-8")

@@ -1,0 +1,145 @@
+"""One point of one curve: its seconds, its peak memory, and the bytes that its shapes say.
+
+Owns what a point means. Run in a process of its own: python -m benchmarks.scaling.point REQUEST OUT, both JSON.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.apart import answer_request
+from benchmarks.race.material import MAX_TOKENS, Material, read_material
+from benchmarks.race.works import METHODS, Size, settings_of
+from benchmarks.scaling.curves import SCORING
+from fewtune.adapt import make_plan
+from fewtune.engine.fit import fit
+from fewtune.engine.forward import Forward
+from fewtune.engine.layers import find_blocks
+from fewtune.engine.meter import Meter
+from fewtune.engine.plan import FitExample, Fitting, Plan
+from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.score import score_prompts
+from fewtune.methods import get_method
+from fewtune.models import LanguageModel, ModelPlace, load_model, resolve_precision
+
+ROWS = BATCH_ROWS = 16
+BYTES_A_TRAINED = 16
+"""A float32 weight, its gradient and AdamW's two moments."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured where; of `epochs` the first is timed apart."""
+
+    curve: str
+    value: int
+    work: str
+    epochs: int = 3
+
+
+def answer_point(request: dict[str, Any]) -> dict[str, Any]:
+    """Measure the point of a request on the race's model and task."""
+    torch.set_num_threads(request.pop("threads"))
+    point = Point(**request)
+    material = read_material(
+        Size(shots=point.value if point.curve == "shots" else ROWS, batch_size=BATCH_ROWS, pool_rows=0, test_rows=1)
+    )
+    model = load_model(material.place, resolve_precision("auto"))
+    if point.curve == "blocks":
+        model = cut_blocks(material.place, model, point.value)
+    return measure_point(point, material, model)
+
+
+def cut_blocks(place: ModelPlace, model: LanguageModel, count: int) -> LanguageModel:
+    """The same model with its first blocks alone."""
+    network = model.trainable_copy()
+    del find_blocks(network)[count:]
+    network.config.num_hidden_layers = count
+    return LanguageModel(place, network, model.tokenizer.source, model.precision, model.device)
+
+
+def measure_point(point: Point, material: Material, model: LanguageModel) -> dict[str, Any]:
+    """Seconds of the first epoch and the median of the others, peak memory, and the bytes computed from shapes."""
+    model.max_tokens = MAX_TOKENS
+    _ = model.frozen  # made before memory is watched, as for a trial
+    meter = Meter()
+    meter.watch(model.device)
+    rows = draw_rows(point.value, model) if point.curve == "tokens" else None
+    if point.work == SCORING:
+        assert rows is not None
+        seconds = time_scoring(rows, model, point.epochs)
+        peak, computed = meter.peak_memory_bytes(model.frozen_bytes), model.frozen_bytes
+    else:
+        plan = plan_fit(point, material, model, rows)
+        assert plan.fitting is not None
+        seconds = time_epochs(plan.fitting, point.epochs, material.rng())
+        peak, computed = meter.peak_memory_bytes(), compute_bytes(plan)
+    return {
+        "seconds": float(np.median(seconds[1:])),
+        "first_seconds": seconds[0],
+        "peak_memory_bytes": peak,
+        "computed_bytes": computed,
+        "precision": model.precision,
+    }
+
+
+def draw_rows(tokens: int, model: LanguageModel) -> list[list[int]]:
+    """Rows of random tokens, so many each."""
+    generator = torch.Generator().manual_seed(tokens)
+    drawn: list[list[int]] = torch.randint(model.config.vocab_size, (ROWS, tokens), generator=generator).tolist()
+    return drawn
+
+
+def plan_fit(point: Point, material: Material, model: LanguageModel, rows: Sequence[Sequence[int]] | None) -> Plan:
+    """The race's plan for a work; on `rows` instead of the support where given."""
+    method = get_method(METHODS[point.work][0])
+    settings = method.settings(**settings_of(point.work, material.size))
+    plan = make_plan(method, settings, model, material.task, material.draw, material.rng())
+    if rows is None or plan.fitting is None:
+        return plan
+    examples = tuple(FitExample((row,), i % len(material.task.labels)) for i, row in enumerate(rows))
+    return replace(plan, fitting=replace(plan.fitting, examples=examples))
+
+
+def time_epochs(fitting: Fitting, epochs: int, rng: np.random.Generator) -> list[float]:
+    """Seconds of each epoch of a fit."""
+    clock = [time.perf_counter()]
+    fit(
+        replace(fitting, optimisation=replace(fitting.optimisation, epochs=epochs)),
+        rng,
+        lambda step, steps, loss: None,
+        lambda done, of: clock.append(time.perf_counter()),
+    )
+    return np.diff(clock).tolist()
+
+
+def time_scoring(rows: Sequence[Sequence[int]], model: LanguageModel, times: int) -> list[float]:
+    """Seconds of scoring the rows by two tokens' columns, each time."""
+    forward, reader = Forward(model.frozen, model.precision), LabelWordReader([[0], [1]])
+    clock = [time.perf_counter()]
+    for _ in range(times):
+        score_prompts(forward, rows, reader)
+        clock.append(time.perf_counter())
+    return np.diff(clock).tolist()
+
+
+def compute_bytes(plan: Plan) -> int:
+    """Bytes of weights, gradients, AdamW's moments and kept states by shape; activations are left out."""
+    assert plan.fitting is not None and plan.forward is not None
+    trained = {id(p) for group in plan.fitting.groups for p in group.parameters}
+    held = {id(p): p for module in plan.fitting.modules for p in module.parameters()}
+    total = sum(p.numel() * (BYTES_A_TRAINED if key in trained else p.element_size()) for key, p in held.items())
+    if plan.forward.frozen.count:
+        kept = {tuple(s) for example in plan.fitting.examples for s in example.sequences}
+        total += sum(map(len, kept)) * int(plan.forward.network.config.hidden_size) * 4
+    return total
+
+
+if __name__ == "__main__":
+    answer_request(answer_point)

@@ -1,0 +1,106 @@
+"""The look of every chart: its card, its colours by light and dark scheme, its axes and titles, and the finished SVG.
+
+Owns what charts have in common. Does not know what a chart shows (`charts`).
+Each SVG stands on its own card, follows the reader's light or dark scheme, and says in a title and a description
+what it shows. Colours: the blue, vermilion and bluish green of https://jfly.uni-koeln.de/color/, told apart by every
+common kind of colour vision; shape and position carry the meaning without them.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+CARD, INK, QUIET, GRID = "#ffffff", "#1f2933", "#5b6673", "#e3e7ec"
+BLUE, BLACK, VERMILION, GREEN = "#0072b2", "#10202f", "#c04f00", "#00795a"
+DARK = {
+    CARD: "#171c22",
+    INK: "#e6eaef",
+    QUIET: "#a3adb8",
+    GRID: "#2d353e",
+    BLUE: "#5cb3e6",
+    BLACK: "#f4f7fa",
+    VERMILION: "#f0904d",
+    GREEN: "#4cc9a0",
+}
+"""What each light colour becomes where the reader prefers a dark scheme."""
+
+FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
+SMALLEST_SCALE = 0.7
+
+
+def hold_values(values: list[dict[str, Any]]) -> alt.Data:
+    """Rows as a chart's data."""
+    return alt.Data(values=values)  # type: ignore[no-untyped-call]
+
+
+def make_axis(**options: Any) -> alt.Axis:
+    """An axis; `options` are Altair's."""
+    return alt.Axis(titleFontWeight="normal", titlePadding=10, labelPadding=6, **options)
+
+
+def make_header(panel_width: float) -> alt.Header:
+    """What stands over a panel of a chart in panels."""
+    return alt.Header(
+        labelFontSize=13, labelFontWeight="bold", labelColor=INK, labelAnchor="start", labelLimit=panel_width
+    )
+
+
+def make_title(text: str, subtitle: str) -> alt.TitleParams:
+    """A chart's title, and below it what its marks mean."""
+    return alt.TitleParams(
+        text, subtitle=subtitle, anchor="start", fontSize=16, subtitleFontSize=13, subtitlePadding=6, offset=14
+    )
+
+
+def render_chart(chart: Any, chart_id: str, title: str, description: str) -> str:
+    """The SVG of an Altair chart; `chart_id` keeps ids apart in one page."""
+    configured = chart.configure(
+        background=CARD,
+        font=FONT,
+        padding=16,
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(
+            labelColor=QUIET,
+            titleColor=QUIET,
+            gridColor=GRID,
+            domainColor=GRID,
+            tickColor=GRID,
+            labelFontSize=12,
+            titleFontSize=12,
+        ),
+        title=alt.TitleConfig(color=INK, subtitleColor=QUIET),
+    )
+    svg = vl_convert.vegalite_to_svg(json.loads(configured.to_json()))
+    return _finish(svg, chart_id, title, description)
+
+
+def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
+    opening = re.match(r"<svg[^>]*>", svg)
+    if opening is None:  # vl-convert always opens with its svg element
+        raise ValueError(f"not an SVG: {svg[:80]}")
+    sizes = dict(re.findall(r'\b(width|height|viewBox)="([^"]*)"', opening.group()))
+    dark = "".join(
+        f'#{chart_id} [fill="{light}"]{{fill:{shade}}}#{chart_id} [stroke="{light}"]{{stroke:{shade}}}'
+        for light, shade in DARK.items()
+    )
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{chart_id}" class="chart" role="img" '
+        f'aria-labelledby="{chart_id}-title {chart_id}-desc" width="{sizes["width"]}" '
+        f'height="{sizes["height"]}" viewBox="{sizes["viewBox"]}" '
+        # On a phone it shrinks to what can still be read, and its frame scrolls from there.
+        f'style="min-width:{SMALLEST_SCALE * float(sizes["width"]):.0f}px">'
+        f'<title id="{chart_id}-title">{html.escape(title)}</title>'
+        f'<desc id="{chart_id}-desc">{html.escape(description)}</desc>'
+        f"<style>@media screen and (prefers-color-scheme: dark){{{dark}}}</style>"
+    )
+    body = svg[opening.end() :]
+    # The whole is one picture with one description; ids are made unique to the page.
+    body = re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden)="[^"]*"', "", body)
+    body = re.sub(r"\bclip(\d+)\b(?=[\")])", rf"{chart_id}-clip\1", body)
+    return head + body

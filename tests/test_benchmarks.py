@@ -1,0 +1,208 @@
+"""The measuring scripts: their arithmetic, their tables, and each one's core on a tiny model; no second is asserted."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.ablation.__main__ import ablate, time_work
+from benchmarks.ablation.levers import LEVERS, find_levers
+from benchmarks.ablation.table import write_table as write_ablation
+from benchmarks.ablation.works import WORKS
+from benchmarks.ablation.works import Size as AblationSize
+from benchmarks.agreement.__main__ import check
+from benchmarks.agreement.checks import CHECKS, compare
+from benchmarks.agreement.checks import Size as AgreementSize
+from benchmarks.agreement.table import is_reached
+from benchmarks.agreement.table import write_table as write_agreement
+from benchmarks.apart import run_apart
+from benchmarks.race.material import Material
+from benchmarks.scaling.__main__ import sweep
+from benchmarks.scaling.chart import draw_scaling
+from benchmarks.scaling.curves import CURVES, SCORING, fit_exponent
+from benchmarks.scaling.curves import WORKS as SCALED
+from benchmarks.scaling.point import BYTES_A_TRAINED, Point, cut_blocks, measure_point
+from benchmarks.scaling.table import write_tables
+from fewtune.engine import attention
+from fewtune.engine.forward import Forward
+from fewtune.models import LanguageModel, ModelShelf, find_model, load_model
+from fewtune.tasks.base import Draw, Example, Task
+
+TINY = AblationSize(
+    steps=2, warm_up=2, shots=8, batch_size=4, blocks=1, test_rows=20, demonstrations=4, queries=8, pool_rows=6
+)
+MACHINE = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0", "lm_eval": None}}
+
+
+@pytest.fixture(scope="module")
+def material(model_folders: dict[str, Path], task: Task, draw: Draw) -> Material:
+    return Material(find_model(str(model_folders["llama"])), task, draw, TINY.of_race())
+
+
+@pytest.mark.parametrize("work", list(WORKS))
+def test_a_lever_switched_off_moves_no_answer_and_is_on_again_after(work: str, material: Material) -> None:
+    shelf = ModelShelf()
+    on = time_work(work, None, material, TINY, "bfloat16", shelf)
+    for lever in find_levers(work, "bfloat16"):
+        off = time_work(work, lever, material, TINY, "bfloat16", shelf)
+        assert off["precision"] == ("float32" if lever == "bfloat16" else "bfloat16")
+        assert on["seconds"] > 0 and off["seconds"] > 0
+        assert off["figure"] == pytest.approx(on["figure"], abs=0.05), lever
+    assert time_work(work, None, material, TINY, "bfloat16", shelf)["figure"] == on["figure"]
+
+
+def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
+    model = load_model(material.place, "bfloat16")
+    rows = [[5, 6, 7], [8, 9]]
+
+    def count_tokens(lever: str) -> int:
+        with LEVERS[lever].off(model):
+            return Forward(model.frozen, "bfloat16").pack(rows).tokens.shape[1]
+
+    assert (count_tokens("packing"), count_tokens("fused")) == (6, 5)
+    with LEVERS["packing"].off(model):
+        packed = Forward(model.frozen, "bfloat16").pack(rows)
+    assert packed.tokens[0][packed.ends].tolist() == [7, 9]
+    with LEVERS["held-in-bfloat16"].off(model):
+        assert {p.dtype for p in model.frozen.parameters()} == {torch.float32}
+    assert torch.bfloat16 in {p.dtype for p in model.frozen.parameters()}
+    with LEVERS["side-by-side"].off(model):
+        assert len(attention._lay_out((3, 2), None, model.device).groups) == 2
+    assert len(attention._lay_out((3, 2), None, model.device).groups) == 1
+    with LEVERS["kept-states"].off(model):
+        assert Forward(model.frozen, "bfloat16").frozen.most_bytes == 0
+    with LEVERS["frozen-apart"].off(model):
+        assert Forward(model.frozen, "bfloat16").frozen.count == 0
+
+
+def test_in_float32_there_is_no_bfloat16_to_switch_off() -> None:
+    only = set(find_levers("lora", "bfloat16")) - set(find_levers("lora", "float32"))
+    assert only == {"bfloat16", "held-in-bfloat16"}
+    assert {work for lever in LEVERS.values() for work in lever.works} == set(WORKS)
+
+
+def test_an_ablation_is_written_after_every_timing_and_goes_on(material: Material, tmp_path: Path) -> None:
+    path = tmp_path / "ablation.json"
+    results = ablate(["further-trial"], material, TINY, 2, "float32", path)
+    turns = [(None, 0), ("loaded-once", 0), (None, 1), ("loaded-once", 1)]
+    assert [(t["lever"], t["repeat"]) for t in results["timings"]] == turns
+    assert json.loads(path.read_text()) == results
+    assert ablate(["further-trial"], material, TINY, 2, "float32", path) == results
+
+
+def test_the_table_says_how_many_times_faster_a_lever_makes_a_work() -> None:
+    timings = [
+        {"work": "lora", "lever": lever, "repeat": repeat, "seconds": seconds}
+        for lever, seen in ((None, (10.0, 20.0, 30.0)), ("fused", (15.0, 40.0, 45.0)))
+        for repeat, seconds in enumerate(seen)
+    ]
+    lines = write_ablation({"machine": MACHINE, "size": vars(TINY), "timings": timings}).splitlines()
+    assert lines[2].split(" | ")[1:] == ["LoRA, 2 steps", "20.0 (10.0-30.0)", "40.0 (15.0-45.0)", "2.00 (1.50-2.00) |"]
+    assert lines[-1] == "made-up, 2 threads; torch 2.0."
+
+
+def test_an_exponent_and_its_standard_error_are_those_of_the_least_squares_line() -> None:
+    assert fit_exponent([1, 2, 4], [3, 12, 48]) == pytest.approx((2.0, 0.0), abs=1e-6)
+    # Logarithms to base 2 are (0, 0), (1, 1), (2, 3): slope 3/2, residuals 1/6, -1/3, 1/6, so a standard error of
+    # sqrt((1/6) / 1 / 2).
+    assert fit_exponent([1, 2, 4], [1, 2, 8]) == pytest.approx((1.5, (1 / 12) ** 0.5))
+
+
+@pytest.mark.parametrize("work", list(SCALED))
+def test_a_point_has_seconds_and_the_bytes_of_its_shapes(work: str, material: Material) -> None:
+    model = load_model(material.place, "float32")
+    found = measure_point(Point("tokens", 12, work, epochs=2), material, model)
+    assert found["seconds"] > 0 and found["first_seconds"] > 0
+    block = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
+    body = 400 * 32 + 3 * block + 32
+    adapters = 3 * 8 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48))
+    expected = {
+        "all-weights": BYTES_A_TRAINED * (body + 2 * 32),
+        "lora": 4 * body + BYTES_A_TRAINED * (adapters + 2 * 32),
+        # Two frozen blocks below, and what they put out for 16 rows of 12 tokens.
+        "last-blocks": 4 * (400 * 32 + 2 * block) + BYTES_A_TRAINED * (block + 32 + 2 * 32) + 4 * 16 * 12 * 32,
+        SCORING: 4 * body,
+    }
+    assert found["computed_bytes"] == expected[work]
+
+
+def test_a_cut_model_is_its_first_blocks(material: Material) -> None:
+    model = load_model(material.place, "float32")
+    cut = cut_blocks(material.place, model, 1)
+    block = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
+    assert model.total_parameters - cut.total_parameters == 2 * block
+    assert measure_point(Point("blocks", 1, "last-blocks", epochs=2), material, cut)["seconds"] > 0
+
+
+def fake_point(request: dict[str, Any]) -> dict[str, Any]:
+    """Seconds that double with the value; memory that cannot be measured for LoRA."""
+    seconds = request["value"] / 10
+    peak = None if request["work"] == "lora" else 2**20 * request["value"]
+    return {
+        "seconds": seconds,
+        "first_seconds": 2 * seconds,
+        "peak_memory_bytes": peak,
+        "computed_bytes": 2**21,
+        "precision": "bfloat16",
+    }
+
+
+def test_a_sweep_goes_on_and_its_table_and_chart_show_it(tmp_path: Path) -> None:
+    path = tmp_path / "scaling.json"
+    results = sweep(["tokens"], 3, 2, path, fake_point)
+    assert len(results["points"]) == len(CURVES["tokens"].values) * 4
+    asked: list[dict[str, Any]] = []
+    results = sweep(["tokens", "blocks"], 3, 2, path, lambda request: asked.append(request) or fake_point(request))
+    assert {request["curve"] for request in asked} == {"blocks"}
+    text = write_tables(results)
+    assert "| tokens a row (one step, or scoring, of 16 rows) | LoRA | 1.00 ± 0.00 | – |" in text
+    assert "| 32 | all weights | 3.2 | 6.4 | 32 | 2 |" in text
+    assert "| 32 | LoRA | 3.2 | 6.4 | – | 2 |" in text
+    svg = ElementTree.fromstring(draw_scaling(results))
+    words = " ".join(svg.itertext())
+    assert all(name in words for name in ("all weights", "last 4 blocks", "peak memory, MiB", "blocks of the model"))
+    assert "LoRA from 1.6 s at 16 to 51.2 s at 512" in words
+
+
+def test_agreement_counts_equal_predictions_and_the_margins_of_the_others() -> None:
+    rows = [Example(f"r{i}", {}, label) for i, label in enumerate((0, 0, 1, 1))]
+    theirs = np.log([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
+    ours = np.log([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.7, 0.3]])
+    found = compare(ours, theirs, rows)
+    assert (found.accuracy_ours, found.accuracy_plain, found.equal_share) == (0.5, 0.75, 0.75)
+    assert found.largest_difference == pytest.approx(np.log(2))
+    assert found.changed_margins == pytest.approx([np.log(1.5)])
+
+
+@pytest.mark.parametrize(
+    ("ours", "equal", "reached"), [(0.81, 0.98, True), (0.80, 0.98, True), (0.83, 1.0, False), (0.82, 0.97, False)]
+)
+def test_a_check_is_reached_within_a_point_and_at_98_percent(ours: float, equal: float, reached: bool) -> None:
+    assert is_reached({"accuracy_ours": ours, "accuracy_plain": 0.81, "equal_share": equal}) == reached
+
+
+def test_both_paths_of_every_check_agree_on_a_tiny_model(material: Material, tmp_path: Path) -> None:
+    size = AgreementSize(rows=20, queries=8, demonstrations=4, shots=8, batch_size=4, epochs=2)
+    model: LanguageModel = load_model(material.place, "float32")
+    given = replace(material, size=size.of_race())
+    results = check(list(CHECKS), given, model, size, tmp_path / "agreement.json")
+    assert [found["check"] for found in results["checks"]] == list(CHECKS)
+    for found in results["checks"]:
+        assert found["equal_share"] == 1.0 and found["largest_difference"] < 1e-3, found["check"]
+    np.testing.assert_allclose(results["checks"][2]["losses_ours"], results["checks"][2]["losses_plain"], atol=1e-4)
+    assert len(results["checks"][2]["losses_ours"]) == 4
+    lines: Sequence[str] = write_agreement(results).splitlines()
+    assert len(lines) == 2 + len(CHECKS) + 2 and all(line.endswith("| yes |") for line in lines[2:5])
+
+
+def test_a_process_apart_that_fails_says_why() -> None:
+    with pytest.raises(SystemExit, match="No module named"):
+        run_apart("benchmarks.nowhere", {"work": "lora"})
