@@ -47,9 +47,15 @@ def material(model_folders: dict[str, Path], task: Task, draw: Draw) -> Material
     return Material(find_model(str(model_folders["llama"])), task, draw, TINY.of_race())
 
 
+@pytest.fixture(scope="module")
+def shelf() -> ModelShelf:
+    return ModelShelf()
+
+
 @pytest.mark.parametrize("work", list(WORKS))
-def test_a_lever_switched_off_moves_no_answer_and_is_on_again_after(work: str, material: Material) -> None:
-    shelf = ModelShelf()
+def test_a_lever_switched_off_moves_no_answer_and_is_on_again_after(
+    work: str, material: Material, shelf: ModelShelf
+) -> None:
     on = time_work(work, None, material, TINY, "bfloat16", shelf)
     for lever in find_levers(work, "bfloat16"):
         off = time_work(work, lever, material, TINY, "bfloat16", shelf)

@@ -68,6 +68,7 @@ def ablate(
             for lever in (None, *find_levers(work, precision)):
                 if any(t["repeat"] == repeat for t in find_timings(results["timings"], work, lever)):
                     continue
+                gc.collect()  # what the work before left
                 found = time_work(work, lever, material, size, precision, shelf)
                 timing = {"work": work, "lever": lever, "repeat": repeat, **describe_moment(), **found}
                 results["timings"].append(timing)
@@ -87,11 +88,10 @@ def time_work(
 
 
 def take_ready(shelf: ModelShelf, material: Material, precision: Precision) -> LanguageModel:
-    """The loaded model, its frozen network made and what earlier works left collected."""
+    """The loaded model, its frozen network made."""
     model = shelf.get(material.place, precision)
     model.max_tokens = MAX_TOKENS
     _ = model.frozen
-    gc.collect()
     return model
 
 

@@ -79,12 +79,12 @@ def _run_padded(kept: frozen.FrozenBlocks, batch: Packed) -> BlockOutput:
     return BlockOutput(output.block, states.flatten(0, 1), output.besides)
 
 
-def set_attention(**constants: float) -> Callable[[LanguageModel], AbstractContextManager[object]]:
-    """Attention under other constants; what was laid out under the old ones is forgotten."""
+def set_attention(constant: str, value: float) -> Callable[[LanguageModel], AbstractContextManager[object]]:
+    """Attention under another constant; what was laid out under the old one is forgotten."""
 
     @contextmanager
     def change(model: LanguageModel) -> Iterator[None]:
-        with patch.multiple(attention, **constants):
+        with patch.object(attention, constant, value):
             attention._lay_out.cache_clear()
             yield
         attention._lay_out.cache_clear()
@@ -176,12 +176,12 @@ LEVERS: Mapping[str, Lever] = {
     "written-out": Lever(
         "attention written out as matrix products (off: scaled-dot-product)",
         (*FITS, "score"),
-        set_attention(LONGEST_WRITTEN_OUT=0),
+        set_attention("LONGEST_WRITTEN_OUT", 0),
     ),
     "side-by-side": Lever(
         "rows of alike lengths side by side in attention (off: of equal lengths only)",
         (*FITS, *SCORING),
-        set_attention(MOST_PADDING=1.0),
+        set_attention("MOST_PADDING", 1.0),
     ),
     "kept-states": Lever(
         "frozen blocks' states kept (off: run at every step, apart)", ("last-blocks",), keep_no_states

@@ -51,7 +51,7 @@ def is_reached(found: dict[str, Any]) -> bool:
     """Whether a check found accuracies and predictions close enough."""
     # Accuracies are shares of rows: a difference of one row in a hundred must not fail by a rounding error.
     apart = abs(found["accuracy_ours"] - found["accuracy_plain"]) - 1e-9
-    return apart <= LARGEST_ACCURACY_DIFFERENCE and found["equal_share"] + 1e-9 >= LEAST_EQUAL_SHARE
+    return bool(apart <= LARGEST_ACCURACY_DIFFERENCE and found["equal_share"] + 1e-9 >= LEAST_EQUAL_SHARE)
 
 
 def write_losses(found: dict[str, Any]) -> str:

@@ -12,53 +12,79 @@ import altair as alt
 
 from benchmarks.scaling.curves import CURVES, WORKS, Curve
 from benchmarks.scaling.table import MEBIBYTE
-from fewtune.report.look import BLUE, GREEN, INK, VERMILION, hold_values, make_axis, make_title, render_chart
+from fewtune.report.look import (
+    BLUE,
+    GREEN,
+    INK,
+    VERMILION,
+    hold_values,
+    make_axis,
+    make_title,
+    mark_logarithmic,
+    render_chart,
+)
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, INK), ("circle", "square", "triangle-up", "diamond")
-PANEL_WIDTH, PANEL_HEIGHT = 220, 190
+PANEL_WIDTH, PANEL_HEIGHT, LABEL_WIDTH = 220, 190, 46
 ROWS = (("seconds", "seconds", 1), ("peak_memory_bytes", "peak memory, MiB", MEBIBYTE))
 
 
 def draw_scaling(results: dict[str, Any]) -> str:
     """The SVG of all that was measured."""
     points = results["points"]
-    panels = [
-        [draw_panel(points, name, field, title, unit) for name in CURVES if any(p["curve"] == name for p in points)]
-        for field, title, unit in ROWS
-    ]
-    chart = alt.vconcat(*(alt.hconcat(*row, spacing=28) for row in panels), spacing=22).properties(
-        title=make_title("Time and memory against the size of the work", "logarithmic axes · SmolLM2-135M")
+    rows = [row for row in ROWS if any(p[row[0]] for p in points)]  # memory cannot be measured everywhere
+    chart = alt.vconcat(*(draw_row(points, *row) for row in rows), spacing=22).properties(
+        title=make_title("Time and memory against the size of the work", "all axes logarithmic")
     )
-    legend = alt.LegendConfig(labelColor=INK, labelFontSize=13, symbolSize=90)
     description = " ".join(describe_curve(points, name, curve) for name, curve in CURVES.items()).strip()
-    title = "Time and memory against labelled rows, tokens a row and blocks"
-    return render_chart(chart.configure_legend(**legend.to_dict()), "scaling", title, description)
+    return render_chart(chart, "scaling", "Time and memory against labelled rows, tokens a row and blocks", description)
 
 
-def draw_panel(points: Sequence[dict[str, Any]], curve: str, field: str, title: str, unit: int) -> alt.LayerChart:
+def draw_row(points: Sequence[dict[str, Any]], field: str, title: str, unit: int) -> Any:
+    """One measurement, a panel a curve, over the same span."""
+    known = [p for p in points if p[field]]
+    curves = [name for name in CURVES if any(p["curve"] == name for p in known)]
+    span = min(p[field] for p in known) / unit / 1.3, max(p[field] for p in known) / unit * 1.3
+    return alt.hconcat(
+        *(
+            draw_panel(
+                [
+                    {"value": p["value"], "measured": p[field] / unit, "work": WORKS[p["work"]]}
+                    for p in known
+                    if p["curve"] == name
+                ],
+                CURVES[name],
+                title if name == curves[0] else None,
+                span,
+            )
+            for name in curves
+        ),
+        spacing=20,
+    )
+
+
+def draw_panel(values: list[dict[str, Any]], curve: Curve, title: str | None, span: tuple[float, float]) -> Any:
     """One measurement over one curve's values, a line a work."""
-    values = [
-        {"value": p["value"], "measured": p[field] / unit, "work": WORKS[p["work"]]}
-        for p in points
-        if p["curve"] == curve and p[field]
-    ]
     works = list(WORKS.values())
     x = alt.X(
         "value:Q",
-        title=CURVES[curve].unit,
+        title=curve.unit,
         scale=alt.Scale(type="log", nice=False, padding=12),
-        axis=make_axis(values=list(CURVES[curve].values), format="d", grid=False),
+        axis=make_axis(values=list(curve.values), format="d", grid=False),
     )
     y = alt.Y(
         "measured:Q",
-        title=title if curve == next(iter(CURVES)) else None,
-        scale=alt.Scale(type="log", padding=8),
-        axis=make_axis(format="~g", tickCount=5),
+        title=title,
+        scale=alt.Scale(type="log", domain=list(span), nice=False),
+        # Panels of a column stand above one another however long their labels are.
+        axis=make_axis(values=mark_logarithmic(*span), format="~g", minExtent=LABEL_WIDTH, maxExtent=LABEL_WIDTH),
     )
     colour = alt.Color(
         "work:N",
         scale=alt.Scale(domain=works, range=list(COLOURS)),
-        legend=alt.Legend(title=None, orient="bottom", direction="horizontal"),
+        legend=alt.Legend(
+            title=None, orient="bottom", direction="horizontal", labelColor=INK, labelFontSize=13, symbolSize=90
+        ),
     )
     shape = alt.Shape("work:N", scale=alt.Scale(domain=works, range=list(SHAPES)))
     base = alt.Chart(hold_values(values)).encode(x=x, y=y, color=colour)

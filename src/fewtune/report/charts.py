@@ -24,6 +24,7 @@ from fewtune.report.look import (
     make_axis,
     make_header,
     make_title,
+    mark_logarithmic,
     render_chart,
 )
 from fewtune.report.tables import word_score, word_seconds
@@ -165,7 +166,7 @@ def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
         "seconds:Q",
         title=f"seconds to fit, log scale (below {SHORTEST_SECONDS:g} s drawn at {SHORTEST_SECONDS:g})",
         scale=alt.Scale(type="log", domain=[first, last], nice=False),
-        axis=make_axis(values=_mark_seconds(first, last), format="~g"),
+        axis=make_axis(values=mark_logarithmic(first, last), format="~g"),
     )
     y = alt.Y(
         "score:Q",
@@ -250,10 +251,3 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = max(0.02, 0.08 * (high - low))
     return low - margin, high + margin
-
-
-def _mark_seconds(first: float, last: float) -> list[float]:
-    powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
-    # Under two decades, powers of ten alone would leave the axis bare.
-    steps = (1, 2, 5) if last / first < 100 else (1,)
-    return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]

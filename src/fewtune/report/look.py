@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from typing import Any
 
@@ -56,6 +57,14 @@ def make_title(text: str, subtitle: str) -> alt.TitleParams:
     return alt.TitleParams(
         text, subtitle=subtitle, anchor="start", fontSize=16, subtitleFontSize=13, subtitlePadding=6, offset=14
     )
+
+
+def mark_logarithmic(first: float, last: float) -> list[float]:
+    """Where a logarithmic axis from `first` to `last` has its ticks."""
+    powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+    # Under two decades, powers of ten alone would leave the axis bare.
+    steps = (1, 2, 5) if last / first < 100 else (1,)
+    return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]
 
 
 def render_chart(chart: Any, chart_id: str, title: str, description: str) -> str:
