@@ -20,7 +20,7 @@ from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
 from fewtune.adapt import fit_plan, make_plan
 from fewtune.engine.forward import Forward
-from fewtune.engine.plan import FitExample, Plan
+from fewtune.engine.plan import FitExample
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words, label_scorer
 from fewtune.models import LanguageModel
@@ -96,7 +96,9 @@ def check_zero_shot(material: Material, model: LanguageModel) -> dict[str, Any]:
 def check_in_context(material: Material, model: LanguageModel) -> dict[str, Any]:
     """The first test rows behind the same demonstrations."""
     rows = material.test_rows[: material.size.queries]
-    ours = plan_method("in-context", material, model).score(hide_labels(rows))
+    method = get_method(METHODS["in-context"][0])
+    settings = method.settings(**settings_of("in-context", material.size))
+    ours = make_plan(method, settings, model, material.task, material.draw, material.rng()).score(hide_labels(rows))
     before = material.write_context(material.choose_shown(of_teacher=False))
     theirs = score_plainly(plain.load_network(material.place), material, rows, before, 1)
     return asdict(compare(ours, theirs, rows))
@@ -127,13 +129,6 @@ def check_fit(material: Material, model: LanguageModel) -> dict[str, Any]:
     theirs = score_plainly(network, material, material.test_rows, "", PADDED_ROWS)
     curves = {"losses_ours": report.losses, "losses_plain": losses}
     return {**asdict(compare(ours, theirs, material.test_rows)), **curves}
-
-
-def plan_method(work: str, material: Material, model: LanguageModel) -> Plan:
-    """fewtune's plan for one of the race's works."""
-    method = get_method(METHODS[work][0])
-    settings = method.settings(**settings_of(work, material.size))
-    return make_plan(method, settings, model, material.task, material.draw, material.rng())
 
 
 def score_plainly(
