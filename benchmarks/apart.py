@@ -23,7 +23,8 @@ def run_apart(module: str, request: dict[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-m", module, json.dumps(request), str(out)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise SystemExit(f"{done.stdout}{done.stderr}\n{json.dumps(request)}: the process failed")
+            said = f"{json.dumps(request)}: the process ended with {done.returncode}"
+            raise SystemExit(f"{done.stdout}{done.stderr}\n{said}")
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return found
 
