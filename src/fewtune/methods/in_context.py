@@ -33,7 +33,7 @@ class Settings:
             description="none: label words as scored. contextual: divide by the mean label probabilities of "
             "content-free inputs. batch: subtract the mean log-probability over the unlabelled pool."
         ),
-    ] = "none"
+    ] = "contextual"
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
     separator: Annotated[str, Field(description="Text between demonstrations.")] = "\n\n"
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 # Published prompt rates of 0.3 collapse here (docs/log.md): the loop is Adam on few rows, not Adafactor on many.
-RATES = {"prompt": 1e-2, "prefix": 1e-2}
+RATES = {"prompt": 3e-3, "prefix": 1e-2}
 """Peak learning rate of each kind where the settings give none."""
 
 
@@ -68,7 +68,7 @@ class Settings:
     batch_size: BatchSize = 16
     learning_rate: Annotated[
         LearningRate | None,
-        Field(description="Peak rate of AdamW for the virtual tokens; null: 0.01."),
+        Field(description="Peak rate of AdamW for the virtual tokens; null: 0.003 for prompt, 0.01 for prefix."),
     ] = None
     head_learning_rate: Annotated[
         LearningRate, Field(description="Peak rate of AdamW for the linear head, where one reads the answer.")
@@ -208,5 +208,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2104.08691",
     settings=Settings,
     plan=plan,
+    revision=2,  # the rate that null stands for, with prompts
     skip_reason=skip_reason,
 )
