@@ -6,22 +6,27 @@ Owns how request and answer travel. `python -m MODULE REQUEST OUT`: the request 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
 
-def run_apart(module: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Run a module on a request and read what it found; ends with what it said where it fails."""
+def run_apart(module: str, request: dict[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a module on a request and read what it found; ends with what it said where it fails.
+
+    `environment` is set besides what this process has.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
         command = [sys.executable, "-m", module, json.dumps(request), str(out)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        variables = {**os.environ, **(environment or {})}
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = f"{json.dumps(request)}: the process ended with {done.returncode}"
             raise SystemExit(f"{done.stdout}{done.stderr}\n{said}")

@@ -10,7 +10,6 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,16 @@ from benchmarks.race.results import (
 from benchmarks.race.table import write_table
 from benchmarks.race.works import FULL, OURS, SMOKE, WORKS, Peer, Size
 from fewtune.engine.meter import usable_cores
+from fewtune.executors.local import WORKER_ENVIRONMENT
 
 RESULTS = ROOT / "benchmarks" / "results" / "race.json"
 
 Runner = Callable[[dict[str, Any]], dict[str, Any]]
-run_side = partial(run_apart, "benchmarks.race.side")
+
+
+def run_side(request: dict[str, Any]) -> dict[str, Any]:
+    """One side in a process of its own; fewtune's is set up as its workers are."""
+    return run_apart("benchmarks.race.side", request, WORKER_ENVIRONMENT if request["side"] == OURS else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

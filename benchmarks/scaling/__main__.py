@@ -18,6 +18,7 @@ from benchmarks.scaling.chart import draw_scaling
 from benchmarks.scaling.curves import CURVES, find_points
 from benchmarks.scaling.table import write_tables
 from fewtune.engine.meter import usable_cores
+from fewtune.executors.local import WORKER_ENVIRONMENT
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.table:
             print(write_tables(results))
         return
-    run = partial(run_apart, "benchmarks.scaling.point")
+    run = partial(run_apart, "benchmarks.scaling.point", environment=WORKER_ENVIRONMENT)
     print(write_tables(sweep(given.only or list(CURVES), given.epochs, usable_cores(), given.out, run, given.again)))
 
 

@@ -22,8 +22,17 @@ from fewtune.prepare import Job
 from fewtune.records import Failure, Record, append_event, write_record
 from fewtune.run import Bench, Progress, failed_record, run_trial
 
-SPIN_COUNT = "1000"
-"""How often a waiting OpenMP thread looks again before it sleeps; costs nothing on an idle machine."""
+WORKER_ENVIRONMENT = {
+    # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: two
+    # fits at once then hardly move (benchmarks/shared_cores.py). So often a waiting one looks again before it sleeps.
+    "GOMP_SPINCOUNT": "1000",
+    # Gradients of hundreds of megabytes come and go at every step: given back to the system, they would be cleared anew
+    # each time. What is freed stays with the process until the trial ends (`engine.meter`).
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+"""What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
 
 
 class Listener(Protocol):
@@ -108,9 +117,8 @@ def _tell_finished(out: Path, listener: Listener, job: Job, record: Record) -> N
 
 
 def _start_worker(context: Any, out: Path) -> _Worker:
-    # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else:
-    # two fits at once then hardly move (benchmarks/shared_cores.py). Read when the worker loads the library.
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, out), daemon=True)
     process.start()
