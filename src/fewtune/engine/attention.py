@@ -6,7 +6,6 @@ network does with a packed batch (`packing`), nor what the tokens mean.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +24,7 @@ LONGEST_WRITTEN_OUT = 128
 took 5 to 20 times as long on a processor; beyond, it needs less memory."""
 MOST_PADDING = 1.5
 """Sequences stand side by side while their places are at most this many times their tokens."""
-PLACES_BEHIND_PREFIX = 512
+PLACES_BEHIND_PREFIX = 256
 """Places that read a prefix at once: their scores over it, (heads, places, prefix tokens), stand in memory."""
 
 
@@ -86,8 +85,10 @@ def attend_rows(
     for rows, width, sources in layout.groups:
         q, k, v = (x[0].index_select(1, sources).unflatten(1, (rows, width)) for x in (query, key, value))
         if before is not None:
-            out = _attend_behind(q, k, v, before, scale, dropout)
-        elif width <= LONGEST_WRITTEN_OUT:
+            # A copy for every row: to read it where it stands took half as long again.
+            first_keys, first_values = (x[0].to(k.dtype)[:, None].expand(-1, rows, -1, -1) for x in before)
+            k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
+        if before is not None or width <= LONGEST_WRITTEN_OUT:
             out = _attend_written_out(q, k, v, scale, dropout)
         else:
             q, k, v = (x.transpose(0, 1) for x in (q, k, v))
@@ -140,43 +141,18 @@ def _group_alike(lengths: Sequence[int], most_places: int | None) -> list[list[i
     return groups
 
 
-def _causal(width: int, like: Tensor) -> Tensor:
-    """What is added to scores (width, width) so that no place reads a later one."""
-    return torch.full((width, width), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
-
-
 def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-    """Causal attention, (heads, rows, width, head), of `q` over `k` and `v` (key heads, rows, width, head)."""
-    queries = _join_heads(q * scale, k.shape[0])
-    scores = torch.bmm(queries, k.flatten(0, 1).transpose(1, 2)).unflatten(1, (-1, q.shape[2]))
-    weights = (scores + _causal(q.shape[2], scores)).softmax(-1, dtype=torch.float32).to(v.dtype)
+    """Causal attention, (heads, rows, width, head), of `q` over `k` and `v` (key heads, rows, tokens, head).
+
+    The last `width` tokens are the queries' own; all read those before.
+    """
+    queries, width = _join_heads(q * scale, k.shape[0]), q.shape[2]
+    scores = torch.bmm(queries, k.flatten(0, 1).transpose(1, 2)).unflatten(1, (-1, width))
+    later = torch.full((width, width), float("-inf"), dtype=scores.dtype, device=scores.device).triu(1)
+    scores = scores + F.pad(later, (k.shape[2] - width, 0))
+    weights = scores.softmax(-1, dtype=torch.float32).to(v.dtype)
     out = torch.bmm(_drop(weights, dropout).flatten(1, 2), v.flatten(0, 1))
     return _split_heads(out, q)
-
-
-def _attend_behind(q: Tensor, k: Tensor, v: Tensor, before: KeysValues, scale: float, dropout: float) -> Tensor:
-    """Attention of `q` (heads, rows, width, head) over what stands before all, each row's own past and itself.
-
-    Keys and values that stand before all are read where they are: a copy for each row would cost more than products.
-    """
-    # In float32 throughout: a rounded score over hundreds of tokens moves an answer.
-    with _without_autocast(q.device):
-        first_keys, first_values = before[0][0].float(), before[1][0].float()
-        queries = _join_heads(q.float() * scale, k.shape[0])
-        over_own = torch.bmm(queries, k.float().flatten(0, 1).transpose(1, 2)).unflatten(1, (-1, q.shape[2]))
-        over_own = (over_own + _causal(q.shape[2], over_own)).flatten(1, 2)
-        queries = queries.unflatten(0, (k.shape[0], -1)).flatten(1, 2)
-        over_first = torch.bmm(queries, first_keys.transpose(1, 2)).view(*over_own.shape[:2], -1)
-        weights = _drop(torch.cat([over_first, over_own], 2).softmax(-1), dropout)
-        of_first, of_own = weights.split([first_keys.shape[1], k.shape[2]], 2)
-        from_first = torch.bmm(of_first.reshape(k.shape[0], -1, first_keys.shape[1]), first_values)
-        out = torch.bmm(of_own, v.float().flatten(0, 1))
-        return _split_heads(out + from_first.view_as(out), q).to(v.dtype)
-
-
-def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    # Autocast does not know the device of networks without weights, whose shapes are looked up.
-    return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _drop(weights: Tensor, dropout: float) -> Tensor:
