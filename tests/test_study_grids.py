@@ -1,0 +1,103 @@
+"""Claims about grids and tuning in study files: what they resolve to, and what is refused at which line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fake_tables import install_tables
+from study_text import find_faults, minimal, read
+
+
+@pytest.fixture(autouse=True)
+def _fake_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_tables(monkeypatch)
+
+
+TUNED = minimal(
+    models="[smollm2-135m]",
+    methods="[majority, {lora: {rank: 4, grid: {learning_rate: [1e-4, 3e-4], reads: [head, label_words]}}}]",
+    tuning="{trials: 4}",
+)
+
+
+def test_a_grid_gives_its_combinations_in_order(tmp_path: Path) -> None:
+    study = read(tmp_path, TUNED)
+    majority, lora = study.methods
+    assert study.tuning is not None and (study.tuning.trials, study.tuning.folds) == (4, 4)
+    assert majority.candidates == [{}] and lora.variant == "lora"
+    assert lora.grid == {"learning_rate": (1e-4, 3e-4), "reads": ("head", "label_words")}
+    assert [(c["learning_rate"], c["reads"], c["rank"]) for c in lora.candidates] == [
+        (1e-4, "head", 4),
+        (1e-4, "label_words", 4),
+        (3e-4, "head", 4),
+        (3e-4, "label_words", 4),
+    ]
+    assert lora.settings == lora.candidates[0]
+
+
+def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, str]:
+    return {"models": "[smollm2-135m]", "methods": f"[{{lora: {{grid: {text}}}}}{others}]", "tuning": tuning}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "message"),
+    [
+        (
+            grid("{rank: [1, 2, 4], reads: [head, label_words]}"),
+            3,
+            (
+                "the grid of lora has 6 settings (rank 3 x reads 2) and `tuning.trials` is 2: every method is tuned "
+                "with equal effort. Give each a grid of 2."
+            ),
+        ),
+        (
+            grid("{rank: [1, 2]}", others=", in_context"),
+            3,
+            (
+                "in_context has no grid: under `tuning` every method but the floors chooses from 2 settings, or it is "
+                "compared untuned with tuned ones. Give it a grid, or run it in a study without tuning."
+            ),
+        ),
+        (
+            grid("{rank: [1, 2]}", tuning="null"),
+            3,
+            "lora has a grid and the study no `tuning`: add tuning: {trials: 2, folds: 4}, or remove the grid.",
+        ),
+        (grid("{rank: [1, 0]}"), 3, "`methods.0.lora.grid.rank` is 0: it should be greater than or equal to 1."),
+        (grid("{rank: [1, 1]}"), 3, "`methods.0.lora.grid` lists a value of rank twice: keep one."),
+        (
+            grid("{rank: 4}"),
+            3,
+            (
+                "`methods.0.lora.grid` has 4 for rank: give values to choose from by setting, for example "
+                "{learning_rate: [1e-5, 3e-5]}."
+            ),
+        ),
+        (
+            grid("[1, 2]"),
+            3,
+            (
+                "`methods.0.lora.grid` is a list: give values to choose from by setting, for example "
+                "{learning_rate: [1e-5, 3e-5]}."
+            ),
+        ),
+        (
+            grid("{rnak: [1, 2]}"),
+            3,
+            "unknown setting of lora 'rnak'. Did you mean 'rank'? Allowed: learning_rate, rank, reads, targets.",
+        ),
+        (grid("{rank: [1, 2]}, rank: 3"), 3, "rank stands in the settings and in the grid: keep one."),
+        (grid("{rank: [1, 2]}", "{trials: 1}"), 6, "`tuning.trials` is 1: it should be greater than or equal to 2."),
+        (
+            grid("{rank: [1, 2]}", tuning="{trails: 2}"),
+            6,
+            "unknown key of tuning 'trails'. Did you mean 'trials'? Allowed: folds, trials.",
+        ),
+    ],
+)
+def test_a_fault_of_tuning_names_what_is_wrong_and_its_line(
+    tmp_path: Path, changes: dict[str, str], line: int, message: str
+) -> None:
+    assert (line, message) in find_faults(tmp_path, minimal(**changes))
