@@ -21,7 +21,7 @@ from fewtune.engine.packing import KeysValues, Layers, Packed
 
 LONGEST_WRITTEN_OUT = 128
 """Tokens up to which attention is written out as products of matrices: scaled-dot-product attention's backward pass
-took 5 to 20 times as long on a processor; beyond, it needs less memory."""
+takes far longer on a processor; beyond, it needs less memory."""
 MOST_PADDING = 1.5
 """Sequences stand side by side while their places are at most this many times their tokens."""
 PLACES_BEHIND_PREFIX = 256
@@ -85,7 +85,7 @@ def attend_rows(
     for rows, width, sources in layout.groups:
         q, k, v = (x[0].index_select(1, sources).unflatten(1, (rows, width)) for x in (query, key, value))
         if before is not None:
-            # A copy for every row: to read it where it stands took half as long again.
+            # A copy for every row is less code than reading it where it stands, and no slower.
             first_keys, first_values = (x[0].to(k.dtype)[:, None].expand(-1, rows, -1, -1) for x in before)
             k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
         if before is not None or width <= LONGEST_WRITTEN_OUT:
