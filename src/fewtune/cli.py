@@ -56,9 +56,12 @@ def run(
     set_: Overrides = None,
     workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1,
     cache_share: Annotated[
-        float,
-        Parameter(help="Share of memory for what is computed once and kept; 0 computes it anew, with equal results."),
-    ] = 0.1,
+        float | None,
+        Parameter(
+            help="Share of memory for what is computed once and kept; a tenth where not given; 0 computes it anew, "
+            "with equal results."
+        ),
+    ] = None,
     profile: Profile = False,
 ) -> int:
     """Run a study's trials, reusing those already done, then show the leaderboard and write the report."""
@@ -73,7 +76,7 @@ def run(
     plan = _load(study, set_)
     if workers < 1:
         raise FewtuneError(f"--workers is {workers}; give 1 or more.")
-    if not 0 <= cache_share <= 1:
+    if cache_share is not None and not 0 <= cache_share <= 1:
         raise FewtuneError(f"--cache-share is {cache_share:g}; give 0 (keep nothing) to 1.")
     folder = out if out is not None else Path("out") / plan.name
     _claim_folder(folder, plan)

@@ -44,8 +44,8 @@ class Job:
     """Other models that the method's settings name."""
     skip_reason: str | None = None
     """Why the method cannot be used on this model and task, whatever of its candidate settings is taken."""
-    cache_share: float = 0.1
-    """Share of memory that what is computed once may take, in all workers together."""
+    cache_share: float | None = None
+    """Share of memory that what is computed once may take, in all workers together; None: the engine's own."""
 
 
 def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
@@ -56,7 +56,7 @@ def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
 
 
 def prepare_jobs(
-    study: Study, data_dir: Path | None, workers: int = 1, cache_share: float = 0.1
+    study: Study, data_dir: Path | None, workers: int = 1, cache_share: float | None = None
 ) -> tuple[list[Job], dict[str, Task]]:
     """Find every model and read every task of a study, check that they fit, and identify each trial.
 

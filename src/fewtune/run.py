@@ -121,14 +121,14 @@ def _run(
 ) -> tuple[Record, pl.DataFrame | None]:
     import torch
 
-    from fewtune.engine.frozen import limit_kept_states
+    from fewtune.engine.frozen import SHARE_OF_MEMORY, limit_kept_states
     from fewtune.engine.meter import usable_cores
 
     if job.skip_reason is not None:
         return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None), None
     trial, method = job.trial, get_method(job.trial.method.name)
     torch.set_num_threads(max(1, usable_cores() // job.workers))
-    limit_kept_states(job.cache_share / job.workers)
+    limit_kept_states((SHARE_OF_MEMORY if job.cache_share is None else job.cache_share) / job.workers)
     on_progress(Progress("loading"))
     with meter.phase("load"):
         task = bench.task(job)
