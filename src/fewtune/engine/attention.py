@@ -50,20 +50,24 @@ def _attend_packed(
     outputs = []
     if packing.embeddings is not None:
         # Virtual tokens run first and read one another; then every sequence reads them.
-        virtual = [len(packing.embeddings), sum(packing.lengths)]
+        virtual = [len(packing.embeddings), query.shape[2] - len(packing.embeddings)]
         first, query = query.split(virtual, 2)
         first_key, key = key.split(virtual, 2)
         first_value, value = value.split(virtual, 2)
         outputs.append(attend_rows(first, first_key, first_value, None, virtual[:1], scale, dropout))
         before = first_key, first_value
     if packing.capture is not None:
-        keys, values = key[:, :, -packing.lengths[-1] :].detach(), value[:, :, -packing.lengths[-1] :].detach()
+        own = slice(sum(packing.lengths[:-1]), sum(packing.lengths))
+        keys, values = key[:, :, own].detach(), value[:, :, own].detach()
         packing.capture.layers[layer] = _put_before(before, keys, values)
     if packing.caches:
         kept = zip(key.split(packing.lengths, 2), value.split(packing.lengths, 2), strict=True)
         for cache, pair in zip(packing.caches, kept, strict=True):
             cache[layer] = pair
-    outputs.append(attend_rows(query, key, value, before, packing.lengths, scale, dropout))
+    lengths = (*packing.lengths, packing.filler) if packing.filler else packing.lengths
+    outputs.append(attend_rows(query, key, value, before, lengths, scale, dropout))
+    if packing.after_attention is not None:
+        packing.after_attention()
     return torch.cat(outputs, 2).transpose(1, 2), None
 
 

@@ -17,6 +17,7 @@ import torch
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.plan import FitExample, Fitting
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
+from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure
 
 TOKENS_A_PASS = 4096
@@ -56,6 +57,7 @@ def fit(
     optimiser = torch.optim.AdamW(
         [{"params": list(g.parameters)} for g in fitting.groups], weight_decay=options.weight_decay, fused=True
     )
+    rows = RowOptimiser(optimiser)
     epochs = _draw_batches(len(fitting.examples), options, rng)
     steps = sum(map(len, epochs))
     parameters = [p for g in fitting.groups for p in g.parameters]
@@ -64,7 +66,7 @@ def fit(
     losses: list[float] = []
     _set_training(fitting, True)
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), gradients_by_row(fitting.modules):
         torch.manual_seed(int(rng.integers(2**63)))
         for epoch, batches in enumerate(epochs):
             for group in fitting.groups:
@@ -79,8 +81,11 @@ def fit(
                 loss = _step_gradients(fitting, batch)
                 if not math.isfinite(loss):
                     raise TrialFailure("diverged", f"the loss became {loss} at step {len(losses) + 1} of {steps}")
-                torch.nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+                rows.gather()
+                stepped = [p for settings in optimiser.param_groups for p in settings["params"]]
+                torch.nn.utils.clip_grad_norm_(stepped, options.clip_norm)
                 optimiser.step()
+                rows.put_back()
                 optimiser.zero_grad(set_to_none=True)
                 losses.append(loss)
                 on_step(len(losses), steps, loss)

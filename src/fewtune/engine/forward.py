@@ -7,9 +7,10 @@ prefix and both before the rows. Does not know losses, methods or records.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -25,6 +26,7 @@ from fewtune.engine.packing import (
     run_to_block,
     shared_prefix_length,
 )
+from fewtune.engine.shared_casts import find_linear_layers, share_casts
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
 
@@ -53,10 +55,16 @@ class Forward:
         self.tokens_run = 0
         self.frozen = FrozenBlocks(network)
         self._adapters = find_plain_adapters(network)
+        self._linear = [*find_linear_layers(network.base_model), *self._adapters]
 
-    def compute_dtype(self) -> contextlib.AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def compute_dtype(self) -> Iterator[None]:
         """The context in which matrix products run in the trial's precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        if self.precision == "float32":
+            yield
+            return
+        with torch.autocast(self.device.type, torch.bfloat16), share_casts(self._linear, torch.bfloat16):
+            yield
 
     def pack(
         self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None, caches: Sequence[Layers] = ()
@@ -66,17 +74,19 @@ class Forward:
             prefix = self.soft.make_prefix()
         return pack(sequences, self.device, prefix, caches)
 
-    def hidden_states(self, batch: Packed) -> Tensor:
+    def hidden_states(self, batch: Packed, spots: Tensor | None = None) -> Tensor:
         """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out.
 
-        While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
+        With `spots`, indices of tokens, theirs alone, (spots, width): no more is computed than they need. While
+        gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
         """
         self.tokens_run += sum(batch.spans)
         with self.compute_dtype(), run_in_few_products(self._adapters):
             if self.block is not None:
-                return run_to_block(self.network, batch, self.block).states.float()
+                states = run_to_block(self.network, batch, self.block).states
+                return (states if spots is None else states[spots]).float()
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
-            return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None).float()
+            return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, spots).float()
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
@@ -101,4 +111,6 @@ class Forward:
         weight, bias = head.weight, getattr(head, "bias", None)
         if token_ids is None:
             return weight, bias
-        return weight[token_ids], None if bias is None else bias[token_ids]
+        # As rows of an embedding: where its gradients come by row, theirs do too.
+        by_row = bool(getattr(self.network.get_input_embeddings(), "sparse", False))
+        return F.embedding(token_ids, weight, sparse=by_row), None if bias is None else bias[token_ids]

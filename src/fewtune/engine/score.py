@@ -36,7 +36,7 @@ def score_prompts(
     for group in group_by_tokens([lengths[i] for i in order], TOKENS_A_PASS):
         rows = [s[cut:] for i in group for s in sequences[order[i]]]
         batch = forward.pack(rows, prefix)
-        scores = reader.read(forward, forward.hidden_states(batch), batch)
+        scores = reader.read(forward, forward.hidden_states(batch, reader.spots(batch)), batch)
         parts.append(scores.double().cpu().numpy())
     stacked = np.concatenate(parts)
     result = np.empty_like(stacked)

@@ -25,7 +25,7 @@ from fewtune.run import Bench, Progress, failed_record, run_trial
 WORKER_ENVIRONMENT = {
     # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: two
     # fits at once then hardly move (benchmarks/shared_cores.py). So often a waiting one looks again before it sleeps.
-    "GOMP_SPINCOUNT": "1000",
+    "GOMP_SPINCOUNT": "10000",
     # Gradients of hundreds of megabytes come and go at every step: given back to the system, they would be cleared anew
     # each time. What is freed stays with the process until the trial ends (`engine.meter`).
     "MALLOC_MMAP_MAX_": "0",

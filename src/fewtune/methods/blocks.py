@@ -178,8 +178,9 @@ def make_examples(
 def read_batch(forward: Forward, batch: Sequence[FitExample], *readers: Reader) -> list[torch.Tensor]:
     """What each reader makes of one pass over a batch, (examples, outcomes), with gradients."""
     packed = forward.pack([s for e in batch for s in e.sequences])
-    states = forward.hidden_states(packed)
-    return [reader.read(forward, states, packed) for reader in readers]
+    spots = [reader.spots(packed) for reader in readers]
+    states = forward.hidden_states(packed, torch.cat(spots)).split([len(read) for read in spots])
+    return [reader.read(forward, part, packed) for reader, part in zip(readers, states, strict=True)]
 
 
 def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:

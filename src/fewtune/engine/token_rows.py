@@ -1,0 +1,88 @@
+"""Embeddings train by the rows that are read: a step touches some hundred of a vocabulary's tens of thousands.
+
+Owns gradients by row, and the parameter that stands in for an embedding in an optimiser. AdamW without weight decay
+leaves a row that never had a gradient as it is, so that what comes of a fit is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+@contextmanager
+def gradients_by_row(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Inside, token embeddings of these networks have sparse gradients: of the rows that were read alone."""
+    embeddings = [m.get_input_embeddings() for m in modules if isinstance(m, PreTrainedModel)]
+    plain = [e for e in embeddings if type(e) is nn.Embedding and not e.sparse]
+    for embedding in plain:
+        embedding.sparse = True
+    try:
+        yield
+    finally:
+        for embedding in plain:
+            embedding.sparse = False
+
+
+class RowOptimiser:
+    """Lets an optimiser that knows dense gradients alone step parameters whose gradients come by row.
+
+    Around `optimiser.step()`: `gather` before it and before clipping, `put_back` after it.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        self._optimiser = optimiser
+        self._stand_ins: dict[nn.Parameter, tuple[Tensor, nn.Parameter]] = {}
+        """Of each parameter the rows that have had gradients, in order, and their values as a parameter."""
+
+    def gather(self) -> None:
+        """Move gradients by row to the parameter that stands in, which takes in rows that it did not have."""
+        for group in self._optimiser.param_groups:
+            for weight in list(group["params"]):
+                if weight.grad is not None and weight.grad.is_sparse:
+                    if group["weight_decay"]:
+                        weight.grad = weight.grad.to_dense()  # decay moves every row
+                    else:
+                        self._gather_rows(weight, group["params"])
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Write the values that stand in where they belong."""
+        for weight, (rows, values) in self._stand_ins.items():
+            weight.index_copy_(0, rows, values)
+            values.grad = None
+
+    @torch.no_grad()
+    def _gather_rows(self, weight: nn.Parameter, parameters: list[nn.Parameter]) -> None:
+        assert weight.grad is not None
+        gradient, weight.grad = weight.grad.coalesce(), None
+        if weight not in self._stand_ins:
+            none = gradient.indices()[0, :0]
+            self._stand_ins[weight] = none, nn.Parameter(weight[none])
+            parameters.append(self._stand_ins[weight][1])
+        known = self._stand_ins[weight][0]
+        new = gradient.indices()[0][~torch.isin(gradient.indices()[0], known)]
+        if len(new):
+            self._take_in(weight, new, parameters)
+        rows, values = self._stand_ins[weight]
+        order = rows.argsort()
+        places = order[torch.searchsorted(rows[order], gradient.indices()[0])]
+        values.grad = torch.zeros_like(values).index_copy_(0, places, gradient.values())
+
+    def _take_in(self, weight: nn.Parameter, new: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Put rows after those there are; what the optimiser remembers of them is zero."""
+        rows, old = self._stand_ins[weight]
+        values = nn.Parameter(torch.cat([old, weight[new]]))
+        state = self._optimiser.state.pop(old, {})
+        for name, kept in state.items():
+            if isinstance(kept, Tensor) and kept.shape == old.shape:
+                state[name] = torch.cat([kept, kept.new_zeros(len(new), *kept.shape[1:])])
+        if state:
+            self._optimiser.state[values] = state
+        place = next(i for i, parameter in enumerate(parameters) if parameter is old)
+        parameters[place] = values
+        self._stand_ins[weight] = torch.cat([rows, new]), values
