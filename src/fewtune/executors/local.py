@@ -23,14 +23,17 @@ from fewtune.records import Failure, Record, append_event, write_record
 from fewtune.run import Bench, Progress, failed_record, run_trial
 
 WORKER_ENVIRONMENT = {
-    # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: two
-    # fits at once then hardly move (benchmarks/shared_cores.py). So often a waiting one looks again before it sleeps.
+    # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: by
+    # default two fits at once hardly move. Looking again so often before it sleeps, a thread seldom sleeps within a
+    # step, and two fits at once are slower than one after the other, but end (benchmarks/shared_cores.py).
     "GOMP_SPINCOUNT": "10000",
     # Gradients of hundreds of megabytes come and go at every step: given back to the system, they would be cleared anew
     # each time. What is freed stays with the process until the trial ends (`engine.meter`).
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_TOP_PAD_": str(64 << 20),
+    # Large pages: walking through hundreds of megabytes of weights misses the address cache less often.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
 
