@@ -29,7 +29,7 @@ from benchmarks.scaling.__main__ import sweep
 from benchmarks.scaling.chart import draw_scaling
 from benchmarks.scaling.curves import CURVES, SCORING, fit_exponent
 from benchmarks.scaling.curves import WORKS as SCALED
-from benchmarks.scaling.point import BYTES_A_TRAINED, Point, cut_blocks, measure_point
+from benchmarks.scaling.point import BYTES_A_TRAINED, Point, cut_blocks, draw_rows, measure_point
 from benchmarks.scaling.table import write_tables
 from fewtune.engine import attention
 from fewtune.engine.forward import Forward
@@ -74,6 +74,9 @@ def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
             return Forward(model.frozen, "bfloat16").pack(rows).tokens.shape[1]
 
     assert (count_tokens("packing"), count_tokens("fused")) == (6, 5)
+    assert Forward(model.frozen, "bfloat16").pack(rows).filler == 11
+    with LEVERS["filled-up"].off(model):
+        assert Forward(model.frozen, "bfloat16").pack(rows).filler == 0
     with LEVERS["packing"].off(model):
         packed = Forward(model.frozen, "bfloat16").pack(rows)
     assert packed.tokens[0][packed.ends].tolist() == [7, 9]
@@ -91,7 +94,7 @@ def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
 
 def test_in_float32_there_is_no_bfloat16_to_switch_off() -> None:
     only = set(find_levers("lora", "bfloat16")) - set(find_levers("lora", "float32"))
-    assert only == {"bfloat16", "held-in-bfloat16"}
+    assert only == {"bfloat16", "held-in-bfloat16", "shared-casts"}
     assert {work for lever in LEVERS.values() for work in lever.works} == set(WORKS)
 
 
@@ -129,9 +132,10 @@ def test_a_point_has_seconds_and_the_bytes_of_its_shapes(work: str, material: Ma
     assert found["seconds"] > 0 and found["first_seconds"] > 0
     block = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
     body = 400 * 32 + 3 * block + 32
+    rows_read = len({token for row in draw_rows(12, model) for token in row})
     adapters = 3 * 8 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48))
     expected = {
-        "all-weights": BYTES_A_TRAINED * (body + 2 * 32),
+        "all-weights": 4 * 400 * 32 + BYTES_A_TRAINED * (body - 400 * 32 + rows_read * 32 + 2 * 32),
         "lora": 4 * body + BYTES_A_TRAINED * (adapters + 2 * 32),
         # Two frozen blocks below, and what they put out for 16 rows of 12 tokens.
         "last-blocks": 4 * (400 * 32 + 2 * block) + BYTES_A_TRAINED * (block + 32 + 2 * 32) + 4 * 16 * 12 * 32,

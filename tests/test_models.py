@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.layers import find_blocks
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.errors import ModelError
+from fewtune.methods.trainable import train_last_blocks
 from fewtune.models import LanguageModel, ModelShelf, find_model, load_model, resolve_precision
 
 PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
@@ -95,3 +97,13 @@ def test_a_model_on_a_gpu_scores_as_on_the_processor(
     network = models["llama"].frozen.to("cpu")
     expected = score_prompts(Forward(network, "float32"), PROMPTS, reader)
     np.testing.assert_allclose(score_prompts(Forward(on_gpu.frozen, "float32"), PROMPTS, reader), expected, atol=1e-3)
+
+
+def test_an_adaptable_copy_shares_the_frozen_networks_tensors_and_what_trains_is_its_own(model: LanguageModel) -> None:
+    network = model.adaptable_copy()
+    assert model.shared_bytes(network) == model.shared_bytes(model.frozen) > 0
+    trained, groups = train_last_blocks(model, 1, 1e-3)
+    own = sum(4 * p.numel() for group in groups for p in group.parameters)
+    assert model.shared_bytes(trained) == model.shared_bytes(model.frozen) - own
+    assert model.shared_bytes(model.trainable_copy()) == 0
+    assert not any(p.requires_grad for p in find_blocks(network)[-1].parameters())

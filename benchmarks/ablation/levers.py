@@ -7,7 +7,7 @@ package has no switches for it. Does not know how a work is timed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.ablation import works
 from benchmarks.race.material import Material
-from fewtune.engine import attention, frozen
+from fewtune.engine import attention, fit, frozen, packing
+from fewtune.engine import forward as forward_module
 from fewtune.engine import score as score_module
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import BlockOutput, Packed, Prefix, pack
@@ -31,6 +32,7 @@ FILLER = 0
 """The token that fills up a padded row; no token of the row reads it."""
 
 run_frozen_blocks, pack_rows, AdamW = frozen.FrozenBlocks.run, Forward.pack, torch.optim.AdamW
+run_packed = packing.run_packed
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,7 @@ def share_no_opening(model: LanguageModel) -> Iterator[None]:
 def hold_float32(model: LanguageModel) -> Iterator[None]:
     """Frozen matrices in float32, cast at every pass."""
 
-    def copy(loaded: LanguageModel) -> Any:
-        return loaded.trainable_copy().requires_grad_(False)
-
-    with patch.object(LanguageModel, "adaptable_copy", copy), patch.object(model, "_frozen", None):
-        _ = model.frozen
+    with patch.object(model, "_frozen", model._master):
         yield
 
 
@@ -157,6 +155,16 @@ def score_row_by_row(model: LanguageModel) -> Iterator[None]:
         yield
 
 
+def replace_in(module: Any, name: str, value: Any) -> Callable[[LanguageModel], AbstractContextManager[object]]:
+    """Something else in place of what a module of the engine calls by that name."""
+    return lambda model: patch.object(module, name, value)
+
+
+def _run_whole(network: Any, batch: Packed, resume: Any = None, spots: torch.Tensor | None = None) -> torch.Tensor:
+    states = run_packed(network, batch, resume)
+    return states if spots is None else states[spots]
+
+
 @contextmanager
 def load_every_time(model: LanguageModel) -> Iterator[None]:
     """A further trial reads the model from disk."""
@@ -173,6 +181,32 @@ LEVERS: Mapping[str, Lever] = {
         "bfloat16 compute (off: float32)", (*FITS, *SCORING), change_nothing, in_float32=True, of_bfloat16=True
     ),
     "packing": Lever("rows packed (off: padded to the longest of a pass)", (*FITS, *SCORING), pad_rows),
+    "filled-up": Lever(
+        "passes filled up to whole sixteens of tokens (off: as many as there are)",
+        (*FITS, *SCORING),
+        replace_in(packing, "TOKENS_ROUNDED_TO", 1),
+    ),
+    "read-alone": Lever(
+        "last block runs what is read alone (off: every token)",
+        (*FITS, *SCORING),
+        replace_in(forward_module, "run_packed", _run_whole),
+    ),
+    "shared-casts": Lever(
+        "layers that read the same states share a cast (off: each its own)",
+        (*FITS, *SCORING),
+        replace_in(forward_module, "share_casts", lambda layers, dtype: nullcontext()),
+        of_bfloat16=True,
+    ),
+    "few-products": Lever(
+        "adapters in few products (off: PEFT's own layers)",
+        ("lora",),
+        replace_in(forward_module, "find_plain_adapters", lambda network: []),
+    ),
+    "by-row": Lever(
+        "embedding trained by the rows read (off: all rows)",
+        ("all-weights",),
+        replace_in(fit, "gradients_by_row", lambda modules: nullcontext()),
+    ),
     "written-out": Lever(
         "attention written out as matrix products (off: scaled-dot-product)",
         (*FITS, "score"),

@@ -83,7 +83,8 @@ class Timing:
     """Mean cross-entropy of the support after a fit, nats a row."""
     tokens: int | None = None
     model_flops: float | None = None
-    """2 (a pass) or 6 (a step) x parameters of the body's linear layers x tokens; nothing for attention or the head."""
+    """2 (a pass) or 6 (a step) x parameters of the body's linear layers x tokens they must run; attention and the head
+    count nothing."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What was scaled, tried or counted besides."""
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from benchmarks.race.material import (
     MAX_TOKENS,
@@ -24,7 +23,10 @@ from benchmarks.race.material import (
 from benchmarks.race.works import METHODS, settings_of
 from fewtune.adapt import fit_plan, make_plan
 from fewtune.engine.fit import FitReport
+from fewtune.engine.forward import Forward
+from fewtune.engine.layers import find_blocks
 from fewtune.engine.plan import Plan
+from fewtune.engine.rows_read import find_outer_linear
 from fewtune.methods import get_method
 from fewtune.models import LanguageModel, Precision, load_model
 from fewtune.tasks.base import Example
@@ -58,7 +60,9 @@ def fit(work: str, material: Material, model: LanguageModel) -> Timing:
         accuracy=measure_accuracy(score(plan, material.test_rows), material.test_rows),
         support_loss=measure_loss(score(plan, material.draw.support), material.draw.support),
         tokens=tokens,
-        model_flops=6.0 * count_linear(model) * tokens if work == "all-weights" else None,
+        model_flops=3.0 * count_flops(model, tokens, material.size.epochs * len(fitted))
+        if work == "all-weights"
+        else None,
     )
 
 
@@ -84,7 +88,7 @@ def score_rows(material: Material, model: LanguageModel) -> Timing:
         rows_sha256=fingerprint([], material.test_rows),
         accuracy=measure_accuracy(scores, material.test_rows),
         tokens=tokens,
-        model_flops=2.0 * count_linear(model) * tokens,
+        model_flops=count_flops(model, tokens, len(material.test_rows)),
     )
 
 
@@ -104,10 +108,24 @@ def score(plan: Plan, rows: Sequence[Example]) -> np.ndarray:
     return plan.score([row.without_label() for row in rows])
 
 
-def count_linear(model: LanguageModel) -> int:
-    """Parameters in the matrices of the body's linear layers: no embedding, no head."""
-    body = model.frozen.base_model
-    return sum(m.weight.numel() for m in body.modules() if isinstance(m, torch.nn.Linear | Conv1D))
+def count_flops(model: LanguageModel, tokens: int, rows: int) -> float:
+    """Of a forward pass through the body's linear layers: 2 a parameter and token, no embedding, no head.
+
+    Layers that run the last token of a row alone, which is all that is read, count it alone.
+    """
+    run = {layer: 0 for block in find_blocks(model.frozen) for layer in find_outer_linear(block)}
+
+    def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        run[layer] = inputs[0].shape[-2]
+
+    hooks = [layer.register_forward_hook(count) for layer in run]
+    batch = (forward := Forward(model.frozen, model.precision)).pack([[0, 0]])
+    with torch.no_grad():
+        forward.hidden_states(batch, batch.ends)
+    for hook in hooks:
+        hook.remove()
+    counted = {layer: rows if seen == 1 else tokens for layer, seen in run.items()}
+    return float(sum(2 * layer.get_parameter("weight").numel() * count for layer, count in counted.items()))
 
 
 def _adapt(work: str, material: Material, model: LanguageModel) -> tuple[Plan, FitReport | None]:

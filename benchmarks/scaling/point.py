@@ -30,7 +30,7 @@ from fewtune.models import LanguageModel, ModelPlace, load_model, resolve_precis
 
 ROWS = BATCH_ROWS = 16
 BYTES_A_TRAINED = 16
-"""A float32 weight, its gradient and AdamW's two moments."""
+"""A float32 weight, its gradient and AdamW's two moments; in a token embedding, only rows that are read have all."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,14 @@ def measure_point(point: Point, material: Material, model: LanguageModel) -> dic
     if point.work == SCORING:
         assert rows is not None
         seconds = time_scoring(rows, model, point.epochs)
-        peak, computed = meter.peak_memory_bytes(model.frozen_bytes), model.frozen_bytes
+        computed = model.shared_bytes(model.frozen)
+        peak = meter.peak_memory_bytes(computed)
     else:
         plan = plan_fit(point, material, model, rows)
         assert plan.fitting is not None
         seconds = time_epochs(plan.fitting, point.epochs, material.rng())
-        peak, computed = meter.peak_memory_bytes(), compute_bytes(plan)
+        assert plan.forward is not None
+        peak, computed = meter.peak_memory_bytes(model.shared_bytes(plan.forward.network)), compute_bytes(plan)
     return {
         "seconds": float(np.median(seconds[1:])),
         "first_seconds": seconds[0],
@@ -132,12 +134,16 @@ def time_scoring(rows: Sequence[Sequence[int]], model: LanguageModel, times: int
 def compute_bytes(plan: Plan) -> int:
     """Bytes of weights, gradients, AdamW's moments and kept states by shape; activations are left out."""
     assert plan.fitting is not None and plan.forward is not None
+    sequences = {tuple(s) for example in plan.fitting.examples for s in example.sequences}
+    embedding = plan.forward.network.get_input_embeddings().get_parameter("weight")
     trained = {id(p) for group in plan.fitting.groups for p in group.parameters}
     held = {id(p): p for module in plan.fitting.modules for p in module.parameters()}
-    total = sum(p.numel() * (BYTES_A_TRAINED if key in trained else p.element_size()) for key, p in held.items())
+    whole = trained - {id(embedding)}
+    total = sum(p.numel() * (BYTES_A_TRAINED if key in whole else p.element_size()) for key, p in held.items())
+    if id(embedding) in trained:
+        total += BYTES_A_TRAINED * embedding.shape[1] * len({token for s in sequences for token in s})
     if plan.forward.frozen.count:
-        kept = {tuple(s) for example in plan.fitting.examples for s in example.sequences}
-        total += sum(map(len, kept)) * int(plan.forward.network.config.hidden_size) * 4
+        total += sum(map(len, sequences)) * int(plan.forward.network.config.hidden_size) * 4
     return total
 
 

@@ -322,15 +322,15 @@ class LanguageModel:
 
     @property
     def frozen(self) -> PreTrainedModel:
-        """The shared network for trials that train nothing, its matrices held in the compute dtype."""
+        """The shared network for trials that train nothing: matrices in the compute dtype, the rest in float32."""
         if self._frozen is None:
-            self._frozen = self.adaptable_copy() if self.precision == "bfloat16" else self._master
+            self._frozen = self._master if self.precision == "float32" else self._hold_in_bfloat16()
         return self._frozen
 
-    @property
-    def frozen_bytes(self) -> int:
-        """Bytes of the shared frozen network's parameters."""
-        return sum(p.numel() * p.element_size() for p in self.frozen.parameters())
+    def shared_bytes(self, network: PreTrainedModel) -> int:
+        """Bytes of the shared frozen network's tensors that a trial's network uses as they are."""
+        used = {p.data_ptr() for p in network.parameters()}
+        return sum(p.numel() * p.element_size() for p in self.frozen.parameters() if p.data_ptr() in used)
 
     def trainable_copy(self) -> PreTrainedModel:
         """A fresh network with 32-bit master weights that all require gradients."""
@@ -338,17 +338,26 @@ class LanguageModel:
         return network
 
     def adaptable_copy(self) -> PreTrainedModel:
-        """A fresh frozen network to hang adapters on: matrices in the compute dtype, the rest in float32."""
+        """A fresh frozen network to hang adapters on; its tensors are those of `frozen`.
+
+        Whoever writes into one of them, to train it or to merge an adapter, gives the parameter data of its own first.
+        """
+        import torch
+
+        shared = {id(p): torch.nn.Parameter(p.data, requires_grad=False) for p in self.frozen.parameters()}
+        network: PreTrainedModel = copy.deepcopy(self.frozen, dict(shared))
+        return network
+
+    def _hold_in_bfloat16(self) -> PreTrainedModel:
         import torch
         from transformers.pytorch_utils import Conv1D
 
-        network: PreTrainedModel = copy.deepcopy(self._master).requires_grad_(False)
-        if self.precision == "bfloat16":
-            head = network.get_output_embeddings()
-            for module in network.modules():
-                # The head stays in float32: it may share the embedding's weights, and scores are read from it.
-                if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
-                    module.to(torch.bfloat16)
+        network: PreTrainedModel = copy.deepcopy(self._master)
+        head = network.get_output_embeddings()
+        for module in network.modules():
+            # The head stays in float32: it may share the embedding's weights, and scores are read from it.
+            if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+                module.to(torch.bfloat16)
         return network
 
 

@@ -184,8 +184,9 @@ def _run(
         for test in draw.test_sets:
             on_progress(Progress(f"scoring {test.name}"))
             scores[test.name] = _score_blindly(plan.score, test)
-    # A trial that trains holds its own copy of the model, which the meter saw; one that does not shares the frozen one.
-    peak = meter.peak_memory_bytes(model.frozen_bytes if model is not None and plan.fitting is None else 0)
+    # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
+    shared = model.shared_bytes(plan.forward.network) if model is not None and plan.forward is not None else 0
+    peak = meter.peak_memory_bytes(shared)
     for test in draw.test_sets:
         if not np.isfinite(scores[test.name]).all():
             raise TrialFailure("diverged", f"scores of test set {test.name} are not finite")

@@ -68,7 +68,7 @@ def _attend_packed(
     outputs.append(attend_rows(query, key, value, before, lengths, scale, dropout))
     if packing.after_attention is not None:
         packing.after_attention()
-    return torch.cat(outputs, 2).transpose(1, 2), None
+    return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]).transpose(1, 2), None
 
 
 def attend_rows(
@@ -85,32 +85,46 @@ def attend_rows(
     `query` has that shape; `key` and `value` (1, key heads, total tokens, head); `before` as a prefix's layers have it.
     """
     layout = _lay_out(tuple(lengths), None if before is None else PLACES_BEHIND_PREFIX, query.device)
-    outputs = []
-    for rows, width, sources in layout.groups:
-        q, k, v = (x[0].index_select(1, sources).unflatten(1, (rows, width)) for x in (query, key, value))
-        if before is not None:
-            # A copy for every row is less code than reading it where it stands, and no slower.
-            first_keys, first_values = (x[0].to(k.dtype)[:, None].expand(-1, rows, -1, -1) for x in before)
-            k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
-        if before is not None or width <= LONGEST_WRITTEN_OUT:
-            out = _attend_written_out(q, k, v, scale, dropout)
-        else:
-            q, k, v = (x.transpose(0, 1) for x in (q, k, v))
-            out = F.scaled_dot_product_attention(
-                q, k, v, is_causal=True, scale=scale, dropout_p=dropout, enable_gqa=True
-            ).transpose(0, 1)
-        outputs.append(out.flatten(1, 2))
-    return torch.cat(outputs, 1).index_select(1, layout.places)[None]
+    # Rows of a token's heads one after another: whole rows are moved, and in the compute dtype.
+    laid = [_move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
+    if before is not None:
+        before = before[0].to(value.dtype), before[1].to(value.dtype)
+    outputs, start = [], 0
+    for rows, width in layout.groups:
+        q, k, v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid)
+        outputs.append(_attend_group(q, k, v, before, scale, dropout))
+        start += rows * width
+    joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+    return _move(joined, layout.places, layout.sources).transpose(0, 1)[None]
+
+
+def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, scale: float, dropout: float) -> Tensor:
+    """Causal attention of rows of one width side by side, (rows x width, heads, head).
+
+    `q` is (rows, width, heads, head), `k` and `v` (rows, width, key heads, head).
+    """
+    if before is None and q.shape[1] > LONGEST_WRITTEN_OUT:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, dropout_p=dropout, enable_gqa=True)
+        return out.transpose(1, 2).flatten(0, 1)
+    k, v = (x.permute(2, 0, 1, 3) for x in (k, v))  # (key heads, rows, width, head)
+    if before is not None:
+        # A copy for every row is less code than reading it where it stands, and no slower.
+        first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
+        k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
+    return _attend_written_out(q, k, v, scale, dropout)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Sequences side by side in groups: (rows, width, which token stands at each of its rows x width places).
+    """Sequences side by side in groups of (rows, width).
 
-    `places` says at which place, counted through all groups, each token stands.
+    `sources` says which token stands at each place, counted through all groups of rows x width, and `places` at which
+    place each token stands.
     """
 
-    groups: tuple[tuple[int, int, Tensor], ...]
+    groups: tuple[tuple[int, int], ...]
+    sources: Tensor
     places: Tensor
 
 
@@ -119,17 +133,17 @@ def _lay_out(lengths: tuple[int, ...], most_places: int | None, device: torch.de
     """Lay sequences side by side; every layer of a pass asks for the same."""
     starts = [0, *accumulate(lengths)]
     places = torch.empty(starts[-1], dtype=torch.long)
-    groups, offset = [], 0
+    groups, sources, offset = [], [], 0
     for rows in _group_alike(lengths, most_places):
         width = max(lengths[row] for row in rows)
         step = torch.arange(width)
         # Places beyond a sequence's end repeat its last token: causal attention never lets it read them.
-        sources = torch.cat([starts[row] + step.clamp(max=lengths[row] - 1) for row in rows])
-        groups.append((len(rows), width, sources.to(device)))
+        sources += [starts[row] + step.clamp(max=lengths[row] - 1) for row in rows]
+        groups.append((len(rows), width))
         for row in rows:
             places[starts[row] : starts[row + 1]] = offset + step[: lengths[row]]
             offset += width
-    return _Layout(tuple(groups), places.to(device))
+    return _Layout(tuple(groups), torch.cat(sources).to(device), places.to(device))
 
 
 def _group_alike(lengths: Sequence[int], most_places: int | None) -> list[list[int]]:
@@ -145,36 +159,51 @@ def _group_alike(lengths: Sequence[int], most_places: int | None) -> list[list[i
     return groups
 
 
-def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-    """Causal attention, (heads, rows, width, head), of `q` over `k` and `v` (key heads, rows, tokens, head).
+def _move(x: Tensor, take: Tensor, back: Tensor) -> Tensor:
+    """Rows of `x` (rows, heads, head) that `take` names; `back` names the one place of a row that matters."""
+    moved: Tensor = _Move.apply(x.flatten(1), take, back)  # type: ignore[no-untyped-call]
+    return moved.view(-1, *x.shape[1:])
 
-    The last `width` tokens are the queries' own; all read those before.
+
+class _Move(torch.autograd.Function):
+    """Rows moved between tokens and places, without adding gradients up.
+
+    To places: what fills up a row has no gradient, so that a token's is that of its own place. To tokens: no place but
+    a token's own has one.
     """
-    queries, width = _join_heads(q * scale, k.shape[0]), q.shape[2]
-    scores = torch.bmm(queries, k.flatten(0, 1).transpose(1, 2)).unflatten(1, (-1, width))
-    later = torch.full((width, width), float("-inf"), dtype=scores.dtype, device=scores.device).triu(1)
-    scores = scores + F.pad(later, (k.shape[2] - width, 0))
-    weights = scores.softmax(-1, dtype=torch.float32).to(v.dtype)
-    out = torch.bmm(_drop(weights, dropout).flatten(1, 2), v.flatten(0, 1))
-    return _split_heads(out, q)
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, take: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(take, back)
+        return x.index_select(0, take)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        take, back = ctx.saved_tensors
+        if len(take) >= len(back):
+            return gradient.index_select(0, back), None, None
+        return gradient.new_zeros(len(back), gradient.shape[1]).index_copy_(0, take, gradient), None, None
+
+
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+    """Causal attention, (rows x width, heads, head), of `q` (rows, width, heads, head) over `k` and `v`.
+
+    These are (key heads, rows, tokens, head); their last `width` tokens are the queries' own; all read those before.
+    Query heads that share keys lie end to end in one product.
+    """
+    (rows, width, _, size), (key_heads, _, tokens, _) = q.shape, k.shape
+    queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
+    later = torch.full((width, width), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+    mask = F.pad(later, (tokens - width, 0)).repeat(queries.shape[1] // width, 1)
+    scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=scale)
+    out = torch.bmm(_drop(scores.softmax(-1), dropout), v.flatten(0, 1))
+    by_row: Tensor = out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4)
+    return by_row.reshape(rows * width, -1, size)
 
 
 def _drop(weights: Tensor, dropout: float) -> Tensor:
     dropped: Tensor = F.dropout(weights, dropout) if dropout else weights
     return dropped
-
-
-def _join_heads(q: Tensor, key_heads: int) -> Tensor:
-    """Query heads that share keys laid end to end: (key heads x rows, query heads a key head x width, head)."""
-    joined: Tensor = q.unflatten(0, (key_heads, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    return joined
-
-
-def _split_heads(joined: Tensor, q: Tensor) -> Tensor:
-    """The inverse of `_join_heads`, in the shape of `q`."""
-    rows, width, size = q.shape[1:]
-    parts = joined.view(-1, rows, joined.shape[1] // width, width, size)
-    return parts.transpose(1, 2).reshape(q.shape)
 
 
 def _put_before(before: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:

@@ -68,6 +68,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every bias, and the head where one is read, on the support."""
+    import torch
+
     from fewtune.engine.forward import Forward
     from fewtune.engine.plan import ParameterGroup
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
@@ -77,8 +79,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     network = model.adaptable_copy()
     biases = _find_biases(_read_part(network, settings))
     for bias in biases:
-        # A frozen layer holds its bias in the compute dtype: what trains is held in float32.
-        bias.data = bias.data.float()
+        # A frozen layer shares its bias, in the compute dtype: what trains is the trial's own, in float32.
+        bias.data = bias.data.to(torch.float32, copy=True)
         bias.requires_grad_(True)
     groups = [
         ParameterGroup("biases", tuple(biases), settings.learning_rate),

@@ -93,6 +93,9 @@ def trainable_group(name: str, network: nn.Module, learning_rate: float) -> Para
 
 
 def _unfreeze(name: str, module: nn.Module, learning_rate: float, starts_at_epoch: int = 0) -> ParameterGroup:
-    """Make a frozen part of a network trainable, in float32."""
-    parameters = tuple(module.float().requires_grad_(True).parameters())
+    """Make a frozen part of a network trainable: the trial's own, in float32."""
+    parameters = tuple(module.parameters())
+    for parameter in parameters:
+        parameter.data = parameter.data.to(torch.float32, copy=True)
+        parameter.requires_grad_(True)
     return ParameterGroup(name, parameters, learning_rate, starts_at_epoch)
