@@ -193,12 +193,18 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: 
     """
     (rows, width, _, size), (key_heads, _, tokens, _) = q.shape, k.shape
     queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
-    later = torch.full((width, width), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
-    mask = F.pad(later, (tokens - width, 0)).repeat(queries.shape[1] // width, 1)
+    mask = _make_mask(width, tokens, queries.shape[1] // width, q.dtype, q.device)
     scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=scale)
     out = torch.bmm(_drop(scores.softmax(-1), dropout), v.flatten(0, 1))
     by_row: Tensor = out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4)
     return by_row.reshape(rows * width, -1, size)
+
+
+@lru_cache(maxsize=8)
+def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0 where a query may read and -inf where not, (heads x width, tokens); every layer of a pass asks for the same."""
+    later = torch.full((width, width), float("-inf"), dtype=dtype, device=device).triu(1)
+    return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
 
 
 def _drop(weights: Tensor, dropout: float) -> Tensor:
