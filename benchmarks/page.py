@@ -1,0 +1,61 @@
+"""The tables of docs/performance.md, written from the committed result files.
+
+    python -m benchmarks.page        writes every block anew
+
+Owns which block shows which file. A block stands between `<!-- NAME: command -->` and `<!-- /NAME -->`; text around the
+blocks is the author's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ablation.table import write_table as write_ablation
+from benchmarks.agreement.table import write_table as write_agreement
+from benchmarks.apart import ROOT
+from benchmarks.race.table import write_table as write_race
+from benchmarks.scaling.table import write_tables as write_scaling
+
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def _fence(write: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    """A plain table keeps its columns inside a code block."""
+    return lambda results: f"```\n{write(results)}\n```"
+
+
+BLOCKS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "race": _fence(write_race),
+    "ablation": write_ablation,
+    "agreement": write_agreement,
+    "scaling": write_scaling,
+}
+"""What writes the block of the result file of that name."""
+
+
+def fill_blocks(text: str, results: Path) -> str:
+    """The page with the block of every result file there is; ValueError where a file has no block, or more than one."""
+    for name, write in BLOCKS.items():
+        file = results / f"{name}.json"
+        if not file.is_file():
+            continue
+        table = write(json.loads(file.read_text(encoding="utf-8")))
+        block = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text, count = block.subn(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
+        if count != 1:
+            raise ValueError(f"the page has {count} blocks {name!r}: it needs one")
+    return text
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(fill_blocks(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
