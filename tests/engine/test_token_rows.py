@@ -15,14 +15,18 @@ STEPS = [[1, 2, 3, 2], [3, 4], [9, 1, 7], [2]]
 """Tokens read at each step: some again, some for the first time, some not."""
 
 
-def train(embedding: nn.Embedding, head: nn.Linear, weight_decay: float, by_row: bool) -> list[float]:
-    """Losses of a few clipped steps of an embedding under a linear layer."""
+def train(
+    embedding: nn.Embedding, head: nn.Linear, weight_decay: float, by_row: bool, whole_at: tuple[int, ...] = ()
+) -> list[float]:
+    """Losses of a few clipped steps of an embedding under a linear layer; all rows have gradients at some of them."""
     embedding.sparse = by_row
     parameters = [embedding.weight, head.weight]
     optimiser = torch.optim.AdamW(parameters, lr=0.05, weight_decay=weight_decay, fused=True)
     rows, losses = RowOptimiser(optimiser), []
-    for tokens in STEPS:
+    for step, tokens in enumerate(STEPS):
         loss = head(embedding(torch.tensor(tokens))).square().sum()
+        if step in whole_at:
+            loss = loss + head(embedding.weight).square().mean()
         loss.backward()
         rows.gather()
         torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
@@ -46,6 +50,17 @@ def test_every_row_ends_where_dense_gradients_lead(weight_decay: float) -> None:
     torch.testing.assert_close(head.weight, others[1].weight)
     untouched = torch.equal(embedding.weight[5], start[5])
     assert untouched == (weight_decay == 0.0)
+
+
+@pytest.mark.parametrize("whole_at", [(0,), (2,), (1, 3)])
+def test_dense_gradients_may_come_between_those_by_row(whole_at: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    embedding, head = nn.Embedding(12, 4), nn.Linear(4, 3, bias=False)
+    others = copy.deepcopy(embedding), copy.deepcopy(head)
+    torch.testing.assert_close(
+        train(embedding, head, 0.0, True, whole_at), train(*others, weight_decay=0.0, by_row=False, whole_at=whole_at)
+    )
+    torch.testing.assert_close(embedding.weight, others[0].weight)
 
 
 def test_networks_have_gradients_by_row_inside_alone(model: LanguageModel) -> None:

@@ -43,11 +43,14 @@ class RowOptimiser:
         """Move gradients by row to the parameter that stands in, which takes in rows that it did not have."""
         for group in self._optimiser.param_groups:
             for weight in list(group["params"]):
-                if weight.grad is not None and weight.grad.is_sparse:
-                    if group["weight_decay"]:
-                        weight.grad = weight.grad.to_dense()  # decay moves every row
-                    else:
-                        self._gather_rows(weight, group["params"])
+                if weight.grad is None:
+                    continue
+                if not weight.grad.is_sparse:
+                    self._take_whole(weight, group["params"])
+                elif group["weight_decay"] or weight in self._optimiser.state:
+                    weight.grad = weight.grad.to_dense()  # decay moves every row; so does what was dense before
+                else:
+                    self._gather_rows(weight, group["params"])
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -72,6 +75,18 @@ class RowOptimiser:
         order = rows.argsort()
         places = order[torch.searchsorted(rows[order], gradient.indices()[0])]
         values.grad = torch.zeros_like(values).index_copy_(0, places, gradient.values())
+
+    @torch.no_grad()
+    def _take_whole(self, weight: nn.Parameter, parameters: list[nn.Parameter]) -> None:
+        """From here on step all rows: a dense gradient came after gradients by row (a loss over the vocabulary)."""
+        if weight not in self._stand_ins:
+            return
+        rows, values = self._stand_ins.pop(weight)
+        parameters[:] = [parameter for parameter in parameters if parameter is not values]
+        self._optimiser.state[weight] = {
+            name: torch.zeros_like(weight).index_copy_(0, rows, kept) if kept.shape == values.shape else kept
+            for name, kept in self._optimiser.state.pop(values, {}).items()
+        }
 
     def _take_in(self, weight: nn.Parameter, new: Tensor, parameters: list[nn.Parameter]) -> None:
         """Put rows after those there are; what the optimiser remembers of them is zero."""
