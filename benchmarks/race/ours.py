@@ -24,9 +24,8 @@ from benchmarks.race.works import METHODS, settings_of
 from fewtune.adapt import fit_plan, make_plan
 from fewtune.engine.fit import FitReport
 from fewtune.engine.forward import Forward
-from fewtune.engine.layers import find_blocks
+from fewtune.engine.layers import find_blocks, find_outer_linear
 from fewtune.engine.plan import Plan
-from fewtune.engine.rows_read import find_outer_linear
 from fewtune.methods import get_method
 from fewtune.models import LanguageModel, Precision, load_model
 from fewtune.tasks.base import Example

@@ -34,11 +34,11 @@ def write_table(results: dict[str, Any]) -> str:
 
 def compare(results: dict[str, Any], work: str) -> list[tuple[str, ...]]:
     """One row a peer."""
-    ours = find_timings(results, work, OURS)
+    all_ours = find_timings(results, work, OURS)
     rows: list[tuple[str, ...]] = []
     for peer in WORKS[work].peers:
-        theirs = find_timings(results, work, peer.name)
-        if not ours or not theirs:
+        theirs, ours = keep_pairs(find_timings(results, work, peer.name), all_ours)
+        if not ours:
             continue
         ratio, low, high = measure_ratio(theirs, ours)
         scaled = any("scaled_from" in key for t in theirs for key in t["notes"])
@@ -54,6 +54,14 @@ def compare(results: dict[str, Any], work: str) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def keep_pairs(
+    theirs: list[dict[str, Any]], ours: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The repeats that both sides have: the machine was the same for them."""
+    both = {t["repeat"] for t in theirs} & {t["repeat"] for t in ours}
+    return [t for t in theirs if t["repeat"] in both], [t for t in ours if t["repeat"] in both]
 
 
 def measure_ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> tuple[float, float, float]:

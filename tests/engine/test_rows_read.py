@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.layers import find_blocks
+from fewtune.engine.layers import find_blocks, find_outer_linear
 from fewtune.engine.packing import Prefix
-from fewtune.engine.rows_read import find_outer_linear
 from fewtune.methods.trainable import LoraShape, train_lora
 from fewtune.models import LanguageModel
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from fewtune.engine.shared_casts import find_linear_layers, share_casts
+from fewtune.engine.layers import find_plain_linear
+from fewtune.engine.shared_casts import share_casts
 
 BF16 = torch.bfloat16
 
@@ -17,7 +18,7 @@ def test_outputs_equal_those_of_autocast_and_each_states_are_cast_once() -> None
     read: list[torch.Tensor] = []
     with torch.autocast("cpu", BF16):
         alone = [network[0](one), network[1](one), network[2](other)]
-        with share_casts(find_linear_layers(network), BF16):
+        with share_casts(find_plain_linear(network), BF16):
             hooks = [layer.register_forward_pre_hook(lambda layer, inputs: read.append(inputs[0])) for layer in network]
             shared = [network[0](one), network[1](one), network[2](other)]
             for hook in hooks:

@@ -1,12 +1,14 @@
-"""Where a network keeps its transformer blocks and final norm, whatever its architecture calls them.
+"""Where a network keeps its transformer blocks, final norm and linear layers, whatever its architecture calls them.
 
 Owns finding them by structure, not by name. Does not know what trains.
 """
 
 from __future__ import annotations
 
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from fewtune.errors import ModelError
 
@@ -21,6 +23,18 @@ def find_final_norm(network: PreTrainedModel) -> nn.Module | None:
     owner, blocks = _find_stack(network)
     norms = [m for m in owner.children() if m is not blocks and "norm" in type(m).__name__.lower()]
     return norms[-1] if norms else None
+
+
+def find_plain_linear(module: nn.Module) -> list[nn.Module]:
+    """Layers that do nothing to what they read but multiply it by a matrix, those inside adapters among them."""
+    return [layer for layer in module.modules() if type(layer) in (nn.Linear, Conv1D)]
+
+
+def find_outer_linear(module: nn.Module) -> list[nn.Module]:
+    """Linear layers of any kind, an adapter and what it holds as one."""
+    if isinstance(module, nn.Linear | Conv1D | BaseTunerLayer):
+        return [module]
+    return [layer for child in module.children() for layer in find_outer_linear(child)]
 
 
 def _find_stack(network: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+
+from fewtune.engine.layers import find_outer_linear
 
 
 @contextmanager
@@ -51,10 +51,3 @@ def run_rows_alone(block: nn.Module, rows: Tensor) -> Iterator[Callable[[], None
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def find_outer_linear(module: nn.Module) -> list[nn.Module]:
-    """Linear layers, an adapter and what it holds as one."""
-    if isinstance(module, nn.Linear | Conv1D | BaseTunerLayer):
-        return [module]
-    return [layer for child in module.children() for layer in find_outer_linear(child)]

@@ -1,6 +1,6 @@
 """One cast for all linear layers that read the same states: autocast alone would cast them anew for each.
 
-Owns which layers that concerns. The numbers do not change, except that gradients of layers that share a cast are added
+Owns when a cast may be shared. The numbers do not change, except that gradients of layers that share a cast are added
 up in the compute dtype.
 """
 
@@ -11,12 +11,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
-
-
-def find_linear_layers(network: nn.Module) -> list[nn.Module]:
-    """Layers that do nothing to what they read but multiply it by a matrix."""
-    return [module for module in network.modules() if type(module) in (nn.Linear, Conv1D)]
 
 
 @contextmanager
