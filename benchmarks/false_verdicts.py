@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 
 from fewtune.analysis import statistics
-from fewtune.analysis.verdict import REGION
+from fewtune.analysis.comparison import REGION
 
 ROWS, REPETITIONS, RESAMPLES = 400, 400, 400
 DISAGREE = 0.3
@@ -35,12 +35,12 @@ def count_false(draws: int, spread: float, bootstrap_alone: bool) -> float:
     rng = np.random.default_rng(0)
     false = 0
     for _ in range(REPETITIONS):
-        rows = draw_differences(draws, spread, rng)
+        rows = [statistics.subtract_rows(rows, rng) for rows in draw_differences(draws, spread, rng)]
         if bootstrap_alone:
             with patch.object(statistics, "bound_by_draws", lambda points: None):
-                found = statistics.bootstrap_difference(rows, RESAMPLES, rng)
+                found = statistics.bound_difference(rows, RESAMPLES, rng)
         else:
-            found = statistics.bootstrap_difference(rows, RESAMPLES, rng)
+            found = statistics.bound_difference(rows, RESAMPLES, rng)
         false += (found.low > 0 or found.high < 0) and abs(found.point) > REGION
     return false / REPETITIONS
 

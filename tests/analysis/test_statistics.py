@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +14,16 @@ from fewtune.analysis import statistics as s
 def make_pair(rng: np.random.Generator, labels: int, rows: int) -> s.PairedRows:
     gold, first, second = (rng.integers(labels, size=shape) for shape in (rows, (2, rows), (3, rows)))
     return s.PairedRows(gold, first, second)
+
+
+def bound(rows: Sequence[s.FloatArray], resamples: int, rng: np.random.Generator) -> s.Interval:
+    return s.bound_difference([s.subtract_rows(row, rng) for row in rows], resamples, rng)
+
+
+def bound_scores(
+    pairs: Sequence[s.PairedRows], labels: int, score: s.Score, resamples: int, rng: np.random.Generator
+) -> s.Interval:
+    return s.bound_difference([s.subtract_scores(pair, labels, score, rng) for pair in pairs], resamples, rng)
 
 
 def test_interquartile_mean_averages_the_middle_half() -> None:
@@ -49,7 +60,7 @@ def test_holm_steps_down_and_keeps_the_order_given() -> None:
 def test_bootstrap_brackets_the_known_difference() -> None:
     rng = np.random.default_rng(0)
     rows = [rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=500) for _ in range(5)]
-    interval = s.bootstrap_difference(rows, 2000, rng)
+    interval = bound(rows, 2000, rng)
     assert interval.low < interval.point < interval.high
     assert interval.low < 0.2 < interval.high
     assert interval.point == pytest.approx(np.mean([row.mean() for row in rows]))
@@ -58,7 +69,7 @@ def test_bootstrap_brackets_the_known_difference() -> None:
 
 def test_one_draw_bounds_rows_only_as_a_binomial_does() -> None:
     rows = np.repeat([0.0, 1.0], 200)
-    interval = s.bootstrap_difference([rows], 20_000, np.random.default_rng(0))
+    interval = bound([rows], 20_000, np.random.default_rng(0))
     assert interval.draws == 1
     half = 1.96 * np.sqrt(0.25 / 400)
     assert interval.low == pytest.approx(0.5 - half, abs=0.004)
@@ -68,8 +79,8 @@ def test_one_draw_bounds_rows_only_as_a_binomial_does() -> None:
 def test_draws_that_disagree_widen_the_interval() -> None:
     steady = [np.full(100, 0.1), np.full(100, 0.1)]
     torn = [np.full(100, -0.1), np.full(100, 0.3)]
-    narrow = s.bootstrap_difference(steady, 500, np.random.default_rng(0))
-    wide = s.bootstrap_difference(torn, 500, np.random.default_rng(0))
+    narrow = bound(steady, 500, np.random.default_rng(0))
+    wide = bound(torn, 500, np.random.default_rng(0))
     assert (narrow.low, narrow.high) == pytest.approx((0.1, 0.1))
     # Two draws 0.4 apart: standard error 0.2, and Student's t with one degree of freedom is 12.7062.
     assert (wide.low, wide.high) == pytest.approx((0.1 - 12.7062 * 0.2, 0.1 + 12.7062 * 0.2), abs=1e-4)
@@ -83,7 +94,7 @@ def test_one_draw_has_no_interval_over_draws() -> None:
 
 def test_equal_seeds_give_equal_intervals() -> None:
     rows = [np.random.default_rng(1).normal(size=50) for _ in range(3)]
-    first, second = (s.bootstrap_difference(rows, 200, np.random.default_rng(7)) for _ in range(2))
+    first, second = (bound(rows, 200, np.random.default_rng(7)) for _ in range(2))
     assert first == second
 
 
@@ -108,16 +119,76 @@ def test_score_bootstrap_with_accuracy_is_the_row_bootstrap() -> None:
     rng = np.random.default_rng(0)
     pairs = [make_pair(rng, labels=2, rows=300) for _ in range(4)]
     rows = [(p.first == p.gold).mean(0) - (p.second == p.gold).mean(0) for p in pairs]
-    by_score = s.bootstrap_score_difference(pairs, 2, s.score_accuracy, 20_000, np.random.default_rng(1))
-    by_rows = s.bootstrap_difference(rows, 20_000, np.random.default_rng(2))
+    by_score = bound_scores(pairs, 2, s.score_accuracy, 20_000, np.random.default_rng(1))
+    by_rows = bound(rows, 20_000, np.random.default_rng(2))
     assert by_score.point == pytest.approx(by_rows.point)
     assert by_score.low == pytest.approx(by_rows.low, abs=0.004)
     assert by_score.high == pytest.approx(by_rows.high, abs=0.004)
+
+
+def test_test_sets_weigh_as_told_and_are_resampled_each_for_itself() -> None:
+    rng = np.random.default_rng(0)
+    inside, outside = np.full(100, 0.2), np.full(50, -0.1)
+    draws = [s.weigh([(0.75, s.subtract_rows(inside, rng)), (0.25, s.subtract_rows(outside, rng))])] * 2
+    interval = s.bound_difference(draws, 200, rng)
+    # Rows that are all alike leave nothing to chance: 0.75 x 0.2 - 0.25 x 0.1.
+    assert (interval.low, interval.point, interval.high) == pytest.approx((0.125, 0.125, 0.125))
+
+
+def test_further_draws_are_counted_until_students_t_leaves_zero_out() -> None:
+    # Mean 2, deviation 1: t x 1 / sqrt(n) is 2.484 at 3 draws and 3.182 / 2 = 1.591 at 4.
+    points = [1.0, 2.0, 3.0]
+    interval = s.Interval(2.0, -0.48, 4.48, 3)
+    assert s.count_further_draws(points, interval, region=0.01) == 1
+    # Mean 1, deviation 1: t at 7 draws is 2.447 / sqrt(7) = 0.925, at 6 it is 2.571 / sqrt(6) = 1.049.
+    assert s.count_further_draws([0.0, 1.0, 2.0], interval, region=0.01) == 4
+
+
+def test_further_draws_wait_for_the_bootstrap_where_that_is_wider() -> None:
+    # No spread at all between draws, yet rows alone leave 0.06 either way at 2 draws: 0.06 x sqrt(2 / n) < 0.03 at 9.
+    interval = s.Interval(0.03, -0.03, 0.09, 2, resampled=0.06)
+    assert s.count_further_draws([0.03, 0.03], interval, region=0.01) == 7
+
+
+def test_a_tie_needs_draws_until_the_interval_fits_the_region() -> None:
+    # 0.02 x sqrt(2 / n) <= 0.01 from 8 draws.
+    interval = s.Interval(0.0, -0.02, 0.02, 2, resampled=0.02)
+    assert s.count_further_draws([0.0, 0.0], interval, region=0.01) == 6
+
+
+def test_what_is_settled_needs_no_draws_and_what_never_settles_says_so() -> None:
+    assert s.count_further_draws([0.2, 0.2], s.Interval(0.2, 0.15, 0.25, 2, resampled=0.05), region=0.01) == 0
+    # The mean stands on the region's edge: no number of draws puts the interval on one side of it.
+    assert s.count_further_draws([0.0, 0.02], s.Interval(0.01, -0.1, 0.12, 2, resampled=0.01), region=0.01) is None
+    assert s.count_further_draws([0.2], s.Interval(0.2, 0.1, 0.3, 1), region=0.01) is None
+
+
+def test_wins_are_counted_by_draw_and_ties_by_half() -> None:
+    assert s.share_wins([0.1, 0.2, -0.1, 0.0]) == pytest.approx(2.5 / 4)
+
+
+def test_spread_over_draws_is_freed_of_what_fit_seeds_add() -> None:
+    # Cell means 2 and 6: variance 8. Within: (1 + 1 + 1 + 1) / 2 = 2, of which a mean of two seeds keeps 1.
+    spread = s.split_spread({(0, ""): [1.0, 3.0], (1, ""): [5.0, 7.0]})
+    assert spread == s.Spread(pytest.approx(7**0.5), pytest.approx(2**0.5), None)
+
+
+def test_spread_over_patterns_is_freed_of_what_is_particular_to_a_draw() -> None:
+    # Rows are draws, columns patterns: [[0, 4], [2, 10]]. Grand mean 4; draw means 2, 6; pattern means 1, 7.
+    # Residuals +-1, so the unexplained variance is 4 with one degree of freedom; draws: 8 - 4/2, patterns: 18 - 4/2.
+    spread = s.split_spread({(0, "a"): [0.0], (0, "b"): [4.0], (1, "a"): [2.0], (1, "b"): [10.0]})
+    assert spread == s.Spread(pytest.approx(6**0.5), None, pytest.approx(4.0))
+
+
+def test_spread_of_one_value_is_unknown_and_never_negative() -> None:
+    assert s.split_spread({(0, ""): [0.5]}) == s.Spread(None, None, None)
+    # The two draws' means are equal while seeds differ: the component is cut at 0.
+    assert s.split_spread({(0, ""): [1.0, 3.0], (1, ""): [3.0, 1.0]}).draws == 0.0
 
 
 def test_two_thousand_resamples_of_five_draws_take_under_a_second() -> None:
     rng = np.random.default_rng(0)
     pairs = [make_pair(rng, labels=3, rows=500) for _ in range(5)]
     started = time.process_time()
-    s.bootstrap_score_difference(pairs, 3, s.score_matthews, 2000, rng)
+    bound_scores(pairs, 3, s.score_matthews, 2000, rng)
     assert time.process_time() - started < 1.0

@@ -1,10 +1,12 @@
 """Intervals, tests and summaries over plain arrays.
 
-Owns the statistics: interquartile mean, hierarchical bootstrap, sign-flip test, Holm's correction, and the
-scores that are computed from counts. Does not know what a record, a method or a file is.
-Sources: https://arxiv.org/abs/2108.13264 (interquartile mean, bootstrap over runs); Holm 1979,
-https://www.jstor.org/stable/4615733; Gorodkin 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006
-(Matthews correlation beyond two labels).
+Owns the statistics: interquartile mean, hierarchical bootstrap, sign-flip test, Holm's correction, variance
+components, how many draws an interval still needs, and the scores that are computed from counts. Does not know what a
+record, a method or a file is.
+Sources: https://arxiv.org/abs/2108.13264 (interquartile mean, bootstrap over runs, probability of improvement); Holm
+1979, https://www.jstor.org/stable/4615733; Gorodkin 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006
+(Matthews correlation beyond two labels); Searle, Casella and McCulloch 1992, ISBN 978-0-471-62162-6 (variance
+components by analysis of variance).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ Score = Callable[[npt.NDArray[np.int64]], FloatArray]
 CONFIDENCE = 0.95
 FEWEST_DRAWS_TO_TEST = 6
 """Below six draws the exact two-sided sign-flip test cannot reach p < 0.05 whatever the data."""
+MOST_FURTHER_DRAWS = 100
+"""Beyond so many, further draws are no advice."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,21 @@ class Interval:
     low: float
     high: float
     draws: int
+    resampled: float = 0.0
+    """Half the width of the bootstrap's interval, which is the narrower of the two where draws differ much."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations that each source alone gives a score; None where it has one level only.
+
+    Where every cell has one fit seed, what fit seeds add stands in `draws`; what test rows add always does, where each
+    draw has its own.
+    """
+
+    draws: float | None
+    fit_seeds: float | None
+    patterns: float | None
 
 
 @dataclass(frozen=True)
@@ -53,26 +72,53 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
     return float(stats.trim_mean(np.asarray(values, dtype=np.float64).ravel(), 0.25))
 
 
-def bootstrap_difference(differences: Sequence[FloatArray], resamples: int, rng: np.random.Generator) -> Interval:
-    """Bound the mean over draws of row differences: draws are resampled, then rows within each.
+@dataclass(frozen=True)
+class DrawDifference:
+    """Two methods' difference on one draw, and how it comes out on rows drawn anew: times -> (times,)."""
+
+    point: float
+    resample: Callable[[int], FloatArray]
+
+
+def subtract_rows(differences: FloatArray, rng: np.random.Generator) -> DrawDifference:
+    """A draw's mean of row differences (rows,): first method minus second on the same row."""
+    return DrawDifference(float(differences.mean()), _resample_mean(differences, rng))
+
+
+def subtract_scores(rows: PairedRows, labels: int, score: Score, rng: np.random.Generator) -> DrawDifference:
+    """A draw's difference of a score that is no mean over rows (Matthews correlation, macro-F1).
+
+    The score is taken over each resample's counts for every fit seed, and averaged over fit seeds.
+    """
+    return DrawDifference(score_difference(rows, labels, score), _resample_score(rows, labels, score, rng))
+
+
+def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
+    """One draw's differences on several test sets as one, each with its weight; rows are resampled set by set."""
+    return DrawDifference(
+        sum(weight * part.point for weight, part in parts),
+        lambda times: np.asarray(sum(weight * part.resample(times) for weight, part in parts), dtype=np.float64),
+    )
+
+
+def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> Interval:
+    """Bound the mean difference over draws: draws are resampled, then rows within each; draws weigh the same.
 
     The interval is that bootstrap's, or Student's t over the draws' own differences where that is wider.
-    differences: one array (rows,) a draw, first method minus second on the same row; draws weigh the same.
     """
-    resample_rows = [_resample_mean(rows, rng) for rows in differences]
-    return _bound([float(rows.mean()) for rows in differences], resample_rows, resamples, rng)
-
-
-def bootstrap_score_difference(
-    draws: Sequence[PairedRows], labels: int, score: Score, resamples: int, rng: np.random.Generator
-) -> Interval:
-    """Bound the difference of a score that is no mean over rows (Matthews correlation, macro-F1).
-
-    Resampled as in `bootstrap_difference`; the score is taken over each resample's counts for every fit seed,
-    and averaged over fit seeds.
-    """
-    resample_rows = [_resample_score(rows, labels, score, rng) for rows in draws]
-    return _bound([score_difference(rows, labels, score) for rows in draws], resample_rows, resamples, rng)
+    chosen = rng.integers(len(draws), size=(resamples, len(draws)))
+    values = np.empty(chosen.shape)
+    for index, draw in enumerate(draws):
+        here = chosen == index
+        values[here] = draw.resample(int(here.sum()))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values.mean(1), [tail, 1 - tail])
+    resampled = float(high - low) / 2
+    points = [draw.point for draw in draws]
+    by_draws = bound_by_draws(points)
+    if by_draws is not None:
+        low, high = min(low, by_draws[0]), max(high, by_draws[1])
+    return Interval(float(np.mean(points)), float(low), float(high), len(draws), resampled)
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
@@ -91,6 +137,57 @@ def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
         return None
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(points) - 1) * np.std(points, ddof=1) / np.sqrt(len(points))
     return float(np.mean(points) - reach), float(np.mean(points) + reach)
+
+
+def count_further_draws(points: Sequence[float], interval: Interval, region: float) -> int | None:
+    """Count the draws to add until an interval leaves 0 out or lies within ±region, if draws go on as these (draws,).
+
+    Mean and spread are taken as they are, so it is a guess to plan by. 0 where it is settled already; None where a single
+    draw shows no spread, or MOST_FURTHER_DRAWS would not do.
+    """
+    have = len(points)
+    if have < 2:
+        return None
+    spread, size = float(np.std(points, ddof=1)), abs(float(np.mean(points)))
+    for draws in range(have, have + MOST_FURTHER_DRAWS + 1):
+        by_draws = stats.t.ppf((1 + CONFIDENCE) / 2, draws - 1) * spread / np.sqrt(draws)
+        reach = max(float(by_draws), interval.resampled * float(np.sqrt(have / draws)))
+        if (size > region and size > reach) or size + reach <= region:
+            return draws - have
+    return None
+
+
+def share_wins(points: Sequence[float]) -> float:
+    """Share of draws whose difference (draws,) is above 0, a tie counting half: the probability of improvement."""
+    differences = np.asarray(points, dtype=np.float64)
+    return float(np.mean((differences > 0) + 0.5 * (differences == 0)))
+
+
+def split_spread(scores: Mapping[tuple[int, str], Sequence[float]]) -> Spread:
+    """Split a score's variance into draws, fit seeds and patterns: scores[draw, pattern] = one value a fit seed.
+
+    Fit seeds lie within draw and pattern, patterns cross draws; draws that lack a pattern are left out. Components are
+    those of an analysis of variance, cut at 0.
+    """
+    patterns = sorted({pattern for _, pattern in scores})
+    draws = [d for d in sorted({draw for draw, _ in scores}) if all((d, p) in scores for p in patterns)]
+    cells = [[np.asarray(scores[d, p], dtype=np.float64) for p in patterns] for d in draws]
+    flat = [cell for row in cells for cell in row]
+    freedom = sum(len(cell) - 1 for cell in flat)
+    within = sum(float(((cell - cell.mean()) ** 2).sum()) for cell in flat) / freedom if freedom else None
+    if not flat:
+        return Spread(None, None, None)
+    seeds = len(flat) / sum(1 / len(cell) for cell in flat)
+    means = np.array([[cell.mean() for cell in row] for row in cells])
+    unexplained = (within or 0.0) / seeds
+    if min(means.shape) > 1:
+        residual = means - means.mean(0) - means.mean(1)[:, None] + means.mean()
+        unexplained = float((residual**2).sum()) / ((means.shape[0] - 1) * (means.shape[1] - 1))
+    return Spread(
+        draws=_component(means.mean(1), unexplained / len(patterns)),
+        fit_seeds=None if within is None else float(np.sqrt(within)),
+        patterns=_component(means.mean(0), unexplained / len(draws)),
+    )
 
 
 def sign_flip_p(draw_differences: npt.ArrayLike) -> float | None:
@@ -168,24 +265,9 @@ def _signed_sums(values: FloatArray) -> FloatArray:
     return sums
 
 
-def _bound(
-    points: Sequence[float],
-    resample_rows: Sequence[Callable[[int], FloatArray]],
-    resamples: int,
-    rng: np.random.Generator,
-) -> Interval:
-    draws = len(resample_rows)
-    chosen = rng.integers(draws, size=(resamples, draws))
-    values = np.empty((resamples, draws))
-    for draw, resample in enumerate(resample_rows):
-        here = chosen == draw
-        values[here] = resample(int(here.sum()))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values.mean(1), [tail, 1 - tail])
-    by_draws = bound_by_draws(points)
-    if by_draws is not None:
-        low, high = min(low, by_draws[0]), max(high, by_draws[1])
-    return Interval(float(np.mean(points)), float(low), float(high), draws)
+def _component(means: FloatArray, unexplained: float) -> float | None:
+    """The standard deviation behind level means (levels,), whose variance holds `unexplained` besides."""
+    return None if len(means) < 2 else float(np.sqrt(max(0.0, float(np.var(means, ddof=1)) - unexplained)))
 
 
 def _resample_mean(rows: FloatArray, rng: np.random.Generator) -> Callable[[int], FloatArray]:

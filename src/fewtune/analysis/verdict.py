@@ -1,14 +1,7 @@
 """The verdict: which variant leads a group, and whether the evidence says it is better than each other one.
 
-Owns the rule that turns an interval into better / tie / worse / cannot tell, the leader, and the sentence.
-Does not know how the interval is made (`statistics`) or shown (`report`). Differences are paired by draw and
-row, fit seeds averaged inside a draw.
-
-The rule, with `region` = the largest difference that does not matter (0.01 = 1 point by default), in order:
-- fewer than two draws in common: cannot tell, whatever the rows say, for the next draw may differ;
-- the whole interval lies inside ±region: tie;
-- the whole interval lies above 0 and its point is beyond the region: better; mirrored: worse;
-- anything else: cannot tell.
+Owns the leader, whom it is compared with, and the sentence; a whole folder judged at once. Does not know when a
+difference counts (`comparison`), how an interval is made (`statistics`) or shown (`report`).
 """
 
 from __future__ import annotations
@@ -18,64 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from fewtune import records as store
 from fewtune.analysis import statistics
+from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
+from fewtune.analysis.comparison import REGION, RESAMPLES, Answer, Comparison, compare, word_comparison
 from fewtune.analysis.leaderboard import (
     IN_DOMAIN,
-    DrawKey,
     LeaderboardGroup,
     LoadPredictions,
     average_draws,
-    draw_of,
     group_records,
     name_metric,
     rank_variants,
 )
-from fewtune.errors import RecordError, name_choices
 from fewtune.records import Record
 
-if TYPE_CHECKING:
-    import polars as pl
-
-Answer = Literal["better", "tie", "worse", "cannot tell"]
-
-REGION = 0.01
-RESAMPLES = 2000
 ANALYSIS_SEED = 20240501
 """Seed of the bootstrap of a report, so that one folder always gives one report."""
-
-
-@dataclass(frozen=True)
-class DrawAnswers:
-    """One variant's answers on one draw's test set: gold (rows,), predicted (fit seeds, rows), label names.
-
-    Rows are ordered by row id, so that two variants' answers on one draw are paired row by row.
-    """
-
-    gold: npt.NDArray[np.str_]
-    predicted: npt.NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The answer on a first method against a second; the numbers are None where they share no draw.
-
-    `point`, `low`, `high` are differences of the primary metric; `p` is the exact sign-flip test's, None
-    below six draws; `reason` says in a few words why the answer is what it is.
-    """
-
-    answer: Answer
-    point: float | None
-    low: float | None
-    high: float | None
-    draws: int
-    p: float | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +56,7 @@ class GroupVerdict:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Judgement:
     """All that a report shows of one output folder; `verdicts` and `leaderboard` have the same groups."""
 
     records: tuple[Record, ...]
@@ -111,7 +66,7 @@ class Findings:
     """Planned trials without a record, by variant: the study is unfinished where there are any."""
 
 
-def judge_folder(out_dir: Path) -> Findings:
+def judge_folder(out_dir: Path) -> Judgement:
     """Read a study's output folder and judge it; raises RecordError where it cannot be read."""
     records = store.load_records(out_dir)
     # A study may name the metric to judge by; where it does not, each task's own is in its records.
@@ -128,7 +83,7 @@ def judge_folder(out_dir: Path) -> Findings:
     recorded = {record.trial_id for record in records}
     planned = store.load_planned(out_dir) or {}
     missing = Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded)
-    return Findings(tuple(records), tuple(rank_variants(records, load)), tuple(verdicts), missing)
+    return Judgement(tuple(records), tuple(rank_variants(records, load)), tuple(verdicts), missing)
 
 
 def judge_study(
@@ -143,68 +98,6 @@ def judge_study(
     return [_judge_group(key, members, load, rng, resamples, region) for key, members in group_records(records).items()]
 
 
-def compare(
-    first: Mapping[DrawKey, DrawAnswers],
-    second: Mapping[DrawKey, DrawAnswers],
-    metric: str,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    region: float = REGION,
-) -> Comparison:
-    """Compare two variants' answers over the draws that both have, by the rule above."""
-    shared = sorted(first.keys() & second.keys())
-    if not shared:
-        return Comparison("cannot tell", None, None, None, 0, None, "no draw in common")
-    if metric not in statistics.SCORES:
-        raise RecordError(name_choices(metric, statistics.SCORES, "primary metric"))
-    if metric == "accuracy":
-        rows = [_subtract_correctness(first[key], second[key]) for key in shared]
-        interval = statistics.bootstrap_difference(rows, resamples, rng)
-        by_draw = [float(row.mean()) for row in rows]
-    else:
-        score = statistics.SCORES[metric]
-        names = _name_labels([*first.values(), *second.values()])
-        pairs = [_pair(first[key], second[key], names) for key in shared]
-        interval = statistics.bootstrap_score_difference(pairs, len(names), score, resamples, rng)
-        by_draw = [statistics.score_difference(pair, len(names), score) for pair in pairs]
-    answer, reason = apply_rule(interval, region)
-    p = statistics.sign_flip_p(by_draw)
-    return Comparison(answer, interval.point, interval.low, interval.high, interval.draws, p, reason)
-
-
-def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:
-    """Turn an interval into an answer and its reason, by the rule in this module's text."""
-    points = f"{100 * region:g} point{'s' if region != 0.01 else ''}"
-    if interval.draws < 2:
-        return "cannot tell", "one draw: the interval covers the choice of test rows only"
-    if -region <= interval.low and interval.high <= region:
-        return "tie", f"the whole interval is within {points}"
-    if interval.low > 0 and interval.point > region:
-        return "better", "the whole interval is above 0"
-    if interval.high < 0 and interval.point < -region:
-        return "worse", "the whole interval is below 0"
-    if interval.low <= 0 <= interval.high:
-        return "cannot tell", f"the interval holds 0 and reaches beyond {points}"
-    return "cannot tell", f"the difference is within {points} and the interval reaches beyond"
-
-
-def word_comparison(other: str, comparison: Comparison) -> str:
-    """Word one comparison of the leader: 'better than tfidf by 12.1 points [8.0, 16.3]'."""
-    draws = f"{comparison.draws} draw{'s' if comparison.draws != 1 else ''}"
-    if comparison.point is None or comparison.low is None or comparison.high is None:
-        return f"cannot tell from {other}: {comparison.reason}"
-    span = f"[{100 * comparison.low:.1f}, {100 * comparison.high:.1f}]"
-    size = f"{abs(100 * comparison.point):.1f} points"
-    if comparison.answer == "better":
-        return f"better than {other} by {size} {span}"
-    if comparison.answer == "worse":
-        return f"worse than {other} by {size} {span}"
-    signed = f"{100 * comparison.point:+.1f} points {span}"
-    if comparison.answer == "tie":
-        return f"tie with {other} ({signed})"
-    return f"cannot tell from {other} with {draws} ({signed})"
-
-
 def _judge_group(
     key: tuple[str, str | None, int],
     members: Sequence[Record],
@@ -215,7 +108,7 @@ def _judge_group(
 ) -> GroupVerdict:
     task, model, shots = key
     metric = name_metric(members)
-    answers = _read_answers(members, load)
+    answers = read_answers(members, load, [IN_DOMAIN])
     means = {
         variant: float(np.mean([draw.value for draw in average_draws(trials, IN_DOMAIN)]))
         for variant, trials in _by_variant(members).items()
@@ -229,7 +122,8 @@ def _judge_group(
         for other in sorted(answers.keys() - {leader}, key=lambda name: -means[name]):
             comparisons[other] = judge(answers[other])
         comparisons = _correct_p(comparisons)
-        against_majority = judge({draw: _answer_majority(rows) for draw, rows in answers[leader].items()})
+        commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
+        against_majority = judge(commonest)
     counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
     score = means[leader] if leader is not None else None
     return GroupVerdict(
@@ -248,54 +142,13 @@ def _judge_group(
     )
 
 
-def _choose_leader(means: Mapping[str, float], answers: Mapping[str, Mapping[DrawKey, DrawAnswers]]) -> str | None:
+def _choose_leader(means: Mapping[str, float], answers: Mapping[str, VariantAnswers]) -> str | None:
     if not means:
         return None
     # A variant that finished few draws may have finished the easy ones: only the fullest may lead.
     most = max(len(answers[variant]) for variant in means)
     full = sorted(variant for variant in means if len(answers[variant]) == most)
     return max(full, key=lambda variant: means[variant])
-
-
-def _read_answers(members: Iterable[Record], load: LoadPredictions) -> dict[str, dict[DrawKey, DrawAnswers]]:
-    tables: dict[str, dict[DrawKey, list[pl.DataFrame]]] = {}
-    for record in members:
-        if record.status == "done" and record.primary_metric in record.metrics.get(IN_DOMAIN, {}):
-            predictions = load(record.trial_id)
-            rows = predictions.filter(predictions["test_set"] == IN_DOMAIN).sort("row_id")
-            tables.setdefault(record.trial.variant, {}).setdefault(draw_of(record), []).append(rows)
-    return {
-        variant: {
-            draw: DrawAnswers(
-                seeds[0]["gold"].to_numpy().astype(np.str_),
-                np.stack([rows["predicted"].to_numpy().astype(np.str_) for rows in seeds]),
-            )
-            for draw, seeds in draws.items()
-        }
-        for variant, draws in tables.items()
-    }
-
-
-def _answer_majority(rows: DrawAnswers) -> DrawAnswers:
-    names, counts = np.unique(rows.gold, return_counts=True)
-    return DrawAnswers(rows.gold, np.full((1, len(rows.gold)), names[np.argmax(counts)]))
-
-
-def _subtract_correctness(first: DrawAnswers, second: DrawAnswers) -> statistics.FloatArray:
-    first_right = (first.predicted == first.gold).mean(0)
-    second_right = (second.predicted == second.gold).mean(0)
-    return np.asarray(first_right - second_right, dtype=np.float64)
-
-
-def _pair(first: DrawAnswers, second: DrawAnswers, names: npt.NDArray[np.str_]) -> statistics.PairedRows:
-    gold, ours, theirs = (
-        np.searchsorted(names, answers).astype(np.int64) for answers in (first.gold, first.predicted, second.predicted)
-    )
-    return statistics.PairedRows(gold, ours, theirs)
-
-
-def _name_labels(draws: Iterable[DrawAnswers]) -> npt.NDArray[np.str_]:
-    return np.unique(np.concatenate([part.ravel() for draw in draws for part in (draw.gold, draw.predicted)]))
 
 
 def _correct_p(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
-from fewtune.analysis.verdict import Findings
+from fewtune.analysis.verdict import Judgement
 from fewtune.records import Record
 
 MOST_FACET_VALUES = 6
@@ -25,13 +25,13 @@ class BreakdownTable:
     cells: dict[str, tuple[float | None, ...]]
 
 
-def break_down(findings: Findings) -> list[BreakdownTable]:
+def break_down(judgement: Judgement) -> list[BreakdownTable]:
     """Make every table that a study's records have something for, group by group."""
     tables = []
-    for group in findings.leaderboard:
+    for group in judgement.leaderboard:
         members = [
             record
-            for record in findings.records
+            for record in judgement.records
             if record.status == "done"
             and (record.trial.task, record.trial.shots) == (group.task, group.shots)
             and record.trial.model in (group.model, None)

@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fewtune.analysis import statistics, verdict
+from fewtune.analysis import comparison, statistics
 from fewtune.analysis.leaderboard import IN_DOMAIN, average_metrics, group_records
-from fewtune.analysis.verdict import Findings, judge_folder
+from fewtune.analysis.verdict import Judgement, judge_folder
 from fewtune.records import Record, load_study_entry, write_atomically
 from fewtune.report import breakdowns, tables
 from fewtune.report.charts import draw_charts
@@ -27,15 +27,15 @@ FILE_NAME = "report.html"
 
 def write_page(out_dir: Path) -> Path:
     """Write OUT/report.html and return its path; raises RecordError where the folder holds no study."""
-    findings = judge_folder(out_dir)
+    judgement = judge_folder(out_dir)
     path = out_dir / FILE_NAME
     write_atomically(
-        path, render_page(findings, name=load_study_entry(out_dir, "name") or out_dir.resolve().name).encode()
+        path, render_page(judgement, name=load_study_entry(out_dir, "name") or out_dir.resolve().name).encode()
     )
     return path
 
 
-def render_page(findings: Findings, name: str) -> str:
+def render_page(judgement: Judgement, name: str) -> str:
     """Render the whole page; `name` stands in its title."""
     environment = Environment(
         loader=PackageLoader("fewtune.report", "."),
@@ -68,24 +68,24 @@ def render_page(findings: Findings, name: str) -> str:
             ],
         }
         for number, (group, judged, members) in enumerate(
-            zip(findings.leaderboard, findings.verdicts, group_records(findings.records).values(), strict=True),
+            zip(judgement.leaderboard, judgement.verdicts, group_records(judgement.records).values(), strict=True),
             start=1,
         )
     ]
     return environment.get_template("page.html.jinja").render(
         name=name,
-        unfinished_study=tables.word_missing(findings.missing) if findings.missing else "",
+        unfinished_study=tables.word_missing(judgement.missing) if judgement.missing else "",
         groups=groups,
-        breakdowns=breakdowns.break_down(findings),
-        tuning=list_choices(findings.records),
-        unfinished=tables.list_unfinished(findings.records),
-        settings=collect_settings(findings.records),
-        environments=collect_environments(findings.records),
-        trials={status: sum(r.status == status for r in findings.records) for status in _STATUSES},
+        breakdowns=breakdowns.break_down(judgement),
+        tuning=list_choices(judgement.records),
+        unfinished=tables.list_unfinished(judgement.records),
+        settings=collect_settings(judgement.records),
+        environments=collect_environments(judgement.records),
+        trials={status: sum(r.status == status for r in judgement.records) for status in _STATUSES},
         in_domain=IN_DOMAIN,
-        region=verdict.REGION,
+        region=comparison.REGION,
         confidence=statistics.CONFIDENCE,
-        resamples=verdict.RESAMPLES,
+        resamples=comparison.RESAMPLES,
         fewest_draws=statistics.FEWEST_DRAWS_TO_TEST,
     )
 

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
-from fewtune.analysis.verdict import GroupVerdict, judge_folder, word_comparison
+from fewtune.analysis.comparison import word_comparison
+from fewtune.analysis.verdict import GroupVerdict, judge_folder
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down, name_test_set
 from fewtune.report.tuning import list_choices
@@ -29,19 +30,19 @@ UNKNOWN = "–"
 
 def show_leaderboard(console: Console, out_dir: Path) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
-    findings = judge_folder(out_dir)
-    if findings.missing:
-        console.print(Text(word_missing(findings.missing), style="bold"))
-    for group, verdict in zip(findings.leaderboard, findings.verdicts, strict=True):
+    judgement = judge_folder(out_dir)
+    if judgement.missing:
+        console.print(Text(word_missing(judgement.missing), style="bold"))
+    for group, verdict in zip(judgement.leaderboard, judgement.verdicts, strict=True):
         console.print()
         console.print(Text(group.title, style="bold"))
         if any(row.in_domain is not None for row in group.rows):
             _show_scores(console, group)
         _show_verdict(console, verdict)
-    for breakdown in break_down(findings):
+    for breakdown in break_down(judgement):
         _show_breakdown(console, breakdown)
-    _show_tuning(console, list_choices(findings.records))
-    _show_unfinished(console, findings.records)
+    _show_tuning(console, list_choices(judgement.records))
+    _show_unfinished(console, judgement.records)
 
 
 def word_missing(missing: Mapping[str, int]) -> str:

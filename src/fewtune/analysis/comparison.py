@@ -1,0 +1,144 @@
+"""One variant against another: better, tie, worse or cannot tell, with the interval that says so.
+
+Owns the rule that turns an interval into an answer, and its sentence. Does not know how the interval is made
+(`statistics`), who is compared with whom (`verdict`, `recommend`) or how it is shown (`report`). Differences are paired
+by draw and row, fit seeds averaged inside a draw.
+
+The rule, with `region` = the largest difference that does not matter (0.01 = 1 point by default), in order:
+- fewer than two draws in common: cannot tell, whatever the rows say, for the next draw may differ;
+- the whole interval lies inside ±region: tie;
+- the whole interval lies above 0 and its point is beyond the region: better; mirrored: worse;
+- anything else: cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fewtune.analysis import statistics
+from fewtune.analysis.answers import DrawAnswers, VariantAnswers
+from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.errors import RecordError, name_choices
+
+Answer = Literal["better", "tie", "worse", "cannot tell"]
+
+REGION = 0.01
+RESAMPLES = 2000
+IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer on a first method against a second; the numbers are None where they share no draw.
+
+    `point`, `low`, `high` are differences of the primary metric; `p` is the exact sign-flip test's, None
+    below six draws; `reason` says in a few words why the answer is what it is. `wins` is the share of draws in which
+    the first scored higher, `further_draws` about how many more would settle a "cannot tell" if they go on as these
+    (None: none within reach, or not to be guessed from one draw).
+    """
+
+    answer: Answer
+    point: float | None
+    low: float | None
+    high: float | None
+    draws: int
+    p: float | None
+    reason: str
+    wins: float | None = None
+    further_draws: int | None = None
+
+
+def compare(
+    first: VariantAnswers,
+    second: VariantAnswers,
+    metric: str,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    region: float = REGION,
+    weights: Mapping[str, float] = IN_DOMAIN_ALONE,
+) -> Comparison:
+    """Compare two variants' answers over the draws that both have, by the rule above; test sets weigh as told."""
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        return Comparison("cannot tell", None, None, None, 0, None, "no draw in common")
+    if metric not in statistics.SCORES:
+        raise RecordError(name_choices(metric, statistics.SCORES, "primary metric"))
+    draws = [
+        statistics.weigh([(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in weights.items()])
+        for key in shared
+    ]
+    interval = statistics.bound_difference(draws, resamples, rng)
+    points = [draw.point for draw in draws]
+    answer, reason = apply_rule(interval, region)
+    further = statistics.count_further_draws(points, interval, region)
+    return Comparison(
+        answer=answer,
+        point=interval.point,
+        low=interval.low,
+        high=interval.high,
+        draws=interval.draws,
+        p=statistics.sign_flip_p(points),
+        reason=reason,
+        wins=statistics.share_wins(points),
+        # The rule has not been met by these draws, whatever the guess by halves of intervals says.
+        further_draws=max(1, further) if answer == "cannot tell" and further is not None else None,
+    )
+
+
+def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:
+    """Turn an interval into an answer and its reason, by the rule in this module's text."""
+    points = f"{100 * region:g} point{'s' if region != 0.01 else ''}"
+    if interval.draws < 2:
+        return "cannot tell", "one draw: the interval covers the choice of test rows only"
+    if -region <= interval.low and interval.high <= region:
+        return "tie", f"the whole interval is within {points}"
+    if interval.low > 0 and interval.point > region:
+        return "better", "the whole interval is above 0"
+    if interval.high < 0 and interval.point < -region:
+        return "worse", "the whole interval is below 0"
+    if interval.low <= 0 <= interval.high:
+        return "cannot tell", f"the interval holds 0 and reaches beyond {points}"
+    return "cannot tell", f"the difference is within {points} and the interval reaches beyond"
+
+
+def word_comparison(other: str, comparison: Comparison) -> str:
+    """Word one comparison of the leader: 'better than tfidf by 12.1 points [8.0, 16.3]'."""
+    draws = f"{comparison.draws} draw{'s' if comparison.draws != 1 else ''}"
+    if comparison.point is None or comparison.low is None or comparison.high is None:
+        return f"cannot tell from {other}: {comparison.reason}"
+    span = f"[{100 * comparison.low:.1f}, {100 * comparison.high:.1f}]"
+    size = f"{abs(100 * comparison.point):.1f} points"
+    if comparison.answer == "better":
+        return f"better than {other} by {size} {span}"
+    if comparison.answer == "worse":
+        return f"worse than {other} by {size} {span}"
+    signed = f"{100 * comparison.point:+.1f} points {span}"
+    if comparison.answer == "tie":
+        return f"tie with {other} ({signed})"
+    return f"cannot tell from {other} with {draws} ({signed}{word_further(comparison)})"
+
+
+def word_further(comparison: Comparison) -> str:
+    """Word what would settle a "cannot tell": '; about 4 further draws may settle it', or nothing."""
+    if comparison.answer != "cannot tell" or comparison.draws == 0:
+        return ""
+    if comparison.draws == 1:
+        return "; a second draw is the least that could tell"
+    if comparison.further_draws is None:
+        return f"; {statistics.MOST_FURTHER_DRAWS} further draws like these would not settle it"
+    more = comparison.further_draws
+    return f"; about {more} further draw{'s' if more != 1 else ''} like these would settle it"
+
+
+def _subtract(
+    first: DrawAnswers, second: DrawAnswers, metric: str, rng: np.random.Generator
+) -> statistics.DrawDifference:
+    if metric == "accuracy":
+        right = [(side.predicted == side.gold).mean(0) for side in (first, second)]
+        return statistics.subtract_rows(right[0] - right[1], rng)
+    pair = statistics.PairedRows(first.gold, first.predicted, second.predicted)
+    return statistics.subtract_scores(pair, first.labels, statistics.SCORES[metric], rng)
