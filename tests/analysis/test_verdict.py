@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewtune.analysis.statistics import Interval
 from fewtune.analysis.comparison import apply_rule
+from fewtune.analysis.statistics import Interval
 from fewtune.analysis.verdict import GroupVerdict, judge_folder, judge_study
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records

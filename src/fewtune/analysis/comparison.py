@@ -68,7 +68,9 @@ def compare(
     if metric not in statistics.SCORES:
         raise RecordError(name_choices(metric, statistics.SCORES, "primary metric"))
     draws = [
-        statistics.weigh([(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in weights.items()])
+        statistics.weigh(
+            [(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in weights.items()]
+        )
         for key in shared
     ]
     interval = statistics.bound_difference(draws, resamples, rng)

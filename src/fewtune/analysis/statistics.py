@@ -142,8 +142,8 @@ def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
 def count_further_draws(points: Sequence[float], interval: Interval, region: float) -> int | None:
     """Count the draws to add until an interval leaves 0 out or lies within ±region, if draws go on as these (draws,).
 
-    Mean and spread are taken as they are, so it is a guess to plan by. 0 where it is settled already; None where a single
-    draw shows no spread, or MOST_FURTHER_DRAWS would not do.
+    Mean and spread are taken as they are, so it is a guess to plan by. 0 where it is settled already; None where a
+    single draw shows no spread, or MOST_FURTHER_DRAWS would not do.
     """
     have = len(points)
     if have < 2:

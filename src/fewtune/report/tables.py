@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
 from fewtune.analysis.comparison import word_comparison
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
 from fewtune.analysis.verdict import GroupVerdict, judge_folder
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down, name_test_set

@@ -1,0 +1,144 @@
+"""The audit of a study: every rule, over its records.
+
+Owns the table of rules and the order of what they find. Does not know how a finding is shown (`report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fewtune.analysis.audit import fitting, inputs, measurement, repetition, scores
+from fewtune.analysis.audit.finding import SEVERITIES, Evidence, Finding, Rule
+
+PAPER = "arXiv 2405.13181"
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "identical runs",
+        "fits with different seeds are different fits",
+        f"{PAPER}: ten runs that are two",
+        repetition.find_identical_runs,
+    ),
+    Rule(
+        "repeated draws",
+        "different data seeds drew different rows",
+        f"{PAPER}: the seed set again inside the trainer",
+        repetition.find_repeated_draws,
+    ),
+    Rule(
+        "unlike draws",
+        "methods that are compared saw the same rows",
+        "folders that hold trials of two samplings",
+        repetition.find_unlike_draws,
+    ),
+    Rule(
+        "settings without effect",
+        "settings that differ change something",
+        f"{PAPER}: equal results with and without decayed rates; dropout under names that are ignored",
+        repetition.find_settings_without_effect,
+    ),
+    Rule(
+        "shared rows",
+        "no row stands in two sets",
+        f"{PAPER}: CoLA's out-of-domain rows are rows of its in-domain ones",
+        inputs.find_shared_rows,
+    ),
+    Rule(
+        "at the majority",
+        "scores are above always answering the commonest label",
+        f"{PAPER}: no CoLA score above it, HANS at chance",
+        scores.find_scores_at_majority,
+    ),
+    Rule(
+        "one answer",
+        "a trial answers with more than one label",
+        "collapsed fine-tuning runs, https://arxiv.org/abs/2006.04884",
+        scores.find_one_answer,
+    ),
+    Rule(
+        "idle teacher",
+        "a teacher is better than the student it is to teach",
+        f"{PAPER}: an untrained teacher that sees no context",
+        scores.find_idle_teachers,
+    ),
+    Rule(
+        "losses not finite",
+        "losses and scores are numbers",
+        f"{PAPER}: the distillation loss is NaN",
+        fitting.find_losses_not_finite,
+    ),
+    Rule(
+        "groups without effect",
+        "every parameter group holds tensors and has a rate",
+        f"{PAPER}: rates looked for names that no parameter has",
+        fitting.find_groups_without_effect,
+    ),
+    Rule(
+        "decay not applied",
+        "layer-wise decayed rates differ between blocks",
+        f"{PAPER}: decayed rates that never apply",
+        fitting.find_decay_not_applied,
+    ),
+    Rule(
+        "low adapter rate",
+        "adapters have a rate that suits them",
+        f"{PAPER}: LoRA at the rate of full fine-tuning",
+        fitting.find_low_adapter_rates,
+    ),
+    Rule(
+        "unequal tuning",
+        "all methods were tuned alike",
+        "leaderboards in which the new method alone was tuned",
+        fitting.find_unequal_tuning,
+    ),
+    Rule(
+        "label words",
+        "label words can be told apart, and are read as they stand",
+        "label words with a stray opening token, with and without their space",
+        inputs.find_bad_label_words,
+    ),
+    Rule(
+        "cut inputs",
+        "inputs went in whole",
+        "prompts cut at their end, which answer by chance",
+        inputs.find_cut_inputs,
+    ),
+    Rule(
+        "unlike machines",
+        "costs that are compared were measured alike",
+        f"{PAPER}: times of different GPUs",
+        measurement.find_unlike_machines,
+    ),
+    Rule(
+        "unlike weights",
+        "methods that are compared started from the same weights",
+        "models fetched without a revision",
+        measurement.find_unlike_weights,
+    ),
+    Rule(
+        "single draw",
+        "a comparison rests on more than one draw",
+        "one seed and no interval, as in most leaderboards",
+        repetition.find_single_draws,
+    ),
+    Rule(
+        "missing trials",
+        "every planned trial was scored",
+        "means over the runs that went well",
+        repetition.find_missing_trials,
+    ),
+)
+
+
+def audit(evidence: Evidence, rules: Iterable[Rule] = RULES) -> list[Finding]:
+    """Find everything that the rules object to, the gravest first, each once."""
+    return order_findings([finding for rule in rules for finding in rule.find(evidence)])
+
+
+def order_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """The gravest first, in the order of the rules otherwise; equal ones once."""
+    return sorted(dict.fromkeys(findings), key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def has_errors(findings: Iterable[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)

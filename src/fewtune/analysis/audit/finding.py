@@ -1,0 +1,70 @@
+"""What a rule of the audit is given, and what it finds.
+
+Owns the two shapes that all rules share. Does not know any rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fewtune.analysis.leaderboard import LoadPredictions
+from fewtune.records import Record
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""The gravest first. An error: the comparison is not what it says. A warning: do not conclude before it is mended or
+explained. A note: worth knowing."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: `where` names it in words, `trials` are the ids of the trials it is about."""
+
+    rule: str
+    severity: Severity
+    where: str
+    reason: str
+    remedy: str
+    trials: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study's records and predictions; `missing` counts planned trials without a record, by variant."""
+
+    records: tuple[Record, ...]
+    load_predictions: LoadPredictions
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> list[Record]:
+        """The records of trials that were scored."""
+        return [record for record in self.records if record.status == "done"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: `checks` says in a line what it looks for, `seen_in` where that went wrong before."""
+
+    name: str
+    checks: str
+    seen_in: str
+    find: Callable[[Evidence], Iterable[Finding]]
+
+
+def word_where(record: Record, *, variant: bool = True, shots: bool = True) -> str:
+    """Name a record's place in its study: 'lora · cola · opt-125m · 16 shots'."""
+    axes = record.trial
+    parts = [axes.variant] * variant + [axes.task] + [axes.model] * (axes.model is not None)
+    return " · ".join([*parts, *([word_count(axes.shots, "shot")] * shots)])
+
+
+def word_count(number: int, noun: str) -> str:
+    """Word a number of things: '1 trial', '3 trials'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def ids_of(records: Iterable[Record]) -> tuple[str, ...]:
+    return tuple(sorted(record.trial_id for record in records))

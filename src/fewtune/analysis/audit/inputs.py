@@ -1,0 +1,128 @@
+"""What went into a model that should not have, or did not go in whole.
+
+Owns the rules about rows that sets share, label words, and cut inputs. Sources: arXiv 2405.13181's out-of-domain CoLA
+rows are rows of its in-domain ones; elsewhere label words were given a stray opening token, or stood with and without
+their space, and prompts lost their ends.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations
+
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
+from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.records import Record
+
+LARGEST_CUT_SHARE = 0.01
+"""Share of a trial's test rows from which cut inputs are a warning rather than a note."""
+
+
+def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
+    """Rows that stand in two sets: by their ids, and by their texts where the trial compared those."""
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    examples: dict[tuple[str, str], str] = {}
+    ids: dict[str, dict[str, set[str]]] = {}
+    for record in evidence.done:
+        draw = record.fingerprints.get("draw", record.trial_id)
+        if draw not in ids:
+            rows = evidence.load_predictions(record.trial_id)
+            ids[draw] = {str(name): set(part["row_id"]) for (name,), part in rows.group_by("test_set")}
+        for sets, words in _describe_shared(record, ids[draw]):
+            key = (f"{record.trial.task} · {word_count(record.trial.shots, 'shot')}", sets)
+            cells[key].append(record)
+            examples.setdefault(key, words)
+    for (where, sets), records in cells.items():
+        yield Finding(
+            rule="shared rows",
+            severity="error",
+            where=where,
+            reason=f"{sets} share rows: {examples[where, sets]}, in {word_count(len(records), 'trial')}",
+            remedy="A score on rows that were seen, or that stand in both sets, says nothing of new ones: leave them "
+            "out of one set, and run anew.",
+            trials=ids_of(records),
+        )
+
+
+def find_bad_label_words(evidence: Evidence) -> Iterator[Finding]:
+    """Label words that one another's tokens begin, or that a tokenizer reads otherwise in their place."""
+    collide: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    split: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in evidence.done:
+        tokens = record.notes.get("label_word_tokens")
+        words = ", ".join(map(repr, record.notes.get("label_words", [])))
+        if tokens and _collide(tokens):
+            collide[word_where(record), words].append(record)
+        if record.notes.get("label_words_split_cleanly") is False:
+            split[word_where(record), words].append(record)
+    for (where, words), records in collide.items():
+        yield Finding(
+            rule="label words",
+            severity="error",
+            where=where,
+            reason=f"label words {words} are the same tokens, or one begins another: they cannot be told apart",
+            remedy="Choose label words whose tokens differ.",
+            trials=ids_of(records),
+        )
+    for (where, words), records in split.items():
+        yield Finding(
+            rule="label words",
+            severity="warning",
+            where=where,
+            reason=f"label words {words} are read as other tokens behind their prompt than alone",
+            remedy="End the pattern without a space, begin each word with one, and look at the tokens in the records.",
+            trials=ids_of(records),
+        )
+
+
+def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
+    """Trials in which inputs were too long and lost tokens."""
+    cells: dict[str, list[Record]] = defaultdict(list)
+    for record in evidence.done:
+        if record.notes.get("truncated_rows"):
+            cells[word_where(record)].append(record)
+    for where, records in cells.items():
+        cut = max(record.notes["truncated_rows"] for record in records)
+        tokens = max(record.notes.get("truncated_tokens", 0) for record in records)
+        rows = max(sum(int(floor.get("rows", 0)) for floor in record.baselines.values()) for record in records)
+        grave = not rows or cut / rows > LARGEST_CUT_SHARE
+        yield Finding(
+            rule="cut inputs",
+            severity="warning" if grave else "note",
+            where=where,
+            reason=f"up to {word_count(cut, 'row')} of a trial lost {word_count(tokens, 'token')} of their longest "
+            f"text for want of room ({rows} rows scored)",
+            remedy="Raise max_tokens, or say that long texts were cut.",
+            trials=ids_of(records),
+        )
+
+
+def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
+    """Pairs of sets that share rows, each with what they share in words."""
+    told = record.notes.get("shared_rows", [])
+    for shared in told:
+        first, second = shared["sets"]
+        words = (
+            f"{word_count(shared['rows'], 'row')} of {_name(second)}, {shared['exact']} of them to the letter, the "
+            f"others but for case, spacing and punctuation; such as {' and '.join(shared['example'])}"
+        )
+        yield f"{_name(first)} and {_name(second)}", words
+    shown = {*record.notes.get("demonstration_rows", ()), *chain(*record.notes.get("teacher_contexts", ()))}
+    ids = {**test_ids, "demonstrations": shown}
+    by_text = {frozenset(shared["sets"]) for shared in told}
+    for first, second in combinations(sorted(ids), 2):
+        common = ids[first] & ids[second]
+        if common and frozenset((first, second)) not in by_text:
+            yield (
+                f"{_name(first)} and {_name(second)}",
+                f"{len(common)} of {len(ids[second])} and {len(ids[first])} by their ids, such as {min(common)}",
+            )
+
+
+def _name(test_set: str) -> str:
+    return "in domain" if test_set == IN_DOMAIN else test_set
+
+
+def _collide(tokens: Sequence[Sequence[int]]) -> bool:
+    return any(list(first)[: len(second)] == list(second)[: len(first)] for first, second in combinations(tokens, 2))

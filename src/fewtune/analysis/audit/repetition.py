@@ -1,0 +1,167 @@
+"""Runs that are no runs of their own, draws that are none, and comparisons that rest on too few.
+
+Owns the rules about how often something was really tried. Sources: facts of arXiv 2405.13181's released results, whose
+ten runs are two, and whose files with and without decayed learning rates are equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
+from fewtune.analysis.leaderboard import draw_of, group_records
+from fewtune.records import Record
+
+
+def find_identical_runs(evidence: Evidence) -> Iterator[Finding]:
+    """Fits of one variant that differ in seed or draw, yet not in a single digit of their losses and scores."""
+    for cell in _split(evidence.done):
+        same: dict[str, list[Record]] = defaultdict(list)
+        for record in cell:
+            if record.notes.get("losses"):
+                same[json.dumps([record.notes["losses"], record.metrics], sort_keys=True)].append(record)
+        copies = [records for records in same.values() if len(records) > 1]
+        if copies:
+            runs, distinct = sum(map(len, same.values())), len(same)
+            yield Finding(
+                rule="identical runs",
+                severity="error",
+                where=word_where(cell[0]),
+                reason=f"{runs} fits with different seeds are {distinct} distinct: the others repeat their losses and "
+                "scores bit for bit",
+                remedy="Count each distinct run once. Find what sets the seed again after it was set, and run anew.",
+                trials=ids_of(record for records in copies for record in records),
+            )
+
+
+def find_repeated_draws(evidence: Evidence) -> Iterator[Finding]:
+    """Data seeds that gave the same rows."""
+    rows: dict[tuple[str, int, str], set[int]] = defaultdict(set)
+    for record in evidence.done:
+        if "draw" in record.fingerprints:
+            rows[record.trial.task, record.trial.shots, record.fingerprints["draw"]].add(record.trial.data_seed)
+    for (task, shots, draw), seeds in rows.items():
+        if len(seeds) > 1:
+            named = ", ".join(map(str, sorted(seeds)))
+            yield Finding(
+                rule="repeated draws",
+                severity="error",
+                where=f"{task} · {word_count(shots, 'shot')}",
+                reason=f"data seeds {named} drew the same rows in the same order: they are one draw",
+                remedy="Count them as one draw, and give seeds that draw other rows.",
+                trials=ids_of(r for r in evidence.done if r.fingerprints.get("draw") == draw),
+            )
+
+
+def find_settings_without_effect(evidence: Evidence) -> Iterator[Finding]:
+    """Two variants of one method whose settings differ and whose answers, scores included, never do."""
+    for members in group_records(evidence.done).values():
+        by_variant: dict[str, dict[tuple[object, ...], Record]] = defaultdict(dict)
+        for record in members:
+            axes = record.trial
+            by_variant[axes.variant][draw_of(record), axes.fit_seed, axes.pattern] = record
+        for first, second in combinations(by_variant.values(), 2):
+            shared = sorted(first.keys() & second.keys(), key=str)
+            if not shared:
+                continue
+            one, other = first[shared[0]].trial, second[shared[0]].trial
+            changed = sorted(
+                k for k in {*one.settings, *other.settings} if one.settings.get(k) != other.settings.get(k)
+            )
+            if one.method != other.method or not changed:
+                continue
+            if all(_answer_alike(evidence, first[key], second[key]) for key in shared):
+                yield Finding(
+                    rule="settings without effect",
+                    severity="error",
+                    where=word_where(first[shared[0]], variant=False),
+                    reason=f"{one.variant} and {other.variant} differ in {', '.join(changed)}, and gave equal scores "
+                    f"on every row of {word_count(len(shared), 'trial')} each",
+                    remedy="Find out whether the setting was applied at all (records hold each group's rates and "
+                    "tensors); do not report the two as two methods.",
+                    trials=ids_of([*(first[key] for key in shared), *(second[key] for key in shared)]),
+                )
+
+
+def find_single_draws(evidence: Evidence) -> Iterator[Finding]:
+    """Comparisons that rest on one draw."""
+    for members in group_records(evidence.done).values():
+        draws = {draw_of(record) for record in members}
+        variants = {record.trial.variant for record in members}
+        if len(draws) == 1 and len(variants) > 1:
+            yield Finding(
+                rule="single draw",
+                severity="warning",
+                where=word_where(members[0], variant=False),
+                reason=f"{len(variants)} methods compared on one draw: another sample of examples may turn their order",
+                remedy="Run more data seeds; five are a start, and six allow an exact test.",
+                trials=ids_of(members),
+            )
+
+
+def find_unlike_draws(evidence: Evidence) -> Iterator[Finding]:
+    """Variants of one comparison that saw other rows under the same data seed."""
+    for members in group_records(evidence.done).values():
+        draws: dict[int, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+        for record in members:
+            draws[record.trial.data_seed][record.fingerprints.get("draw", "")].append(record)
+        for seed, found in draws.items():
+            if len(found) > 1:
+                parties = ["; ".join(sorted({r.trial.variant for r in records})) for records in found.values()]
+                yield Finding(
+                    rule="unlike draws",
+                    severity="error",
+                    where=word_where(members[0], variant=False),
+                    reason=f"under data seed {seed} methods saw different rows ({' against '.join(parties)}), so their "
+                    "scores cannot be paired",
+                    remedy="Run the study anew in one folder: its rows or its sampling changed between these trials.",
+                    trials=ids_of(record for records in found.values() for record in records),
+                )
+
+
+def find_missing_trials(evidence: Evidence) -> Iterator[Finding]:
+    """Trials that failed, or were planned and never ran: what is left may be the easy part."""
+    if evidence.missing:
+        each = ", ".join(f"{variant} ({count})" for variant, count in evidence.missing.items())
+        yield Finding(
+            rule="missing trials",
+            severity="warning",
+            where="study",
+            reason=f"{word_count(sum(evidence.missing.values()), 'planned trial')} without a record: {each}",
+            remedy="Run `fewtune run` again: it goes on where it stopped.",
+        )
+    failed: dict[str, list[Record]] = defaultdict(list)
+    for record in evidence.records:
+        if record.status == "failed":
+            failed[word_where(record)].append(record)
+    for where, records in failed.items():
+        kinds = sorted({r.failure.kind.replace("_", " ") for r in records if r.failure is not None})
+        yield Finding(
+            rule="missing trials",
+            severity="warning",
+            where=where,
+            reason=f"{word_count(len(records), 'trial')} failed ({', '.join(kinds)}): no mean counts "
+            f"{'it' if len(records) == 1 else 'them'}",
+            remedy="Read the reason under failed trials: a method that fails on some draws is worse than its mean.",
+            trials=ids_of(records),
+        )
+
+
+def _split(records: Iterable[Record]) -> list[list[Record]]:
+    """Records of one task, model, shots, variant and pattern together."""
+    cells: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        axes = record.trial
+        key = (axes.task, axes.model, axes.shots, axes.variant, axes.pattern)
+        cells[key].append(record)
+    return list(cells.values())
+
+
+def _answer_alike(evidence: Evidence, first: Record, second: Record) -> bool:
+    if first.metrics != second.metrics or first.notes.get("losses") != second.notes.get("losses"):
+        return False
+    one, other = (evidence.load_predictions(record.trial_id) for record in (first, second))
+    return one.sort("test_set", "row_id").equals(other.sort("test_set", "row_id"))

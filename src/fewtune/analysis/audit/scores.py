@@ -1,0 +1,106 @@
+"""Scores that show nothing was learnt, or nothing could be taught.
+
+Owns the rules about scores beside what costs nothing: the commonest label, one label only, the untaught student.
+Source: in arXiv 2405.13181 no CoLA score beats the majority label, all HANS means are chance, the teacher is untrained.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from statistics import fmean
+
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
+from fewtune.analysis.leaderboard import IN_DOMAIN, group_records, score_majority
+from fewtune.records import Record
+
+
+def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
+    """Methods whose mean is not above the commonest label's; graver where that is all of a comparison."""
+    for members in group_records(evidence.done).values():
+        for test_set in sorted({name for record in members for name in record.metrics}):
+            yield from _judge_set([record for record in members if record.trial.model is not None], test_set)
+
+
+def find_one_answer(evidence: Evidence) -> Iterator[Finding]:
+    """Trials that gave one label to every row in domain."""
+    cells: dict[str, list[Record]] = defaultdict(list)
+    for record in evidence.done:
+        if record.trial.model is not None:
+            cells[word_where(record)].append(record)
+    for where, records in cells.items():
+        stuck = [record for record in records if IN_DOMAIN in record.metrics and _gives_one_answer(evidence, record)]
+        if stuck:
+            yield Finding(
+                rule="one answer",
+                severity="warning",
+                where=where,
+                reason=f"{len(stuck)} of {word_count(len(records), 'trial')} gave every row in domain the same label",
+                remedy="Its mean mixes trials that learnt with trials that did not: read the share of collapsed trials "
+                "beside it; more steps or another rate may help.",
+                trials=ids_of(stuck),
+            )
+
+
+def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
+    """Teachers that are no better in domain than the student before it was taught."""
+    cells: dict[str, list[Record]] = defaultdict(list)
+    for record in evidence.done:
+        if IN_DOMAIN in _companion(record, "teacher") and IN_DOMAIN in _companion(record, "untaught_student"):
+            cells[word_where(record)].append(record)
+    for where, records in cells.items():
+        teacher, student = (
+            fmean(_companion(record, name)[IN_DOMAIN]["accuracy"] for record in records)
+            for name in ("teacher", "untaught_student")
+        )
+        if teacher <= student:
+            yield Finding(
+                rule="idle teacher",
+                severity="error",
+                where=where,
+                reason=f"the teacher's accuracy in domain, {teacher:.3f} over {word_count(len(records), 'trial')}, is "
+                f"not above the untaught student's, {student:.3f}: there was nothing to teach",
+                remedy="Give the teacher a context that helps it, a calibration or a larger model; measure it first.",
+                trials=ids_of(records),
+            )
+
+
+def _judge_set(members: list[Record], test_set: str) -> Iterator[Finding]:
+    variants: dict[str, list[Record]] = defaultdict(list)
+    for record in members:
+        if record.primary_metric in record.metrics.get(test_set, {}) and score_majority(record, test_set) is not None:
+            variants[record.trial.variant].append(record)
+    low = {name: records for name, records in variants.items() if _margin(records, test_set) <= 0}
+    if not low:
+        return
+    metric = next(iter(low.values()))[0].primary_metric
+    all_low = len(low) == len(variants)
+    words = "in domain" if test_set == IN_DOMAIN else f"on {test_set}"
+    each = ", ".join(
+        f"{name} {fmean(r.metrics[test_set][metric] for r in records):.3f}" for name, records in low.items()
+    )
+    majority = fmean(score_majority(r, test_set) or 0.0 for records in low.values() for r in records)
+    yield Finding(
+        rule="at the majority",
+        severity="error" if all_low and test_set == IN_DOMAIN else "warning",
+        where=f"{word_where(members[0], variant=False)} · {'in domain' if test_set == IN_DOMAIN else test_set}",
+        reason=("no method is above" if all_low else f"{word_count(len(low), 'method')} not above")
+        + f" always answering the commonest label {words} ({metric} {majority:.3f}): {each}",
+        remedy="Nothing can be concluded from the order of such scores: what looks like a better method is a better "
+        "guess of the label shares. Give it more examples, a larger model or a task that it can learn.",
+        trials=ids_of(record for records in low.values() for record in records),
+    )
+
+
+def _margin(records: list[Record], test_set: str) -> float:
+    return fmean(r.metrics[test_set][r.primary_metric] - (score_majority(r, test_set) or 0.0) for r in records)
+
+
+def _companion(record: Record, name: str) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = record.notes.get("companions", {}).get(name, {})
+    return found
+
+
+def _gives_one_answer(evidence: Evidence, record: Record) -> bool:
+    rows = evidence.load_predictions(record.trial_id)
+    return bool(rows["predicted"].filter(rows["test_set"] == IN_DOMAIN).n_unique() == 1)

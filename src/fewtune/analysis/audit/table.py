@@ -1,0 +1,166 @@
+"""The audit of anyone's results: a table with a row a run.
+
+Owns which columns a table may have and the rules that a table alone can break. Does not know fewtune's records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewtune.analysis.audit.audit import order_findings
+from fewtune.analysis.audit.finding import Finding, word_count
+from fewtune.errors import RecordError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+METHOD = ("method", "variant", "peft_type", "name")
+CELL = ("task", "dataset", "model", "model_name", "shots", "n_shots", "samples", "test_set", "metric")
+"""What a comparison holds fixed, besides the method."""
+SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
+MAJORITY = ("majority", "majority_share", "baseline")
+PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
+COST = ("seconds", "time", "train_time", "fit_seconds", "runtime", "memory", "peak_memory")
+SCORE = (
+    "accuracy", "acc", "score", "value", "metric", "mcc", "matthews_correlation", "macro_f1", "f1", "eval_accuracy",
+    "test_accuracy", "in_domain", "out_of_domain", "loss", "eval_loss",
+)  # fmt: skip
+"""Results; the first that a table has is the one that is judged."""
+FEWEST_DIGITS = 3
+"""Digits behind the point from which equal scores of two runs are no chance."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    method: str
+    score: str
+    cell: tuple[str, ...]
+    seed: tuple[str, ...]
+    majority: str | None
+    place: tuple[str, ...]
+    cost: tuple[str, ...]
+    scores: tuple[str, ...]
+
+
+def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
+    """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
+
+    Raises RecordError where the file cannot be read or names no method or score.
+    """
+    import polars as pl
+
+    try:
+        table = pl.read_csv(path, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RecordError(f"{path}: not a readable CSV file ({' '.join(str(error).split())[:120]}).") from error
+    columns = _find_columns(path, table)
+    cells = [part for _, part in table.group_by([*columns.cell, columns.method], maintain_order=True)]
+    groups = [part for _, part in table.group_by(columns.cell, maintain_order=True)] if columns.cell else [table]
+    found: list[Finding] = []
+    for cell in cells:
+        found += _find_identical_runs(cell, columns)
+        found += _find_low_scores(cell, columns, majority)
+    for group in groups:
+        found += _find_single_runs(group, columns)
+        found += _find_unlike_places(group, columns)
+    return order_findings(found)
+
+
+def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
+    by_name = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in table.columns}
+
+    def pick(names: Sequence[str], numbers: bool = False) -> tuple[str, ...]:
+        there = [by_name[name] for name in names if name in by_name]
+        return tuple(name for name in there if not numbers or table[name].dtype.is_numeric())
+
+    method, scores, majority = pick(METHOD), pick(SCORE, numbers=True), pick(MAJORITY, numbers=True)
+    for what, found, allowed in (("method", method, METHOD), ("score", scores, SCORE)):
+        if not found:
+            raise RecordError(
+                f"{path}: no {what} column among {', '.join(table.columns)}. "
+                f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
+            )
+    return _Columns(
+        method=method[0],
+        score=scores[0],
+        # A column `metric` holds the results themselves, or the names of those that stand in `value`.
+        cell=tuple(name for name in pick(CELL) if name not in scores),
+        seed=pick(SEED),
+        majority=majority[0] if majority else None,
+        place=pick(PLACE),
+        cost=pick(COST, numbers=True),
+        scores=scores,
+    )
+
+
+def _find_identical_runs(cell: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
+    results = cell.select(columns.scores).drop_nulls(columns.score)
+    distinct = results.unique().height
+    exact = any(round(value, FEWEST_DIGITS - 1) != value for value in results[columns.score])
+    # One pair that agrees may be chance on few test rows; half of all runs is none.
+    if exact and results.height > 1 and distinct <= results.height / 2:
+        yield Finding(
+            rule="identical runs",
+            severity="error",
+            where=_name(cell, columns),
+            reason=f"{results.height} runs have {distinct} distinct results: the others repeat them to the last digit",
+            remedy="Count each distinct run once. Find what sets the seed again after it was set, and run anew.",
+        )
+
+
+def _find_low_scores(cell: pl.DataFrame, columns: _Columns, majority: float | None) -> Iterator[Finding]:
+    known = cell[columns.majority].mean() if columns.majority is not None else majority
+    mean = cell[columns.score].mean()
+    if not isinstance(known, int | float) or not isinstance(mean, int | float):
+        return
+    if known <= 1 < mean:
+        known *= 100  # a share beside a percentage
+    if mean <= known:
+        yield Finding(
+            rule="at the majority",
+            severity="error",
+            where=_name(cell, columns),
+            reason=f"mean {columns.score} {mean:g} is not above always answering the commonest label, {known:g}",
+            remedy="Nothing can be concluded from the order of such scores.",
+        )
+
+
+def _find_single_runs(group: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
+    runs = group.group_by(columns.method, maintain_order=True).len()
+    single = runs.filter(runs["len"] == 1)[columns.method].to_list()
+    if single and runs.height > 1:
+        named = f"{', '.join(map(str, single[:5]))}{', …' if len(single) > 5 else ''}"
+        yield Finding(
+            rule="single draw",
+            severity="warning",
+            where=_name_group(group, columns),
+            reason=f"{len(single)} of {word_count(runs.height, 'method')} rest on one run ({named}): "
+            "differences smaller than the spread of runs are no findings",
+            remedy="Run several seeds and report intervals; or show the spread of one method at least.",
+        )
+
+
+def _find_unlike_places(group: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
+    if not columns.cost:
+        return
+    for place in columns.place:
+        values = group[place].drop_nulls().unique().sort().to_list()
+        if len(values) > 1 and group[columns.method].n_unique() > 1:
+            yield Finding(
+                rule="unlike machines",
+                severity="warning",
+                where=_name_group(group, columns),
+                reason=f"{' and '.join(columns.cost)} stand side by side from {place} {', '.join(map(str, values))}",
+                remedy="Compare scores alone, or measure on one machine with one set of versions.",
+            )
+
+
+def _name(cell: pl.DataFrame, columns: _Columns) -> str:
+    return " · ".join(str(cell[name][0]) for name in (columns.method, *columns.cell))
+
+
+def _name_group(group: pl.DataFrame, columns: _Columns) -> str:
+    return " · ".join(str(group[name][0]) for name in columns.cell) or "the table"

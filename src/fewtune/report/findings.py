@@ -1,0 +1,42 @@
+"""The audit's findings in a terminal.
+
+Owns their layout. Does not know the rules (`analysis.audit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from fewtune.analysis.audit.audit import RULES
+from fewtune.analysis.audit.finding import Finding, Severity, word_count
+
+STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+
+
+def show_findings(console: Console, findings: Sequence[Finding], *, trials: bool = False) -> None:
+    """Print every finding with its reason and remedy; with `trials`, the ids of the trials it is about."""
+    console.print(Text.assemble(("Audit  ", "bold"), word_outcome(findings)))
+    for finding in findings:
+        head = Text.assemble((finding.severity, STYLES[finding.severity]), f"  {finding.rule} · {finding.where}")
+        console.print(Padding(head, (0, 0, 0, 1)))
+        console.print(Padding(Text(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
+        console.print(Padding(Text(finding.remedy, style="dim"), (0, 0, 0, 3)))
+        if trials and finding.trials:
+            named = f"{word_count(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
+            console.print(Padding(Text(named, style="dim"), (0, 0, 0, 3)))
+
+
+def word_outcome(findings: Sequence[Finding]) -> str:
+    """Word how many findings of each severity there are: '1 error, 2 warnings'."""
+    if not findings:
+        return f"nothing found by {len(RULES)} rules."
+    counts = {s: sum(finding.severity == s for finding in findings) for s in STYLES}
+    return ", ".join(word_count(count, severity) for severity, count in counts.items() if count) + "."
+
+
+def capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,46 @@
+"""Which rows two sets of a draw have in common, told by their texts.
+
+Owns the comparison; what it finds goes into a trial's record, and the audit reads it there. Tasks leave such rows out
+when they read their files (`sources`); this looks again at what a trial was really given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from fewtune.tasks.base import Draw, Example
+from fewtune.tasks.sources import text_key
+
+SUPPORT, POOL = "support", "pool"
+
+
+def find_shared_rows(draw: Draw) -> list[dict[str, Any]]:
+    """Find every pair of sets that share texts, exactly or but for case, spacing and punctuation.
+
+    Each entry names the two `sets`, the `rows` of the second that are in the first too, how many of them are `exact`
+    copies, and one `example` of a pair, by row ids. Support and pool come from the same rows and never share one.
+    """
+    sets = {SUPPORT: draw.support, POOL: draw.pool, **{test.name: test.rows for test in draw.test_sets}}
+    texts = {name: _collect(rows) for name, rows in sets.items()}
+    pairs = [pair for pair in combinations(sets, 2) if pair != (SUPPORT, POOL)]
+    return [shared for first, second in pairs if (shared := _share(first, second, texts, sets[second]))]
+
+
+def _collect(rows: Sequence[Example]) -> dict[str, Example]:
+    return {text_key(row): row for row in rows}
+
+
+def _share(
+    first: str, second: str, texts: dict[str, dict[str, Example]], rows: Sequence[Example]
+) -> dict[str, Any] | None:
+    if texts[first].keys().isdisjoint(texts[second]):
+        return None
+    twins = [(texts[first][key], row) for row in rows if (key := text_key(row)) in texts[first]]
+    return {
+        "sets": [first, second],
+        "rows": len(twins),
+        "exact": sum(twin.fields == row.fields for twin, row in twins),
+        "example": [twins[0][0].row_id, twins[0][1].row_id],
+    }

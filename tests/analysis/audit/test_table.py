@@ -1,0 +1,73 @@
+"""Anyone's table is audited: the published failures, as rows of a CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fewtune.analysis.audit.finding import Finding
+from fewtune.analysis.audit.table import audit_table
+from fewtune.errors import RecordError
+
+
+def audit_rows(folder: Path, header: str, *rows: str, majority: float | None = None) -> list[Finding]:
+    path = folder / "results.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return audit_table(path, majority)
+
+
+def test_a_clean_table_is_silent(tmp_path: Path) -> None:
+    rows = [f"{m},16,{s},{0.8 + 0.0123 * s + 0.05 * i:.4f},0.6,T4,12.5" for i, m in enumerate("ab") for s in range(3)]
+    assert audit_rows(tmp_path, "method,shots,seed,accuracy,majority,gpu,seconds", *rows) == []
+
+
+def test_ten_runs_that_are_two_are_told(tmp_path: Path) -> None:
+    rows = [f"pbft,16,{seed},{(0.5273, 0.5491)[seed % 2]}" for seed in range(10)]
+    [finding] = audit_rows(tmp_path, "method,shots,seed,accuracy", *rows)
+    assert (finding.rule, finding.severity, finding.where) == ("identical runs", "error", "pbft · 16")
+    assert "10 runs have 2 distinct results" in finding.reason
+
+
+def test_few_runs_that_agree_by_their_coarse_scores_are_not(tmp_path: Path) -> None:
+    assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.75", "a,1,0.75", "a,2,0.80") == []
+    assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.7512", "a,1,0.7512", "a,2,0.8044") == []
+
+
+@pytest.mark.parametrize("score", ["0.55", "55.0"])
+def test_scores_at_the_majority_are_told_as_shares_and_as_percentages(tmp_path: Path, score: str) -> None:
+    found = audit_rows(tmp_path, "Method,seed,Accuracy", f"vanilla,0,{score}", f"vanilla,1,{score}1", majority=0.691)
+    assert [(f.rule, f.severity) for f in found] == [("at the majority", "error")]
+
+
+def test_single_seeds_and_unlike_hardware_are_told(tmp_path: Path) -> None:
+    header = "peft_type,model,test_accuracy,train_time,GPU"
+    found = audit_rows(tmp_path, header, "lora,opt,0.61,70,L4", "full,opt,0.63,200,T4")
+    assert [f.rule for f in found] == ["single draw", "unlike machines"]
+    assert "2 of 2 methods rest on one run (lora, full)" in found[0].reason
+    assert "train_time stand side by side from GPU L4, T4" in found[1].reason
+
+
+def test_metrics_by_name_and_value_are_cells_of_their_own(tmp_path: Path) -> None:
+    rows = [
+        f"a,{seed},{metric},{value}" for seed in (0, 1) for metric, value in (("f1", 0.7123), ("mcc", 0.4 + seed / 9))
+    ]
+    [finding] = audit_rows(tmp_path, "method,seed,metric,value", *rows)
+    assert finding.where == "a · f1"
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("who,accuracy", "no method column among who, accuracy. Name one of them method or variant"),
+        ("method,result", "no score column among method, result. Name one of them accuracy or acc"),
+    ],
+)
+def test_a_table_that_names_no_method_or_score_is_refused(tmp_path: Path, header: str, words: str) -> None:
+    with pytest.raises(RecordError, match=words):
+        audit_rows(tmp_path, header, "a,1")
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="not a readable CSV file"):
+        audit_table(tmp_path / "missing.csv")
