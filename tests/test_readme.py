@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fewtune.analysis.study import analyse_folder
 from fewtune.methods import METHODS
 from fewtune.records import load_records
 from fewtune.report.tables import show_leaderboard
@@ -22,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def shown_leaderboard(folder: Path) -> str:
     """What `fewtune report` prints for a folder into a pipe, trailing spaces apart."""
     out = io.StringIO()
-    show_leaderboard(Console(file=out, width=80), folder)
+    show_leaderboard(Console(file=out, width=80), analyse_folder(folder))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
 
 

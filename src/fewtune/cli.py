@@ -1,4 +1,4 @@
-"""The command line: run, check, report, list, schema.
+"""The command line: run, check, report, audit, recommend, watch, list, schema.
 
 Owns what the user types and what comes back: exit code 0, 1 where trials failed, 2 for a mistake the message
 says how to mend, 130 after Ctrl-C. Heavy imports wait until a command needs them.
@@ -6,6 +6,7 @@ says how to mend, 130 after Ctrl-C. Heavy imports wait until a command needs the
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,9 @@ app = App(
 LOCK = ".lock"
 """What a command that runs trials holds in its output folder."""
 
+BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+"""Units of memory."""
+
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -44,7 +48,10 @@ DataDir = Annotated[
     Path | None, Parameter(help="Folder with the tasks' files (cola/, mnli/ …), instead of fetching them.")
 ]
 
+OutFolder = Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")]
 Profile = Annotated[bool, Parameter(negative="", help="Print where the time went, by phase and by method.")]
+
+Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audit finds an error.")]
 
 
 @app.command
@@ -63,8 +70,9 @@ def run(
         ),
     ] = None,
     profile: Profile = False,
+    strict: Strict = False,
 ) -> int:
-    """Run a study's trials, reusing those already done, then show the leaderboard and write the report."""
+    """Run a study's trials, reusing those already done, then show audit and leaderboard, and write the report."""
     from fewtune.engine.meter import Meter
 
     meter = Meter()  # before the other imports, which take their seconds too
@@ -101,7 +109,7 @@ def run(
         _say(f"Stopped. Finished trials are kept in {folder}; the same command goes on from there.")
         return 130
     with meter.phase("analyse"):
-        code = report(folder)
+        code = report(folder, strict=strict)
     if profile:
         _show_profile(folder, jobs, todo, meter, workers)
     return code
@@ -135,31 +143,135 @@ def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None)
 
 @app.command
 def report(
-    out: Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")],
+    out: OutFolder,
     *,
+    format_: Annotated[
+        Literal["html", "json", "csv", "markdown", "latex"],
+        Parameter(name="--format", help="html writes report.html beside the records; the others are printed."),
+    ] = "html",
+    figures: Annotated[
+        Path | None, Parameter(help="Folder to write every chart into, as SVG and PNG, for papers.")
+    ] = None,
     against: Annotated[
         str | None, Parameter(help="Published study to print beside this one: paper (arXiv 2405.13181).")
     ] = None,
     profile: Profile = False,
+    strict: Strict = False,
 ) -> int:
-    """Show a study's leaderboard and verdict, and write its report.html; needs no torch."""
-    from fewtune.records import load_records
+    """Show a study's audit, leaderboard and verdict, and write its report.html; needs no torch."""
+    from fewtune.analysis.audit.audit import has_errors
+    from fewtune.analysis.study import analyse_folder
     from fewtune.report.against import check_published_name, show_against
+    from fewtune.report.export import FORMATS
+    from fewtune.report.figures import write_figures
+    from fewtune.report.findings import show_findings
     from fewtune.report.page import write_page
     from fewtune.report.profile import show_profile
     from fewtune.report.tables import show_leaderboard
 
     if against is not None:
         check_published_name(against)
-    records = load_records(out)
-    show_leaderboard(_console, out)
-    if against is not None:
-        show_against(_console, out, against)
-    page = write_page(out)
-    _say(f"report: {page}")
-    if profile:
-        show_profile(_console, records)
-    return 1 if any(record.status == "failed" for record in records) else 0
+    study = analyse_folder(out)
+    if format_ in FORMATS:
+        sys.stdout.write(FORMATS[format_](study))
+    else:
+        show_findings(_console, study.findings)
+        show_leaderboard(_console, study)
+        if against is not None:
+            show_against(_console, out, against)
+        _say(f"report: {write_page(study, out)}")
+        if profile:
+            show_profile(_console, study.records)
+    if figures is not None:
+        written = write_figures(study, figures)
+        _errors.print(f"figures: {len(written)} files in {figures}", markup=False, highlight=False, soft_wrap=True)
+    failed = any(record.status == "failed" for record in study.records)
+    return 1 if failed or (strict and has_errors(study.findings)) else 0
+
+
+@app.command
+def audit(
+    out: Annotated[Path | None, Parameter(help="A folder that `fewtune run` wrote.")] = None,
+    *,
+    table: Annotated[
+        Path | None,
+        Parameter(help="Anyone's results instead: a CSV file with a row a run (method, shots, seed, accuracy …)."),
+    ] = None,
+    majority: Annotated[
+        float | None, Parameter(help="Share of the commonest label, for a table without that column.")
+    ] = None,
+    strict: Strict = False,
+) -> int:
+    """Look for the ways in which comparisons go wrong: in a study's records, or in any table of results."""
+    from fewtune.analysis.audit.audit import has_errors
+    from fewtune.analysis.audit.table import audit_table
+    from fewtune.analysis.study import analyse_folder
+    from fewtune.report.findings import show_findings
+
+    if table is not None and out is None:
+        findings = audit_table(table, majority)
+    elif out is not None and table is None:
+        if majority is not None:
+            raise FewtuneError("--majority goes with --table: a study's records know it themselves.")
+        findings = list(analyse_folder(out).findings)
+    else:
+        raise FewtuneError("give either a folder that `fewtune run` wrote, or --table FILE.csv.")
+    show_findings(_console, findings, trials=True)
+    return 1 if strict and has_errors(findings) else 0
+
+
+@app.command
+def recommend(
+    out: OutFolder,
+    *,
+    max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None,
+    max_memory: Annotated[str | None, Parameter(help="Peak memory, such as 900MiB, 2GiB or a number of bytes.")] = None,
+    max_latency: Annotated[float | None, Parameter(help="Seconds that answering one row may take.")] = None,
+    out_of_domain_weight: Annotated[
+        float, Parameter(help="Weight of the test sets out of domain, together: 0 to 1.")
+    ] = 0.0,
+    queries: Annotated[int, Parameter(help="Rows to be answered: what the cheapest method is priced by.")] = 1000,
+) -> int:
+    """Say which method to use within a budget, with the evidence, the risk, and what would change the answer."""
+    import numpy as np
+
+    from fewtune.analysis.recommend import Budget
+    from fewtune.analysis.recommend import recommend as advise
+    from fewtune.analysis.study import ANALYSIS_SEED, analyse_folder
+    from fewtune.report.advice import show_advice
+    from fewtune.report.findings import show_errors
+
+    if queries < 0:
+        raise FewtuneError(f"--queries is {queries}; give 0 or more.")
+    budget = Budget(
+        max_fit_seconds=max_fit_seconds,
+        max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
+        max_latency_seconds=max_latency,
+        out_of_domain_weight=out_of_domain_weight,
+        queries=queries,
+    )
+    study = analyse_folder(out)
+    boards = [group.board for group in study.groups]
+    rng = np.random.default_rng(ANALYSIS_SEED)
+    advices = advise(boards, study.records, study.load_predictions, budget, rng)
+    show_errors(_console, study.findings)
+    show_advice(_console, advices)
+    return 0
+
+
+@app.command
+def watch(
+    out: OutFolder,
+    *,
+    every: Annotated[float, Parameter(help="Seconds between two looks at the folder.")] = 2.0,
+) -> int:
+    """Show a running study live: its table, what it says so far, and the time left."""
+    from fewtune.report.watch import watch_study
+
+    if every <= 0:
+        raise FewtuneError(f"--every is {every:g}; give seconds above 0.")
+    watch_study(_console, out, every)
+    return 0
 
 
 @app.command(name="list")
@@ -226,6 +338,15 @@ def _load(path: Path, overrides: list[str] | None) -> Study:
     from fewtune.study import load_study
 
     return load_study(path, overrides or [])
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from a number with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB), or none."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found.group(2) not in BYTES:
+        units = ", ".join(unit for unit in BYTES if unit)
+        raise FewtuneError(f"--max-memory is {text!r}; give a number of bytes, or one with a unit: {units}.")
+    return int(float(found.group(1)) * BYTES[found.group(2)])
 
 
 def _say(text: str) -> None:

@@ -28,9 +28,10 @@ from fewtune.models import resolve_precision
 from fewtune.prepare import Job, load_task
 from fewtune.records import Breakdown, Checkpoint, Cost, Failure, Record, TrialAxes
 from fewtune.study import build_settings
-from fewtune.tasks.base import Example, Task, TestSet
+from fewtune.tasks.base import Draw, Example, Task, TestSet
 from fewtune.tasks.draw import make_draw
 from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
+from fewtune.tasks.overlap import find_shared_rows
 from fewtune.trial import Trial, make_rng
 from fewtune.tuning import tune
 
@@ -64,6 +65,7 @@ class Bench:
 
         self.shelf = ModelShelf()
         self._tasks: dict[str, Task] = {}
+        self._shared_rows: dict[str, list[dict[str, Any]]] = {}
 
     def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
         """The trial's model with the others its settings name, ready to use, and the seconds it took to load."""
@@ -84,6 +86,12 @@ class Bench:
         if key not in self._tasks:
             self._tasks[key] = load_task(job.trial.task, job.data_dir)
         return self._tasks[key]
+
+    def shared_rows(self, draw: Draw) -> list[dict[str, Any]]:
+        """What the sets of a draw share, looked for once a draw."""
+        if draw.fingerprint not in self._shared_rows:
+            self._shared_rows[draw.fingerprint] = find_shared_rows(draw)
+        return self._shared_rows[draw.fingerprint]
 
 
 def run_trial(
@@ -224,6 +232,7 @@ def _run(
         },
         notes={
             **notes,
+            "shared_rows": bench.shared_rows(draw),
             **plan.report(),
             **_ask_companions(plan, draw.test_sets, answers, meter),
             "task": list(task.notes),

@@ -10,7 +10,8 @@ import pytest
 
 from fewtune.analysis.comparison import apply_rule
 from fewtune.analysis.statistics import Interval
-from fewtune.analysis.verdict import GroupVerdict, judge_folder, judge_study
+from fewtune.analysis.study import analyse_folder
+from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records
 from study_maker import make_study
@@ -142,4 +143,5 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 def test_one_folder_always_gives_one_verdict(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9], "vanilla": [0.7, 0.85]})
-    assert judge_folder(tmp_path).verdicts == judge_folder(tmp_path).verdicts
+    first, second = (analyse_folder(tmp_path).groups[0].verdict for _ in range(2))
+    assert first == second

@@ -5,19 +5,21 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from fewtune.analysis.verdict import judge_folder
-from fewtune.report.charts import draw_charts, place_labels
+from fewtune.analysis.study import analyse_folder
+from fewtune.report.charts import draw_curves, draw_group, place_labels
+from fewtune.report.look import embed_chart
 from study_maker import make_study
 
 
 def test_a_chart_is_sound_xml_with_every_method_named(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9], "tfidf": [0.6, 0.7]}, out_of_domain={"yelp & co": -0.1})
-    [group] = judge_folder(tmp_path).leaderboard
-    for chart in draw_charts(group, "chart"):
-        text = " ".join(ElementTree.fromstring(chart.svg).itertext())
+    [group] = analyse_folder(tmp_path).groups
+    for chart in draw_group(group):
+        svg = embed_chart(chart.specification, "chart", chart.title, chart.description)
+        text = " ".join(ElementTree.fromstring(svg).itertext())
         assert "pattern" in text
-        assert "tfidf" in text
-        assert "0.850" in chart.description
+        assert "pattern: " in chart.description
+        assert "data-tip" in svg
 
 
 def test_methods_at_one_point_have_labels_apart() -> None:
@@ -29,3 +31,23 @@ def test_methods_at_one_point_have_labels_apart() -> None:
 def test_labels_stay_inside_the_frame() -> None:
     [label] = place_labels(["a_long_method_name"], [(495, 150)], 500, 300, None)
     assert label.align == "right"
+
+
+def test_marks_say_what_they_stand_for_and_names_are_escaped(tmp_path: Path) -> None:
+    make_study(tmp_path, {'pattern-"<b>': [0.8, 0.9]})
+    [group] = analyse_folder(tmp_path).groups
+    chart = draw_group(group)[0]
+    svg = embed_chart(chart.specification, "chart", chart.title, chart.description)
+    tips = [mark.get("data-tip") for mark in ElementTree.fromstring(svg).iter() if mark.get("data-tip")]
+    assert 'pattern-"<b>, in domain, data seed 0: 0.800' in tips
+    assert "majority, in domain: 0.500" in tips
+
+
+def test_learning_curves_have_a_panel_a_method_in_and_out_of_domain(tmp_path: Path) -> None:
+    for shots in (16, 32):
+        make_study(tmp_path, {"pattern": [0.8, 0.9], "lora": [0.7, 0.7]}, shots=shots, out_of_domain={"yelp": -0.1})
+    chart = draw_curves(analyse_folder(tmp_path).curves)
+    svg = embed_chart(chart.specification, "chart", chart.title, chart.description)
+    tips = {mark.get("data-tip") for mark in ElementTree.fromstring(svg).iter()}
+    assert {"pattern, in domain, 16 shots: 0.850", "lora, out of domain, 32 shots: 0.600"} <= tips
+    assert "pattern: 0.850 at 16, 0.850 at 32." in chart.description

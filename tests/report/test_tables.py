@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fewtune.analysis.study import analyse_folder
 from fewtune.records import load_records, write_record
 from fewtune.report import tables
 from study_maker import make_study
@@ -15,7 +16,7 @@ from study_maker import make_study
 
 def show(out: Path, width: int = 100) -> str:
     stream = StringIO()
-    tables.show_leaderboard(Console(file=stream, width=width, color_system=None), out)
+    tables.show_leaderboard(Console(file=stream, width=width, color_system=None), analyse_folder(out))
     return stream.getvalue()
 
 

@@ -6,7 +6,7 @@ not know what is done with them (`comparison`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,20 @@ VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
 
 
 def read_answers(
-    members: Iterable[Record], load: LoadPredictions, test_sets: Sequence[str]
+    members: Iterable[Record],
+    load: LoadPredictions,
+    test_sets: Sequence[str],
+    name: Callable[[Record], str] = lambda record: record.trial.variant,
 ) -> dict[str, VariantAnswers]:
-    """Read a group's scored trials: variant -> draw -> test set -> answers; trials that lack a set are left out."""
+    """Read scored trials: name -> draw -> test set -> answers; those that lack a test set are left out.
+
+    Trials of one draw and name are fit seeds of one another.
+    """
     tables: dict[str, dict[DrawKey, list[pl.DataFrame]]] = {}
     for record in members:
-        scored = all(record.primary_metric in record.metrics.get(name, {}) for name in test_sets)
+        scored = all(record.primary_metric in record.metrics.get(test_set, {}) for test_set in test_sets)
         if record.status == "done" and scored:
-            draws = tables.setdefault(record.trial.variant, {})
+            draws = tables.setdefault(name(record), {})
             draws.setdefault(draw_of(record), []).append(load(record.trial_id))
     flat = [table for draws in tables.values() for seeds in draws.values() for table in seeds]
     names = {test_set: _name_labels(flat, test_set) for test_set in test_sets}

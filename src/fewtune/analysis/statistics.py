@@ -253,6 +253,9 @@ SCORES: Mapping[str, Score] = {
 }
 """The primary metrics that can be resampled, by their name in a record."""
 
+RANGES: Mapping[str, tuple[float, float]] = {"accuracy": (0.0, 1.0), "mcc": (-1.0, 1.0), "macro_f1": (0.0, 1.0)}
+"""The least and most that each can be: an interval of a mean does not reach beyond."""
+
 
 def _diagonal(counts: npt.NDArray[np.generic]) -> FloatArray:
     return np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)

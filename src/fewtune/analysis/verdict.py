@@ -1,36 +1,22 @@
 """The verdict: which variant leads a group, and whether the evidence says it is better than each other one.
 
-Owns the leader, whom it is compared with, and the sentence; a whole folder judged at once. Does not know when a
-difference counts (`comparison`), how an interval is made (`statistics`) or shown (`report`).
+Owns the leader, whom it is compared with, and the sentence. Does not know when a difference counts (`comparison`), how
+an interval is made (`statistics`) or shown (`report`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 
-from fewtune import records as store
 from fewtune.analysis import statistics
 from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
 from fewtune.analysis.comparison import REGION, RESAMPLES, Answer, Comparison, compare, word_comparison
-from fewtune.analysis.leaderboard import (
-    IN_DOMAIN,
-    LeaderboardGroup,
-    LoadPredictions,
-    average_draws,
-    group_records,
-    name_metric,
-    rank_variants,
-)
+from fewtune.analysis.leaderboard import IN_DOMAIN, LoadPredictions, average_draws, group_records, name_metric
 from fewtune.records import Record
-
-ANALYSIS_SEED = 20240501
-"""Seed of the bootstrap of a report, so that one folder always gives one report."""
 
 
 @dataclass(frozen=True)
@@ -53,37 +39,6 @@ class GroupVerdict:
     failed: int
     skipped: int
     sentence: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """All that a report shows of one output folder; `verdicts` and `leaderboard` have the same groups."""
-
-    records: tuple[Record, ...]
-    leaderboard: tuple[LeaderboardGroup, ...]
-    verdicts: tuple[GroupVerdict, ...]
-    missing: Mapping[str, int] = field(default_factory=dict)
-    """Planned trials without a record, by variant: the study is unfinished where there are any."""
-
-
-def judge_folder(out_dir: Path) -> Judgement:
-    """Read a study's output folder and judge it; raises RecordError where it cannot be read."""
-    records = store.load_records(out_dir)
-    # A study may name the metric to judge by; where it does not, each task's own is in its records.
-    done = [record for record in records if record.status == "done"]
-    wanted = [
-        name
-        for name in store.load_study_entry(out_dir, "metrics") or ()
-        if name in statistics.SCORES and all(name in scores for r in done for scores in r.metrics.values())
-    ]
-    if wanted:
-        records = [record.model_copy(update={"primary_metric": wanted[0]}) for record in records]
-    load = cache(partial(store.load_predictions, out_dir))
-    verdicts = judge_study(records, load, np.random.default_rng(ANALYSIS_SEED))
-    recorded = {record.trial_id for record in records}
-    planned = store.load_planned(out_dir) or {}
-    missing = Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded)
-    return Judgement(tuple(records), tuple(rank_variants(records, load)), tuple(verdicts), missing)
 
 
 def judge_study(

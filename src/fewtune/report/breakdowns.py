@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
-from fewtune.analysis.verdict import Judgement
+from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record
 
 MOST_FACET_VALUES = 6
@@ -25,26 +25,24 @@ class BreakdownTable:
     cells: dict[str, tuple[float | None, ...]]
 
 
-def break_down(judgement: Judgement) -> list[BreakdownTable]:
+def break_down(study: StudyAnalysis) -> list[BreakdownTable]:
     """Make every table that a study's records have something for, group by group."""
-    tables = []
-    for group in judgement.leaderboard:
-        members = [
-            record
-            for record in judgement.records
-            if record.status == "done"
-            and (record.trial.task, record.trial.shots) == (group.task, group.shots)
-            and record.trial.model in (group.model, None)
-        ]
-        kinds = sorted({(b.test_set, b.facet) for record in members for b in record.breakdowns})
-        for test_set, facet in kinds:
-            title = f"{group.title} · {name_test_set(test_set)} by {facet}: accuracy"
-            table = _average_breakdowns(members, group, test_set, facet, title)
-            if table is not None:
-                tables.append(table)
-        tables += _average_patterns(members, group)
-        tables += _average_companions(members, group)
-        tables += _average_checkpoints(members, group)
+    return [table for group in study.groups for table in break_down_group(group)]
+
+
+def break_down_group(analysed: GroupAnalysis) -> list[BreakdownTable]:
+    """Make every table that one group's records have something for."""
+    group, tables = analysed.board, []
+    members = [record for record in analysed.members if record.status == "done"]
+    kinds = sorted({(b.test_set, b.facet) for record in members for b in record.breakdowns})
+    for test_set, facet in kinds:
+        title = f"{group.title} · {name_test_set(test_set)} by {facet}: accuracy"
+        table = _average_breakdowns(members, group, test_set, facet, title)
+        if table is not None:
+            tables.append(table)
+    tables += _average_patterns(members, group)
+    tables += _average_companions(members, group)
+    tables += _average_checkpoints(members, group)
     return tables
 
 

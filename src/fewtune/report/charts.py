@@ -1,40 +1,46 @@
-"""The charts, as SVG that needs no script: scores with every draw, and what each method costs.
+"""The charts: scores with every draw, what a score costs, cost bars, and learning curves.
 
-Owns marks and labels. Does not know how a number came about (`analysis`), how charts look (`look`) or where one is
-shown.
+Owns marks, their hover texts and their labels. Does not know how a number came about (`analysis`), how charts look
+(`look`) or where one is shown.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from statistics import fmean
+from typing import Any, Literal
 
 import altair as alt
 
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
+from fewtune.analysis.curves import Curve
+from fewtune.analysis.frontier import COSTS
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
+from fewtune.analysis.study import GroupAnalysis
 from fewtune.report.breakdowns import name_test_set
 from fewtune.report.look import (
     BLACK,
     BLUE,
+    GREEN,
     INK,
+    QUIET,
     VERMILION,
+    finish_chart,
     hold_values,
     make_axis,
     make_header,
     make_title,
     mark_logarithmic,
-    render_chart,
 )
-from fewtune.report.tables import word_score, word_seconds
+from fewtune.report.tables import word_bytes, word_count, word_score, word_seconds
 
-DRAW, MEAN, BASELINE = BLUE, BLACK, VERMILION
+DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMILION
 
 SCORES_WIDTH, ROW_HEIGHT, MOST_PANELS = 680, 30, 3
 COST_WIDTH, COST_HEIGHT = 470, 280
-SHORTEST_SECONDS = 0.1
-"""Shorter fits are drawn at this time: a log axis has no room for zero."""
+BAR_WIDTH, BAR_HEIGHT = 190, 22
+CURVE_WIDTH, CURVE_HEIGHT, CURVES_A_ROW = 196, 130, 3
 
 
 Box = tuple[float, float, float, float]
@@ -55,122 +61,190 @@ class Label:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart: `svg` is safe to stand in a page as it is, its title and description are inside it."""
+    """One chart as a Vega-Lite specification; `name` is fit for a file, `title` and `description` say what it shows."""
 
+    name: str
     title: str
     description: str
-    svg: str
+    specification: dict[str, Any]
 
 
-def draw_charts(group: LeaderboardGroup, prefix: str) -> list[Chart]:
-    """Draw a group's charts; none where nothing was scored. `prefix` keeps ids apart in one page."""
+@dataclass(frozen=True)
+class CostAxis:
+    """How one cost is drawn: its title, the least that a log axis shows, and how a value is worded."""
+
+    title: str
+    least: float
+    word: Callable[[Any], str]
+
+
+COST_AXES = {
+    "fit seconds": CostAxis("seconds to fit", 0.1, word_seconds),
+    "peak memory": CostAxis("peak memory, MiB", 1.0, word_bytes),
+    "trained parameters": CostAxis("trained parameters", 100.0, word_count),
+}
+"""The costs that a score is drawn against, by their name in `COSTS`."""
+MEBIBYTE = 2**20
+
+
+def draw_group(group: GroupAnalysis) -> list[Chart]:
+    """Draw one group's charts; none where nothing was scored."""
+    board = group.board
     charts = []
-    if any(row.in_domain is not None for row in group.rows):
-        charts.append(draw_scores(group, f"{prefix}-scores"))
-    if any(row.in_domain is not None and row.fit_seconds is not None for row in group.rows):
-        charts.append(draw_costs(group, f"{prefix}-costs"))
+    if any(row.in_domain is not None for row in board.rows):
+        charts.append(draw_scores(group))
+    charts += [draw_costs(group, cost) for cost in COST_AXES if list_priced(board, cost)]
+    if list_priced(board, "fit seconds"):
+        charts.append(draw_bars(board))
     return charts
 
 
-def draw_scores(group: LeaderboardGroup, chart_id: str) -> Chart:
-    """Draw each method's score a test set: a dot a draw, a bar at the mean, a dashed rule at the majority."""
-    rows = [row for row in group.rows if row.in_domain is not None]
-    panels = {name: _head_panel(group, name) for name in group.test_sets}
-    values = [
+def list_priced(board: LeaderboardGroup, cost: str) -> list[tuple[LeaderboardRow, float, float]]:
+    """A group's rows with their score and cost, where both are known."""
+    return [
+        (row, row.in_domain, value)
+        for row in board.rows
+        if row.in_domain is not None and (value := COSTS[cost](row)) is not None
+    ]
+
+
+def draw_scores(group: GroupAnalysis) -> Chart:
+    """Draw each method's scores a test set: a dot a draw, a bar at the mean, its interval, and the majority's rule."""
+    board = group.board
+    rows = [row for row in board.rows if row.in_domain is not None]
+    panels = {name: _head_panel(board, name) for name in board.test_sets}
+    order = [row.variant for row in rows]
+    dots = [
         {
             "panel": panels[name],
             "method": row.variant,
             "value": draw.value,
-            "majority": group.majority.get(name),
+            "tip": f"{row.variant}, {name_test_set(name)}, data seed {draw.data_seed}: {word_score(draw.value)}",
         }
         for row in rows
-        for name in group.test_sets
+        for name in board.test_sets
         for draw in row.scores[name].draws
     ]
-    order = [row.variant for row in rows]
+    means = [
+        {
+            "panel": panels[name],
+            "method": row.variant,
+            "mean": bounds.mean,
+            "low": bounds.low,
+            "high": bounds.high,
+            "tip": f"{row.variant}, {name_test_set(name)}, mean: {word_score(bounds.mean)}"
+            + (f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds.low is not None and bounds.high is not None else ""),
+        }
+        for row in rows
+        for name, bounds in group.stability[row.variant].bounds.items()
+    ]
+    majorities = [
+        {"panel": panels[name], "majority": value, "tip": f"majority, {name_test_set(name)}: {word_score(value)}"}
+        for name, value in board.majority.items()
+        if value is not None
+    ]
     # One or two panels are not stretched over the whole width: dots far from their names are hard to follow.
-    panel_width = min(360, SCORES_WIDTH // min(len(panels), MOST_PANELS) - 16)
-    scored = [draw.value for row in rows for score in row.scores.values() for draw in score.draws]
-    low, high = _span(scored + [value for value in group.majority.values() if value is not None])
+    columns = 2 if len(panels) == 4 else min(len(panels), MOST_PANELS)
+    panel_width = min(330, SCORES_WIDTH // columns - 16)
+    # Intervals of two draws reach far beyond the scores: they are cut at the frame, the table has their ends.
+    low, high = _span([dot["value"] for dot in dots] + [rule["majority"] for rule in majorities])
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
-    x_axis = make_axis(tickCount=5)
     y = alt.Y(
         "method:N",
         sort=order,
         title=None,
         axis=make_axis(grid=True, ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
     )
+
+    def x(field: str) -> alt.X:
+        return alt.X(field, title=board.metric, scale=scale, axis=make_axis(tickCount=5))
+
+    rows_of = {"dots": dots, "means": means, "majorities": majorities}
+    flat = [{"kind": kind, **row} for kind, found in rows_of.items() for row in found]
     base = alt.Chart()
-    rule = base.mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3]).encode(
-        x=alt.X("mean(majority):Q", title=group.metric, scale=scale, axis=x_axis)
-    )
-    dots = base.mark_circle(color=DRAW, size=70, opacity=0.65).encode(
-        x=alt.X("value:Q", title=group.metric, scale=scale, axis=x_axis), y=y
-    )
-    means = base.mark_tick(color=MEAN, thickness=3, size=20).encode(
-        x=alt.X("mean(value):Q", title=group.metric, scale=scale, axis=x_axis), y=y
-    )
+
+    def only(kind: str) -> Any:
+        return base.transform_filter(f"datum.kind === '{kind}'")
+
+    tip = alt.Description("tip:N")
     chart = (
-        alt.layer(rule, dots, means, data=hold_values(values))
+        alt.layer(
+            only("majorities")
+            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+            .encode(x=x("majority:Q"), description=tip),
+            only("means")
+            .mark_rule(color=QUIET, strokeWidth=2, clip=True)
+            .encode(x=x("low:Q"), x2="high:Q", y=y, description=tip),
+            only("dots").mark_circle(color=DRAW, size=70, opacity=0.65).encode(x=x("value:Q"), y=y, description=tip),
+            only("means").mark_tick(color=MEAN, thickness=3, size=20).encode(x=x("mean:Q"), y=y, description=tip),
+            data=hold_values(flat),
+        )
         .properties(width=panel_width, height=ROW_HEIGHT * len(order))
         .facet(
             facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header(panel_width)),
-            columns=MOST_PANELS,
+            columns=columns,
             spacing=26,
         )
         .properties(
-            title=make_title("Scores in and out of domain", "dot: one draw · bar: mean of draws · dashed: majority")
+            title=make_title(
+                "Every draw, in and out of domain",
+                "dot: one draw · bar: mean of draws · grey line: its 95 % interval · dashed: majority",
+            )
         )
     )
-    description = f"{group.title}, {group.metric}. " + " ".join(
+    description = f"{board.title}, {board.metric}. " + " ".join(
         f"{row.variant}: "
-        + ", ".join(f"{name_test_set(n)} {word_score(row.scores[n].mean)}" for n in group.test_sets)
+        + ", ".join(f"{name_test_set(n)} {word_score(row.scores[n].mean)}" for n in board.test_sets)
         + "."
         for row in rows
     )
-    title = f"Scores in and out of domain: {group.title}"
-    return Chart(title, description, render_chart(chart, chart_id, title, description))
+    return _finish(chart, board, "scores", "Every draw, in and out of domain", description)
 
 
-def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
-    """Draw the in-domain score against fit seconds on a log axis, each method named at its point."""
+def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
+    """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier joined."""
+    board, axis = group.board, COST_AXES[cost]
+    scale = MEBIBYTE if cost == "peak memory" else 1
     points = [
-        (row.variant, max(row.fit_seconds, SHORTEST_SECONDS), row.in_domain, row.fit_seconds)
-        for row in group.rows
-        if row.fit_seconds is not None and row.in_domain is not None
+        (row.variant, max(value / scale, axis.least), score, value) for row, score, value in list_priced(board, cost)
     ]
-    majority = group.majority.get(IN_DOMAIN)
+    majority = board.majority.get(IN_DOMAIN)
     low, high = _span([score for _, _, score, _ in points] + ([majority] if majority is not None else []))
-    seconds = [shown for _, shown, _, _ in points]
-    first, last = min(seconds) / 2, max(seconds) * 4  # room for dots and for names to the right
+    costs = [shown for _, shown, _, _ in points]
+    first, last = min(costs) / 2, max(costs) * 4  # room for dots and for names to the right
     pixels = [
-        (
-            COST_WIDTH * math.log(shown / first) / math.log(last / first),
-            COST_HEIGHT * (high - score) / (high - low),
-        )
+        (COST_WIDTH * math.log(shown / first) / math.log(last / first), COST_HEIGHT * (high - score) / (high - low))
         for _, shown, score, _ in points
     ]
     rule = None if majority is None else COST_HEIGHT * (high - majority) / (high - low)
     labels = place_labels([name for name, *_ in points], pixels, COST_WIDTH, COST_HEIGHT, rule)
-    values = [{"seconds": shown, "score": score} for _, shown, score, _ in points]
+    values = [
+        {
+            "cost": shown,
+            "score": score,
+            "front": name in group.frontiers[cost],
+            "tip": f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}",
+        }
+        for name, shown, score, value in points
+    ]
     names = [
         {
             "method": name,
             "align": label.align,
-            "seconds": first * (last / first) ** (label.x / COST_WIDTH),
+            "cost": first * (last / first) ** (label.x / COST_WIDTH),
             "score": high - label.y / COST_HEIGHT * (high - low),
         }
         for (name, *_), label in zip(points, labels, strict=True)
     ]
     x = alt.X(
-        "seconds:Q",
-        title=f"seconds to fit, log scale (below {SHORTEST_SECONDS:g} s drawn at {SHORTEST_SECONDS:g})",
+        "cost:Q",
+        title=f"{axis.title}, log scale (less is drawn at {axis.least:g})",
         scale=alt.Scale(type="log", domain=[first, last], nice=False),
-        axis=make_axis(values=mark_logarithmic(first, last), format="~g"),
+        axis=make_axis(values=mark_logarithmic(first, last), format="~s" if last > 10_000 else "~g"),
     )
     y = alt.Y(
         "score:Q",
-        title=f"{group.metric}, in domain",
+        title=f"{board.metric}, in domain",
         scale=alt.Scale(domain=[low, high], nice=False, zero=False),
         axis=make_axis(tickCount=6),
     )
@@ -181,24 +255,172 @@ def draw_costs(group: LeaderboardGroup, chart_id: str) -> Chart:
             .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
             .encode(y=y)
         )
-    layers.append(alt.Chart(hold_values(values)).mark_circle(color=DRAW, size=110, opacity=0.8).encode(x=x, y=y))
+    layers += [
+        alt.Chart(hold_values([value for value in values if value["front"] == front]))
+        .mark_point(filled=True, shape=shape, color=color, size=size, opacity=0.9)
+        .encode(x=x, y=y, description=alt.Description("tip:N"))
+        for front, shape, color, size in ((False, "circle", DRAW, 100), (True, "diamond", FRONTIER, 150))
+    ]
     layers += [
         alt.Chart(hold_values([label for label in names if label["align"] == align]))
         .mark_text(align=align, baseline="middle", color=INK, fontSize=13)
         .encode(x=x, y=y, text="method:N")
         for align in ALIGNMENTS
     ]
+    what = f"Score against {axis.title.split(',')[0]}"
     chart = alt.layer(*layers).properties(
         width=COST_WIDTH,
         height=COST_HEIGHT,
-        title=make_title("What a score costs", "dot: mean of draws · dashed: majority"),
+        title=make_title(what, "diamond: no method scores as much for less · dot: another does · dashed: majority"),
     )
-    description = f"{group.title}. " + " ".join(
-        f"{name}: {word_score(score)} {group.metric} after {word_seconds(true)} of fitting."
-        for name, _, score, true in points
+    description = f"{board.title}. " + " ".join(
+        f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
     )
-    title = f"Score against seconds to fit: {group.title}"
-    return Chart(title, description, render_chart(chart, chart_id, title, description))
+    return _finish(chart, board, cost.replace(" ", "-"), what, description)
+
+
+def draw_bars(board: LeaderboardGroup) -> Chart:
+    """Draw what each method costs as bars: seconds to fit, milliseconds a row, peak memory."""
+    panels = {
+        "seconds to fit": ("fit seconds", 1.0),
+        "milliseconds a row": ("seconds a row", 1000.0),
+        "peak memory, MiB": ("peak memory", 1 / MEBIBYTE),
+    }
+    rows = [row for row in board.rows if row.done]
+    values = [
+        {
+            "panel": panel,
+            "method": row.variant,
+            "value": factor * value,
+            "tip": f"{row.variant}: {factor * value:.3g} {panel}",
+        }
+        for panel, (cost, factor) in panels.items()
+        for row in rows
+        if (value := COSTS[cost](row)) is not None
+    ]
+    bars = (
+        alt.Chart()
+        .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2)
+        .encode(
+            x=alt.X("value:Q", title=None, axis=make_axis(tickCount=4)),
+            y=alt.Y(
+                "method:N",
+                sort=[row.variant for row in rows],
+                title=None,
+                axis=make_axis(ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
+            ),
+            description=alt.Description("tip:N"),
+        )
+        .properties(width=BAR_WIDTH, height=BAR_HEIGHT * len(rows))
+    )
+    chart = (
+        alt.layer(bars, data=hold_values(values))
+        .facet(
+            facet=alt.Facet("panel:N", sort=list(panels), title=None, header=make_header(BAR_WIDTH)),
+            columns=len(panels),
+            spacing=26,
+        )
+        .resolve_scale(x="independent")
+        .properties(title=make_title("What each method costs", "mean over done trials; memory of the hungriest"))
+    )
+    description = f"{board.title}. " + " ".join(
+        f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.peak_memory_bytes)} of memory."
+        for row in rows
+    )
+    return _finish(chart, board, "cost-bars", "What each method costs", description)
+
+
+def draw_curves(curves: Sequence[Curve]) -> Chart:
+    """Draw one task's and model's learning curves, a panel a method: in domain with its interval, elsewhere beside it.
+
+    `curves` are those of one task and model, in and out of domain.
+    """
+    inside = [curve for curve in curves if curve.test_set == IN_DOMAIN]
+    order = [c.variant for c in sorted(inside, key=lambda curve: -curve.points[-1].bounds.mean)]
+    others = sorted({curve.test_set for curve in curves} - {IN_DOMAIN})
+    shots = sorted({point.shots for curve in curves for point in curve.points})
+    lines = [
+        {
+            "method": curve.variant,
+            "shots": point.shots,
+            "mean": point.bounds.mean,
+            "low": point.bounds.low,
+            "high": point.bounds.high,
+            "where": "in domain",
+            "tip": f"{curve.variant}, in domain, {point.shots} shots: {word_score(point.bounds.mean)}",
+        }
+        for curve in inside
+        for point in curve.points
+    ]
+    lines += _average_outside(curves, order, others)
+    low, high = _span([line["mean"] for line in lines])
+    x = alt.X(
+        "shots:Q",
+        title="labelled rows",
+        scale=alt.Scale(type="log", base=2, domain=[shots[0] / 1.15, shots[-1] * 1.15], nice=False),
+        axis=make_axis(values=shots, format="d"),
+    )
+
+    def y(field: str) -> alt.Y:
+        scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+        return alt.Y(field, title=curves[0].metric, scale=scale, axis=make_axis(tickCount=4))
+
+    base = alt.Chart()
+
+    def only(where: str) -> Any:
+        return base.transform_filter(f"datum.where === '{where}'")
+
+    tip = alt.Description("tip:N")
+    layers = [
+        only("in domain").mark_area(color=DRAW, opacity=0.15, clip=True).encode(x=x, y=y("low:Q"), y2="high:Q"),
+        only("elsewhere").mark_line(color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3]).encode(x=x, y=y("mean:Q")),
+        only("elsewhere").mark_square(color=ELSEWHERE, size=40, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
+        only("in domain").mark_line(color=DRAW, strokeWidth=2).encode(x=x, y=y("mean:Q")),
+        only("in domain").mark_circle(color=DRAW, size=55, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
+    ]
+    marks = "blue: in domain, with its 95 % interval"
+    if others:
+        marks += f" · dashed: mean of {', '.join(map(name_test_set, others))}"
+    first = curves[0]
+    where = " · ".join([first.task, first.model or "no language model"])
+    chart = (
+        alt.layer(*layers, data=hold_values(lines))
+        .properties(width=CURVE_WIDTH, height=CURVE_HEIGHT)
+        .facet(
+            facet=alt.Facet("method:N", sort=order, title=None, header=make_header(CURVE_WIDTH)),
+            columns=CURVES_A_ROW,
+            spacing=22,
+        )
+        .properties(title=make_title("Learning curves", marks))
+    )
+    description = f"{where}, {first.metric}. " + " ".join(
+        f"{curve.variant}: "
+        + ", ".join(f"{word_score(point.bounds.mean)} at {point.shots}" for point in curve.points)
+        + "."
+        for curve in inside
+    )
+    name = _name_file(first.task, first.model, "learning-curves")
+    return Chart(name, f"Learning curves: {where}", description, finish_chart(chart))
+
+
+def _average_outside(curves: Sequence[Curve], order: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
+    """The mean over test sets out of domain, by method and shots, where all of them were scored."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for curve in curves:
+        if curve.test_set != IN_DOMAIN:
+            for point in curve.points:
+                found.setdefault((curve.variant, point.shots), []).append(point.bounds.mean)
+    return [
+        {
+            "method": variant,
+            "shots": shots,
+            "mean": fmean(means),
+            "where": "elsewhere",
+            "tip": f"{variant}, out of domain, {shots} shots: {word_score(fmean(means))}",
+        }
+        for (variant, shots), means in found.items()
+        if variant in order and len(means) == len(others)
+    ]
 
 
 def place_labels(
@@ -243,11 +465,21 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _head_panel(group: LeaderboardGroup, test_set: str) -> str:
-    return f"{name_test_set(test_set)}, majority {word_score(group.majority.get(test_set))}"
+def _head_panel(board: LeaderboardGroup, test_set: str) -> str:
+    return f"{name_test_set(test_set)}, majority {word_score(board.majority.get(test_set))}"
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = max(0.02, 0.08 * (high - low))
     return low - margin, high + margin
+
+
+def _finish(chart: Any, board: LeaderboardGroup, kind: str, what: str, description: str) -> Chart:
+    name = _name_file(board.task, board.model, f"{board.shots}-{kind}")
+    return Chart(name, f"{what}: {board.title}", description, finish_chart(chart))
+
+
+def _name_file(task: str, model: str | None, kind: str) -> str:
+    words = "-".join(part for part in (task, model, kind) if part)
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in words)

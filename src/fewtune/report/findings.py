@@ -30,6 +30,13 @@ def show_findings(console: Console, findings: Sequence[Finding], *, trials: bool
             console.print(Padding(Text(named, style="dim"), (0, 0, 0, 3)))
 
 
+def show_errors(console: Console, findings: Sequence[Finding]) -> None:
+    """Print the errors alone, where there are any: what stands before every conclusion."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        show_findings(console, errors)
+
+
 def word_outcome(findings: Sequence[Finding]) -> str:
     """Word how many findings of each severity there are: '1 error, 2 warnings'."""
     if not findings:

@@ -1,9 +1,10 @@
 """The look of every chart: its card, its colours by light and dark scheme, its axes and titles, and the finished SVG.
 
-Owns what charts have in common. Does not know what a chart shows (`charts`).
-Each SVG stands on its own card, follows the reader's light or dark scheme, and says in a title and a description
-what it shows. Colours: the blue, vermilion and bluish green of https://jfly.uni-koeln.de/color/, told apart by every
-common kind of colour vision; shape and position carry the meaning without them.
+Owns what charts have in common, and how one becomes an SVG in a page or a file for a paper. Does not know what a chart
+shows (`charts`). In a page each stands on its own card, follows the reader's light or dark scheme, says in a title and
+a description what it shows, and keeps each mark's hover text in `data-tip`. Colours: the blue, vermilion and bluish
+green of https://jfly.uni-koeln.de/color/, told apart by every common kind of colour vision; shape and position carry
+the meaning without them.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def mark_logarithmic(first: float, last: float) -> list[float]:
     return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]
 
 
-def render_chart(chart: Any, chart_id: str, title: str, description: str) -> str:
-    """The SVG of an Altair chart; `chart_id` keeps ids apart in one page."""
+def finish_chart(chart: Any) -> dict[str, Any]:
+    """The Vega-Lite specification of an Altair chart, with the look of all."""
     configured = chart.configure(
         background=CARD,
         font=FONT,
@@ -85,8 +86,30 @@ def render_chart(chart: Any, chart_id: str, title: str, description: str) -> str
         ),
         title=alt.TitleConfig(color=INK, subtitleColor=QUIET),
     )
-    svg = vl_convert.vegalite_to_svg(json.loads(configured.to_json()))
-    return _finish(svg, chart_id, title, description)
+    specification: dict[str, Any] = json.loads(configured.to_json())
+    return specification
+
+
+def embed_chart(specification: dict[str, Any], chart_id: str, title: str, description: str) -> str:
+    """The SVG of a chart for a page; `chart_id` keeps ids apart there."""
+    return _finish(vl_convert.vegalite_to_svg(specification), chart_id, title, description)
+
+
+def export_svg(specification: dict[str, Any]) -> str:
+    """The SVG of a chart as a file of its own, light."""
+    svg: str = vl_convert.vegalite_to_svg(specification)
+    return svg
+
+
+def export_png(specification: dict[str, Any]) -> bytes:
+    """The PNG of a chart, light, three pixels to a point: 216 to an inch."""
+    png: bytes = vl_convert.vegalite_to_png(specification, scale=3)
+    return png
+
+
+def _round_numbers(attribute: re.Match[str]) -> str:
+    """Coordinates to a hundredth of a pixel."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute.group())
 
 
 def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
@@ -110,6 +133,10 @@ def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
     )
     body = svg[opening.end() :]
     # The whole is one picture with one description; ids are made unique to the page.
+    body = re.sub(r'<path class="(?:foreground|background)"[^>]*?(?:d=""|h0v0h0Z|v0h-\d+Z)[^>]*/>', "", body)
+    body = re.sub(r' (?:d|transform|x|y|x1|x2|y1|y2)="[^"]*"', _round_numbers, body)
+    body = re.sub(r' aria-label="([^"]*)" role="graphics-symbol"', r' data-tip="\1"', body)
     body = re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden)="[^"]*"', "", body)
-    body = re.sub(r"\bclip(\d+)\b(?=[\")])", rf"{chart_id}-clip\1", body)
+    clips = list(dict.fromkeys(re.findall(r'id="(clip\d+)"', body)))  # Vega counts them on from chart to chart
+    body = re.sub(r"\bclip\d+\b(?=[\")])", lambda found: f"{chart_id}-clip{clips.index(found.group())}", body)
     return head + body

@@ -1,42 +1,71 @@
-"""The report as one HTML file that needs no network and no script.
+"""The report as one HTML file that needs no network; without its script it shows the same, unfiltered.
 
-Owns what the page shows and in which order; `page.html.jinja` beside this file owns how it looks. Does not know
-how a number came about (`analysis`). Whatever a user named is escaped; only charts are inserted as markup.
+Owns what the page shows and in which order; `page.html.jinja`, `page.css` and `page.js` beside this file own its looks
+and acts. Does not know how a number came about (`analysis`). Whatever a user named is escaped; only charts are inserted
+as markup.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fewtune.analysis import comparison, statistics
-from fewtune.analysis.leaderboard import IN_DOMAIN, average_metrics, group_records
-from fewtune.analysis.verdict import Judgement, judge_folder
-from fewtune.records import Record, load_study_entry, write_atomically
-from fewtune.report import breakdowns, tables
-from fewtune.report.charts import draw_charts
+from fewtune.analysis.audit.audit import RULES
+from fewtune.analysis.curves import Curve
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics
+from fewtune.analysis.recommend import Budget, recommend
+from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis
+from fewtune.records import Record, write_atomically
+from fewtune.report import advice, breakdowns, findings, tables
+from fewtune.report.charts import Chart, draw_curves, draw_group
+from fewtune.report.look import embed_chart
 from fewtune.report.tuning import list_choices
 
 FILE_NAME = "report.html"
+MOST_COMPARISONS = 4
+"""Comparisons of a leader that stand open; the others unfold."""
 
 
-def write_page(out_dir: Path) -> Path:
-    """Write OUT/report.html and return its path; raises RecordError where the folder holds no study."""
-    judgement = judge_folder(out_dir)
+@dataclass(frozen=True)
+class MethodResult:
+    """One variant in one group, for its own part of the page."""
+
+    group: GroupAnalysis
+    row: LeaderboardRow
+
+
+@dataclass(frozen=True)
+class MethodPart:
+    """All about one variant: results by group, each differing set of settings, what trained, and what went wrong."""
+
+    variant: str
+    method: str
+    results: tuple[MethodResult, ...]
+    settings: tuple[tuple[tuple[str, str], ...], ...]
+    trained: tuple[tuple[str, str, str, str], ...]
+    """Parameter groups as (name, tensors, parameters, peak rate)."""
+    label_words: tuple[str, ...]
+    unfinished: tuple[tuple[str, str, str, int], ...]
+
+
+def write_page(study: StudyAnalysis, out_dir: Path) -> Path:
+    """Write OUT/report.html and return its path."""
     path = out_dir / FILE_NAME
-    write_atomically(
-        path, render_page(judgement, name=load_study_entry(out_dir, "name") or out_dir.resolve().name).encode()
-    )
+    write_atomically(path, render_page(study).encode())
     return path
 
 
-def render_page(judgement: Judgement, name: str) -> str:
-    """Render the whole page; `name` stands in its title."""
+def render_page(study: StudyAnalysis) -> str:
+    """Render the whole page."""
     environment = Environment(
         loader=PackageLoader("fewtune.report", "."),
         autoescape=True,
@@ -53,36 +82,27 @@ def render_page(judgement: Judgement, name: str) -> str:
         "bytes": tables.word_bytes,
         "count": tables.word_count,
         "test_set": breakdowns.name_test_set,
+        "capitalise": findings.capitalise,
     }
-    groups = [
-        {
-            "group": group,
-            "verdict": judged,
-            "head": tables.head_verdict(judged),
-            "comparisons": tables.list_comparisons(judged),
-            "metrics": {test: average_metrics(members, test) for test in group.test_sets},
-            "versus": {row.variant: tables.compare_with_majority(group, row) for row in group.rows},
-            # The chart module escapes all text inside its SVG.
-            "charts": [
-                {"svg": Markup(chart.svg), "title": chart.title} for chart in draw_charts(group, f"chart-{number}")
-            ],
-        }
-        for number, (group, judged, members) in enumerate(
-            zip(judgement.leaderboard, judgement.verdicts, group_records(judgement.records).values(), strict=True),
-            start=1,
-        )
-    ]
     return environment.get_template("page.html.jinja").render(
-        name=name,
-        unfinished_study=tables.word_missing(judgement.missing) if judgement.missing else "",
-        groups=groups,
-        breakdowns=breakdowns.break_down(judgement),
-        tuning=list_choices(judgement.records),
-        unfinished=tables.list_unfinished(judgement.records),
-        settings=collect_settings(judgement.records),
-        environments=collect_environments(judgement.records),
-        trials={status: sum(r.status == status for r in judgement.records) for status in _STATUSES},
+        name=study.name,
+        css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
+        script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
+        unfinished_study=tables.word_missing(study.missing) if study.missing else "",
+        filters=list_filters(study),
+        advices=_list_advice(study),
+        findings=study.findings,
+        outcome=findings.word_outcome(study.findings),
+        rules=RULES,
+        groups=[_prepare_group(group, number) for number, group in enumerate(study.groups, start=1)],
+        curves=[_prepare_curves(curves, number) for number, curves in enumerate(group_curves(study.curves), start=1)],
+        tuning=list_choices(study.records),
+        methods=collect_methods(study),
+        unfinished=tables.list_unfinished(study.records),
+        environments=collect_environments(study.records),
+        trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
         in_domain=IN_DOMAIN,
+        most_comparisons=MOST_COMPARISONS,
         region=comparison.REGION,
         confidence=statistics.CONFIDENCE,
         resamples=comparison.RESAMPLES,
@@ -90,14 +110,32 @@ def render_page(judgement: Judgement, name: str) -> str:
     )
 
 
-def collect_settings(records: Iterable[Record]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Collect (variant, method, settings), each differing set of settings once."""
-    found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-    for record in records:
-        axes = record.trial
-        key = (axes.variant, axes.method, json.dumps(axes.settings, sort_keys=True))
-        found[key] = _word_values(axes.settings)
-    return [(variant, method, values) for (variant, method, _), values in sorted(found.items())]
+def list_filters(study: StudyAnalysis) -> list[tuple[str, list[str]]]:
+    """List what the page can be narrowed to: the axes of which the study has several values."""
+    axes: dict[str, list[str]] = {"task": [], "model": [], "shots": []}
+    for group in study.groups:
+        values = {"task": group.board.task, "model": group.board.model or "", "shots": str(group.board.shots)}
+        for axis, value in values.items():
+            if value not in axes[axis]:
+                axes[axis].append(value)
+    axes["shots"].sort(key=int)
+    return [(axis, values) for axis, values in axes.items() if len(values) > 1]
+
+
+def group_curves(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """Sort curves by task and model: one chart each, where any is in domain."""
+    found: dict[tuple[str, str | None], list[Curve]] = {}
+    for curve in curves:
+        found.setdefault((curve.task, curve.model), []).append(curve)
+    return [members for members in found.values() if any(curve.test_set == IN_DOMAIN for curve in members)]
+
+
+def collect_methods(study: StudyAnalysis) -> list[MethodPart]:
+    """Collect everything about each variant, in the order of their names."""
+    found: dict[str, list[Record]] = {}
+    for record in study.records:
+        found.setdefault(record.trial.variant, []).append(record)
+    return [_collect_method(study, variant, records) for variant, records in sorted(found.items())]
 
 
 def collect_environments(records: Iterable[Record]) -> list[tuple[int, list[tuple[str, str]]]]:
@@ -112,6 +150,82 @@ def collect_environments(records: Iterable[Record]) -> list[tuple[int, list[tupl
 
 
 _STATUSES = ("done", "failed", "skipped")
+
+
+def _list_advice(study: StudyAnalysis) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(ANALYSIS_SEED)
+    boards = [group.board for group in study.groups]
+    return [
+        {
+            "task": each.task,
+            "shots": each.shots,
+            "answer": advice.word_answer(each),
+            "reasons": each.reasons,
+            "lines": [line for line in (advice.word_risk(each), advice.word_further_trials(each)) if line is not None],
+        }
+        for each in recommend(boards, study.records, study.load_predictions, Budget(), rng)
+    ]
+
+
+def _prepare_group(group: GroupAnalysis, number: int) -> dict[str, Any]:
+    charts = {chart.name.rsplit(f"-{group.board.shots}-", 1)[-1]: chart for chart in draw_group(group)}
+    return {
+        "id": number,
+        "group": group.board,
+        "verdict": group.verdict,
+        "head": tables.head_verdict(group.verdict),
+        "comparisons": tables.list_comparisons(group.verdict),
+        "metrics": {test: average_metrics(group.members, test) for test in group.board.test_sets},
+        "versus": {row.variant: tables.compare_with_majority(group.board, row) for row in group.board.rows},
+        "stability": group.stability,
+        "break_evens": group.break_evens,
+        "breakdowns": breakdowns.break_down_group(group),
+        "charts": {kind: _embed(chart, f"chart-{number}-{kind}") for kind, chart in charts.items()},
+    }
+
+
+def _prepare_curves(curves: Sequence[Curve], number: int) -> dict[str, Any]:
+    return {
+        "task": curves[0].task,
+        "model": curves[0].model,
+        "metric": curves[0].metric,
+        "shots": sorted({point.shots for curve in curves for point in curve.points}),
+        "curves": [(curve, {point.shots: point.bounds for point in curve.points}) for curve in curves],
+        "chart": _embed(draw_curves(curves), f"curves-{number}"),
+    }
+
+
+def _embed(chart: Chart, chart_id: str) -> dict[str, Any]:
+    # The chart module escapes all text inside its SVG.
+    svg = embed_chart(chart.specification, chart_id, chart.title, chart.description)
+    return {"title": chart.title, "svg": Markup(svg)}
+
+
+def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:
+    settings = {json.dumps(r.trial.settings, sort_keys=True): tuple(_word_values(r.trial.settings)) for r in records}
+    trained = {
+        (
+            group["name"],
+            str(group["tensors"]),
+            tables.word_count(group["parameters"]),
+            f"{group['peak_learning_rate']:g}",
+        ): None
+        for record in records
+        for group in record.notes.get("parameter_groups", [])
+    }
+    words = {
+        ", ".join(map(repr, record.notes["label_words"])): None for record in records if "label_words" in record.notes
+    }
+    results = [MethodResult(group, row) for group in study.groups for row in group.board.rows if row.variant == variant]
+    return MethodPart(
+        variant=variant,
+        method=records[0].trial.method,
+        results=tuple(results),
+        settings=tuple(settings.values()),
+        trained=tuple(trained),
+        label_words=tuple(words),
+        unfinished=tuple(tables.list_unfinished(records)),
+    )
 
 
 def _word_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.comparison import word_comparison
+from fewtune.analysis.comparison import Comparison, word_comparison
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
-from fewtune.analysis.verdict import GroupVerdict, judge_folder
+from fewtune.analysis.study import StudyAnalysis
+from fewtune.analysis.verdict import GroupVerdict
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down, name_test_set
 from fewtune.report.tuning import list_choices
@@ -28,21 +28,20 @@ WIDE = 96
 UNKNOWN = "–"
 
 
-def show_leaderboard(console: Console, out_dir: Path) -> None:
+def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
-    judgement = judge_folder(out_dir)
-    if judgement.missing:
-        console.print(Text(word_missing(judgement.missing), style="bold"))
-    for group, verdict in zip(judgement.leaderboard, judgement.verdicts, strict=True):
+    if study.missing:
+        console.print(Text(word_missing(study.missing), style="bold"))
+    for group in study.groups:
         console.print()
-        console.print(Text(group.title, style="bold"))
-        if any(row.in_domain is not None for row in group.rows):
-            _show_scores(console, group)
-        _show_verdict(console, verdict)
-    for breakdown in break_down(judgement):
+        console.print(Text(group.board.title, style="bold"))
+        if any(row.in_domain is not None for row in group.board.rows):
+            _show_scores(console, group.board)
+        _show_verdict(console, group.verdict)
+    for breakdown in break_down(study):
         _show_breakdown(console, breakdown)
-    _show_tuning(console, list_choices(judgement.records))
-    _show_unfinished(console, judgement.records)
+    _show_tuning(console, list_choices(study.records))
+    _show_unfinished(console, study.records)
 
 
 def word_missing(missing: Mapping[str, int]) -> str:
@@ -117,6 +116,14 @@ def word_count(count: int | None) -> str:
         if count >= size:
             return f"{count / size:.3g}{letter}"
     return str(count)
+
+
+def word_standing(against: Comparison | None) -> str:
+    """Word how the second of a comparison stands to the first: 'worse, -5.9 [-11.2, -0.6]', in points."""
+    if against is None or against.point is None or against.low is None or against.high is None:
+        return UNKNOWN
+    answer = {"better": "worse", "worse": "better"}.get(against.answer, against.answer)
+    return f"{answer}, {-100 * against.point:+.1f} [{-100 * against.high:.1f}, {-100 * against.low:.1f}]"
 
 
 def compare_with_majority(group: LeaderboardGroup, row: LeaderboardRow) -> float | None:

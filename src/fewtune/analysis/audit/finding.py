@@ -67,4 +67,4 @@ def word_count(number: int, noun: str) -> str:
 
 
 def ids_of(records: Iterable[Record]) -> tuple[str, ...]:
-    return tuple(sorted(record.trial_id for record in records))
+    return tuple(sorted({record.trial_id for record in records}))

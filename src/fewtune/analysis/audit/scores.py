@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import fmean
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
@@ -16,10 +17,21 @@ from fewtune.records import Record
 
 
 def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
-    """Methods whose mean is not above the commonest label's; graver where that is all of a comparison."""
+    """Methods whose mean is not above the commonest label's; an error where that is all methods in domain."""
     for members in group_records(evidence.done).values():
-        for test_set in sorted({name for record in members for name in record.metrics}):
-            yield from _judge_set([record for record in members if record.trial.model is not None], test_set)
+        scored = [record for record in members if record.trial.model is not None]
+        low = [found for name in _list_sets(scored) if (found := _find_low(scored, name)) is not None]
+        if not low:
+            continue
+        yield Finding(
+            rule="at the majority",
+            severity="error" if any(each.all_methods and each.test_set == IN_DOMAIN for each in low) else "warning",
+            where=word_where(scored[0], variant=False),
+            reason="not above always answering the commonest label: " + "; ".join(each.words for each in low),
+            remedy="Nothing can be concluded from the order of such scores: what looks like a better method is a "
+            "better guess of the label shares. Give it more examples, a larger model or a task that it can learn.",
+            trials=ids_of(record for each in low for record in each.records),
+        )
 
 
 def find_one_answer(evidence: Evidence) -> Iterator[Finding]:
@@ -65,31 +77,36 @@ def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _judge_set(members: list[Record], test_set: str) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Low:
+    test_set: str
+    all_methods: bool
+    words: str
+    records: tuple[Record, ...]
+
+
+def _list_sets(records: list[Record]) -> list[str]:
+    return sorted({name for record in records for name in record.metrics}, key=lambda name: (name != IN_DOMAIN, name))
+
+
+def _find_low(members: list[Record], test_set: str) -> _Low | None:
+    """The methods at or below the majority on a test set; None where there are none."""
     variants: dict[str, list[Record]] = defaultdict(list)
     for record in members:
         if record.primary_metric in record.metrics.get(test_set, {}) and score_majority(record, test_set) is not None:
             variants[record.trial.variant].append(record)
     low = {name: records for name, records in variants.items() if _margin(records, test_set) <= 0}
     if not low:
-        return
-    metric = next(iter(low.values()))[0].primary_metric
-    all_low = len(low) == len(variants)
-    words = "in domain" if test_set == IN_DOMAIN else f"on {test_set}"
+        return None
+    flat = tuple(record for records in low.values() for record in records)
+    majority = fmean(score_majority(record, test_set) or 0.0 for record in flat)
     each = ", ".join(
-        f"{name} {fmean(r.metrics[test_set][metric] for r in records):.3f}" for name, records in low.items()
+        f"{name} {fmean(r.metrics[test_set][r.primary_metric] for r in records):.3f}" for name, records in low.items()
     )
-    majority = fmean(score_majority(r, test_set) or 0.0 for records in low.values() for r in records)
-    yield Finding(
-        rule="at the majority",
-        severity="error" if all_low and test_set == IN_DOMAIN else "warning",
-        where=f"{word_where(members[0], variant=False)} · {'in domain' if test_set == IN_DOMAIN else test_set}",
-        reason=("no method is above" if all_low else f"{word_count(len(low), 'method')} not above")
-        + f" always answering the commonest label {words} ({metric} {majority:.3f}): {each}",
-        remedy="Nothing can be concluded from the order of such scores: what looks like a better method is a better "
-        "guess of the label shares. Give it more examples, a larger model or a task that it can learn.",
-        trials=ids_of(record for records in low.values() for record in records),
-    )
+    place = "in domain" if test_set == IN_DOMAIN else f"on {test_set}"
+    who = f"all methods ({each})" if len(low) == len(variants) else each
+    words = f"{place}, {flat[0].primary_metric} {majority:.3f}: {who}"
+    return _Low(test_set, len(low) == len(variants), words, flat)
 
 
 def _margin(records: list[Record], test_set: str) -> float:

@@ -1,0 +1,254 @@
+"""Which method to use under a budget, what it costs to be wrong, and what would change the answer.
+
+Owns the rule. Does not know how a difference is judged (`comparison`) or shown (`report`).
+
+The rule, for each task and number of shots, over every method and model that was tried:
+1. Eligible is what was scored on every draw and keeps within the budget.
+2. The best eligible one has the highest mean score, in domain and out of domain weighed as told.
+3. Chosen is the cheapest, fitting and so many queries together, among the best and those that it is not "better" than.
+4. The answer is "use" where the chosen one is the best or ties with it, and is credibly above always answering the
+   commonest label; otherwise it is "cannot tell", with the chosen one as what to take if there is no time for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
+from fewtune.analysis.comparison import REGION, RESAMPLES, Comparison, compare, word_comparison
+from fewtune.analysis.frontier import price
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, LoadPredictions, name_metric
+from fewtune.errors import FewtuneError
+from fewtune.records import Record
+
+QUERIES = 1000
+"""Queries that a method is priced with where nothing is told."""
+MOST_ADVICE = 3
+"""Rivals whose further draws are advised, those that may score most first."""
+
+Judge = Callable[[VariantAnswers, VariantAnswers], Comparison]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a method may take; None: no limit. `out_of_domain_weight` is shared by the test sets out of domain."""
+
+    max_fit_seconds: float | None = None
+    max_memory_bytes: int | None = None
+    max_latency_seconds: float | None = None
+    """Seconds to answer one row, rows answered together."""
+    out_of_domain_weight: float = 0.0
+    queries: int = QUERIES
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One method on one model: its mean weighted score, and seconds for fitting and all queries; None: not known.
+
+    `excluded` says why it cannot be chosen, None where it can; `best_against_it` is the best one's comparison with it.
+    """
+
+    name: str
+    score: float | None
+    seconds: float | None
+    excluded: str | None
+    best_against_it: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer for one task and number of shots; `chosen` and `best` are None where nothing is eligible.
+
+    `at_risk` is how far another method that was not ruled out may score above the chosen one (the upper end of an
+    interval), and `rival` that method. `reasons` and `further` are sentences; `further` says which trials to run.
+    """
+
+    task: str
+    shots: int
+    metric: str
+    answer: Literal["use", "cannot tell"]
+    chosen: str | None
+    best: str | None
+    candidates: tuple[Candidate, ...]
+    rival: str | None
+    at_risk: float | None
+    reasons: tuple[str, ...]
+    further: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """All methods and models tried on one task and number of shots."""
+
+    rows: Mapping[str, LeaderboardRow]
+    answers: Mapping[str, VariantAnswers]
+    weights: Mapping[str, float]
+    draws: int
+    """Of the method that has most."""
+    judge: Judge
+
+
+def recommend(
+    groups: Sequence[LeaderboardGroup],
+    records: Sequence[Record],
+    load: LoadPredictions,
+    budget: Budget,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    region: float = REGION,
+) -> list[Recommendation]:
+    """Recommend for every task and number of shots; raises FewtuneError where a weight has no test set to fall on."""
+    cells: dict[tuple[str, int], list[LeaderboardGroup]] = {}
+    for group in groups:
+        cells.setdefault((group.task, group.shots), []).append(group)
+    found = []
+    for (task, shots), members in cells.items():
+        trials = [record for record in records if (record.trial.task, record.trial.shots) == (task, shots)]
+        several = len({group.model for group in members}) > 1
+        test_sets = list(dict.fromkeys(name for group in members for name in group.test_sets))
+        weights = weigh_test_sets(test_sets, budget.out_of_domain_weight)
+        answers = read_answers(
+            trials, load, list(weights), lambda r, several=several: _name(r.trial.variant, r.trial.model, several)
+        )
+        metric = name_metric(trials)
+        judge = partial(compare, metric=metric, rng=rng, resamples=resamples, region=region, weights=weights)
+        rows = {
+            _name(row.variant, group.model if row.uses_model else None, several): row
+            for group in members
+            for row in group.rows
+        }
+        draws = max((len(found) for found in answers.values()), default=0)
+        found.append(_recommend(task, shots, metric, _Cell(rows, answers, weights, draws, judge), budget))
+    return found
+
+
+def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> dict[str, float]:
+    """Each test set's weight, adding up to 1; those out of domain share theirs evenly, weights of 0 are left out."""
+    if not 0 <= out_of_domain_weight <= 1:
+        raise FewtuneError(f"--out-of-domain-weight is {out_of_domain_weight:g}; give 0 (in domain alone) to 1.")
+    outside = [name for name in test_sets if name != IN_DOMAIN]
+    if out_of_domain_weight and not outside:
+        raise FewtuneError(
+            "--out-of-domain-weight is given, but the study has no test set out of domain: leave it out."
+        )
+    weights = {IN_DOMAIN: 1 - out_of_domain_weight, **{name: out_of_domain_weight / len(outside) for name in outside}}
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def _name(variant: str, model: str | None, several: bool) -> str:
+    return f"{variant} ({model})" if several and model is not None else variant
+
+
+def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) -> Recommendation:
+    candidates = [_weigh_candidate(name, row, cell, budget) for name, row in cell.rows.items()]
+    candidates.sort(key=lambda candidate: (candidate.excluded is not None, -(candidate.score or 0.0), candidate.name))
+    eligible = [candidate for candidate in candidates if candidate.excluded is None]
+    if not eligible:
+        reasons = ("no method was scored within the budget",)
+        return Recommendation(
+            task, shots, metric, "cannot tell", None, None, tuple(candidates), None, None, reasons, further=()
+        )
+    best = eligible[0]
+    against = {c.name: cell.judge(cell.answers[best.name], cell.answers[c.name]) for c in eligible[1:]}
+    standing = [best, *(c for c in eligible[1:] if against[c.name].answer != "better")]
+    chosen = min(standing, key=lambda c: (c.seconds is None, c.seconds or 0.0))
+    rivals = {c.name: cell.judge(cell.answers[c.name], cell.answers[chosen.name]) for c in standing if c is not chosen}
+    rival = max(rivals, key=lambda name: rivals[name].high or 0.0, default=None)
+    floor = cell.judge(cell.answers[chosen.name], _answer_commonest(cell.answers[chosen.name]))
+    settled = chosen is best or against[chosen.name].answer == "tie"
+    return Recommendation(
+        task=task,
+        shots=shots,
+        metric=metric,
+        answer="use" if settled and floor.answer == "better" else "cannot tell",
+        chosen=chosen.name,
+        best=best.name,
+        candidates=tuple(replace(c, best_against_it=against.get(c.name)) for c in candidates),
+        rival=rival,
+        at_risk=max(0.0, rivals[rival].high or 0.0) if rival is not None else None,
+        reasons=tuple(_give_reasons(chosen, best, against, floor, budget)),
+        further=tuple(_advise(cell, chosen, rivals, floor)),
+    )
+
+
+def _weigh_candidate(name: str, row: LeaderboardRow, cell: _Cell, budget: Budget) -> Candidate:
+    means = [row.scores[test_set].mean if test_set in row.scores else None for test_set in cell.weights]
+    known = [mean for mean in means if mean is not None]
+    score = None
+    if len(known) == len(means) and name in cell.answers:
+        score = sum(weight * mean for weight, mean in zip(cell.weights.values(), known, strict=True))
+    return Candidate(name, score, price(row, budget.queries), _exclude(name, row, score, cell, budget))
+
+
+def _exclude(name: str, row: LeaderboardRow, score: float | None, cell: _Cell, budget: Budget) -> str | None:
+    """Say why a method cannot be chosen; None where it can."""
+    if score is None:
+        return "failed" if row.failed else "skipped" if row.skipped else "not scored on all that counts"
+    if len(cell.answers[name]) < cell.draws:
+        return f"scored on {len(cell.answers[name])} of {cell.draws} draws"
+    limits = (
+        ("seconds to fit", row.fit_seconds, budget.max_fit_seconds),
+        ("bytes of memory", row.peak_memory_bytes, budget.max_memory_bytes),
+        ("seconds a row", row.predict_seconds_per_row, budget.max_latency_seconds),
+    )
+    for what, value, limit in limits:
+        if limit is not None and (value is None or value > limit):
+            return f"{what} unknown" if value is None else f"{value:.4g} {what}, over {limit:.4g}"
+    return None
+
+
+def _answer_commonest(answers: VariantAnswers) -> VariantAnswers:
+    return {draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers.items()}
+
+
+def _give_reasons(
+    chosen: Candidate, best: Candidate, against: Mapping[str, Comparison], floor: Comparison, budget: Budget
+) -> list[str]:
+    reasons = []
+    if chosen is best:
+        reasons.append(f"{best.name} has the highest mean ({best.score:.3f})")
+    else:
+        reasons.append(
+            f"{best.name} has the highest mean ({best.score:.3f}): {word_comparison(chosen.name, against[chosen.name])}"
+        )
+    if chosen.seconds is not None:
+        work = f"to fit and answer {budget.queries} queries"
+        reasons.append(f"{chosen.name} is the cheapest not ruled out: {chosen.seconds:.0f} s {work}")
+    reasons.append(f"{chosen.name}: {word_comparison('always answering the commonest label', floor)}")
+    beaten = [name for name, comparison in against.items() if comparison.answer == "better"]
+    if beaten:
+        reasons.append(f"ruled out, credibly worse than {best.name}: {', '.join(beaten)}")
+    return reasons
+
+
+def _advise(cell: _Cell, chosen: Candidate, rivals: Mapping[str, Comparison], floor: Comparison) -> list[str]:
+    """Say which further trials would change or settle the answer."""
+    advice = []
+    incomplete = [
+        name for name, row in cell.rows.items() if row.failed or len(cell.answers.get(name, {})) not in (0, cell.draws)
+    ]
+    if incomplete:
+        advice.append(
+            f"the draws that {', '.join(incomplete)} lack{'s' if len(incomplete) == 1 else ''}: run the study again"
+        )
+    if cell.draws < 2:
+        return [*advice, "a second draw at least, of every method: one draw cannot tell"]
+    unsettled = sorted((item for item in rivals.items() if item[1].answer == "cannot tell"), key=_rank_risk)
+    for name, comparison in unsettled[:MOST_ADVICE]:
+        if comparison.further_draws is None:
+            advice.append(f"no number of draws within reach tells {name} from {chosen.name}, if they go on as these")
+        else:
+            draws = f"{comparison.further_draws} further draw{'s' if comparison.further_draws != 1 else ''}"
+            advice.append(f"about {draws} of {name} and {chosen.name}")
+    if floor.answer != "better":
+        advice.append("more labelled rows or a larger model, for nothing was credibly learnt")
+    return advice
+
+
+def _rank_risk(rival: tuple[str, Comparison]) -> float:
+    return -(rival[1].high or 0.0)

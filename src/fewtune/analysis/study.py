@@ -1,0 +1,106 @@
+"""A whole study, analysed once: everything that any report of it shows.
+
+Owns which parts there are and how a folder becomes them. Knows nothing of how they are shown (`report`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from fewtune import records as store
+from fewtune.analysis import statistics
+from fewtune.analysis.audit.audit import audit
+from fewtune.analysis.audit.finding import Evidence, Finding
+from fewtune.analysis.curves import Curve, trace_curves
+from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
+from fewtune.analysis.leaderboard import LeaderboardGroup, LoadPredictions, group_records, rank_variants
+from fewtune.analysis.stability import Stability, summarise_variants
+from fewtune.analysis.verdict import GroupVerdict, judge_study
+from fewtune.records import Record
+
+ANALYSIS_SEED = 20240501
+"""Seed of every bootstrap of a report, so that one folder always gives one report."""
+
+
+@dataclass(frozen=True)
+class GroupAnalysis:
+    """One task, model and number of shots; `members` are its records, those without a model among them."""
+
+    members: tuple[Record, ...]
+    board: LeaderboardGroup
+    verdict: GroupVerdict
+    stability: dict[str, Stability]
+    """Of every scored variant, by name."""
+    frontiers: dict[str, tuple[str, ...]]
+    """The variants on the frontier of score against each cost, by the cost's name."""
+    break_evens: tuple[BreakEven, ...]
+
+
+@dataclass(frozen=True)
+class StudyAnalysis:
+    """A study's records, what they say, and what is wrong with them."""
+
+    name: str
+    records: tuple[Record, ...]
+    groups: tuple[GroupAnalysis, ...]
+    curves: tuple[Curve, ...]
+    findings: tuple[Finding, ...]
+    missing: dict[str, int]
+    """Planned trials without a record, by variant: the study is unfinished where there are any."""
+    load_predictions: LoadPredictions
+
+
+def analyse_folder(out_dir: Path) -> StudyAnalysis:
+    """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
+    records = _choose_metric(store.load_records(out_dir), store.load_study_entry(out_dir, "metrics") or ())
+    load = cache(partial(store.load_predictions, out_dir))
+    planned = store.load_planned(out_dir) or {}
+    recorded = {record.trial_id for record in records}
+    missing = dict(Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded))
+    name = store.load_study_entry(out_dir, "name") or out_dir.resolve().name
+    return analyse_study(name, records, load, missing)
+
+
+def analyse_study(
+    name: str, records: Sequence[Record], load: LoadPredictions, missing: dict[str, int] | None = None
+) -> StudyAnalysis:
+    """Analyse records with their predictions."""
+    boards = rank_variants(records, load)
+    verdicts = judge_study(records, load, np.random.default_rng(ANALYSIS_SEED))
+    members = group_records(records).values()
+    return StudyAnalysis(
+        name=name,
+        records=tuple(records),
+        groups=tuple(
+            GroupAnalysis(
+                members=tuple(trials),
+                board=board,
+                verdict=verdict,
+                stability=summarise_variants(trials, board.rows),
+                frontiers={cost: find_frontier(board, price) for cost, price in COSTS.items()},
+                break_evens=tuple(find_break_evens(board)),
+            )
+            for trials, board, verdict in zip(members, boards, verdicts, strict=True)
+        ),
+        curves=tuple(trace_curves(boards)),
+        findings=tuple(audit(Evidence(tuple(records), load, missing or {}))),
+        missing=missing or {},
+        load_predictions=load,
+    )
+
+
+def _choose_metric(records: list[Record], asked: Sequence[str]) -> list[Record]:
+    """Records with the metric a study asks to be judged by, where all have it; else each task's own stands."""
+    done = [record for record in records if record.status == "done"]
+    wanted = [
+        name
+        for name in asked
+        if name in statistics.SCORES and all(name in scores for r in done for scores in r.metrics.values())
+    ]
+    return [record.model_copy(update={"primary_metric": wanted[0]}) for record in records] if wanted else records

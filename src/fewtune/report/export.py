@@ -1,0 +1,216 @@
+"""An analysed study for other programs and for papers: JSON, CSV, Markdown and LaTeX.
+
+Owns which figures each holds and how a cell is written. Does not know how a number came about (`analysis`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
+from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
+from fewtune.report.breakdowns import name_test_set
+from fewtune.report.findings import capitalise, word_outcome
+from fewtune.report.tables import (
+    UNKNOWN,
+    head_verdict,
+    list_comparisons,
+    word_bytes,
+    word_count,
+    word_score,
+    word_seconds,
+    word_standing,
+)
+
+COLUMNS = (
+    "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
+    "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
+    "calibration_error", "majority", "chance", "collapsed_share", "done", "failed", "skipped", "fit_seconds",
+    "predict_seconds_per_row", "peak_memory_bytes", "trainable_parameters", "total_parameters", "answer_of_leader",
+    "leader", "difference", "difference_low", "difference_high", "p",
+)  # fmt: skip
+"""Of the CSV: a row a variant and test set; what only holds in domain is empty elsewhere."""
+
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def write_json(study: StudyAnalysis) -> str:
+    """The whole analysis, records left out."""
+    whole = {
+        "name": study.name,
+        "missing": study.missing,
+        "findings": [asdict(finding) for finding in study.findings],
+        "groups": [
+            {
+                "leaderboard": asdict(group.board),
+                "verdict": asdict(group.verdict),
+                "stability": {variant: asdict(steady) for variant, steady in group.stability.items()},
+                "frontiers": group.frontiers,
+                "break_evens": [asdict(each) for each in group.break_evens],
+            }
+            for group in study.groups
+        ],
+        "curves": [asdict(curve) for curve in study.curves],
+    }
+    return json.dumps(whole, indent=1) + "\n"
+
+
+def write_csv(study: StudyAnalysis) -> str:
+    """A row a variant and test set, with COLUMNS."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for group in study.groups:
+        for row in group.board.rows:
+            for test_set in group.board.test_sets or (IN_DOMAIN,):
+                writer.writerow(_list_figures(group, row, test_set))
+    return out.getvalue()
+
+
+def write_markdown(study: StudyAnalysis) -> str:
+    """The verdicts, the audit and a table a group."""
+    parts = [f"# {study.name}", f"Audit: {word_outcome(study.findings)}"]
+    parts += [f"- **{f.severity}**, {_plain(f.rule)} · {_plain(f.where)}: {_plain(f.reason)}." for f in study.findings]
+    for group in study.groups:
+        heads, rows = _tabulate(group)
+        parts += [f"\n## {_plain(group.board.title)}\n", f"{_plain(head_verdict(group.verdict))}\n"]
+        parts += [f"- {capitalise(_plain(line))}" for line in list_comparisons(group.verdict)]
+        parts += ["", f"| {' | '.join(map(_plain, heads))} |", f"|{'---|' * len(heads)}"]
+        parts += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
+        parts.append(f"\n{_word_note(group)}")
+    return "\n".join(parts) + "\n"
+
+
+def write_latex(study: StudyAnalysis) -> str:
+    """A booktabs table a group, to be put into a paper."""
+    return "\n".join(_write_table(group) for group in study.groups)
+
+
+def escape_latex(text: str) -> str:
+    """A text with everything that LaTeX would read as a command written out."""
+    return "".join(LATEX_ESCAPES.get(letter, letter) for letter in text)
+
+
+FORMATS: Mapping[str, Callable[[StudyAnalysis], str]] = {
+    "json": write_json,
+    "csv": write_csv,
+    "markdown": write_markdown,
+    "latex": write_latex,
+}
+"""What a report can be written as besides its page."""
+
+
+def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> dict[str, Any]:
+    board, steady = group.board, group.stability.get(row.variant)
+    figures: dict[str, Any] = {
+        "task": board.task,
+        "model": board.model,
+        "shots": board.shots,
+        "variant": row.variant,
+        "method": row.method,
+        "test_set": test_set,
+        "metric": board.metric,
+        "draws": len(row.scores[test_set].draws) if test_set in row.scores else 0,
+        "majority": board.majority.get(test_set),
+        "chance": board.chance.get(test_set),
+        "collapsed_share": row.collapsed_share,
+        **{name: getattr(row, name) for name in ("done", "failed", "skipped", *_COSTS)},
+    }
+    if steady is not None and test_set in steady.bounds:
+        figures |= asdict(steady.bounds[test_set])
+    if steady is not None and test_set == IN_DOMAIN:
+        figures |= {
+            "interquartile_mean": steady.interquartile_mean,
+            "worst_draw": steady.worst,
+            "deviation_draws": steady.spread.draws,
+            "deviation_fit_seeds": steady.spread.fit_seeds,
+            "deviation_patterns": steady.spread.patterns,
+            "calibration_error": steady.calibration_error,
+        }
+    against = group.verdict.comparisons.get(row.variant)
+    if against is not None and test_set == IN_DOMAIN:
+        figures |= {
+            "leader": group.verdict.leader,
+            "answer_of_leader": against.answer,
+            "difference": against.point,
+            "difference_low": against.low,
+            "difference_high": against.high,
+            "p": against.p,
+        }
+    return figures
+
+
+_COSTS = ("fit_seconds", "predict_seconds_per_row", "peak_memory_bytes", "trainable_parameters", "total_parameters")
+
+
+def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of a group's table for reading."""
+    sets = group.board.test_sets
+    heads = ["method", *map(name_test_set, sets), "against the leader", "fit", "memory", "trained"]
+    return heads, [
+        [
+            row.variant,
+            *(_word_bounds(group, row, test_set) for test_set in sets),
+            _word_against(group, row),
+            word_seconds(row.fit_seconds),
+            word_bytes(row.peak_memory_bytes),
+            word_count(row.trainable_parameters),
+        ]
+        for row in group.board.rows
+    ]
+
+
+def _word_bounds(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> str:
+    steady = group.stability.get(row.variant)
+    if steady is None or test_set not in steady.bounds:
+        return UNKNOWN
+    bounds = steady.bounds[test_set]
+    if bounds.low is None or bounds.high is None:
+        return word_score(bounds.mean)
+    return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
+
+
+def _word_against(group: GroupAnalysis, row: LeaderboardRow) -> str:
+    if row.variant == group.verdict.leader:
+        return "leads"
+    return word_standing(group.verdict.comparisons.get(row.variant))
+
+
+def _word_note(group: GroupAnalysis) -> str:
+    majority = group.board.majority.get(IN_DOMAIN)
+    return (
+        f"{group.board.metric}, mean over draws [95 % interval]; majority in domain {word_score(majority)}. "
+        "Against the leader in points, paired by draw and row."
+    )
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it stands."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_<>|#" else letter for letter in text.replace("\n", " "))
+    return escaped.replace("](", "]\\(")
+
+
+def _write_table(group: GroupAnalysis) -> str:
+    heads, rows = _tabulate(group)
+    lines = [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{escape_latex(group.board.title.replace(' ·', ','))}. {escape_latex(_word_note(group))}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(escape_latex, heads)) + r" \\",
+        r"\midrule",
+        *(" & ".join(escape_latex(cell.replace(UNKNOWN, "--")) for cell in row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"

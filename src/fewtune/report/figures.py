@@ -1,0 +1,30 @@
+"""A study's charts as files for papers: an SVG and a PNG each.
+
+Owns which files there are. Does not know what a chart shows (`charts`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewtune.analysis.study import StudyAnalysis
+from fewtune.records import write_atomically
+from fewtune.report.charts import draw_curves, draw_group
+from fewtune.report.look import export_png, export_svg
+from fewtune.report.page import group_curves
+
+
+def write_figures(study: StudyAnalysis, folder: Path) -> list[Path]:
+    """Write every chart of a study into a folder and return the files."""
+    charts = [draw_curves(curves) for curves in group_curves(study.curves)]
+    charts += [chart for group in study.groups for chart in draw_group(group)]
+    written = []
+    for chart in charts:
+        for ending, content in (
+            ("svg", export_svg(chart.specification).encode()),
+            ("png", export_png(chart.specification)),
+        ):
+            path = folder / f"{chart.name}.{ending}"
+            write_atomically(path, content)
+            written.append(path)
+    return written

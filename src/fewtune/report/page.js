@@ -1,0 +1,47 @@
+"use strict";
+// Narrows the page to a task, model or number of shots, and shows what a chart's mark stands for. The page is whole
+// without it.
+(() => {
+  const bar = document.getElementById("filters");
+  if (bar) {
+    const selects = [...bar.querySelectorAll("select")];
+    const told = document.getElementById("filtered");
+    const parts = [...document.querySelectorAll("[data-task]")];
+    const apply = () => {
+      let shown = 0;
+      let all = 0;
+      for (const part of parts) {
+        const hidden = selects.some((select) => {
+          const own = part.dataset[select.name];
+          return select.value !== "" && own !== undefined && own !== select.value;
+        });
+        part.hidden = hidden;
+        if (part.classList.contains("verdict")) {
+          all += 1;
+          shown += hidden ? 0 : 1;
+        }
+      }
+      told.textContent = shown === all ? "" : `${shown} of ${all} comparisons shown`;
+    };
+    for (const select of selects) select.addEventListener("change", apply);
+    bar.hidden = false;
+    apply();
+  }
+
+  const tip = document.createElement("div");
+  tip.id = "tip";
+  tip.hidden = true;
+  document.body.append(tip);
+  const show = (event) => {
+    const mark = event.target.closest ? event.target.closest("[data-tip]") : null;
+    tip.hidden = mark === null;
+    if (mark === null) return;
+    tip.textContent = mark.getAttribute("data-tip");
+    const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
+    tip.style.left = `${Math.max(8, Math.min(event.clientX + 12, room))}px`;
+    tip.style.top = `${Math.max(8, event.clientY - tip.offsetHeight - 10)}px`;
+  };
+  document.addEventListener("pointermove", show);
+  document.addEventListener("pointerdown", show);
+  document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true, capture: true });
+})();

@@ -1,0 +1,108 @@
+"""A running study, live in a terminal: what is done, what it says so far, and how long it may take.
+
+Owns the view and its guess of the time left. Reads records alone: it may run on another machine than the study.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
+from fewtune.analysis.study import StudyAnalysis, analyse_folder
+from fewtune.errors import RecordError
+from fewtune.records import Record, load_planned
+from fewtune.report.findings import word_outcome
+from fewtune.report.tables import UNKNOWN, head_verdict, list_comparisons, word_score, word_seconds
+
+MOST_COMPARISONS = 3
+"""Of a leader's comparisons, how many are shown while a study runs."""
+
+
+def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[float], None] = time.sleep) -> None:
+    """Show a study until its last planned trial has a record; `every` seconds it is read again.
+
+    Raises RecordError where the folder holds no study.
+    """
+    planned = load_planned(out_dir)
+    if planned is None:
+        raise RecordError(
+            f"{out_dir}: no study was started here. Give the folder that `fewtune run` writes (its --out)."
+        )
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        seen: frozenset[str] | None = None
+        while True:
+            found = frozenset(path.stem for path in (out_dir / "trials").glob("*.json")) & planned.keys()
+            if found != seen:
+                live.update(show_state(out_dir, planned, bool(found)), refresh=True)
+                seen = found
+            if len(found) == len(planned):
+                return
+            pause(every)
+
+
+def show_state(out_dir: Path, planned: Mapping[str, str], any_done: bool) -> Group:
+    """The whole view as it stands."""
+    if not any_done:
+        return Group(Text(f"{out_dir}: {len(planned)} trials planned, none finished yet."))
+    study = analyse_folder(out_dir)
+    parts: list[Text | Padding | ProgressBar] = [*_head(study, len(planned)), Text("")]
+    for group in study.groups:
+        parts.append(Text(group.board.title, style="bold"))
+        parts.append(Padding(_tabulate(group.board.rows), (0, 0, 0, 1)))
+        parts.append(Padding(Text(f"so far: {head_verdict(group.verdict)}"), (0, 0, 0, 1)))
+        lines = list_comparisons(group.verdict)[:MOST_COMPARISONS]
+        parts += [Padding(Text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
+        parts.append(Text(""))
+    parts.append(Text.assemble(("Audit  ", "bold"), word_outcome(study.findings)))
+    return Group(*parts)
+
+
+def guess_seconds_left(records: Sequence[Record], missing: Mapping[str, int], workers: int) -> float | None:
+    """Guess the seconds that missing trials take, by variant; None before any trial was timed.
+
+    A variant without a finished trial is taken as the mean of the others.
+    """
+    seconds: dict[str, list[float]] = {}
+    for record in records:
+        if record.phase_seconds:
+            seconds.setdefault(record.trial.variant, []).append(sum(record.phase_seconds.values()))
+    if not seconds:
+        return None
+    means = {variant: fmean(values) for variant, values in seconds.items()}
+    usual = fmean(means.values())
+    return sum(count * means.get(variant, usual) for variant, count in missing.items()) / workers
+
+
+def _head(study: StudyAnalysis, planned: int) -> list[Text | Padding | ProgressBar]:
+    counts = Counter(record.status for record in study.records)
+    told = f"{len(study.records)} of {planned} trials: {counts['done']} done"
+    told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped") if counts[status])
+    workers = max((int(r.environment.get("workers", 1)) for r in study.records), default=1)
+    left = guess_seconds_left(study.records, study.missing, workers)
+    if study.missing:
+        told += f", about {word_seconds(left)} left" if left is not None else ""
+    return [Text(study.name, style="bold"), Text(told), ProgressBar(planned, len(study.records), width=60)]
+
+
+def _tabulate(rows: Sequence[LeaderboardRow]) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("method", overflow="fold", min_width=12)
+    for heading in ("in domain", "lowest", "highest", "draws", "fit"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        values = [draw.value for draw in row.scores[IN_DOMAIN].draws] if IN_DOMAIN in row.scores else []
+        ends = (word_score(min(values)), word_score(max(values))) if values else (UNKNOWN, UNKNOWN)
+        state = str(row.draws) if row.draws else "failed" if row.failed else "skipped" if row.skipped else UNKNOWN
+        table.add_row(Text(row.variant), word_score(row.in_domain), *ends, state, word_seconds(row.fit_seconds))
+    return table

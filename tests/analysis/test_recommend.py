@@ -1,0 +1,127 @@
+"""Recommendations on studies whose right answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewtune.analysis.recommend import Budget, Recommendation, recommend, weigh_test_sets
+from fewtune.analysis.study import analyse_folder
+from fewtune.errors import FewtuneError
+from fewtune.records import load_records, write_record
+from study_maker import make_study
+
+
+def advise(out: Path, **budget: float) -> Recommendation:
+    study = analyse_folder(out)
+    boards = [group.board for group in study.groups]
+    limits = Budget(**budget)  # type: ignore[arg-type]
+    [found] = recommend(boards, study.records, study.load_predictions, limits, np.random.default_rng(0))
+    return found
+
+
+def set_cost(out: Path, variant: str, **costs: float) -> None:
+    for record in load_records(out):
+        if record.trial.variant == variant and record.cost is not None:
+            write_record(out, record.model_copy(update={"cost": record.cost.model_copy(update=costs)}))
+
+
+def test_a_clear_best_is_used_and_the_others_are_ruled_out(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.85, 0.86, 0.84], "lora": [0.6, 0.62, 0.58]})
+    found = advise(tmp_path)
+    assert (found.answer, found.chosen, found.best, found.rival) == ("use", "pattern", "pattern", None)
+    assert "ruled out, credibly worse than pattern: lora" in found.reasons
+    assert found.further == ()
+
+
+def test_a_cheaper_method_that_ties_is_used(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [1.0, 1.0, 1.0], "lora": [0.9975, 1.0, 1.0]}, rows=400)
+    set_cost(tmp_path, "pattern", fit_seconds=100.0)
+    set_cost(tmp_path, "lora", fit_seconds=1.0)
+    found = advise(tmp_path)
+    assert (found.answer, found.chosen, found.best) == ("use", "lora", "pattern")
+
+
+def test_draws_that_disagree_cannot_tell_and_say_what_would(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.75, 0.8], "lora": [0.7, 0.78, 0.76]})
+    set_cost(tmp_path, "pattern", fit_seconds=100.0)
+    set_cost(tmp_path, "lora", fit_seconds=1.0)
+    found = advise(tmp_path)
+    assert (found.answer, found.chosen, found.best, found.rival) == ("cannot tell", "lora", "pattern", "pattern")
+    # Means 0.8167 and 0.7467, deviation 0.1179: the interval reaches 0.07 + 4.303 x 0.1179 / sqrt(3).
+    assert found.at_risk == pytest.approx(0.07 + 4.3027 * 0.11790 / 3**0.5, abs=1e-3)
+    assert any("of pattern and lora" in line for line in found.further)
+
+
+def test_one_draw_cannot_tell(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9], "lora": [0.5]})
+    found = advise(tmp_path)
+    assert found.answer == "cannot tell"
+    assert "a second draw at least, of every method: one draw cannot tell" in found.further
+
+
+def test_nothing_above_the_commonest_label_is_not_recommended(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.5, 0.51, 0.49]})
+    found = advise(tmp_path)
+    assert (found.answer, found.chosen) == ("cannot tell", "pattern")
+    assert "more labelled rows or a larger model, for nothing was credibly learnt" in found.further
+
+
+@pytest.mark.parametrize(
+    ("budget", "excluded"),
+    [
+        ({"max_fit_seconds": 10.0}, "100 seconds to fit, over 10"),
+        ({"max_memory_bytes": 1e9}, "2e+09 bytes of memory, over 1e+09"),
+        ({"max_latency_seconds": 0.001}, "0.008 seconds a row, over 0.001"),
+    ],
+)
+def test_what_exceeds_the_budget_is_not_eligible(tmp_path: Path, budget: dict[str, float], excluded: str) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9], "tfidf": [0.6, 0.6]})
+    set_cost(tmp_path, "pattern", fit_seconds=100.0, peak_memory_bytes=2_000_000_000)
+    set_cost(tmp_path, "tfidf", peak_memory_bytes=1000)
+    found = advise(tmp_path, **budget)
+    assert found.chosen == "tfidf"
+    assert {c.name: c.excluded for c in found.candidates} == {"tfidf": None, "pattern": excluded}
+
+
+def test_a_budget_that_nothing_keeps_within_says_so(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9]})
+    found = advise(tmp_path, max_fit_seconds=0.1)
+    assert (found.chosen, found.answer) == (None, "cannot tell")
+    assert found.reasons == ("no method was scored within the budget",)
+
+
+def test_weight_out_of_domain_can_turn_the_order(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9, 0.9]}, out_of_domain={"yelp": -0.4})
+    make_study(tmp_path, {"lora": [0.8, 0.8, 0.8]}, out_of_domain={"yelp": 0.0})
+    assert advise(tmp_path).best == "pattern"
+    turned = advise(tmp_path, out_of_domain_weight=0.5)
+    assert turned.best == "lora"
+    assert turned.candidates[0].score == pytest.approx(0.8)
+
+
+def test_models_compete_with_one_another(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.7, 0.7, 0.7], "tfidf": [0.6, 0.6, 0.6]}, model="small")
+    make_study(tmp_path, {"pattern": [0.9, 0.9, 0.9]}, model="large")
+    found = advise(tmp_path)
+    assert found.best == "pattern (large)"
+    assert {c.name for c in found.candidates} == {"pattern (large)", "pattern (small)", "tfidf"}
+
+
+def test_methods_that_lack_draws_are_not_eligible_and_are_asked_for(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9, 0.9], "lora": [0.99, None, None]})
+    found = advise(tmp_path)
+    assert found.best == "pattern"
+    assert "scored on 1 of 3 draws" in [c.excluded for c in found.candidates]
+    assert "the draws that lora lacks: run the study again" in found.further
+
+
+def test_weights_add_up_and_are_refused_where_nothing_bears_them() -> None:
+    assert weigh_test_sets(["in_domain", "a", "b"], 0.5) == {"in_domain": 0.5, "a": 0.25, "b": 0.25}
+    assert weigh_test_sets(["in_domain", "a"], 1.0) == {"a": 1.0}
+    with pytest.raises(FewtuneError, match="no test set out of domain"):
+        weigh_test_sets(["in_domain"], 0.5)
+    with pytest.raises(FewtuneError, match=r"is 2; give 0 .in domain alone. to 1"):
+        weigh_test_sets(["in_domain", "a"], 2)

@@ -1,0 +1,53 @@
+"""A running study, watched."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fewtune.errors import RecordError
+from fewtune.records import load_records, record_path, write_planned
+from fewtune.report.watch import guess_seconds_left, watch_study
+from study_maker import make_study
+
+
+def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9], "lora": [0.6, 0.7]})
+    records = load_records(tmp_path)
+    write_planned(tmp_path, {record.trial_id: record.trial.variant for record in records})
+    held = {record.trial_id: record_path(tmp_path, record.trial_id).read_bytes() for record in records}
+    for trial_id in held:
+        record_path(tmp_path, trial_id).unlink()
+    stream, looks = StringIO(), []
+
+    def finish_one(seconds: float) -> None:
+        looks.append(seconds)
+        trial_id, content = held.popitem()
+        record_path(tmp_path, trial_id).write_bytes(content)
+
+    watch_study(Console(file=stream, width=100), tmp_path, every=0.5, pause=finish_one)
+    text = stream.getvalue()
+    assert looks == [0.5] * 4
+    assert "4 of 4 trials: 4 done" in text
+    assert "so far: pattern leads (0.850 accuracy)." in text
+    assert "Audit" in text
+
+
+def test_time_left_is_by_method(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"pattern": [0.8], "lora": [0.6]})
+    seconds = {"pattern": {"fit": 8.0, "score": 2.0}, "lora": {"fit": 4.0}}
+    timed = [r.model_copy(update={"phase_seconds": seconds[r.trial.variant]}) for r in records]
+    # Two more of pattern at 10 s, one that never ran at their mean of 7 s.
+    assert guess_seconds_left(timed, {"pattern": 2, "vanilla": 1}, workers=1) == pytest.approx(27.0)
+    assert guess_seconds_left(timed, {"pattern": 2}, workers=2) == pytest.approx(10.0)
+    assert guess_seconds_left(records, {"pattern": 2}, workers=1) is None
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps({}))
+    with pytest.raises(RecordError, match="no study was started here"):
+        watch_study(Console(file=StringIO()), tmp_path, every=1.0)
