@@ -253,7 +253,7 @@ def recommend(
     study = analyse_folder(out)
     boards = [group.board for group in study.groups]
     rng = np.random.default_rng(ANALYSIS_SEED)
-    advices = advise(boards, study.records, study.load_predictions, budget, rng)
+    advices = advise(boards, study.records, study.reader, budget, rng)
     show_errors(_console, study.findings)
     show_advice(_console, advices)
     return 0

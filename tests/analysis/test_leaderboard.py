@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.leaderboard import LeaderboardGroup, rank_variants, score_majority
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record, load_predictions, load_records
 from study_maker import make_study
 
 
 def rank(out: Path) -> list[LeaderboardGroup]:
-    return rank_variants(load_records(out), partial(load_predictions, out))
+    return rank_variants(load_records(out), AnswerReader(partial(load_predictions, out)))
 
 
 def test_the_best_mean_comes_first_with_every_draw(tmp_path: Path) -> None:

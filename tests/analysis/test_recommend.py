@@ -18,7 +18,7 @@ def advise(out: Path, **budget: float) -> Recommendation:
     study = analyse_folder(out)
     boards = [group.board for group in study.groups]
     limits = Budget(**budget)  # type: ignore[arg-type]
-    [found] = recommend(boards, study.records, study.load_predictions, limits, np.random.default_rng(0))
+    [found] = recommend(boards, study.records, study.reader, limits, np.random.default_rng(0))
     return found
 
 

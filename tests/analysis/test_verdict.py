@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fewtune.analysis.comparison import apply_rule
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.statistics import Interval
 from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.verdict import GroupVerdict, judge_study
@@ -18,7 +19,7 @@ from study_maker import make_study
 
 
 def judge(out: Path) -> list[GroupVerdict]:
-    return judge_study(load_records(out), partial(load_predictions, out), np.random.default_rng(0))
+    return judge_study(load_records(out), AnswerReader(partial(load_predictions, out)), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> Non
         for r in load_records(tmp_path)
     ]
     with pytest.raises(RecordError, match=r"Did you mean 'mcc'\?"):
-        judge_study(records, partial(load_predictions, tmp_path), np.random.default_rng(0))
+        judge_study(records, AnswerReader(partial(load_predictions, tmp_path)), np.random.default_rng(0))
     assert first.primary_metric == "mcc"
 
 

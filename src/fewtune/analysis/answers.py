@@ -1,23 +1,20 @@
 """What variants answered, draw by draw and test set by test set, as numbers that can be paired.
 
-Owns reading predictions into arrays: rows ordered by row id, labels as indices that all variants of a group share. Does
-not know what is done with them (`comparison`).
+Owns putting trials together: fit seeds beside each other, labels as indices that all variants of a group share. Does
+not know how they are read (`predictions`) or what is done with them (`comparison`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewtune.analysis.leaderboard import DrawKey, LoadPredictions, draw_of
+from fewtune.analysis.leaderboard import DrawKey, draw_of
+from fewtune.analysis.predictions import AnswerReader, Codes, TrialAnswers
 from fewtune.analysis.statistics import IntArray
 from fewtune.records import Record
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
 
 def read_answers(
     members: Iterable[Record],
-    load: LoadPredictions,
+    reader: AnswerReader,
     test_sets: Sequence[str],
     name: Callable[[Record], str] = lambda record: record.trial.variant,
 ) -> dict[str, VariantAnswers]:
@@ -47,20 +44,20 @@ def read_answers(
 
     Trials of one draw and name are fit seeds of one another.
     """
-    tables: dict[str, dict[DrawKey, list[pl.DataFrame]]] = {}
+    found: dict[str, dict[DrawKey, list[dict[str, TrialAnswers]]]] = {}
     for record in members:
         scored = all(record.primary_metric in record.metrics.get(test_set, {}) for test_set in test_sets)
         if record.status == "done" and scored:
-            draws = tables.setdefault(name(record), {})
-            draws.setdefault(draw_of(record), []).append(load(record.trial_id))
-    flat = [table for draws in tables.values() for seeds in draws.values() for table in seeds]
-    names = {test_set: _name_labels(flat, test_set) for test_set in test_sets}
+            draws = found.setdefault(name(record), {})
+            draws.setdefault(draw_of(record), []).append(reader.answers(record.trial_id))
+    flat = [trial for draws in found.values() for seeds in draws.values() for trial in seeds]
+    labels = {test_set: _list_codes([trial[test_set] for trial in flat]) for test_set in test_sets}
     return {
         variant: {
-            draw: {test_set: _stack(seeds, test_set, names[test_set]) for test_set in test_sets}
+            draw: {test_set: _stack([trial[test_set] for trial in seeds], labels[test_set]) for test_set in test_sets}
             for draw, seeds in draws.items()
         }
-        for variant, draws in tables.items()
+        for variant, draws in found.items()
     }
 
 
@@ -70,21 +67,13 @@ def answer_majority(rows: DrawAnswers) -> DrawAnswers:
     return DrawAnswers(rows.gold, np.full((1, len(rows.gold)), commonest), rows.labels)
 
 
-def _name_labels(tables: Iterable[pl.DataFrame], test_set: str) -> list[str]:
-    found: set[str] = set()
-    for table in tables:
-        rows = table.filter(table["test_set"] == test_set)
-        found.update(rows["gold"].unique(), rows["predicted"].unique())
-    return sorted(found)
+def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
+    """The codes that occur, in order."""
+    parts = [np.unique(side) for trial in trials for side in (trial.gold, trial.predicted)]
+    return np.unique(np.concatenate(parts)) if parts else np.array([], dtype=np.uint16)
 
 
-def _stack(seeds: Sequence[pl.DataFrame], test_set: str, names: Sequence[str]) -> DrawAnswers:
-    import polars as pl
-
-    label = pl.Enum(names)
-    rows = [table.filter(table["test_set"] == test_set).sort("row_id") for table in seeds]
-    code = [
-        {side: table[side].cast(label).to_physical().to_numpy().astype(np.int64) for side in ("gold", "predicted")}
-        for table in rows
-    ]
-    return DrawAnswers(code[0]["gold"], np.stack([one["predicted"] for one in code]), len(names))
+def _stack(seeds: Sequence[TrialAnswers], codes: Codes) -> DrawAnswers:
+    gold, predicted = seeds[0].gold, np.stack([trial.predicted for trial in seeds])
+    places = [np.searchsorted(codes, side).astype(np.int64) for side in (gold, predicted)]
+    return DrawAnswers(places[0], places[1], len(codes))

@@ -9,18 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
-
-if TYPE_CHECKING:
-    import polars as pl
 
 IN_DOMAIN = "in_domain"
 """The name of the in-domain test set in every record."""
-
-LoadPredictions = Callable[[str], "pl.DataFrame"]
-"""From a trial's id to its predictions: test_set, row_id, gold, predicted."""
 
 DrawKey = tuple[int, str]
 """A draw's data seed and the fingerprint of its rows: equal keys mean equal rows, which may be paired."""
@@ -122,10 +116,10 @@ def draw_of(record: Record) -> DrawKey:
     return record.trial.data_seed, record.fingerprints.get("draw", "")
 
 
-def rank_variants(records: Iterable[Record], load_predictions: LoadPredictions) -> list[LeaderboardGroup]:
+def rank_variants(records: Iterable[Record], reader: AnswerReader) -> list[LeaderboardGroup]:
     """Make every group's leaderboard, best mean in domain first, unscored variants last."""
     records = list(records)
-    collapsed = {r.trial_id: has_collapsed(r, load_predictions) for r in records if r.status == "done"}
+    collapsed = {r.trial_id: has_collapsed(r, reader) for r in records if r.status == "done"}
     groups = []
     for (task, model, shots), members in group_records(records).items():
         test_sets = _order_test_sets(members)
@@ -194,15 +188,19 @@ def score_chance(record: Record, test_set: str) -> float | None:
     return {"accuracy": chance, "mcc": 0.0}.get(record.primary_metric)
 
 
-def has_collapsed(record: Record, load_predictions: LoadPredictions) -> bool:
+def has_collapsed(record: Record, reader: AnswerReader) -> bool:
     """Tell whether a done trial is at or below the majority in domain, or answered with one label only."""
     accuracy = record.metrics.get(IN_DOMAIN, {}).get("accuracy")
     majority = record.baselines.get(IN_DOMAIN, {}).get("majority")
     if accuracy is not None and majority is not None and accuracy <= majority:
         return True
-    predictions = load_predictions(record.trial_id)
-    answers = predictions["predicted"].filter(predictions["test_set"] == IN_DOMAIN)
-    return bool(answers.n_unique() == 1)
+    return gives_one_answer(record, reader)
+
+
+def gives_one_answer(record: Record, reader: AnswerReader) -> bool:
+    """Tell whether a done trial gave every row in domain the same label."""
+    answers = reader.answers(record.trial_id).get(IN_DOMAIN)
+    return answers is not None and bool((answers.predicted == answers.predicted[0]).all())
 
 
 def average_draws(records: Iterable[Record], test_set: str) -> tuple[DrawValue, ...]:

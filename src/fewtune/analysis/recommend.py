@@ -22,7 +22,8 @@ import numpy as np
 from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
 from fewtune.analysis.comparison import REGION, RESAMPLES, Comparison, compare, word_comparison
 from fewtune.analysis.frontier import price
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, LoadPredictions, name_metric
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.errors import FewtuneError
 from fewtune.records import Record
 
@@ -96,7 +97,7 @@ class _Cell:
 def recommend(
     groups: Sequence[LeaderboardGroup],
     records: Sequence[Record],
-    load: LoadPredictions,
+    reader: AnswerReader,
     budget: Budget,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
@@ -113,7 +114,7 @@ def recommend(
         test_sets = list(dict.fromkeys(name for group in members for name in group.test_sets))
         weights = weigh_test_sets(test_sets, budget.out_of_domain_weight)
         answers = read_answers(
-            trials, load, list(weights), lambda r, several=several: _name(r.trial.variant, r.trial.model, several)
+            trials, reader, list(weights), lambda r, several=several: _name(r.trial.variant, r.trial.model, several)
         )
         metric = name_metric(trials)
         judge = partial(compare, metric=metric, rng=rng, resamples=resamples, region=region, weights=weights)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
 from fewtune.analysis.curves import Curve, trace_curves
 from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
-from fewtune.analysis.leaderboard import LeaderboardGroup, LoadPredictions, group_records, rank_variants
+from fewtune.analysis.leaderboard import LeaderboardGroup, group_records, rank_variants
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.stability import Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.records import Record
@@ -53,26 +54,26 @@ class StudyAnalysis:
     findings: tuple[Finding, ...]
     missing: dict[str, int]
     """Planned trials without a record, by variant: the study is unfinished where there are any."""
-    load_predictions: LoadPredictions
+    reader: AnswerReader
 
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
     records = _choose_metric(store.load_records(out_dir), store.load_study_entry(out_dir, "metrics") or ())
-    load = cache(partial(store.load_predictions, out_dir))
+    reader = AnswerReader(partial(store.load_predictions, out_dir))
     planned = store.load_planned(out_dir) or {}
     recorded = {record.trial_id for record in records}
     missing = dict(Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded))
     name = store.load_study_entry(out_dir, "name") or out_dir.resolve().name
-    return analyse_study(name, records, load, missing)
+    return analyse_study(name, records, reader, missing)
 
 
 def analyse_study(
-    name: str, records: Sequence[Record], load: LoadPredictions, missing: dict[str, int] | None = None
+    name: str, records: Sequence[Record], reader: AnswerReader, missing: dict[str, int] | None = None
 ) -> StudyAnalysis:
     """Analyse records with their predictions."""
-    boards = rank_variants(records, load)
-    verdicts = judge_study(records, load, np.random.default_rng(ANALYSIS_SEED))
+    boards = rank_variants(records, reader)
+    verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED))
     members = group_records(records).values()
     return StudyAnalysis(
         name=name,
@@ -89,9 +90,9 @@ def analyse_study(
             for trials, board, verdict in zip(members, boards, verdicts, strict=True)
         ),
         curves=tuple(trace_curves(boards)),
-        findings=tuple(audit(Evidence(tuple(records), load, missing or {}))),
+        findings=tuple(audit(Evidence(tuple(records), reader, missing or {}))),
         missing=missing or {},
-        load_predictions=load,
+        reader=reader,
     )
 
 

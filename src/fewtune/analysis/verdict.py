@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 
 from fewtune.analysis import statistics
 from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
 from fewtune.analysis.comparison import REGION, RESAMPLES, Answer, Comparison, compare, word_comparison
-from fewtune.analysis.leaderboard import IN_DOMAIN, LoadPredictions, average_draws, group_records, name_metric
+from fewtune.analysis.leaderboard import IN_DOMAIN, average_draws, group_records, name_metric
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
 
 
@@ -43,27 +44,28 @@ class GroupVerdict:
 
 def judge_study(
     records: Iterable[Record],
-    load_predictions: LoadPredictions,
+    reader: AnswerReader,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     region: float = REGION,
 ) -> list[GroupVerdict]:
     """Judge every group in domain; failed and skipped trials are counted and never scored."""
-    load = cache(load_predictions)
-    return [_judge_group(key, members, load, rng, resamples, region) for key, members in group_records(records).items()]
+    return [
+        _judge_group(key, members, reader, rng, resamples, region) for key, members in group_records(records).items()
+    ]
 
 
 def _judge_group(
     key: tuple[str, str | None, int],
     members: Sequence[Record],
-    load: LoadPredictions,
+    reader: AnswerReader,
     rng: np.random.Generator,
     resamples: int,
     region: float,
 ) -> GroupVerdict:
     task, model, shots = key
     metric = name_metric(members)
-    answers = read_answers(members, load, [IN_DOMAIN])
+    answers = read_answers(members, reader, [IN_DOMAIN])
     means = {
         variant: float(np.mean([draw.value for draw in average_draws(trials, IN_DOMAIN)]))
         for variant, trials in _by_variant(members).items()

@@ -7,7 +7,7 @@ Owns marks, their hover texts and their labels. Does not know how a number came 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -27,11 +27,11 @@ from fewtune.report.look import (
     QUIET,
     VERMILION,
     finish_chart,
-    hold_values,
     make_axis,
     make_header,
     make_title,
     mark_logarithmic,
+    name_data,
 )
 from fewtune.report.tables import word_bytes, word_count, word_score, word_seconds
 
@@ -87,13 +87,13 @@ COST_AXES = {
 MEBIBYTE = 2**20
 
 
-def draw_group(group: GroupAnalysis) -> list[Chart]:
-    """Draw one group's charts; none where nothing was scored."""
+def draw_group(group: GroupAnalysis, costs: Sequence[str] = tuple(COST_AXES)) -> list[Chart]:
+    """Draw one group's charts, its score against each of `costs` among them; none where nothing was scored."""
     board = group.board
     charts = []
     if any(row.in_domain is not None for row in board.rows):
         charts.append(draw_scores(group))
-    charts += [draw_costs(group, cost) for cost in COST_AXES if list_priced(board, cost)]
+    charts += [draw_costs(group, cost) for cost in costs if list_priced(board, cost)]
     if list_priced(board, "fit seconds"):
         charts.append(draw_bars(board))
     return charts
@@ -159,8 +159,8 @@ def draw_scores(group: GroupAnalysis) -> Chart:
     def x(field: str) -> alt.X:
         return alt.X(field, title=board.metric, scale=scale, axis=make_axis(tickCount=5))
 
-    rows_of = {"dots": dots, "means": means, "majorities": majorities}
-    flat = [{"kind": kind, **row} for kind, found in rows_of.items() for row in found]
+    kinds = {"dots": dots, "means": means, "majorities": majorities}
+    rows_of_all = [{"kind": kind, **row} for kind, found in kinds.items() for row in found]
     base = alt.Chart()
 
     def only(kind: str) -> Any:
@@ -177,7 +177,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
             .encode(x=x("low:Q"), x2="high:Q", y=y, description=tip),
             only("dots").mark_circle(color=DRAW, size=70, opacity=0.65).encode(x=x("value:Q"), y=y, description=tip),
             only("means").mark_tick(color=MEAN, thickness=3, size=20).encode(x=x("mean:Q"), y=y, description=tip),
-            data=hold_values(flat),
+            data=name_data("rows"),
         )
         .properties(width=panel_width, height=ROW_HEIGHT * len(order))
         .facet(
@@ -198,7 +198,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         + "."
         for row in rows
     )
-    return _finish(chart, board, "scores", "Every draw, in and out of domain", description)
+    return _finish(chart, {"rows": rows_of_all}, board, "scores", "Every draw, in and out of domain", description)
 
 
 def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
@@ -251,18 +251,18 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     layers: list[alt.Chart] = []
     if majority is not None:
         layers.append(
-            alt.Chart(hold_values([{"score": majority}]))
-            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
-            .encode(y=y)
+            alt.Chart(name_data("majority")).mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3]).encode(y=y)
         )
     layers += [
-        alt.Chart(hold_values([value for value in values if value["front"] == front]))
+        alt.Chart(name_data("points"))
+        .transform_filter(f"datum.front === {str(front).lower()}")
         .mark_point(filled=True, shape=shape, color=color, size=size, opacity=0.9)
         .encode(x=x, y=y, description=alt.Description("tip:N"))
         for front, shape, color, size in ((False, "circle", DRAW, 100), (True, "diamond", FRONTIER, 150))
     ]
     layers += [
-        alt.Chart(hold_values([label for label in names if label["align"] == align]))
+        alt.Chart(name_data("names"))
+        .transform_filter(f"datum.align === '{align}'")
         .mark_text(align=align, baseline="middle", color=INK, fontSize=13)
         .encode(x=x, y=y, text="method:N")
         for align in ALIGNMENTS
@@ -276,7 +276,8 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     description = f"{board.title}. " + " ".join(
         f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
     )
-    return _finish(chart, board, cost.replace(" ", "-"), what, description)
+    datasets = {"majority": [{"score": majority}], "points": values, "names": names}
+    return _finish(chart, datasets, board, cost.replace(" ", "-"), what, description)
 
 
 def draw_bars(board: LeaderboardGroup) -> Chart:
@@ -314,7 +315,7 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         .properties(width=BAR_WIDTH, height=BAR_HEIGHT * len(rows))
     )
     chart = (
-        alt.layer(bars, data=hold_values(values))
+        alt.layer(bars, data=name_data("rows"))
         .facet(
             facet=alt.Facet("panel:N", sort=list(panels), title=None, header=make_header(BAR_WIDTH)),
             columns=len(panels),
@@ -327,7 +328,7 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.peak_memory_bytes)} of memory."
         for row in rows
     )
-    return _finish(chart, board, "cost-bars", "What each method costs", description)
+    return _finish(chart, {"rows": values}, board, "cost-bars", "What each method costs", description)
 
 
 def draw_curves(curves: Sequence[Curve]) -> Chart:
@@ -384,7 +385,7 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
     first = curves[0]
     where = " · ".join([first.task, first.model or "no language model"])
     chart = (
-        alt.layer(*layers, data=hold_values(lines))
+        alt.layer(*layers, data=name_data("rows"))
         .properties(width=CURVE_WIDTH, height=CURVE_HEIGHT)
         .facet(
             facet=alt.Facet("method:N", sort=order, title=None, header=make_header(CURVE_WIDTH)),
@@ -400,7 +401,7 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
         for curve in inside
     )
     name = _name_file(first.task, first.model, "learning-curves")
-    return Chart(name, f"Learning curves: {where}", description, finish_chart(chart))
+    return Chart(name, f"Learning curves: {where}", description, finish_chart(chart, {"rows": lines}))
 
 
 def _average_outside(curves: Sequence[Curve], order: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
@@ -475,9 +476,16 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _finish(chart: Any, board: LeaderboardGroup, kind: str, what: str, description: str) -> Chart:
+def _finish(
+    chart: Any,
+    datasets: Mapping[str, list[dict[str, Any]]],
+    board: LeaderboardGroup,
+    kind: str,
+    what: str,
+    description: str,
+) -> Chart:
     name = _name_file(board.task, board.model, f"{board.shots}-{kind}")
-    return Chart(name, f"{what}: {board.title}", description, finish_chart(chart))
+    return Chart(name, f"{what}: {board.title}", description, finish_chart(chart, datasets))
 
 
 def _name_file(task: str, model: str | None, kind: str) -> str:

@@ -26,13 +26,15 @@ from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
 from fewtune.report import advice, breakdowns, findings, tables
-from fewtune.report.charts import Chart, draw_curves, draw_group
-from fewtune.report.look import embed_chart
+from fewtune.report.charts import COST_AXES, Chart, draw_curves, draw_group
+from fewtune.report.look import build_fast, embed_chart
 from fewtune.report.tuning import list_choices
 
 FILE_NAME = "report.html"
 MOST_COMPARISONS = 4
 """Comparisons of a leader that stand open; the others unfold."""
+MOST_GROUPS_IN_FULL = 12
+"""With more groups than this a score is drawn against seconds alone; `--figures` draws it against every cost."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def render_page(study: StudyAnalysis) -> str:
         "test_set": breakdowns.name_test_set,
         "capitalise": findings.capitalise,
     }
+    costs = tuple(COST_AXES)[: 1 if len(study.groups) > MOST_GROUPS_IN_FULL else None]
     return environment.get_template("page.html.jinja").render(
         name=study.name,
         css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
@@ -94,7 +97,7 @@ def render_page(study: StudyAnalysis) -> str:
         findings=study.findings,
         outcome=findings.word_outcome(study.findings),
         rules=RULES,
-        groups=[_prepare_group(group, number) for number, group in enumerate(study.groups, start=1)],
+        groups=[_prepare_group(group, number, costs) for number, group in enumerate(study.groups, start=1)],
         curves=[_prepare_curves(curves, number) for number, curves in enumerate(group_curves(study.curves), start=1)],
         tuning=list_choices(study.records),
         methods=collect_methods(study),
@@ -163,12 +166,13 @@ def _list_advice(study: StudyAnalysis) -> list[dict[str, Any]]:
             "reasons": each.reasons,
             "lines": [line for line in (advice.word_risk(each), advice.word_further_trials(each)) if line is not None],
         }
-        for each in recommend(boards, study.records, study.load_predictions, Budget(), rng)
+        for each in recommend(boards, study.records, study.reader, Budget(), rng)
     ]
 
 
-def _prepare_group(group: GroupAnalysis, number: int) -> dict[str, Any]:
-    charts = {chart.name.rsplit(f"-{group.board.shots}-", 1)[-1]: chart for chart in draw_group(group)}
+def _prepare_group(group: GroupAnalysis, number: int, costs: Sequence[str]) -> dict[str, Any]:
+    with build_fast():
+        charts = {chart.name.rsplit(f"-{group.board.shots}-", 1)[-1]: chart for chart in draw_group(group, costs)}
     return {
         "id": number,
         "group": group.board,
@@ -185,13 +189,15 @@ def _prepare_group(group: GroupAnalysis, number: int) -> dict[str, Any]:
 
 
 def _prepare_curves(curves: Sequence[Curve], number: int) -> dict[str, Any]:
+    with build_fast():
+        chart = draw_curves(curves)
     return {
         "task": curves[0].task,
         "model": curves[0].model,
         "metric": curves[0].metric,
         "shots": sorted({point.shots for curve in curves for point in curve.points}),
         "curves": [(curve, {point.shots: point.bounds for point in curve.points}) for curve in curves],
-        "chart": _embed(draw_curves(curves), f"curves-{number}"),
+        "chart": _embed(chart, f"curves-{number}"),
     }
 
 

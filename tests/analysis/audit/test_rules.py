@@ -12,6 +12,7 @@ import pytest
 
 from fewtune.analysis.audit.audit import RULES, audit, has_errors
 from fewtune.analysis.audit.finding import Evidence, Finding
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Failure, Record, load_predictions, load_records, write_record
 from study_maker import make_study
 
@@ -56,7 +57,7 @@ def change(out: Path, record: Record, predictions: pl.DataFrame | None = None, *
 
 
 def find(out: Path, missing: dict[str, int] | None = None) -> list[Finding]:
-    return audit(Evidence(tuple(load_records(out)), partial(load_predictions, out), missing or {}))
+    return audit(Evidence(tuple(load_records(out)), AnswerReader(partial(load_predictions, out)), missing or {}))
 
 
 def rules_of(findings: list[Finding]) -> set[str]:

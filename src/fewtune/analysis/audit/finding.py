@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fewtune.analysis.leaderboard import LoadPredictions
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
 
 Severity = Literal["error", "warning", "note"]
@@ -35,7 +35,7 @@ class Evidence:
     """A study's records and predictions; `missing` counts planned trials without a record, by variant."""
 
     records: tuple[Record, ...]
-    load_predictions: LoadPredictions
+    reader: AnswerReader
     missing: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -27,7 +27,7 @@ def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
     for record in evidence.done:
         draw = record.fingerprints.get("draw", record.trial_id)
         if draw not in ids:
-            rows = evidence.load_predictions(record.trial_id)
+            rows = evidence.reader.table(record.trial_id)
             ids[draw] = {str(name): set(part["row_id"]) for (name,), part in rows.group_by("test_set")}
         for sets, words in _describe_shared(record, ids[draw]):
             key = (f"{record.trial.task} · {word_count(record.trial.shots, 'shot')}", sets)

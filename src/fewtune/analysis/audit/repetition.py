@@ -163,5 +163,5 @@ def _split(records: Iterable[Record]) -> list[list[Record]]:
 def _answer_alike(evidence: Evidence, first: Record, second: Record) -> bool:
     if first.metrics != second.metrics or first.notes.get("losses") != second.notes.get("losses"):
         return False
-    one, other = (evidence.load_predictions(record.trial_id) for record in (first, second))
+    one, other = (evidence.reader.table(record.trial_id) for record in (first, second))
     return one.sort("test_set", "row_id").equals(other.sort("test_set", "row_id"))

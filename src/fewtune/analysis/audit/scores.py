@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
-from fewtune.analysis.leaderboard import IN_DOMAIN, group_records, score_majority
+from fewtune.analysis.leaderboard import IN_DOMAIN, gives_one_answer, group_records, score_majority
 from fewtune.records import Record
 
 
@@ -41,7 +41,9 @@ def find_one_answer(evidence: Evidence) -> Iterator[Finding]:
         if record.trial.model is not None:
             cells[word_where(record)].append(record)
     for where, records in cells.items():
-        stuck = [record for record in records if IN_DOMAIN in record.metrics and _gives_one_answer(evidence, record)]
+        stuck = [
+            record for record in records if IN_DOMAIN in record.metrics and gives_one_answer(record, evidence.reader)
+        ]
         if stuck:
             yield Finding(
                 rule="one answer",
@@ -116,8 +118,3 @@ def _margin(records: list[Record], test_set: str) -> float:
 def _companion(record: Record, name: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = record.notes.get("companions", {}).get(name, {})
     return found
-
-
-def _gives_one_answer(evidence: Evidence, record: Record) -> bool:
-    rows = evidence.load_predictions(record.trial_id)
-    return bool(rows["predicted"].filter(rows["test_set"] == IN_DOMAIN).n_unique() == 1)

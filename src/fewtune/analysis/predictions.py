@@ -1,0 +1,63 @@
+"""Predictions, read once and kept small.
+
+Owns what stays in memory of a trial's predictions. Does not know which trials are compared (`answers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LoadPredictions = Callable[[str], "pl.DataFrame"]
+"""From a trial's id to its predictions: test_set, row_id, gold, predicted."""
+
+Codes = npt.NDArray[np.uint16]
+"""Labels as numbers."""
+
+
+@dataclass(frozen=True)
+class TrialAnswers:
+    """One trial's answers on one test set, (rows,) each, ordered by row id; codes mean the same to one reader."""
+
+    gold: Codes
+    predicted: Codes
+
+
+class AnswerReader:
+    """Reads each trial's predictions once and keeps them small: label codes in two bytes a row, no row ids, no scores.
+
+    `load` reads a trial's predictions: test_set, row_id, gold, predicted.
+    """
+
+    def __init__(self, load: LoadPredictions) -> None:
+        self._load = load
+        self._codes: dict[str, int] = {}
+        self._kept: dict[str, dict[str, TrialAnswers]] = {}
+
+    def table(self, trial_id: str) -> pl.DataFrame:
+        """A trial's predictions as they are, read anew."""
+        return self._load(trial_id)
+
+    def answers(self, trial_id: str) -> dict[str, TrialAnswers]:
+        """A trial's answers by test set."""
+        if trial_id not in self._kept:
+            table = self._load(trial_id).sort("row_id")
+            gold, predicted = (self._encode(table[side].to_list()) for side in ("gold", "predicted"))
+            sets = table["test_set"].to_numpy()
+            self._kept[trial_id] = {
+                str(name): TrialAnswers(gold[here], predicted[here])
+                for name in dict.fromkeys(sets.tolist())
+                for here in [sets == name]
+            }
+        return self._kept[trial_id]
+
+    def _encode(self, labels: Sequence[str]) -> Codes:
+        codes = self._codes
+        return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.uint16)

@@ -1,0 +1,145 @@
+"""The report page in a real browser: it draws, narrows, tells what a mark is, asks the network for nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewtune.analysis.study import analyse_folder
+from fewtune.report.page import write_page
+from study_maker import make_study
+
+HOSTILE = "<script>alert(1)</script>"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path: Debian's package `chromium`"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None, reason="needs Playwright: pip install 'fewtune[test]'"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two tasks and two numbers of shots, with a name that is markup."""
+    out = tmp_path_factory.mktemp("study")
+    draws = {"pattern": [0.84, 0.86, 0.82], f"lora-{HOSTILE}": [0.6, 0.7, 0.65], "majority": [0.5, 0.5, 0.5]}
+    for task in ("sentiment", "cola"):
+        for shots in (16, 32):
+            make_study(
+                out,
+                draws,
+                task=task,
+                shots=shots,
+                labels=(HOSTILE, "b"),
+                out_of_domain={"yelp": -0.1},
+                heuristics=("subsequence",),
+            )
+    return write_page(analyse_folder(out), out)
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    """The report opened, with everything it says or asks for written down."""
+    opened = browser.new_page(viewport={"width": 1200, "height": 900})
+    opened.told, opened.asked = [], []
+    opened.on("console", lambda message: opened.told.append(message.text))
+    opened.on("pageerror", lambda error: opened.told.append(str(error)))
+    opened.on("dialog", lambda dialog: (opened.told.append(dialog.message), dialog.dismiss()))
+    opened.on("request", lambda request: opened.asked.append(request.url))
+    opened.goto(report.as_uri())
+    yield opened
+    assert opened.told == []
+    assert opened.asked == [report.as_uri()]
+    opened.close()
+
+
+def test_every_chart_is_drawn_and_names_are_text(page: Any) -> None:
+    charts = page.locator("svg.chart")
+    assert charts.count() == 4 * 5 + 2
+    for index in range(charts.count()):
+        shown = charts.nth(index)
+        if shown.is_visible():
+            box = shown.bounding_box()
+            assert box["width"] > 200 and box["height"] > 100
+    assert page.locator("svg.chart path[data-tip]").count() > 50
+    assert HOSTILE in page.locator("main").inner_text()
+
+
+def test_filters_narrow_the_page_and_widen_it_again(page: Any) -> None:
+    assert page.locator("#verdict .verdict:visible").count() == 4
+    page.select_option("select[name=task]", "cola")
+    page.select_option("select[name=shots]", "32")
+    assert page.locator("#verdict .verdict:visible").all_inner_texts()[0].startswith("cola · tiny-model · 32 shots")
+    assert page.locator("#verdict .verdict:visible").count() == 1
+    assert page.locator("#leaderboard table.sticky:visible").first.inner_text().count("pattern") == 1
+    assert page.locator("#filtered").inner_text() == "1 of 4 comparisons shown"
+    assert page.locator("select[name=model]").count() == 0  # the study has one model
+    for axis in ("task", "shots"):
+        page.select_option(f"select[name={axis}]", "")
+    assert page.locator("#verdict .verdict:visible").count() == 4
+    assert page.locator("#filtered").inner_text() == ""
+
+
+def test_a_mark_says_what_it_is_when_pointed_at(page: Any) -> None:
+    dot = page.locator("svg.chart path[data-tip*='data seed 1']").first
+    dot.scroll_into_view_if_needed()
+    dot.hover(force=True)
+    assert page.locator("#tip").is_visible()
+    assert page.locator("#tip").inner_text() == dot.get_attribute("data-tip")
+
+
+def test_filters_and_folded_parts_are_reached_by_keyboard(page: Any) -> None:
+    page.locator("select[name=task]").focus()
+    page.keyboard.type("cola")
+    assert page.locator("select[name=task]").input_value() == "cola"
+    page.locator("#methods summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#methods details").first.get_attribute("open") is not None
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1200, "dark")])
+def test_nothing_is_wider_than_the_screen(browser: Any, report: Path, width: int, scheme: str) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    opened.goto(report.as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    ink, ground = (opened.evaluate(f"getComputedStyle(document.body).{side}") for side in ("color", "backgroundColor"))
+    assert ink != ground
+    dots = opened.locator("svg.chart path[data-tip]").first
+    assert dots.evaluate("mark => getComputedStyle(mark).fill") != ground
+    opened.close()
+
+
+def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(report.as_uri())
+    assert opened.locator("#verdict .verdict").count() == 4
+    assert opened.locator("#filters").is_hidden()
+    assert opened.locator("svg.chart").first.is_visible()
+    context.close()
+
+
+def test_printing_leaves_out_what_paper_cannot_use(browser: Any, report: Path) -> None:
+    opened = browser.new_page()
+    opened.goto(report.as_uri())
+    opened.emulate_media(media="print")
+    assert opened.locator("nav").is_hidden() and opened.locator("#filters").is_hidden()
+    assert opened.locator("#verdict").is_visible()
+    opened.close()

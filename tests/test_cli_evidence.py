@@ -1,0 +1,134 @@
+"""The commands that read a study: audit, recommend, report in its formats, watch; and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fewtune import cli
+from fewtune.cli import parse_bytes
+from fewtune.errors import FewtuneError
+from fewtune.records import load_records, write_planned, write_record
+from study_maker import make_study
+
+
+def run_cli(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, output with its lines joined, errors."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    make_study(tmp_path, {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]}, out_of_domain={"yelp": -0.1})
+    return tmp_path
+
+
+@pytest.fixture
+def faulty_study(study: Path) -> Path:
+    for record in load_records(study):
+        write_record(study, record.model_copy(update={"notes": {"label_word_tokens": [[1], [1]]}}))
+    return study
+
+
+def test_a_sound_study_passes_the_audit(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = run_cli("audit", study, "--strict", capsys=capsys)
+    assert code == 0
+    assert "nothing found by" in told
+
+
+@pytest.mark.parametrize("command", ["audit", "report"])
+def test_errors_are_told_first_and_strict_ends_with_1(
+    faulty_study: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, told, _ = run_cli(command, faulty_study, capsys=capsys)
+    assert code == 0
+    assert told.startswith("Audit  2 errors.")
+    assert "cannot be told apart" in " ".join(told.split())
+    assert run_cli(command, faulty_study, "--strict", capsys=capsys)[0] == 1
+
+
+def test_the_audit_names_its_trials(faulty_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = run_cli("audit", faulty_study, capsys=capsys)[1]
+    assert all(record.trial_id in told for record in load_records(faulty_study))
+
+
+def test_anyones_table_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "results.csv"
+    table.write_text("method,shots,seed,accuracy\n" + "".join(f"pbft,16,{seed},0.5273\n" for seed in range(10)))
+    code, told, _ = run_cli("audit", "--table", table, "--majority", "0.691", "--strict", capsys=capsys)
+    assert code == 1
+    assert "10 runs have 1 distinct results" in " ".join(told.split())
+    assert "at the majority" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("audit",), "give either a folder"),
+        (("audit", "OUT", "--table", "x.csv"), "give either a folder"),
+        (("audit", "OUT", "--majority", "0.5"), "--majority goes with --table"),
+        (("audit", "--table", "missing.csv"), "not a readable CSV file"),
+        (("recommend", "OUT", "--queries", "-1"), "--queries is -1"),
+        (("recommend", "OUT", "--max-memory", "2 GiBB"), "--max-memory is '2 GiBB'"),
+        (("recommend", "OUT", "--out-of-domain-weight", "3"), "--out-of-domain-weight is 3"),
+        (("watch", "OUT", "--every", "0"), "--every is 0"),
+        (("watch", "OUT"), "no study was started here"),
+    ],
+)
+def test_mistakes_are_told_and_end_with_2(
+    study: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    given = [str(study) if argument == "OUT" else argument for argument in arguments]
+    code, _, told = run_cli(*given, capsys=capsys)
+    assert code == 2
+    assert words in told
+
+
+def test_a_recommendation_has_its_evidence_and_its_risk(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = run_cli("recommend", study, "--max-memory", "2GiB", "--out-of-domain-weight", "0.3", capsys=capsys)
+    told = " ".join(told.split())
+    assert code == 0
+    assert "Use pattern." in told
+    assert "ruled out, credibly worse than pattern: lora" in told
+    assert "What it costs to be wrong" in told
+
+
+def test_a_recommendation_from_a_faulty_study_opens_with_its_errors(
+    faulty_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli("recommend", faulty_study, capsys=capsys)[1].startswith("Audit  2 errors.")
+
+
+def test_reports_come_in_every_format_and_as_figures(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, told, errors = run_cli("report", study, "--format", "json", "--figures", tmp_path / "figures", capsys=capsys)
+    assert code == 0
+    assert json.loads(told)["groups"][0]["verdict"]["leader"] == "pattern"
+    assert "figures: 10 files" in errors and len(list((tmp_path / "figures").iterdir())) == 10
+    assert run_cli("report", study, "--format", "csv", capsys=capsys)[1].startswith("task,model,shots,")
+    assert "| pattern |" in run_cli("report", study, "--format", "markdown", capsys=capsys)[1]
+    assert r"\toprule" in run_cli("report", study, "--format", "latex", capsys=capsys)[1]
+
+
+def test_a_finished_study_is_watched_at_once(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_planned(study, {record.trial_id: record.trial.variant for record in load_records(study)})
+    code, told, _ = run_cli("watch", study, capsys=capsys)
+    assert code == 0
+    assert "6 of 6 trials: 6 done" in told
+
+
+def test_memory_is_told_in_the_units_people_use() -> None:
+    assert [parse_bytes(text) for text in ("1500", "2kB", "1.5 GiB", "900MiB")] == [
+        1500,
+        2000,
+        1_610_612_736,
+        943_718_400,
+    ]
+    with pytest.raises(FewtuneError, match="unit: kB, MB, GB, KiB, MiB, GiB"):
+        parse_bytes("many")
