@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check bench bench-smoke schema clean
+.PHONY: demo test check bench bench-smoke results-check screenshots schema clean
 
 demo: .venv/run.stamp
 	$(BIN)/fewtune run studies/demo.yaml --out out/demo
@@ -18,6 +18,12 @@ bench: .venv/bench.stamp
 
 bench-smoke: .venv/bench.stamp
 	$(BIN)/python -m benchmarks.race --smoke
+
+results-check: .venv/run.stamp
+	$(BIN)/python -m benchmarks.stated
+
+screenshots: .venv/test.stamp
+	$(BIN)/python -m benchmarks.screenshots
 
 schema: .venv/run.stamp
 	$(BIN)/fewtune schema > studies/study.schema.json

@@ -1,9 +1,9 @@
 """How long a study of 2,000 trials takes to analyse and render, and how much memory.
 
-python benchmarks/large_report.py      prints both and writes benchmarks/results/large_report.json
+python -m benchmarks.large_report   prints both and writes benchmarks/results/large_report.json
 
-The study is made up: two models, four tasks, five numbers of shots, ten methods, five draws; 500 rows in domain and 200
-of each of two sets out of domain. `fewtune report` runs in a process of its own.
+The study is made up: two models, four tasks, five numbers of shots, ten methods, five draws; 500 rows in each of three
+test sets. `fewtune report` runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from benchmarks.race.results import describe_machine, describe_moment  # noqa: E402
-from study_maker import make_study  # noqa: E402
+from benchmarks.apart import ROOT
+from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.results import describe_machine, describe_moment
 
 METHODS = (
     "pattern",
@@ -40,6 +39,9 @@ TASKS, MODELS, SHOTS, DRAWS = ("sentiment", "cola", "mnli", "rte"), ("small", "l
 
 def write_study(out: Path) -> int:
     """Write the study and return the number of its trials."""
+    sys.path.append(str(ROOT / "tests"))  # the tests' made-up studies
+    from study_maker import make_study
+
     rng = np.random.default_rng(0)
     trials = 0
     for task in TASKS:
@@ -54,6 +56,19 @@ def write_study(out: Path) -> int:
                 )
                 trials += len(made)
     return trials
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """What was measured, as Markdown."""
+    cells = [
+        str(results["trials"]),
+        f"{results['seconds']:.1f} s",
+        f"{results['processor_seconds']:.1f} s",
+        f"{results['peak_memory_bytes'] / 2**20:.0f} MiB",
+        f"{results['page_bytes'] / 1e6:.1f} MB",
+    ]
+    head = ("trials", "wall time", "processor time", "peak memory", "page")
+    return f"{write_markdown(head, [cells])}\n\n{write_machine(results['machine'])}."
 
 
 def main() -> None:

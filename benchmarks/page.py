@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, written from the committed result files.
+"""The tables of docs/performance.md and docs/statistics.md, written from the committed result files.
 
     python -m benchmarks.page        writes every block anew
 
@@ -17,10 +17,11 @@ from typing import Any
 from benchmarks.ablation.table import write_table as write_ablation
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
+from benchmarks.coverage import write_table as write_coverage
+from benchmarks.large_report import write_table as write_large_report
 from benchmarks.race.table import write_table as write_race
 from benchmarks.scaling.table import write_tables as write_scaling
 
-PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -29,18 +30,24 @@ def _fence(write: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]],
     return lambda results: f"```\n{write(results)}\n```"
 
 
-BLOCKS: Mapping[str, Callable[[dict[str, Any]], str]] = {
-    "race": _fence(write_race),
-    "ablation": write_ablation,
-    "agreement": write_agreement,
-    "scaling": write_scaling,
-}
+Blocks = Mapping[str, Callable[[dict[str, Any]], str]]
 """What writes the block of the result file of that name."""
 
+PAGES: Mapping[Path, Blocks] = {
+    ROOT / "docs" / "performance.md": {
+        "race": _fence(write_race),
+        "ablation": write_ablation,
+        "agreement": write_agreement,
+        "scaling": write_scaling,
+        "large_report": write_large_report,
+    },
+    ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
+}
 
-def fill_blocks(text: str, results: Path) -> str:
+
+def fill_blocks(text: str, blocks: Blocks, results: Path) -> str:
     """The page with the block of every result file there is; ValueError where a file has no block, or more than one."""
-    for name, write in BLOCKS.items():
+    for name, write in blocks.items():
         file = results / f"{name}.json"
         if not file.is_file():
             continue
@@ -53,8 +60,9 @@ def fill_blocks(text: str, results: Path) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(fill_blocks(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    """Write the pages."""
+    for page, blocks in PAGES.items():
+        page.write_text(fill_blocks(page.read_text(encoding="utf-8"), blocks, RESULTS), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -139,28 +139,33 @@ def test_further_draws_are_counted_until_students_t_leaves_zero_out() -> None:
     # Mean 2, deviation 1: t x 1 / sqrt(n) is 2.484 at 3 draws and 3.182 / 2 = 1.591 at 4.
     points = [1.0, 2.0, 3.0]
     interval = s.Interval(2.0, -0.48, 4.48, 3)
-    assert s.count_further_draws(points, interval, region=0.01) == 1
+    assert s.count_further_draws(points, interval, region=0.01, level=0.05) == 1
     # Mean 1, deviation 1: t at 7 draws is 2.447 / sqrt(7) = 0.925, at 6 it is 2.571 / sqrt(6) = 1.049.
-    assert s.count_further_draws([0.0, 1.0, 2.0], interval, region=0.01) == 4
+    assert s.count_further_draws([0.0, 1.0, 2.0], interval, region=0.01, level=0.05) == 4
 
 
 def test_further_draws_wait_for_the_bootstrap_where_that_is_wider() -> None:
     # No spread at all between draws, yet rows alone leave 0.06 either way at 2 draws: 0.06 x sqrt(2 / n) < 0.03 at 9.
     interval = s.Interval(0.03, -0.03, 0.09, 2, resampled=0.06)
-    assert s.count_further_draws([0.03, 0.03], interval, region=0.01) == 7
+    assert s.count_further_draws([0.03, 0.03], interval, region=0.01, level=0.05) == 7
 
 
 def test_a_tie_needs_draws_until_the_interval_fits_the_region() -> None:
     # 0.02 x sqrt(2 / n) <= 0.01 from 8 draws.
     interval = s.Interval(0.0, -0.02, 0.02, 2, resampled=0.02)
-    assert s.count_further_draws([0.0, 0.0], interval, region=0.01) == 6
+    assert s.count_further_draws([0.0, 0.0], interval, region=0.01, level=0.05) == 6
 
 
 def test_what_is_settled_needs_no_draws_and_what_never_settles_says_so() -> None:
-    assert s.count_further_draws([0.2, 0.2], s.Interval(0.2, 0.15, 0.25, 2, resampled=0.05), region=0.01) == 0
+    assert (
+        s.count_further_draws([0.2, 0.2], s.Interval(0.2, 0.15, 0.25, 2, resampled=0.05), region=0.01, level=0.05) == 0
+    )
     # The mean stands on the region's edge: no number of draws puts the interval on one side of it.
-    assert s.count_further_draws([0.0, 0.02], s.Interval(0.01, -0.1, 0.12, 2, resampled=0.01), region=0.01) is None
-    assert s.count_further_draws([0.2], s.Interval(0.2, 0.1, 0.3, 1), region=0.01) is None
+    assert (
+        s.count_further_draws([0.0, 0.02], s.Interval(0.01, -0.1, 0.12, 2, resampled=0.01), region=0.01, level=0.05)
+        is None
+    )
+    assert s.count_further_draws([0.2], s.Interval(0.2, 0.1, 0.3, 1), region=0.01, level=0.05) is None
 
 
 def test_wins_are_counted_by_draw_and_ties_by_half() -> None:

@@ -9,12 +9,18 @@ The rule, with `region` = the largest difference that does not matter (0.01 = 1 
 - the whole interval lies inside ±region: tie;
 - the whole interval lies above 0 and its point is beyond the region: better; mirrored: worse;
 - anything else: cannot tell.
+
+A leader is the best of several by chance too. So its comparisons are corrected together, step by step: with k methods
+still level, 0 must be left out at a level of 5 % over k (k - 1) / 2 pairs, the clearest difference first, which then
+leaves k - 1. That keeps the chance of a single false "better" in a group at 5 % or less: where it first goes wrong, all
+methods that truly equal the leader are still among the k, and so are their pairs (Holm's rule with Shaffer's counts,
+https://doi.org/10.1080/01621459.1986.10478341).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +34,7 @@ Answer = Literal["better", "tie", "worse", "cannot tell"]
 
 REGION = 0.01
 RESAMPLES = 2000
+LEVEL = 1 - statistics.CONFIDENCE
 IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
 
 
@@ -35,10 +42,10 @@ IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
 class Comparison:
     """The answer on a first method against a second; the numbers are None where they share no draw.
 
-    `point`, `low`, `high` are differences of the primary metric; `p` is the exact sign-flip test's, None
-    below six draws; `reason` says in a few words why the answer is what it is. `wins` is the share of draws in which
-    the first scored higher, `further_draws` about how many more would settle a "cannot tell" if they go on as these
-    (None: none within reach, or not to be guessed from one draw).
+    `point`, `low`, `high` are differences of the primary metric with their 95 % interval, `by_draw` each draw's own;
+    `p` is the exact sign-flip test's, None below six draws; `reason` says in a few words why the answer is what it is.
+    `wins` is the share of draws in which the first scored higher, `further_draws` about how many more would settle a
+    "cannot tell" if they go on as these (None: none within reach, or not to be guessed from one draw).
     """
 
     answer: Answer
@@ -48,6 +55,9 @@ class Comparison:
     draws: int
     p: float | None
     reason: str
+    by_draw: tuple[float, ...] = ()
+    resampled: float = 0.0
+    """Half the width of the bootstrap's own interval."""
     wins: float | None = None
     further_draws: int | None = None
 
@@ -76,19 +86,44 @@ def compare(
     interval = statistics.bound_difference(draws, resamples, rng)
     points = [draw.point for draw in draws]
     answer, reason = apply_rule(interval, region)
-    further = statistics.count_further_draws(points, interval, region)
-    return Comparison(
-        answer=answer,
-        point=interval.point,
-        low=interval.low,
-        high=interval.high,
-        draws=interval.draws,
-        p=statistics.sign_flip_p(points),
-        reason=reason,
-        wins=statistics.share_wins(points),
-        # The rule has not been met by these draws, whatever the guess by halves of intervals says.
-        further_draws=max(1, further) if answer == "cannot tell" and further is not None else None,
+    return _plan_further(
+        Comparison(
+            answer=answer,
+            point=interval.point,
+            low=interval.low,
+            high=interval.high,
+            draws=interval.draws,
+            p=statistics.sign_flip_p(points),
+            reason=reason,
+            by_draw=tuple(points),
+            resampled=interval.resampled,
+            wins=statistics.share_wins(points),
+        ),
+        LEVEL,
+        region,
     )
+
+
+def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION) -> dict[str, Comparison]:
+    """Correct the comparisons of one leader with all others of its group, by this module's text; the order is kept.
+
+    The exact tests' p are corrected among themselves, by Holm's rule.
+    """
+    tested = {name: c.p for name, c in comparisons.items() if c.p is not None}
+    exact = dict(zip(tested, statistics.holm(list(tested.values())).tolist(), strict=True))
+    levels: dict[str, float] = {}
+    open_methods, stopped = len(comparisons) + 1, False
+    for name in sorted(comparisons, key=lambda name: _p_of(comparisons[name])):
+        levels[name] = LEVEL / (open_methods * (open_methods - 1) / 2)
+        stopped = stopped or _p_of(comparisons[name]) > levels[name]
+        if not stopped:
+            open_methods -= 1
+    return {name: replace(_hold_to(c, levels[name], region), p=exact.get(name)) for name, c in comparisons.items()}
+
+
+def correct_selected(comparison: Comparison, methods: int, region: float = REGION) -> Comparison:
+    """Correct the comparison of the best of so many methods with something that was not among them."""
+    return _hold_to(comparison, LEVEL / methods, region)
 
 
 def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:
@@ -134,6 +169,35 @@ def word_further(comparison: Comparison) -> str:
         return f"; {statistics.MOST_FURTHER_DRAWS} further draws like these would not settle it"
     more = comparison.further_draws
     return f"; about {more} further draw{'s' if more != 1 else ''} like these would settle it"
+
+
+def _p_of(comparison: Comparison) -> float:
+    """The level at which its interval would touch 0; 1 where there is none."""
+    if comparison.point is None or comparison.low is None or comparison.high is None:
+        return 1.0
+    interval = statistics.Interval(
+        comparison.point, comparison.low, comparison.high, comparison.draws, comparison.resampled
+    )
+    p = statistics.find_level(comparison.by_draw, interval)
+    return 1.0 if p is None else p
+
+
+def _hold_to(comparison: Comparison, level: float, region: float) -> Comparison:
+    """The comparison with a difference that must show at a level, below 5 % where several were looked at."""
+    if comparison.answer in ("better", "worse") and _p_of(comparison) > level:
+        reason = f"the interval leaves 0 out, but would not at the {100 * level:.2g} % that so many comparisons ask for"
+        comparison = replace(comparison, answer="cannot tell", reason=reason)
+    return _plan_further(comparison, level, region)
+
+
+def _plan_further(comparison: Comparison, level: float, region: float) -> Comparison:
+    if comparison.answer != "cannot tell" or comparison.point is None:
+        return replace(comparison, further_draws=None)
+    low, high = comparison.low or 0.0, comparison.high or 0.0
+    interval = statistics.Interval(comparison.point, low, high, comparison.draws, comparison.resampled)
+    further = statistics.count_further_draws(comparison.by_draw, interval, region, level)
+    # The rule has not been met by these draws, whatever the guess by halves of intervals says.
+    return replace(comparison, further_draws=None if further is None else max(1, further))
 
 
 def _subtract(

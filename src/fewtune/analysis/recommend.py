@@ -20,7 +20,15 @@ from typing import Literal
 import numpy as np
 
 from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
-from fewtune.analysis.comparison import REGION, RESAMPLES, Comparison, compare, word_comparison
+from fewtune.analysis.comparison import (
+    REGION,
+    RESAMPLES,
+    Comparison,
+    compare,
+    correct_leader,
+    correct_selected,
+    word_comparison,
+)
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric
 from fewtune.analysis.predictions import AnswerReader
@@ -155,12 +163,13 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
             task, shots, metric, "cannot tell", None, None, tuple(candidates), None, None, reasons, further=()
         )
     best = eligible[0]
-    against = {c.name: cell.judge(cell.answers[best.name], cell.answers[c.name]) for c in eligible[1:]}
+    against = correct_leader({c.name: cell.judge(cell.answers[best.name], cell.answers[c.name]) for c in eligible[1:]})
     standing = [best, *(c for c in eligible[1:] if against[c.name].answer != "better")]
     chosen = min(standing, key=lambda c: (c.seconds is None, c.seconds or 0.0))
     rivals = {c.name: cell.judge(cell.answers[c.name], cell.answers[chosen.name]) for c in standing if c is not chosen}
     rival = max(rivals, key=lambda name: rivals[name].high or 0.0, default=None)
     floor = cell.judge(cell.answers[chosen.name], _answer_commonest(cell.answers[chosen.name]))
+    floor = correct_selected(floor, len(eligible))
     settled = chosen is best or against[chosen.name].answer == "tie"
     return Recommendation(
         task=task,

@@ -139,20 +139,42 @@ def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
     return float(np.mean(points) - reach), float(np.mean(points) + reach)
 
 
-def count_further_draws(points: Sequence[float], interval: Interval, region: float) -> int | None:
+def find_level(points: Sequence[float], interval: Interval) -> float | None:
+    """The smallest level at which an interval of these draws' differences (draws,) leaves 0 out; None for one draw.
+
+    The larger p of Student's t over draws and of a normal with the bootstrap's width: what `bound_difference` takes.
+    """
+    draws = len(points)
+    if draws < 2:
+        return None
+    mean, spread = float(np.mean(points)), float(np.std(points, ddof=1))
+    scales = (
+        (spread / np.sqrt(draws), lambda size: 2 * stats.t.sf(size, draws - 1)),
+        (interval.resampled / stats.norm.ppf((1 + CONFIDENCE) / 2), lambda size: 2 * stats.norm.sf(size)),
+    )
+    return max(float(tail(abs(mean) / scale)) if scale > 0 else float(mean == 0) for scale, tail in scales)
+
+
+def count_further_draws(points: Sequence[float], interval: Interval, region: float, level: float) -> int | None:
     """Count the draws to add until an interval leaves 0 out or lies within ±region, if draws go on as these (draws,).
 
-    Mean and spread are taken as they are, so it is a guess to plan by. 0 where it is settled already; None where a
-    single draw shows no spread, or MOST_FURTHER_DRAWS would not do.
+    `level`: that at which 0 must be left out; within the region counts at 1 - CONFIDENCE. Mean and spread are taken as
+    they are, so it is a guess to plan by. 0 where it is settled already; None where a single draw shows no spread, or
+    MOST_FURTHER_DRAWS would not do.
     """
     have = len(points)
     if have < 2:
         return None
     spread, size = float(np.std(points, ddof=1)), abs(float(np.mean(points)))
+    usual = 1 - CONFIDENCE
+
+    def reach(draws: int, level: float) -> float:
+        by_draws = stats.t.isf(level / 2, draws - 1) * spread / np.sqrt(draws)
+        by_rows = interval.resampled * stats.norm.isf(level / 2) / stats.norm.isf(usual / 2) * np.sqrt(have / draws)
+        return max(float(by_draws), float(by_rows))
+
     for draws in range(have, have + MOST_FURTHER_DRAWS + 1):
-        by_draws = stats.t.ppf((1 + CONFIDENCE) / 2, draws - 1) * spread / np.sqrt(draws)
-        reach = max(float(by_draws), interval.resampled * float(np.sqrt(have / draws)))
-        if (size > region and size > reach) or size + reach <= region:
+        if (size > region and size > reach(draws, level)) or size + reach(draws, usual) <= region:
             return draws - have
     return None
 

@@ -7,14 +7,22 @@ an interval is made (`statistics`) or shown (`report`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from fewtune.analysis import statistics
 from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
-from fewtune.analysis.comparison import REGION, RESAMPLES, Answer, Comparison, compare, word_comparison
+from fewtune.analysis.comparison import (
+    REGION,
+    RESAMPLES,
+    Answer,
+    Comparison,
+    compare,
+    correct_leader,
+    correct_selected,
+    word_comparison,
+)
 from fewtune.analysis.leaderboard import IN_DOMAIN, average_draws, group_records, name_metric
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
@@ -24,8 +32,8 @@ from fewtune.records import Record
 class GroupVerdict:
     """The verdict on one (task, model, shots); `leader` is None where no trial was scored.
 
-    `comparisons` has the leader against every other scored variant (p corrected by Holm over them);
-    `against_majority` has it against always answering the commonest gold label of the test rows.
+    `comparisons` has the leader against every other scored variant, corrected together; `against_majority` has it
+    against always answering the commonest gold label of the test rows, corrected for the leader being the best of many.
     """
 
     task: str
@@ -78,9 +86,9 @@ def _judge_group(
         judge = partial(compare, answers[leader], metric=metric, rng=rng, resamples=resamples, region=region)
         for other in sorted(answers.keys() - {leader}, key=lambda name: -means[name]):
             comparisons[other] = judge(answers[other])
-        comparisons = _correct_p(comparisons)
+        comparisons = correct_leader(comparisons, region)
         commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
-        against_majority = judge(commonest)
+        against_majority = correct_selected(judge(commonest), len(answers), region)
     counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
     score = means[leader] if leader is not None else None
     return GroupVerdict(
@@ -106,12 +114,6 @@ def _choose_leader(means: Mapping[str, float], answers: Mapping[str, VariantAnsw
     most = max(len(answers[variant]) for variant in means)
     full = sorted(variant for variant in means if len(answers[variant]) == most)
     return max(full, key=lambda variant: means[variant])
-
-
-def _correct_p(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
-    tested = {name: c.p for name, c in comparisons.items() if c.p is not None}
-    corrected = dict(zip(tested, statistics.holm(list(tested.values())).tolist(), strict=True))
-    return {name: replace(c, p=corrected.get(name)) for name, c in comparisons.items()}
 
 
 def _by_variant(members: Iterable[Record]) -> dict[str, list[Record]]:

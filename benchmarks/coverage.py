@@ -1,0 +1,138 @@
+"""How often intervals hold the truth, and how often a verdict finds a difference where there is none.
+
+python -m benchmarks.coverage   prints two tables and writes benchmarks/results/coverage.json
+
+Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. Their true difference in a draw is
+normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
+there, and gains on the others what keeps the mean at zero. Intervals and answers are those that fewtune gives. In the
+second table a leader is the best of so many methods that do not differ, and is compared with each of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.apart import ROOT
+from benchmarks.markdown import write_markdown
+from benchmarks.race.results import describe_commit
+from fewtune.analysis import statistics
+from fewtune.analysis.answers import DrawAnswers, VariantAnswers
+from fewtune.analysis.comparison import apply_rule, compare, correct_leader
+from fewtune.analysis.leaderboard import IN_DOMAIN
+
+ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 2000, 400
+DISAGREE = 0.4
+"""Share of rows on which two methods answer differently."""
+COLLAPSE, LOSS = 1 / 7, 0.2
+RIGHT = 0.75
+"""Share of rows that each of several methods answers right."""
+DRAWS = (3, 5, 10)
+
+
+def draw_shifts(draws: int, deviation: float, collapses: bool, rng: np.random.Generator) -> np.ndarray:
+    """True differences (draws,) whose mean over all draws there could be is zero."""
+    shifts = rng.normal(0.0, deviation, draws)
+    if collapses:
+        shifts += LOSS * ((rng.random(draws) < COLLAPSE) - COLLAPSE)
+    return np.clip(shifts, -DISAGREE, DISAGREE)
+
+
+def bound_pair(shifts: Sequence[float], rng: np.random.Generator) -> statistics.Interval:
+    """The interval of two methods' difference on made-up rows."""
+    chances = [[(DISAGREE + shift) / 2, (DISAGREE - shift) / 2, 1 - DISAGREE] for shift in shifts]
+    rows = [rng.choice([1.0, -1.0, 0.0], size=ROWS, p=chance) for chance in chances]
+    return statistics.bound_difference([statistics.subtract_rows(each, rng) for each in rows], RESAMPLES, rng)
+
+
+def measure_pairs(draws: int, deviation: float, collapses: bool, repetitions: int, seed: int = 0) -> dict[str, float]:
+    """Shares of repetitions in which the interval holds zero, and in which the answer is "better"."""
+    rng = np.random.default_rng(seed)
+    found = [bound_pair(draw_shifts(draws, deviation, collapses, rng), rng) for _ in range(repetitions)]
+    return {
+        "covered": float(np.mean([interval.low <= 0 <= interval.high for interval in found])),
+        "better": float(np.mean([apply_rule(interval)[0] == "better" for interval in found])),
+        "worse": float(np.mean([apply_rule(interval)[0] == "worse" for interval in found])),
+    }
+
+
+def measure_leaders(methods: int, draws: int, deviation: float, groups: int, seed: int = 0) -> dict[str, float]:
+    """Share of groups in which the leader is called better than any other, with the correction and without."""
+    rng = np.random.default_rng(seed)
+    plain, corrected = 0, 0
+    for _ in range(groups):
+        answers = [answer_rows(draws, deviation, rng) for _ in range(methods)]
+        means = [np.mean([np.mean(sets[IN_DOMAIN].predicted) for sets in each.values()]) for each in answers]
+        leader = int(np.argmax(means))
+        others = {str(m): answers[m] for m in range(methods) if m != leader}
+        each = {name: compare(answers[leader], other, "accuracy", rng, RESAMPLES) for name, other in others.items()}
+        plain += any(comparison.answer == "better" for comparison in each.values())
+        corrected += any(comparison.answer == "better" for comparison in correct_leader(each).values())
+    return {"plain": plain / groups, "corrected": corrected / groups}
+
+
+def answer_rows(draws: int, deviation: float, rng: np.random.Generator) -> VariantAnswers:
+    """One method's answers: right (1) on a share of rows that differs from draw to draw."""
+    gold = np.ones(ROWS, dtype=np.int64)
+    shares = np.clip(RIGHT + rng.normal(0.0, deviation / np.sqrt(2), draws), 0, 1)
+    return {
+        (draw, ""): {IN_DOMAIN: DrawAnswers(gold, (rng.random((1, ROWS)) < share).astype(np.int64), 2)}
+        for draw, share in enumerate(shares)
+    }
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """Both tables as Markdown."""
+    pairs = [
+        [
+            f"{cell['deviation']:g}" + (", one in seven collapses" if cell["collapses"] else ""),
+            str(cell["draws"]),
+            *(f"{100 * cell[key]:.1f} %" for key in ("covered", "better", "worse")),
+        ]
+        for cell in results["pairs"]
+    ]
+    leaders = [
+        [str(cell["methods"]), str(cell["draws"]), f"{100 * cell['plain']:.1f} %", f"{100 * cell['corrected']:.1f} %"]
+        for cell in results["leaders"]
+    ]
+    head = ("draws differ by", "draws", "interval holds the truth", 'false "better"', 'false "worse"')
+    heads = ("equal methods", "draws", 'a false "better", uncorrected', "as fewtune answers")
+    return (
+        f"{write_markdown(head, pairs)}\n\n{write_markdown(heads, leaders)}\n\n"
+        f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods."
+    )
+
+
+def main() -> None:
+    """Measure every cell."""
+    pairs = [
+        {"draws": draws, "deviation": deviation, "collapses": collapses}
+        | measure_pairs(draws, deviation, collapses, REPETITIONS)
+        for collapses in (False, True)
+        for deviation in (0.0, 0.02, 0.05, 0.1)
+        for draws in DRAWS
+    ]
+    leaders = [
+        {"methods": methods, "draws": draws} | measure_leaders(methods, draws, 0.03, GROUPS)
+        for methods in (3, 6, 10)
+        for draws in DRAWS
+    ]
+    for cell in [*pairs, *leaders]:
+        print(
+            "  ".join(
+                f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in cell.items()
+            )
+        )
+    found = {
+        "rows": ROWS, "repetitions": REPETITIONS, "groups": GROUPS, "commit": describe_commit(),
+        "pairs": pairs, "leaders": leaders,
+    }  # fmt: skip
+    path = ROOT / "benchmarks" / "results" / "coverage.json"
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

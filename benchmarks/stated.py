@@ -1,0 +1,162 @@
+"""Figures that documents state of committed studies, derived from their records.
+
+    python -m benchmarks.stated           fails where a stated figure is not what the records give
+    python -m benchmarks.stated --write   writes every figure anew
+
+A figure stands in a document as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below `results/`,
+WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora`. Between
+`<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of a figure. Owns the notation; the numbers are
+the analysis's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.apart import ROOT
+from fewtune.analysis.answers import read_answers
+from fewtune.analysis.comparison import Comparison, compare
+from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
+from fewtune.report.tables import head_verdict, list_comparisons, word_bytes, word_score, word_seconds
+
+RESULTS = ROOT / "results"
+DOCUMENTS = (ROOT / "README.md", RESULTS / "README.md")
+
+FIGURE = re.compile(
+    r"<!--fig (?P<folder>[^|]+)\|(?P<group>[^|]+)\|(?P<what>[^>]+?)-->(?P<stated>.*?)<!--/fig-->", re.DOTALL
+)
+STATED = re.compile(r"<!-- stated -->(.*?)<!-- /stated -->", re.DOTALL)
+DECIMAL = re.compile(r"\d\.\d")
+
+
+def compare_on(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str) -> Comparison:
+    """Two named variants on a test set, planned before the results were seen: no correction for many."""
+    answers = read_answers(group.members, study.reader, [test_set])
+    rng = np.random.default_rng(ANALYSIS_SEED)
+    return compare(answers[first], answers[second], group.board.metric, rng, weights={test_set: 1.0})
+
+
+def word_difference(
+    study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
+) -> str:
+    """Word the points between two variants: '+2.0 [-5.2, 9.2]'."""
+    found = compare_on(study, group, first, second, test_set)
+    if found.point is None or found.low is None or found.high is None:
+        raise ValueError(f"{first} and {second} share no draw")
+    return f"{100 * found.point:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def word_answer(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN) -> str:
+    return compare_on(study, group, first, second, test_set).answer
+
+
+def word_mean(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
+    return word_score(group.stability[variant].bounds[test_set].mean)
+
+
+def word_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
+    bounds = group.stability[variant].bounds[test_set]
+    return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
+
+
+def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
+    return word_score(group.board.majority[test_set])
+
+
+def word_fit(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    return word_seconds(next(row.fit_seconds for row in group.board.rows if row.variant == variant))
+
+
+def word_memory(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    return word_bytes(next(row.peak_memory_bytes for row in group.board.rows if row.variant == variant))
+
+
+def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
+    """The verdict, a line a comparison."""
+    return "\n".join(
+        ["", "```", head_verdict(group.verdict), *(f"- {x}" for x in list_comparisons(group.verdict)), "```", ""]
+    )
+
+
+FIGURES: Mapping[str, Callable[..., str]] = {
+    "mean": word_mean,
+    "interval": word_interval,
+    "difference": word_difference,
+    "answer": word_answer,
+    "majority": word_majority,
+    "fit": word_fit,
+    "memory": word_memory,
+    "verdict": word_verdict,
+}
+
+
+@cache
+def _analyse(folder: Path) -> StudyAnalysis:
+    return analyse_folder(folder)
+
+
+def derive(folder: str, place: str, what: str, results: Path = RESULTS) -> str:
+    """Derive one figure; raises ValueError naming what is not there."""
+    study = _analyse(results / folder.strip())
+    task, model, shots = place.split()
+    groups = [g for g in study.groups if (g.board.task, g.board.model, str(g.board.shots)) == (task, model, shots)]
+    name, *arguments = what.split()
+    if len(groups) != 1 or name not in FIGURES:
+        raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}")
+    try:
+        return FIGURES[name](study, groups[0], *arguments)
+    except (KeyError, StopIteration, TypeError) as error:
+        raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}") from error
+
+
+def fill_figures(text: str, results: Path = RESULTS) -> str:
+    """A document with every figure as the records give it."""
+
+    def fill(found: re.Match[str]) -> str:
+        opening = found.group()[: found.group().index("-->") + 3]
+        return f"{opening}{derive(found['folder'], found['group'], found['what'], results)}<!--/fig-->"
+
+    return FIGURE.sub(fill, text)
+
+
+def find_unmarked(text: str) -> list[str]:
+    """Lines of the stated parts of a document in which a decimal stands outside of a figure."""
+    parts = [FIGURE.sub("", part) for part in STATED.findall(text)]
+    return [line.strip() for part in parts for line in part.splitlines() if DECIMAL.search(line)]
+
+
+def list_differences(name: str, text: str, results: Path = RESULTS) -> list[str]:
+    """Say what in a document is not what the records give."""
+    faults = [f"{name}: a figure without its source: {line}" for line in find_unmarked(text)]
+    for found in FIGURE.finditer(text):
+        given = derive(found["folder"], found["group"], found["what"], results)
+        if given != found["stated"]:
+            faults.append(
+                f"{name}: {found['what']} of {found['folder'].strip()} is {given!r}, stated {found['stated']!r}"
+            )
+    return faults
+
+
+def main() -> None:
+    """Check every document, or write it anew."""
+    if sys.argv[1:] == ["--write"]:
+        for path in DOCUMENTS:
+            path.write_text(fill_figures(path.read_text(encoding="utf-8")), encoding="utf-8")
+    faults = [
+        fault
+        for path in DOCUMENTS
+        for fault in list_differences(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+    ]
+    print("\n".join(faults) or f"every stated figure of {len(DOCUMENTS)} documents is what its records give")
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Intervals and answers on made-up methods whose true difference is known: simulated anew, and as committed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.coverage import measure_leaders, measure_pairs
+from benchmarks.page import RESULTS
+from fewtune.analysis.comparison import Comparison, correct_leader, correct_selected
+from fewtune.analysis.statistics import Interval, find_level
+
+COMMITTED = json.loads((RESULTS / "coverage.json").read_text(encoding="utf-8"))
+STEADY = [cell for cell in COMMITTED["pairs"] if not cell["collapses"]]
+# Draws that differ by less than their test rows do are covered by more than was asked for.
+SPREAD = [cell for cell in STEADY if cell["deviation"] >= 0.05]
+
+
+@pytest.mark.parametrize("draws", [3, 5, 10])
+def test_intervals_hold_the_truth_in_about_95_of_100(draws: int) -> None:
+    found = measure_pairs(draws, deviation=0.08, collapses=False, repetitions=500, seed=draws)
+    # Three standard errors of 500 repetitions about the 93 to 97 % that are promised.
+    error = 3 * np.sqrt(0.05 * 0.95 / 500)
+    assert 0.93 - error <= found["covered"] <= 0.97 + error
+    assert found["better"] <= 0.025 + error and found["worse"] <= 0.025 + error
+
+
+def test_the_committed_simulation_covers_93_to_97_where_draws_differ_and_more_where_they_do_not() -> None:
+    assert all(0.93 <= cell["covered"] <= 0.97 for cell in SPREAD)
+    assert all(cell["covered"] >= 0.95 for cell in STEADY if cell not in SPREAD)
+    assert {cell["draws"] for cell in SPREAD} == {3, 5, 10}
+
+
+def test_a_false_better_stays_under_its_level() -> None:
+    # Two standard errors of the repetitions above one side of 5 %, and above 5 % for a whole group.
+    assert all(cell["better"] <= 0.025 + 2 * np.sqrt(0.025 / COMMITTED["repetitions"]) for cell in STEADY)
+    assert all(cell["corrected"] <= 0.05 + 2 * np.sqrt(0.05 / COMMITTED["groups"]) for cell in COMMITTED["leaders"])
+    # Without the correction the leader of many equal methods beats another of them far too often.
+    assert max(cell["plain"] for cell in COMMITTED["leaders"]) > 0.2
+
+
+def test_leaders_of_equal_methods_are_seldom_called_better() -> None:
+    found = measure_leaders(methods=6, draws=5, deviation=0.03, groups=60)
+    assert found["corrected"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60) < found["plain"] + 0.15
+
+
+def make_comparison(*by_draw: float) -> Comparison:
+    mean = float(np.mean(by_draw))
+    return Comparison("better", mean, 0.01, 2 * mean - 0.01, len(by_draw), None, "", by_draw)
+
+
+def test_the_level_is_where_students_interval_touches_zero() -> None:
+    # Mean 2, standard error 1 / sqrt(3): t is 3.4641, and with two degrees of freedom p = 1 - t / sqrt(2 + t^2).
+    interval = Interval(2.0, 1.0, 3.0, 3)
+    t = 2 * 3**0.5
+    assert find_level([1.0, 2.0, 3.0], interval) == pytest.approx(1 - t / (2 + t**2) ** 0.5)
+    # The bootstrap alone: half of its width is 1.96 standard errors, so 2 is 1.96 x 2 of them.
+    assert find_level([2.0, 2.0], Interval(2.0, 1.0, 3.0, 2, resampled=1.0)) == pytest.approx(8.86e-5, rel=0.01)
+    assert find_level([2.0], interval) is None
+
+
+def test_comparisons_are_corrected_step_by_step() -> None:
+    # Standard errors 0.01 / sqrt(3). t of 52, 10.4 and 5.2 have p of 0.0004, 0.0091 and 0.0351.
+    clear, near, nearer = (make_comparison(m - 0.01, m, m + 0.01) for m in (0.3, 0.06, 0.03))
+    found = correct_leader({"nearer": nearer, "near": near, "clear": clear})
+    # Levels: 5 % over 6 pairs, then 3, then 1.
+    assert {name: c.answer for name, c in found.items()} == {"nearer": "better", "near": "better", "clear": "better"}
+    assert list(found) == ["nearer", "near", "clear"]
+    # Without the clear one to go first, `nearer` has its two equals to share 5 % over 3 pairs with.
+    twice = correct_leader({"nearer": nearer, "other": nearer})
+    assert {c.answer for c in twice.values()} == {"cannot tell"}
+    assert (
+        twice["nearer"].reason
+        == "the interval leaves 0 out, but would not at the 1.7 % that so many comparisons ask for"
+    )
+
+
+def test_a_leader_of_many_has_to_clear_the_commonest_label_by_more() -> None:
+    comparison = make_comparison(0.02, 0.03, 0.04)
+    assert correct_selected(comparison, 1).answer == "better"
+    assert correct_selected(comparison, 10).answer == "cannot tell"

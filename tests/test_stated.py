@@ -1,0 +1,60 @@
+"""Documents state what their records give, and say where it is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stated import DOCUMENTS, derive, fill_figures, find_unmarked, list_differences
+from study_maker import make_study
+
+PLACE = "sentiment tiny-model 16"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    make_study(tmp_path / "study", {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]})
+    return tmp_path
+
+
+def mark(what: str, stated: str = "") -> str:
+    return f"<!--fig study | {PLACE} | {what}-->{stated}<!--/fig-->"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_document_states_what_its_records_give(document: Path) -> None:
+    assert list_differences(document.name, document.read_text(encoding="utf-8")) == []
+
+
+def test_figures_are_derived_from_records(results: Path) -> None:
+    assert derive("study", PLACE, "mean pattern", results) == "0.840"
+    # Deviation 0.02: 4.3027 x 0.02 / sqrt(3) is 0.0497.
+    assert derive("study", PLACE, "interval pattern in_domain", results) == "0.840 [0.790, 0.890]"
+    assert derive("study", PLACE, "answer pattern lora", results) == "better"
+    assert derive("study", PLACE, "difference pattern lora", results).startswith("+19.0 [")
+    assert derive("study", PLACE, "majority", results) == "0.500"
+    assert "pattern leads (0.840 accuracy)." in derive("study", PLACE, "verdict", results)
+
+
+def test_a_wrong_figure_and_one_without_its_source_are_told(results: Path) -> None:
+    text = f"<!-- stated -->\nIt is {mark('mean pattern', '0.841')}.\nNearly 0.9 it is.\n<!-- /stated -->\n"
+    assert find_unmarked(text) == ["Nearly 0.9 it is."]
+    assert list_differences("x.md", text, results) == [
+        "x.md: a figure without its source: Nearly 0.9 it is.",
+        "x.md: mean pattern of study is '0.840', stated '0.841'",
+    ]
+
+
+def test_figures_are_written_in_their_place(results: Path) -> None:
+    filled = fill_figures(f"It is {mark('mean pattern', 'old')}, no more.", results)
+    assert filled == f"It is {mark('mean pattern', '0.840')}, no more."
+    assert list_differences("x.md", filled, results) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "what"), [("cola tiny-model 16", "mean pattern"), (PLACE, "mode pattern"), (PLACE, "mean x")]
+)
+def test_a_figure_that_is_not_there_is_refused(results: Path, place: str, what: str) -> None:
+    with pytest.raises(ValueError, match="no such figure: study"):
+        derive("study", place, what, results)
