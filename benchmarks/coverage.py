@@ -4,8 +4,9 @@ python -m benchmarks.coverage   prints two tables and writes benchmarks/results/
 
 Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. Their true difference in a draw is
 normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
-there, and gains on the others what keeps the mean at zero. Intervals and answers are those that fewtune gives. In the
-second table a leader is the best of so many methods that do not differ, and is compared with each of the others.
+there, and gains on the others what keeps the mean at zero; or all draws share their test rows, and on so large a share
+of them the two methods answer as in every other draw. Intervals and answers are those that fewtune gives. In the second
+table a leader is the best of so many methods that do not differ, and is compared with each of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.comparison import apply_rule, compare, correct_leader
 from fewtune.analysis.leaderboard import IN_DOMAIN
 
-ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 2000, 400
+ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 1000, 300
 DISAGREE = 0.4
 """Share of rows on which two methods answer differently."""
 COLLAPSE, LOSS = 1 / 7, 0.2
@@ -41,17 +42,23 @@ def draw_shifts(draws: int, deviation: float, collapses: bool, rng: np.random.Ge
     return np.clip(shifts, -DISAGREE, DISAGREE)
 
 
-def bound_pair(shifts: Sequence[float], rng: np.random.Generator) -> statistics.Interval:
-    """The interval of two methods' difference on made-up rows."""
-    chances = [[(DISAGREE + shift) / 2, (DISAGREE - shift) / 2, 1 - DISAGREE] for shift in shifts]
-    rows = [rng.choice([1.0, -1.0, 0.0], size=ROWS, p=chance) for chance in chances]
-    return statistics.bound_difference([statistics.subtract_rows(each, rng) for each in rows], RESAMPLES, rng)
+def bound_pair(shifts: Sequence[float], steady: float | None, rng: np.random.Generator) -> statistics.Interval:
+    """The interval of two methods' difference; `steady`: all draws share their rows, None: each has its own."""
+    chances = [[(DISAGREE + shift) / 2, (DISAGREE - shift) / 2, 1 - DISAGREE] for shift in (0.0, *shifts)]
+    always, *rows = [rng.choice([1.0, -1.0, 0.0], size=ROWS, p=chance) for chance in chances]
+    if steady is not None:
+        rows = [np.where(rng.random(ROWS) < steady, always, each) for each in rows]
+    names = [np.arange(ROWS) + (0 if steady is not None else ROWS * draw) for draw in range(len(rows))]
+    draws = [statistics.subtract_rows(each, own, rng) for each, own in zip(rows, names, strict=True)]
+    return statistics.bound_difference(draws, RESAMPLES, rng)
 
 
-def measure_pairs(draws: int, deviation: float, collapses: bool, repetitions: int, seed: int = 0) -> dict[str, float]:
+def measure_pairs(
+    draws: int, deviation: float, collapses: bool, steady: float | None, repetitions: int, seed: int = 0
+) -> dict[str, float]:
     """Shares of repetitions in which the interval holds zero, and in which the answer is "better"."""
     rng = np.random.default_rng(seed)
-    found = [bound_pair(draw_shifts(draws, deviation, collapses, rng), rng) for _ in range(repetitions)]
+    found = [bound_pair(draw_shifts(draws, deviation, collapses, rng), steady, rng) for _ in range(repetitions)]
     return {
         "covered": float(np.mean([interval.low <= 0 <= interval.high for interval in found])),
         "better": float(np.mean([apply_rule(interval)[0] == "better" for interval in found])),
@@ -79,7 +86,11 @@ def answer_rows(draws: int, deviation: float, rng: np.random.Generator) -> Varia
     gold = np.ones(ROWS, dtype=np.int64)
     shares = np.clip(RIGHT + rng.normal(0.0, deviation / np.sqrt(2), draws), 0, 1)
     return {
-        (draw, ""): {IN_DOMAIN: DrawAnswers(gold, (rng.random((1, ROWS)) < share).astype(np.int64), 2)}
+        (draw, ""): {
+            IN_DOMAIN: DrawAnswers(
+                gold, (rng.random((1, ROWS)) < share).astype(np.int64), 2, ROWS * draw + np.arange(ROWS)
+            )
+        }
         for draw, share in enumerate(shares)
     }
 
@@ -88,7 +99,9 @@ def write_table(results: dict[str, Any]) -> str:
     """Both tables as Markdown."""
     pairs = [
         [
-            f"{cell['deviation']:g}" + (", one in seven collapses" if cell["collapses"] else ""),
+            f"{100 * cell['deviation']:g} points",
+            "one in seven collapses" if cell["collapses"] else "–",
+            "own" if cell["steady"] is None else f"shared, {100 * cell['steady']:.0f} % alike",
             str(cell["draws"]),
             *(f"{100 * cell[key]:.1f} %" for key in ("covered", "better", "worse")),
         ]
@@ -98,7 +111,15 @@ def write_table(results: dict[str, Any]) -> str:
         [str(cell["methods"]), str(cell["draws"]), f"{100 * cell['plain']:.1f} %", f"{100 * cell['corrected']:.1f} %"]
         for cell in results["leaders"]
     ]
-    head = ("draws differ by", "draws", "interval holds the truth", 'false "better"', 'false "worse"')
+    head = (
+        "draws differ by",
+        "and",
+        "test rows",
+        "draws",
+        "interval holds the truth",
+        'false "better"',
+        'false "worse"',
+    )
     heads = ("equal methods", "draws", 'a false "better", uncorrected', "as fewtune answers")
     return (
         f"{write_markdown(head, pairs)}\n\n{write_markdown(heads, leaders)}\n\n"
@@ -109,9 +130,9 @@ def write_table(results: dict[str, Any]) -> str:
 def main() -> None:
     """Measure every cell."""
     pairs = [
-        {"draws": draws, "deviation": deviation, "collapses": collapses}
-        | measure_pairs(draws, deviation, collapses, REPETITIONS)
-        for collapses in (False, True)
+        {"draws": draws, "deviation": deviation, "collapses": collapses, "steady": steady}
+        | measure_pairs(draws, deviation, collapses, steady, REPETITIONS)
+        for collapses, steady in ((False, None), (False, 0.5), (False, 0.9), (True, None))
         for deviation in (0.0, 0.02, 0.05, 0.1)
         for draws in DRAWS
     ]

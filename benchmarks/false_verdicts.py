@@ -35,7 +35,10 @@ def count_false(draws: int, spread: float, bootstrap_alone: bool) -> float:
     rng = np.random.default_rng(0)
     false = 0
     for _ in range(REPETITIONS):
-        rows = [statistics.subtract_rows(rows, rng) for rows in draw_differences(draws, spread, rng)]
+        rows = [
+            statistics.subtract_rows(rows, ROWS * draw + np.arange(ROWS), rng)
+            for draw, rows in enumerate(draw_differences(draws, spread, rng))
+        ]
         if bootstrap_alone:
             with patch.object(statistics, "bound_by_draws", lambda points: None):
                 found = statistics.bound_difference(rows, RESAMPLES, rng)

@@ -34,12 +34,14 @@ def make_study(
     heuristics: Sequence[str] = (),
     failures: Mapping[str, str] | None = None,
     skips: Mapping[str, str] | None = None,
+    failed_seed: int = 0,
     rng: np.random.Generator | None = None,
 ) -> list[Record]:
     """Write a study where `accuracies[variant][draw]` is the in-domain accuracy (None: no such trial).
 
     `out_of_domain[name]` is added to the in-domain accuracy for that test set; a variant in `failures` or
-    `skips` leaves one record with that message. Gold labels are dealt in turn, so the majority is known.
+    `skips` leaves one record with that message, of data seed `failed_seed`. Gold labels are dealt in turn, so the
+    majority is known.
     """
     rng = rng or np.random.default_rng(0)
     written = []
@@ -60,7 +62,7 @@ def make_study(
     unfinished = [(name, "error", text) for name, text in (failures or {}).items()]
     unfinished += [(name, "skipped", text) for name, text in (skips or {}).items()]
     for variant, kind, message in unfinished:
-        axes = make_axes(variant, model, task, shots, 0, 0)
+        axes = make_axes(variant, model, task, shots, failed_seed, 0)
         failure = Failure.model_validate({"kind": kind, "message": message})
         record = Record(
             trial_id=name_trial(axes),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ from benchmarks.race.__main__ import race
 from benchmarks.race.material import Material, draw_trial
 from benchmarks.race.results import check_same_work, open_results
 from benchmarks.race.table import write_table
-from benchmarks.race.whole_study import describe_study
+from benchmarks.race.whole_study import describe_study, share_right
 from benchmarks.race.works import FULL, METHODS, OURS, SMOKE, WORKS, Size, settings_of
 from fewtune.methods import get_method
 from fewtune.models import find_model, load_model
@@ -216,3 +217,7 @@ def test_sides_that_did_other_work_are_refused() -> None:
     timings = [{"work": "lora", "side": side, "rows_sha256": "same", "steps": n} for side, n in (("a", 40), (OURS, 39))]
     with pytest.raises(ValueError, match="differ in steps"):
         check_same_work(timings)
+
+
+def test_a_trials_accuracy_is_over_all_of_its_rows() -> None:
+    assert share_right(pl.DataFrame({"gold": ["a", "b", "a", "b"], "predicted": ["a", "b", "b", "b"]})) == 0.75

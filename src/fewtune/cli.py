@@ -203,8 +203,8 @@ def audit(
     strict: Strict = False,
 ) -> int:
     """Look for the ways in which comparisons go wrong: in a study's records, or in any table of results."""
-    from fewtune.analysis.audit.audit import has_errors
-    from fewtune.analysis.audit.table import audit_table
+    from fewtune.analysis.audit.audit import RULES, has_errors
+    from fewtune.analysis.audit.table import TABLE_RULES, audit_table
     from fewtune.analysis.study import analyse_folder
     from fewtune.report.findings import show_findings
 
@@ -216,7 +216,7 @@ def audit(
         findings = list(analyse_folder(out).findings)
     else:
         raise FewtuneError("give either a folder that `fewtune run` wrote, or --table FILE.csv.")
-    show_findings(_console, findings, trials=True)
+    show_findings(_console, findings, trials=True, rules=len(RULES) if table is None else TABLE_RULES)
     return 1 if strict and has_errors(findings) else 0
 
 
@@ -243,6 +243,8 @@ def recommend(
 
     if queries < 0:
         raise FewtuneError(f"--queries is {queries}; give 0 or more.")
+    if not 0 <= out_of_domain_weight <= 1:
+        raise FewtuneError(f"--out-of-domain-weight is {out_of_domain_weight:g}; give 0 (in domain alone) to 1.")
     budget = Budget(
         max_fit_seconds=max_fit_seconds,
         max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),

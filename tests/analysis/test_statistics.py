@@ -16,14 +16,25 @@ def make_pair(rng: np.random.Generator, labels: int, rows: int) -> s.PairedRows:
     return s.PairedRows(gold, first, second)
 
 
+def own_rows(draw: int, rows: np.ndarray) -> s.IntArray:
+    """Rows that no other draw has."""
+    return 10_000 * draw + np.arange(len(rows))
+
+
 def bound(rows: Sequence[s.FloatArray], resamples: int, rng: np.random.Generator) -> s.Interval:
-    return s.bound_difference([s.subtract_rows(row, rng) for row in rows], resamples, rng)
+    return s.bound_difference(
+        [s.subtract_rows(row, own_rows(index, row), rng) for index, row in enumerate(rows)], resamples, rng
+    )
 
 
 def bound_scores(
     pairs: Sequence[s.PairedRows], labels: int, score: s.Score, resamples: int, rng: np.random.Generator
 ) -> s.Interval:
-    return s.bound_difference([s.subtract_scores(pair, labels, score, rng) for pair in pairs], resamples, rng)
+    return s.bound_difference(
+        [s.subtract_scores(pair, own_rows(i, pair.gold), labels, score, rng) for i, pair in enumerate(pairs)],
+        resamples,
+        rng,
+    )
 
 
 def test_interquartile_mean_averages_the_middle_half() -> None:
@@ -129,7 +140,15 @@ def test_score_bootstrap_with_accuracy_is_the_row_bootstrap() -> None:
 def test_test_sets_weigh_as_told_and_are_resampled_each_for_itself() -> None:
     rng = np.random.default_rng(0)
     inside, outside = np.full(100, 0.2), np.full(50, -0.1)
-    draws = [s.weigh([(0.75, s.subtract_rows(inside, rng)), (0.25, s.subtract_rows(outside, rng))])] * 2
+    draws = [
+        s.weigh(
+            [
+                (0.75, s.subtract_rows(inside, own_rows(draw, inside), rng)),
+                (0.25, s.subtract_rows(outside, own_rows(draw + 2, outside), rng)),
+            ]
+        )
+        for draw in range(2)
+    ]
     interval = s.bound_difference(draws, 200, rng)
     # Rows that are all alike leave nothing to chance: 0.75 x 0.2 - 0.25 x 0.1.
     assert (interval.low, interval.point, interval.high) == pytest.approx((0.125, 0.125, 0.125))

@@ -7,7 +7,7 @@ not know how they are read (`predictions`) or what is done with them (`compariso
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,12 +22,13 @@ class DrawAnswers:
     """One variant's answers on one draw's test set: gold (rows,), predicted (fit seeds, rows), as label indices.
 
     Rows are ordered by row id, so that two variants' answers on one draw are paired row by row; indices mean the same
-    labels, of which there are `labels`, in every answer read together.
+    labels, of which there are `labels`, in every answer read together. `rows` (rows,) tells which rows draws share.
     """
 
     gold: IntArray
     predicted: IntArray
     labels: int
+    rows: IntArray
 
 
 VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
@@ -64,7 +65,7 @@ def read_answers(
 def answer_majority(rows: DrawAnswers) -> DrawAnswers:
     """Always the commonest gold label of these rows, the first of equally common ones."""
     commonest = int(np.bincount(rows.gold, minlength=rows.labels).argmax())
-    return DrawAnswers(rows.gold, np.full((1, len(rows.gold)), commonest), rows.labels)
+    return replace(rows, predicted=np.full((1, len(rows.gold)), commonest))
 
 
 def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
@@ -76,4 +77,4 @@ def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
 def _stack(seeds: Sequence[TrialAnswers], codes: Codes) -> DrawAnswers:
     gold, predicted = seeds[0].gold, np.stack([trial.predicted for trial in seeds])
     places = [np.searchsorted(codes, side).astype(np.int64) for side in (gold, predicted)]
-    return DrawAnswers(places[0], places[1], len(codes))
+    return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows.astype(np.int64))

@@ -34,7 +34,6 @@ Answer = Literal["better", "tie", "worse", "cannot tell"]
 
 REGION = 0.01
 RESAMPLES = 2000
-LEVEL = 1 - statistics.CONFIDENCE
 IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
 
 
@@ -58,6 +57,8 @@ class Comparison:
     by_draw: tuple[float, ...] = ()
     resampled: float = 0.0
     """Half the width of the bootstrap's own interval."""
+    shared_rows: bool = False
+    """Whether draws share test rows, so that further draws leave what those rows do as it is."""
     wins: float | None = None
     further_draws: int | None = None
 
@@ -97,9 +98,10 @@ def compare(
             reason=reason,
             by_draw=tuple(points),
             resampled=interval.resampled,
+            shared_rows=interval.shared_rows,
             wins=statistics.share_wins(points),
         ),
-        LEVEL,
+        statistics.LEVEL,
         region,
     )
 
@@ -114,7 +116,7 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
     levels: dict[str, float] = {}
     open_methods, stopped = len(comparisons) + 1, False
     for name in sorted(comparisons, key=lambda name: _p_of(comparisons[name])):
-        levels[name] = LEVEL / (open_methods * (open_methods - 1) / 2)
+        levels[name] = statistics.LEVEL / (open_methods * (open_methods - 1) / 2)
         stopped = stopped or _p_of(comparisons[name]) > levels[name]
         if not stopped:
             open_methods -= 1
@@ -123,7 +125,7 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
 
 def correct_selected(comparison: Comparison, methods: int, region: float = REGION) -> Comparison:
     """Correct the comparison of the best of so many methods with something that was not among them."""
-    return _hold_to(comparison, LEVEL / methods, region)
+    return _hold_to(comparison, statistics.LEVEL / methods, region)
 
 
 def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:
@@ -156,7 +158,8 @@ def word_comparison(other: str, comparison: Comparison) -> str:
     signed = f"{100 * comparison.point:+.1f} points {span}"
     if comparison.answer == "tie":
         return f"tie with {other} ({signed})"
-    return f"cannot tell from {other} with {draws} ({signed}{word_further(comparison)})"
+    why = f"; {comparison.reason}" if min(comparison.low, -comparison.high) > 0 else ""
+    return f"cannot tell from {other} with {draws} ({signed}{why}{word_further(comparison)})"
 
 
 def word_further(comparison: Comparison) -> str:
@@ -175,17 +178,25 @@ def _p_of(comparison: Comparison) -> float:
     """The level at which its interval would touch 0; 1 where there is none."""
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return 1.0
-    interval = statistics.Interval(
-        comparison.point, comparison.low, comparison.high, comparison.draws, comparison.resampled
-    )
-    p = statistics.find_level(comparison.by_draw, interval)
+    p = statistics.find_level(comparison.by_draw, _interval_of(comparison))
     return 1.0 if p is None else p
+
+
+def _interval_of(comparison: Comparison) -> statistics.Interval:
+    return statistics.Interval(
+        comparison.point or 0.0,
+        comparison.low or 0.0,
+        comparison.high or 0.0,
+        comparison.draws,
+        comparison.resampled,
+        comparison.shared_rows,
+    )
 
 
 def _hold_to(comparison: Comparison, level: float, region: float) -> Comparison:
     """The comparison with a difference that must show at a level, below 5 % where several were looked at."""
     if comparison.answer in ("better", "worse") and _p_of(comparison) > level:
-        reason = f"the interval leaves 0 out, but would not at the {100 * level:.2g} % that so many comparisons ask for"
+        reason = f"0 is out, but not at the {100 * level:.2g} % that so many comparisons ask for"
         comparison = replace(comparison, answer="cannot tell", reason=reason)
     return _plan_further(comparison, level, region)
 
@@ -193,9 +204,7 @@ def _hold_to(comparison: Comparison, level: float, region: float) -> Comparison:
 def _plan_further(comparison: Comparison, level: float, region: float) -> Comparison:
     if comparison.answer != "cannot tell" or comparison.point is None:
         return replace(comparison, further_draws=None)
-    low, high = comparison.low or 0.0, comparison.high or 0.0
-    interval = statistics.Interval(comparison.point, low, high, comparison.draws, comparison.resampled)
-    further = statistics.count_further_draws(comparison.by_draw, interval, region, level)
+    further = statistics.count_further_draws(comparison.by_draw, _interval_of(comparison), region, level)
     # The rule has not been met by these draws, whatever the guess by halves of intervals says.
     return replace(comparison, further_draws=None if further is None else max(1, further))
 
@@ -205,6 +214,6 @@ def _subtract(
 ) -> statistics.DrawDifference:
     if metric == "accuracy":
         right = [(side.predicted == side.gold).mean(0) for side in (first, second)]
-        return statistics.subtract_rows(right[0] - right[1], rng)
+        return statistics.subtract_rows(right[0] - right[1], first.rows, rng)
     pair = statistics.PairedRows(first.gold, first.predicted, second.predicted)
-    return statistics.subtract_scores(pair, first.labels, statistics.SCORES[metric], rng)
+    return statistics.subtract_scores(pair, first.rows, first.labels, statistics.SCORES[metric], rng)

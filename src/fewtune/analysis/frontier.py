@@ -49,7 +49,12 @@ def find_break_evens(group: LeaderboardGroup) -> list[BreakEven]:
     timed = [row for row in group.rows if row.uses_model and row.done and row.fit_seconds is not None]
     untrained = [row for row in timed if not row.trainable_parameters]
     trained = [row for row in timed if row.trainable_parameters]
-    return [BreakEven(one.variant, other.variant, count_queries(one, other)) for other in untrained for one in trained]
+    return [
+        BreakEven(one.variant, other.variant, count_queries(one, other))
+        for other in untrained
+        for one in trained
+        if None not in (one.predict_seconds_per_row, other.predict_seconds_per_row)
+    ]
 
 
 def count_queries(trained: LeaderboardRow, untrained: LeaderboardRow) -> int | None:

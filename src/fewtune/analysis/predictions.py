@@ -24,14 +24,18 @@ Codes = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class TrialAnswers:
-    """One trial's answers on one test set, (rows,) each, ordered by row id; codes mean the same to one reader."""
+    """One trial's answers on one test set, (rows,) each, ordered by row id; codes mean the same to one reader.
 
+    `rows` are the rows' own codes: equal ones are one row, in whatever draw.
+    """
+
+    rows: npt.NDArray[np.int32]
     gold: Codes
     predicted: Codes
 
 
 class AnswerReader:
-    """Reads each trial's predictions once and keeps them small: label codes in two bytes a row, no row ids, no scores.
+    """Reads each trial's predictions once and keeps them small: labels and rows as numbers, no scores.
 
     `load` reads a trial's predictions: test_set, row_id, gold, predicted.
     """
@@ -39,6 +43,8 @@ class AnswerReader:
     def __init__(self, load: LoadPredictions) -> None:
         self._load = load
         self._codes: dict[str, int] = {}
+        self._row_codes: dict[tuple[str, str], int] = {}
+        self._rows: dict[bytes, npt.NDArray[np.int32]] = {}
         self._kept: dict[str, dict[str, TrialAnswers]] = {}
 
     def table(self, trial_id: str) -> pl.DataFrame:
@@ -50,13 +56,22 @@ class AnswerReader:
         if trial_id not in self._kept:
             table = self._load(trial_id).sort("row_id")
             gold, predicted = (self._encode(table[side].to_list()) for side in ("gold", "predicted"))
-            sets = table["test_set"].to_numpy()
+            names, ids = table["test_set"].to_list(), table["row_id"].to_list()
+            rows, sets = self._number_rows(names, ids), np.array(names)
             self._kept[trial_id] = {
-                str(name): TrialAnswers(gold[here], predicted[here])
-                for name in dict.fromkeys(sets.tolist())
+                name: TrialAnswers(self._share(rows[here]), gold[here], predicted[here])
+                for name in dict.fromkeys(names)
                 for here in [sets == name]
             }
         return self._kept[trial_id]
+
+    def _number_rows(self, names: Sequence[str], ids: Sequence[str]) -> npt.NDArray[np.int32]:
+        codes = self._row_codes
+        return np.array([codes.setdefault(row, len(codes)) for row in zip(names, ids, strict=True)], dtype=np.int32)
+
+    def _share(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Trials of one draw have the same rows: one array serves all."""
+        return self._rows.setdefault(rows.tobytes(), rows)
 
     def _encode(self, labels: Sequence[str]) -> Codes:
         codes = self._codes

@@ -32,7 +32,6 @@ from fewtune.analysis.comparison import (
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.errors import FewtuneError
 from fewtune.records import Record
 
 QUERIES = 1000
@@ -111,7 +110,7 @@ def recommend(
     resamples: int = RESAMPLES,
     region: float = REGION,
 ) -> list[Recommendation]:
-    """Recommend for every task and number of shots; raises FewtuneError where a weight has no test set to fall on."""
+    """Recommend for every task and number of shots."""
     cells: dict[tuple[str, int], list[LeaderboardGroup]] = {}
     for group in groups:
         cells.setdefault((group.task, group.shots), []).append(group)
@@ -137,14 +136,13 @@ def recommend(
 
 
 def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> dict[str, float]:
-    """Each test set's weight, adding up to 1; those out of domain share theirs evenly, weights of 0 are left out."""
-    if not 0 <= out_of_domain_weight <= 1:
-        raise FewtuneError(f"--out-of-domain-weight is {out_of_domain_weight:g}; give 0 (in domain alone) to 1.")
+    """Each test set's weight, adding up to 1; those out of domain share theirs evenly, weights of 0 are left out.
+
+    None at all where a weight out of domain has no test set to fall on.
+    """
     outside = [name for name in test_sets if name != IN_DOMAIN]
     if out_of_domain_weight and not outside:
-        raise FewtuneError(
-            "--out-of-domain-weight is given, but the study has no test set out of domain: leave it out."
-        )
+        return {}
     weights = {IN_DOMAIN: 1 - out_of_domain_weight, **{name: out_of_domain_weight / len(outside) for name in outside}}
     return {name: weight for name, weight in weights.items() if weight > 0}
 
@@ -158,7 +156,11 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
     candidates.sort(key=lambda candidate: (candidate.excluded is not None, -(candidate.score or 0.0), candidate.name))
     eligible = [candidate for candidate in candidates if candidate.excluded is None]
     if not eligible:
-        reasons = ("no method was scored within the budget",)
+        reasons = (
+            ("no method was scored within the budget",)
+            if cell.weights
+            else ("rows out of domain are to weigh, and there are none here",)
+        )
         return Recommendation(
             task, shots, metric, "cannot tell", None, None, tuple(candidates), None, None, reasons, further=()
         )
@@ -190,15 +192,19 @@ def _weigh_candidate(name: str, row: LeaderboardRow, cell: _Cell, budget: Budget
     means = [row.scores[test_set].mean if test_set in row.scores else None for test_set in cell.weights]
     known = [mean for mean in means if mean is not None]
     score = None
-    if len(known) == len(means) and name in cell.answers:
+    if cell.weights and len(known) == len(means) and name in cell.answers:
         score = sum(weight * mean for weight, mean in zip(cell.weights.values(), known, strict=True))
     return Candidate(name, score, price(row, budget.queries), _exclude(name, row, score, cell, budget))
 
 
 def _exclude(name: str, row: LeaderboardRow, score: float | None, cell: _Cell, budget: Budget) -> str | None:
     """Say why a method cannot be chosen; None where it can."""
+    if not cell.weights:
+        return "no test set out of domain to weigh"
+    if row.failed:
+        return f"failed in {row.failed} of {row.done + row.failed} trials"
     if score is None:
-        return "failed" if row.failed else "skipped" if row.skipped else "not scored on all that counts"
+        return "skipped" if row.skipped else "not scored on all that counts"
     if len(cell.answers[name]) < cell.draws:
         return f"scored on {len(cell.answers[name])} of {cell.draws} draws"
     limits = (
@@ -256,7 +262,9 @@ def _advise(cell: _Cell, chosen: Candidate, rivals: Mapping[str, Comparison], fl
             draws = f"{comparison.further_draws} further draw{'s' if comparison.further_draws != 1 else ''}"
             advice.append(f"about {draws} of {name} and {chosen.name}")
     if floor.answer != "better":
-        advice.append("more labelled rows or a larger model, for nothing was credibly learnt")
+        advice.append(
+            f"more labelled rows or a larger model, for {chosen.name} is not credibly above the commonest label"
+        )
     return advice
 
 

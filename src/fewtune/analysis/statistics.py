@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -24,8 +24,16 @@ Score = Callable[[npt.NDArray[np.int64]], FloatArray]
 """Counts (..., gold label, predicted label) -> scores (...)."""
 
 CONFIDENCE = 0.95
+LEVEL = 1 - CONFIDENCE
+LEAST_LEVEL = 1e-12
+"""Levels are not told apart below this."""
 FEWEST_DRAWS_TO_TEST = 6
 """Below six draws the exact two-sided sign-flip test cannot reach p < 0.05 whatever the data."""
+LARGEST_WEIGHTS = 4_000_000
+"""Weights of resampled rows that are held at once."""
+MOST_DRAWS_EXACTLY = 36
+"""Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
+FLIPS = 100_000
 MOST_FURTHER_DRAWS = 100
 """Beyond so many, further draws are no advice."""
 
@@ -39,7 +47,9 @@ class Interval:
     high: float
     draws: int
     resampled: float = 0.0
-    """Half the width of the bootstrap's interval, which is the narrower of the two where draws differ much."""
+    """Half the width of the bootstrap's interval alone."""
+    shared_rows: bool = False
+    """Whether draws share test rows."""
 
 
 @dataclass(frozen=True)
@@ -74,51 +84,96 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class DrawDifference:
-    """Two methods' difference on one draw, and how it comes out on rows drawn anew: times -> (times,)."""
+    """Two methods' difference on one draw, and how it comes out on other rows.
+
+    `rows` (rows,) are the rows' codes, equal where draws share a row. `resample` draws rows anew: times -> (times,).
+    `reweigh` takes each row as often as it is told: (times, rows) -> (times,).
+    """
 
     point: float
+    rows: IntArray
     resample: Callable[[int], FloatArray]
+    reweigh: Callable[[FloatArray], FloatArray]
 
 
-def subtract_rows(differences: FloatArray, rng: np.random.Generator) -> DrawDifference:
+def subtract_rows(differences: FloatArray, rows: IntArray, rng: np.random.Generator) -> DrawDifference:
     """A draw's mean of row differences (rows,): first method minus second on the same row."""
-    return DrawDifference(float(differences.mean()), _resample_mean(differences, rng))
+
+    def reweigh(weights: FloatArray) -> FloatArray:
+        return np.asarray(weights @ differences / weights.sum(1), dtype=np.float64)
+
+    return DrawDifference(float(differences.mean()), rows, _resample_mean(differences, rng), reweigh)
 
 
-def subtract_scores(rows: PairedRows, labels: int, score: Score, rng: np.random.Generator) -> DrawDifference:
+def subtract_scores(
+    pair: PairedRows, rows: IntArray, labels: int, score: Score, rng: np.random.Generator
+) -> DrawDifference:
     """A draw's difference of a score that is no mean over rows (Matthews correlation, macro-F1).
 
     The score is taken over each resample's counts for every fit seed, and averaged over fit seeds.
     """
-    return DrawDifference(score_difference(rows, labels, score), _resample_score(rows, labels, score, rng))
+    cells = [_find_cells(pair.gold, predicted, labels) for predicted in (*pair.first, *pair.second)]
+    seeds = len(pair.first)
+
+    def reweigh(weights: FloatArray) -> FloatArray:
+        scores = np.array([score((weights @ cell).reshape(-1, labels, labels)) for cell in cells])
+        return np.asarray(scores[:seeds].mean(0) - scores[seeds:].mean(0), dtype=np.float64)
+
+    point = score_difference(pair, labels, score)
+    return DrawDifference(point, rows, _resample_score(pair, labels, score, rng), reweigh)
 
 
 def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
     """One draw's differences on several test sets as one, each with its weight; rows are resampled set by set."""
+    if len(parts) == 1 and parts[0][0] == 1:
+        return parts[0][1]
+    ends = np.cumsum([len(part.rows) for _, part in parts])[:-1]
+
+    def reweigh(weights: FloatArray) -> FloatArray:
+        split = np.split(weights, ends, axis=1)
+        return np.asarray(
+            sum(share * part.reweigh(own) for (share, part), own in zip(parts, split, strict=True)), dtype=np.float64
+        )
+
     return DrawDifference(
-        sum(weight * part.point for weight, part in parts),
-        lambda times: np.asarray(sum(weight * part.resample(times) for weight, part in parts), dtype=np.float64),
+        sum(share * part.point for share, part in parts),
+        np.concatenate([part.rows for _, part in parts]),
+        lambda times: np.asarray(sum(share * part.resample(times) for share, part in parts), dtype=np.float64),
+        reweigh,
     )
 
 
 def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> Interval:
-    """Bound the mean difference over draws: draws are resampled, then rows within each; draws weigh the same.
+    """Bound the mean difference over draws; draws weigh the same.
 
-    The interval is that bootstrap's, or Student's t over the draws' own differences where that is wider.
+    Where each draw has test rows of its own, draws are resampled, then rows within each; the interval is that
+    bootstrap's, or Student's t over the draws' own differences where that is wider. Where draws share test rows, their
+    differences hide what the choice of those rows does to all of them: rows are then resampled once for all draws, and
+    the interval's reach is the root of the squares of that bootstrap's and of Student's t.
     """
+    points = [draw.point for draw in draws]
+    by_draws = bound_by_draws(points)
+    if by_draws is not None and share_rows([draw.rows for draw in draws]):
+        resampled = _z(LEVEL) * _deviate_by_rows(draws, resamples, rng)
+        reach = float(np.hypot((by_draws[1] - by_draws[0]) / 2, resampled))
+        mean = float(np.mean(points))
+        return Interval(mean, mean - reach, mean + reach, len(draws), resampled, shared_rows=True)
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
     values = np.empty(chosen.shape)
     for index, draw in enumerate(draws):
         here = chosen == index
         values[here] = draw.resample(int(here.sum()))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values.mean(1), [tail, 1 - tail])
+    low, high = np.quantile(values.mean(1), [LEVEL / 2, 1 - LEVEL / 2])
     resampled = float(high - low) / 2
-    points = [draw.point for draw in draws]
-    by_draws = bound_by_draws(points)
     if by_draws is not None:
         low, high = min(low, by_draws[0]), max(high, by_draws[1])
     return Interval(float(np.mean(points)), float(low), float(high), len(draws), resampled)
+
+
+def share_rows(draws: Sequence[IntArray]) -> bool:
+    """Whether any row stands in two draws."""
+    together = np.concatenate(draws)
+    return len(np.unique(together)) < len(together)
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
@@ -140,41 +195,45 @@ def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
 
 
 def find_level(points: Sequence[float], interval: Interval) -> float | None:
-    """The smallest level at which an interval of these draws' differences (draws,) leaves 0 out; None for one draw.
-
-    The larger p of Student's t over draws and of a normal with the bootstrap's width: what `bound_difference` takes.
-    """
-    draws = len(points)
-    if draws < 2:
+    """The level at which the interval of these draws' differences (draws,) would touch 0; None for one draw."""
+    if len(points) < 2:
         return None
-    mean, spread = float(np.mean(points)), float(np.std(points, ddof=1))
-    scales = (
-        (spread / np.sqrt(draws), lambda size: 2 * stats.t.sf(size, draws - 1)),
-        (interval.resampled / stats.norm.ppf((1 + CONFIDENCE) / 2), lambda size: 2 * stats.norm.sf(size)),
+    size = abs(float(np.mean(points)))
+    if reach_of(points, interval, LEAST_LEVEL) <= size:
+        return LEAST_LEVEL if size > 0 else 1.0
+    if size == 0:
+        return 1.0
+    found = optimize.brentq(lambda log: reach_of(points, interval, float(np.exp(log))) - size, np.log(LEAST_LEVEL), 0.0)
+    return float(np.exp(found))
+
+
+def reach_of(points: Sequence[float], interval: Interval, level: float, draws: int | None = None) -> float:
+    """How far an interval of these draws' differences (draws,) reaches to each side at a level; of `draws` like them.
+
+    What rows do that all draws share stays as it is, however many draws there are.
+    """
+    have = len(points)
+    draws = have if draws is None else draws
+    by_draws = float(stats.t.isf(level / 2, draws - 1) * np.std(points, ddof=1) / np.sqrt(draws))
+    by_rows = interval.resampled * _z(level) / _z(LEVEL)
+    return (
+        float(np.hypot(by_draws, by_rows)) if interval.shared_rows else max(by_draws, by_rows * (have / draws) ** 0.5)
     )
-    return max(float(tail(abs(mean) / scale)) if scale > 0 else float(mean == 0) for scale, tail in scales)
 
 
 def count_further_draws(points: Sequence[float], interval: Interval, region: float, level: float) -> int | None:
     """Count the draws to add until an interval leaves 0 out or lies within ±region, if draws go on as these (draws,).
 
-    `level`: that at which 0 must be left out; within the region counts at 1 - CONFIDENCE. Mean and spread are taken as
-    they are, so it is a guess to plan by. 0 where it is settled already; None where a single draw shows no spread, or
+    `level`: that at which 0 must be left out; within the region counts at LEVEL. Mean and spread are taken as they are,
+    so it is a guess to plan by. 0 where it is settled already; None where a single draw shows no spread, or
     MOST_FURTHER_DRAWS would not do.
     """
-    have = len(points)
+    have, size = len(points), abs(float(np.mean(points)))
     if have < 2:
         return None
-    spread, size = float(np.std(points, ddof=1)), abs(float(np.mean(points)))
-    usual = 1 - CONFIDENCE
-
-    def reach(draws: int, level: float) -> float:
-        by_draws = stats.t.isf(level / 2, draws - 1) * spread / np.sqrt(draws)
-        by_rows = interval.resampled * stats.norm.isf(level / 2) / stats.norm.isf(usual / 2) * np.sqrt(have / draws)
-        return max(float(by_draws), float(by_rows))
-
     for draws in range(have, have + MOST_FURTHER_DRAWS + 1):
-        if (size > region and size > reach(draws, level)) or size + reach(draws, usual) <= region:
+        apart = size > region and size > reach_of(points, interval, level, draws)
+        if apart or size + reach_of(points, interval, LEVEL, draws) <= region:
             return draws - have
     return None
 
@@ -213,10 +272,14 @@ def split_spread(scores: Mapping[tuple[int, str], Sequence[float]]) -> Spread:
 
 
 def sign_flip_p(draw_differences: npt.ArrayLike) -> float | None:
-    """Test that differences (draws,) are symmetric about zero, two-sided and exact; None below six draws."""
+    """Test that differences (draws,) are symmetric about zero, two-sided, exact to 36 draws; None below six."""
     differences = np.asarray(draw_differences, dtype=np.float64)
     if len(differences) < FEWEST_DRAWS_TO_TEST:
         return None
+    if len(differences) > MOST_DRAWS_EXACTLY:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(FLIPS, len(differences)))
+        beyond = np.abs(signs @ differences) >= abs(float(differences.sum())) * (1 - 1e-12)
+        return float((beyond.sum() + 1) / (FLIPS + 1))
     half = len(differences) // 2
     # Every signed sum is one of the left half plus one of the right: 2^(n/2) values each, not 2^n.
     left, right = _signed_sums(differences[:half]), np.sort(_signed_sums(differences[half:]))
@@ -261,11 +324,11 @@ def score_matthews(counts: IntArray) -> FloatArray:
 
 
 def score_macro_f1(counts: IntArray) -> FloatArray:
-    """Mean F1 over labels, 0 for one neither gold nor predicted: counts (..., gold, predicted) -> (...)."""
+    """Mean F1 over the labels that are gold or predicted: counts (..., gold, predicted) -> (...)."""
     exact = counts.astype(np.float64)
     total = exact.sum(-1) + exact.sum(-2)
     f1 = np.divide(2 * _diagonal(exact), total, out=np.zeros_like(total), where=total > 0)
-    return np.asarray(f1.mean(-1), dtype=np.float64)
+    return np.asarray(f1.sum(-1) / (total > 0).sum(-1), dtype=np.float64)
 
 
 SCORES: Mapping[str, Score] = {
@@ -313,13 +376,40 @@ def _resample_score(
     kinds, counts = np.unique(stacked, axis=1, return_counts=True)
     gold, answers, seeds = kinds[0], kinds[1:], len(rows.first)
 
-    def score_seed(drawn: IntArray, predicted: IntArray) -> FloatArray:
-        cell_of = np.eye(labels * labels, dtype=np.int64)[gold * labels + predicted]
-        return score((drawn @ cell_of).reshape(-1, labels, labels))
+    cells = [_find_cells(gold, predicted, labels) for predicted in answers]
 
     def resample(times: int) -> FloatArray:
         drawn = rng.multinomial(len(rows.gold), counts / len(rows.gold), size=times)
-        scores = np.array([score_seed(drawn, predicted) for predicted in answers])
+        scores = np.array([score((drawn @ cell).reshape(-1, labels, labels)) for cell in cells])
         return np.asarray(scores[:seeds].mean(0) - scores[seeds:].mean(0), dtype=np.float64)
 
     return resample
+
+
+def _find_cells(gold: IntArray, predicted: IntArray, labels: int) -> FloatArray:
+    """Which of the counts (gold label, predicted label) each row adds to: (rows, labels x labels)."""
+    return np.asarray(np.eye(labels * labels)[gold * labels + predicted], dtype=np.float64)
+
+
+def _deviate_by_rows(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> float:
+    """The standard deviation of the mean difference when rows are resampled once for all draws.
+
+    By the Poisson bootstrap: a row is taken as often as chance has it, one on average.
+    """
+    rows, places = np.unique(np.concatenate([draw.rows for draw in draws]), return_inverse=True)
+    own = np.split(places, np.cumsum([len(draw.rows) for draw in draws])[:-1])
+    means = []
+    for times in _split_times(resamples, len(rows)):
+        weights = rng.poisson(1.0, size=(times, len(rows))).astype(np.float64)
+        means.append(np.mean([draw.reweigh(weights[:, here]) for draw, here in zip(draws, own, strict=True)], axis=0))
+    return float(np.std(np.concatenate(means), ddof=1))
+
+
+def _split_times(resamples: int, rows: int) -> list[int]:
+    """Resamples in parts whose weights fit in LARGEST_WEIGHTS."""
+    each = max(1, min(resamples, LARGEST_WEIGHTS // rows))
+    return [min(each, resamples - done) for done in range(0, resamples, each)]
+
+
+def _z(level: float) -> float:
+    return float(stats.norm.isf(level / 2))

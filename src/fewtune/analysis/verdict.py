@@ -6,7 +6,7 @@ an interval is made (`statistics`) or shown (`report`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,7 +79,8 @@ def _judge_group(
         for variant, trials in _by_variant(members).items()
         if variant in answers
     }
-    leader = _choose_leader(means, answers)
+    failed = {record.trial.variant for record in members if record.status == "failed"}
+    leader = _choose_leader(means, answers, failed)
     comparisons: dict[str, Comparison] = {}
     against_majority = None
     if leader is not None:
@@ -107,12 +108,16 @@ def _judge_group(
     )
 
 
-def _choose_leader(means: Mapping[str, float], answers: Mapping[str, VariantAnswers]) -> str | None:
+def _choose_leader(
+    means: Mapping[str, float], answers: Mapping[str, VariantAnswers], failed: Collection[str]
+) -> str | None:
     if not means:
         return None
-    # A variant that finished few draws may have finished the easy ones: only the fullest may lead.
+    # A variant that finished few draws may have finished the easy ones: only the fullest may lead, and of those one
+    # that failed nowhere, if there is any.
     most = max(len(answers[variant]) for variant in means)
     full = sorted(variant for variant in means if len(answers[variant]) == most)
+    full = [variant for variant in full if variant not in failed] or full
     return max(full, key=lambda variant: means[variant])
 
 

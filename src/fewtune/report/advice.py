@@ -19,7 +19,7 @@ from fewtune.report.tables import UNKNOWN, word_score, word_seconds, word_standi
 def word_answer(advice: Recommendation) -> str:
     """Word the answer: 'Use pattern.', or 'Cannot tell: ia3 is the cheapest not ruled out, pattern scores highest.'"""
     if advice.chosen is None:
-        return "Cannot tell: no method was scored within the budget."
+        return f"Cannot tell: {advice.reasons[0]}."
     if advice.answer == "use":
         return f"Use {advice.chosen}."
     if advice.chosen == advice.best:
@@ -32,9 +32,9 @@ def word_risk(advice: Recommendation) -> str | None:
     if advice.chosen is None:
         return None
     if advice.rival is None or advice.at_risk is None:
-        return (
-            "What it costs to be wrong: nothing is known to be near; all others within the budget were credibly worse."
-        )
+        eligible = sum(candidate.excluded is None for candidate in advice.candidates)
+        why = "no other is eligible" if eligible == 1 else "all others within the budget were credibly worse"
+        return f"What it costs to be wrong: nothing is known to be near; {why}."
     if advice.at_risk == 0:
         return "What it costs to be wrong: no method that was not ruled out can be expected to score more."
     return (

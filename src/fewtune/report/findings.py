@@ -17,9 +17,14 @@ from fewtune.analysis.audit.finding import Finding, Severity, word_count
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
 
-def show_findings(console: Console, findings: Sequence[Finding], *, trials: bool = False) -> None:
-    """Print every finding with its reason and remedy; with `trials`, the ids of the trials it is about."""
-    console.print(Text.assemble(("Audit  ", "bold"), word_outcome(findings)))
+def show_findings(
+    console: Console, findings: Sequence[Finding], *, trials: bool = False, rules: int = len(RULES)
+) -> None:
+    """Print every finding with its reason and remedy; with `trials`, the ids of the trials it is about.
+
+    `rules` is how many were asked.
+    """
+    console.print(Text.assemble(("Audit  ", "bold"), word_outcome(findings, rules)))
     for finding in findings:
         head = Text.assemble((finding.severity, STYLES[finding.severity]), f"  {finding.rule} · {finding.where}")
         console.print(Padding(head, (0, 0, 0, 1)))
@@ -37,10 +42,10 @@ def show_errors(console: Console, findings: Sequence[Finding]) -> None:
         show_findings(console, errors)
 
 
-def word_outcome(findings: Sequence[Finding]) -> str:
+def word_outcome(findings: Sequence[Finding], rules: int = len(RULES)) -> str:
     """Word how many findings of each severity there are: '1 error, 2 warnings'."""
     if not findings:
-        return f"nothing found by {len(RULES)} rules."
+        return f"nothing found by {rules} rules."
     counts = {s: sum(finding.severity == s for finding in findings) for s in STYLES}
     return ", ".join(word_count(count, severity) for severity, count in counts.items() if count) + "."
 

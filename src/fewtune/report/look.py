@@ -145,6 +145,7 @@ def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
     body = re.sub(r' (?:d|transform|x|y|x1|x2|y1|y2)="[^"]*"', _round_numbers, body)
     body = re.sub(r' aria-label="([^"]*)" role="graphics-symbol"', r' data-tip="\1"', body)
     body = re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden)="[^"]*"', "", body)
-    clips = list(dict.fromkeys(re.findall(r'id="(clip\d+)"', body)))  # Vega counts them on from chart to chart
-    body = re.sub(r"\bclip\d+\b(?=[\")])", lambda found: f"{chart_id}-clip{clips.index(found.group())}", body)
+    clips = list(dict.fromkeys(re.findall(r'<clipPath id="(clip\d+)"', body)))  # Vega counts on from chart to chart
+    for number, clip in enumerate(clips):
+        body = re.sub(rf'(<clipPath id="|url\(#){clip}(?=[")])', rf"\1{chart_id}-clip-{number}", body)
     return head + body

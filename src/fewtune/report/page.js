@@ -13,7 +13,7 @@
       for (const part of parts) {
         const hidden = selects.some((select) => {
           const own = part.dataset[select.name];
-          return select.value !== "" && own !== undefined && own !== select.value;
+          return select.value !== "all" && own !== undefined && `=${own}` !== select.value;
         });
         part.hidden = hidden;
         if (part.classList.contains("verdict")) {

@@ -40,9 +40,10 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
             f"{out_dir}: no study was started here. Give the folder that `fewtune run` writes (its --out)."
         )
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        seen: frozenset[str] | None = None
+        seen: dict[str, int] | None = None
         while True:
-            found = frozenset(path.stem for path in (out_dir / "trials").glob("*.json")) & planned.keys()
+            records = (out_dir / "trials").glob("*.json")
+            found = {path.stem: path.stat().st_mtime_ns for path in records if path.stem in planned}
             if found != seen:
                 live.update(show_state(out_dir, planned, bool(found)), refresh=True)
                 seen = found

@@ -20,11 +20,13 @@ def find_shared_rows(draw: Draw) -> list[dict[str, Any]]:
     """Find every pair of sets that share texts, exactly or but for case, spacing and punctuation.
 
     Each entry names the two `sets`, the `rows` of the second that are in the first too, how many of them are `exact`
-    copies, and one `example` of a pair, by row ids. Support and pool come from the same rows and never share one.
+    copies, and one `example` of a pair, by row ids. Support and pool come from the same rows and never share one; two
+    sets out of domain may, for neither is a yardstick of the other.
     """
     sets = {SUPPORT: draw.support, POOL: draw.pool, **{test.name: test.rows for test in draw.test_sets}}
     texts = {name: _collect(rows) for name, rows in sets.items()}
-    pairs = [pair for pair in combinations(sets, 2) if pair != (SUPPORT, POOL)]
+    apart = {SUPPORT, POOL, draw.test_sets[0].name}
+    pairs = [pair for pair in combinations(sets, 2) if pair != (SUPPORT, POOL) and not apart.isdisjoint(pair)]
     return [shared for first, second in pairs if (shared := _share(first, second, texts, sets[second]))]
 
 

@@ -44,7 +44,7 @@ def test_single_seeds_and_unlike_hardware_are_told(tmp_path: Path) -> None:
     header = "peft_type,model,test_accuracy,train_time,GPU"
     found = audit_rows(tmp_path, header, "lora,opt,0.61,70,L4", "full,opt,0.63,200,T4")
     assert [f.rule for f in found] == ["single draw", "unlike machines"]
-    assert "2 of 2 methods rest on one run (lora, full)" in found[0].reason
+    assert "2 of 2 methods rest on one seed (lora, full)" in found[0].reason
     assert "train_time stand side by side from GPU L4, T4" in found[1].reason
 
 
@@ -71,3 +71,31 @@ def test_a_table_that_names_no_method_or_score_is_refused(tmp_path: Path, header
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="not a readable CSV file"):
         audit_table(tmp_path / "missing.csv")
+
+
+def test_rows_of_one_seed_are_one_run_however_many_rates_were_tried(tmp_path: Path) -> None:
+    rows = [f"{method},0,{rate},{0.61 + rate}" for method in ("lora", "full") for rate in (0.001, 0.002, 0.003)]
+    found = audit_rows(tmp_path, "method,seed,lr,accuracy", *rows)
+    assert [f.rule for f in found] == ["single draw"]
+
+
+def test_identical_percentages_are_told(tmp_path: Path) -> None:
+    found = audit_rows(tmp_path, "method,seed,accuracy", *(f"pbft,{seed},69.13" for seed in range(4)))
+    assert [f.rule for f in found] == ["identical runs"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("method,seed,metric,value", "lora,{seed},mcc,0.4{seed}"),  # a correlation is no share
+        ("method,seed,loss", "lora,{seed},0.3{seed}"),  # nor is a loss
+        ("method,seed,accuracy", "majority,{seed},0.5012"),  # a floor repeats itself, and is the majority
+    ],
+)
+def test_what_is_no_fault_is_not_told(tmp_path: Path, header: str, row: str) -> None:
+    assert audit_rows(tmp_path, header, *(row.format(seed=seed) for seed in range(3)), majority=0.69) == []
+
+
+def test_a_majority_that_is_no_share_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="--majority is 69; give a share between 0 and 1"):
+        audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.5", majority=69)

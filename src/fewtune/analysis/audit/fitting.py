@@ -45,7 +45,7 @@ def find_groups_without_effect(evidence: Evidence) -> Iterator[Finding]:
         for group in record.notes.get("parameter_groups", []):
             if group["tensors"] == 0:
                 cells[word_where(record), f"{group['name']} matched no tensor"].append(record)
-            elif group["rates"] and max(group["rates"]) == 0:
+            elif max(group.get("rates") or [1.0]) == 0:
                 cells[word_where(record), f"{group['name']} never had a learning rate above 0"].append(record)
     for (where, what), records in cells.items():
         yield Finding(

@@ -15,6 +15,7 @@ from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.records import Record
 
+SHOWN = "demonstrations"
 LARGEST_CUT_SHARE = 0.01
 """Share of a trial's test rows from which cut inputs are a warning rather than a note."""
 
@@ -109,10 +110,10 @@ def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterat
         )
         yield f"{_name(first)} and {_name(second)}", words
     shown = {*record.notes.get("demonstration_rows", ()), *chain(*record.notes.get("teacher_contexts", ()))}
-    ids = {**test_ids, "demonstrations": shown}
+    ids = {**test_ids, SHOWN: shown}
     by_text = {frozenset(shared["sets"]) for shared in told}
     for first, second in combinations(sorted(ids), 2):
-        common = ids[first] & ids[second]
+        common = ids[first] & ids[second] if {first, second} & {IN_DOMAIN, SHOWN} else set()
         if common and frozenset((first, second)) not in by_text:
             yield (
                 f"{_name(first)} and {_name(second)}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
-from fewtune.analysis.leaderboard import IN_DOMAIN, gives_one_answer, group_records, score_majority
+from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, group_records, score_majority
 from fewtune.records import Record
 
 
@@ -60,19 +60,22 @@ def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
     """Teachers that are no better in domain than the student before it was taught."""
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.done:
-        if IN_DOMAIN in _companion(record, "teacher") and IN_DOMAIN in _companion(record, "untaught_student"):
+        both = [_companion(record, name).get(IN_DOMAIN, {}) for name in ("teacher", "untaught_student")]
+        if all(record.primary_metric in scores for scores in both):
             cells[word_where(record)].append(record)
     for where, records in cells.items():
+        metric = records[0].primary_metric
         teacher, student = (
-            fmean(_companion(record, name)[IN_DOMAIN]["accuracy"] for record in records)
+            fmean(_companion(record, name)[IN_DOMAIN][metric] for record in records)
             for name in ("teacher", "untaught_student")
         )
         if teacher <= student:
+            several = len({draw_of(record) for record in records}) > 1
             yield Finding(
                 rule="idle teacher",
-                severity="error",
+                severity="error" if several else "warning",
                 where=where,
-                reason=f"the teacher's accuracy in domain, {teacher:.3f} over {word_count(len(records), 'trial')}, is "
+                reason=f"the teacher's {metric} in domain, {teacher:.3f} over {word_count(len(records), 'trial')}, is "
                 f"not above the untaught student's, {student:.3f}: there was nothing to teach",
                 remedy="Give the teacher a context that helps it, a calibration or a larger model; measure it first.",
                 trials=ids_of(records),

@@ -24,19 +24,21 @@ SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
 MAJORITY = ("majority", "majority_share", "baseline")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
 COST = ("seconds", "time", "train_time", "fit_seconds", "runtime", "memory", "peak_memory")
-SCORE = (
-    "accuracy", "acc", "score", "value", "metric", "mcc", "matthews_correlation", "macro_f1", "f1", "eval_accuracy",
-    "test_accuracy", "in_domain", "out_of_domain", "loss", "eval_loss",
+ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
+"""Results that can be set beside the commonest label's share; `value` can where `metric` names one of these."""
+OTHER_SCORE = (
+    "score", "value", "metric", "mcc", "matthews_correlation", "macro_f1", "f1", "out_of_domain", "loss", "eval_loss",
 )  # fmt: skip
-"""Results; the first that a table has is the one that is judged."""
 FEWEST_DIGITS = 3
-"""Digits behind the point from which equal scores of two runs are no chance."""
+"""Digits behind the point, of a share, from which equal scores of two runs are no chance."""
+DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot")
+"""Methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
 
 
 @dataclass(frozen=True)
 class _Columns:
     method: str
-    score: str
+    accuracy: str | None
     cell: tuple[str, ...]
     seed: tuple[str, ...]
     majority: str | None
@@ -48,10 +50,12 @@ class _Columns:
 def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
 
-    Raises RecordError where the file cannot be read or names no method or score.
+    Raises RecordError where the file cannot be read, names no method or score, or the majority is no share.
     """
     import polars as pl
 
+    if majority is not None and not 0 < majority < 1:
+        raise RecordError(f"--majority is {majority:g}; give a share between 0 and 1, such as 0.691.")
     try:
         table = pl.read_csv(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -69,6 +73,10 @@ def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     return order_findings(found)
 
 
+TABLE_RULES = 4
+"""Rules that a table alone can break."""
+
+
 def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
     by_name = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in table.columns}
 
@@ -76,8 +84,10 @@ def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
         there = [by_name[name] for name in names if name in by_name]
         return tuple(name for name in there if not numbers or table[name].dtype.is_numeric())
 
-    method, scores, majority = pick(METHOD), pick(SCORE, numbers=True), pick(MAJORITY, numbers=True)
-    for what, found, allowed in (("method", method, METHOD), ("score", scores, SCORE)):
+    method, majority = pick(METHOD), pick(MAJORITY, numbers=True)
+    accuracies, others = pick(ACCURACY, numbers=True), pick(OTHER_SCORE, numbers=True)
+    scores = (*accuracies, *others)
+    for what, found, allowed in (("method", method, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
         if not found:
             raise RecordError(
                 f"{path}: no {what} column among {', '.join(table.columns)}. "
@@ -85,7 +95,7 @@ def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
             )
     return _Columns(
         method=method[0],
-        score=scores[0],
+        accuracy=accuracies[0] if accuracies else None,
         # A column `metric` holds the results themselves, or the names of those that stand in `value`.
         cell=tuple(name for name in pick(CELL) if name not in scores),
         seed=pick(SEED),
@@ -97,9 +107,12 @@ def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
 
 
 def _find_identical_runs(cell: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
-    results = cell.select(columns.scores).drop_nulls(columns.score)
+    if _name_method(cell, columns).lower().replace("-", "_") in DETERMINISTIC:
+        return
+    results = cell.select(columns.scores).drop_nulls(columns.scores[0])
     distinct = results.unique().height
-    exact = any(round(value, FEWEST_DIGITS - 1) != value for value in results[columns.score])
+    shares = [value / 100 if abs(value) > 1 else value for value in results[columns.scores[0]]]
+    exact = any(round(value, FEWEST_DIGITS - 1) != round(value, FEWEST_DIGITS + 3) for value in shares)
     # One pair that agrees may be chance on few test rows; half of all runs is none.
     if exact and results.height > 1 and distinct <= results.height / 2:
         yield Finding(
@@ -112,8 +125,12 @@ def _find_identical_runs(cell: pl.DataFrame, columns: _Columns) -> Iterator[Find
 
 
 def _find_low_scores(cell: pl.DataFrame, columns: _Columns, majority: float | None) -> Iterator[Finding]:
+    metric = str(cell["metric"][0]).lower() if "metric" in columns.cell else None
+    judged = "value" if metric in ACCURACY and "value" in columns.scores else columns.accuracy
+    if judged is None or _name_method(cell, columns).lower() in DETERMINISTIC:
+        return
     known = cell[columns.majority].mean() if columns.majority is not None else majority
-    mean = cell[columns.score].mean()
+    mean = cell[judged].mean()
     if not isinstance(known, int | float) or not isinstance(mean, int | float):
         return
     if known <= 1 < mean:
@@ -123,21 +140,25 @@ def _find_low_scores(cell: pl.DataFrame, columns: _Columns, majority: float | No
             rule="at the majority",
             severity="error",
             where=_name(cell, columns),
-            reason=f"mean {columns.score} {mean:g} is not above always answering the commonest label, {known:g}",
+            reason=f"mean {judged} {mean:g} is not above always answering the commonest label, {known:g}",
             remedy="Nothing can be concluded from the order of such scores.",
         )
 
 
 def _find_single_runs(group: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
-    runs = group.group_by(columns.method, maintain_order=True).len()
-    single = runs.filter(runs["len"] == 1)[columns.method].to_list()
-    if single and runs.height > 1:
-        named = f"{', '.join(map(str, single[:5]))}{', …' if len(single) > 5 else ''}"
+    runs = {str(part[columns.method][0]): part for _, part in group.group_by(columns.method, maintain_order=True)}
+    single = [
+        name
+        for name, part in runs.items()
+        if part.height == 1 or (columns.seed and part.select(columns.seed).unique().height == 1)
+    ]
+    if single and len(runs) > 1:
+        named = f"{', '.join(single[:5])}{', …' if len(single) > 5 else ''}"
         yield Finding(
             rule="single draw",
             severity="warning",
             where=_name_group(group, columns),
-            reason=f"{len(single)} of {word_count(runs.height, 'method')} rest on one run ({named}): "
+            reason=f"{len(single)} of {word_count(len(runs), 'method')} rest on one seed ({named}): "
             "differences smaller than the spread of runs are no findings",
             remedy="Run several seeds and report intervals; or show the spread of one method at least.",
         )
@@ -156,6 +177,10 @@ def _find_unlike_places(group: pl.DataFrame, columns: _Columns) -> Iterator[Find
                 reason=f"{' and '.join(columns.cost)} stand side by side from {place} {', '.join(map(str, values))}",
                 remedy="Compare scores alone, or measure on one machine with one set of versions.",
             )
+
+
+def _name_method(cell: pl.DataFrame, columns: _Columns) -> str:
+    return str(cell[columns.method][0])
 
 
 def _name(cell: pl.DataFrame, columns: _Columns) -> str:
