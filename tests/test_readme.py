@@ -12,6 +12,7 @@ from rich.console import Console
 from fewtune.analysis.study import analyse_folder
 from fewtune.methods import METHODS
 from fewtune.records import load_records
+from fewtune.report.findings import show_findings
 from fewtune.report.tables import show_leaderboard
 from fewtune.study import load_study
 from fewtune.tasks import TASKS
@@ -23,7 +24,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def shown_leaderboard(folder: Path) -> str:
     """What `fewtune report` prints for a folder into a pipe, trailing spaces apart."""
     out = io.StringIO()
-    show_leaderboard(Console(file=out, width=80), analyse_folder(folder))
+    console, study = Console(file=out, width=80), analyse_folder(folder)
+    show_findings(console, study.findings)
+    show_leaderboard(console, study)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
 
 

@@ -57,8 +57,8 @@ class Comparison:
     by_draw: tuple[float, ...] = ()
     resampled: float = 0.0
     """Half the width of the bootstrap's own interval."""
-    shared_rows: bool = False
-    """Whether draws share test rows, so that further draws leave what those rows do as it is."""
+    common: float = 0.0
+    """Half the width of what shared test rows do to all draws: further draws leave it as it is."""
     wins: float | None = None
     further_draws: int | None = None
 
@@ -98,7 +98,7 @@ def compare(
             reason=reason,
             by_draw=tuple(points),
             resampled=interval.resampled,
-            shared_rows=interval.shared_rows,
+            common=interval.common,
             wins=statistics.share_wins(points),
         ),
         statistics.LEVEL,
@@ -158,7 +158,7 @@ def word_comparison(other: str, comparison: Comparison) -> str:
     signed = f"{100 * comparison.point:+.1f} points {span}"
     if comparison.answer == "tie":
         return f"tie with {other} ({signed})"
-    why = f"; {comparison.reason}" if min(comparison.low, -comparison.high) > 0 else ""
+    why = f"; {comparison.reason}" if max(comparison.low, -comparison.high) > 0 else ""
     return f"cannot tell from {other} with {draws} ({signed}{why}{word_further(comparison)})"
 
 
@@ -189,7 +189,7 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
         comparison.high or 0.0,
         comparison.draws,
         comparison.resampled,
-        comparison.shared_rows,
+        comparison.common,
     )
 
 

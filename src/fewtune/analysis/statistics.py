@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -48,8 +48,8 @@ class Interval:
     draws: int
     resampled: float = 0.0
     """Half the width of the bootstrap's interval alone."""
-    shared_rows: bool = False
-    """Whether draws share test rows."""
+    common: float = 0.0
+    """Half the width of what test rows that draws share do to all of them; 0 where each draw has its own."""
 
 
 @dataclass(frozen=True)
@@ -146,28 +146,25 @@ def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
 def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> Interval:
     """Bound the mean difference over draws; draws weigh the same.
 
-    Where each draw has test rows of its own, draws are resampled, then rows within each; the interval is that
-    bootstrap's, or Student's t over the draws' own differences where that is wider. Where draws share test rows, their
-    differences hide what the choice of those rows does to all of them: rows are then resampled once for all draws, and
-    the interval's reach is the root of the squares of that bootstrap's and of Student's t.
+    Draws are resampled, then rows within each; the interval is that bootstrap's, or Student's t over the draws' own
+    differences where that is wider. Where draws share test rows, their differences hide what the choice of those rows
+    does to all of them: that part is added to Student's t, by the squares.
     """
     points = [draw.point for draw in draws]
-    by_draws = bound_by_draws(points)
-    if by_draws is not None and share_rows([draw.rows for draw in draws]):
-        resampled = _z(LEVEL) * _deviate_by_rows(draws, resamples, rng)
-        reach = float(np.hypot((by_draws[1] - by_draws[0]) / 2, resampled))
-        mean = float(np.mean(points))
-        return Interval(mean, mean - reach, mean + reach, len(draws), resampled, shared_rows=True)
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
     values = np.empty(chosen.shape)
     for index, draw in enumerate(draws):
         here = chosen == index
         values[here] = draw.resample(int(here.sum()))
     low, high = np.quantile(values.mean(1), [LEVEL / 2, 1 - LEVEL / 2])
-    resampled = float(high - low) / 2
+    resampled, common, mean = float(high - low) / 2, 0.0, float(np.mean(points))
+    by_draws = bound_by_draws(points)
     if by_draws is not None:
-        low, high = min(low, by_draws[0]), max(high, by_draws[1])
-    return Interval(float(np.mean(points)), float(low), float(high), len(draws), resampled)
+        if share_rows([draw.rows for draw in draws]):
+            common = _z(LEVEL) * _deviate_together(draws, resamples, rng)
+        reach = float(np.hypot((by_draws[1] - by_draws[0]) / 2, common))
+        low, high = min(low, mean - reach), max(high, mean + reach)
+    return Interval(mean, float(low), float(high), len(draws), resampled, common)
 
 
 def share_rows(draws: Sequence[IntArray]) -> bool:
@@ -214,11 +211,10 @@ def reach_of(points: Sequence[float], interval: Interval, level: float, draws: i
     """
     have = len(points)
     draws = have if draws is None else draws
-    by_draws = float(stats.t.isf(level / 2, draws - 1) * np.std(points, ddof=1) / np.sqrt(draws))
+    by_draws = float(-special.stdtrit(draws - 1, level / 2) * np.std(points, ddof=1) / np.sqrt(draws))
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
-    return (
-        float(np.hypot(by_draws, by_rows)) if interval.shared_rows else max(by_draws, by_rows * (have / draws) ** 0.5)
-    )
+    common = interval.common * _z(level) / _z(LEVEL)
+    return max(float(np.hypot(by_draws, common)), by_rows * (have / draws) ** 0.5)
 
 
 def count_further_draws(points: Sequence[float], interval: Interval, region: float, level: float) -> int | None:
@@ -391,18 +387,24 @@ def _find_cells(gold: IntArray, predicted: IntArray, labels: int) -> FloatArray:
     return np.asarray(np.eye(labels * labels)[gold * labels + predicted], dtype=np.float64)
 
 
-def _deviate_by_rows(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> float:
-    """The standard deviation of the mean difference when rows are resampled once for all draws.
+def _deviate_together(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> float:
+    """The standard deviation of the mean difference that shared rows alone bring about.
 
-    By the Poisson bootstrap: a row is taken as often as chance has it, one on average.
+    Its variance is that with rows resampled once for all draws, less that with rows resampled in each draw for itself.
+    The Poisson bootstrap: a row is taken as often as chance has it, once on average.
     """
     rows, places = np.unique(np.concatenate([draw.rows for draw in draws]), return_inverse=True)
     own = np.split(places, np.cumsum([len(draw.rows) for draw in draws])[:-1])
-    means = []
-    for times in _split_times(resamples, len(rows)):
+    together: list[FloatArray] = []
+    apart = np.zeros(len(draws))
+    parts = _split_times(resamples, len(rows))
+    for times in parts:
         weights = rng.poisson(1.0, size=(times, len(rows))).astype(np.float64)
-        means.append(np.mean([draw.reweigh(weights[:, here]) for draw, here in zip(draws, own, strict=True)], axis=0))
-    return float(np.std(np.concatenate(means), ddof=1))
+        values = np.array([draw.reweigh(weights[:, here]) for draw, here in zip(draws, own, strict=True)])
+        together.append(values.mean(0))
+        apart += values.var(1) * times / resamples
+    variance = float(np.var(np.concatenate(together))) - float(apart.sum()) / len(draws) ** 2
+    return max(0.0, variance) ** 0.5
 
 
 def _split_times(resamples: int, rows: int) -> list[int]:
@@ -412,4 +414,4 @@ def _split_times(resamples: int, rows: int) -> list[int]:
 
 
 def _z(level: float) -> float:
-    return float(stats.norm.isf(level / 2))
+    return float(-special.ndtri(level / 2))
