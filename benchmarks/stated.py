@@ -139,7 +139,7 @@ def list_differences(name: str, text: str, results: Path = RESULTS) -> list[str]
         given = derive(found["folder"], found["group"], found["what"], results)
         if given != found["stated"]:
             faults.append(
-                f"{name}: {found['what']} of {found['folder'].strip()} is {given!r}, stated {found['stated']!r}"
+                f"{name}: {found['what'].strip()} of {found['folder'].strip()} is {given!r}, stated {found['stated']!r}"
             )
     return faults
 

@@ -48,7 +48,7 @@ def describe_study(size: Size) -> dict[str, Any]:
 
 def share_right(predictions: pl.DataFrame) -> float:
     """Share of a trial's rows, all test sets together, that were answered right."""
-    right = (predictions["gold"] == predictions["predicted"]).to_list()
+    right: list[bool] = (predictions["gold"] == predictions["predicted"]).to_list()
     return sum(right) / len(right)
 
 

@@ -17,11 +17,11 @@ from fewtune.report.look import (
     GREEN,
     INK,
     VERMILION,
-    hold_values,
+    embed_chart,
+    finish_chart,
     make_axis,
     make_title,
     mark_logarithmic,
-    render_chart,
 )
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, INK), ("circle", "square", "triangle-up", "diamond")
@@ -37,7 +37,8 @@ def draw_scaling(results: dict[str, Any]) -> str:
         title=make_title("Time and memory against the size of the work", "all axes logarithmic")
     )
     description = " ".join(describe_curve(points, name, curve) for name, curve in CURVES.items()).strip()
-    return render_chart(chart, "scaling", "Time and memory against labelled rows, tokens a row and blocks", description)
+    title = "Time and memory against labelled rows, tokens a row and blocks"
+    return embed_chart(finish_chart(chart, {}), "scaling", title, description)
 
 
 def draw_row(points: Sequence[dict[str, Any]], field: str, title: str, unit: int) -> Any:
@@ -87,7 +88,7 @@ def draw_panel(values: list[dict[str, Any]], curve: Curve, title: str | None, sp
         ),
     )
     shape = alt.Shape("work:N", scale=alt.Scale(domain=works, range=list(SHAPES)))
-    base = alt.Chart(hold_values(values)).encode(x=x, y=y, color=colour)
+    base = alt.Chart(alt.Data(values=values)).encode(x=x, y=y, color=colour)  # type: ignore[no-untyped-call]
     return alt.layer(
         base.mark_line(strokeWidth=1.5), base.mark_point(filled=True, size=60, opacity=1).encode(shape=shape)
     ).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)

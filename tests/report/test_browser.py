@@ -100,8 +100,9 @@ def test_filters_narrow_the_page_and_widen_it_again(page: Any) -> None:
 def test_a_mark_says_what_it_is_when_pointed_at(page: Any) -> None:
     dot = page.locator("svg.chart path[data-tip*='data seed 1']").first
     dot.scroll_into_view_if_needed()
+    page.wait_for_timeout(200)  # scrolling hides what was shown: it has to be over
     dot.hover(force=True)
-    assert page.locator("#tip").is_visible()
+    page.locator("#tip").wait_for(state="visible", timeout=5000)
     assert page.locator("#tip").inner_text() == dot.get_attribute("data-tip")
 
 

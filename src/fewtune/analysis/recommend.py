@@ -120,9 +120,7 @@ def recommend(
         several = len({group.model for group in members}) > 1
         test_sets = list(dict.fromkeys(name for group in members for name in group.test_sets))
         weights = weigh_test_sets(test_sets, budget.out_of_domain_weight)
-        answers = read_answers(
-            trials, reader, list(weights), lambda r, several=several: _name(r.trial.variant, r.trial.model, several)
-        )
+        answers = read_answers(trials, reader, list(weights), partial(_name_trial, several=several))
         metric = name_metric(trials)
         judge = partial(compare, metric=metric, rng=rng, resamples=resamples, region=region, weights=weights)
         rows = {
@@ -149,6 +147,10 @@ def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> di
 
 def _name(variant: str, model: str | None, several: bool) -> str:
     return f"{variant} ({model})" if several and model is not None else variant
+
+
+def _name_trial(record: Record, several: bool) -> str:
+    return _name(record.trial.variant, record.trial.model, several)
 
 
 def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) -> Recommendation:

@@ -20,7 +20,7 @@ from scipy import optimize, special, stats
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Score = Callable[[npt.NDArray[np.int64]], FloatArray]
+Score = Callable[[npt.NDArray[np.int64] | npt.NDArray[np.float64]], FloatArray]
 """Counts (..., gold label, predicted label) -> scores (...)."""
 
 CONFIDENCE = 0.95
@@ -214,7 +214,7 @@ def reach_of(points: Sequence[float], interval: Interval, level: float, draws: i
     by_draws = float(-special.stdtrit(draws - 1, level / 2) * np.std(points, ddof=1) / np.sqrt(draws))
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
-    return max(float(np.hypot(by_draws, common)), by_rows * (have / draws) ** 0.5)
+    return max(float(np.hypot(by_draws, common)), float(by_rows * np.sqrt(have / draws)))
 
 
 def count_further_draws(points: Sequence[float], interval: Interval, region: float, level: float) -> int | None:
@@ -303,12 +303,12 @@ def count_answers(gold: IntArray, predicted: IntArray, labels: int) -> IntArray:
     return counts.reshape(labels, labels).astype(np.int64)
 
 
-def score_accuracy(counts: IntArray) -> FloatArray:
+def score_accuracy(counts: IntArray | FloatArray) -> FloatArray:
     """Share of right answers: counts (..., gold, predicted) -> (...)."""
     return np.asarray(_diagonal(counts).sum(-1) / counts.sum((-2, -1)), dtype=np.float64)
 
 
-def score_matthews(counts: IntArray) -> FloatArray:
+def score_matthews(counts: IntArray | FloatArray) -> FloatArray:
     """Matthews correlation, 0 where either side is one label: counts (..., gold, predicted) -> (...)."""
     exact = counts.astype(np.float64)
     rows, right = exact.sum((-2, -1)), _diagonal(exact).sum(-1)
@@ -319,7 +319,7 @@ def score_matthews(counts: IntArray) -> FloatArray:
     return np.asarray(correlation, dtype=np.float64)
 
 
-def score_macro_f1(counts: IntArray) -> FloatArray:
+def score_macro_f1(counts: IntArray | FloatArray) -> FloatArray:
     """Mean F1 over the labels that are gold or predicted: counts (..., gold, predicted) -> (...)."""
     exact = counts.astype(np.float64)
     total = exact.sum(-1) + exact.sum(-2)
@@ -404,7 +404,7 @@ def _deviate_together(draws: Sequence[DrawDifference], resamples: int, rng: np.r
         together.append(values.mean(0))
         apart += values.var(1) * times / resamples
     variance = float(np.var(np.concatenate(together))) - float(apart.sum()) / len(draws) ** 2
-    return max(0.0, variance) ** 0.5
+    return float(np.sqrt(max(0.0, variance)))
 
 
 def _split_times(resamples: int, rows: int) -> list[int]:

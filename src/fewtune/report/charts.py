@@ -114,7 +114,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
     rows = [row for row in board.rows if row.in_domain is not None]
     panels = {name: _head_panel(board, name) for name in board.test_sets}
     order = [row.variant for row in rows]
-    dots = [
+    dots: list[dict[str, Any]] = [
         {
             "panel": panels[name],
             "method": row.variant,
@@ -125,7 +125,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         for name in board.test_sets
         for draw in row.scores[name].draws
     ]
-    means = [
+    means: list[dict[str, Any]] = [
         {
             "panel": panels[name],
             "method": row.variant,
@@ -138,7 +138,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         for row in rows
         for name, bounds in group.stability[row.variant].bounds.items()
     ]
-    majorities = [
+    majorities: list[dict[str, Any]] = [
         {"panel": panels[name], "majority": value, "tip": f"majority, {name_test_set(name)}: {word_score(value)}"}
         for name, value in board.majority.items()
         if value is not None
@@ -276,7 +276,11 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     description = f"{board.title}. " + " ".join(
         f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
     )
-    datasets = {"majority": [{"score": majority}], "points": values, "names": names}
+    datasets: dict[str, list[dict[str, Any]]] = {
+        "majority": [{"score": majority}],
+        "points": values,
+        "names": names,
+    }
     return _finish(chart, datasets, board, cost.replace(" ", "-"), what, description)
 
 
@@ -340,7 +344,7 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
     order = [c.variant for c in sorted(inside, key=lambda curve: -curve.points[-1].bounds.mean)]
     others = sorted({curve.test_set for curve in curves} - {IN_DOMAIN})
     shots = sorted({point.shots for curve in curves for point in curve.points})
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             "method": curve.variant,
             "shots": point.shots,

@@ -40,7 +40,7 @@ SMALLEST_SCALE = 0.7
 
 def name_data(name: str) -> alt.NamedData:
     """Rows that a chart reads by name; `finish_chart` is given them."""
-    return alt.NamedData(name=name)  # type: ignore[no-untyped-call]
+    return alt.NamedData(name=name)
 
 
 def build_fast() -> AbstractContextManager[None]:
@@ -95,7 +95,7 @@ def finish_chart(chart: Any, datasets: Mapping[str, list[dict[str, Any]]]) -> di
     )
     specification: dict[str, Any] = configured.to_dict(validate=False)
     # Put in last: Altair copies what a chart holds at every step.
-    return {**specification, "datasets": dict(datasets)}
+    return {**specification, "datasets": {**specification.get("datasets", {}), **datasets}}
 
 
 def embed_chart(specification: dict[str, Any], chart_id: str, title: str, description: str) -> str:

@@ -57,8 +57,13 @@ class Rule:
 def word_where(record: Record, *, variant: bool = True, shots: bool = True) -> str:
     """Name a record's place in its study: 'lora · cola · opt-125m · 16 shots'."""
     axes = record.trial
-    parts = [axes.variant] * variant + [axes.task] + [axes.model] * (axes.model is not None)
-    return " · ".join([*parts, *([word_count(axes.shots, "shot")] * shots)])
+    parts = [
+        axes.variant if variant else None,
+        axes.task,
+        axes.model,
+        word_count(axes.shots, "shot") if shots else None,
+    ]
+    return " · ".join(part for part in parts if part is not None)
 
 
 def word_count(number: int, noun: str) -> str:
