@@ -111,6 +111,19 @@ def group_records(records: Iterable[Record]) -> dict[tuple[str, str | None, int]
     return groups
 
 
+def group_by_variant(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Sort records by their variant, in the order in which variants first occur."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.trial.variant, []).append(record)
+    return found
+
+
+def name_test_set(name: str) -> str:
+    """Word a test set's name."""
+    return "in domain" if name == IN_DOMAIN else name
+
+
 def draw_of(record: Record) -> DrawKey:
     """Identify the draw that a record was scored on."""
     return record.trial.data_seed, record.fingerprints.get("draw", "")
@@ -123,10 +136,7 @@ def rank_variants(records: Iterable[Record], reader: AnswerReader) -> list[Leade
     groups = []
     for (task, model, shots), members in group_records(records).items():
         test_sets = _order_test_sets(members)
-        by_variant: dict[str, list[Record]] = {}
-        for record in members:
-            by_variant.setdefault(record.trial.variant, []).append(record)
-        rows = [_make_row(trials, test_sets, collapsed) for trials in by_variant.values()]
+        rows = [_make_row(trials, test_sets, collapsed) for trials in group_by_variant(members).values()]
         groups.append(
             LeaderboardGroup(
                 task=task,
@@ -144,10 +154,7 @@ def rank_variants(records: Iterable[Record], reader: AnswerReader) -> list[Leade
 
 def average_metrics(records: Iterable[Record], test_set: str) -> dict[str, dict[str, float]]:
     """Average every metric over a variant's done trials: variant -> metric -> mean, best primary metric first."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        if record.status == "done" and test_set in record.metrics:
-            found.setdefault(record.trial.variant, []).append(record)
+    found = group_by_variant(r for r in records if r.status == "done" and test_set in r.metrics)
     means = {
         variant: {
             name: fmean(r.metrics[test_set][name] for r in trials if name in r.metrics[test_set])

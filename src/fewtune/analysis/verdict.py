@@ -23,7 +23,7 @@ from fewtune.analysis.comparison import (
     correct_selected,
     word_comparison,
 )
-from fewtune.analysis.leaderboard import IN_DOMAIN, average_draws, group_records, name_metric
+from fewtune.analysis.leaderboard import IN_DOMAIN, average_draws, group_by_variant, group_records, name_metric
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
 
@@ -76,7 +76,7 @@ def _judge_group(
     answers = read_answers(members, reader, [IN_DOMAIN])
     means = {
         variant: float(np.mean([draw.value for draw in average_draws(trials, IN_DOMAIN)]))
-        for variant, trials in _by_variant(members).items()
+        for variant, trials in group_by_variant(members).items()
         if variant in answers
     }
     failed = {record.trial.variant for record in members if record.status == "failed"}
@@ -119,13 +119,6 @@ def _choose_leader(
     full = sorted(variant for variant in means if len(answers[variant]) == most)
     full = [variant for variant in full if variant not in failed] or full
     return max(full, key=lambda variant: means[variant])
-
-
-def _by_variant(members: Iterable[Record]) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in members:
-        found.setdefault(record.trial.variant, []).append(record)
-    return found
 
 
 def _word_verdict(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record
 
@@ -44,11 +44,6 @@ def break_down_group(analysed: GroupAnalysis) -> list[BreakdownTable]:
     tables += _average_companions(members, group)
     tables += _average_checkpoints(members, group)
     return tables
-
-
-def name_test_set(name: str) -> str:
-    """Word a test set's name."""
-    return "in domain" if name == IN_DOMAIN else name
 
 
 def _average_breakdowns(

@@ -16,9 +16,8 @@ import altair as alt
 
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.frontier import COSTS
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis
-from fewtune.report.breakdowns import name_test_set
 from fewtune.report.look import (
     BLACK,
     BLUE,

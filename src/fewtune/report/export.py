@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
-from fewtune.report.breakdowns import name_test_set
 from fewtune.report.findings import capitalise, word_outcome
 from fewtune.report.tables import (
     UNKNOWN,

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fewtune.analysis.audit.audit import RULES
-from fewtune.analysis.audit.finding import Finding, Severity, word_count
+from fewtune.analysis.audit.finding import Finding, Severity, word_number
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
@@ -31,7 +31,7 @@ def show_findings(
         console.print(Padding(Text(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
         console.print(Padding(Text(finding.remedy, style="dim"), (0, 0, 0, 3)))
         if trials and finding.trials:
-            named = f"{word_count(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
+            named = f"{word_number(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
             console.print(Padding(Text(named, style="dim"), (0, 0, 0, 3)))
 
 
@@ -47,7 +47,7 @@ def word_outcome(findings: Sequence[Finding], rules: int = len(RULES)) -> str:
     if not findings:
         return f"nothing found by {rules} rules."
     counts = {s: sum(finding.severity == s for finding in findings) for s in STYLES}
-    return ", ".join(word_count(count, severity) for severity, count in counts.items() if count) + "."
+    return ", ".join(word_number(count, severity) for severity, count in counts.items() if count) + "."
 
 
 def capitalise(text: str) -> str:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.curves import Curve
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
@@ -83,7 +83,7 @@ def render_page(study: StudyAnalysis) -> str:
         "milliseconds": tables.word_milliseconds,
         "bytes": tables.word_bytes,
         "count": tables.word_count,
-        "test_set": breakdowns.name_test_set,
+        "test_set": name_test_set,
         "capitalise": findings.capitalise,
     }
     costs = tuple(COST_AXES)[: 1 if len(study.groups) > MOST_GROUPS_IN_FULL else None]
@@ -135,9 +135,7 @@ def group_curves(curves: Sequence[Curve]) -> list[list[Curve]]:
 
 def collect_methods(study: StudyAnalysis) -> list[MethodPart]:
     """Collect everything about each variant, in the order of their names."""
-    found: dict[str, list[Record]] = {}
-    for record in study.records:
-        found.setdefault(record.trial.variant, []).append(record)
+    found = group_by_variant(study.records)
     return [_collect_method(study, variant, records) for variant, records in sorted(found.items())]
 
 

@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.comparison import Comparison, word_comparison
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.records import Record
-from fewtune.report.breakdowns import BreakdownTable, break_down, name_test_set
+from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.tuning import list_choices
 
 WIDE = 96

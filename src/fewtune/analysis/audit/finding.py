@@ -61,12 +61,12 @@ def word_where(record: Record, *, variant: bool = True, shots: bool = True) -> s
         axes.variant if variant else None,
         axes.task,
         axes.model,
-        word_count(axes.shots, "shot") if shots else None,
+        word_number(axes.shots, "shot") if shots else None,
     ]
     return " · ".join(part for part in parts if part is not None)
 
 
-def word_count(number: int, noun: str) -> str:
+def word_number(number: int, noun: str) -> str:
     """Word a number of things: '1 trial', '3 trials'."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

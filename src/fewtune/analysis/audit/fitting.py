@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
 from fewtune.analysis.leaderboard import group_records
 from fewtune.records import Record
 
@@ -32,7 +32,7 @@ def find_losses_not_finite(evidence: Evidence) -> Iterator[Finding]:
             rule="losses not finite",
             severity="error",
             where=where,
-            reason=f"{word_count(len(records), 'trial')} had a loss or score that is no number",
+            reason=f"{word_number(len(records), 'trial')} had a loss or score that is no number",
             remedy="Lower the learning rate, keep 32-bit master weights, and look at what the loss is computed from.",
             trials=ids_of(records),
         )
@@ -52,7 +52,7 @@ def find_groups_without_effect(evidence: Evidence) -> Iterator[Finding]:
             rule="groups without effect",
             severity="error",
             where=where,
-            reason=f"parameter group {what}, in {word_count(len(records), 'trial')}",
+            reason=f"parameter group {what}, in {word_number(len(records), 'trial')}",
             remedy="What was meant to train did not: correct the names or the schedule, and run anew.",
             trials=ids_of(records),
         )
@@ -73,7 +73,7 @@ def find_decay_not_applied(evidence: Evidence) -> Iterator[Finding]:
             severity="error",
             where=where,
             reason="rates are to decay from block to block, yet all blocks had the same in "
-            f"{word_count(len(records), 'trial')}",
+            f"{word_number(len(records), 'trial')}",
             remedy="The rule for telling blocks apart matched none: correct it, and run anew.",
             trials=ids_of(records),
         )
@@ -95,7 +95,7 @@ def find_low_adapter_rates(evidence: Evidence) -> Iterator[Finding]:
             severity="warning",
             where=where,
             reason=f"a low-rank adapter was trained at {rate:g}, a rate for all weights, in "
-            f"{word_count(len(records), 'trial')}: it is set up to lose",
+            f"{word_number(len(records), 'trial')}: it is set up to lose",
             remedy="Give adapters about ten times the rate for all weights, 2e-4 to 1e-3, or tune all methods alike.",
             trials=ids_of(records),
         )
@@ -111,7 +111,7 @@ def find_unequal_tuning(evidence: Evidence) -> Iterator[Finding]:
             effort[tuning.get("trials", 1) * tuning.get("folds", 1)].append(record)
         if len(effort) > 1:
             each = "; ".join(
-                f"{', '.join(sorted({r.trial.variant for r in records}))}: {word_count(fits, 'fit')} to choose from"
+                f"{', '.join(sorted({r.trial.variant for r in records}))}: {word_number(fits, 'fit')} to choose from"
                 for fits, records in sorted(effort.items())
             )
             yield Finding(

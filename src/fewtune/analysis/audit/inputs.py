@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
-from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
+from fewtune.analysis.leaderboard import IN_DOMAIN, name_test_set
 from fewtune.records import Record
 
 SHOWN = "demonstrations"
@@ -31,7 +31,7 @@ def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
             rows = evidence.reader.table(record.trial_id)
             ids[draw] = {str(name): set(part["row_id"]) for (name,), part in rows.group_by("test_set")}
         for sets, words in _describe_shared(record, ids[draw]):
-            key = (f"{record.trial.task} · {word_count(record.trial.shots, 'shot')}", sets)
+            key = (f"{record.trial.task} · {word_number(record.trial.shots, 'shot')}", sets)
             cells[key].append(record)
             examples.setdefault(key, words)
     for (where, sets), records in cells.items():
@@ -39,7 +39,7 @@ def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
             rule="shared rows",
             severity="error",
             where=where,
-            reason=f"{sets} share rows: {examples[where, sets]}, in {word_count(len(records), 'trial')}",
+            reason=f"{sets} share rows: {examples[where, sets]}, in {word_number(len(records), 'trial')}",
             remedy="A score on rows that were seen, or that stand in both sets, says nothing of new ones: leave them "
             "out of one set, and run anew.",
             trials=ids_of(records),
@@ -92,7 +92,7 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
             rule="cut inputs",
             severity="warning" if grave else "note",
             where=where,
-            reason=f"up to {word_count(cut, 'row')} of a trial lost {word_count(tokens, 'token')} of their longest "
+            reason=f"up to {word_number(cut, 'row')} of a trial lost {word_number(tokens, 'token')} of their longest "
             f"text for want of room ({rows} rows scored)",
             remedy="Raise max_tokens, or say that long texts were cut.",
             trials=ids_of(records),
@@ -105,10 +105,10 @@ def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterat
     for shared in told:
         first, second = shared["sets"]
         words = (
-            f"{word_count(shared['rows'], 'row')} of {_name(second)}, {shared['exact']} of them to the letter, the "
-            f"others but for case, spacing and punctuation; such as {' and '.join(shared['example'])}"
+            f"{word_number(shared['rows'], 'row')} of {name_test_set(second)}, {shared['exact']} of them to the "
+            f"letter, the others but for case, spacing and punctuation; such as {' and '.join(shared['example'])}"
         )
-        yield f"{_name(first)} and {_name(second)}", words
+        yield f"{name_test_set(first)} and {name_test_set(second)}", words
     shown = {*record.notes.get("demonstration_rows", ()), *chain(*record.notes.get("teacher_contexts", ()))}
     ids = {**test_ids, SHOWN: shown}
     by_text = {frozenset(shared["sets"]) for shared in told}
@@ -116,13 +116,9 @@ def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterat
         common = ids[first] & ids[second] if {first, second} & {IN_DOMAIN, SHOWN} else set()
         if common and frozenset((first, second)) not in by_text:
             yield (
-                f"{_name(first)} and {_name(second)}",
+                f"{name_test_set(first)} and {name_test_set(second)}",
                 f"{len(common)} of {len(ids[second])} and {len(ids[first])} by their ids, such as {min(common)}",
             )
-
-
-def _name(test_set: str) -> str:
-    return "in domain" if test_set == IN_DOMAIN else test_set
 
 
 def _collide(tokens: Sequence[Sequence[int]]) -> bool:

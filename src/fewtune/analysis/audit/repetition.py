@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
 from fewtune.analysis.leaderboard import draw_of, group_records
 from fewtune.records import Record
 
@@ -49,7 +49,7 @@ def find_repeated_draws(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="repeated draws",
                 severity="error",
-                where=f"{task} · {word_count(shots, 'shot')}",
+                where=f"{task} · {word_number(shots, 'shot')}",
                 reason=f"data seeds {named} drew the same rows in the same order: they are one draw",
                 remedy="Count them as one draw, and give seeds that draw other rows.",
                 trials=ids_of(r for r in evidence.done if r.fingerprints.get("draw") == draw),
@@ -79,7 +79,7 @@ def find_settings_without_effect(evidence: Evidence) -> Iterator[Finding]:
                     severity="error",
                     where=word_where(first[shared[0]], variant=False),
                     reason=f"{one.variant} and {other.variant} differ in {', '.join(changed)}, and gave equal scores "
-                    f"on every row of {word_count(len(shared), 'trial')} each",
+                    f"on every row of {word_number(len(shared), 'trial')} each",
                     remedy="Find out whether the setting was applied at all (records hold each group's rates and "
                     "tensors); do not report the two as two methods.",
                     trials=ids_of([*(first[key] for key in shared), *(second[key] for key in shared)]),
@@ -130,7 +130,7 @@ def find_missing_trials(evidence: Evidence) -> Iterator[Finding]:
             rule="missing trials",
             severity="warning",
             where="study",
-            reason=f"{word_count(sum(evidence.missing.values()), 'planned trial')} without a record: {each}",
+            reason=f"{word_number(sum(evidence.missing.values()), 'planned trial')} without a record: {each}",
             remedy="Run `fewtune run` again: it goes on where it stopped.",
         )
     failed: dict[str, list[Record]] = defaultdict(list)
@@ -143,7 +143,7 @@ def find_missing_trials(evidence: Evidence) -> Iterator[Finding]:
             rule="missing trials",
             severity="warning",
             where=where,
-            reason=f"{word_count(len(records), 'trial')} failed ({', '.join(kinds)}): no mean counts "
+            reason=f"{word_number(len(records), 'trial')} failed ({', '.join(kinds)}): no mean counts "
             f"{'it' if len(records) == 1 else 'them'}",
             remedy="Read the reason under failed trials: a method that fails on some draws is worse than its mean.",
             trials=ids_of(records),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_count, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, group_records, score_majority
 from fewtune.records import Record
 
@@ -49,7 +49,7 @@ def find_one_answer(evidence: Evidence) -> Iterator[Finding]:
                 rule="one answer",
                 severity="warning",
                 where=where,
-                reason=f"{len(stuck)} of {word_count(len(records), 'trial')} gave every row in domain the same label",
+                reason=f"{len(stuck)} of {word_number(len(records), 'trial')} gave every row in domain the same label",
                 remedy="Its mean mixes trials that learnt with trials that did not: read the share of collapsed trials "
                 "beside it; more steps or another rate may help.",
                 trials=ids_of(stuck),
@@ -75,7 +75,7 @@ def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
                 rule="idle teacher",
                 severity="error" if several else "warning",
                 where=where,
-                reason=f"the teacher's {metric} in domain, {teacher:.3f} over {word_count(len(records), 'trial')}, is "
+                reason=f"the teacher's {metric} in domain, {teacher:.3f} over {word_number(len(records), 'trial')}, is "
                 f"not above the untaught student's, {student:.3f}: there was nothing to teach",
                 remedy="Give the teacher a context that helps it, a calibration or a larger model; measure it first.",
                 trials=ids_of(records),

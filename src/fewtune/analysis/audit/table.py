@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewtune.analysis.audit.audit import order_findings
-from fewtune.analysis.audit.finding import Finding, word_count
+from fewtune.analysis.audit.finding import Finding, word_number
 from fewtune.errors import RecordError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _find_single_runs(group: pl.DataFrame, columns: _Columns) -> Iterator[Findin
             rule="single draw",
             severity="warning",
             where=_name_group(group, columns),
-            reason=f"{len(single)} of {word_count(len(runs), 'method')} rest on one seed ({named}): "
+            reason=f"{len(single)} of {word_number(len(runs), 'method')} rest on one seed ({named}): "
             "differences smaller than the spread of runs are no findings",
             remedy="Run several seeds and report intervals; or show the spread of one method at least.",
         )
