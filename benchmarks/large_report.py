@@ -67,7 +67,7 @@ def write_table(results: dict[str, Any]) -> str:
         f"{results['peak_memory_bytes'] / 2**20:.0f} MiB",
         f"{results['page_bytes'] / 1e6:.1f} MB",
     ]
-    head = ("trials", "wall time", "processor time", "peak memory", "page")
+    head = ("trials", "wall time", "processor time", "peak memory of its largest process", "page")
     return f"{write_markdown(head, [cells])}\n\n{write_machine(results['machine'])}."
 
 

@@ -1,6 +1,6 @@
 """The curves as one chart: seconds above, peak memory below, a panel a curve, both axes logarithmic.
 
-Owns the marks. Does not know how a point was measured; colours and the finished SVG are fewtune's own (`look`).
+Owns the marks. Does not know how a point was measured; colours and the finished SVG are fewtune's (`palette`, `svg`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,9 @@ import altair as alt
 
 from benchmarks.scaling.curves import CURVES, WORKS, Curve
 from benchmarks.scaling.table import MEBIBYTE
-from fewtune.report.look import (
-    BLUE,
-    GREEN,
-    INK,
-    VERMILION,
-    embed_chart,
-    finish_chart,
-    make_axis,
-    make_title,
-    mark_logarithmic,
-)
+from fewtune.report.look import finish_chart, make_axis, make_title, mark_logarithmic
+from fewtune.report.palette import BLUE, GREEN, INK, VERMILION
+from fewtune.report.svg import embed_chart
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, INK), ("circle", "square", "triangle-up", "diamond")
 PANEL_WIDTH, PANEL_HEIGHT, LABEL_WIDTH = 220, 190, 46

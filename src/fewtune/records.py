@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -234,15 +234,15 @@ def _axes_order(record: Record) -> tuple[Any, ...]:
     return (t.task, t.model or "", t.shots, t.variant, t.data_seed, t.fit_seed, record.trial_id)
 
 
-def load_predictions(out: Path, trial_id: str) -> pl.DataFrame:
-    """Per-row predictions of one trial: test_set, row_id, gold, predicted, score_<label> columns."""
+def load_predictions(out: Path, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Per-row predictions of one trial: test_set, row_id, gold, predicted, score_<label> columns, or some of them."""
     import polars as pl
 
     path = predictions_path(out, trial_id)
     if not path.is_file():
         raise RecordError(f"{path}: the predictions of a finished trial are missing. Run the study again.")
     try:
-        return pl.read_parquet(path, glob=False)
+        return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)
     except pl.exceptions.PolarsError as error:
         raise RecordError(f"{path}: damaged predictions. Run the study again: its trial runs anew.") from error
 

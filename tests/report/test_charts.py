@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.report.charts import draw_curves, draw_group, place_labels
-from fewtune.report.look import embed_chart
+from fewtune.report.svg import embed_chart
 from study_maker import make_study
 
 

@@ -5,9 +5,9 @@ Owns what stays in memory of a trial's predictions. Does not know which trials a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,15 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import polars as pl
 
-LoadPredictions = Callable[[str], "pl.DataFrame"]
-"""From a trial's id to its predictions: test_set, row_id, gold, predicted."""
+
+class LoadPredictions(Protocol):
+    """From a trial's id to its predictions, or the columns of them that are asked for."""
+
+    def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame: ...
+
+
+READ = ("test_set", "row_id", "gold", "predicted")
+"""The columns that answers come from; a label's score is read where a whole table is asked for."""
 
 Codes = npt.NDArray[np.uint16]
 """Labels as numbers."""
@@ -35,10 +42,7 @@ class TrialAnswers:
 
 
 class AnswerReader:
-    """Reads each trial's predictions once and keeps them small: labels and rows as numbers, no scores.
-
-    `load` reads a trial's predictions: test_set, row_id, gold, predicted.
-    """
+    """Reads each trial's predictions once and keeps them small: labels and rows as numbers, no scores."""
 
     def __init__(self, load: LoadPredictions) -> None:
         self._load = load
@@ -54,7 +58,7 @@ class AnswerReader:
     def answers(self, trial_id: str) -> dict[str, TrialAnswers]:
         """A trial's answers by test set."""
         if trial_id not in self._kept:
-            table = self._load(trial_id).sort("row_id")
+            table = self._load(trial_id, READ).sort("row_id")
             gold, predicted = (self._encode(table[side].to_list()) for side in ("gold", "predicted"))
             names, ids = table["test_set"].to_list(), table["row_id"].to_list()
             rows, sets = self._number_rows(names, ids), np.array(names)

@@ -11,6 +11,7 @@ components by analysis of variance).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -187,8 +188,9 @@ def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
     """
     if len(points) < 2:
         return None
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(points) - 1) * np.std(points, ddof=1) / np.sqrt(len(points))
-    return float(np.mean(points) - reach), float(np.mean(points) + reach)
+    deviation, mean = float(np.std(points, ddof=1)), float(np.mean(points))
+    reach = float(special.stdtrit(len(points) - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(len(points))
+    return mean - reach, mean + reach
 
 
 def find_level(points: Sequence[float], interval: Interval) -> float | None:

@@ -7,7 +7,7 @@ Owns marks, their hover texts and their labels. Does not know how a number came 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -18,20 +18,8 @@ from fewtune.analysis.curves import Curve
 from fewtune.analysis.frontier import COSTS
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis
-from fewtune.report.look import (
-    BLACK,
-    BLUE,
-    GREEN,
-    INK,
-    QUIET,
-    VERMILION,
-    finish_chart,
-    make_axis,
-    make_header,
-    make_title,
-    mark_logarithmic,
-    name_data,
-)
+from fewtune.report.look import finish_chart, make_axis, make_header, make_title, mark_logarithmic, name_data
+from fewtune.report.palette import BLACK, BLUE, GREEN, INK, QUIET, VERMILION
 from fewtune.report.tables import word_bytes, word_count, word_score, word_seconds
 
 DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMILION
@@ -41,6 +29,9 @@ COST_WIDTH, COST_HEIGHT = 470, 280
 BAR_WIDTH, BAR_HEIGHT = 190, 22
 CURVE_WIDTH, CURVE_HEIGHT, CURVES_A_ROW = 196, 130, 3
 
+FRONT = {"shape": "diamond", "color": FRONTIER, "size": 150}
+OFF_FRONT = {"shape": "circle", "color": DRAW, "size": 100}
+"""How a method on the frontier of score against cost is drawn, and one that is not."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -62,6 +53,7 @@ class Label:
 class Chart:
     """One chart as a Vega-Lite specification; `name` is fit for a file, `title` and `description` say what it shows."""
 
+    kind: str
     name: str
     title: str
     description: str
@@ -86,14 +78,19 @@ COST_AXES = {
 MEBIBYTE = 2**20
 
 
-def draw_group(group: GroupAnalysis, costs: Sequence[str] = tuple(COST_AXES)) -> list[Chart]:
-    """Draw one group's charts, its score against each of `costs` among them; none where nothing was scored."""
+SCORES, BARS = "scores", "cost bars"
+KINDS = (SCORES, *COST_AXES, BARS)
+"""The charts of a group: its scores, its score against each cost, and what each method costs."""
+
+
+def draw_group(group: GroupAnalysis, kinds: Collection[str] = KINDS) -> list[Chart]:
+    """Draw one group's charts of these kinds; none where nothing was scored."""
     board = group.board
     charts = []
-    if any(row.in_domain is not None for row in board.rows):
+    if SCORES in kinds and any(row.in_domain is not None for row in board.rows):
         charts.append(draw_scores(group))
-    charts += [draw_costs(group, cost) for cost in costs if list_priced(board, cost)]
-    if list_priced(board, "fit seconds"):
+    charts += [draw_costs(group, cost) for cost in COST_AXES if cost in kinds and list_priced(board, cost)]
+    if BARS in kinds and list_priced(board, "fit seconds"):
         charts.append(draw_bars(board))
     return charts
 
@@ -197,7 +194,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         + "."
         for row in rows
     )
-    return _finish(chart, {"rows": rows_of_all}, board, "scores", "Every draw, in and out of domain", description)
+    return _finish(chart, {"rows": rows_of_all}, board, SCORES, "Every draw, in and out of domain", description)
 
 
 def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
@@ -221,7 +218,7 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         {
             "cost": shown,
             "score": score,
-            "front": name in group.frontiers[cost],
+            **(FRONT if name in group.frontiers[cost] else OFF_FRONT),
             "tip": f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}",
         }
         for name, shown, score, value in points
@@ -254,17 +251,19 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         )
     layers += [
         alt.Chart(name_data("points"))
-        .transform_filter(f"datum.front === {str(front).lower()}")
-        .mark_point(filled=True, shape=shape, color=color, size=size, opacity=0.9)
-        .encode(x=x, y=y, description=alt.Description("tip:N"))
-        for front, shape, color, size in ((False, "circle", DRAW, 100), (True, "diamond", FRONTIER, 150))
-    ]
-    layers += [
+        .mark_point(filled=True, opacity=0.9)
+        .encode(
+            x=x,
+            y=y,
+            # Shape, colour and size stand in the rows themselves.
+            shape=alt.Shape("shape:N", scale=None),
+            color=alt.Color("color:N", scale=None),
+            size=alt.Size("size:Q", scale=None),
+            description=alt.Description("tip:N"),
+        ),
         alt.Chart(name_data("names"))
-        .transform_filter(f"datum.align === '{align}'")
-        .mark_text(align=align, baseline="middle", color=INK, fontSize=13)
-        .encode(x=x, y=y, text="method:N")
-        for align in ALIGNMENTS
+        .mark_text(align=alt.expr("datum.align"), baseline="middle", color=INK, fontSize=13)
+        .encode(x=x, y=y, text="method:N"),
     ]
     what = f"Score against {axis.title.split(',')[0]}"
     chart = alt.layer(*layers).properties(
@@ -280,7 +279,7 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         "points": values,
         "names": names,
     }
-    return _finish(chart, datasets, board, cost.replace(" ", "-"), what, description)
+    return _finish(chart, datasets, board, cost, what, description)
 
 
 def draw_bars(board: LeaderboardGroup) -> Chart:
@@ -331,7 +330,7 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.peak_memory_bytes)} of memory."
         for row in rows
     )
-    return _finish(chart, {"rows": values}, board, "cost-bars", "What each method costs", description)
+    return _finish(chart, {"rows": values}, board, BARS, "What each method costs", description)
 
 
 def draw_curves(curves: Sequence[Curve]) -> Chart:
@@ -404,7 +403,9 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
         for curve in inside
     )
     name = _name_file(first.task, first.model, "learning-curves")
-    return Chart(name, f"Learning curves: {where}", description, finish_chart(chart, {"rows": lines}))
+    return Chart(
+        "learning curves", name, f"Learning curves: {where}", description, finish_chart(chart, {"rows": lines})
+    )
 
 
 def _average_outside(curves: Sequence[Curve], order: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
@@ -488,7 +489,7 @@ def _finish(
     description: str,
 ) -> Chart:
     name = _name_file(board.task, board.model, f"{board.shots}-{kind}")
-    return Chart(name, f"{what}: {board.title}", description, finish_chart(chart, datasets))
+    return Chart(kind, name, f"{what}: {board.title}", description, finish_chart(chart, datasets))
 
 
 def _name_file(task: str, model: str | None, kind: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.records import write_atomically
 from fewtune.report.charts import draw_curves, draw_group
-from fewtune.report.look import export_png, export_svg
 from fewtune.report.page import group_curves
+from fewtune.report.svg import export_png, export_svg
 
 
 def write_figures(study: StudyAnalysis, folder: Path) -> list[Path]:

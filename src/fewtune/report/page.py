@@ -8,7 +8,8 @@ as markup.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,15 +27,29 @@ from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
 from fewtune.report import advice, breakdowns, findings, tables
-from fewtune.report.charts import COST_AXES, Chart, draw_curves, draw_group
-from fewtune.report.look import build_fast, embed_chart
+from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_group
+from fewtune.report.look import build_fast
+from fewtune.report.svg import embed_chart, open_drawing
 from fewtune.report.tuning import list_choices
 
 FILE_NAME = "report.html"
 MOST_COMPARISONS = 4
 """Comparisons of a leader that stand open; the others unfold."""
 MOST_GROUPS_IN_FULL = 12
-"""With more groups than this a score is drawn against seconds alone; `--figures` draws it against every cost."""
+"""With more groups than this each has two charts, its scores and them against seconds; `--figures` draws all."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart that is being drawn."""
+
+    title: str
+    drawing: Future[str]
+
+    @property
+    def svg(self) -> Markup:
+        """The finished SVG, once it is there; text inside is escaped by `svg`."""
+        return Markup(self.drawing.result())
 
 
 @dataclass(frozen=True)
@@ -86,31 +101,36 @@ def render_page(study: StudyAnalysis) -> str:
         "test_set": name_test_set,
         "capitalise": findings.capitalise,
     }
-    costs = tuple(COST_AXES)[: 1 if len(study.groups) > MOST_GROUPS_IN_FULL else None]
-    return environment.get_template("page.html.jinja").render(
-        name=study.name,
-        css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
-        script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
-        unfinished_study=tables.word_missing(study.missing) if study.missing else "",
-        filters=list_filters(study),
-        advices=_list_advice(study),
-        findings=study.findings,
-        outcome=findings.word_outcome(study.findings),
-        rules=RULES,
-        groups=[_prepare_group(group, number, costs) for number, group in enumerate(study.groups, start=1)],
-        curves=[_prepare_curves(curves, number) for number, curves in enumerate(group_curves(study.curves), start=1)],
-        tuning=list_choices(study.records),
-        methods=collect_methods(study),
-        unfinished=tables.list_unfinished(study.records),
-        environments=collect_environments(study.records),
-        trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
-        in_domain=IN_DOMAIN,
-        most_comparisons=MOST_COMPARISONS,
-        region=comparison.REGION,
-        confidence=statistics.CONFIDENCE,
-        resamples=comparison.RESAMPLES,
-        fewest_draws=statistics.FEWEST_DRAWS_TO_TEST,
-    )
+    kinds = (SCORES, "fit seconds") if len(study.groups) > MOST_GROUPS_IN_FULL else KINDS
+    curves = group_curves(study.curves)
+    with open_drawing(len(curves) + len(kinds) * len(study.groups)) as drawing:
+        drawn_curves = [_prepare_curves(each, number, drawing) for number, each in enumerate(curves, start=1)]
+        groups = [_prepare_group(group, number, kinds, drawing) for number, group in enumerate(study.groups, start=1)]
+        # Charts are drawn while the page is filled in.
+        return environment.get_template("page.html.jinja").render(
+            name=study.name,
+            css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
+            script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
+            unfinished_study=tables.word_missing(study.missing) if study.missing else "",
+            filters=list_filters(study),
+            advices=_list_advice(study),
+            findings=study.findings,
+            outcome=findings.word_outcome(study.findings),
+            rules=RULES,
+            groups=groups,
+            curves=drawn_curves,
+            tuning=list_choices(study.records),
+            methods=collect_methods(study),
+            unfinished=tables.list_unfinished(study.records),
+            environments=collect_environments(study.records),
+            trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
+            in_domain=IN_DOMAIN,
+            most_comparisons=MOST_COMPARISONS,
+            region=comparison.REGION,
+            confidence=statistics.CONFIDENCE,
+            resamples=comparison.RESAMPLES,
+            fewest_draws=statistics.FEWEST_DRAWS_TO_TEST,
+        )
 
 
 def list_filters(study: StudyAnalysis) -> list[tuple[str, list[str]]]:
@@ -168,9 +188,9 @@ def _list_advice(study: StudyAnalysis) -> list[dict[str, Any]]:
     ]
 
 
-def _prepare_group(group: GroupAnalysis, number: int, costs: Sequence[str]) -> dict[str, Any]:
+def _prepare_group(group: GroupAnalysis, number: int, kinds: Collection[str], drawing: Executor) -> dict[str, Any]:
     with build_fast():
-        charts = {chart.name.rsplit(f"-{group.board.shots}-", 1)[-1]: chart for chart in draw_group(group, costs)}
+        charts = draw_group(group, kinds)
     return {
         "id": number,
         "group": group.board,
@@ -182,11 +202,11 @@ def _prepare_group(group: GroupAnalysis, number: int, costs: Sequence[str]) -> d
         "stability": group.stability,
         "break_evens": group.break_evens,
         "breakdowns": breakdowns.break_down_group(group),
-        "charts": {kind: _embed(chart, f"chart-{number}-{kind}") for kind, chart in charts.items()},
+        "charts": {c.kind: _embed(c, f"chart-{number}-{place}", drawing) for place, c in enumerate(charts)},
     }
 
 
-def _prepare_curves(curves: Sequence[Curve], number: int) -> dict[str, Any]:
+def _prepare_curves(curves: Sequence[Curve], number: int, drawing: Executor) -> dict[str, Any]:
     with build_fast():
         chart = draw_curves(curves)
     return {
@@ -195,14 +215,14 @@ def _prepare_curves(curves: Sequence[Curve], number: int) -> dict[str, Any]:
         "metric": curves[0].metric,
         "shots": sorted({point.shots for curve in curves for point in curve.points}),
         "curves": [(curve, {point.shots: point.bounds for point in curve.points}) for curve in curves],
-        "chart": _embed(chart, f"curves-{number}"),
+        "chart": _embed(chart, f"curves-{number}", drawing),
     }
 
 
-def _embed(chart: Chart, chart_id: str) -> dict[str, Any]:
-    # The chart module escapes all text inside its SVG.
-    svg = embed_chart(chart.specification, chart_id, chart.title, chart.description)
-    return {"title": chart.title, "svg": Markup(svg)}
+def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
+    return Figure(
+        chart.title, drawing.submit(embed_chart, chart.specification, chart_id, chart.title, chart.description)
+    )
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:

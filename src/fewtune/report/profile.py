@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.analysis.leaderboard import group_by_variant
 from fewtune.records import PHASES, Record
 from fewtune.report.tables import UNKNOWN, word_share
 
@@ -121,9 +122,7 @@ def _tabulate_study(records: Sequence[Record], command: CommandSeconds | None) -
 
 def _tabulate_methods(records: Sequence[Record]) -> Table:
     shown = sum_phases(records)
-    members: dict[str, list[Record]] = {}
-    for record in records:
-        members.setdefault(record.trial.variant, []).append(record)
+    members = group_by_variant(records)
     means = {name: _average(its, sum_phases(its)) for name, its in members.items()}
     table = _open_table("method", "trials", *shown, "in all")
     for name, mean in sorted(means.items(), key=lambda item: -sum(item[1].values())):

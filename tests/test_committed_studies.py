@@ -1,0 +1,42 @@
+"""Every study under results/ can be read and holds no texts; those that ship have no fault but low scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fewtune.analysis.study import analyse_folder
+from fewtune.report.page import render_page
+
+ROOT = Path(__file__).parent.parent
+STUDIES = sorted(folder.parent for folder in (ROOT / "results").glob("*/trials"))
+# The others are trials of settings, put together from several studies.
+SHIPPED = [folder for folder in STUDIES if (ROOT / "studies" / f"{folder.name}.yaml").is_file()]
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_a_committed_study_has_a_page(folder: Path) -> None:
+    study = analyse_folder(folder)
+    page = render_page(study)
+    assert study.groups and all(group.board.title in page for group in study.groups)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_a_study_that_ships_was_soundly_made(folder: Path) -> None:
+    study = analyse_folder(folder)
+    errors = [f"{found.rule}: {found.reason}" for found in study.findings if found.severity == "error"]
+    # Methods that do not learn a task are a result; every other error would be a fault of the study.
+    assert [error for error in errors if not error.startswith("at the majority: ")] == []
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_its_predictions_are_row_ids_labels_and_scores_alone(folder: Path) -> None:
+    files = sorted((folder / "predictions").glob("*.parquet"))
+    assert files
+    for path in files:
+        table = pl.read_parquet(path)
+        named = [name for name in table.columns if not name.startswith("score_")]
+        assert named == ["test_set", "row_id", "gold", "predicted"]
+        assert table["row_id"].str.contains(r"\s").sum() == 0
