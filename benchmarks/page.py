@@ -21,6 +21,7 @@ from benchmarks.coverage import write_table as write_coverage
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.race.table import write_table as write_race
 from benchmarks.scaling.table import write_tables as write_scaling
+from benchmarks.seconds_by_kind import write_table as write_kinds
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -36,6 +37,7 @@ Blocks = Mapping[str, Callable[[dict[str, Any]], str]]
 PAGES: Mapping[Path, Blocks] = {
     ROOT / "docs" / "performance.md": {
         "race": _fence(write_race),
+        "seconds_by_kind": write_kinds,
         "ablation": write_ablation,
         "agreement": write_agreement,
         "scaling": write_scaling,

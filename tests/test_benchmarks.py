@@ -31,6 +31,9 @@ from benchmarks.scaling.curves import CURVES, SCORING, fit_exponent
 from benchmarks.scaling.curves import WORKS as SCALED
 from benchmarks.scaling.point import BYTES_A_TRAINED, Point, cut_blocks, draw_rows, measure_point
 from benchmarks.scaling.table import write_tables
+from benchmarks.seconds_by_kind import KINDS, REST, sort_operation
+from benchmarks.seconds_by_kind import WORKS as PROFILED
+from benchmarks.seconds_by_kind import write_table as write_kinds
 from fewtune.engine import attention
 from fewtune.engine.forward import Forward
 from fewtune.models import LanguageModel, ModelShelf, find_model, load_model
@@ -116,6 +119,23 @@ def test_the_table_says_how_many_times_faster_a_lever_makes_a_work() -> None:
     lines = write_ablation({"machine": MACHINE, "size": vars(TINY), "timings": timings}).splitlines()
     assert lines[2].split(" | ")[1:] == ["LoRA, 2 steps", "20.0 (10.0-30.0)", "40.0 (15.0-45.0)", "2.00 (1.50-2.00) |"]
     assert lines[-1] == "made-up, 2 threads; torch 2.0."
+
+
+@pytest.mark.parametrize("work", list(PROFILED))
+def test_seconds_by_kind_add_up_to_the_whole(work: str, material: Material) -> None:
+    found = PROFILED[work][1](material, load_model(material.place, "float32"), TINY)
+    assert sum(found["kinds"].values()) == pytest.approx(found["seconds"])
+    assert found["kinds"]["products of linear layers"] > 0
+    assert (found["kinds"]["AdamW"] > 0) == (work != "score")
+    head, _, first, *_ = write_kinds({"machine": MACHINE, "size": vars(TINY), "works": {work: found}}).splitlines()
+    assert PROFILED[work][0].format(**vars(TINY)) in head and first.startswith("| products of linear layers | ")
+
+
+def test_every_operation_has_one_kind() -> None:
+    assert sort_operation("aten::addmm") == "products of linear layers"
+    assert sort_operation("aten::something_new") == REST
+    names = [name for kind in KINDS.values() for name in kind]
+    assert len(names) == len(set(names))
 
 
 def test_an_exponent_and_its_standard_error_are_those_of_the_least_squares_line() -> None:

@@ -67,31 +67,42 @@ class Outcome:
 Work = Callable[[Material, LanguageModel, Size], Outcome]
 
 
-def time_fit(work: str, material: Material, model: LanguageModel, size: Size) -> Outcome:
-    """The timed steps of a fit; the figure is the last one's loss."""
+def run_fit(work: str, material: Material, model: LanguageModel, on_step: Callable[[int, int, float], None]) -> None:
+    """A fit of the race; `on_step(step, steps, loss)` is told of every step."""
     method, rng = get_method(METHODS[work][0]), material.rng()
     # The race's LoRA reads a head; here it reads label words, its default, whose columns are a lever.
     settings = settings_of(work, material.size) | ({"reads": "label_words"} if work == "lora" else {})
     plan = make_plan(method, method.settings(**settings), model, material.task, material.draw, rng)
+    fit_plan(plan, rng, on_step)
+
+
+def time_fit(work: str, material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The timed steps of a fit; the figure is the last one's loss."""
     clock, losses = [time.perf_counter()], [math.nan]
 
     def note(step: int, steps: int, loss: float) -> None:
         clock.append(time.perf_counter())
         losses.append(loss)
 
-    fit_plan(plan, rng, note)
+    run_fit(work, material, model, note)
     last = size.warm_up + size.steps
     return Outcome(clock[last] - clock[size.warm_up], losses[last])
 
 
-def time_scoring(material: Material, model: LanguageModel, size: Size) -> Outcome:
-    """The test rows scored by label words with nothing before them."""
+def prepare_scoring(material: Material, model: LanguageModel) -> Callable[[], np.ndarray]:
+    """What scores the test rows by label words with nothing before them; a few were scored already."""
     answer = answer_by_label_words(model, material.task, material.draw, None, "label_words")
     score = label_scorer(Forward(model.frozen, model.precision), answer)
     rows = [row.without_label() for row in material.test_rows]
     score(rows[:UNTIMED_ROWS])
+    return lambda: score(rows)
+
+
+def time_scoring(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The test rows scored by label words with nothing before them."""
+    score = prepare_scoring(material, model)
     started = time.perf_counter()
-    scores = score(rows)
+    scores = score()
     return Outcome(time.perf_counter() - started, float(scores[:, 0].mean()))
 
 
