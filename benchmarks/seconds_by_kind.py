@@ -2,14 +2,17 @@
 
     python -m benchmarks.seconds_by_kind      prints the table and writes benchmarks/results/seconds_by_kind.json
 
-All weights, LoRA and scoring as the ablation times them, run once more under PyTorch's profiler; one process, and each
-operation's own seconds on the main thread. The profiler costs time with every operation: many small ones weigh a little
-more here than they do without it.
+All weights, LoRA and scoring as the ablation times them, run once more under PyTorch's profiler in one process, set up as
+fewtune's workers are; seconds are each operation's own. The profiler takes time and memory with every operation: many
+small ones, and those that ask for memory, weigh more here than they do without it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -25,6 +28,7 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.meter import usable_cores
+from fewtune.executors.local import WORKER_ENVIRONMENT
 from fewtune.models import LanguageModel, load_model, resolve_precision
 
 RESULTS = ROOT / "benchmarks" / "results" / "seconds_by_kind.json"
@@ -115,7 +119,10 @@ def write_table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Profile every work once."""
+    """Profile every work once, in a process that starts as workers do."""
+    if any(os.environ.get(name) != value for name, value in WORKER_ENVIRONMENT.items()):
+        command = [sys.executable, "-m", "benchmarks.seconds_by_kind"]
+        raise SystemExit(subprocess.run(command, cwd=ROOT, env=os.environ | WORKER_ENVIRONMENT, check=False).returncode)
     torch.set_num_threads(usable_cores())
     size = Size()
     material = read_material(size.of_race())

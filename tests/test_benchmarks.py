@@ -77,9 +77,6 @@ def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
             return Forward(model.frozen, "bfloat16").pack(rows).tokens.shape[1]
 
     assert (count_tokens("packing"), count_tokens("fused")) == (6, 5)
-    assert Forward(model.frozen, "bfloat16").pack(rows).filler == 11
-    with LEVERS["filled-up"].off(model):
-        assert Forward(model.frozen, "bfloat16").pack(rows).filler == 0
     with LEVERS["packing"].off(model):
         packed = Forward(model.frozen, "bfloat16").pack(rows)
     assert packed.tokens[0][packed.ends].tolist() == [7, 9]
@@ -97,7 +94,7 @@ def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
 
 def test_in_float32_there_is_no_bfloat16_to_switch_off() -> None:
     only = set(find_levers("lora", "bfloat16")) - set(find_levers("lora", "float32"))
-    assert only == {"bfloat16", "held-in-bfloat16", "shared-casts"}
+    assert only == {"bfloat16", "held-in-bfloat16"}
     assert {work for lever in LEVERS.values() for work in lever.works} == set(WORKS)
 
 

@@ -181,21 +181,10 @@ LEVERS: Mapping[str, Lever] = {
         "bfloat16 compute (off: float32)", (*FITS, *SCORING), change_nothing, in_float32=True, of_bfloat16=True
     ),
     "packing": Lever("rows packed (off: padded to the longest of a pass)", (*FITS, *SCORING), pad_rows),
-    "filled-up": Lever(
-        "passes filled up to whole sixteens of tokens (off: as many as there are)",
-        (*FITS, *SCORING),
-        replace_in(packing, "TOKENS_ROUNDED_TO", 1),
-    ),
     "read-alone": Lever(
         "last block runs what is read alone (off: every token)",
         (*FITS, *SCORING),
         replace_in(forward_module, "run_packed", _run_whole),
-    ),
-    "shared-casts": Lever(
-        "layers that read the same states share a cast (off: each its own)",
-        (*FITS, *SCORING),
-        replace_in(forward_module, "share_casts", lambda layers, dtype: nullcontext()),
-        of_bfloat16=True,
     ),
     "few-products": Lever(
         "adapters in few products (off: PEFT's own layers)",

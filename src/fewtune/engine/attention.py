@@ -64,8 +64,7 @@ def _attend_packed(
         kept = zip(key.split(packing.lengths, 2), value.split(packing.lengths, 2), strict=True)
         for cache, pair in zip(packing.caches, kept, strict=True):
             cache[layer] = pair
-    lengths = (*packing.lengths, packing.filler) if packing.filler else packing.lengths
-    outputs.append(attend_rows(query, key, value, before, lengths, scale, dropout))
+    outputs.append(attend_rows(query, key, value, before, packing.lengths, scale, dropout))
     if packing.after_attention is not None:
         packing.after_attention()
     return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]).transpose(1, 2), None

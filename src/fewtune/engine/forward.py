@@ -15,7 +15,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.frozen import FrozenBlocks
-from fewtune.engine.layers import find_plain_linear
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.packing import (
     Layers,
@@ -27,7 +26,6 @@ from fewtune.engine.packing import (
     run_to_block,
     shared_prefix_length,
 )
-from fewtune.engine.shared_casts import share_casts
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
 
@@ -56,7 +54,6 @@ class Forward:
         self.tokens_run = 0
         self.frozen = FrozenBlocks(network)
         self._adapters = find_plain_adapters(network)
-        self._linear = [*find_plain_linear(network.base_model), *self._adapters]
 
     @contextlib.contextmanager
     def compute_dtype(self) -> Iterator[None]:
@@ -64,7 +61,7 @@ class Forward:
         if self.precision == "float32":
             yield
             return
-        with torch.autocast(self.device.type, torch.bfloat16), share_casts(self._linear, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             yield
 
     def pack(

@@ -25,11 +25,6 @@ def find_final_norm(network: PreTrainedModel) -> nn.Module | None:
     return norms[-1] if norms else None
 
 
-def find_plain_linear(module: nn.Module) -> list[nn.Module]:
-    """Layers that do nothing to what they read but multiply it by a matrix, those inside adapters among them."""
-    return [layer for layer in module.modules() if type(layer) in (nn.Linear, Conv1D)]
-
-
 def find_outer_linear(module: nn.Module) -> list[nn.Module]:
     """Linear layers of any kind, an adapter and what it holds as one."""
     if isinstance(module, nn.Linear | Conv1D | BaseTunerLayer):

@@ -16,16 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.layers import find_blocks
 from fewtune.engine.rows_read import run_rows_alone
-
-TOKENS_ROUNDED_TO = 16
-"""Tokens of a pass are filled up to a multiple of so many: products of uneven sizes are slower, and each new size costs
-its own preparation."""
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, (1, heads, tokens, head) each."""
@@ -70,14 +65,6 @@ class Packed:
     def embeddings(self) -> Tensor | None:
         """The prefix's embeddings, which this pass runs first; None where there are none."""
         return self.prefix.embeddings if self.prefix is not None else None
-
-    @property
-    def filler(self) -> int:
-        """Tokens run after the last sequence to fill up the pass, none where sequences go on in later passes.
-
-        They are a sequence of their own that nobody reads, and no gradient comes from it.
-        """
-        return 0 if self.caches else -sum(self.spans) % TOKENS_ROUNDED_TO
 
     @property
     def spans(self) -> list[int]:
@@ -132,7 +119,7 @@ def run_packed(
     With `resume`, of this batch, only the blocks after that one run. With `spots`, indices of tokens, it is their
     states, (spots, width), and what no one reads of the last block does not run.
     """
-    with _resume_after(network, resume, batch.filler):
+    with _resume_after(network, resume):
         if spots is None:
             return _run_body(network, batch)
         rows = (spots + _count_virtual(batch)).unique()
@@ -165,29 +152,26 @@ class _BlockReached(Exception):  # noqa: N818 - not an error: it ends a pass tha
 
 
 def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
-    # The filler repeats token and position 0: nobody reads what comes of it.
-    tokens, positions = (F.pad(x, (0, batch.filler)) for x in (batch.tokens, batch.positions))
-    inputs = {"input_ids": tokens}
+    inputs = {"input_ids": batch.tokens}
     if batch.embeddings is not None:
-        words = network.get_input_embeddings()(tokens)
+        words = network.get_input_embeddings()(batch.tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
-    output = network.base_model(**inputs, position_ids=positions, use_cache=False, packing=batch)
+    output = network.base_model(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
     return _keep_sequences(output.last_hidden_state, batch)
 
 
 def _keep_sequences(states: Tensor, batch: Packed) -> Tensor:
-    """States (total tokens, width): those of virtual tokens before the sequences and of the filler are nobody's."""
-    first = _count_virtual(batch)
-    return states[0, first : first + batch.tokens.shape[1]]
+    """States (total tokens, width): those of virtual tokens before the sequences are nobody's."""
+    return states[0, _count_virtual(batch) :]
 
 
 @contextmanager
-def _resume_after(network: PreTrainedModel, resume: BlockOutput | None, filler: int) -> Iterator[None]:
+def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Iterator[None]:
     """Let the first blocks of a pass do nothing but put out what is given."""
     if resume is None:
         yield
         return
-    output: Any = F.pad(resume.states, (0, 0, 0, filler))[None]
+    output: Any = resume.states[None]
     if resume.besides is not None:
         output = (output, *[None] * resume.besides)
     skipped = list(find_blocks(network))[: resume.block]
