@@ -3,8 +3,8 @@
     python -m benchmarks.seconds_by_kind      prints the table and writes benchmarks/results/seconds_by_kind.json
 
 All weights, LoRA and scoring as the ablation times them, run once more under PyTorch's profiler in one process, set up
-as fewtune's workers are; seconds are each operation's own. The profiler takes time and memory with every operation: many
-small ones, and those that ask for memory, weigh more here than they do without it.
+as fewtune's workers are; seconds are each operation's own. The profiler takes time and memory with every operation:
+many small ones, and those that ask for memory, weigh more here than they do without it.
 """
 
 from __future__ import annotations
