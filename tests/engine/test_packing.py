@@ -132,21 +132,3 @@ def test_groups_keep_order_and_budget(lengths: list[int], budget: int) -> None:
 )
 def test_shared_prefix_leaves_every_row_a_token(rows: list[list[int]], shared: int) -> None:
     assert shared_prefix_length(rows) == shared
-
-
-def test_a_pass_is_filled_up_to_whole_sixteens_and_what_fills_it_has_no_gradient(model: LanguageModel) -> None:
-    network = model.trainable_copy()
-    embedded: list[torch.Tensor] = []
-
-    def keep(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
-        output.retain_grad()
-        embedded.append(output)
-
-    hook = network.get_input_embeddings().register_forward_hook(keep)
-    states = run_packed(network, pack(ROWS, model.device))
-    hook.remove()
-    states.square().sum().backward()
-    assert states.shape[0] == 21 and embedded[0].shape[1] == 32
-    gradient = embedded[0].grad
-    assert gradient is not None
-    assert gradient[0, :21].abs().sum(1).gt(0).all() and not gradient[0, 21:].any()
