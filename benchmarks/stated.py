@@ -4,9 +4,9 @@
     python -m benchmarks.stated --write   writes every figure anew
 
 A figure stands in a document as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below `results/`,
-WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora`. Between
-`<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of a figure. Owns the notation; the numbers are
-the analysis's.
+WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora outside`, where
+`outside` is every test set out of domain, weighed alike. Between `<!-- stated -->` and `<!-- /stated -->` no decimal
+may stand outside of a figure. Owns the notation; the numbers are the analysis's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.apart import ROOT
 from fewtune.analysis.answers import read_answers
 from fewtune.analysis.comparison import Comparison, compare
 from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
 from fewtune.report.tables import head_verdict, list_comparisons, word_bytes, word_score, word_seconds
 
@@ -34,13 +35,15 @@ FIGURE = re.compile(
 )
 STATED = re.compile(r"<!-- stated -->(.*?)<!-- /stated -->", re.DOTALL)
 DECIMAL = re.compile(r"\d\.\d")
+OUTSIDE = "outside"
 
 
 def compare_on(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str) -> Comparison:
-    """Two named variants on a test set, planned before the results were seen: no correction for many."""
-    answers = read_answers(group.members, study.reader, [test_set])
+    """Two named variants on a test set or OUTSIDE, planned before the results were seen: no correction for many."""
+    weights = weigh_test_sets(group.board.test_sets, 1.0) if test_set == OUTSIDE else {test_set: 1.0}
+    answers = read_answers(group.members, study.reader, list(weights))
     rng = np.random.default_rng(ANALYSIS_SEED)
-    return compare(answers[first], answers[second], group.board.metric, rng, weights={test_set: 1.0})
+    return compare(answers[first], answers[second], group.board.metric, rng, weights=weights)
 
 
 def word_difference(
@@ -55,6 +58,14 @@ def word_difference(
 
 def word_answer(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN) -> str:
     return compare_on(study, group, first, second, test_set).answer
+
+
+def word_answered(
+    study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
+) -> str:
+    """Word the points between two variants and what they say: '+2.0 [-5.2, 9.2] cannot tell'."""
+    words = (word(study, group, first, second, test_set) for word in (word_difference, word_answer))
+    return " ".join(words)
 
 
 def word_mean(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
@@ -90,6 +101,7 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "interval": word_interval,
     "difference": word_difference,
     "answer": word_answer,
+    "answered": word_answered,
     "majority": word_majority,
     "fit": word_fit,
     "memory": word_memory,

@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from fewtune.engine.attention import attend_rows
+from fewtune.executors.local import run_jobs
 from fewtune.models import LanguageModel, Precision, find_model, load_model
+from fewtune.prepare import prepare_jobs
+from fewtune.records import load_predictions, load_records
+from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
 from reference_loop import fit_losses, make_plan
 
@@ -78,3 +83,15 @@ def test_attention_equals_that_on_the_processor(lengths: tuple[int, ...], prefix
         return attend_rows(q.to(device), k.to(device), v.to(device), before, lengths, 0.3).cpu()
 
     torch.testing.assert_close(attend("cuda"), attend("cpu"), atol=1e-4, rtol=1e-4)
+
+
+def test_trials_that_share_the_gpu_answer_as_they_do_one_after_the_other(study_file: Path, tmp_path: Path) -> None:
+    for workers in (1, 3):
+        jobs, _ = prepare_jobs(load_study(study_file), None, workers)
+        run_jobs(jobs, tmp_path / str(workers), Mock(), workers)
+    records = load_records(tmp_path / "1")
+    assert {record.status for record in records} == {"done"}
+    for record in records:
+        alone, beside = (load_predictions(tmp_path / folder, record.trial_id) for folder in ("1", "3"))
+        scores = [name for name in alone.columns if name.startswith("score_")]
+        np.testing.assert_allclose(alone[scores].to_numpy(), beside[scores].to_numpy(), atol=5e-3)

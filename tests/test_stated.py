@@ -37,6 +37,13 @@ def test_figures_are_derived_from_records(results: Path) -> None:
     assert "pattern leads (0.840 accuracy)." in derive("study", PLACE, "verdict", results)
 
 
+def test_all_test_sets_out_of_domain_are_one_figure(tmp_path: Path) -> None:
+    scores = {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]}
+    make_study(tmp_path / "study", scores, out_of_domain={"near": -0.1, "far": -0.2})
+    answered = derive("study", PLACE, "answered pattern lora outside", tmp_path)
+    assert answered.startswith("+19.0 [") and answered.endswith("] better")
+
+
 def test_a_wrong_figure_and_one_without_its_source_are_told(results: Path) -> None:
     text = f"<!-- stated -->\nIt is {mark('mean pattern', '0.841')}.\nNearly 0.9 it is.\n<!-- /stated -->\n"
     assert find_unmarked(text) == ["Nearly 0.9 it is."]
