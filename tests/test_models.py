@@ -101,9 +101,9 @@ def test_a_model_on_a_gpu_scores_as_on_the_processor(
 
 def test_an_adaptable_copy_shares_the_frozen_networks_tensors_and_what_trains_is_its_own(model: LanguageModel) -> None:
     network = model.adaptable_copy()
-    assert model.shared_bytes(network) == model.shared_bytes(model.frozen) > 0
+    assert model.shared_bytes([network]) == model.shared_bytes([network, model.frozen]) > 0
     trained, groups = train_last_blocks(model, 1, 1e-3)
     own = sum(4 * p.numel() for group in groups for p in group.parameters)
-    assert model.shared_bytes(trained) == model.shared_bytes(model.frozen) - own
-    assert model.shared_bytes(model.trainable_copy()) == 0
+    assert model.shared_bytes([trained]) == model.shared_bytes([model.frozen]) - own
+    assert model.shared_bytes([model.trainable_copy()]) == 0
     assert not any(p.requires_grad for p in find_blocks(network)[-1].parameters())

@@ -17,6 +17,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import tiny_models
+from fewtune import models as models_module
 from fewtune import run as run_module
 from fewtune.errors import StudyError, TrialFailure
 from fewtune.executors import local
@@ -235,6 +236,27 @@ def test_scoring_test_rows_in_the_middle_of_a_fit_changes_nothing_and_is_not_cou
         assert [c.epoch for c in record.checkpoints] == ([1, 2] if trains else [])
         if trains:
             assert record.checkpoints[-1].metrics == record.metrics
+
+
+def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
+    study: Study, model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load = models_module.load_model
+
+    def count(place: models_module.ModelPlace, precision: Any) -> Any:
+        read.append(place.name)
+        return load(place, precision)
+
+    monkeypatch.setattr(models_module, "load_model", count)
+    alone = next(job for job in prepare_jobs(study, None)[0] if job.place is not None)
+    taught = replace(alone, others=(models_module.find_model(str(model_folders["gpt2"])),))
+    bench = Bench()
+    for job in (alone, taught, alone, taught):
+        model, seconds = bench.model(job)
+        assert model is not None and seconds is not None and len(model.others) == len(job.others)
+        assert all(other._frozen is not None for other in model.others.values())
+    assert len(read) == 2
 
 
 def test_a_worker_never_collects_through_the_libraries_it_imported() -> None:

@@ -65,6 +65,15 @@ def test_two_long_texts_give_until_both_fit(tokenizers: dict[bool, Any]) -> None
     assert abs(len(tokenizers[False](premise).input_ids) - len(tokenizers[False](hypothesis).input_ids)) <= 2
 
 
+@pytest.mark.parametrize("limit", range(17, 30))
+def test_a_text_is_never_cut_within_a_character(limit: int, tokenizers: dict[bool, Any]) -> None:
+    encoder = make_encoder(tokenizers[False], limit, 128)
+    (prompt,) = encoder.encode("{text}. Feeling:", [example(text="the cook 😀😀😀😀😀😀😀😀")])
+    text = tokenizers[False].decode(prompt)
+    assert len(prompt) <= limit and text.endswith(". Feeling:") and text.startswith("the cook")
+    assert set(text) <= set("the cook. Feeling: 😀")
+
+
 def test_a_row_that_fits_is_left_alone(tokenizers: dict[bool, Any]) -> None:
     encoder = make_encoder(tokenizers[False], 64, 128)
     (prompt,) = encoder.encode("{text}. Feeling:", [example(text=LONG)])

@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -327,9 +327,9 @@ class LanguageModel:
             self._frozen = self._master if self.precision == "float32" else self._hold_in_bfloat16()
         return self._frozen
 
-    def shared_bytes(self, network: PreTrainedModel) -> int:
-        """Bytes of the shared frozen network's tensors that a trial's network uses as they are."""
-        used = {p.data_ptr() for p in network.parameters()}
+    def shared_bytes(self, networks: Iterable[PreTrainedModel]) -> int:
+        """Bytes of the shared frozen network's tensors that a trial's networks use as they are, each counted once."""
+        used = {p.data_ptr() for network in networks for p in network.parameters()}
         return sum(p.numel() * p.element_size() for p in self.frozen.parameters() if p.data_ptr() in used)
 
     def trainable_copy(self) -> PreTrainedModel:

@@ -24,7 +24,7 @@ import polars as pl
 from fewtune.adapt import fit_plan, make_plan
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
-from fewtune.models import resolve_precision
+from fewtune.models import ModelPlace, resolve_precision
 from fewtune.prepare import Job, load_task
 from fewtune.records import Breakdown, Checkpoint, Cost, Failure, Record, TrialAxes
 from fewtune.study import build_settings
@@ -64,22 +64,29 @@ class Bench:
         from fewtune.models import ModelShelf
 
         self.shelf = ModelShelf()
+        self._place: ModelPlace | None = None
         self._tasks: dict[str, Task] = {}
-        self._shared_rows: dict[str, list[dict[str, Any]]] = {}
+        self._shared_rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
         """The trial's model with the others its settings name, ready to use, and the seconds it took to load."""
         if job.place is None:
             return None, None
         precision = resolve_precision(job.trial.precision)
-        self.shelf.keep_only([job.place, *job.others])
-        model = self.shelf.get(job.place, precision)
-        load_seconds = self.shelf.load_seconds
-        model.others = {other.name: self.shelf.get(other, precision) for other in job.others}
-        for each in (model, *model.others.values()):
+        if job.place != self._place:
+            # A study runs a model's trials together; what some of them ask for besides stays with it.
+            self.shelf.keep_only([job.place, *job.others])
+            self._place = job.place
+        loaded = []
+        load_seconds = 0.0
+        for place in (job.place, *job.others):
+            each = self.shelf.get(place, precision)
+            load_seconds += self.shelf.load_seconds
             each.max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
-        _ = model.frozen  # made before memory is watched: it is shared, and no trial's own cost
-        return model, load_seconds
+            _ = each.frozen  # made before memory is watched: it is shared, and no trial's own cost
+            loaded.append(each)
+        loaded[0].others = {other.name: each for other, each in zip(job.others, loaded[1:], strict=True)}
+        return loaded[0], load_seconds
 
     def task(self, job: Job) -> Task:
         key = f"{job.trial.task!r}:{job.data_dir}"
@@ -87,11 +94,12 @@ class Bench:
             self._tasks[key] = load_task(job.trial.task, job.data_dir)
         return self._tasks[key]
 
-    def shared_rows(self, draw: Draw) -> list[dict[str, Any]]:
-        """What the sets of a draw share, looked for once a draw."""
-        if draw.fingerprint not in self._shared_rows:
-            self._shared_rows[draw.fingerprint] = find_shared_rows(draw)
-        return self._shared_rows[draw.fingerprint]
+    def shared_rows(self, task: Task, draw: Draw) -> list[dict[str, Any]]:
+        """What the sets of a task's draw share, looked for once a draw."""
+        key = task.fingerprint, draw.fingerprint
+        if key not in self._shared_rows:
+            self._shared_rows[key] = find_shared_rows(draw)
+        return self._shared_rows[key]
 
 
 def run_trial(
@@ -193,7 +201,9 @@ def _run(
             on_progress(Progress(f"scoring {test.name}"))
             scores[test.name] = _score_blindly(plan.score, test)
     # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
-    shared = model.shared_bytes(plan.forward.network) if model is not None and plan.forward is not None else 0
+    networks = [plan.forward.network] if plan.forward is not None else []
+    networks += [plan.taught_by] if plan.taught_by is not None else []
+    shared = sum(each.shared_bytes(networks) for each in models)
     peak = meter.peak_memory_bytes(shared)
     for test in draw.test_sets:
         if not np.isfinite(scores[test.name]).all():
@@ -232,7 +242,7 @@ def _run(
         },
         notes={
             **notes,
-            "shared_rows": bench.shared_rows(draw),
+            "shared_rows": bench.shared_rows(task, draw),
             **plan.report(),
             **_ask_companions(plan, draw.test_sets, answers, meter),
             "task": list(task.notes),

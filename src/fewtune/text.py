@@ -138,7 +138,8 @@ class Encoder:
             # A text that the template names twice gives twice what it loses.
             each = -(-(length - limit) // max(1, named.count(longest)))
             keep = max(0, have - each, min(next_longest, have - 1))
-            fields[longest] = self._tokenizer.decode(tokens[longest][:keep], skip_special=False)
+            # Tokens may end within a character: what stands for its part is no text, and may be longer than it.
+            fields[longest] = self._tokenizer.decode(tokens[longest][:keep], skip_special=False).rstrip("\ufffd")
             text = render(template, fields)
             length = len(self.tokenise([text])[0])
         if length < first_length:

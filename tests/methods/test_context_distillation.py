@@ -209,6 +209,20 @@ def test_another_model_may_teach_where_it_shares_the_vocabulary(
     student.others = {}
 
 
+def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    model = models["llama"]
+    plan = make_plan(model, task, draw, demonstrations=2)
+    assert plan.taught_by is model.frozen
+    assert plan.report()["teacher_truncated_rows"] == 0
+    given, model.max_tokens = model.max_tokens, 8
+    try:
+        assert make_plan(model, task, draw, demonstrations=2).report()["teacher_truncated_rows"] > 0
+    finally:
+        model.max_tokens = given
+
+
 def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     plain = make_plan(models["llama"], task, draw, demonstrations=2).companions["teacher"](rows)
@@ -219,14 +233,14 @@ def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel]
 def test_a_teacher_no_better_than_the_untaught_student_is_said() -> None:
     def metrics(teacher: float) -> dict[str, dict[str, dict[str, float]]]:
         return {
-            "teacher": {"in_domain": {"accuracy": teacher}, "away": {"accuracy": 0.9}},
-            "untaught_student": {"in_domain": {"accuracy": 0.6}, "away": {"accuracy": 0.8}},
+            "teacher": {"in_domain": {"mcc": teacher, "accuracy": 0.8}, "away": {"mcc": 0.9}},
+            "untaught_student": {"in_domain": {"mcc": 0.6, "accuracy": 0.7}, "away": {"mcc": 0.8}},
         }
 
-    worse = judge_teacher(metrics(0.6))
+    worse = judge_teacher("mcc", metrics(0.6))
     assert worse["teacher_beats_untaught_student"] == {"in_domain": False, "away": True}
     assert "0.600, is no better than the untaught student's, 0.600" in worse["warning"]
-    assert "warning" not in judge_teacher(metrics(0.7))
+    assert "warning" not in judge_teacher("mcc", metrics(0.7))
 
 
 def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:

@@ -16,6 +16,7 @@ from fewtune.engine.schedule import Optimisation
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import PreTrainedModel
 
     from fewtune.engine.forward import Forward
     from fewtune.tasks.base import Example
@@ -70,6 +71,8 @@ class Plan:
     score: Callable[[Sequence[Example]], np.ndarray]
     fitting: Fitting | None = None
     forward: Forward | None = None
+    taught_by: PreTrainedModel | None = None
+    """Another network that the trial needs while it is fitted (a teacher's): its memory counts too."""
     prepared_tokens: int = 0
     """Tokens that other networks ran while the plan was made (a teacher's); `forward` counts its own."""
     trainable_parameters: int = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -196,22 +197,23 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     return replace(
         base,
+        taught_by=teacher.forward.network,
         prepared_tokens=teacher.forward.tokens_run,
         report=lambda: {**base.report(), **teacher.report(), **notes},
         companions={"teacher": teacher.score, "untaught_student": untaught},
-        conclude=judge_teacher,
+        conclude=partial(judge_teacher, task.primary_metric),
     )
 
 
-def judge_teacher(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+def judge_teacher(metric: str, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     """Say on which test sets the teacher beats the untaught student, and warn where it does not in domain."""
     teacher, untaught = metrics["teacher"], metrics["untaught_student"]
-    beats = {test: teacher[test]["accuracy"] > untaught[test]["accuracy"] for test in teacher}
+    beats = {test: teacher[test][metric] > untaught[test][metric] for test in teacher}
     said: dict[str, Any] = {"teacher_beats_untaught_student": beats}
     if not beats.get("in_domain", True):
         said["warning"] = (
-            f"the teacher's accuracy in domain, {teacher['in_domain']['accuracy']:.3f}, is no better than the untaught "
-            f"student's, {untaught['in_domain']['accuracy']:.3f}: it had nothing to teach there"
+            f"the teacher's {metric} in domain, {teacher['in_domain'][metric]:.3f}, is no better than the untaught "
+            f"student's, {untaught['in_domain'][metric]:.3f}: it had nothing to teach there"
         )
     return said
 

@@ -96,8 +96,13 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
         "teacher_contexts": [[e.row_id for e in context.rows] for context in contexts],
     }
     top_k = settings.top_k if settings.kl_over == "vocabulary" else None
-    report = dict if scratchpad is None else scratchpad.report
-    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, lambda: {**notes, **report()})
+    written = dict if scratchpad is None else scratchpad.report
+
+    def report() -> dict[str, Any]:
+        cut = {f"teacher_{name}": count for name, count in answer.encoder.report().items()}
+        return {**notes, **cut, **written()}
+
+    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report)
 
 
 def _open_scratchpad(settings: Settings, forward: Forward, answer: Answer, task: Task) -> Scratchpad | None:

@@ -254,12 +254,14 @@ def test_label_words_read_as_other_tokens_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rows", "severity"), [(2, "note"), (40, "warning")])
-def test_cut_inputs_are_told_by_how_many_there_are(tmp_path: Path, rows: int, severity: str) -> None:
+@pytest.mark.parametrize("reader", ["", "teacher_"])
+def test_cut_inputs_are_told_by_how_many_there_are(tmp_path: Path, rows: int, severity: str, reader: str) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "pattern":
-            revise(tmp_path, record, truncated_rows=rows, truncated_tokens=90)
+            revise(tmp_path, record, **{f"{reader}truncated_rows": rows, f"{reader}truncated_tokens": 90})
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity) == ("cut inputs", severity)
+    assert ("as its teacher read them" in finding.reason) == bool(reader)
 
 
 def test_seconds_of_unlike_machines_are_told(tmp_path: Path) -> None:

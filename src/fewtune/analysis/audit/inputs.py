@@ -79,21 +79,22 @@ def find_bad_label_words(evidence: Evidence) -> Iterator[Finding]:
 
 def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
     """Trials in which inputs were too long and lost tokens."""
-    cells: dict[str, list[Record]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in evidence.done:
-        if record.notes.get("truncated_rows"):
-            cells[word_where(record)].append(record)
-    for where, records in cells.items():
-        cut = max(record.notes["truncated_rows"] for record in records)
-        tokens = max(record.notes.get("truncated_tokens", 0) for record in records)
+        for reader in ("", "teacher_"):
+            if record.notes.get(f"{reader}truncated_rows"):
+                cells[word_where(record), reader].append(record)
+    for (where, reader), records in cells.items():
+        cut = max(record.notes[f"{reader}truncated_rows"] for record in records)
+        tokens = max(record.notes.get(f"{reader}truncated_tokens", 0) for record in records)
         rows = max(sum(int(floor.get("rows", 0)) for floor in record.baselines.values()) for record in records)
         grave = not rows or cut / rows > LARGEST_CUT_SHARE
         yield Finding(
             rule="cut inputs",
             severity="warning" if grave else "note",
             where=where,
-            reason=f"up to {word_number(cut, 'row')} of a trial lost {word_number(tokens, 'token')} of their longest "
-            f"text for want of room ({rows} rows scored)",
+            reason=f"up to {word_number(cut, 'row')} of a trial{' as its teacher read them' if reader else ''} lost "
+            f"{word_number(tokens, 'token')} of their longest text for want of room ({rows} rows scored)",
             remedy="Raise max_tokens, or say that long texts were cut.",
             trials=ids_of(records),
         )
