@@ -79,7 +79,7 @@ _METHODS: dict[str, Method] = {
         settings=settings,
         plan=_never_plan,
         uses_model=uses_model,
-        uses_fit_seed=uses_fit_seed,
+        uses_fit_seed=lambda settings, used=uses_fit_seed: used,  # type: ignore[misc]
         needs_pool=lambda settings: getattr(settings, "calibration", None) == "batch",
     )
     for name, settings, uses_model, uses_fit_seed in (

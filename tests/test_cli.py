@@ -232,8 +232,8 @@ def test_an_unfinished_study_says_so(small_study: Path, tmp_path: Path, capsys: 
     run_cli("run", small_study, "--out", out, "--set", "data_seeds=[0, 1]", capsys=capsys)
     next((out / "trials").iterdir()).unlink()
     code, told, _ = run_cli("report", out, capsys=capsys)
-    assert code == 0 and "Unfinished: 1 trials have not run yet: majority (1)" in told
-    assert "Unfinished: 1 trials" in (out / "report.html").read_text()
+    assert code == 0 and "Unfinished: 1 trial has not run yet: majority (1)" in told
+    assert "Unfinished: 1 trial has" in (out / "report.html").read_text()
 
 
 def test_damaged_files_are_told_and_run_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,36 @@ def test_reports_come_in_every_format_and_as_figures(
     assert run_cli("report", study, "--format", "csv", capsys=capsys)[1].startswith("task,model,shots,")
     assert "| pattern |" in run_cli("report", study, "--format", "markdown", capsys=capsys)[1]
     assert r"\toprule" in run_cli("report", study, "--format", "latex", capsys=capsys)[1]
+
+
+def test_what_a_format_has_no_room_for_is_refused(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, errors = run_cli("report", study, "--format", "json", "--against", "paper", capsys=capsys)
+    assert code == 2
+    assert "--format json holds the study alone: give --against and --profile without it." in errors
+
+
+def test_a_recommendation_from_an_unfinished_study_says_so(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_planned(study, {**{r.trial_id: r.trial.variant for r in load_records(study)}, "0" * 16: "lora"})
+    code, told, _ = run_cli("recommend", study, capsys=capsys)
+    assert code == 0
+    assert "Unfinished: 1 trial has not run yet: lora (1)." in told
+
+
+def test_what_does_not_matter_is_the_studys_to_say(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "study.yaml").write_text("name: lenient\nequivalence: 0.5\n")
+    code, told, _ = run_cli("report", study, capsys=capsys)
+    assert code == 0
+    assert "tie with lora" in told
+    assert "within ±50 points" in (study / "report.html").read_text()
+
+
+def test_a_missing_library_is_named_with_how_to_get_it(
+    study_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    code, _, errors = run_cli("check", study_file, capsys=capsys)
+    assert code == 2
+    assert "transformers is not installed, and this command needs it: pip install 'fewtune[run]'" in errors
 
 
 def test_a_finished_study_is_watched_at_once(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    Gemma2Config,
+    Lfm2Config,
+    MistralConfig,
+    T5Config,
+)
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.layers import find_blocks
@@ -16,7 +26,14 @@ from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.errors import ModelError
 from fewtune.methods.trainable import train_last_blocks
-from fewtune.models import LanguageModel, ModelShelf, find_model, load_model, resolve_precision
+from fewtune.models import (
+    LanguageModel,
+    ModelShelf,
+    find_model,
+    load_model,
+    refuse_unsuited,
+    resolve_precision,
+)
 
 PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
 
@@ -72,6 +89,68 @@ def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickles")
     with pytest.raises(ModelError, match=r"config\.json and \*\.safetensors; found pytorch_model\.bin"):
         find_model(str(tmp_path))
+
+
+def test_a_damaged_configuration_is_told(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(model_folders["llama"], tmp_path / "damaged")
+    (tmp_path / "damaged" / "config.json").write_text('{"model_type": "lla')
+    with pytest.raises(ModelError, match=r"config\.json: not readable as JSON"):
+        find_model(str(tmp_path / "damaged"))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (T5Config(), "'t5', an encoder with a decoder"),
+        (
+            Lfm2Config(num_hidden_layers=2, layer_types=["conv", "full_attention"]),
+            r"no attention over whole rows \(conv\)",
+        ),
+        (Gemma2Config(), "changes its logits or attention"),
+    ],
+)
+def test_networks_that_packed_rows_cannot_run_through_are_refused_by_their_configuration(
+    config: Any, words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        refuse_unsuited("it", config)
+
+
+def save_beside(folder: Path, tokenizer_from: Path, config: Any) -> Path:
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer_from).save_pretrained(folder)
+    return folder
+
+
+def test_attention_that_cannot_be_replaced_is_refused(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    config = BloomConfig(vocab_size=400, hidden_size=32, n_layer=2, n_head=4)
+    folder = save_beside(tmp_path / "bloom", model_folders["llama"], config)
+    with pytest.raises(ModelError, match="the attention of BloomForCausalLM is written into it"):
+        load_model(find_model(str(folder)), "float32")
+
+
+def test_a_window_is_exact_until_rows_exceed_it_and_then_refused(
+    model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    config = MistralConfig(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+    )
+    model = load_model(find_model(str(save_beside(tmp_path / "m", model_folders["llama"], config))), "float32")
+    forward, rows = Forward(model.frozen, "float32"), [[5, 6, 7, 8, 9, 10, 11, 12], [7, 9]]
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32).eval()
+    with torch.no_grad():
+        states = forward.hidden_states(forward.pack(rows)).split([8, 2])
+        for row, found in zip(rows, states, strict=True):
+            expected = plain.model(torch.tensor([row])).last_hidden_state[0]
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        with pytest.raises(ModelError, match=r"a row has 9 tokens .* no more than 8 back"):
+            forward.hidden_states(forward.pack([list(range(5, 14))]))
 
 
 def test_logits_changed_after_the_head_are_refused(model_folders: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,34 @@ def test_a_grid_is_skipped_only_where_every_setting_of_it_is(
     assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], every, more=tuning), None)
     assert job.skip_reason == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
+
+
+def test_a_task_that_stands_twice_is_refused(tmp_path: Path, study_file: Path, model_folders: dict[str, Path]) -> None:
+    study = fill(tmp_path, study_file, model_folders["llama"], "pattern")
+    text = (tmp_path / "study.yaml").read_text()
+    line = next(line for line in text.splitlines() if "own_files" in line)
+    twin = line.replace("as: feelings", "as: twins, metric: macro_f1")
+    (tmp_path / "study.yaml").write_text(text.replace(line, f"{line}\n{twin}"))
+    assert len(study.tasks) == 1
+    with pytest.raises(StudyError, match="tasks feelings and twins have the same rows and patterns"):
+        prepare_jobs(load_study(tmp_path / "study.yaml"), None)
+
+
+def test_what_changes_nothing_makes_no_further_trials(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    given = 'tasks.0.own_files.patterns=[{name: a, template: "{text} A:", label_words: [" bad", " good"]}, '
+    given += '{name: b, template: "{text} B:", label_words: [" bad", " good"]}]'
+    methods = (
+        "in_context: {demonstrations: 0, as: asked}",
+        "in_context: {demonstrations: 2, as: shown}",
+        "vanilla: {as: plain}",
+        "vanilla: {prompted: true, as: prompted}",
+    )
+    fill(tmp_path, study_file, model_folders["llama"], *methods, more="patterns: all\nfit_seeds: [0, 1, 2]")
+    jobs, _ = prepare_jobs(load_study(tmp_path / "study.yaml", [given]), None)
+    trials = Counter(job.trial.method.variant for job in jobs)
+    assert trials == {"asked": 2, "shown": 6, "plain": 3, "prompted": 6}
 
 
 def test_patterns_in_a_grid_are_chosen_from_and_not_spread(

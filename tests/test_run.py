@@ -24,8 +24,8 @@ from fewtune.executors import local
 from fewtune.executors.local import run_jobs
 from fewtune.methods import majority
 from fewtune.prepare import Job, prepare_jobs
-from fewtune.records import PHASES, Record, load_predictions, load_records, record_path
-from fewtune.run import Bench, Progress, run_trial
+from fewtune.records import PHASES, Failure, Record, load_predictions, load_records, record_path, write_record
+from fewtune.run import Bench, Progress, failed_record, run_trial
 from fewtune.study import Study, load_study
 
 
@@ -178,6 +178,35 @@ def test_a_killed_worker_costs_its_trial_alone(study: Study, tmp_path: Path, mon
     assert [r.failure.kind for r in listener.records if r.failure] == ["killed", "killed"]
     assert "SIGKILL" in listener.records[0].failure.message  # type: ignore[union-attr]
     assert json.loads(record_path(tmp_path, jobs[0].trial_id).read_text())["status"] == "failed"
+
+
+def _die_once_done(pipe: Any, out: Path) -> None:
+    job = pipe.recv()
+    write_record(out, failed_record(job, Failure(kind="error", message="none"), None).model_copy(update=DONE))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+DONE = {"status": "done", "failure": None}
+
+
+def test_what_was_done_before_a_worker_died_is_kept(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = prepare_jobs(study, None)[0][:2]
+    monkeypatch.setattr(local, "_work", _die_once_done)
+    listener = Listener()
+    run_jobs(jobs, tmp_path, listener)
+    assert [record.status for record in listener.records] == ["done", "done"]
+
+
+def test_no_more_workers_start_than_there_are_trials(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Mock(wraps=local._start_worker)
+    monkeypatch.setattr(local, "_work", _die)
+    monkeypatch.setattr(local, "_start_worker", started)
+    run_jobs(prepare_jobs(study, None)[0][:2], tmp_path, Listener(), workers=5)
+    assert started.call_count == 2
 
 
 def test_everything_that_cannot_run_is_told_before_anything_runs(study_file: Path, tmp_path: Path) -> None:

@@ -74,14 +74,14 @@ def measure_point(point: Point, material: Material, model: LanguageModel) -> dic
     if point.work == SCORING:
         assert rows is not None
         seconds = time_scoring(rows, model, point.epochs)
-        computed = model.shared_bytes(model.frozen)
+        computed = model.shared_bytes([model.frozen])
         peak = meter.peak_memory_bytes(computed)
     else:
         plan = plan_fit(point, material, model, rows)
         assert plan.fitting is not None
         seconds = time_epochs(plan.fitting, point.epochs, material.rng())
         assert plan.forward is not None
-        peak, computed = meter.peak_memory_bytes(model.shared_bytes(plan.forward.network)), compute_bytes(plan)
+        peak, computed = meter.peak_memory_bytes(model.shared_bytes([plan.forward.network])), compute_bytes(plan)
     return {
         "seconds": float(np.median(seconds[1:])),
         "first_seconds": seconds[0],

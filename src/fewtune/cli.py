@@ -171,6 +171,8 @@ def report(
 
     if against is not None:
         check_published_name(against)
+    if format_ in FORMATS and (against is not None or profile):
+        raise FewtuneError(f"--format {format_} holds the study alone: give --against and --profile without it.")
     study = analyse_folder(out)
     if format_ in FORMATS:
         sys.stdout.write(FORMATS[format_](study))
@@ -240,6 +242,7 @@ def recommend(
     from fewtune.analysis.study import ANALYSIS_SEED, analyse_folder
     from fewtune.report.advice import show_advice
     from fewtune.report.findings import show_errors
+    from fewtune.report.tables import word_missing
 
     if queries < 0:
         raise FewtuneError(f"--queries is {queries}; give 0 or more.")
@@ -255,8 +258,10 @@ def recommend(
     study = analyse_folder(out)
     boards = [group.board for group in study.groups]
     rng = np.random.default_rng(ANALYSIS_SEED)
-    advices = advise(boards, study.records, study.reader, budget, rng)
+    advices = advise(boards, study.records, study.reader, budget, rng, region=study.region)
     show_errors(_console, study.findings)
+    if study.missing:
+        _say(word_missing(study.missing))
     show_advice(_console, advices)
     return 0
 
@@ -325,6 +330,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = 2  # Cyclopts has printed what is wrong with the arguments
     except FewtuneError as error:
         _errors.print(f"fewtune: {error}", markup=False, highlight=False, soft_wrap=True)
+        code = 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("fewtune"):
+            raise
+        _errors.print(
+            f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[run]' (from a "
+            "clone: pip install '.[run]'). `report`, `audit`, `recommend` and `watch` do without it.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         code = 2
     except OSError as error:
         place = error.filename or "a file"

@@ -66,6 +66,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 _WEIGHT_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
 
 _POSITION_KEYS = ("max_position_embeddings", "n_positions")
+_ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
+_CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def has_native_bfloat16() -> bool:
     if _has_cuda_device():
         import torch
 
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        if torch.cuda.is_available():  # else a GPU is there, and this PyTorch or this process cannot use it
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if cpu_info.is_file():
         flags = cpu_info.read_text(errors="replace")
         return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))
@@ -133,7 +136,10 @@ def fingerprint_model(path: Path) -> str:
             f"found {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'}. "
             "Save the model with `save_pretrained` (safetensors is its default)."
         )
-    settings = json.loads(config.read_text(encoding="utf-8"))
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{config}: not readable as JSON ({error}). Save the model again.") from error
     for key in ("transformers_version", "_name_or_path"):  # these say who saved it, not what it is
         settings.pop(key, None)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -164,6 +170,25 @@ def read_config(path: Path) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: its config.json cannot be used: {error}") from error
     return config
+
+
+def refuse_unsuited(name: str, config: PreTrainedConfig) -> None:
+    """Raise ModelError where a configuration's network cannot run packed rows, or changes what its logits mean."""
+    kind = f"model {name!r} is of type {config.model_type!r}"
+    if config.is_encoder_decoder:
+        raise ModelError(f"{kind}, an encoder with a decoder. fewtune adapts causal language models: use a decoder.")
+    others = sorted(set(getattr(config, "layer_types", None) or ()) - _ATTENTION_LAYERS)
+    if others:
+        raise ModelError(
+            f"{kind} and has layers that are no attention over whole rows ({', '.join(others)}): packed rows would "
+            "read one another there. Use a model whose layers are all attention."
+        )
+    for key in _CHANGED_LOGITS:
+        if getattr(config, key, None) not in (None, 1.0):
+            raise ModelError(
+                f"{kind} and changes its logits or attention ({key}), which fewtune does not reproduce yet. "
+                "Use a model without it."
+            )
 
 
 def max_positions(config: Any) -> int:
@@ -384,12 +409,12 @@ def load_model(place: ModelPlace, precision: Precision) -> LanguageModel:
             f"model {place.name!r} at {place.path} could not be loaded: {error}. fewtune reads causal language "
             "models saved as safetensors with their tokenizer, and never runs code from a model folder."
         ) from error
-    for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(network.config, key, None) not in (None, 1.0):
-            raise ModelError(
-                f"model {place.name!r} changes its logits after the head ({key}), which fewtune does not "
-                "reproduce yet. Use a model without it."
-            )
+    refuse_unsuited(place.name, network.config)
+    if not type(network)._supports_attention_backend:
+        raise ModelError(
+            f"model {place.name!r}: the attention of {type(network).__name__} is written into it, so that packed rows "
+            "would read one another. Use a model of another type, such as Llama, Qwen, OPT or GPT-2."
+        )
     device = find_device()
     moved = torch.nn.Module.to(network, device)  # the same network: Transformers types its own `to` too narrowly
     return LanguageModel(place, moved, tokenizer, precision, device)

@@ -17,6 +17,7 @@ from fewtune.models import (
     find_model,
     max_positions,
     read_config,
+    refuse_unsuited,
     resolve_precision,
     share_vocabulary,
 )
@@ -24,7 +25,14 @@ from fewtune.study import MethodChoice, Study, TaskChoice, build_settings
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.draw import check_shots, make_draw
-from fewtune.trial import Trial, fingerprint_patterns, identify_trial, list_trials, resolve_shots
+from fewtune.trial import (
+    Trial,
+    fingerprint_patterns,
+    identify_trial,
+    list_trials,
+    resolve_shots,
+    uses_pattern,
+)
 from fewtune.tuning import check_folds
 
 if TYPE_CHECKING:
@@ -101,13 +109,16 @@ def prepare_jobs(
     for name, revision in wanted.items():
         try:
             places[name] = find_model(name, revision)
-            positions = max_positions(read_config(places[name].path))
+            config = read_config(places[name].path)
+            refuse_unsuited(name, config)
+            positions = max_positions(config)
             if (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
                 )
         except (ModelError, DataError) as error:
             faults.append(Fault(f"model {name}: {error}"))
+    faults += _check_twins(tasks)
     faults += _check_patterns(study, tasks)
     faults += _check_vocabularies(study, places)
     if faults:
@@ -140,7 +151,7 @@ def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
     """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
     settings = trial.method.settings
     settable = settings.get("pattern", "none to set") is None and not trial.method.grid.get("pattern")
-    if study.patterns == "default" or not settable:
+    if study.patterns == "default" or not settable or not uses_pattern(trial.method):
         return [trial]
     names = [pattern.name for pattern in task.patterns]
     if isinstance(study.patterns, dict):
@@ -172,6 +183,17 @@ class _SkipReasons:
             ]
             self._known[key] = None if None in reasons else reasons[0]
         return self._known[key]
+
+
+def _check_twins(tasks: Mapping[str, Task]) -> Iterator[Fault]:
+    first: dict[tuple[str, str, str | None], str] = {}
+    for label, task in tasks.items():
+        twin = first.setdefault((task.name, task.fingerprint, fingerprint_patterns(task.patterns)), label)
+        if twin != label:
+            yield Fault(
+                f"tasks {twin} and {label} have the same rows and patterns, and all trials in common. Take one out; "
+                "`metrics` says what results are judged by."
+            )
 
 
 def _check_vocabularies(study: Study, places: Mapping[str, ModelPlace]) -> Iterator[Fault]:

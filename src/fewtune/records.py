@@ -118,7 +118,7 @@ class Record(_Frozen):
     baselines: dict[str, dict[str, float]] = Field(
         default_factory=dict,
         description="baselines[test set]: `chance` (1 / labels) and `majority` (share of the commonest gold "
-        "label) as accuracies, `rows` scored.",
+        "label) as accuracies, `rows` scored, `labels` that occur among them.",
     )
     checkpoints: list[Checkpoint] = Field(default_factory=list, description="Where the study asks for them.")
     cost: Cost | None = None

@@ -335,6 +335,7 @@ def describe_environment(job: Job) -> dict[str, Any]:
         "device": _name_device(),
         "cores": usable_cores(),
         "workers": job.workers,
+        "cache_share": job.cache_share,
         "precision": job.trial.precision,
         "evaluation": job.trial.evaluation.model_dump(),
         "max_tokens": job.trial.max_tokens,

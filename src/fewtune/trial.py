@@ -26,7 +26,16 @@ from typing import Any, Literal
 import numpy as np
 
 from fewtune.methods import get_method
-from fewtune.study import Evaluation, MethodChoice, ModelChoice, Precision, Study, TaskChoice, Tuning
+from fewtune.study import (
+    Evaluation,
+    MethodChoice,
+    ModelChoice,
+    Precision,
+    Study,
+    TaskChoice,
+    Tuning,
+    build_settings,
+)
 from fewtune.tasks.base import Pattern
 
 
@@ -66,6 +75,9 @@ def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None =
         (None, task, without_model) for task in study.tasks
     ]
     blocks += [(model, task, with_model) for model in study.models for task in study.tasks]
+    fit_seeds = {
+        each.variant: study.fit_seeds if uses_fit_seed(each) else study.fit_seeds[:1] for each in study.methods
+    }
     return [
         Trial(
             model=model,
@@ -86,8 +98,20 @@ def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None =
         for shots in study.shots
         for data_seed in study.data_seeds
         for method in methods
-        for fit_seed in (study.fit_seeds if get_method(method.name).uses_fit_seed else study.fit_seeds[:1])
+        for fit_seed in fit_seeds[method.variant]
     ]
+
+
+def uses_fit_seed(choice: MethodChoice) -> bool:
+    """Whether anything is random in a method as a study sets it, in any of its candidates."""
+    method = get_method(choice.name)
+    return any(method.uses_fit_seed(build_settings(method.settings, each)) for each in choice.candidates)
+
+
+def uses_pattern(choice: MethodChoice) -> bool:
+    """Whether a method as a study sets it reads a pattern, in any of its candidates."""
+    method = get_method(choice.name)
+    return any(method.uses_pattern(build_settings(method.settings, each)) for each in choice.candidates)
 
 
 def resolve_shots(trial: Trial, labels: int) -> Trial:
@@ -129,7 +153,7 @@ def identify_trial(
             "out_of_domain_rows": trial.evaluation.out_of_domain_rows,
         },
         "method": [trial.method.name, method_revision, trial.method.settings],
-        "fit_seed": trial.fit_seed if get_method(trial.method.name).uses_fit_seed else None,
+        "fit_seed": trial.fit_seed if uses_fit_seed(trial.method) else None,
         "model": [weights_fingerprint, trial.precision, trial.max_tokens] if uses_model else None,
     }
     if trial.evaluation.checkpoint_every:

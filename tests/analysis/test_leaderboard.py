@@ -9,7 +9,7 @@ import pytest
 
 from fewtune.analysis.leaderboard import LeaderboardGroup, rank_variants, score_majority
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.records import Record, load_predictions, load_records
+from fewtune.records import Record, load_predictions, load_records, write_record
 from study_maker import make_study
 
 
@@ -42,6 +42,27 @@ def test_majority_is_in_the_metrics_own_terms(tmp_path: Path) -> None:
     f1: Record = record.model_copy(update={"primary_metric": "macro_f1"})
     assert score_majority(f1, "in_domain") == pytest.approx((2 * 0.5 / 1.5) / 2)
     assert score_majority(record, "elsewhere") is None
+    # Three labels of which two occur: the third's F1 counts for nothing, as in the metric itself.
+    third = {"in_domain": {"chance": 1 / 3, "majority": 0.6, "rows": 100.0, "labels": 2.0}}
+    f1 = f1.model_copy(update={"baselines": third})
+    assert score_majority(f1, "in_domain") == pytest.approx((2 * 0.6 / 1.6) / 2)
+
+
+def test_a_half_run_draw_is_no_draw(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.7, 0.7]}, fit_seeds=2)
+    make_study(tmp_path, {"pattern": [None, None, 0.99]})
+    [group] = rank(tmp_path)
+    assert group.rows[0].in_domain == pytest.approx(0.7)
+    assert (group.rows[0].draws, group.rows[0].done) == (2, 5)
+
+
+def test_a_trial_collapses_by_the_metric_that_it_is_judged_by(tmp_path: Path) -> None:
+    [record] = make_study(tmp_path, {"pattern": [0.6]}, metric="mcc")
+    floor = {"in_domain": {"chance": 0.5, "majority": 0.67, "rows": 400.0}}
+    write_record(tmp_path, record.model_copy(update={"baselines": floor}))
+    [group] = rank(tmp_path)
+    assert group.rows[0].in_domain == pytest.approx(0.2)
+    assert group.rows[0].collapsed_share == 0
 
 
 def test_collapsed_trials_are_those_at_the_majority_or_with_one_label(tmp_path: Path) -> None:

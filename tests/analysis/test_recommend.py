@@ -44,13 +44,13 @@ def test_a_cheaper_method_that_ties_is_used(tmp_path: Path) -> None:
 
 
 def test_draws_that_disagree_cannot_tell_and_say_what_would(tmp_path: Path) -> None:
-    make_study(tmp_path, {"pattern": [0.9, 0.75, 0.8], "lora": [0.7, 0.78, 0.76]})
+    make_study(tmp_path, {"pattern": [0.8, 0.7, 0.74], "lora": [0.66, 0.72, 0.7]})
     set_cost(tmp_path, "pattern", fit_seconds=100.0)
     set_cost(tmp_path, "lora", fit_seconds=1.0)
     found = advise(tmp_path)
     assert (found.answer, found.chosen, found.best, found.rival) == ("cannot tell", "lora", "pattern", "pattern")
-    # Means 0.8167 and 0.7467, deviation 0.1179: the interval reaches 0.07 + 4.303 x 0.1179 / sqrt(3).
-    assert found.at_risk == pytest.approx(0.07 + 4.3027 * 0.11790 / 3**0.5, abs=1e-3)
+    # Means 0.7467 and 0.6933, deviation 0.0808: the interval reaches 0.0533 + 4.303 x 0.0808 / sqrt(3).
+    assert found.at_risk == pytest.approx(0.05333 + 4.3027 * 0.08083 / 3**0.5, abs=1e-3)
     assert any("of pattern and lora" in line for line in found.further)
 
 
@@ -65,9 +65,46 @@ def test_nothing_above_the_commonest_label_is_not_recommended(tmp_path: Path) ->
     make_study(tmp_path, {"pattern": [0.5, 0.51, 0.49]})
     found = advise(tmp_path)
     assert (found.answer, found.chosen) == ("cannot tell", "pattern")
-    assert (
-        "more labelled rows or a larger model, for pattern is not credibly above the commonest label" in found.further
-    )
+    assert any(line.startswith("more labelled rows or a larger model") for line in found.further)
+
+
+def test_what_is_chosen_is_above_the_commonest_label_and_the_pair_that_decides_is_advised(tmp_path: Path) -> None:
+    scores = {
+        "pattern": [0.9, 0.72, 0.84],
+        "lora": [0.74, 0.75, 0.73],
+        "vanilla": [0.6, 0.75, 0.9],
+        "majority": [0.5, 0.5, 0.5],
+    }
+    make_study(tmp_path, scores)
+    for variant, seconds in zip(scores, (100.0, 50.0, 70.0, 0.0), strict=True):
+        set_cost(tmp_path, variant, fit_seconds=seconds)
+    found = advise(tmp_path)
+    standing = {c.name for c in found.candidates if c.best_against_it is None or c.best_against_it.answer != "better"}
+    assert standing == {"pattern", "lora", "vanilla", "majority"}, "the leader alone is not told from the floor"
+    assert (found.answer, found.chosen, found.best) == ("cannot tell", "lora", "pattern")
+    assert "cheaper, but not credibly above the commonest label: majority" in found.reasons
+    assert "of pattern and lora" in found.further[0]
+    assert not any("more labelled rows" in line for line in found.further)
+
+
+def test_a_risk_ends_where_the_metric_does(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.55, 0.95], "lora": [0.7, 0.71]})
+    set_cost(tmp_path, "pattern", fit_seconds=100.0)
+    set_cost(tmp_path, "lora", fit_seconds=1.0)
+    found = advise(tmp_path)
+    assert (found.chosen, found.rival) == ("lora", "pattern")
+    assert found.at_risk == pytest.approx(1 - 0.705)
+    against = found.candidates[1].best_against_it
+    assert against is not None and (against.low, against.high) == (-1.0, 1.0)
+
+
+def test_a_half_run_draw_neither_leads_nor_counts(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.7, 0.7], "lora": [0.75, 0.75, 0.75]}, fit_seeds=2)
+    make_study(tmp_path, {"pattern": [None, None, 0.99]})
+    found = advise(tmp_path)
+    assert found.best == "lora"
+    assert {c.name: c.excluded for c in found.candidates} == {"lora": None, "pattern": "scored on 2 of 3 draws"}
+    assert "the draws that pattern lacks: run the study again" in found.further
 
 
 @pytest.mark.parametrize(

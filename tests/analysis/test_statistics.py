@@ -137,6 +137,19 @@ def test_score_bootstrap_with_accuracy_is_the_row_bootstrap() -> None:
     assert by_score.high == pytest.approx(by_rows.high, abs=0.004)
 
 
+def test_labels_that_never_occur_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    gold, first, second = rng.integers(2, size=60), rng.integers(2, size=(2, 60)), rng.integers(2, size=(1, 60))
+    pair, rows = s.PairedRows(gold, first, second), np.arange(60)
+    few, many = (
+        s.subtract_scores(pair, rows, labels, s.score_macro_f1, np.random.default_rng(1)) for labels in (2, 150)
+    )
+    np.testing.assert_allclose(few.resample(300), many.resample(300))
+    weights = rng.poisson(1.0, size=(200, 60)).astype(np.float64)
+    np.testing.assert_allclose(few.reweigh(weights), many.reweigh(weights))
+    assert len(many.resample(0)) == 0
+
+
 def test_test_sets_weigh_as_told_and_are_resampled_each_for_itself() -> None:
     rng = np.random.default_rng(0)
     inside, outside = np.full(100, 0.2), np.full(50, -0.1)

@@ -15,11 +15,16 @@ from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records
+from fewtune.report.tables import head_verdict, list_comparisons
 from study_maker import make_study
 
 
 def judge(out: Path) -> list[GroupVerdict]:
     return judge_study(load_records(out), AnswerReader(partial(load_predictions, out)), np.random.default_rng(0))
+
+
+def say(verdict: GroupVerdict) -> str:
+    return "; ".join([head_verdict(verdict), *list_comparisons(verdict)])
 
 
 @pytest.mark.parametrize(
@@ -48,8 +53,8 @@ def test_a_clear_leader_is_better_and_says_by_how_much(tmp_path: Path) -> None:
     assert comparison.point == pytest.approx(0.25)
     assert comparison.low is not None and comparison.high is not None
     assert 0.15 < comparison.low < 0.25 < comparison.high < 0.35
-    assert "pattern leads (0.850 accuracy)" in verdict.sentence
-    assert "better than tfidf by 25.0 points [" in verdict.sentence
+    assert "pattern leads (0.850 accuracy)" in say(verdict)
+    assert "better than tfidf by 25.0 points [" in say(verdict)
     assert verdict.against_majority is not None and verdict.against_majority.answer == "better"
 
 
@@ -58,7 +63,7 @@ def test_the_same_answers_tie(tmp_path: Path) -> None:
     [verdict] = judge(tmp_path)
     [comparison] = verdict.comparisons.values()
     assert comparison.answer == "tie"
-    assert "tie with" in verdict.sentence
+    assert "tie with" in say(verdict)
 
 
 def test_one_draw_cannot_tell_however_far_apart(tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ def test_one_draw_cannot_tell_however_far_apart(tmp_path: Path) -> None:
     assert comparison.answer == "cannot tell"
     assert comparison.draws == 1
     assert "one draw" in comparison.reason
-    assert "cannot tell from vanilla with 1 draw" in verdict.sentence
+    assert "cannot tell from vanilla with 1 draw" in say(verdict)
 
 
 def test_draws_that_disagree_cannot_tell(tmp_path: Path) -> None:
@@ -81,6 +86,15 @@ def test_six_draws_are_tested_and_corrected(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.9] * 6, "vanilla": [0.6] * 6, "tfidf": [0.5] * 6})
     [verdict] = judge(tmp_path)
     assert [c.p for c in verdict.comparisons.values()] == pytest.approx([4 / 64, 4 / 64])
+    assert verdict.against_majority is not None and verdict.against_majority.p == pytest.approx(3 * 2 / 64)
+
+
+@pytest.mark.parametrize(("draws", "shown"), [(6, False), (7, True)])
+def test_a_p_is_shown_where_it_could_decide(tmp_path: Path, draws: int, shown: bool) -> None:
+    make_study(tmp_path, {"pattern": [0.9] * draws, "vanilla": [0.6] * draws, "tfidf": [0.5] * draws})
+    [verdict] = judge(tmp_path)
+    assert (f", p = {4 / 2**draws:.3f}" in say(verdict)) == shown
+    assert f"ahead in {draws} of {draws} draws" in say(verdict)
 
 
 def test_fit_seeds_are_averaged_inside_a_draw(tmp_path: Path) -> None:
@@ -112,14 +126,14 @@ def test_failed_and_skipped_trials_are_counted_never_scored(tmp_path: Path) -> N
     [verdict] = judge(tmp_path)
     assert (verdict.done, verdict.failed, verdict.skipped) == (2, 1, 1)
     assert not verdict.comparisons
-    assert verdict.sentence.endswith("Not scored: 1 failed, 1 skipped.")
+    assert "Not scored: 1 failed, 1 skipped." in say(verdict)
 
 
 def test_a_study_of_failures_has_no_leader(tmp_path: Path) -> None:
     make_study(tmp_path, {}, failures={"lora": "no memory"})
     [verdict] = judge(tmp_path)
     assert verdict.leader is None
-    assert verdict.sentence.startswith("No trial was scored")
+    assert say(verdict).startswith("No trial was scored")
 
 
 def test_matthews_correlation_is_compared_as_itself(tmp_path: Path) -> None:

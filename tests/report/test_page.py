@@ -74,6 +74,25 @@ def test_the_verdict_the_majority_and_the_reasons_are_shown(study: Path) -> None
     assert "made-up" in text
 
 
+def test_settings_that_differ_between_trials_are_told_with_the_trials(study: Path) -> None:
+    for record in load_records(study):
+        if record.trial.variant == "pattern":
+            rate = 1e-5 if record.trial.data_seed == 1 else 2e-5
+            settings = {"batch_size": 16, "learning_rate": rate}
+            trial = record.trial.model_copy(update={"settings": settings})
+            groups = [{"name": "all weights", "tensors": 1, "parameters": 100, "peak_learning_rate": rate}]
+            write_record(study, record.model_copy(update={"trial": trial, "notes": {"parameter_groups": groups}}))
+    text = re.sub(r"\s+", " ", read_page(study).text)
+    assert "sentiment · tiny-model · 16 shots: draws 0, 2" in text
+    assert "sentiment · tiny-model · 16 shots: draw 1" in text
+    assert "batch size 16" in re.sub(r"(?<=size)(?=16)", " ", text)
+
+
+def test_the_audits_outcome_stands_before_the_verdict_and_leads_to_it(study: Path) -> None:
+    source = (write_page(analyse_folder(study), study)).read_text()
+    assert 0 < source.index('Audit: <a href="#audit">1 warning.</a>') < source.index('<section id="verdict">')
+
+
 def test_charts_are_described_and_have_a_table_beside_them(study: Path) -> None:
     page = read_page(study)
     pictures = [attributes for tag, attributes in page.tags if tag == "svg"]

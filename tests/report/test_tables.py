@@ -54,6 +54,11 @@ def test_verdicts_and_reasons_follow_the_table(tmp_path: Path) -> None:
     assert "100% collapsed" in text
 
 
+def test_of_many_draws_the_lowest_and_the_highest_are_shown(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.475, 0.4, 0.45, 0.55, 0.65, 0.51]}, metric="mcc")
+    assert "-.20 to .30, 6 draws" in " ".join(show(tmp_path).split())
+
+
 def test_breakdowns_are_shown_by_value_and_gold_label(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8]}, out_of_domain={"hans": -0.1}, heuristics=("subsequence", "constituent"))
     text = show(tmp_path)
@@ -79,6 +84,9 @@ def test_a_facet_of_many_values_is_not_broken_down(tmp_path: Path) -> None:
         (tables.word_bytes(5 * 2**20), "5 MiB"),
         (tables.word_count(294_912), "295k"),
         (tables.word_count(0), "0"),
+        (tables.word_count(999), "999"),
+        (tables.word_count(999_999), "1M"),
+        (tables.word_missing({"lora": 1}), "Unfinished: 1 trial has not run yet: lora (1). `fewtune run` goes on."),
         (tables.word_count(None), "–"),
         (tables.word_milliseconds(0.0032), "3.20"),
         (tables.word_points(-0.021), "-2.1"),

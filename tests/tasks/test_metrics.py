@@ -93,5 +93,6 @@ def test_facets_of_very_many_values_are_left_out() -> None:
     assert breakdowns(make_set([0] * 41, facets=[str(i) for i in range(41)]), [0] * 41) == []
 
 
-def test_baselines_are_chance_majority_and_rows() -> None:
-    assert baselines(make_set([0, 1, 1, 2], labels=3)) == {"chance": 1 / 3, "majority": 0.5, "rows": 4.0}
+def test_baselines_are_chance_majority_rows_and_labels_that_occur() -> None:
+    found = baselines(make_set([0, 1, 1, 1], labels=3))
+    assert found == {"chance": 1 / 3, "majority": 0.75, "rows": 4.0, "labels": 2.0}

@@ -51,6 +51,14 @@ def test_without_tests_rows_are_held_out_by_their_text(tmp_path: Path, write: Wr
     assert {row.fields["text"] for row in read(tmp_path).test_sets[0].rows} == held_out
 
 
+def test_results_are_compared_by_macro_f1_beyond_two_labels_unless_told(tmp_path: Path, write: Write) -> None:
+    write("train.csv", TRAIN)
+    assert read(tmp_path).primary_metric == "accuracy"
+    write("train.csv", TRAIN + "".join(f"further row {i},neither\n" for i in range(20)))
+    assert read(tmp_path).primary_metric == "macro_f1"
+    assert read(tmp_path, metric="accuracy").primary_metric == "accuracy"
+
+
 def test_the_in_domain_test_stands_first_and_others_keep_their_names(tmp_path: Path, write: Write) -> None:
     write("train.csv", TRAIN)
     write("a.csv", "text,label\nanother row,good\n")
@@ -144,6 +152,7 @@ def test_bad_files_are_refused_by_name_row_and_column(
         ({"text": "texts"}, "unknown column 'texts'. Did you mean 'text'? Allowed: label, text."),
         ({"text": ["text", "text"]}, "Name one or two columns, none twice, not the label's."),
         ({"metric": "acuracy"}, "unknown metric 'acuracy'. Did you mean 'accuracy'?"),
+        ({"metric": "ece"}, "unknown metric 'ece'. Allowed: accuracy, macro_f1, mcc."),
         (
             {"tests": {"other": "test.csv"}},
             "row 2, column 'label': unknown label 'god'. Did you mean 'good'?",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fewtune.analysis.leaderboard import DrawKey, draw_of
+from fewtune.analysis.leaderboard import DrawKey, draw_of, keep_whole_draws
 from fewtune.analysis.predictions import AnswerReader, Codes, TrialAnswers
 from fewtune.analysis.statistics import IntArray
 from fewtune.records import Record
@@ -41,15 +41,19 @@ def read_answers(
     test_sets: Sequence[str],
     name: Callable[[Record], str] = lambda record: record.trial.variant,
 ) -> dict[str, VariantAnswers]:
-    """Read scored trials: name -> draw -> test set -> answers; those that lack a test set are left out.
+    """Read scored trials: name -> draw -> test set -> answers; those that lack a test set or a whole draw are left out.
 
     Trials of one draw and name are fit seeds of one another.
     """
-    found: dict[str, dict[DrawKey, list[dict[str, TrialAnswers]]]] = {}
+    trials: dict[str, list[Record]] = {}
     for record in members:
         scored = all(record.primary_metric in record.metrics.get(test_set, {}) for test_set in test_sets)
         if record.status == "done" and scored:
-            draws = found.setdefault(name(record), {})
+            trials.setdefault(name(record), []).append(record)
+    found: dict[str, dict[DrawKey, list[dict[str, TrialAnswers]]]] = {}
+    for variant, records in trials.items():
+        draws = found.setdefault(variant, {})
+        for record in keep_whole_draws(records):
             draws.setdefault(draw_of(record), []).append(reader.answers(record.trial_id))
     flat = [trial for draws in found.values() for seeds in draws.values() for trial in seeds]
     labels = {test_set: _list_codes([trial[test_set] for trial in flat]) for test_set in test_sets}

@@ -41,10 +41,11 @@ IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
 class Comparison:
     """The answer on a first method against a second; the numbers are None where they share no draw.
 
-    `point`, `low`, `high` are differences of the primary metric with their 95 % interval, `by_draw` each draw's own;
-    `p` is the exact sign-flip test's, None below six draws; `reason` says in a few words why the answer is what it is.
-    `wins` is the share of draws in which the first scored higher, `further_draws` about how many more would settle a
-    "cannot tell" if they go on as these (None: none within reach, or not to be guessed from one draw).
+    `point`, `low`, `high` are differences of the primary metric with their 95 % interval, no further than the metric
+    can differ, and `by_draw` each draw's own; `p` is the exact sign-flip test's, None below six draws; `reason` says in
+    a few words why the answer is what it is. `wins` is the share of draws in which the first scored higher, equal ones
+    counting half; `further_draws` about how many more would settle a "cannot tell" if they go on as these (None: none
+    within reach, or not to be guessed from one draw).
     """
 
     answer: Answer
@@ -87,12 +88,13 @@ def compare(
     interval = statistics.bound_difference(draws, resamples, rng)
     points = [draw.point for draw in draws]
     answer, reason = apply_rule(interval, region)
+    span = statistics.RANGES[metric][1] - statistics.RANGES[metric][0]
     return _plan_further(
         Comparison(
             answer=answer,
             point=interval.point,
-            low=interval.low,
-            high=interval.high,
+            low=max(-span, interval.low),
+            high=min(span, interval.high),
             draws=interval.draws,
             p=statistics.sign_flip_p(points),
             reason=reason,
@@ -125,12 +127,13 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
 
 def correct_selected(comparison: Comparison, methods: int, region: float = REGION) -> Comparison:
     """Correct the comparison of the best of so many methods with something that was not among them."""
-    return _hold_to(comparison, statistics.LEVEL / methods, region)
+    p = None if comparison.p is None else min(1.0, methods * comparison.p)
+    return replace(_hold_to(comparison, statistics.LEVEL / methods, region), p=p)
 
 
 def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:
     """Turn an interval into an answer and its reason, by the rule in this module's text."""
-    points = f"{100 * region:g} point{'s' if region != 0.01 else ''}"
+    points = word_region(region)
     if interval.draws < 2:
         return "cannot tell", "one draw: the interval covers the choice of test rows only"
     if -region <= interval.low and interval.high <= region:
@@ -144,22 +147,33 @@ def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[A
     return "cannot tell", f"the difference is within {points} and the interval reaches beyond"
 
 
+def word_region(region: float) -> str:
+    """Word the largest difference that does not matter: '1 point'."""
+    return f"{100 * region:g} point{'s' if region != 0.01 else ''}"
+
+
 def word_comparison(other: str, comparison: Comparison) -> str:
-    """Word one comparison of the leader: 'better than tfidf by 12.1 points [8.0, 16.3]'."""
-    draws = f"{comparison.draws} draw{'s' if comparison.draws != 1 else ''}"
+    """Word one comparison of the leader: 'better than tfidf by 12.1 points [8.0, 16.3], ahead in 5 of 5 draws'."""
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return f"cannot tell from {other}: {comparison.reason}"
     span = f"[{100 * comparison.low:.1f}, {100 * comparison.high:.1f}]"
     size = f"{abs(100 * comparison.point):.1f} points"
     if comparison.answer == "better":
-        return f"better than {other} by {size} {span}"
+        return f"better than {other} by {size} {span}{_word_draws(comparison)}"
     if comparison.answer == "worse":
-        return f"worse than {other} by {size} {span}"
+        return f"worse than {other} by {size} {span}{_word_draws(comparison)}"
     signed = f"{100 * comparison.point:+.1f} points {span}"
     if comparison.answer == "tie":
         return f"tie with {other} ({signed})"
     why = f"; {comparison.reason}" if max(comparison.low, -comparison.high) > 0 else ""
-    return f"cannot tell from {other} with {draws} ({signed}{why}{word_further(comparison)})"
+    return f"cannot tell from {other}{_word_draws(comparison)} ({signed}{why}{word_further(comparison)})"
+
+
+def _word_draws(comparison: Comparison) -> str:
+    """Word how often the first is ahead: ', ahead in 1.5 of 3 draws'; of one draw, only that there is one."""
+    if comparison.draws == 1 or comparison.wins is None:
+        return " with 1 draw"
+    return f", ahead in {comparison.wins * comparison.draws:g} of {comparison.draws} draws"
 
 
 def word_further(comparison: Comparison) -> str:

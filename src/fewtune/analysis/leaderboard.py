@@ -6,6 +6,7 @@ trials. Does not know about intervals (`statistics`), who wins (`verdict`), or h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -51,7 +52,7 @@ class LeaderboardRow:
     failed: int
     skipped: int
     collapsed_share: float | None
-    """Share of done trials at or below the majority in domain, or that answered with one label only."""
+    """Share of done trials at or below the majority in domain, by the primary metric, or that gave one answer only."""
     fit_seconds: float | None
     predict_seconds_per_row: float | None
     peak_memory_bytes: int | None
@@ -182,8 +183,9 @@ def score_majority(record: Record, test_set: str) -> float | None:
     if record.primary_metric == "mcc":
         return 0.0
     if record.primary_metric == "macro_f1":
-        # One label has precision `share` and recall 1, every other F1 is 0; chance is 1 / labels.
-        return 2 * share / (1 + share) * chance
+        # One label has precision `share` and recall 1, every other that occurs an F1 of 0.
+        labels = record.baselines[test_set].get("labels", round(1 / chance))
+        return 2 * share / (1 + share) / labels
     return None
 
 
@@ -197,9 +199,9 @@ def score_chance(record: Record, test_set: str) -> float | None:
 
 def has_collapsed(record: Record, reader: AnswerReader) -> bool:
     """Tell whether a done trial is at or below the majority in domain, or answered with one label only."""
-    accuracy = record.metrics.get(IN_DOMAIN, {}).get("accuracy")
-    majority = record.baselines.get(IN_DOMAIN, {}).get("majority")
-    if accuracy is not None and majority is not None and accuracy <= majority:
+    score = record.metrics.get(IN_DOMAIN, {}).get(record.primary_metric)
+    majority = score_majority(record, IN_DOMAIN)
+    if score is not None and majority is not None and score <= majority:
         return True
     return gives_one_answer(record, reader)
 
@@ -210,13 +212,22 @@ def gives_one_answer(record: Record, reader: AnswerReader) -> bool:
     return answers is not None and bool((answers.predicted == answers.predicted[0]).all())
 
 
+def keep_whole_draws(trials: Sequence[Record]) -> list[Record]:
+    """Keep one variant's trials on the draws on which it has as many, over fit seeds and patterns, as on any.
+
+    The others are half run, and what ran of them may be the easy half.
+    """
+    counts = Counter(map(draw_of, trials))
+    most = max(counts.values(), default=0)
+    return [record for record in trials if counts[draw_of(record)] == most]
+
+
 def average_draws(records: Iterable[Record], test_set: str) -> tuple[DrawValue, ...]:
-    """Average each draw's fit seeds, in the order of data seeds; trials that are not done are left out."""
+    """Average one variant's done trials, fit seeds and patterns, on each whole draw, in the order of data seeds."""
     by_draw: dict[DrawKey, list[float]] = {}
-    for record in records:
-        value = record.metrics.get(test_set, {}).get(record.primary_metric)
-        if record.status == "done" and value is not None:
-            by_draw.setdefault(draw_of(record), []).append(value)
+    scored = [r for r in records if r.status == "done" and r.primary_metric in r.metrics.get(test_set, {})]
+    for record in keep_whole_draws(scored):
+        by_draw.setdefault(draw_of(record), []).append(record.metrics[test_set][record.primary_metric])
     return tuple(DrawValue(key[0], fmean(values), len(values)) for key, values in sorted(by_draw.items()))
 
 

@@ -5,9 +5,10 @@ Owns the rule. Does not know how a difference is judged (`comparison`) or shown 
 The rule, for each task and number of shots, over every method and model that was tried:
 1. Eligible is what was scored on every draw and keeps within the budget.
 2. The best eligible one has the highest mean score, in domain and out of domain weighed as told.
-3. Chosen is the cheapest, fitting and so many queries together, among the best and those that it is not "better" than.
-4. The answer is "use" where the chosen one is the best or ties with it, and is credibly above always answering the
-   commonest label; otherwise it is "cannot tell", with the chosen one as what to take if there is no time for more.
+3. Not ruled out are the best and those that it is not "better" than. Chosen is the cheapest of them, fitting and so
+   many queries together, that is credibly above always answering the commonest label; of all of them where none is.
+4. The answer is "use" where the chosen one is the best or ties with it, and is credibly above the commonest label;
+   otherwise it is "cannot tell", with the chosen one as what to take if there is no time for more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from fewtune.analysis import statistics
 from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
 from fewtune.analysis.comparison import (
     REGION,
@@ -99,6 +101,16 @@ class _Cell:
     draws: int
     """Of the method that has most."""
     judge: Judge
+    region: float
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """Another method that was not ruled out: it and the chosen one compared, and how far above that it may score."""
+
+    name: str
+    comparison: Comparison
+    risk: float
 
 
 def recommend(
@@ -129,7 +141,7 @@ def recommend(
             for row in group.rows
         }
         draws = max((len(found) for found in answers.values()), default=0)
-        found.append(_recommend(task, shots, metric, _Cell(rows, answers, weights, draws, judge), budget))
+        found.append(_recommend(task, shots, metric, _Cell(rows, answers, weights, draws, judge, region), budget))
     return found
 
 
@@ -167,27 +179,59 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
             task, shots, metric, "cannot tell", None, None, tuple(candidates), None, None, reasons, further=()
         )
     best = eligible[0]
-    against = correct_leader({c.name: cell.judge(cell.answers[best.name], cell.answers[c.name]) for c in eligible[1:]})
+    against = _compare_with(best, eligible, cell)
     standing = [best, *(c for c in eligible[1:] if against[c.name].answer != "better")]
-    chosen = min(standing, key=lambda c: (c.seconds is None, c.seconds or 0.0))
-    rivals = {c.name: cell.judge(cell.answers[c.name], cell.answers[chosen.name]) for c in standing if c is not chosen}
-    rival = max(rivals, key=lambda name: rivals[name].high or 0.0, default=None)
-    floor = cell.judge(cell.answers[chosen.name], _answer_commonest(cell.answers[chosen.name]))
-    floor = correct_selected(floor, len(eligible))
+    floors = {
+        c.name: correct_selected(
+            cell.judge(cell.answers[c.name], _answer_commonest(cell.answers[c.name])), len(eligible), cell.region
+        )
+        for c in standing
+    }
+    above = [c for c in standing if floors[c.name].answer == "better"]
+    by_cost = sorted(standing, key=lambda c: (c.seconds is None, c.seconds or 0.0))
+    chosen = next((c for c in by_cost if c in above), by_cost[0])
+    rivals = _find_rivals(chosen, best, standing, against, cell, metric)
+    rival = max(rivals, key=lambda each: each.risk, default=None)
     settled = chosen is best or against[chosen.name].answer == "tie"
     return Recommendation(
         task=task,
         shots=shots,
         metric=metric,
-        answer="use" if settled and floor.answer == "better" else "cannot tell",
+        answer="use" if settled and chosen in above else "cannot tell",
         chosen=chosen.name,
         best=best.name,
         candidates=tuple(replace(c, best_against_it=against.get(c.name)) for c in candidates),
-        rival=rival,
-        at_risk=max(0.0, rivals[rival].high or 0.0) if rival is not None else None,
-        reasons=tuple(_give_reasons(chosen, best, against, floor, budget)),
-        further=tuple(_advise(cell, chosen, rivals, floor)),
+        rival=rival.name if rival is not None else None,
+        at_risk=rival.risk if rival is not None else None,
+        reasons=tuple(_give_reasons(chosen, best, by_cost, against, floors, budget)),
+        further=tuple(_advise(cell, chosen, rivals, learnt=bool(above))),
     )
+
+
+def _compare_with(first: Candidate, others: Sequence[Candidate], cell: _Cell) -> dict[str, Comparison]:
+    """One method against others, corrected together."""
+    found = {c.name: cell.judge(cell.answers[first.name], cell.answers[c.name]) for c in others if c is not first}
+    return correct_leader(found, cell.region)
+
+
+def _find_rivals(
+    chosen: Candidate,
+    best: Candidate,
+    standing: Sequence[Candidate],
+    against: Mapping[str, Comparison],
+    cell: _Cell,
+    metric: str,
+) -> list[_Rival]:
+    """The others that were not ruled out, the best first: what it says of the chosen one is told once."""
+    comparisons = against if chosen is best else _compare_with(chosen, standing, cell)
+    room = statistics.RANGES[metric][1] - (chosen.score or 0.0)
+    found = []
+    for c in standing:
+        if c is not chosen:
+            comparison = against[chosen.name] if c is best else comparisons[c.name]
+            reach = comparison.high if c is best else -(comparison.low or 0.0)
+            found.append(_Rival(c.name, comparison, min(room, max(0.0, reach or 0.0))))
+    return found
 
 
 def _weigh_candidate(name: str, row: LeaderboardRow, cell: _Cell, budget: Budget) -> Candidate:
@@ -225,7 +269,12 @@ def _answer_commonest(answers: VariantAnswers) -> VariantAnswers:
 
 
 def _give_reasons(
-    chosen: Candidate, best: Candidate, against: Mapping[str, Comparison], floor: Comparison, budget: Budget
+    chosen: Candidate,
+    best: Candidate,
+    by_cost: Sequence[Candidate],
+    against: Mapping[str, Comparison],
+    floors: Mapping[str, Comparison],
+    budget: Budget,
 ) -> list[str]:
     reasons = []
     if chosen is best:
@@ -237,15 +286,18 @@ def _give_reasons(
     if chosen.seconds is not None:
         work = f"to fit and answer {budget.queries} queries"
         reasons.append(f"{chosen.name} is the cheapest not ruled out: {chosen.seconds:.0f} s {work}")
-    reasons.append(f"{chosen.name}: {word_comparison('always answering the commonest label', floor)}")
+    reasons.append(f"{chosen.name}: {word_comparison('always answering the commonest label', floors[chosen.name])}")
+    cheaper = [c.name for c in by_cost[: by_cost.index(chosen)]]
+    if cheaper:
+        reasons.append(f"cheaper, but not credibly above the commonest label: {', '.join(cheaper)}")
     beaten = [name for name, comparison in against.items() if comparison.answer == "better"]
     if beaten:
         reasons.append(f"ruled out, credibly worse than {best.name}: {', '.join(beaten)}")
     return reasons
 
 
-def _advise(cell: _Cell, chosen: Candidate, rivals: Mapping[str, Comparison], floor: Comparison) -> list[str]:
-    """Say which further trials would change or settle the answer."""
+def _advise(cell: _Cell, chosen: Candidate, rivals: Sequence[_Rival], learnt: bool) -> list[str]:
+    """Say which further trials would change or settle the answer; `learnt`: something is above the commonest label."""
     advice = []
     incomplete = [
         name for name, row in cell.rows.items() if row.failed or len(cell.answers.get(name, {})) not in (0, cell.draws)
@@ -256,19 +308,20 @@ def _advise(cell: _Cell, chosen: Candidate, rivals: Mapping[str, Comparison], fl
         )
     if cell.draws < 2:
         return [*advice, "a second draw at least, of every method: one draw cannot tell"]
-    unsettled = sorted((item for item in rivals.items() if item[1].answer == "cannot tell"), key=_rank_risk)
-    for name, comparison in unsettled[:MOST_ADVICE]:
-        if comparison.further_draws is None:
-            advice.append(f"no number of draws within reach tells {name} from {chosen.name}, if they go on as these")
+    unsettled = [rival for rival in rivals if rival.comparison.answer == "cannot tell"]
+    # The first is the best one, where it is not chosen itself: on it alone the answer depends.
+    for rival in [*unsettled[:1], *sorted(unsettled[1:], key=lambda rival: -rival.risk)][:MOST_ADVICE]:
+        further = rival.comparison.further_draws
+        if further is None:
+            advice.append(
+                f"no number of draws within reach tells {rival.name} from {chosen.name}, if they go on as these"
+            )
         else:
-            draws = f"{comparison.further_draws} further draw{'s' if comparison.further_draws != 1 else ''}"
-            advice.append(f"about {draws} of {name} and {chosen.name}")
-    if floor.answer != "better":
+            draws = f"{further} further draw{'s' if further != 1 else ''}"
+            advice.append(f"about {draws} of {rival.name} and {chosen.name}")
+    if not learnt:
         advice.append(
-            f"more labelled rows or a larger model, for {chosen.name} is not credibly above the commonest label"
+            "more labelled rows or a larger model, for nothing that was not ruled out is credibly above the commonest "
+            "label"
         )
     return advice
-
-
-def _rank_risk(rival: tuple[str, Comparison]) -> float:
-    return -(rival[1].high or 0.0)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, sparse, special, stats
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ LEAST_LEVEL = 1e-12
 FEWEST_DRAWS_TO_TEST = 6
 """Below six draws the exact two-sided sign-flip test cannot reach p < 0.05 whatever the data."""
 LARGEST_WEIGHTS = 4_000_000
-"""Weights of resampled rows that are held at once."""
+"""Weights of resampled rows, or counts of answers, that are held at once."""
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS = 100_000
@@ -113,15 +113,12 @@ def subtract_scores(
 
     The score is taken over each resample's counts for every fit seed, and averaged over fit seeds.
     """
-    cells = [_find_cells(pair.gold, predicted, labels) for predicted in (*pair.first, *pair.second)]
-    seeds = len(pair.first)
-
-    def reweigh(weights: FloatArray) -> FloatArray:
-        scores = np.array([score((weights @ cell).reshape(-1, labels, labels)) for cell in cells])
-        return np.asarray(scores[:seeds].mean(0) - scores[seeds:].mean(0), dtype=np.float64)
-
-    point = score_difference(pair, labels, score)
-    return DrawDifference(point, rows, _resample_score(pair, labels, score, rng), reweigh)
+    return DrawDifference(
+        score_difference(pair, labels, score),
+        rows,
+        _resample_score(pair, labels, score, rng),
+        lambda weights: _score_weighted(weights, pair, labels, score),
+    )
 
 
 def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
@@ -372,21 +369,30 @@ def _resample_score(
 ) -> Callable[[int], FloatArray]:
     stacked = np.vstack([rows.gold[None], rows.first, rows.second])
     kinds, counts = np.unique(stacked, axis=1, return_counts=True)
-    gold, answers, seeds = kinds[0], kinds[1:], len(rows.first)
-
-    cells = [_find_cells(gold, predicted, labels) for predicted in answers]
+    distinct = PairedRows(kinds[0], kinds[1 : 1 + len(rows.first)], kinds[1 + len(rows.first) :])
 
     def resample(times: int) -> FloatArray:
         drawn = rng.multinomial(len(rows.gold), counts / len(rows.gold), size=times)
-        scores = np.array([score((drawn @ cell).reshape(-1, labels, labels)) for cell in cells])
-        return np.asarray(scores[:seeds].mean(0) - scores[seeds:].mean(0), dtype=np.float64)
+        return _score_weighted(drawn, distinct, labels, score)
 
     return resample
 
 
-def _find_cells(gold: IntArray, predicted: IntArray, labels: int) -> FloatArray:
+def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: int, score: Score) -> FloatArray:
+    """The first method's score minus the second's with each row taken as often as told: (times, rows) -> (times,)."""
+    cells = [_find_cells(rows.gold, predicted, labels) for predicted in (*rows.first, *rows.second)]
+    parts = np.split(weights, np.cumsum(_split_times(len(weights), labels * labels))[:-1]) if len(weights) else []
+    differences = [np.zeros(0)]
+    for part in parts:
+        scores = np.array([score(np.asarray(part @ cell).reshape(-1, labels, labels)) for cell in cells])
+        differences.append(scores[: len(rows.first)].mean(0) - scores[len(rows.first) :].mean(0))
+    return np.concatenate(differences)
+
+
+def _find_cells(gold: IntArray, predicted: IntArray, labels: int) -> sparse.csr_array:
     """Which of the counts (gold label, predicted label) each row adds to: (rows, labels x labels)."""
-    return np.asarray(np.eye(labels * labels)[gold * labels + predicted], dtype=np.float64)
+    places = (np.arange(len(gold)), gold * labels + predicted)
+    return sparse.csr_array((np.ones(len(gold)), places), shape=(len(gold), labels * labels))
 
 
 def _deviate_together(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> float:
@@ -409,9 +415,9 @@ def _deviate_together(draws: Sequence[DrawDifference], resamples: int, rng: np.r
     return float(np.sqrt(max(0.0, variance)))
 
 
-def _split_times(resamples: int, rows: int) -> list[int]:
-    """Resamples in parts whose weights fit in LARGEST_WEIGHTS."""
-    each = max(1, min(resamples, LARGEST_WEIGHTS // rows))
+def _split_times(resamples: int, values: int) -> list[int]:
+    """Resamples in parts of which so many values each fit in LARGEST_WEIGHTS."""
+    each = max(1, min(resamples, LARGEST_WEIGHTS // values))
     return [min(each, resamples - done) for done in range(0, resamples, each)]
 
 

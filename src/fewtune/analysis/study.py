@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fewtune import records as store
-from fewtune.analysis import statistics
+from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
 from fewtune.analysis.curves import Curve, trace_curves
@@ -55,6 +55,8 @@ class StudyAnalysis:
     missing: dict[str, int]
     """Planned trials without a record, by variant: the study is unfinished where there are any."""
     reader: AnswerReader
+    region: float
+    """The largest difference that does not matter."""
 
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
@@ -65,15 +67,20 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     recorded = {record.trial_id for record in records}
     missing = dict(Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded))
     name = store.load_study_entry(out_dir, "name") or out_dir.resolve().name
-    return analyse_study(name, records, reader, missing)
+    region = store.load_study_entry(out_dir, "equivalence")
+    return analyse_study(name, records, reader, missing, comparison.REGION if region is None else float(region))
 
 
 def analyse_study(
-    name: str, records: Sequence[Record], reader: AnswerReader, missing: dict[str, int] | None = None
+    name: str,
+    records: Sequence[Record],
+    reader: AnswerReader,
+    missing: dict[str, int] | None = None,
+    region: float = comparison.REGION,
 ) -> StudyAnalysis:
-    """Analyse records with their predictions."""
+    """Analyse records with their predictions; differences within the region do not matter."""
     boards = rank_variants(records, reader)
-    verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED))
+    verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=region)
     members = group_records(records).values()
     return StudyAnalysis(
         name=name,
@@ -93,6 +100,7 @@ def analyse_study(
         findings=tuple(audit(Evidence(tuple(records), reader, missing or {}))),
         missing=missing or {},
         reader=reader,
+        region=region,
     )
 
 

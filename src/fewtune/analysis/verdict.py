@@ -1,7 +1,7 @@
 """The verdict: which variant leads a group, and whether the evidence says it is better than each other one.
 
-Owns the leader, whom it is compared with, and the sentence. Does not know when a difference counts (`comparison`), how
-an interval is made (`statistics`) or shown (`report`).
+Owns the leader and whom it is compared with. Does not know when a difference counts (`comparison`), how an interval is
+made (`statistics`) or how any of it is worded (`report`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answe
 from fewtune.analysis.comparison import (
     REGION,
     RESAMPLES,
-    Answer,
     Comparison,
     compare,
     correct_leader,
     correct_selected,
-    word_comparison,
 )
 from fewtune.analysis.leaderboard import IN_DOMAIN, average_draws, group_by_variant, group_records, name_metric
 from fewtune.analysis.predictions import AnswerReader
@@ -47,7 +45,6 @@ class GroupVerdict:
     done: int
     failed: int
     skipped: int
-    sentence: str
 
 
 def judge_study(
@@ -91,20 +88,18 @@ def _judge_group(
         commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
         against_majority = correct_selected(judge(commonest), len(answers), region)
     counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
-    score = means[leader] if leader is not None else None
     return GroupVerdict(
         task=task,
         model=model,
         shots=shots,
         metric=metric,
         leader=leader,
-        leader_score=score,
+        leader_score=means[leader] if leader is not None else None,
         comparisons=comparisons,
         against_majority=against_majority,
         done=counts["done"],
         failed=counts["failed"],
         skipped=counts["skipped"],
-        sentence=_word_verdict(leader, score, metric, comparisons, against_majority, counts),
     )
 
 
@@ -119,25 +114,3 @@ def _choose_leader(
     full = sorted(variant for variant in means if len(answers[variant]) == most)
     full = [variant for variant in full if variant not in failed] or full
     return max(full, key=lambda variant: means[variant])
-
-
-def _word_verdict(
-    leader: str | None,
-    score: float | None,
-    metric: str,
-    comparisons: Mapping[str, Comparison],
-    against_majority: Comparison | None,
-    counts: Mapping[str, int],
-) -> str:
-    if leader is None or score is None or against_majority is None:
-        text = "No trial was scored, so nothing leads"
-    else:
-        order: tuple[Answer, ...] = ("cannot tell", "worse", "tie", "better")
-        ranked = sorted(comparisons.items(), key=lambda item: order.index(item[1].answer))
-        parts = [f"{leader} leads ({score:.3f} {metric})"]
-        parts += [word_comparison(other, comparison) for other, comparison in ranked]
-        parts.append(word_comparison("always answering the commonest label", against_majority))
-        text = "; ".join(parts)
-    missing = [f"{counts[status]} {status}" for status in ("failed", "skipped") if counts[status]]
-    left_out = f" Not scored: {', '.join(missing)}." if missing else ""
-    return f"{text}.{left_out}"

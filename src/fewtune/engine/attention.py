@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from fewtune.engine.packing import KeysValues, Layers, Packed
+from fewtune.errors import ModelError
 
 LONGEST_WRITTEN_OUT = 128
 """Tokens up to which attention is written out as products of matrices: scaled-dot-product attention's backward pass
@@ -37,11 +38,27 @@ def _attend_packed(
     scaling: float | None = None,
     dropout: float = 0.0,
     packing: Packed | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each packed sequence; `query` is (1, heads, total tokens, head)."""
+    """Causal attention within each packed sequence; `query` is (1, heads, total tokens, head).
+
+    Raises ModelError where a model's attention is another: capped, with sinks, or over a window that rows exceed.
+    """
     if packing is None:
         raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
+    if softcap is not None or s_aux is not None:
+        raise ModelError(
+            "this model caps its attention or gives it sinks, which fewtune does not reproduce yet. Use another model."
+        )
+    if sliding_window is not None and packing.reach > sliding_window:
+        raise ModelError(
+            f"a row has {packing.reach} tokens with all that stands before it, and this model's attention reads no "
+            f"more than {sliding_window} back, which fewtune does not reproduce yet. Use fewer demonstrations, lower "
+            "max_tokens, or another model."
+        )
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     before = packing.prefix.layers[layer] if packing.prefix is not None and packing.embeddings is None else None

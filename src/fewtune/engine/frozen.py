@@ -46,7 +46,7 @@ class FrozenBlocks:
     @torch.no_grad()
     def run(self, batch: Packed) -> BlockOutput:
         """What the last of them puts out for a batch without a prefix, in evaluation mode."""
-        keys = _split(batch)
+        keys = batch.sequences
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         states = {key: self._kept[key] for key in keys if key in self._kept}
         if missing:
@@ -92,7 +92,3 @@ def _evaluating(network: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         network.train(training)
-
-
-def _split(batch: Packed) -> list[tuple[int, ...]]:
-    return [tuple(part.tolist()) for part in batch.tokens[0].split(batch.lengths)]

@@ -60,6 +60,10 @@ class Packed:
     adds its keys and values there."""
     after_attention: Callable[[], None] | None = None
     """Called after every layer's attention."""
+    sequences: tuple[tuple[int, ...], ...] = ()
+    """The tokens as they were given, each sequence its own."""
+    reach: int = 0
+    """Most tokens that any token reads, itself, the prefix and earlier passes included."""
 
     @property
     def embeddings(self) -> Tensor | None:
@@ -96,7 +100,9 @@ def pack(
     places = [torch.arange(virtual), *(torch.arange(at, at + n) for at, n in zip(starts, lengths, strict=True))]
     positions = _send(torch.cat(places)[None], device)
     ends = _send(torch.tensor(lengths).cumsum(0) - 1, device)
-    return Packed(tokens, positions, lengths, ends, prefix, caches=tuple(caches))
+    reach = max(at + n for at, n in zip(starts, lengths, strict=True))
+    given = tuple(map(tuple, sequences))
+    return Packed(tokens, positions, lengths, ends, prefix, caches=tuple(caches), sequences=given, reach=reach)
 
 
 @dataclass(frozen=True)

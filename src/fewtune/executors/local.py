@@ -6,6 +6,7 @@ out of memory) costs its trial alone: the trial is recorded as failed and a new 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fewtune.prepare import Job
-from fewtune.records import Failure, Record, append_event, write_record
+from fewtune.records import Failure, Record, append_event, load_record, record_path, write_record
 from fewtune.run import Bench, Progress, failed_record, run_trial
 
 WORKER_ENVIRONMENT = {
@@ -63,18 +64,17 @@ def run_jobs(jobs: Sequence[Job], out: Path, listener: Listener, workers: int = 
     team: list[_Worker] = []
     try:
         while waiting or any(w.job for w in team):
-            while waiting and len(team) < workers:
-                team.append(_start_worker(context, out))
-            for worker in team:
-                if worker.job is None and waiting:
-                    worker.job = waiting.pop()
-                    listener.started(worker.job)
-                    append_event(out, "started", trial_id=worker.job.trial_id)
-                    worker.pipe.send(worker.job)
-            for worker in list(team):
-                if worker.job is None and not waiting:
-                    _stop_worker(worker)
+            for worker in [worker for worker in team if worker.job is None]:
+                if not waiting:
+                    _stop(worker)
                     team.remove(worker)
+                elif not _hand_over(worker, waiting, out, listener):
+                    team.remove(worker)
+            # A worker is started where there is a trial for it: starting disturbs those that are timed.
+            while waiting and len(team) < workers:
+                worker = _start_worker(context, out)
+                if _hand_over(worker, waiting, out, listener):
+                    team.append(worker)
             ready = wait([w.pipe for w in team], timeout=1.0)
             for worker in list(team):
                 if worker.pipe in ready and not _listen(worker, out, listener):
@@ -88,20 +88,36 @@ def run_jobs(jobs: Sequence[Job], out: Path, listener: Listener, workers: int = 
             worker.process.join()
 
 
+def _hand_over(worker: _Worker, waiting: list[Job], out: Path, listener: Listener) -> bool:
+    """Give a worker the next job; False where it died before it could take one, and the job still waits."""
+    job = waiting[-1]
+    try:
+        worker.pipe.send(job)
+    except OSError:
+        worker.process.join()
+        return False
+    worker.job = waiting.pop()
+    listener.started(job)
+    append_event(out, "started", trial_id=job.trial_id)
+    return True
+
+
 def _listen(worker: _Worker, out: Path, listener: Listener) -> bool:
     """Take one message of a worker; False where it died."""
     job = worker.job
     try:
         message: Any = worker.pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):
         worker.process.join()
         if job is not None:
-            code = worker.process.exitcode
-            how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-            hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
-            failure = Failure(kind="killed", message=f"the process that ran this trial ended by {how}.{hint}")
-            record = failed_record(job, failure, None)
-            write_record(out, record)
+            record = _find_finished(out, job)
+            if record is None:
+                code = worker.process.exitcode
+                how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+                hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
+                failure = Failure(kind="killed", message=f"the process that ran this trial ended by {how}.{hint}")
+                record = failed_record(job, failure, None)
+                write_record(out, record)
             _tell_finished(out, listener, job, record)
         return False
     if job is None:
@@ -112,6 +128,13 @@ def _listen(worker: _Worker, out: Path, listener: Listener) -> bool:
         worker.job = None
         _tell_finished(out, listener, job, message)
     return True
+
+
+def _find_finished(out: Path, job: Job) -> Record | None:
+    """The record of a job that was done before its worker died; trials that are done do not run again."""
+    path = record_path(out, job.trial_id)
+    record = load_record(path) if path.is_file() else None
+    return record if record is not None and record.status == "done" else None
 
 
 def _tell_finished(out: Path, listener: Listener, job: Job, record: Record) -> None:
@@ -129,9 +152,10 @@ def _start_worker(context: Any, out: Path) -> _Worker:
     return _Worker(process, ours)
 
 
-def _stop_worker(worker: _Worker) -> None:
-    worker.pipe.send(None)
-    worker.process.join()
+def _stop(worker: _Worker) -> None:
+    """Let an idle worker end, without waiting for it."""
+    with contextlib.suppress(OSError):  # it died by itself
+        worker.pipe.send(None)
 
 
 def _work(pipe: Connection, out: Path) -> None:

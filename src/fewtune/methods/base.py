@@ -45,7 +45,10 @@ class Method:
     settings: type
     plan: PlanFunction
     uses_model: bool = True
-    uses_fit_seed: bool = True
+    uses_fit_seed: Callable[[Any], bool] = lambda settings: True
+    """Whether anything is random with these settings; where not, a study's fit seeds are one trial."""
+    uses_pattern: Callable[[Any], bool] = lambda settings: True
+    """Whether these settings read a pattern, where they have one; where not, a study's patterns are one trial."""
     floor: bool = False
     """Whether every study runs it unless told `floors: false`: what any adaptation has to beat."""
     revision: int = 1

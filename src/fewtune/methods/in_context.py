@@ -72,5 +72,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,
     plan=plan,
+    uses_fit_seed=lambda settings: settings.demonstrations != 0,
     needs_pool=lambda settings: settings.calibration == "batch",
 )

@@ -35,6 +35,6 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     uses_model=False,
-    uses_fit_seed=False,
+    uses_fit_seed=lambda settings: False,
     floor=True,
 )

@@ -92,6 +92,7 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     skip_reason=skip_reason,
-    uses_fit_seed=False,
+    uses_fit_seed=lambda settings: False,
+    uses_pattern=lambda settings: settings.prompted,
     floor=True,
 )

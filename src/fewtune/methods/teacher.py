@@ -33,6 +33,9 @@ TUNING_RATE = 2e-5
 DEMONSTRATIONS_A_LABEL = 4
 """Rows a label in each context where a study does not say; as with null rates, changing it raises the revision."""
 
+ROWS_OF_VOCABULARY = 64
+"""Rows of which the probabilities of the whole vocabulary are held at once, a context each."""
+
 Scorer = Callable[[Sequence[Example]], np.ndarray]
 
 
@@ -55,6 +58,11 @@ class Teacher:
 
     def answer_rows(self, rows: Sequence[Example]) -> list[np.ndarray | None]:
         """A soft target a row, over the contexts that do not show it; None where every context does."""
+        # Whole vocabularies of many rows would not fit into memory; of label words there are few.
+        each = len(rows) if self.top_k is None else ROWS_OF_VOCABULARY
+        return [target for at in range(0, len(rows), each or 1) for target in self._answer(rows[at : at + each])]
+
+    def _answer(self, rows: Sequence[Example]) -> list[np.ndarray | None]:
         shown = [{e.row_id for e in context.rows} for context in self.contexts]
         answers: list[list[np.ndarray]] = [[] for _ in rows]
         for scorer, hidden in zip(self.target_scorers, shown, strict=True):

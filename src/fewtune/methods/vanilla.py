@@ -75,4 +75,5 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1810.04805",
     settings=Settings,
     plan=plan,
+    uses_pattern=lambda settings: settings.prompted,
 )

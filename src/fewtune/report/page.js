@@ -26,6 +26,10 @@
     for (const select of selects) select.addEventListener("change", apply);
     bar.hidden = false;
     apply();
+    // The bar stays at the top: what a link or a key leads to must not end up under it.
+    const clear = () => { document.documentElement.style.scrollPaddingTop = `${bar.offsetHeight + 8}px`; };
+    window.addEventListener("resize", clear);
+    clear();
   }
 
   const tip = document.createElement("div");

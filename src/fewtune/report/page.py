@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import RULES
+from fewtune.analysis.audit.finding import word_group
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
 from fewtune.analysis.recommend import Budget, recommend
@@ -62,14 +63,20 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class MethodPart:
-    """All about one variant: results by group, each differing set of settings, what trained, and what went wrong."""
+    """All about one variant: results by group, settings, what trained, and what went wrong.
+
+    `settings` are those that all its trials share; of those that `varied` names, `values` has each combination behind
+    the trials that have it.
+    """
 
     variant: str
     method: str
     results: tuple[MethodResult, ...]
-    settings: tuple[tuple[tuple[str, str], ...], ...]
-    trained: tuple[tuple[str, str, str, str], ...]
-    """Parameter groups as (name, tensors, parameters, peak rate)."""
+    settings: tuple[tuple[str, str], ...]
+    varied: tuple[str, ...]
+    values: tuple[tuple[str, tuple[str, ...]], ...]
+    trained: tuple[tuple[str, str, str, str, str], ...]
+    """Parameter groups as (name, model, tensors, parameters, peak rate)."""
     label_words: tuple[str, ...]
     unfinished: tuple[tuple[str, str, str, int], ...]
 
@@ -126,7 +133,7 @@ def render_page(study: StudyAnalysis) -> str:
             trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
             in_domain=IN_DOMAIN,
             most_comparisons=MOST_COMPARISONS,
-            region=comparison.REGION,
+            region=comparison.word_region(study.region),
             confidence=statistics.CONFIDENCE,
             resamples=comparison.RESAMPLES,
             fewest_draws=statistics.FEWEST_DRAWS_TO_TEST,
@@ -184,7 +191,7 @@ def _list_advice(study: StudyAnalysis) -> list[dict[str, Any]]:
             "reasons": each.reasons,
             "lines": [line for line in (advice.word_risk(each), advice.word_further_trials(each)) if line is not None],
         }
-        for each in recommend(boards, study.records, study.reader, Budget(), rng)
+        for each in recommend(boards, study.records, study.reader, Budget(), rng, region=study.region)
     ]
 
 
@@ -226,10 +233,16 @@ def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:
-    settings = {json.dumps(r.trial.settings, sort_keys=True): tuple(_word_values(r.trial.settings)) for r in records}
+    worded = [dict(_word_values(record.trial.settings)) for record in records]
+    names = list(dict.fromkeys(name for values in worded for name in values))
+    varied = [name for name in names if len({values.get(name, tables.UNKNOWN) for values in worded}) > 1]
+    combinations: dict[tuple[str, ...], list[Record]] = {}
+    for record, values in zip(records, worded, strict=True):
+        combinations.setdefault(tuple(values.get(name, tables.UNKNOWN) for name in varied), []).append(record)
     trained = {
         (
             group["name"],
+            record.trial.model or tables.UNKNOWN,
             str(group["tensors"]),
             tables.word_count(group["parameters"]),
             f"{group['peak_learning_rate']:g}",
@@ -245,11 +258,25 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
         variant=variant,
         method=records[0].trial.method,
         results=tuple(results),
-        settings=tuple(settings.values()),
+        settings=tuple((name, worded[0][name]) for name in names if name not in varied),
+        varied=tuple(varied),
+        values=tuple((_word_trials(trials), values) for values, trials in combinations.items()),
         trained=tuple(trained),
         label_words=tuple(words),
         unfinished=tuple(tables.list_unfinished(records)),
     )
+
+
+def _word_trials(records: Iterable[Record]) -> str:
+    """Word which trials these are: 'cola · tiny-model · 16 shots: draws 0, 2'; one line a place."""
+    places: dict[str, set[int]] = {}
+    for record in records:
+        places.setdefault(word_group([record]), set()).add(record.trial.data_seed)
+    return "; ".join(f"{place}: {_word_draws(sorted(seeds))}" for place, seeds in places.items())
+
+
+def _word_draws(seeds: Sequence[int]) -> str:
+    return f"draw{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _word_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:

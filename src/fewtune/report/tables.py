@@ -16,6 +16,7 @@ from rich.text import Text
 
 from fewtune.analysis.comparison import Comparison, word_comparison
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
+from fewtune.analysis.statistics import LEVEL
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.records import Record
@@ -24,6 +25,9 @@ from fewtune.report.tuning import list_choices
 
 WIDE = 96
 """Columns of terminal from which every cost stands in the leaderboard itself."""
+
+MOST_DRAWS_APART = 5
+"""Draws that stand one by one under a mean; of more, the lowest and the highest."""
 
 UNKNOWN = "–"
 
@@ -47,7 +51,8 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
 def word_missing(missing: Mapping[str, int]) -> str:
     """Say that a study is unfinished, and which of its trials have not run."""
     each = ", ".join(f"{variant} ({count})" for variant, count in missing.items())
-    return f"Unfinished: {sum(missing.values())} trials have not run yet: {each}. `fewtune run` goes on."
+    count = sum(missing.values())
+    return f"Unfinished: {count} trial{'s have' if count != 1 else ' has'} not run yet: {each}. `fewtune run` goes on."
 
 
 def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
@@ -113,7 +118,7 @@ def word_count(count: int | None) -> str:
     if count is None:
         return UNKNOWN
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
+        if float(f"{count / size:.3g}") >= 1 and count >= 1000:
             return f"{count / size:.3g}{letter}"
     return str(count)
 
@@ -193,12 +198,19 @@ def _fill_score(row: LeaderboardRow, test_set: str, each_draw: bool) -> Text:
     score = row.scores[test_set]
     text = Text(word_score(score.mean))
     if each_draw and len(score.draws) > 1:
-        values = [f"{draw.value:.2f}".removeprefix("0") for draw in score.draws]
-        each = " ".join(values) if len(values) <= 5 else f"{min(values)} to {max(values)}, {len(values)} draws"
+        values = [draw.value for draw in score.draws]
+        each = " ".join(map(_word_briefly, values))
+        if len(values) > MOST_DRAWS_APART:
+            each = f"{_word_briefly(min(values))} to {_word_briefly(max(values))}, {len(values)} draws"
         text.append(f"\n{each}", style="dim")
     elif each_draw and score.draws:
         text.append("\n1 draw", style="dim")
     return text
+
+
+def _word_briefly(value: float) -> str:
+    """Word a score to two places, without the nought before its point."""
+    return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.2f}"
 
 
 def _show_verdict(console: Console, verdict: GroupVerdict) -> None:
@@ -218,13 +230,15 @@ def head_verdict(verdict: GroupVerdict) -> str:
 
 
 def list_comparisons(verdict: GroupVerdict) -> list[str]:
-    """Word the leader's comparisons, the majority's first, each with its p where six draws allow one."""
+    """Word the leader's comparisons, the majority's first, each with its p where draws are enough for one to decide."""
     lines = []
+    # The least that Holm's rule can leave of an exact test over so many draws.
+    count = sum(comparison.p is not None for comparison in verdict.comparisons.values())
     if verdict.against_majority is not None:
         lines.append(word_comparison("always answering the commonest label", verdict.against_majority))
     for other, comparison in verdict.comparisons.items():
-        p = f", p = {comparison.p:.3f}" if comparison.p is not None else ""
-        lines.append(word_comparison(other, comparison) + p)
+        decides = comparison.p is not None and count * 2.0 ** (1 - comparison.draws) <= LEVEL
+        lines.append(word_comparison(other, comparison) + (f", p = {comparison.p:.3f}" if decides else ""))
     return lines
 
 

@@ -138,6 +138,12 @@ class Study(_Frozen):
     metrics: tuple[Metric, ...] = Field(
         default=(), description="Metrics to report, first one first; empty: the task's own."
     )
+    equivalence: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="Largest difference of scores that does not matter (0.01: one point): within it methods tie.",
+    )
 
     def to_yaml(self) -> str:
         """The resolved study as a file that `load_study` reads back to an equal study."""

@@ -126,10 +126,11 @@ def breakdowns(test_set: TestSet, predicted: Sequence[int]) -> list[Breakdown]:
 
 
 def baselines(test_set: TestSet) -> dict[str, float]:
-    """Accuracy of guessing (`chance`), share of the commonest gold label (`majority`), and `rows`."""
+    """Accuracy of guessing (`chance`), share of the commonest gold label (`majority`), `rows`, `labels` that occur."""
     counts = Counter(_gold_labels(test_set))
     rows = len(test_set.rows)
-    return {"chance": 1 / len(test_set.labels), "majority": max(counts.values()) / rows, "rows": float(rows)}
+    majority = max(counts.values()) / rows
+    return {"chance": 1 / len(test_set.labels), "majority": majority, "rows": float(rows), "labels": float(len(counts))}
 
 
 def _gold_labels(test_set: TestSet) -> list[int]:

@@ -79,7 +79,10 @@ class Settings:
         tuple[PatternSettings, ...],
         Field(description="Patterns to use, the first by default; derived from columns and labels where none."),
     ] = ()
-    metric: Annotated[str, Field(description="The metric that results are compared by.")] = "accuracy"
+    metric: Annotated[
+        str | None,
+        Field(description="The metric that results are compared by; null: accuracy, beyond two labels macro_f1."),
+    ] = None
     test_fraction: Annotated[
         float,
         Field(gt=0, lt=1, description="Share of the training rows held out where no `in_domain` test is given."),
@@ -88,8 +91,9 @@ class Settings:
 
 def load(settings: Settings, data_dir: Path | None) -> Task:
     """Read the files; raises DataError naming file, row and column where something cannot be used."""
-    if settings.metric not in METRICS:
-        raise DataError(name_choices(settings.metric, METRICS, "metric"))
+    comparable = [name for name, metric in METRICS.items() if metric.higher_is_better]
+    if settings.metric is not None and settings.metric not in comparable:
+        raise DataError(name_choices(settings.metric, comparable, "metric"))
     base = data_dir if data_dir is not None else Path()
     notes: list[str] = []
     path = base / settings.train
@@ -132,7 +136,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         fields=fields,
         labels=labels,
         patterns=patterns,
-        primary_metric=settings.metric,
+        primary_metric=settings.metric or ("accuracy" if len(labels) == 2 else "macro_f1"),
         train=train,
         test_sets=test_sets,
         fingerprint=fingerprint_rows(train, test_sets),

@@ -69,11 +69,26 @@ def test_a_clean_study_is_silent(tmp_path: Path) -> None:
     assert find(tmp_path) == []
 
 
+def test_a_finding_about_a_group_names_its_model(tmp_path: Path) -> None:
+    for model in ("alpha", "beta"):
+        make_clean(tmp_path, accuracies={"pattern": [0.85], "lora": [0.8], "tfidf": [0.6]}, model=model)
+    found = [finding.where for finding in find(tmp_path) if finding.rule == "single draw"]
+    assert found == ["sentiment · alpha · 16 shots", "sentiment · beta · 16 shots"]
+
+
+def test_equal_losses_with_other_scores_of_rows_are_no_repeated_run(tmp_path: Path) -> None:
+    for record in make_clean(tmp_path, accuracies={"pattern": [0.85, 0.85, 0.85], "lora": [0.8, 0.81, 0.79]}):
+        if record.trial.variant == "pattern":
+            revise(tmp_path, record, losses=[0.5])
+    assert find(tmp_path) == []
+
+
 def test_ten_runs_that_are_two_are_told(tmp_path: Path) -> None:
     records = make_clean(tmp_path, accuracies={"pattern": [0.85] * 10, "lora": [0.8] * 10})
     ten = [record for record in records if record.trial.variant == "pattern"]
+    answers = [load_predictions(tmp_path, record.trial_id) for record in ten[:2]]
     for index, record in enumerate(ten):
-        revise(tmp_path, record, losses=[0.7, 0.3 + index % 2])
+        change(tmp_path, revise(tmp_path, record, losses=[0.7, 0.3 + index % 2]), answers[index % 2])
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity, len(finding.trials)) == ("identical runs", "error", 10)
     assert "10 fits with different seeds are 2 distinct" in finding.reason

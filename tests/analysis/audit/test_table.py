@@ -40,6 +40,16 @@ def test_scores_at_the_majority_are_told_as_shares_and_as_percentages(tmp_path: 
     assert [(f.rule, f.severity) for f in found] == [("at the majority", "error")]
 
 
+def test_percentages_of_the_commonest_label_are_set_beside_shares(tmp_path: Path) -> None:
+    rows = [f"lora,{seed},{accuracy},69.1" for seed, accuracy in enumerate((0.71, 0.733))]
+    assert audit_rows(tmp_path, "method,seed,accuracy,majority", *rows) == []
+
+
+def test_what_is_no_result_may_repeat_itself_and_be_low(tmp_path: Path) -> None:
+    rows = [f"Zero-shot,{seed},0.6001,0.691" for seed in range(4)]
+    assert audit_rows(tmp_path, "method,seed,accuracy,majority", *rows) == []
+
+
 def test_single_seeds_and_unlike_hardware_are_told(tmp_path: Path) -> None:
     header = "peft_type,model,test_accuracy,train_time,GPU"
     found = audit_rows(tmp_path, header, "lora,opt,0.61,70,L4", "full,opt,0.63,200,T4")

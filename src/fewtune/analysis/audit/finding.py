@@ -5,7 +5,7 @@ Owns the two shapes that all rules share. Does not know any rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,16 +54,15 @@ class Rule:
     find: Callable[[Evidence], Iterable[Finding]]
 
 
-def word_where(record: Record, *, variant: bool = True, shots: bool = True) -> str:
+def word_where(record: Record) -> str:
     """Name a record's place in its study: 'lora · cola · opt-125m · 16 shots'."""
-    axes = record.trial
-    parts = [
-        axes.variant if variant else None,
-        axes.task,
-        axes.model,
-        word_number(axes.shots, "shot") if shots else None,
-    ]
-    return " · ".join(part for part in parts if part is not None)
+    return f"{record.trial.variant} · {word_group([record])}"
+
+
+def word_group(members: Sequence[Record]) -> str:
+    """Name what records that are compared share: 'cola · opt-125m · 16 shots'; those without a model join a model's."""
+    axes = next((record for record in members if record.trial.model is not None), members[0]).trial
+    return " · ".join(filter(None, [axes.task, axes.model, word_number(axes.shots, "shot")]))
 
 
 def word_number(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
 from fewtune.analysis.leaderboard import group_records
 from fewtune.records import Record
 
@@ -117,7 +117,7 @@ def find_unequal_tuning(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="unequal tuning",
                 severity="warning",
-                where=word_where(members[0], variant=False),
+                where=word_group(members),
                 reason=f"methods were tuned with unequal effort ({each})",
                 remedy="Tune all with the same number of settings and folds, or none.",
                 trials=ids_of(fitted),

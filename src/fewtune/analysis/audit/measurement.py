@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
 from fewtune.analysis.leaderboard import group_records
 from fewtune.records import Record
 
-DECIDES_SECONDS = ("processor", "device", "cores", "workers", "precision", "packages", "python")
+DECIDES_SECONDS = ("processor", "device", "cores", "workers", "cache_share", "precision", "packages", "python")
 """Parts of an environment that seconds depend on."""
 
 
@@ -32,7 +32,7 @@ def find_unlike_machines(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="unlike machines",
                 severity="warning",
-                where=word_where(members[0], variant=False),
+                where=word_group(members),
                 reason=f"trials that are compared ran in unlike places ({each}): their seconds and bytes are not like "
                 "for like",
                 remedy="Compare scores alone, or run all trials on one machine with one set of versions.",

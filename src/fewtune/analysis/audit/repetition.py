@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
 from fewtune.analysis.leaderboard import draw_of, group_records
 from fewtune.records import Record
 
@@ -23,15 +23,15 @@ def find_identical_runs(evidence: Evidence) -> Iterator[Finding]:
         for record in cell:
             if record.notes.get("losses"):
                 same[json.dumps([record.notes["losses"], record.metrics], sort_keys=True)].append(record)
-        copies = [records for records in same.values() if len(records) > 1]
+        distinct = [alike for records in same.values() for alike in _part_alike(evidence, records)]
+        copies = [records for records in distinct if len(records) > 1]
         if copies:
-            runs, distinct = sum(map(len, same.values())), len(same)
             yield Finding(
                 rule="identical runs",
                 severity="error",
                 where=word_where(cell[0]),
-                reason=f"{runs} fits with different seeds are {distinct} distinct: the others repeat their losses and "
-                "scores bit for bit",
+                reason=f"{sum(map(len, distinct))} fits with different seeds are {len(distinct)} distinct: the others "
+                "repeat their losses and every row's score",
                 remedy="Count each distinct run once. Find what sets the seed again after it was set, and run anew.",
                 trials=ids_of(record for records in copies for record in records),
             )
@@ -77,7 +77,7 @@ def find_settings_without_effect(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     rule="settings without effect",
                     severity="error",
-                    where=word_where(first[shared[0]], variant=False),
+                    where=word_group([first[shared[0]]]),
                     reason=f"{one.variant} and {other.variant} differ in {', '.join(changed)}, and gave equal scores "
                     f"on every row of {word_number(len(shared), 'trial')} each",
                     remedy="Find out whether the setting was applied at all (records hold each group's rates and "
@@ -95,7 +95,7 @@ def find_single_draws(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="single draw",
                 severity="warning",
-                where=word_where(members[0], variant=False),
+                where=word_group(members),
                 reason=f"{len(variants)} methods compared on one draw: another sample of examples may turn their order",
                 remedy="Run more data seeds; five are a start, and six allow an exact test.",
                 trials=ids_of(members),
@@ -114,7 +114,7 @@ def find_unlike_draws(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     rule="unlike draws",
                     severity="error",
-                    where=word_where(members[0], variant=False),
+                    where=word_group(members),
                     reason=f"under data seed {seed} methods saw different rows ({' against '.join(parties)}), so their "
                     "scores cannot be paired",
                     remedy="Run the study anew in one folder: its rows or its sampling changed between these trials.",
@@ -158,6 +158,18 @@ def _split(records: Iterable[Record]) -> list[list[Record]]:
         key = (axes.task, axes.model, axes.shots, axes.variant, axes.pattern)
         cells[key].append(record)
     return list(cells.values())
+
+
+def _part_alike(evidence: Evidence, records: Sequence[Record]) -> list[list[Record]]:
+    """Part records with equal losses and metrics by the scores of their rows."""
+    parts: list[list[Record]] = []
+    for record in records:
+        part = next((part for part in parts if _answer_alike(evidence, part[0], record)), None)
+        if part is None:
+            parts.append([record])
+        else:
+            part.append(record)
+    return parts
 
 
 def _answer_alike(evidence: Evidence, first: Record, second: Record) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, group_records, score_majority
 from fewtune.records import Record
 
@@ -26,7 +26,7 @@ def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             rule="at the majority",
             severity="error" if any(each.all_methods and each.test_set == IN_DOMAIN for each in low) else "warning",
-            where=word_where(scored[0], variant=False),
+            where=word_group(scored),
             reason="not above always answering the commonest label: " + "; ".join(each.words for each in low),
             remedy="Nothing can be concluded from the order of such scores: what looks like a better method is a "
             "better guess of the label shares. Give it more examples, a larger model or a task that it can learn.",

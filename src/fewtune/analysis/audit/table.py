@@ -107,7 +107,7 @@ def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
 
 
 def _find_identical_runs(cell: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
-    if _name_method(cell, columns).lower().replace("-", "_") in DETERMINISTIC:
+    if _is_deterministic(cell, columns):
         return
     results = cell.select(columns.scores).drop_nulls(columns.scores[0])
     distinct = results.unique().height
@@ -127,14 +127,17 @@ def _find_identical_runs(cell: pl.DataFrame, columns: _Columns) -> Iterator[Find
 def _find_low_scores(cell: pl.DataFrame, columns: _Columns, majority: float | None) -> Iterator[Finding]:
     metric = str(cell["metric"][0]).lower() if "metric" in columns.cell else None
     judged = "value" if metric in ACCURACY and "value" in columns.scores else columns.accuracy
-    if judged is None or _name_method(cell, columns).lower() in DETERMINISTIC:
+    if judged is None or _is_deterministic(cell, columns):
         return
     known = cell[columns.majority].mean() if columns.majority is not None else majority
     mean = cell[judged].mean()
     if not isinstance(known, int | float) or not isinstance(mean, int | float):
         return
+    # A share beside a percentage, whichever is which.
     if known <= 1 < mean:
-        known *= 100  # a share beside a percentage
+        known *= 100
+    elif mean <= 1 < known:
+        known /= 100
     if mean <= known:
         yield Finding(
             rule="at the majority",
@@ -179,8 +182,8 @@ def _find_unlike_places(group: pl.DataFrame, columns: _Columns) -> Iterator[Find
             )
 
 
-def _name_method(cell: pl.DataFrame, columns: _Columns) -> str:
-    return str(cell[columns.method][0])
+def _is_deterministic(cell: pl.DataFrame, columns: _Columns) -> bool:
+    return str(cell[columns.method][0]).strip().lower().replace("-", "_").replace(" ", "_") in DETERMINISTIC
 
 
 def _name(cell: pl.DataFrame, columns: _Columns) -> str:
