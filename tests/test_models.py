@@ -78,6 +78,13 @@ def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: di
     assert find_model(str(copied)).weights_fingerprint == original
     (copied / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
     assert find_model(str(copied)).weights_fingerprint != original
+    (copied / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((copied / "tokenizer_config.json").read_text())
+    prints = {original}
+    for opens in (True, False):
+        (copied / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "add_bos_token": opens}))
+        prints.add(find_model(str(copied)).weights_fingerprint)
+    assert len(prints) == 3
 
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:

@@ -65,6 +65,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 
 _WEIGHT_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
 
+_ADDED_TOKENS = ("add_bos_token", "add_eos_token", "add_prefix_space")
 _POSITION_KEYS = ("max_position_embeddings", "n_positions")
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 _CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping")
@@ -136,10 +137,7 @@ def fingerprint_model(path: Path) -> str:
             f"found {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'}. "
             "Save the model with `save_pretrained` (safetensors is its default)."
         )
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config}: not readable as JSON ({error}). Save the model again.") from error
+    settings = _read_json(config)
     for key in ("transformers_version", "_name_or_path"):  # these say who saved it, not what it is
         settings.pop(key, None)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -148,7 +146,20 @@ def fingerprint_model(path: Path) -> str:
     for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"):
         if (path / name).is_file():
             digest.update((path / name).read_bytes())
+    # What a tokenizer puts before and after a text, where its settings say so and not its own file.
+    told = _read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
+    if any(told.get(key) is not None for key in _ADDED_TOKENS):
+        wanted = (*_ADDED_TOKENS, "bos_token", "eos_token")
+        digest.update(json.dumps([told.get(key) for key in wanted], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not readable as JSON ({error}). Save the model again.") from error
+    return content
 
 
 def _hash_large_file(file: Path) -> str:

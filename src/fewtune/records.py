@@ -261,6 +261,14 @@ def load_study_entry(out: Path, key: str) -> Any:
     return study.get(key) if isinstance(study, dict) else None
 
 
+def find_last_run(out: Path) -> float:
+    """When the study was last run, UTC time in seconds; 0.0 where no event says so."""
+    path = out / "events.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    events = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be half written
+    return max((float(event["time"]) for event in events if event["event"] == "run"), default=0.0)
+
+
 def append_event(out: Path, event: str, **values: Any) -> None:
     """Add one line to events.jsonl: UTC time in seconds, the event's name, its values."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **values}) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from fewtune.errors import RecordError
-from fewtune.records import load_records, record_path, write_planned
+from fewtune.records import append_event, load_records, record_path, write_planned
 from fewtune.report.watch import guess_seconds_left, watch_study
 from study_maker import make_study
 
@@ -35,6 +36,25 @@ def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> Non
     assert "4 of 4 trials: 4 done" in text
     assert "so far: pattern leads (0.850 accuracy)." in text
     assert "Audit" in text
+
+
+def test_a_failed_trial_that_a_run_repeats_is_waited_for(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9]}, failures={"lora": "no memory"})
+    records = load_records(tmp_path)
+    write_planned(tmp_path, {record.trial_id: record.trial.variant for record in records})
+    [failed] = [record for record in records if record.status == "failed"]
+    path = record_path(tmp_path, failed.trial_id)
+    append_event(tmp_path, "run", trials=3, reused=2)
+    os.utime(path, (0, 0))
+    stream, looks = StringIO(), []
+
+    def fail_anew(seconds: float) -> None:
+        looks.append(seconds)
+        path.touch()
+
+    watch_study(Console(file=stream, width=100), tmp_path, every=0.5, pause=fail_anew)
+    assert looks == [0.5]
+    assert "3 of 3 trials: 2 done, 1 failed" in stream.getvalue()
 
 
 def test_time_left_is_by_method(tmp_path: Path) -> None:

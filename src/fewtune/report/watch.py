@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -21,7 +21,7 @@ from rich.text import Text
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import RecordError
-from fewtune.records import Record, load_planned
+from fewtune.records import Record, find_last_run, load_planned
 from fewtune.report.findings import word_outcome
 from fewtune.report.tables import UNKNOWN, head_verdict, list_comparisons, word_score, word_seconds
 
@@ -30,7 +30,7 @@ MOST_COMPARISONS = 3
 
 
 def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[float], None] = time.sleep) -> None:
-    """Show a study until its last planned trial has a record; `every` seconds it is read again.
+    """Show a study until each planned trial is done, or failed in its last run; `every` seconds it is read again.
 
     Raises RecordError where the folder holds no study.
     """
@@ -43,21 +43,30 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
         seen: dict[str, int] | None = None
         while True:
             records = (out_dir / "trials").glob("*.json")
-            found = {path.stem: path.stat().st_mtime_ns for path in records if path.stem in planned}
+            found = {path.stem: path.stat().st_mtime for path in records if path.stem in planned}
             if found != seen:
-                live.update(show_state(out_dir, planned, bool(found)), refresh=True)
+                study = analyse_folder(out_dir) if found else None
+                again = list_repeated(study.records, found, find_last_run(out_dir)) if study is not None else {}
+                view = Text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
+                live.update(view if study is None else show_state(study, len(planned), again), refresh=True)
                 seen = found
-            if len(found) == len(planned):
-                return
+                if len(found) == len(planned) and not again:
+                    return
             pause(every)
 
 
-def show_state(out_dir: Path, planned: Mapping[str, str], any_done: bool) -> Group:
-    """The whole view as it stands."""
-    if not any_done:
-        return Group(Text(f"{out_dir}: {len(planned)} trials planned, none finished yet."))
-    study = analyse_folder(out_dir)
-    parts: list[Text | Padding | ProgressBar] = [*_head(study, len(planned)), Text("")]
+def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> dict[str, int]:
+    """Count trials by variant that the last run repeats and has not come to: not done, their records older than it.
+
+    `written` has the time of each record, as `last_run` UTC in seconds.
+    """
+    old = [r.trial.variant for r in records if r.status != "done" and written.get(r.trial_id, last_run) < last_run]
+    return dict(Counter(old))
+
+
+def show_state(study: StudyAnalysis, planned: int, again: Mapping[str, int]) -> Group:
+    """The whole view as it stands; `again` counts, by variant, trials that are to be repeated."""
+    parts: list[Text | Padding | ProgressBar] = [*_head(study, planned, again), Text("")]
     for group in study.groups:
         parts.append(Text(group.board.title, style="bold"))
         parts.append(Padding(_tabulate(group.board.rows), (0, 0, 0, 1)))
@@ -85,15 +94,18 @@ def guess_seconds_left(records: Sequence[Record], missing: Mapping[str, int], wo
     return sum(count * means.get(variant, usual) for variant, count in missing.items()) / workers
 
 
-def _head(study: StudyAnalysis, planned: int) -> list[Text | Padding | ProgressBar]:
+def _head(study: StudyAnalysis, planned: int, again: Mapping[str, int]) -> list[Text | Padding | ProgressBar]:
     counts = Counter(record.status for record in study.records)
     told = f"{len(study.records)} of {planned} trials: {counts['done']} done"
     told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped") if counts[status])
     workers = max((int(r.environment.get("workers", 1)) for r in study.records), default=1)
-    left = guess_seconds_left(study.records, study.missing, workers)
-    if study.missing:
+    told += f", {sum(again.values())} of these to be run again" if again else ""
+    waiting = Counter(study.missing) + Counter(again)
+    left = guess_seconds_left(study.records, waiting, workers)
+    if waiting:
         told += f", about {word_seconds(left)} left" if left is not None else ""
-    return [Text(study.name, style="bold"), Text(told), ProgressBar(planned, len(study.records), width=60)]
+    settled = len(study.records) - sum(again.values())
+    return [Text(study.name, style="bold"), Text(told), ProgressBar(planned, settled, width=60)]
 
 
 def _tabulate(rows: Sequence[LeaderboardRow]) -> Table:

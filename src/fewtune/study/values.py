@@ -32,7 +32,7 @@ class ModelChoice(_Frozen):
     """A model of a study."""
 
     name: str = Field(min_length=1, description="Catalogue name, hub id or local folder.")
-    revision: str | None = Field(default=None, description="Commit of a hub model; null: the pinned one.")
+    revision: str | None = Field(default=None, description="Commit of a hub model; null: its newest.")
 
 
 class TaskChoice(_Frozen):
