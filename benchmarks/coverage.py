@@ -6,7 +6,8 @@ Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. 
 normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
 there, and gains on the others what keeps the mean at zero; or all draws share their test rows, and on so large a share
 of them the two methods answer as in every other draw. Intervals and answers are those that fewtune gives. In the second
-table a leader is the best of so many methods that do not differ, and is compared with each of the others.
+table a leader is the best of so many methods that do not differ, and is compared with each of the others; or half of
+them are ten points below the others, and it is counted how many of these it is called better than.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.comparison import apply_rule, compare, correct_leader
 from fewtune.analysis.leaderboard import IN_DOMAIN
 
-ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 1000, 300
+ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 1000, 600
 DISAGREE = 0.4
 """Share of rows on which two methods answer differently."""
 COLLAPSE, LOSS = 1 / 7, 0.2
 RIGHT = 0.75
 """Share of rows that each of several methods answers right."""
+LOWER = 0.1
 DRAWS = (3, 5, 10)
+DEVIATIONS = ((0.03, 0.03), (0.01, 0.08))
+"""Of the methods of a group, over draws: the least and the most."""
 
 
 def draw_shifts(draws: int, deviation: float, collapses: bool, rng: np.random.Generator) -> np.ndarray:
@@ -66,25 +70,50 @@ def measure_pairs(
     }
 
 
-def measure_leaders(methods: int, draws: int, deviation: float, groups: int, seed: int = 0) -> dict[str, float]:
-    """Share of groups in which the leader is called better than any other, with the correction and without."""
+def measure_leaders(
+    methods: int, draws: int, deviations: tuple[float, float], groups: int, seed: int = 0
+) -> dict[str, float]:
+    """Share of groups in which the leader is called better than an equal, with the correction and without.
+
+    Methods' deviations over draws go from the first to the last in equal ratios. `told`: in other groups, of which half
+    are LOWER than the rest, the share of these that a leader is called better than.
+    """
     rng = np.random.default_rng(seed)
-    plain, corrected = 0, 0
-    for _ in range(groups):
-        answers = [answer_rows(draws, deviation, rng) for _ in range(methods)]
-        means = [np.mean([np.mean(sets[IN_DOMAIN].predicted) for sets in each.values()]) for each in answers]
-        leader = int(np.argmax(means))
-        others = {str(m): answers[m] for m in range(methods) if m != leader}
-        each = {name: compare(answers[leader], other, "accuracy", rng, RESAMPLES) for name, other in others.items()}
-        plain += any(comparison.answer == "better" for comparison in each.values())
-        corrected += any(comparison.answer == "better" for comparison in correct_leader(each).values())
-    return {"plain": plain / groups, "corrected": corrected / groups}
+    each = np.geomspace(*deviations, methods)
+    equal = [judge_group([answer_rows(draws, d, RIGHT, rng) for d in each], rng) for _ in range(groups)]
+    levels = [RIGHT - LOWER * (m % 2) for m in range(methods)]
+    apart = [
+        judge_group([answer_rows(draws, d, right, rng) for d, right in zip(each, levels, strict=True)], rng)
+        for _ in range(groups // 3)
+    ]
+    below = [found[1].get(m, False) for found in apart for m in range(1, methods, 2)]
+    return {
+        "plain": float(np.mean([any(plain.values()) for plain, _ in equal])),
+        "corrected": float(np.mean([any(corrected.values()) for _, corrected in equal])),
+        "told": float(np.mean(below)),
+    }
 
 
-def answer_rows(draws: int, deviation: float, rng: np.random.Generator) -> VariantAnswers:
+def judge_group(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> tuple[dict[int, bool], dict[int, bool]]:
+    """Whether the leader of a group is called better than each other method, without and with the correction."""
+    means = [np.mean([np.mean(sets[IN_DOMAIN].predicted) for sets in each.values()]) for each in answers]
+    leader = int(np.argmax(means))
+    found = {
+        str(m): compare(answers[leader], other, "accuracy", rng, RESAMPLES)
+        for m, other in enumerate(answers)
+        if m != leader
+    }
+    plain, corrected = (
+        {int(m): comparison.answer == "better" for m, comparison in each.items()}
+        for each in (found, correct_leader(found))
+    )
+    return plain, corrected
+
+
+def answer_rows(draws: int, deviation: float, right: float, rng: np.random.Generator) -> VariantAnswers:
     """One method's answers: right (1) on a share of rows that differs from draw to draw."""
     gold = np.ones(ROWS, dtype=np.int64)
-    shares = np.clip(RIGHT + rng.normal(0.0, deviation / np.sqrt(2), draws), 0, 1)
+    shares = np.clip(right + rng.normal(0.0, deviation / np.sqrt(2), draws), 0, 1)
     return {
         (draw, ""): {
             IN_DOMAIN: DrawAnswers(
@@ -108,7 +137,12 @@ def write_table(results: dict[str, Any]) -> str:
         for cell in results["pairs"]
     ]
     leaders = [
-        [str(cell["methods"]), str(cell["draws"]), f"{100 * cell['plain']:.1f} %", f"{100 * cell['corrected']:.1f} %"]
+        [
+            str(cell["methods"]),
+            " to ".join(dict.fromkeys(f"{100 * end:g}" for end in cell["deviations"])) + " points",
+            str(cell["draws"]),
+            *(f"{100 * cell[key]:.1f} %" for key in ("plain", "corrected", "told")),
+        ]
         for cell in results["leaders"]
     ]
     head = (
@@ -120,7 +154,14 @@ def write_table(results: dict[str, Any]) -> str:
         'false "better"',
         'false "worse"',
     )
-    heads = ("equal methods", "draws", 'a false "better", uncorrected', "as fewtune answers")
+    heads = (
+        "methods",
+        "draws differ by",
+        "draws",
+        'a false "better", uncorrected',
+        'a false "better", as fewtune answers',
+        "10 points less told",
+    )
     return (
         f"{write_markdown(head, pairs)}\n\n{write_markdown(heads, leaders)}\n\n"
         f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods."
@@ -137,8 +178,10 @@ def main() -> None:
         for draws in DRAWS
     ]
     leaders = [
-        {"methods": methods, "draws": draws} | measure_leaders(methods, draws, 0.03, GROUPS)
+        {"methods": methods, "draws": draws, "deviations": deviations}
+        | measure_leaders(methods, draws, deviations, GROUPS)
         for methods in (3, 6, 10)
+        for deviations in DEVIATIONS
         for draws in DRAWS
     ]
     for cell in [*pairs, *leaders]:

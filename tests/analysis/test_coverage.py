@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.coverage import measure_leaders, measure_pairs
 from benchmarks.page import RESULTS
 from fewtune.analysis.comparison import Comparison, correct_leader, correct_selected
-from fewtune.analysis.statistics import Interval, find_level
+from fewtune.analysis.statistics import Borrowed, Interval, borrow_variance, find_level, reach_of
 
 COMMITTED = json.loads((RESULTS / "coverage.json").read_text(encoding="utf-8"))
 STEADY = [cell for cell in COMMITTED["pairs"] if not cell["collapses"] and cell["steady"] is None]
@@ -51,8 +52,9 @@ def test_a_false_better_stays_under_its_level() -> None:
 
 
 def test_leaders_of_equal_methods_are_seldom_called_better() -> None:
-    found = measure_leaders(methods=6, draws=5, deviation=0.03, groups=60)
+    found = measure_leaders(methods=6, draws=5, deviations=(0.03, 0.03), groups=60)
     assert found["corrected"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60) < found["plain"] + 0.15
+    assert found["told"] >= 0.8
 
 
 def make_comparison(*by_draw: float) -> Comparison:
@@ -68,6 +70,35 @@ def test_the_level_is_where_students_interval_touches_zero() -> None:
     # The bootstrap alone: half of its width is 1.96 standard errors, so 2 is 1.96 x 2 of them.
     assert find_level([2.0, 2.0], Interval(2.0, 1.0, 3.0, 2, resampled=1.0)) == pytest.approx(8.86e-5, rel=0.01)
     assert find_level([2.0], interval) is None
+
+
+def test_variances_of_a_group_borrow_from_one_another() -> None:
+    """Smyth's moments by hand: alike to the last digit, five variances of 3 draws are worth the most that is lent."""
+    alike = borrow_variance([[m - 0.01, m, m + 0.01] for m in (0.1, 0.2, 0.3, 0.4, 0.5)])
+    assert alike.freedom == 4.0
+    # digamma(1) = -0.57722, digamma(2) = 0.42278: log variance = log 0.0001 + 0.57722 + 0.42278 - log 2.
+    assert alike.variance == pytest.approx(1e-4 * np.exp(0.57722 + 0.42278 - np.log(2)), rel=1e-4)
+    unlike = borrow_variance([[m - s, m, m + s] for m, s in ((0, 1e-4), (0, 1e-3), (0, 0.01), (0, 0.1), (0, 1.0))])
+    assert 0 < unlike.freedom < 0.5
+    assert borrow_variance([[0.0, 0.1, 0.2]] * 4).freedom == 0
+    assert borrow_variance([[0.1]] * 9).freedom == 0
+
+
+def test_what_is_borrowed_counts_as_draws_do() -> None:
+    # Mean 2, variance 1: with 4 degrees at variance 1 besides, Student's t is the same and has 6 degrees in all.
+    interval, points = Interval(2.0, 1.0, 3.0, 3), [1.0, 2.0, 3.0]
+    borrowed = Borrowed(1.0, 4.0)
+    assert find_level(points, interval, borrowed) == pytest.approx(2 * stats.t.sf(2 * 3**0.5, 6))
+    assert reach_of(points, interval, 0.05, borrowed=borrowed) == pytest.approx(stats.t.isf(0.025, 6) / 3**0.5)
+
+
+def test_a_clear_leader_of_many_is_told_from_five_draws() -> None:
+    rng = np.random.default_rng(0)
+    others = {str(i): make_comparison(*(0.1 + 0.03 * rng.normal(size=5))) for i in range(9)}
+    found = correct_leader(others)
+    assert {c.answer for c in found.values()} == {"better"}
+    alone = [find_level(other.by_draw, Interval(0.1, 0, 0, 5)) or 1.0 for other in others.values()]
+    assert max(alone) > 0.05 / 45, "without what is borrowed they were not all told"
 
 
 def test_comparisons_are_corrected_step_by_step() -> None:

@@ -14,7 +14,8 @@ A leader is the best of several by chance too. So its comparisons are corrected 
 still level, 0 must be left out at a level of 5 % over k (k - 1) / 2 pairs, the clearest difference first, which then
 leaves k - 1. That keeps the chance of a single false "better" in a group at 5 % or less: where it first goes wrong, all
 methods that truly equal the leader are still among the k, and so are their pairs (Holm's rule with Shaffer's counts,
-https://doi.org/10.1080/01621459.1986.10478341).
+https://doi.org/10.1080/01621459.1986.10478341). A few draws tell little of how much a difference varies, and at levels
+that strict they could hardly ever leave 0 out: there, the variances of a group's differences borrow from one another.
 """
 
 from __future__ import annotations
@@ -115,14 +116,19 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
     """
     tested = {name: c.p for name, c in comparisons.items() if c.p is not None}
     exact = dict(zip(tested, statistics.holm(list(tested.values())).tolist(), strict=True))
+    most = max((c.draws for c in comparisons.values()), default=0)
+    borrowed = statistics.borrow_variance([c.by_draw for c in comparisons.values() if c.draws == most])
+    least = {name: _p_of(c, borrowed) for name, c in comparisons.items()}
     levels: dict[str, float] = {}
     open_methods, stopped = len(comparisons) + 1, False
-    for name in sorted(comparisons, key=lambda name: _p_of(comparisons[name])):
+    for name in sorted(comparisons, key=least.__getitem__):
         levels[name] = statistics.LEVEL / (open_methods * (open_methods - 1) / 2)
-        stopped = stopped or _p_of(comparisons[name]) > levels[name]
+        stopped = stopped or least[name] > levels[name]
         if not stopped:
             open_methods -= 1
-    return {name: replace(_hold_to(c, levels[name], region), p=exact.get(name)) for name, c in comparisons.items()}
+    return {
+        name: replace(_hold_to(c, levels[name], region, borrowed), p=exact.get(name)) for name, c in comparisons.items()
+    }
 
 
 def correct_selected(comparison: Comparison, methods: int, region: float = REGION) -> Comparison:
@@ -188,11 +194,11 @@ def word_further(comparison: Comparison) -> str:
     return f"; about {more} further draw{'s' if more != 1 else ''} like these would settle it"
 
 
-def _p_of(comparison: Comparison) -> float:
-    """The level at which its interval would touch 0; 1 where there is none."""
+def _p_of(comparison: Comparison, borrowed: statistics.Borrowed) -> float:
+    """The level at which its interval, with a variance that borrows, would touch 0; 1 where there is none."""
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return 1.0
-    p = statistics.find_level(comparison.by_draw, _interval_of(comparison))
+    p = statistics.find_level(comparison.by_draw, _interval_of(comparison), borrowed)
     return 1.0 if p is None else p
 
 
@@ -207,18 +213,25 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
     )
 
 
-def _hold_to(comparison: Comparison, level: float, region: float) -> Comparison:
+def _hold_to(
+    comparison: Comparison, level: float, region: float, borrowed: statistics.Borrowed = statistics.NOTHING_BORROWED
+) -> Comparison:
     """The comparison with a difference that must show at a level, below 5 % where several were looked at."""
-    if comparison.answer in ("better", "worse") and _p_of(comparison) > level:
+    if comparison.answer in ("better", "worse") and _p_of(comparison, borrowed) > level:
         reason = f"0 is out, but not at the {100 * level:.2g} % that so many comparisons ask for"
         comparison = replace(comparison, answer="cannot tell", reason=reason)
-    return _plan_further(comparison, level, region)
+    return _plan_further(comparison, level, region, borrowed)
 
 
-def _plan_further(comparison: Comparison, level: float, region: float) -> Comparison:
+def _plan_further(
+    comparison: Comparison,
+    level: float,
+    region: float,
+    borrowed: statistics.Borrowed = statistics.NOTHING_BORROWED,
+) -> Comparison:
     if comparison.answer != "cannot tell" or comparison.point is None:
         return replace(comparison, further_draws=None)
-    further = statistics.count_further_draws(comparison.by_draw, _interval_of(comparison), region, level)
+    further = statistics.count_further_draws(comparison.by_draw, _interval_of(comparison), region, level, borrowed)
     # The rule has not been met by these draws, whatever the guess by halves of intervals says.
     return replace(comparison, further_draws=None if further is None else max(1, further))
 

@@ -6,7 +6,8 @@ record, a method or a file is.
 Sources: https://arxiv.org/abs/2108.13264 (interquartile mean, bootstrap over runs, probability of improvement); Holm
 1979, https://www.jstor.org/stable/4615733; Gorodkin 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006
 (Matthews correlation beyond two labels); Searle, Casella and McCulloch 1992, ISBN 978-0-471-62162-6 (variance
-components by analysis of variance).
+components by analysis of variance); Smyth 2004, https://doi.org/10.2202/1544-6115.1027 (variances that borrow from one
+another).
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ LARGEST_WEIGHTS = 4_000_000
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS = 100_000
+FEWEST_VARIANCES = 5
+"""From so many differences of one group on, their variances borrow from one another."""
+MOST_BORROWED = 2
+"""They borrow at most so many times the degrees of freedom that each has itself."""
 MOST_FURTHER_DRAWS = 100
 """Beyond so many, further draws are no advice."""
 
@@ -51,6 +56,17 @@ class Interval:
     """Half the width of the bootstrap's interval alone."""
     common: float = 0.0
     """Half the width of what test rows that draws share do to all of them; 0 where each draw has its own."""
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """What other differences of a group say of the variance of one: a variance, worth so many degrees of freedom."""
+
+    variance: float = 0.0
+    freedom: float = 0.0
+
+
+NOTHING_BORROWED = Borrowed()
 
 
 @dataclass(frozen=True)
@@ -190,45 +206,80 @@ def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
     return mean - reach, mean + reach
 
 
-def find_level(points: Sequence[float], interval: Interval) -> float | None:
+def borrow_variance(differences: Sequence[Sequence[float]]) -> Borrowed:
+    """What the variances of several differences (differences, draws), on equally many draws, say of each of them.
+
+    Variances of a group are taken to be spread about one, by an inverse chi-squared law; how alike they are says how
+    much that one is worth. A few draws tell little of a variance, several methods on them far more.
+    """
+    have = len(differences[0]) - 1 if differences else 0
+    logs = np.log([max(1e-12, float(np.var(points, ddof=1))) for points in differences]) if have > 0 else np.zeros(0)
+    if len(logs) < FEWEST_VARIANCES:
+        return NOTHING_BORROWED
+    centred = logs - special.digamma(have / 2) + np.log(have / 2)
+    most = float(MOST_BORROWED * have)
+    beyond = float(np.var(centred, ddof=1) - special.polygamma(1, have / 2))
+    freedom = most
+    if beyond > special.polygamma(1, most / 2):
+        freedom = 2 * optimize.brentq(lambda x: float(special.polygamma(1, x)) - beyond, 1e-3, most / 2)
+    centre = float(centred.mean() + special.digamma(freedom / 2) - np.log(freedom / 2))
+    return Borrowed(math.exp(centre), freedom)
+
+
+def find_level(points: Sequence[float], interval: Interval, borrowed: Borrowed = NOTHING_BORROWED) -> float | None:
     """The level at which the interval of these draws' differences (draws,) would touch 0; None for one draw."""
     if len(points) < 2:
         return None
     size = abs(float(np.mean(points)))
-    if reach_of(points, interval, LEAST_LEVEL) <= size:
+
+    def reach(level: float) -> float:
+        return reach_of(points, interval, level, borrowed=borrowed)
+
+    if reach(LEAST_LEVEL) <= size:
         return LEAST_LEVEL if size > 0 else 1.0
     if size == 0:
         return 1.0
-    found = optimize.brentq(lambda log: reach_of(points, interval, float(np.exp(log))) - size, np.log(LEAST_LEVEL), 0.0)
+    found = optimize.brentq(lambda log: reach(float(np.exp(log))) - size, np.log(LEAST_LEVEL), 0.0)
     return float(np.exp(found))
 
 
-def reach_of(points: Sequence[float], interval: Interval, level: float, draws: int | None = None) -> float:
+def reach_of(
+    points: Sequence[float],
+    interval: Interval,
+    level: float,
+    draws: int | None = None,
+    borrowed: Borrowed = NOTHING_BORROWED,
+) -> float:
     """How far an interval of these draws' differences (draws,) reaches to each side at a level; of `draws` like them.
 
     What rows do that all draws share stays as it is, however many draws there are.
     """
     have = len(points)
     draws = have if draws is None else draws
-    by_draws = float(-special.stdtrit(draws - 1, level / 2) * np.std(points, ddof=1) / np.sqrt(draws))
+    own = (have - 1) * float(np.var(points, ddof=1)) + borrowed.freedom * borrowed.variance
+    deviation = math.sqrt(own / (have - 1 + borrowed.freedom))
+    by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * deviation / math.sqrt(draws)
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
     return max(float(np.hypot(by_draws, common)), float(by_rows * np.sqrt(have / draws)))
 
 
-def count_further_draws(points: Sequence[float], interval: Interval, region: float, level: float) -> int | None:
+def count_further_draws(
+    points: Sequence[float], interval: Interval, region: float, level: float, borrowed: Borrowed = NOTHING_BORROWED
+) -> int | None:
     """Count the draws to add until an interval leaves 0 out or lies within ±region, if draws go on as these (draws,).
 
-    `level`: that at which 0 must be left out; within the region counts at LEVEL. Mean and spread are taken as they are,
-    so it is a guess to plan by. 0 where it is settled already; None where a single draw shows no spread, or
-    MOST_FURTHER_DRAWS would not do.
+    `level`: that at which 0 must be left out, with a variance that borrows; at LEVEL it must be left out, or all lie
+    within the region, without. Mean and spread are taken as they are, so it is a guess to plan by. 0 where it is
+    settled already; None where a single draw shows no spread, or MOST_FURTHER_DRAWS would not do.
     """
     have, size = len(points), abs(float(np.mean(points)))
     if have < 2:
         return None
     for draws in range(have, have + MOST_FURTHER_DRAWS + 1):
-        apart = size > region and size > reach_of(points, interval, level, draws)
-        if apart or size + reach_of(points, interval, LEVEL, draws) <= region:
+        alone = reach_of(points, interval, LEVEL, draws)
+        apart = size > max(region, alone, reach_of(points, interval, level, draws, borrowed))
+        if apart or size + alone <= region:
             return draws - have
     return None
 
