@@ -40,7 +40,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
             f"{out_dir}: no study was started here. Give the folder that `fewtune run` writes (its --out)."
         )
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        seen: dict[str, int] | None = None
+        seen: dict[str, float] | None = None
         while True:
             records = (out_dir / "trials").glob("*.json")
             found = {path.stem: path.stat().st_mtime for path in records if path.stem in planned}
