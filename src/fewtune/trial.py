@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -104,14 +104,12 @@ def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None =
 
 def uses_fit_seed(choice: MethodChoice) -> bool:
     """Whether anything is random in a method as a study sets it, in any of its candidates."""
-    method = get_method(choice.name)
-    return any(method.uses_fit_seed(build_settings(method.settings, each)) for each in choice.candidates)
+    return _holds_for_any(choice, get_method(choice.name).uses_fit_seed)
 
 
 def uses_pattern(choice: MethodChoice) -> bool:
     """Whether a method as a study sets it reads a pattern, in any of its candidates."""
-    method = get_method(choice.name)
-    return any(method.uses_pattern(build_settings(method.settings, each)) for each in choice.candidates)
+    return _holds_for_any(choice, get_method(choice.name).uses_pattern)
 
 
 def resolve_shots(trial: Trial, labels: int) -> Trial:
@@ -177,6 +175,11 @@ def derive_seed(*axes: str | int) -> int:
 def make_rng(*axes: str | int) -> np.random.Generator:
     """A generator seeded by `derive_seed`."""
     return np.random.default_rng(derive_seed(*axes))
+
+
+def _holds_for_any(choice: MethodChoice, question: Callable[[Any], bool]) -> bool:
+    settings_type = get_method(choice.name).settings
+    return any(question(build_settings(settings_type, each)) for each in choice.candidates)
 
 
 def _write_canonically(value: Any) -> bytes:
