@@ -94,7 +94,7 @@ class Cost(_Frozen):
     predict_seconds: float | None = Field(description="Scoring every test set.")
     predict_rows: int | None = Field(default=None, description="Test rows scored in `predict_seconds`.")
     load_seconds: float | None = Field(default=None, description="Reading or restoring the model.")
-    peak_memory_bytes: int | None = Field(description="Peak memory of this trial alone, model included.")
+    peak_memory_bytes: int | None = Field(description="Most bytes this trial had allocated at once, model included.")
     trainable_parameters: int | None
     total_parameters: int | None
     fit_tokens: int | None = Field(description="Tokens run through the model while preparing and fitting.")

@@ -114,6 +114,8 @@ def run_trial(
     except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on
         failure = Failure(kind=_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
         record, predictions = failed_record(job, failure, started_at), None
+    finally:
+        meter.close()
     gc.collect()
     seconds = {name: round(spent, 6) for name, spent in meter.seconds().items()}
     return record.model_copy(update={"started_at": started_at, "phase_seconds": seconds}), predictions

@@ -1,4 +1,4 @@
-"""What a trial costs: seconds by phase, and peak memory of that trial alone.
+"""What a trial costs: seconds by phase, and peak memory of that trial alone (`engine.memory`).
 
 Owns the measuring, the same for every method, and that no second is counted twice. Does not know what is measured
 (`records.PHASES` says what each phase of a trial means), and imports torch only where a GPU is watched.
@@ -6,7 +6,6 @@ Owns the measuring, the same for every method, and that no second is counted twi
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import time
@@ -14,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fewtune.engine.memory import PeakMemory
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +40,7 @@ class Meter:
         self._device: torch.device | None = None
         self._tokenizers: tuple[Tokenizer, ...] = ()
         self._tokenised = 0.0
-        self._start_bytes: int | None = None
-        self._peak_is_own = False
+        self._memory: PeakMemory | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._phase = OTHER
         self._booked = time.perf_counter()
@@ -52,9 +51,18 @@ class Meter:
         self._device = device
         self._tokenizers = tuple(set(tokenizers))
         self._tokenised = self._count_tokenising()
-        _release_free_memory(device)
-        self._start_bytes = _memory_now(device)
-        self._peak_is_own = _reset_peak(device)
+        gc.collect()  # what an earlier trial left is freed now, and not within this one
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()  # the GPU may be shared with other workers
+        self.close()
+        self._memory = PeakMemory(device)
+
+    def close(self) -> None:
+        """Watch memory no longer."""
+        if self._memory is not None:
+            self._memory.stop()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Span]:
@@ -95,65 +103,9 @@ class Meter:
         return sum(tokenizer.seconds for tokenizer in self._tokenizers)
 
     def peak_memory_bytes(self, shared_bytes: int = 0) -> int | None:
-        """Peak memory of this trial: what it added, and the shared model it used; None where unmeasurable."""
-        peak = _peak_memory(self._device) if self._device is not None else None
-        if not self._peak_is_own or peak is None or self._start_bytes is None:
-            return None
-        return max(0, peak - self._start_bytes) + shared_bytes
-
-
-def _release_free_memory(device: torch.device) -> None:
-    """Hand freed memory back, so that an earlier trial's is neither counted nor reused unseen."""
-    gc.collect()
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        return  # not glibc: freed memory may stay with the process, and the peak reads a little low
-
-
-def _status_bytes(field: str) -> int | None:
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    for line in status.read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _memory_now(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        import torch
-
-        return torch.cuda.memory_allocated(device)
-    return _status_bytes("VmRSS")
-
-
-def _reset_peak(device: torch.device) -> bool:
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-        return True
-    try:
-        # Linux: writing 5 sets the process's resident high-water mark to what is resident now.
-        with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - no truncation dance of pathlib here
-            file.write("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    return _status_bytes("VmHWM")
+        """Peak memory of the watch, which ends, and of the shared model it used; None where unmeasurable."""
+        peak = self._memory.stop() if self._memory is not None else None
+        return None if peak is None else peak + shared_bytes
 
 
 def usable_cores() -> int:

@@ -29,7 +29,7 @@ WORKER_ENVIRONMENT = {
     # step, and two fits at once are slower than one after the other, but end (benchmarks/shared_cores.py).
     "GOMP_SPINCOUNT": "10000",
     # Gradients of hundreds of megabytes come and go at every step: given back to the system, they would be cleared anew
-    # each time. What is freed stays with the process until the trial ends (`engine.meter`).
+    # each time. What is freed stays with the process, for its later trials too.
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_TOP_PAD_": str(64 << 20),
