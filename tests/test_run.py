@@ -209,6 +209,26 @@ def test_no_more_workers_start_than_there_are_trials(
     assert started.call_count == 2
 
 
+def _record_process(pipe: Any, out: Path) -> None:
+    while (job := pipe.recv()) is not None:
+        record = failed_record(job, Failure(kind="error", message=str(os.getpid())), None)
+        write_record(out, record)
+        pipe.send(record)
+
+
+@pytest.mark.parametrize(("lasts", "processes"), [(0.0, 3), (300.0, 1)])
+def test_a_worker_that_has_worked_long_makes_way_between_two_trials(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasts: float, processes: int
+) -> None:
+    jobs = prepare_jobs(study, None)[0][:3]
+    monkeypatch.setattr(local, "_work", _record_process)
+    monkeypatch.setattr(local, "REPLACE_AFTER_SECONDS", lasts)
+    listener = Listener()
+    run_jobs(jobs, tmp_path, listener)
+    assert len(listener.records) == 3
+    assert len({record.failure.message for record in listener.records if record.failure}) == processes
+
+
 def test_everything_that_cannot_run_is_told_before_anything_runs(study_file: Path, tmp_path: Path) -> None:
     study = load_study(
         study_file, ["models=[nowhere/at-all, ./no-folder, smollm2-153m]", "shots=[4, 4000]", "max_tokens=4096"]

@@ -1,7 +1,8 @@
 """Trials in processes of this machine: one worker by default, each trial apart from the command that asked.
 
 Owns starting, feeding and replacing worker processes, and writing what they return. A worker that dies (killed,
-out of memory) costs its trial alone: the trial is recorded as failed and a new worker goes on.
+out of memory) costs its trial alone: the trial is recorded as failed and a new worker goes on; one that has worked
+for minutes makes way for a fresh one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -38,6 +40,10 @@ WORKER_ENVIRONMENT = {
 }
 """What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
 
+REPLACE_AFTER_SECONDS = 300.0
+"""How long a worker lives before another takes its place, between two trials. What it keeps falls into ever more
+pieces, and finding memory among them slows everything down by a fifth and more; starting takes a few seconds."""
+
 
 class Listener(Protocol):
     """Who is told how the study goes."""
@@ -52,6 +58,7 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     job: Job | None = None
+    started: float = field(default_factory=time.monotonic)
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, listener: Listener, workers: int = 1) -> None:
@@ -65,7 +72,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, listener: Listener, workers: int = 
     try:
         while waiting or any(w.job for w in team):
             for worker in [worker for worker in team if worker.job is None]:
-                if not waiting:
+                if not waiting or time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
                     _stop(worker)
                     team.remove(worker)
                 elif not _hand_over(worker, waiting, out, listener):
