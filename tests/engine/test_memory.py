@@ -42,7 +42,7 @@ def test_a_peak_between_start_and_stop_is_seen_and_what_was_there_before_is_not_
 
 
 @needs_counter
-def test_two_blocks_at_once_count_both_and_one_after_the_other_the_larger() -> None:
+def test_two_blocks_at_once_count_both() -> None:
     watch = PeakMemory(CPU)
     first = torch.ones(30 * MEBIBYTE // 4)
     hold(50)

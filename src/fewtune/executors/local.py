@@ -45,7 +45,7 @@ WORKER_ENVIRONMENT = {
 
 REPLACE_AFTER_SECONDS = 300.0
 """How long a worker lives before another takes its place, between two trials. What it keeps falls into ever more
-pieces, and finding memory among them slows everything down by a fifth and more; starting takes a few seconds."""
+pieces, and finding memory among them slows scoring down (docs/log.md); starting takes a few seconds."""
 
 
 class Listener(Protocol):
