@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 import torch
@@ -34,12 +37,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
+def meter(clock: Clock) -> Iterator[Meter]:
+    with closing(Meter()) as made:
+        yield made
+
+
+@pytest.fixture
 def tokenizer() -> Tokenizer:
     return Tokenizer(tiny_models.make_tokenizer(False))
 
 
-def test_phases_within_phases_are_counted_once_and_add_up(clock: Clock) -> None:
-    meter = Meter()
+def test_phases_within_phases_are_counted_once_and_add_up(meter: Meter, clock: Clock) -> None:
     clock.now += 1
     with meter.phase("fit") as fitting:
         clock.now += 2
@@ -51,8 +59,7 @@ def test_phases_within_phases_are_counted_once_and_add_up(clock: Clock) -> None:
     assert (fitting.seconds, preparing.seconds) == (14.0, 4.0), "a span is whole, what is within it included"
 
 
-def test_a_phase_that_fails_keeps_its_seconds_and_the_outer_one_goes_on(clock: Clock) -> None:
-    meter = Meter()
+def test_a_phase_that_fails_keeps_its_seconds_and_the_outer_one_goes_on(meter: Meter, clock: Clock) -> None:
     with pytest.raises(ValueError), meter.phase("fit"):
         clock.now += 2
         raise ValueError
@@ -60,8 +67,7 @@ def test_a_phase_that_fails_keeps_its_seconds_and_the_outer_one_goes_on(clock: C
     assert meter.seconds() == {"fit": 2.0, "other": 1.0}
 
 
-def test_tokenising_is_taken_out_of_the_phase_it_happens_in(clock: Clock, tokenizer: Tokenizer) -> None:
-    meter = Meter()
+def test_tokenising_is_taken_out_of_the_phase_it_happens_in(meter: Meter, clock: Clock, tokenizer: Tokenizer) -> None:
     clock.now += 1
     tokenizer.seconds += 0.5  # before the watch: the loading's own
     meter.watch(CPU, [tokenizer, tokenizer])
@@ -74,17 +80,28 @@ def test_tokenising_is_taken_out_of_the_phase_it_happens_in(clock: Clock, tokeni
     assert meter.seconds() == {"other": 1.0, "fit": 1.0, "score": 4.0, "tokenise": 3.0}
 
 
-def test_a_tokenizer_counts_both_ways(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(range(100))
-    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+def test_a_tokenizer_counts_both_ways(tokenizer: Tokenizer, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tokenizer.source
+
+    class Slow:
+        """Takes a second a text and two seconds to write one out, by the clock that is shown."""
+
+        def __call__(self, texts: list[str], add_special_tokens: bool) -> Any:
+            clock.now += len(texts)
+            return source(texts, add_special_tokens=add_special_tokens)
+
+        def decode(self, tokens: list[int], skip_special_tokens: bool) -> str:
+            clock.now += 2
+            return str(source.decode(tokens, skip_special_tokens=skip_special_tokens))
+
+    monkeypatch.setattr(tokenizer, "source", Slow())
     (tokens,) = tokenizer.tokenise(["the cook"])
     assert tokenizer.seconds == 1.0
     assert tokenizer.decode(tokens, skip_special=True) == "the cook"
-    assert tokenizer.seconds == 2.0
+    assert tokenizer.seconds == 3.0
 
 
-def test_memory_is_unknown_until_it_is_watched() -> None:
-    meter = Meter()
+def test_memory_is_unknown_until_it_is_watched(meter: Meter) -> None:
     assert meter.peak_memory_bytes() is None
     meter.watch(CPU)
     peak = meter.peak_memory_bytes(shared_bytes=7)
