@@ -18,6 +18,7 @@ from benchmarks.ablation.table import write_table as write_ablation
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
 from benchmarks.coverage import write_table as write_coverage
+from benchmarks.demo import write_table as write_demo
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.race.table import write_table as write_race
 from benchmarks.scaling.table import write_tables as write_scaling
@@ -37,6 +38,7 @@ Blocks = Mapping[str, Callable[[dict[str, Any]], str]]
 PAGES: Mapping[Path, Blocks] = {
     ROOT / "docs" / "performance.md": {
         "race": _fence(write_race),
+        "demo": write_demo,
         "seconds_by_kind": write_kinds,
         "ablation": write_ablation,
         "agreement": write_agreement,
