@@ -5,12 +5,14 @@
 
 A figure stands in a document as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below `results/`,
 WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora outside`, where
-`outside` is every test set out of domain, weighed alike. Between `<!-- stated -->` and `<!-- /stated -->` no decimal
+`outside` is every test set out of domain, weighed alike. `all` for TASK MODEL SHOTS, with one of STUDY_FIGURES, is the
+whole study. Between `<!-- stated -->` and `<!-- /stated -->` no decimal
 may stand outside of a figure. Owns the notation; the numbers are the analysis's.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -25,7 +27,9 @@ from fewtune.analysis.comparison import Comparison, compare
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
-from fewtune.report.tables import head_verdict, list_comparisons, word_bytes, word_score, word_seconds
+from fewtune.records import load_records
+from fewtune.report.profile import sum_phases
+from fewtune.report.tables import head_verdict, list_comparisons, word_bytes, word_score, word_seconds, word_share
 
 RESULTS = ROOT / "results"
 DOCUMENTS = (ROOT / "README.md", RESULTS / "README.md")
@@ -109,6 +113,32 @@ FIGURES: Mapping[str, Callable[..., str]] = {
 }
 
 
+def word_trial_seconds(folder: Path) -> str:
+    """Word the seconds of all trials that were measured phase by phase."""
+    return word_seconds(sum(sum_phases(load_records(folder)).values()))
+
+
+def word_phase_share(folder: Path, *phases: str) -> str:
+    """Word the share of phases in the seconds of all trials: '70%'."""
+    sums = sum_phases(load_records(folder))
+    return word_share(sum(sums[phase] for phase in phases) / sum(sums.values()))
+
+
+def word_wall(folder: Path) -> str:
+    """Word the wall time of the commands that ran a study, each from its start to the last trial it ended."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    starts = [index for index, event in enumerate(events) if event["event"] == "run"]
+    ends = [*(index - 1 for index in starts[1:]), len(events) - 1]
+    return word_seconds(sum(events[b]["time"] - events[a]["time"] for a, b in zip(starts, ends, strict=True)))
+
+
+STUDY_FIGURES: Mapping[str, Callable[..., str]] = {
+    "seconds": word_trial_seconds,
+    "share": word_phase_share,
+    "wall": word_wall,
+}
+
+
 @cache
 def _analyse(folder: Path) -> StudyAnalysis:
     return analyse_folder(folder)
@@ -116,14 +146,13 @@ def _analyse(folder: Path) -> StudyAnalysis:
 
 def derive(folder: str, place: str, what: str, results: Path = RESULTS) -> str:
     """Derive one figure; raises ValueError naming what is not there."""
-    study = _analyse(results / folder.strip())
-    task, model, shots = place.split()
-    groups = [g for g in study.groups if (g.board.task, g.board.model, str(g.board.shots)) == (task, model, shots)]
     name, *arguments = what.split()
-    if len(groups) != 1 or name not in FIGURES:
-        raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}")
     try:
-        return FIGURES[name](study, groups[0], *arguments)
+        if place.strip() == "all":
+            return STUDY_FIGURES[name](results / folder.strip(), *arguments)
+        study = _analyse(results / folder.strip())
+        places = {f"{g.board.task} {g.board.model} {g.board.shots}": g for g in study.groups}
+        return FIGURES[name](study, places[place.strip()], *arguments)
     except (KeyError, StopIteration, TypeError) as error:
         raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}") from error
 

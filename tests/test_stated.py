@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_all_test_sets_out_of_domain_are_one_figure(tmp_path: Path) -> None:
     assert answered.startswith("+19.0 [") and answered.endswith("] better")
 
 
+def test_a_whole_studys_seconds_are_figures_too(results: Path) -> None:
+    folder = results / "study"
+    for path, phases in zip(
+        sorted((folder / "trials").iterdir()), ({"fit": 6.0, "score": 3.0}, {"fit": 4.0, "load": 7.0}), strict=False
+    ):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "phase_seconds": phases}))
+    times = [("run", 10.0), ("finished", 15.0), ("run", 100.0), ("started", 101.0), ("finished", 120.5)]
+    (folder / "events.jsonl").write_text("".join(json.dumps({"event": e, "time": t}) + "\n" for e, t in times))
+    assert derive("study", "all", "seconds", results) == "20 s"
+    assert derive("study", "all", "share fit", results) == "50%"
+    assert derive("study", "all", "share score load", results) == "50%"
+    assert derive("study", "all", "wall", results) == "25.5 s"
+
+
 def test_a_wrong_figure_and_one_without_its_source_are_told(results: Path) -> None:
     text = f"<!-- stated -->\nIt is {mark('mean pattern', '0.841')}.\nNearly 0.9 it is.\n<!-- /stated -->\n"
     assert find_unmarked(text) == ["Nearly 0.9 it is."]
@@ -60,7 +76,14 @@ def test_figures_are_written_in_their_place(results: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "what"), [("cola tiny-model 16", "mean pattern"), (PLACE, "mode pattern"), (PLACE, "mean x")]
+    ("place", "what"),
+    [
+        ("cola tiny-model 16", "mean pattern"),
+        (PLACE, "mode pattern"),
+        (PLACE, "mean x"),
+        ("all", "mean pattern"),
+        ("all", "share doubt"),
+    ],
 )
 def test_a_figure_that_is_not_there_is_refused(results: Path, place: str, what: str) -> None:
     with pytest.raises(ValueError, match="no such figure: study"):
