@@ -11,18 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
+from benchmarks.race.table import measure_ratio, write_seconds
 
+SIDES = ("before", "after")
 FILE = ROOT / "benchmarks" / "results" / "demo.json"
 
 
@@ -36,39 +38,42 @@ def time_demo(tree: Path) -> float:
         return time.perf_counter() - started
 
 
-def compare_commits(before: str, after: str, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every run of either side, which take turns."""
-    seconds: dict[str, list[float]] = {"before": [], "after": []}
+def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[], None]) -> None:
+    """Time both sides, which take turns, and keep the comparison after every timing."""
     with tempfile.TemporaryDirectory() as folder:
-        trees = {"before": Path(folder) / "before", "after": Path(folder) / "after"}
-        for side, commit in (("before", before), ("after", after)):
-            subprocess.run(["git", "worktree", "add", "--detach", str(trees[side]), commit], cwd=ROOT, check=True)
+        trees = {side: Path(folder) / side for side in SIDES}
         try:
+            for side, tree in trees.items():
+                subprocess.run(["git", "worktree", "add", "--detach", tree, comparison[side]], cwd=ROOT, check=True)
             for repeat in range(repeats):
-                for side in ("before", "after"):
-                    seconds[side].append(round(time_demo(trees[side]), 1))
-                    print(f"{repeat + 1} of {repeats}, {side}: {seconds[side][-1]} s", flush=True)
+                for side, tree in trees.items():
+                    timing = {"side": side, "repeat": repeat, "seconds": round(time_demo(tree), 1)}
+                    comparison["timings"].append(timing)
+                    print(f"{repeat + 1} of {repeats}, {side}: {timing['seconds']} s", flush=True)
+                    keep()
         finally:
-            for tree in trees.values():
-                subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
-    return seconds
+            for tree in filter(Path.exists, trees.values()):
+                subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=True)
 
 
 def write_table(results: dict[str, Any]) -> str:
-    """Every comparison, as Markdown: medians, least and most of the repeats, and the ratio of medians."""
+    """Every comparison, as Markdown: medians with the least and most of the repeats, and how many times faster."""
     rows = []
     for found in results["comparisons"]:
-        before, after = (statistics.median(found["seconds"][side]) for side in ("before", "after"))
-        spans = [_write_span(found["seconds"][side]) for side in ("before", "after")]
+        before, after = ([t for t in found["timings"] if t["side"] == side] for side in SIDES)
+        ratio, least, most = measure_ratio(before, after)
+        faster = f"{ratio:.2f}" + (f" ({least:.2f}-{most:.2f})" if len(after) > 1 else "")
         commits = f"{found['before']} and {found['after']}"
-        rows.append([found["machine"]["processor"], commits, *spans, f"{before / after:.2f}"])
+        rows.append([found["machine"]["processor"], commits, write_seconds(before), write_seconds(after), faster])
     head = ("processor", "commits before and after", "before, s", "after, s", "times faster")
     machines = "; ".join(dict.fromkeys(write_machine(found["machine"]) for found in results["comparisons"]))
     return f"{write_markdown(head, rows)}\n\n{machines}."
 
 
-def _write_span(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds):.0f} ({min(seconds):.0f}-{max(seconds):.0f})"
+def find_commit(name: str) -> str:
+    """The short hash of a commit, whatever it was called."""
+    command = ["git", "rev-parse", "--short", name]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> None:
@@ -78,18 +83,12 @@ def main() -> None:
     parser.add_argument("after")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    seconds = compare_commits(given.before, given.after, given.repeats)
-    found = {
-        "before": given.before,
-        "after": given.after,
-        "seconds": seconds,
-        "machine": describe_machine(os.cpu_count() or 1),
-        **describe_moment(),
-    }
-    key = ("before", "after", "machine")
+    commits = {"before": find_commit(given.before), "after": find_commit(given.after)}
+    comparison = {**commits, "machine": describe_machine(os.cpu_count() or 1), **describe_moment(), "timings": []}
     kept = json.loads(FILE.read_text(encoding="utf-8"))["comparisons"] if FILE.is_file() else []
-    others = [each for each in kept if any(each[name] != found[name] for name in key)]
-    write_results(FILE, {"comparisons": [*others, found]})
+    same = (*SIDES, "machine")
+    others = [each for each in kept if any(each[key] != comparison[key] for key in same)]
+    compare_commits(comparison, given.repeats, lambda: write_results(FILE, {"comparisons": [*others, comparison]}))
 
 
 if __name__ == "__main__":

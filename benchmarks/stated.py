@@ -5,9 +5,9 @@
 
 A figure stands in a document as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below `results/`,
 WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora outside`, where
-`outside` is every test set out of domain, weighed alike. `all` for TASK MODEL SHOTS, with one of STUDY_FIGURES, is the
-whole study. Between `<!-- stated -->` and `<!-- /stated -->` no decimal
-may stand outside of a figure. Owns the notation; the numbers are the analysis's.
+`outside` is every test set out of domain, weighed alike. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of
+the whole study. Between `<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of a figure. Owns the
+notation; the numbers are the analysis's.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def word_phase_share(folder: Path, *phases: str) -> str:
 
 
 def word_wall(folder: Path) -> str:
-    """Word the wall time of the commands that ran a study, each from its start to the last trial it ended."""
+    """Word the wall time of the commands that ran a study, each from its first trial to the last event it kept."""
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     starts = [index for index, event in enumerate(events) if event["event"] == "run"]
     ends = [*(index - 1 for index in starts[1:]), len(events) - 1]

@@ -24,6 +24,7 @@ from benchmarks.agreement.checks import Size as AgreementSize
 from benchmarks.agreement.table import is_reached
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import run_apart
+from benchmarks.demo import write_table as write_demo
 from benchmarks.race.material import Material
 from benchmarks.scaling.__main__ import sweep
 from benchmarks.scaling.chart import draw_scaling
@@ -126,6 +127,15 @@ def test_seconds_by_kind_add_up_to_the_whole(work: str, material: Material) -> N
     assert (found["kinds"]["AdamW"] > 0) == (work != "score")
     head, _, first, *_ = write_kinds({"machine": MACHINE, "size": vars(TINY), "works": {work: found}}).splitlines()
     assert PROFILED[work][0].format(**vars(TINY)) in head and first.startswith("| products of linear layers | ")
+
+
+def test_the_demos_table_has_medians_of_its_repeats_and_their_ratio() -> None:
+    seconds = {"before": [80.0, 100.0, 90.0], "after": [40.0, 40.0, 60.0]}
+    timings = [{"side": s, "repeat": r, "seconds": x} for s, xs in seconds.items() for r, x in enumerate(xs)]
+    machine = {"processor": "made-up", "threads": 2, "packages": {}}
+    table = write_demo({"comparisons": [{"before": "a1", "after": "b2", "machine": machine, "timings": timings}]})
+    # 90 over 40; side by side 80 / 40, 100 / 40 and 90 / 60.
+    assert "| made-up | a1 and b2 | 90.0 (80.0-100.0) | 40.0 (40.0-60.0) | 2.25 (1.50-2.50) |" in table
 
 
 def test_every_operation_has_one_kind() -> None:
