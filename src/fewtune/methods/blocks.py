@@ -155,7 +155,13 @@ def assemble_plan(
     return Plan(
         score=label_scorer(forward, answer),
         fitting=Fitting(
-            tuple(groups), tuple(examples), loss, optimisation, (forward.network, *head), tuple(validation)
+            tuple(groups),
+            tuple(examples),
+            loss,
+            optimisation,
+            (forward.network, *head),
+            forward.precision,
+            tuple(validation),
         ),
         forward=forward,
         trainable_parameters=sum(p.numel() for p in trainable.values()),
