@@ -1,6 +1,7 @@
 """A request answered by a module in a process of its own, so that nothing that ran before warms it or adds to its peak.
 
-Owns how request and answer travel. `python -m MODULE REQUEST OUT`: the request as JSON, the file for the answer.
+Owns how request and answer travel, and starting as workers do. `python -m MODULE REQUEST OUT`: the request as JSON, the
+file for the answer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from fewtune.executors.local import WORKER_ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,3 +41,11 @@ def answer_request(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """In the process apart: read the request, answer it, write what was found."""
     request, out = sys.argv[1:]
     Path(out).write_text(json.dumps(answer(json.loads(request))), encoding="utf-8")
+
+
+def start_as_worker(module: str) -> None:
+    """Make sure libraries started as a worker's do: else a new process runs the module, and this one ends."""
+    if all(os.environ.get(name) == value for name, value in WORKER_ENVIRONMENT.items()):
+        return
+    command = [sys.executable, "-m", module, *sys.argv[1:]]
+    raise SystemExit(subprocess.run(command, cwd=ROOT, env=os.environ | WORKER_ENVIRONMENT, check=False).returncode)

@@ -10,9 +10,6 @@ many small ones, and those that ask for memory, weigh more here than they do wit
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -23,12 +20,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.ablation.works import Size, prepare_scoring, run_fit
-from benchmarks.apart import ROOT
+from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.meter import usable_cores
-from fewtune.executors.local import WORKER_ENVIRONMENT
 from fewtune.models import LanguageModel, load_model, resolve_precision
 
 RESULTS = ROOT / "benchmarks" / "results" / "seconds_by_kind.json"
@@ -120,9 +116,7 @@ def write_table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Profile every work once, in a process that starts as workers do."""
-    if any(os.environ.get(name) != value for name, value in WORKER_ENVIRONMENT.items()):
-        command = [sys.executable, "-m", "benchmarks.seconds_by_kind"]
-        raise SystemExit(subprocess.run(command, cwd=ROOT, env=os.environ | WORKER_ENVIRONMENT, check=False).returncode)
+    start_as_worker("benchmarks.seconds_by_kind")
     torch.set_num_threads(usable_cores())
     size = Size()
     material = read_material(size.of_race())

@@ -1,6 +1,6 @@
 """The ablation's command: what is timed, in which order, and where it is written.
 
-Owns alternation and going on after an interruption.
+Owns alternation and going on after an interruption. It runs in a process set up as fewtune's workers are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from benchmarks.ablation.levers import LEVERS, find_levers
 from benchmarks.ablation.table import find_timings, write_table
 from benchmarks.ablation.works import WORKS, Size
-from benchmarks.apart import ROOT
+from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
 from fewtune.engine.meter import usable_cores
@@ -96,4 +96,5 @@ def take_ready(shelf: ModelShelf, material: Material, precision: Precision) -> L
 
 
 if __name__ == "__main__":
+    start_as_worker("benchmarks.ablation")
     main()
