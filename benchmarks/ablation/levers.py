@@ -21,7 +21,6 @@ from fewtune.engine import attention, fit, frozen, packing
 from fewtune.engine import forward as forward_module
 from fewtune.engine import score as score_module
 from fewtune.engine.forward import Forward
-from fewtune.engine.master_weights import MasterWeights
 from fewtune.engine.packing import BlockOutput, Packed, Prefix, pack
 from fewtune.engine.readers import LabelWordReader
 from fewtune.methods import blocks
@@ -224,12 +223,6 @@ LEVERS: Mapping[str, Lever] = {
     ),
     "label-columns": Lever(
         "label words' columns of the head (off: whole vocabulary)", ("lora", "score"), read_whole_vocabulary
-    ),
-    "masters": Lever(
-        "bfloat16 copies beside 32-bit masters (off: cast at every pass)",
-        ("all-weights", "last-blocks"),
-        replace_in(fit, "MasterWeights", lambda networks, trained: MasterWeights((), trained)),
-        of_bfloat16=True,
     ),
     "fused": Lever("fused AdamW (off: unfused)", FITS, step_unfused),
     "token-budget": Lever("passes of up to 4096 tokens (off: one row a pass)", SCORING, score_row_by_row),

@@ -119,7 +119,7 @@ def test_a_loss_over_the_vocabulary_is_the_gold_words_own(
 def test_a_loss_that_is_not_finite_is_a_divergence() -> None:
     weight = torch.nn.Parameter(torch.ones(1))
     group = ParameterGroup("all", (weight,), 0.1)
-    fitting = Fitting((group,), (ONE,) * 4, lambda batch: weight * math.nan, Optimisation(1, 2), (), "float32")
+    fitting = Fitting((group,), (ONE,) * 4, lambda batch: weight * math.nan, Optimisation(1, 2), ())
     with pytest.raises(TrialFailure, match="the loss became nan at step 1 of 2") as caught:
         fit(fitting, np.random.default_rng(0), lambda *step: None)
     assert caught.value.kind == "diverged"
@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_finite_is_a_divergence() -> None:
 
 def test_a_group_that_matches_nothing_is_an_error() -> None:
     fitting = Fitting(
-        (ParameterGroup("blocks", (), 0.1),), (ONE,), lambda batch: torch.zeros(1), Optimisation(1, 2), (), "float32"
+        (ParameterGroup("blocks", (), 0.1),), (ONE,), lambda batch: torch.zeros(1), Optimisation(1, 2), ()
     )
     with pytest.raises(TrialFailure, match="'blocks' matched no tensor"):
         fit(fitting, np.random.default_rng(0), lambda *step: None)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewtune.engine.master_weights import MasterWeights
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.plan import FitExample, Fitting
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
@@ -67,14 +66,12 @@ def fit(
     losses: list[float] = []
     _set_training(fitting, True)
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
-    masters = MasterWeights(fitting.modules if fitting.precision == "bfloat16" else (), parameters)
-    with torch.random.fork_rng(), gradients_by_row(fitting.modules), masters:
+    with torch.random.fork_rng(), gradients_by_row(fitting.modules):
         torch.manual_seed(int(rng.integers(2**63)))
         for epoch, batches in enumerate(epochs):
             for group in fitting.groups:
                 for parameter in group.parameters:
                     parameter.requires_grad_(epoch >= group.starts_at_epoch)
-            masters.follow()
             for place, batch in enumerate(batches):
                 factor = plateau.factor * rate_factor(len(losses), steps, options)
                 for group, settings, seen in zip(fitting.groups, optimiser.param_groups, rates, strict=True):
@@ -89,7 +86,6 @@ def fit(
                 torch.nn.utils.clip_grad_norm_(stepped, options.clip_norm)
                 optimiser.step()
                 rows.put_back()
-                masters.follow()
                 optimiser.zero_grad(set_to_none=True)
                 losses.append(loss)
                 on_step(len(losses), steps, loss)

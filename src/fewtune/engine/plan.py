@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from fewtune.engine.forward import Forward
-    from fewtune.models import Precision
     from fewtune.tasks.base import Example
 
 
@@ -57,8 +56,6 @@ class Fitting:
     optimisation: Optimisation
     modules: tuple[nn.Module, ...]
     """What is set to training mode while fitting and to evaluation mode after."""
-    precision: Precision
-    """What `loss` multiplies matrices in."""
     validation: tuple[FitExample, ...] = ()
     """Labelled rows kept out of the fit: where there are any, the epoch of their lowest loss is kept."""
 

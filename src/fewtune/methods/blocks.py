@@ -155,13 +155,7 @@ def assemble_plan(
     return Plan(
         score=label_scorer(forward, answer),
         fitting=Fitting(
-            tuple(groups),
-            tuple(examples),
-            loss,
-            optimisation,
-            (forward.network, *head),
-            forward.precision,
-            tuple(validation),
+            tuple(groups), tuple(examples), loss, optimisation, (forward.network, *head), tuple(validation)
         ),
         forward=forward,
         trainable_parameters=sum(p.numel() for p in trainable.values()),
