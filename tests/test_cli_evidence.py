@@ -124,7 +124,9 @@ def test_what_a_format_has_no_room_for_is_refused(study: Path, capsys: pytest.Ca
 
 
 def test_a_recommendation_from_an_unfinished_study_says_so(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_planned(study, {**{r.trial_id: r.trial.variant for r in load_records(study)}, "0" * 16: "lora"})
+    planned = {record.trial_id: record.trial.cell for record in load_records(study)}
+    lora = next(cell for cell in planned.values() if cell.variant == "lora")
+    write_planned(study, {**planned, "0" * 16: lora})
     code, told, _ = run_cli("recommend", study, capsys=capsys)
     assert code == 0
     assert "Unfinished: 1 trial has not run yet: lora (1)." in told
@@ -148,7 +150,7 @@ def test_a_missing_library_is_named_with_how_to_get_it(
 
 
 def test_a_finished_study_is_watched_at_once(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_planned(study, {record.trial_id: record.trial.variant for record in load_records(study)})
+    write_planned(study, {record.trial_id: record.trial.cell for record in load_records(study)})
     code, told, _ = run_cli("watch", study, capsys=capsys)
     assert code == 0
     assert "6 of 6 trials: 6 done" in told

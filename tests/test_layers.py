@@ -25,8 +25,8 @@ LAYERS = [
     {"prepare"},
     {"run"},
     {"executors"},
-    {"progress"},
     {"analysis"},
+    {"progress"},
     {"report"},
     {"cli"},
 ]

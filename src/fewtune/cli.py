@@ -23,6 +23,7 @@ from fewtune.errors import FewtuneError
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
     from fewtune.prepare import Job
+    from fewtune.records import Record
     from fewtune.study import Study
 
 app = App(
@@ -80,6 +81,7 @@ def run(
     from fewtune.prepare import prepare_jobs
     from fewtune.progress import show_progress
     from fewtune.records import append_event, write_planned
+    from fewtune.run import describe_axes
 
     plan = _load(study, set_)
     if workers < 1:
@@ -99,11 +101,12 @@ def run(
         with _hold_folder(folder):
             _claim_folder(folder, plan)  # again: another study may have come and gone while this one was prepared
             _write_study(folder, plan)
-            write_planned(folder, {job.trial_id: job.trial.method.variant for job in jobs})
-            todo = [job for job in jobs if not _is_done(folder, job.trial_id)]
-            _say(f"{plan.name}: {len(jobs)} trials, {len(jobs) - len(todo)} already done, in {folder}")
-            append_event(folder, "run", trials=len(jobs), reused=len(jobs) - len(todo))
-            with show_progress(_console, todo, workers) as listener, meter.phase("run"):
+            write_planned(folder, {job.trial_id: describe_axes(job.trial).cell for job in jobs})
+            done = {job.trial_id: record for job in jobs if (record := _find_done(folder, job.trial_id)) is not None}
+            todo = [job for job in jobs if job.trial_id not in done]
+            _say(f"{plan.name}: {len(jobs)} trials, {len(done)} already done, in {folder}")
+            append_event(folder, "run", trials=len(jobs), reused=len(done))
+            with show_progress(_console, todo, workers, done.values()) as listener, meter.phase("run"):
                 run_jobs(todo, folder, listener, workers)
     except KeyboardInterrupt:
         _say(f"Stopped. Finished trials are kept in {folder}; the same command goes on from there.")
@@ -400,18 +403,19 @@ def _show_profile(out: Path, jobs: Sequence[Job], todo: Sequence[Job], meter: Me
         show_profile(_console, records)
 
 
-def _is_done(out: Path, trial_id: str) -> bool:
+def _find_done(out: Path, trial_id: str) -> Record | None:
+    """The record of a trial that need not run again."""
     from fewtune.errors import RecordError
     from fewtune.records import load_predictions, load_record, record_path
 
     if not record_path(out, trial_id).is_file():
-        return False
+        return None
     try:
-        reusable = load_record(record_path(out, trial_id)).reusable
-        return reusable and load_predictions(out, trial_id).height > 0
+        record = load_record(record_path(out, trial_id))
+        return record if record.reusable and load_predictions(out, trial_id).height > 0 else None
     except RecordError as error:
         _say(f"{error} Running it again.")
-        return False
+        return None
 
 
 def _claim_folder(out: Path, study: Study) -> None:

@@ -1,13 +1,13 @@
 """How a running study is shown: a live table on a terminal, plain lines elsewhere.
 
-Owns the two listeners and the estimate of the time left. Does not know what a trial does.
+Owns the two listeners. Does not know what a trial does.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -16,43 +16,42 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.prepare import Job
 from fewtune.records import Record
-from fewtune.run import Progress
+from fewtune.run import Progress, describe_axes
 
 ROWS_SHOWN = 10
 """Finished trials that stay in the live table."""
 
 
 class TimeLeft:
-    """Estimates the seconds left from finished trials of the same variant, else from all finished ones."""
+    """The seconds left, guessed anew as trials finish, from them and from those of earlier runs."""
 
-    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
-        self._left = [job.trial.method.variant for job in jobs]
+    def __init__(self, jobs: Sequence[Job], workers: int, finished: Iterable[Record]) -> None:
+        self._left = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
         self._workers = workers
-        self._seen: dict[str, list[float]] = {}
+        self._finished = list(finished)
+        self.seconds: float | None = None
+        """Seconds left; None while no trial was timed."""
+        self._guess()
 
-    def finish(self, job: Job, seconds: float) -> None:
-        self._left.remove(job.trial.method.variant)
-        self._seen.setdefault(job.trial.method.variant, []).append(seconds)
+    def finish(self, job: Job, record: Record) -> None:
+        del self._left[job.trial_id]
+        self._finished.append(record)
+        self._guess()
 
-    def seconds(self) -> float | None:
-        """Seconds left; None while nothing has finished."""
-        everything = [s for seen in self._seen.values() for s in seen]
-        if not everything:
-            return None
-        mean = sum(everything) / len(everything)
-        known = {variant: sum(seen) / len(seen) for variant, seen in self._seen.items()}
-        return sum(known.get(variant, mean) for variant in self._left) / self._workers
+    def _guess(self) -> None:
+        self.seconds = guess_seconds_left(self._finished, self._left.values(), self._workers)
 
 
 class LiveProgress:
     """A table that redraws in place; use as a context."""
 
-    def __init__(self, console: Console, jobs: Sequence[Job], workers: int) -> None:
+    def __init__(self, console: Console, jobs: Sequence[Job], workers: int, finished: Iterable[Record]) -> None:
         self._total = len(jobs)
         self._done = 0
-        self._time_left = TimeLeft(jobs, workers)
+        self._time_left = TimeLeft(jobs, workers, finished)
         self._began: dict[str, float] = {}
         self._running: dict[str, tuple[Job, Progress]] = {}
         self._finished: deque[tuple[Job, Record, float]] = deque(maxlen=ROWS_SHOWN)
@@ -76,7 +75,7 @@ class LiveProgress:
         seconds = time.monotonic() - self._began.pop(job.trial_id)
         self._running.pop(job.trial_id, None)
         self._finished.append((job, record, seconds))
-        self._time_left.finish(job, seconds)
+        self._time_left.finish(job, record)
         self._done += 1
 
     def _draw(self) -> RenderableType:
@@ -94,7 +93,7 @@ class LiveProgress:
             loss = "" if progress.loss is None else f"{progress.loss:.3f}"
             seconds = time.monotonic() - self._began[job.trial_id]
             table.add_row(Text(_name_trial(job), style="bold"), str(job.trial.data_seed), state, loss, f"{seconds:.0f}")
-        left = self._time_left.seconds()
+        left = self._time_left.seconds
         foot = Table.grid(padding=(0, 1))
         foot.add_row(
             ProgressBar(total=self._total, completed=self._done, width=30),
@@ -107,11 +106,11 @@ class LiveProgress:
 class PlainProgress:
     """One line a trial, for logs and pipes; use as a context."""
 
-    def __init__(self, console: Console, jobs: Sequence[Job], workers: int) -> None:
+    def __init__(self, console: Console, jobs: Sequence[Job], workers: int, finished: Iterable[Record]) -> None:
         self._console = console
         self._total = len(jobs)
         self._done = 0
-        self._time_left = TimeLeft(jobs, workers)
+        self._time_left = TimeLeft(jobs, workers, finished)
         self._began: dict[str, float] = {}
 
     def __enter__(self) -> PlainProgress:
@@ -128,21 +127,22 @@ class PlainProgress:
 
     def finished(self, job: Job, record: Record) -> None:
         seconds = time.monotonic() - self._began.pop(job.trial_id)
-        self._time_left.finish(job, seconds)
+        self._time_left.finish(job, record)
         self._done += 1
-        left = self._time_left.seconds() or 0.0
+        left = self._time_left.seconds
+        told = f"{seconds:.0f} s" + (f"; about {describe_seconds(left)} left" if left is not None else "")
         self._console.print(
             f"[{self._done}/{self._total}] {_name_trial(job)} draw {job.trial.data_seed}: "
-            f"{describe_outcome(record)} ({seconds:.0f} s; about {describe_seconds(left)} left)",
+            f"{describe_outcome(record)} ({told})",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
 
 
-def show_progress(console: Console, jobs: Sequence[Job], workers: int) -> Any:
-    """The listener that suits where the output goes."""
-    return (LiveProgress if console.is_terminal else PlainProgress)(console, jobs, workers)
+def show_progress(console: Console, jobs: Sequence[Job], workers: int, finished: Iterable[Record] = ()) -> Any:
+    """The listener that suits where the output goes; `finished` are the study's trials that are not run again."""
+    return (LiveProgress if console.is_terminal else PlainProgress)(console, jobs, workers, finished)
 
 
 def describe_outcome(record: Record) -> str:

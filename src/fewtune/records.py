@@ -47,18 +47,27 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TrialAxes(_Frozen):
-    """The cell of the study's grid that a record belongs to."""
+class Cell(_Frozen):
+    """A cell of the study's grid: what its draws and seeds repeat."""
 
     model: str | None = Field(description="Model name; None for methods that use no language model.")
     task: str
-    method: str = Field(description="The method's registered name.")
     variant: str = Field(description="The method's name in this study: tells two settings of one method apart.")
     shots: int = Field(description="Labelled rows in the support set, in total.")
+
+
+class TrialAxes(Cell):
+    """Where in the study's grid a record belongs."""
+
+    method: str = Field(description="The method's registered name.")
     data_seed: int
     fit_seed: int
     pattern: str | None = Field(default=None, description="Pattern, where the study runs its methods under several.")
     settings: dict[str, Any] = Field(description="The method's settings, resolved: every field.")
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(model=self.model, task=self.task, variant=self.variant, shots=self.shots)
 
 
 class Failure(_Frozen):
@@ -212,21 +221,23 @@ def load_records(out: Path) -> list[Record]:
     return sorted(records, key=_axes_order)
 
 
-def write_planned(out: Path, planned: Mapping[str, str]) -> None:
-    """Write OUT/planned.json: the variant of every trial of the study as it stands, by trial id."""
-    write_atomically(out / "planned.json", json.dumps(planned, indent=1).encode() + b"\n")
+def write_planned(out: Path, planned: Mapping[str, Cell]) -> None:
+    """Write OUT/planned.json: the cell of every trial of the study as it stands, by trial id."""
+    cells = {trial_id: cell.model_dump() for trial_id, cell in planned.items()}
+    write_atomically(out / "planned.json", json.dumps(cells, indent=1).encode() + b"\n")
 
 
-def load_planned(out: Path) -> dict[str, str] | None:
-    """The study's trials as last planned, variant by trial id; None where the folder does not say."""
+def load_planned(out: Path) -> dict[str, Cell] | None:
+    """The study's trials as last planned, cell by trial id; None where the folder does not say."""
     path = out / "planned.json"
     if not path.is_file():
         return None
     try:
-        planned: dict[str, str] = dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise RecordError(f"{path}: damaged. Run the study again: finished trials are kept.") from error
-    return planned
+        return {trial_id: Cell.model_validate(cell) for trial_id, cell in json.loads(path.read_bytes()).items()}
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise RecordError(
+            f"{path}: damaged, or of another fewtune. Run the study again: finished trials are kept."
+        ) from error
 
 
 def _axes_order(record: Record) -> tuple[Any, ...]:

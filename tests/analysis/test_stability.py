@@ -8,7 +8,7 @@ import pytest
 
 from fewtune.analysis.stability import bound_mean
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import load_records, write_record
+from fewtune.records import write_planned, write_record
 from study_maker import make_study
 
 
@@ -57,9 +57,9 @@ def test_curves_join_what_was_scored_at_several_shots(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_study_says_which_trials_are_missing(tmp_path: Path) -> None:
-    make_study(tmp_path, {"pattern": [0.7, 0.8]})
-    ids = [record.trial_id for record in load_records(tmp_path)]
-    (tmp_path / "planned.json").write_text(f'{{"{ids[0]}": "pattern", "{ids[1]}": "pattern", "x": "lora"}}')
+    records = make_study(tmp_path, {"pattern": [0.7, 0.8]})
+    planned = {record.trial_id: record.trial.cell for record in records}
+    write_planned(tmp_path, {**planned, "x": records[0].trial.cell.model_copy(update={"variant": "lora"})})
     study = analyse_folder(tmp_path)
     assert study.missing == {"lora": 1}
     assert [finding.rule for finding in study.findings] == ["missing trials"]

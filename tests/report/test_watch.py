@@ -12,14 +12,14 @@ from rich.console import Console
 
 from fewtune.errors import RecordError
 from fewtune.records import append_event, load_records, record_path, write_planned
-from fewtune.report.watch import guess_seconds_left, watch_study
+from fewtune.report.watch import watch_study
 from study_maker import make_study
 
 
 def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9], "lora": [0.6, 0.7]})
     records = load_records(tmp_path)
-    write_planned(tmp_path, {record.trial_id: record.trial.variant for record in records})
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in records})
     held = {record.trial_id: record_path(tmp_path, record.trial_id).read_bytes() for record in records}
     for trial_id in held:
         record_path(tmp_path, trial_id).unlink()
@@ -41,7 +41,7 @@ def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> Non
 def test_a_failed_trial_that_a_run_repeats_is_waited_for(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9]}, failures={"lora": "no memory"})
     records = load_records(tmp_path)
-    write_planned(tmp_path, {record.trial_id: record.trial.variant for record in records})
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in records})
     [failed] = [record for record in records if record.status == "failed"]
     path = record_path(tmp_path, failed.trial_id)
     append_event(tmp_path, "run", trials=3, reused=2)
@@ -55,16 +55,6 @@ def test_a_failed_trial_that_a_run_repeats_is_waited_for(tmp_path: Path) -> None
     watch_study(Console(file=stream, width=100), tmp_path, every=0.5, pause=fail_anew)
     assert looks == [0.5]
     assert "3 of 3 trials: 2 done, 1 failed" in stream.getvalue()
-
-
-def test_time_left_is_by_method(tmp_path: Path) -> None:
-    records = make_study(tmp_path, {"pattern": [0.8], "lora": [0.6]})
-    seconds = {"pattern": {"fit": 8.0, "score": 2.0}, "lora": {"fit": 4.0}}
-    timed = [r.model_copy(update={"phase_seconds": seconds[r.trial.variant]}) for r in records]
-    # Two more of pattern at 10 s, one that never ran at their mean of 7 s.
-    assert guess_seconds_left(timed, {"pattern": 2, "vanilla": 1}, workers=1) == pytest.approx(27.0)
-    assert guess_seconds_left(timed, {"pattern": 2}, workers=2) == pytest.approx(10.0)
-    assert guess_seconds_left(records, {"pattern": 2}, workers=1) is None
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -52,11 +52,16 @@ class StudyAnalysis:
     groups: tuple[GroupAnalysis, ...]
     curves: tuple[Curve, ...]
     findings: tuple[Finding, ...]
-    missing: dict[str, int]
-    """Planned trials without a record, by variant: the study is unfinished where there are any."""
+    waiting: tuple[store.Cell, ...]
+    """The cells of planned trials without a record: the study is unfinished where there are any."""
     reader: AnswerReader
     region: float
     """The largest difference that does not matter."""
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """How many trials wait, by variant."""
+        return count_by_variant(self.waiting)
 
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
@@ -65,17 +70,17 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     reader = AnswerReader(partial(store.load_predictions, out_dir))
     planned = store.load_planned(out_dir) or {}
     recorded = {record.trial_id for record in records}
-    missing = dict(Counter(variant for trial_id, variant in planned.items() if trial_id not in recorded))
+    waiting = [cell for trial_id, cell in planned.items() if trial_id not in recorded]
     name = store.load_study_entry(out_dir, "name") or out_dir.resolve().name
     region = store.load_study_entry(out_dir, "equivalence")
-    return analyse_study(name, records, reader, missing, comparison.REGION if region is None else float(region))
+    return analyse_study(name, records, reader, waiting, comparison.REGION if region is None else float(region))
 
 
 def analyse_study(
     name: str,
     records: Sequence[Record],
     reader: AnswerReader,
-    missing: dict[str, int] | None = None,
+    waiting: Sequence[store.Cell] = (),
     region: float = comparison.REGION,
 ) -> StudyAnalysis:
     """Analyse records with their predictions; differences within the region do not matter."""
@@ -97,11 +102,15 @@ def analyse_study(
             for trials, board, verdict in zip(members, boards, verdicts, strict=True)
         ),
         curves=tuple(trace_curves(boards)),
-        findings=tuple(audit(Evidence(tuple(records), reader, missing or {}))),
-        missing=missing or {},
+        findings=tuple(audit(Evidence(tuple(records), reader, count_by_variant(waiting)))),
+        waiting=tuple(waiting),
         reader=reader,
         region=region,
     )
+
+
+def count_by_variant(cells: Sequence[store.Cell]) -> dict[str, int]:
+    return dict(Counter(cell.variant for cell in cells))
 
 
 def _choose_metric(records: list[Record], asked: Sequence[str]) -> list[Record]:

@@ -1,6 +1,6 @@
 """A running study, live in a terminal: what is done, what it says so far, and how long it may take.
 
-Owns the view and its guess of the time left. Reads records alone: it may run on another machine than the study.
+Owns the view. Reads records alone: it may run on another machine than the study.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,8 +19,9 @@ from rich.text import Text
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
+from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
-from fewtune.records import Record, find_last_run, load_planned
+from fewtune.records import Cell, Record, find_last_run, load_planned
 from fewtune.report.findings import word_outcome
 from fewtune.report.tables import UNKNOWN, head_verdict, list_comparisons, word_score, word_seconds
 
@@ -46,7 +46,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
             found = {path.stem: path.stat().st_mtime for path in records if path.stem in planned}
             if found != seen:
                 study = analyse_folder(out_dir) if found else None
-                again = list_repeated(study.records, found, find_last_run(out_dir)) if study is not None else {}
+                again = list_repeated(study.records, found, find_last_run(out_dir)) if study is not None else []
                 view = Text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
                 live.update(view if study is None else show_state(study, len(planned), again), refresh=True)
                 seen = found
@@ -55,17 +55,16 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
             pause(every)
 
 
-def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> dict[str, int]:
-    """Count trials by variant that the last run repeats and has not come to: not done, their records older than it.
+def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> list[Cell]:
+    """The cells of trials that the last run repeats and has not come to: not done, their records older than it.
 
     `written` has the time of each record, as `last_run` UTC in seconds.
     """
-    old = [r.trial.variant for r in records if r.status != "done" and written.get(r.trial_id, last_run) < last_run]
-    return dict(Counter(old))
+    return [r.trial.cell for r in records if r.status != "done" and written.get(r.trial_id, last_run) < last_run]
 
 
-def show_state(study: StudyAnalysis, planned: int, again: Mapping[str, int]) -> Group:
-    """The whole view as it stands; `again` counts, by variant, trials that are to be repeated."""
+def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Group:
+    """The whole view as it stands; `again` has the cells of trials that are to be repeated."""
     parts: list[Text | Padding | ProgressBar] = [*_head(study, planned, again), Text("")]
     for group in study.groups:
         parts.append(Text(group.board.title, style="bold"))
@@ -78,33 +77,17 @@ def show_state(study: StudyAnalysis, planned: int, again: Mapping[str, int]) -> 
     return Group(*parts)
 
 
-def guess_seconds_left(records: Sequence[Record], missing: Mapping[str, int], workers: int) -> float | None:
-    """Guess the seconds that missing trials take, by variant; None before any trial was timed.
-
-    A variant without a finished trial is taken as the mean of the others.
-    """
-    seconds: dict[str, list[float]] = {}
-    for record in records:
-        if record.phase_seconds:
-            seconds.setdefault(record.trial.variant, []).append(sum(record.phase_seconds.values()))
-    if not seconds:
-        return None
-    means = {variant: fmean(values) for variant, values in seconds.items()}
-    usual = fmean(means.values())
-    return sum(count * means.get(variant, usual) for variant, count in missing.items()) / workers
-
-
-def _head(study: StudyAnalysis, planned: int, again: Mapping[str, int]) -> list[Text | Padding | ProgressBar]:
+def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Text | Padding | ProgressBar]:
     counts = Counter(record.status for record in study.records)
     told = f"{len(study.records)} of {planned} trials: {counts['done']} done"
     told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped") if counts[status])
     workers = max((int(r.environment.get("workers", 1)) for r in study.records), default=1)
-    told += f", {sum(again.values())} of these to be run again" if again else ""
-    waiting = Counter(study.missing) + Counter(again)
+    told += f", {len(again)} of these to be run again" if again else ""
+    waiting = [*study.waiting, *again]
     left = guess_seconds_left(study.records, waiting, workers)
     if waiting:
         told += f", about {word_seconds(left)} left" if left is not None else ""
-    settled = len(study.records) - sum(again.values())
+    settled = len(study.records) - len(again)
     return [Text(study.name, style="bold"), Text(told), ProgressBar(planned, settled, width=60)]
 
 

@@ -1,0 +1,56 @@
+"""The guess of the time left, on made-up trials of known seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.records import Cell, Record, load_planned, write_planned
+from study_maker import make_study
+
+SECONDS = {"pattern": {"fit": 8.0, "score": 2.0}, "lora": {"fit": 3.0, "score": 1.0}}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> list[Record]:
+    records = make_study(tmp_path, {"pattern": [0.8], "lora": [0.6]}, shots=16)
+    return [record.model_copy(update={"phase_seconds": SECONDS[record.trial.variant]}) for record in records]
+
+
+def cell(variant: str, shots: int = 16, task: str = "sentiment") -> Cell:
+    return Cell(model="tiny-model", task=task, variant=variant, shots=shots)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "workers", "seconds"),
+    [
+        ([cell("pattern"), cell("pattern")], 1, 20.0),
+        ([cell("pattern"), cell("pattern")], 2, 10.0),
+        ([cell("pattern", 64)], 1, 34.0),  # four times the rows: the fit takes 32 s for 8, and scoring the same 2
+        ([cell("pattern", 64, "cola")], 1, 34.0),
+        ([cell("vanilla")], 1, 7.0),  # never ran: the mean of 10 and 4
+        ([], 1, 0.0),
+    ],
+)
+def test_waiting_trials_take_what_those_like_them_took(
+    finished: list[Record], waiting: list[Cell], workers: int, seconds: float
+) -> None:
+    assert guess_seconds_left(finished, waiting, workers) == pytest.approx(seconds)
+
+
+def test_trials_of_the_same_cell_come_before_all_others(finished: list[Record], tmp_path: Path) -> None:
+    more = make_study(tmp_path / "cola", {"pattern": [0.8]}, shots=64, task="cola")
+    more = [record.model_copy(update={"phase_seconds": {"fit": 90.0, "score": 10.0}}) for record in more]
+    told = [guess_seconds_left([*finished, *more], [cell("pattern", 64, task)], 1) for task in ("cola", "sentiment")]
+    assert told == [pytest.approx(100.0), pytest.approx(34.0)]
+
+
+def test_nothing_is_guessed_before_a_trial_was_timed(tmp_path: Path) -> None:
+    assert guess_seconds_left(make_study(tmp_path, {"pattern": [0.8]}), [cell("pattern")], 1) is None
+
+
+def test_what_was_planned_is_read_back_by_its_cells(finished: list[Record], tmp_path: Path) -> None:
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in finished})
+    assert load_planned(tmp_path) == {r.trial_id: cell(r.trial.variant) for r in finished}
