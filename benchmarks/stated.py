@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from statistics import StatisticsError, fmean
 
 import numpy as np
 
@@ -81,6 +82,13 @@ def word_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test
     return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
 
 
+def word_companion(study: StudyAnalysis, group: GroupAnalysis, variant: str, companion: str) -> str:
+    """Word the mean score in domain of a model that a variant learns from, such as its `teacher`."""
+    metric = group.board.metric
+    members = [record for record in group.members if record.trial.variant == variant]
+    return word_score(fmean(record.notes["companions"][companion][IN_DOMAIN][metric] for record in members))
+
+
 def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
     return word_score(group.board.majority[test_set])
 
@@ -103,6 +111,7 @@ def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
 FIGURES: Mapping[str, Callable[..., str]] = {
     "mean": word_mean,
     "interval": word_interval,
+    "companion": word_companion,
     "difference": word_difference,
     "answer": word_answer,
     "answered": word_answered,
@@ -153,7 +162,7 @@ def derive(folder: str, place: str, what: str, results: Path = RESULTS) -> str:
         study = _analyse(results / folder.strip())
         places = {f"{g.board.task} {g.board.model} {g.board.shots}": g for g in study.groups}
         return FIGURES[name](study, places[place.strip()], *arguments)
-    except (KeyError, StopIteration, TypeError) as error:
+    except (KeyError, StopIteration, StatisticsError, TypeError) as error:
         raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}") from error
 
 

@@ -38,6 +38,19 @@ def test_figures_are_derived_from_records(results: Path) -> None:
     assert "pattern leads (0.840 accuracy)." in derive("study", PLACE, "verdict", results)
 
 
+def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:
+    scores = iter([0.25, 0.5, 0.75])
+    for path in sorted((results / "study" / "trials").iterdir()):
+        record = json.loads(path.read_text())
+        if record["trial"]["variant"] == "pattern":
+            notes = {"companions": {"teacher": {"in_domain": {"accuracy": next(scores)}}}}
+            path.write_text(json.dumps({**record, "notes": notes}))
+    assert derive("study", PLACE, "companion pattern teacher", results) == "0.500"
+    for what in ("companion lora teacher", "companion absent teacher"):
+        with pytest.raises(ValueError, match=what):
+            derive("study", PLACE, what, results)
+
+
 def test_all_test_sets_out_of_domain_are_one_figure(tmp_path: Path) -> None:
     scores = {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]}
     make_study(tmp_path / "study", scores, out_of_domain={"near": -0.1, "far": -0.2})
