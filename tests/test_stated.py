@@ -35,7 +35,9 @@ def test_figures_are_derived_from_records(results: Path) -> None:
     assert derive("study", PLACE, "answer pattern lora", results) == "better"
     assert derive("study", PLACE, "difference pattern lora", results).startswith("+19.0 [")
     assert derive("study", PLACE, "majority", results) == "0.500"
-    assert "pattern leads (0.840 accuracy)." in derive("study", PLACE, "verdict", results)
+    assert "pattern leads (0.840 accuracy), credibly better than every other." in derive(
+        "study", PLACE, "verdict", results
+    )
 
 
 def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:

@@ -51,7 +51,7 @@ def test_json_holds_verdict_audit_and_leaderboard(study: StudyAnalysis) -> None:
 
 def test_markdown_says_the_verdict_and_how_each_stands_to_the_leader(study: StudyAnalysis) -> None:
     text = write_markdown(study)
-    assert "pattern leads (0.840 accuracy). Not scored: 1 failed." in text
+    assert "pattern leads (0.840 accuracy), credibly better than every other. Not scored: 1 failed." in text
     assert "| pattern | 0.840 [" in text and "| leads |" in text
     assert "| in\\_context | 0.650 [" in text and "| worse, -19.0 [" in text
     assert "| lora | – | – | – |" in text

@@ -159,4 +159,4 @@ def test_the_metric_a_study_names_first_is_judged_by_and_every_metric_is_shown(t
         write_record(tmp_path, record.model_copy(update={"metrics": metrics}))
     page = write_page(analyse_folder(tmp_path), tmp_path).read_text()
     assert "<h1>a named study</h1>" in page
-    assert "(0.400 macro_f1)." in page and "Every metric" in page
+    assert "(0.400 macro_f1)" in page and "Every metric" in page

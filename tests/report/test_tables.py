@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import load_records, write_record
 from fewtune.report import tables
+from fewtune.report.tables import head_verdict
 from study_maker import make_study
 
 
@@ -47,11 +49,42 @@ def test_verdicts_and_reasons_follow_the_table(tmp_path: Path) -> None:
         skips={"bitfit": "no biases"},
     )
     text = show(tmp_path)
-    assert "pattern leads (0.800 accuracy). Not scored: 1 failed, 1 skipped." in text
+    head = "pattern leads (0.800 accuracy), credibly better than every other. Not scored: 1 failed, 1 skipped."
+    assert head in " ".join(text.split())
     assert "better than vanilla by 30.0 points [" in text
     assert "lora · sentiment · tiny-model: error: out of [red]memory[/red]" in text
     assert "bitfit · sentiment · tiny-model: skipped: no biases" in text
     assert "100% collapsed" in text
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "standing"),
+    [
+        ({"pattern": 0.8}, "."),
+        ({"pattern": 0.8, "lora": 0.6}, ", credibly better than every other."),
+        ({"pattern": 0.8, "lora": 0.6, "ia3": 0.8}, ", but not credibly better than ia3."),
+        (
+            {"pattern": 0.8, "ia3": 0.8, "adaptive": 0.7975, "probe": 0.795},
+            ", but not credibly better than ia3, adaptive and probe.",
+        ),
+        (
+            {"pattern": 0.8, "ia3": 0.8, "adaptive": 0.7975, "probe": 0.795, "bitfit": 0.795, "lora": 0.6},
+            ", but not credibly better than ia3, adaptive and 2 more.",
+        ),
+        (
+            {"pattern": 0.52, "lora": 0.4},
+            ", but over 3 draws not credibly above always answering the commonest label.",
+        ),
+    ],
+)
+def test_a_verdicts_head_says_how_far_the_lead_is_told(
+    tmp_path: Path, accuracies: dict[str, float], standing: str
+) -> None:
+    draws = {name: [score + shift for shift in (0.0, 0.01, 0.02)] for name, score in accuracies.items()}
+    draws["pattern"] = [score + 0.0025 for score in draws["pattern"]]
+    make_study(tmp_path, draws)
+    [verdict] = [group.verdict for group in analyse_folder(tmp_path).groups]
+    assert re.fullmatch(r"pattern leads \(0\.\d{3} accuracy\)" + re.escape(standing), head_verdict(verdict))
 
 
 def test_of_many_draws_the_lowest_and_the_highest_are_shown(tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def draw_scores(group: GroupAnalysis) -> Chart:
     # One or two panels are not stretched over the whole width: dots far from their names are hard to follow.
     columns = 2 if len(panels) == 4 else min(len(panels), MOST_PANELS)
     panel_width = min(330, SCORES_WIDTH // columns - 16)
-    # Intervals of two draws reach far beyond the scores: they are cut at the frame, the table has their ends.
-    low, high = _span([dot["value"] for dot in dots] + [rule["majority"] for rule in majorities])
+    values = [dot["value"] for dot in dots] + [rule["majority"] for rule in majorities]
+    low, high = _span(values, [end for mean in means for end in (mean["low"], mean["high"])])
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     y = alt.Y(
         "method:N",
@@ -305,7 +305,7 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         alt.Chart()
         .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2)
         .encode(
-            x=alt.X("value:Q", title=None, axis=make_axis(tickCount=4)),
+            x=alt.X("value:Q", title=None, axis=make_axis(tickCount=3)),
             y=alt.Y(
                 "method:N",
                 sort=[row.variant for row in rows],
@@ -356,7 +356,7 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
         for point in curve.points
     ]
     lines += _average_outside(curves, order, others)
-    low, high = _span([line["mean"] for line in lines])
+    low, high = _span([line["mean"] for line in lines], [line.get(end) for line in lines for end in ("low", "high")])
     x = alt.X(
         "shots:Q",
         title="labelled rows",
@@ -394,7 +394,7 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
             columns=CURVES_A_ROW,
             spacing=22,
         )
-        .properties(title=make_title("Learning curves", marks))
+        .properties(title=make_title(f"Learning curves · {where}", marks))
     )
     description = f"{where}, {first.metric}. " + " ".join(
         f"{curve.variant}: "
@@ -404,7 +404,7 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
     )
     name = _name_file(first.task, first.model, "learning-curves")
     return Chart(
-        "learning curves", name, f"Learning curves: {where}", description, finish_chart(chart, {"rows": lines})
+        "learning curves", name, f"Learning curves · {where}", description, finish_chart(chart, {"rows": lines})
     )
 
 
@@ -474,9 +474,17 @@ def _head_panel(board: LeaderboardGroup, test_set: str) -> str:
     return f"{name_test_set(test_set)}, majority {word_score(board.majority.get(test_set))}"
 
 
-def _span(values: Sequence[float]) -> tuple[float, float]:
+def _span(values: Sequence[float], ends: Sequence[float | None] = ()) -> tuple[float, float]:
+    """From where to where a score's axis goes: all values, and intervals' ends up to the values' own width further.
+
+    Intervals of two draws reach far beyond any score: they are cut at the frame, and tables have their ends.
+    """
     low, high = min(values), max(values)
-    margin = max(0.02, 0.08 * (high - low))
+    width = max(high - low, 0.1)
+    known = [end for end in ends if end is not None]
+    low = min(low, max(low - width, min(known, default=low)))
+    high = max(high, min(high + width, max(known, default=high)))
+    margin = max(0.02, 0.04 * (high - low))
     return low - margin, high + margin
 
 

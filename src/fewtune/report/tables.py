@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.comparison import Comparison, word_comparison
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
 from fewtune.analysis.statistics import LEVEL
@@ -28,6 +29,9 @@ WIDE = 96
 
 MOST_DRAWS_APART = 5
 """Draws that stand one by one under a mean; of more, the lowest and the highest."""
+
+MOST_RIVALS = 3
+"""Names after which a verdict's head counts the rivals instead of naming them."""
 
 UNKNOWN = "–"
 
@@ -221,12 +225,33 @@ def _show_verdict(console: Console, verdict: GroupVerdict) -> None:
 
 
 def head_verdict(verdict: GroupVerdict) -> str:
-    """Word who leads, and what was not scored."""
+    """Word who leads, how far that is told, and what was not scored."""
     missing = [f"{count} {word}" for count, word in ((verdict.failed, "failed"), (verdict.skipped, "skipped")) if count]
     left_out = f" Not scored: {', '.join(missing)}." if missing else ""
     if verdict.leader is None:
         return f"No trial was scored, so nothing leads.{left_out}"
-    return f"{verdict.leader} leads ({word_score(verdict.leader_score)} {verdict.metric}).{left_out}"
+    standing = _word_standing(verdict)
+    return f"{verdict.leader} leads ({word_score(verdict.leader_score)} {verdict.metric}){standing}.{left_out}"
+
+
+def _word_standing(verdict: GroupVerdict) -> str:
+    """Word what the leader is credibly better than: the commonest label first, for without that no order counts."""
+    majority = verdict.against_majority
+    if majority is not None and majority.answer != "better":
+        draws = word_number(majority.draws, "draw")
+        return f", but over {draws} not credibly above always answering the commonest label"
+    rivals = [other for other, comparison in verdict.comparisons.items() if comparison.answer != "better"]
+    if rivals:
+        return f", but not credibly better than {_list_briefly(rivals)}"
+    return ", credibly better than every other" if verdict.comparisons else ""
+
+
+def _list_briefly(names: Sequence[str]) -> str:
+    """List the first names and count the others: 'a', 'a and b', 'a, b and 4 more'."""
+    shown = list(names)
+    if len(names) > MOST_RIVALS:
+        shown[MOST_RIVALS - 1 :] = [f"{len(names) - MOST_RIVALS + 1} more"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
 def list_comparisons(verdict: GroupVerdict) -> list[str]:
