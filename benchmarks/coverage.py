@@ -1,13 +1,14 @@
 """How often intervals hold the truth, and how often a verdict finds a difference where there is none.
 
-python -m benchmarks.coverage   prints two tables and writes benchmarks/results/coverage.json
+python -m benchmarks.coverage   prints every cell and writes benchmarks/results/coverage.json
 
 Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. Their true difference in a draw is
 normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
 there, and gains on the others what keeps the mean at zero; or all draws share their test rows, and on so large a share
 of them the two methods answer as in every other draw. Intervals and answers are those that fewtune gives. In the second
 table a leader is the best of so many methods that do not differ, and is compared with each of the others; or half of
-them are ten points below the others, and it is counted how many of these it is called better than.
+them are ten points below the others, and it is counted how many of these it is called better than. In the third it is
+compared with always answering the commonest label, which all methods equal, or which all are ten points above.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_markdown
 from benchmarks.race.results import describe_commit
 from fewtune.analysis import statistics
-from fewtune.analysis.answers import DrawAnswers, VariantAnswers
-from fewtune.analysis.comparison import apply_rule, compare, correct_leader
+from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_majority
+from fewtune.analysis.comparison import Comparison, apply_rule, compare, correct_leader, correct_selected
 from fewtune.analysis.leaderboard import IN_DOMAIN
 
 ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 1000, 600
@@ -33,6 +34,7 @@ COLLAPSE, LOSS = 1 / 7, 0.2
 RIGHT = 0.75
 """Share of rows that each of several methods answers right."""
 LOWER = 0.1
+ONES = np.ones(ROWS, dtype=np.int64)
 DRAWS = (3, 5, 10)
 DEVIATIONS = ((0.03, 0.03), (0.01, 0.08))
 """Of the methods of a group, over draws: the least and the most."""
@@ -94,15 +96,51 @@ def measure_leaders(
     }
 
 
-def judge_group(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> tuple[dict[int, bool], dict[int, bool]]:
-    """Whether the leader of a group is called better than each other method, without and with the correction."""
-    means = [np.mean([np.mean(sets[IN_DOMAIN].predicted) for sets in each.values()]) for each in answers]
+def measure_floors(
+    methods: int, draws: int, deviations: tuple[float, float], groups: int, seed: int = 0
+) -> dict[str, float]:
+    """Share of groups in which the leader is called better than the commonest label, which all methods equal.
+
+    `told`: in other groups, where all are LOWER above it. Deviations are as in `measure_leaders`.
+    """
+    rng = np.random.default_rng(seed)
+    gold = (np.arange(ROWS) < RIGHT * ROWS).astype(np.int64)
+
+    def judge(right: float) -> tuple[bool, bool]:
+        return judge_floor([answer_rows(draws, d, right, rng, gold) for d in np.geomspace(*deviations, methods)], rng)
+
+    equal, apart = [judge(RIGHT) for _ in range(groups)], [judge(RIGHT + LOWER) for _ in range(groups // 3)]
+    return {
+        "plain": float(np.mean([plain for plain, _ in equal])),
+        "corrected": float(np.mean([corrected for _, corrected in equal])),
+        "told": float(np.mean([corrected for _, corrected in apart])),
+    }
+
+
+def judge_floor(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> tuple[bool, bool]:
+    """Whether the leader is called better than the commonest label answered always, without and with the correction."""
+    leader, others = compare_leader(answers, rng)
+    commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
+    plain = compare(answers[leader], commonest, "accuracy", rng, RESAMPLES)
+    corrected = correct_selected(plain, len(answers), others.values())
+    return plain.answer == "better", corrected.answer == "better"
+
+
+def compare_leader(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> tuple[int, dict[str, Comparison]]:
+    """The method with the highest mean, and its comparisons with each other one by its number, as they are."""
+    means = [np.mean([np.mean(s[IN_DOMAIN].predicted == s[IN_DOMAIN].gold) for s in each.values()]) for each in answers]
     leader = int(np.argmax(means))
     found = {
         str(m): compare(answers[leader], other, "accuracy", rng, RESAMPLES)
         for m, other in enumerate(answers)
         if m != leader
     }
+    return leader, found
+
+
+def judge_group(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> tuple[dict[int, bool], dict[int, bool]]:
+    """Whether the leader of a group is called better than each other method, without and with the correction."""
+    _, found = compare_leader(answers, rng)
     plain, corrected = (
         {int(m): comparison.answer == "better" for m, comparison in each.items()}
         for each in (found, correct_leader(found))
@@ -110,14 +148,15 @@ def judge_group(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> 
     return plain, corrected
 
 
-def answer_rows(draws: int, deviation: float, right: float, rng: np.random.Generator) -> VariantAnswers:
-    """One method's answers: right (1) on a share of rows that differs from draw to draw."""
-    gold = np.ones(ROWS, dtype=np.int64)
+def answer_rows(
+    draws: int, deviation: float, right: float, rng: np.random.Generator, gold: np.ndarray = ONES
+) -> VariantAnswers:
+    """One method's answers to rows with gold labels (rows,): right on a share that differs from draw to draw."""
     shares = np.clip(right + rng.normal(0.0, deviation / np.sqrt(2), draws), 0, 1)
     return {
         (draw, ""): {
             IN_DOMAIN: DrawAnswers(
-                gold, (rng.random((1, ROWS)) < share).astype(np.int64), 2, ROWS * draw + np.arange(ROWS)
+                gold, np.where(rng.random((1, ROWS)) < share, gold, 1 - gold), 2, ROWS * draw + np.arange(ROWS)
             )
         }
         for draw, share in enumerate(shares)
@@ -125,7 +164,7 @@ def answer_rows(draws: int, deviation: float, right: float, rng: np.random.Gener
 
 
 def write_table(results: dict[str, Any]) -> str:
-    """Both tables as Markdown."""
+    """The tables as Markdown."""
     pairs = [
         [
             f"{100 * cell['deviation']:g} points",
@@ -136,15 +175,6 @@ def write_table(results: dict[str, Any]) -> str:
         ]
         for cell in results["pairs"]
     ]
-    leaders = [
-        [
-            str(cell["methods"]),
-            " to ".join(dict.fromkeys(f"{100 * end:g}" for end in cell["deviations"])) + " points",
-            str(cell["draws"]),
-            *(f"{100 * cell[key]:.1f} %" for key in ("plain", "corrected", "told")),
-        ]
-        for cell in results["leaders"]
-    ]
     head = (
         "draws differ by",
         "and",
@@ -154,18 +184,29 @@ def write_table(results: dict[str, Any]) -> str:
         'false "better"',
         'false "worse"',
     )
-    heads = (
-        "methods",
-        "draws differ by",
-        "draws",
-        'a false "better", uncorrected',
-        'a false "better", as fewtune answers',
-        "10 points less told",
-    )
+    groups = [
+        _write_groups(results[of], told)
+        for of, told in (("leaders", "10 points less told"), ("floors", "10 points more told"))
+    ]
     return (
-        f"{write_markdown(head, pairs)}\n\n{write_markdown(heads, leaders)}\n\n"
+        f"{write_markdown(head, pairs)}\n\nThe leader against each other method:\n\n{groups[0]}\n\n"
+        f"The leader against always answering the commonest label:\n\n{groups[1]}\n\n"
         f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods."
     )
+
+
+def _write_groups(cells: Sequence[dict[str, Any]], told: str) -> str:
+    rows = [
+        [
+            str(cell["methods"]),
+            " to ".join(dict.fromkeys(f"{100 * end:g}" for end in cell["deviations"])) + " points",
+            str(cell["draws"]),
+            *(f"{100 * cell[key]:.1f} %" for key in ("plain", "corrected", "told")),
+        ]
+        for cell in cells
+    ]
+    uncorrected, corrected = (f'a false "better", {how}' for how in ("uncorrected", "as fewtune answers"))
+    return write_markdown(("methods", "draws differ by", "draws", uncorrected, corrected, told), rows)
 
 
 def main() -> None:
@@ -177,14 +218,16 @@ def main() -> None:
         for deviation in (0.0, 0.02, 0.05, 0.1)
         for draws in DRAWS
     ]
-    leaders = [
-        {"methods": methods, "draws": draws, "deviations": deviations}
-        | measure_leaders(methods, draws, deviations, GROUPS)
-        for methods in (3, 6, 10)
-        for deviations in DEVIATIONS
-        for draws in DRAWS
-    ]
-    for cell in [*pairs, *leaders]:
+    leaders, floors = (
+        [
+            {"methods": methods, "draws": draws, "deviations": deviations} | measure(methods, draws, deviations, GROUPS)
+            for methods in (3, 6, 10)
+            for deviations in DEVIATIONS
+            for draws in DRAWS
+        ]
+        for measure in (measure_leaders, measure_floors)
+    )
+    for cell in [*pairs, *leaders, *floors]:
         print(
             "  ".join(
                 f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in cell.items()
@@ -192,7 +235,7 @@ def main() -> None:
         )
     found = {
         "rows": ROWS, "repetitions": REPETITIONS, "groups": GROUPS, "commit": describe_commit(),
-        "pairs": pairs, "leaders": leaders,
+        "pairs": pairs, "leaders": leaders, "floors": floors,
     }  # fmt: skip
     path = ROOT / "benchmarks" / "results" / "coverage.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.coverage import measure_leaders, measure_pairs
+from benchmarks.coverage import measure_floors, measure_leaders, measure_pairs
 from benchmarks.page import RESULTS
 from fewtune.analysis.comparison import Comparison, correct_leader, correct_selected
 from fewtune.analysis.statistics import Borrowed, Interval, borrow_variance, find_level, reach_of
@@ -55,6 +55,16 @@ def test_leaders_of_equal_methods_are_seldom_called_better() -> None:
     found = measure_leaders(methods=6, draws=5, deviations=(0.03, 0.03), groups=60)
     assert found["corrected"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60) < found["plain"] + 0.15
     assert found["told"] >= 0.8
+
+
+def test_leaders_are_told_from_the_commonest_label_where_they_are_above_it_alone() -> None:
+    found = measure_floors(methods=6, draws=5, deviations=(0.03, 0.03), groups=60)
+    assert found["corrected"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+    assert found["told"] >= 0.9
+    error = 2 * np.sqrt(0.05 / COMMITTED["groups"])
+    assert all(cell["corrected"] <= 0.05 + error for cell in COMMITTED["floors"])
+    # What a leader's differences lend: of three methods there are too few, and five draws then seldom tell.
+    assert all(cell["told"] >= 0.9 for cell in COMMITTED["floors"] if cell["methods"] >= 6 and cell["draws"] >= 5)
 
 
 def make_comparison(*by_draw: float) -> Comparison:
@@ -118,3 +128,7 @@ def test_a_leader_of_many_has_to_clear_the_commonest_label_by_more() -> None:
     comparison = make_comparison(0.02, 0.03, 0.04)
     assert correct_selected(comparison, 1).answer == "better"
     assert correct_selected(comparison, 10).answer == "cannot tell"
+    # Standard error 0.0058, t 5.2: with four degrees of freedom borrowed at the same variance p falls from .035 to .002.
+    alike = [make_comparison(m - 0.01, m, m + 0.01) for m in (0.1, 0.2, 0.3, 0.4)]
+    assert correct_selected(comparison, 10, alike).answer == "better"
+    assert correct_selected(comparison, 10, alike[:3]).answer == "cannot tell", "too few to borrow from"

@@ -20,7 +20,7 @@ that strict they could hardly ever leave 0 out: there, the variances of a group'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -117,7 +117,7 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
     tested = {name: c.p for name, c in comparisons.items() if c.p is not None}
     exact = dict(zip(tested, statistics.holm(list(tested.values())).tolist(), strict=True))
     most = max((c.draws for c in comparisons.values()), default=0)
-    borrowed = statistics.borrow_variance([c.by_draw for c in comparisons.values() if c.draws == most])
+    borrowed = _borrow(comparisons.values(), most)
     least = {name: _p_of(c, borrowed) for name, c in comparisons.items()}
     levels: dict[str, float] = {}
     open_methods, stopped = len(comparisons) + 1, False
@@ -131,10 +131,16 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
     }
 
 
-def correct_selected(comparison: Comparison, methods: int, region: float = REGION) -> Comparison:
-    """Correct the comparison of the best of so many methods with something that was not among them."""
+def correct_selected(
+    comparison: Comparison, methods: int, beside: Iterable[Comparison] = (), region: float = REGION
+) -> Comparison:
+    """Correct the comparison of the best of so many methods with something that was not among them.
+
+    Its variance borrows from those of the differences `beside` it: of the best with other methods, on as many draws.
+    """
     p = None if comparison.p is None else min(1.0, methods * comparison.p)
-    return replace(_hold_to(comparison, statistics.LEVEL / methods, region), p=p)
+    borrowed = _borrow([comparison, *beside], comparison.draws)
+    return replace(_hold_to(comparison, statistics.LEVEL / methods, region, borrowed), p=p)
 
 
 def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:
@@ -192,6 +198,11 @@ def word_further(comparison: Comparison) -> str:
         return f"; {statistics.MOST_FURTHER_DRAWS} further draws like these would not settle it"
     more = comparison.further_draws
     return f"; about {more} further draw{'s' if more != 1 else ''} like these would settle it"
+
+
+def _borrow(comparisons: Iterable[Comparison], draws: int) -> statistics.Borrowed:
+    """What the variances of those comparisons that have so many draws say of each of them."""
+    return statistics.borrow_variance([c.by_draw for c in comparisons if c.draws == draws])
 
 
 def _p_of(comparison: Comparison, borrowed: statistics.Borrowed) -> float:

@@ -183,7 +183,10 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
     standing = [best, *(c for c in eligible[1:] if against[c.name].answer != "better")]
     floors = {
         c.name: correct_selected(
-            cell.judge(cell.answers[c.name], _answer_commonest(cell.answers[c.name])), len(eligible), cell.region
+            cell.judge(cell.answers[c.name], _answer_commonest(cell.answers[c.name])),
+            len(eligible),
+            against.values(),
+            cell.region,
         )
         for c in standing
     }

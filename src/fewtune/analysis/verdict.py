@@ -86,7 +86,7 @@ def _judge_group(
             comparisons[other] = judge(answers[other])
         comparisons = correct_leader(comparisons, region)
         commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
-        against_majority = correct_selected(judge(commonest), len(answers), region)
+        against_majority = correct_selected(judge(commonest), len(answers), comparisons.values(), region)
     counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
     return GroupVerdict(
         task=task,
