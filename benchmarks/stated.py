@@ -5,9 +5,10 @@
 
 A figure stands in a document as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below `results/`,
 WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora outside`, where
-`outside` is every test set out of domain, weighed alike. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of
-the whole study. Between `<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of a figure. Owns the
-notation; the numbers are the analysis's.
+`outside` is every test set out of domain, weighed alike, and the second of two may be `commonest`, the commonest label
+of the test rows. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of the whole study. Between
+`<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of a figure. Owns the notation; the numbers are
+the analysis's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from statistics import StatisticsError, fmean
 import numpy as np
 
 from benchmarks.apart import ROOT
-from fewtune.analysis.answers import read_answers
+from fewtune.analysis.answers import answer_majority, read_answers
 from fewtune.analysis.comparison import Comparison, compare
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import weigh_test_sets
@@ -41,12 +42,19 @@ FIGURE = re.compile(
 STATED = re.compile(r"<!-- stated -->(.*?)<!-- /stated -->", re.DOTALL)
 DECIMAL = re.compile(r"\d\.\d")
 OUTSIDE = "outside"
+COMMONEST = "commonest"
 
 
 def compare_on(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str) -> Comparison:
-    """Two named variants on a test set or OUTSIDE, planned before the results were seen: no correction for many."""
+    """Two named variants on a test set or OUTSIDE, planned before the results were seen: no correction for many.
+
+    The second may be COMMONEST: the commonest label of the test rows, answered always.
+    """
     weights = weigh_test_sets(group.board.test_sets, 1.0) if test_set == OUTSIDE else {test_set: 1.0}
     answers = read_answers(group.members, study.reader, list(weights))
+    answers[COMMONEST] = {
+        draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers[first].items()
+    }
     rng = np.random.default_rng(ANALYSIS_SEED)
     return compare(answers[first], answers[second], group.board.metric, rng, weights=weights)
 
@@ -58,7 +66,7 @@ def word_difference(
     found = compare_on(study, group, first, second, test_set)
     if found.point is None or found.low is None or found.high is None:
         raise ValueError(f"{first} and {second} share no draw")
-    return f"{100 * found.point:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.point:+z.1f} [{100 * found.low:z.1f}, {100 * found.high:z.1f}]"
 
 
 def word_answer(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN) -> str:

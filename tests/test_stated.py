@@ -53,6 +53,12 @@ def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:
             derive("study", PLACE, what, results)
 
 
+def test_a_variant_may_be_compared_with_the_commonest_label(results: Path) -> None:
+    # Labels are dealt in turn, so the commonest is right on half of the rows.
+    answered = derive("study", PLACE, "answered pattern commonest", results)
+    assert answered.startswith("+34.0 [") and answered.endswith("] better")
+
+
 def test_all_test_sets_out_of_domain_are_one_figure(tmp_path: Path) -> None:
     scores = {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]}
     make_study(tmp_path / "study", scores, out_of_domain={"near": -0.1, "far": -0.2})

@@ -151,7 +151,7 @@ def describe_outcome(record: Record) -> str:
         reason = record.failure.message if record.failure is not None else "no reason recorded"
         return f"{record.status}: {reason}"
     names = dict.fromkeys((record.primary_metric, "accuracy"))
-    scores = ", ".join(f"{name} {record.metrics['in_domain'][name]:.3f}" for name in names)
+    scores = ", ".join(f"{name} {record.metrics['in_domain'][name]:z.3f}" for name in names)
     return f"{scores} (majority {record.baselines['in_domain']['majority']:.3f})"
 
 

@@ -128,7 +128,7 @@ def test_a_leader_of_many_has_to_clear_the_commonest_label_by_more() -> None:
     comparison = make_comparison(0.02, 0.03, 0.04)
     assert correct_selected(comparison, 1).answer == "better"
     assert correct_selected(comparison, 10).answer == "cannot tell"
-    # Standard error 0.0058, t 5.2: with four degrees of freedom borrowed at the same variance p falls from .035 to .002.
+    # Its t is 5.2: with four degrees of freedom borrowed at the same variance, p falls from .035 to .002.
     alike = [make_comparison(m - 0.01, m, m + 0.01) for m in (0.1, 0.2, 0.3, 0.4)]
     assert correct_selected(comparison, 10, alike).answer == "better"
     assert correct_selected(comparison, 10, alike[:3]).answer == "cannot tell", "too few to borrow from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_nothing_above_the_commonest_label_is_not_recommended(tmp_path: Path) ->
     assert any(line.startswith("more labelled rows or a larger model") for line in found.further)
 
 
+def test_draws_that_would_tell_a_method_from_the_commonest_label_are_advised(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.58, 0.6, 0.47, 0.57]})
+    found = advise(tmp_path)
+    assert found.answer == "cannot tell"
+    [asked, otherwise] = found.further
+    assert re.fullmatch(r"about \d+ further draws? of pattern, to tell it from always answering the .* label", asked)
+    assert otherwise.startswith("more labelled rows or a larger model")
+
+
 def test_what_is_chosen_is_above_the_commonest_label_and_the_pair_that_decides_is_advised(tmp_path: Path) -> None:
     scores = {
         "pattern": [0.9, 0.72, 0.84],
@@ -111,7 +121,7 @@ def test_a_half_run_draw_neither_leads_nor_counts(tmp_path: Path) -> None:
     ("budget", "excluded"),
     [
         ({"max_fit_seconds": 10.0}, "100 seconds to fit, over 10"),
-        ({"max_memory_bytes": 1e9}, "2e+09 bytes of memory, over 1e+09"),
+        ({"max_memory_bytes": 2**30}, "1.863 GiB of memory, over 1"),
         ({"max_latency_seconds": 0.001}, "0.008 seconds a row, over 0.001"),
     ],
 )

@@ -168,13 +168,13 @@ def word_comparison(other: str, comparison: Comparison) -> str:
     """Word one comparison of the leader: 'better than tfidf by 12.1 points [8.0, 16.3], ahead in 5 of 5 draws'."""
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return f"cannot tell from {other}: {comparison.reason}"
-    span = f"[{100 * comparison.low:.1f}, {100 * comparison.high:.1f}]"
+    span = f"[{100 * comparison.low:z.1f}, {100 * comparison.high:z.1f}]"
     size = f"{abs(100 * comparison.point):.1f} points"
     if comparison.answer == "better":
         return f"better than {other} by {size} {span}{_word_draws(comparison)}"
     if comparison.answer == "worse":
         return f"worse than {other} by {size} {span}{_word_draws(comparison)}"
-    signed = f"{100 * comparison.point:+.1f} points {span}"
+    signed = f"{100 * comparison.point:+z.1f} points {span}"
     if comparison.answer == "tie":
         return f"tie with {other} ({signed})"
     why = f"; {comparison.reason}" if max(comparison.low, -comparison.high) > 0 else ""
@@ -196,8 +196,12 @@ def word_further(comparison: Comparison) -> str:
         return "; a second draw is the least that could tell"
     if comparison.further_draws is None:
         return f"; {statistics.MOST_FURTHER_DRAWS} further draws like these would not settle it"
-    more = comparison.further_draws
-    return f"; about {more} further draw{'s' if more != 1 else ''} like these would settle it"
+    return f"; about {word_further_draws(comparison.further_draws)} like these would settle it"
+
+
+def word_further_draws(count: int) -> str:
+    """Word a number of draws that are still to be made: '1 further draw', '4 further draws'."""
+    return f"{count} further draw{'s' if count != 1 else ''}"
 
 
 def _borrow(comparisons: Iterable[Comparison], draws: int) -> statistics.Borrowed:

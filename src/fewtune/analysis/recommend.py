@@ -30,6 +30,7 @@ from fewtune.analysis.comparison import (
     correct_leader,
     correct_selected,
     word_comparison,
+    word_further_draws,
 )
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric
@@ -207,7 +208,7 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
         rival=rival.name if rival is not None else None,
         at_risk=rival.risk if rival is not None else None,
         reasons=tuple(_give_reasons(chosen, best, by_cost, against, floors, budget)),
-        further=tuple(_advise(cell, chosen, rivals, learnt=bool(above))),
+        further=tuple(_advise(cell, chosen, rivals, {} if above else floors)),
     )
 
 
@@ -258,13 +259,17 @@ def _exclude(name: str, row: LeaderboardRow, score: float | None, cell: _Cell, b
         return f"scored on {len(cell.answers[name])} of {cell.draws} draws"
     limits = (
         ("seconds to fit", row.fit_seconds, budget.max_fit_seconds),
-        ("bytes of memory", row.peak_memory_bytes, budget.max_memory_bytes),
+        ("GiB of memory", _in_gibibytes(row.peak_memory_bytes), _in_gibibytes(budget.max_memory_bytes)),
         ("seconds a row", row.predict_seconds_per_row, budget.max_latency_seconds),
     )
     for what, value, limit in limits:
         if limit is not None and (value is None or value > limit):
             return f"{what} unknown" if value is None else f"{value:.4g} {what}, over {limit:.4g}"
     return None
+
+
+def _in_gibibytes(size: int | None) -> float | None:
+    return None if size is None else size / 2**30
 
 
 def _answer_commonest(answers: VariantAnswers) -> VariantAnswers:
@@ -299,8 +304,11 @@ def _give_reasons(
     return reasons
 
 
-def _advise(cell: _Cell, chosen: Candidate, rivals: Sequence[_Rival], learnt: bool) -> list[str]:
-    """Say which further trials would change or settle the answer; `learnt`: something is above the commonest label."""
+def _advise(cell: _Cell, chosen: Candidate, rivals: Sequence[_Rival], floors: Mapping[str, Comparison]) -> list[str]:
+    """Say which further trials would change or settle the answer.
+
+    `floors`: methods against the commonest label, where none of them is above it.
+    """
     advice = []
     incomplete = [
         name for name, row in cell.rows.items() if row.failed or len(cell.answers.get(name, {})) not in (0, cell.draws)
@@ -320,9 +328,13 @@ def _advise(cell: _Cell, chosen: Candidate, rivals: Sequence[_Rival], learnt: bo
                 f"no number of draws within reach tells {rival.name} from {chosen.name}, if they go on as these"
             )
         else:
-            draws = f"{further} further draw{'s' if further != 1 else ''}"
-            advice.append(f"about {draws} of {rival.name} and {chosen.name}")
-    if not learnt:
+            advice.append(f"about {word_further_draws(further)} of {rival.name} and {chosen.name}")
+    if floors:
+        within_reach = {name: c.further_draws for name, c in floors.items() if c.further_draws and (c.point or 0.0) > 0}
+        if within_reach:
+            nearest = min(within_reach, key=within_reach.__getitem__)
+            draws = word_further_draws(within_reach[nearest])
+            advice.append(f"about {draws} of {nearest}, to tell it from always answering the commonest label")
         advice.append(
             "more labelled rows or a larger model, for nothing that was not ruled out is credibly above the commonest "
             "label"

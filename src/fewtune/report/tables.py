@@ -73,12 +73,12 @@ def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]
 
 def word_score(value: float | None) -> str:
     """Word a score to three places."""
-    return UNKNOWN if value is None else f"{value:.3f}"
+    return UNKNOWN if value is None else f"{value:z.3f}"
 
 
 def word_points(value: float | None) -> str:
     """Word a difference of scores in points (hundredths), signed."""
-    return UNKNOWN if value is None else f"{100 * value:+.1f}"
+    return UNKNOWN if value is None else f"{100 * value:+z.1f}"
 
 
 def word_share(value: float | None) -> str:
@@ -132,7 +132,7 @@ def word_standing(against: Comparison | None) -> str:
     if against is None or against.point is None or against.low is None or against.high is None:
         return UNKNOWN
     answer = {"better": "worse", "worse": "better"}.get(against.answer, against.answer)
-    return f"{answer}, {-100 * against.point:+.1f} [{-100 * against.high:.1f}, {-100 * against.low:.1f}]"
+    return f"{answer}, {-100 * against.point:+z.1f} [{-100 * against.high:z.1f}, {-100 * against.low:z.1f}]"
 
 
 def compare_with_majority(group: LeaderboardGroup, row: LeaderboardRow) -> float | None:

@@ -106,11 +106,11 @@ def _find_low(members: list[Record], test_set: str) -> _Low | None:
     flat = tuple(record for records in low.values() for record in records)
     majority = fmean(score_majority(record, test_set) or 0.0 for record in flat)
     each = ", ".join(
-        f"{name} {fmean(r.metrics[test_set][r.primary_metric] for r in records):.3f}" for name, records in low.items()
+        f"{name} {fmean(r.metrics[test_set][r.primary_metric] for r in records):z.3f}" for name, records in low.items()
     )
     place = "in domain" if test_set == IN_DOMAIN else f"on {test_set}"
     who = f"all methods ({each})" if len(low) == len(variants) else each
-    words = f"{place}, {flat[0].primary_metric} {majority:.3f}: {who}"
+    words = f"{place}, {flat[0].primary_metric} {majority:z.3f}: {who}"
     return _Low(test_set, len(low) == len(variants), words, flat)
 
 
