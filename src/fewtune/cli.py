@@ -203,7 +203,7 @@ def audit(
         Parameter(help="Anyone's results instead: a CSV file with a row a run (method, shots, seed, accuracy …)."),
     ] = None,
     majority: Annotated[
-        float | None, Parameter(help="Share of the commonest label, for a table without that column.")
+        float | None, Parameter(help="Share or percentage of the commonest label, for a table without that column.")
     ] = None,
     strict: Strict = False,
 ) -> int:

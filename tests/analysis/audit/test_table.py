@@ -34,9 +34,12 @@ def test_few_runs_that_agree_by_their_coarse_scores_are_not(tmp_path: Path) -> N
     assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.7512", "a,1,0.7512", "a,2,0.8044") == []
 
 
+@pytest.mark.parametrize("majority", [0.691, 69.1])
 @pytest.mark.parametrize("score", ["0.55", "55.0"])
-def test_scores_at_the_majority_are_told_as_shares_and_as_percentages(tmp_path: Path, score: str) -> None:
-    found = audit_rows(tmp_path, "Method,seed,Accuracy", f"vanilla,0,{score}", f"vanilla,1,{score}1", majority=0.691)
+def test_scores_at_the_majority_are_told_as_shares_and_as_percentages(
+    tmp_path: Path, score: str, majority: float
+) -> None:
+    found = audit_rows(tmp_path, "Method,seed,Accuracy", f"vanilla,0,{score}", f"vanilla,1,{score}1", majority=majority)
     assert [(f.rule, f.severity) for f in found] == [("at the majority", "error")]
 
 
@@ -106,6 +109,13 @@ def test_what_is_no_fault_is_not_told(tmp_path: Path, header: str, row: str) -> 
     assert audit_rows(tmp_path, header, *(row.format(seed=seed) for seed in range(3)), majority=0.69) == []
 
 
-def test_a_majority_that_is_no_share_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="--majority is 69; give a share between 0 and 1"):
-        audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.5", majority=69)
+@pytest.mark.parametrize("majority", [-0.1, 0, 1, 100])
+def test_a_majority_that_is_no_share_is_refused(tmp_path: Path, majority: float) -> None:
+    with pytest.raises(RecordError, match=f"--majority is {majority:g}; give a share such as 0.691, or a percentage"):
+        audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.5", majority=majority)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_columns_may_be_parted_otherwise_than_by_commas(tmp_path: Path, separator: str) -> None:
+    lines = (line.replace(",", separator) for line in ("method,seed,accuracy", "a,0,0.512", "a,1,0.512"))
+    assert [finding.rule for finding in audit_rows(tmp_path, *lines)] == ["identical runs"]

@@ -29,6 +29,7 @@ ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
 OTHER_SCORE = (
     "score", "value", "metric", "mcc", "matthews_correlation", "macro_f1", "f1", "out_of_domain", "loss", "eval_loss",
 )  # fmt: skip
+SEPARATORS = (",", ";", "\t")
 FEWEST_DIGITS = 3
 """Digits behind the point, of a share, from which equal scores of two runs are no chance."""
 DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot")
@@ -50,14 +51,18 @@ class _Columns:
 def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
 
-    Raises RecordError where the file cannot be read, names no method or score, or the majority is no share.
+    It may be a percentage, and columns may be parted by semicolons or tabs. Raises RecordError where the file cannot be
+    read, names no method or score, or the majority is no share.
     """
     import polars as pl
 
-    if majority is not None and not 0 < majority < 1:
-        raise RecordError(f"--majority is {majority:g}; give a share between 0 and 1, such as 0.691.")
+    if majority is not None and (not 0 < majority < 100 or majority == 1):
+        raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
     try:
-        table = pl.read_csv(path, infer_schema_length=None)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            head = file.readline()
+        separator = max(SEPARATORS, key=head.count)
+        table = pl.read_csv(path, infer_schema_length=None, separator=separator)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RecordError(f"{path}: not a readable CSV file ({' '.join(str(error).split())[:120]}).") from error
     columns = _find_columns(path, table)
