@@ -63,8 +63,7 @@ def test_leaders_are_told_from_the_commonest_label_where_they_are_above_it_alone
     assert found["told"] >= 0.9
     error = 2 * np.sqrt(0.05 / COMMITTED["groups"])
     assert all(cell["corrected"] <= 0.05 + error for cell in COMMITTED["floors"])
-    # What a leader's differences lend: of three methods there are too few, and five draws then seldom tell.
-    assert all(cell["told"] >= 0.9 for cell in COMMITTED["floors"] if cell["methods"] >= 6 and cell["draws"] >= 5)
+    assert all(cell["told"] >= 0.9 for cell in COMMITTED["floors"] if cell["draws"] >= 5)
 
 
 def make_comparison(*by_draw: float) -> Comparison:

@@ -185,6 +185,27 @@ def test_one_method_or_a_test_set_at_the_majority_is_a_warning(tmp_path: Path) -
     assert finding.reason.endswith("on hans, accuracy 0.500: all methods (pattern 0.375, vanilla 0.460)")
 
 
+def test_scores_that_equal_the_majority_to_rounding_are_at_it(tmp_path: Path) -> None:
+    # As sums of floats, 0.65 - 0.75 and 0.81 - 0.71 are a hair above 0.
+    for record in make_clean(tmp_path, accuracies={"vanilla": [0.65, 0.81], "pattern": [0.9, 0.92]}, rows=100):
+        baselines = {"in_domain": {"majority": (0.75, 0.71)[record.trial.data_seed], "chance": 0.5}}
+        change(tmp_path, record, baselines=baselines)
+    [finding] = find(tmp_path)
+    assert finding.reason.endswith("in domain, accuracy 0.730: vanilla 0.730")
+
+
+def test_scores_that_predictions_do_not_give_are_an_error(tmp_path: Path) -> None:
+    """A newcomer's damage: one score edited, another trial's predictions copied over its own."""
+    records = {(r.trial.variant, r.trial.data_seed): r for r in make_clean(tmp_path)}
+    edited, swapped = records["lora", 1], records["pattern", 2]
+    change(tmp_path, edited, metrics={"in_domain": {**edited.metrics["in_domain"], "accuracy": 0.99}})
+    change(tmp_path, swapped, load_predictions(tmp_path, records["lora", 0].trial_id))
+    lora, pattern = sorted((f for f in find(tmp_path) if f.rule == "other answers"), key=lambda f: f.where)
+    assert (lora.severity, lora.trials) == ("error", (edited.trial_id,))
+    assert "1 trial with scores that the predictions beside do not give (in domain, accuracy 0.990" in lora.reason
+    assert pattern.trials == (swapped.trial_id,) and "accuracy 0.860 recorded and 0.800 by its rows" in pattern.reason
+
+
 def test_a_teacher_with_nothing_to_teach_is_an_error(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "pattern":
@@ -199,7 +220,8 @@ def test_one_label_for_every_row_is_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora" and record.trial.data_seed == 0:
             rows = load_predictions(tmp_path, record.trial_id)
-            change(tmp_path, record, rows.with_columns(pl.lit("positive").alias("predicted")))
+            scores = {"in_domain": {**record.metrics["in_domain"], "accuracy": 0.5, "macro_f1": 1 / 3, "mcc": 0.0}}
+            change(tmp_path, record, rows.with_columns(pl.lit("positive").alias("predicted")), metrics=scores)
     [finding] = find(tmp_path)
     assert finding.rule == "one answer"
     assert "1 of 3 trials gave every row" in finding.reason

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fewtune.analysis.audit import fitting, inputs, measurement, repetition, scores
+from fewtune.analysis.audit import fitting, inputs, measurement, predictions, repetition, scores
 from fewtune.analysis.audit.finding import SEVERITIES, Evidence, Finding, Rule
 
 PAPER = "arXiv 2405.13181"
@@ -42,6 +42,12 @@ RULES: tuple[Rule, ...] = (
         "no row stands in two sets",
         f"{PAPER}: CoLA's out-of-domain rows are rows of its in-domain ones",
         inputs.find_shared_rows,
+    ),
+    Rule(
+        "other answers",
+        "a trial's scores are those of its predictions",
+        "tables edited by hand, or filled from another run's files",
+        predictions.find_scores_of_other_answers,
     ),
     Rule(
         "at the majority",

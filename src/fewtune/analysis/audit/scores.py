@@ -15,6 +15,9 @@ from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, group_records, score_majority
 from fewtune.records import Record
 
+NEAR = 1e-9
+"""What sums of equal scores differ by is no margin."""
+
 
 def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
     """Methods whose mean is not above the commonest label's; an error where that is all methods in domain."""
@@ -100,11 +103,12 @@ def _find_low(members: list[Record], test_set: str) -> _Low | None:
     for record in members:
         if record.primary_metric in record.metrics.get(test_set, {}) and score_majority(record, test_set) is not None:
             variants[record.trial.variant].append(record)
-    low = {name: records for name, records in variants.items() if _margin(records, test_set) <= 0}
+    low = {name: records for name, records in variants.items() if _margin(records, test_set) <= NEAR}
     if not low:
         return None
     flat = tuple(record for records in low.values() for record in records)
-    majority = fmean(score_majority(record, test_set) or 0.0 for record in flat)
+    # As in the leaderboard's head: of all trials, whichever are told.
+    majority = fmean(score_majority(record, test_set) or 0.0 for records in variants.values() for record in records)
     each = ", ".join(
         f"{name} {fmean(r.metrics[test_set][r.primary_metric] for r in records):z.3f}" for name, records in low.items()
     )
