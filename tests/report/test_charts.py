@@ -51,3 +51,26 @@ def test_learning_curves_have_a_panel_a_method_in_and_out_of_domain(tmp_path: Pa
     tips = {mark.get("data-tip") for mark in ElementTree.fromstring(svg).iter()}
     assert {"pattern, in domain, 16 shots: 0.850", "lora, out of domain, 32 shots: 0.600"} <= tips
     assert "pattern: 0.850 at 16, 0.850 at 32." in chart.description
+
+
+def test_every_hover_text_is_one_that_its_chart_words(tmp_path: Path) -> None:
+    for shots in (16, 32):
+        make_study(tmp_path, {"pattern": [0.8, 0.9], "lora": [0.7, 0.7]}, shots=shots, out_of_domain={"yelp": -0.1})
+    study = analyse_folder(tmp_path)
+    charts = [draw_curves(study.curves), *(chart for group in study.groups for chart in draw_group(group))]
+    for chart in charts:
+        svg = embed_chart(chart.specification, "chart", chart.title, chart.description)
+        tips = {mark.get("data-tip") for mark in ElementTree.fromstring(svg).iter() if mark.get("data-tip")}
+        assert tips == {row["tip"] for rows in chart.specification["datasets"].values() for row in rows}
+
+
+def test_a_name_beside_its_point_tells_what_the_point_tells(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9], "lora": [0.7, 0.7]})
+    [group] = analyse_folder(tmp_path).groups
+    for chart in draw_group(group, ["fit seconds"]):
+        svg = embed_chart(chart.specification, "chart", chart.title, chart.description)
+        marks = list(ElementTree.fromstring(svg).iter())
+        names = {mark.text: mark.get("data-tip") for mark in marks if mark.get("data-tip") and mark.text}
+        points = {mark.get("data-tip") for mark in marks if mark.tag.endswith("path")}
+        assert names["pattern"] in points
+        assert (names["pattern"] or "").startswith("pattern: 0.850 accuracy, ")

@@ -198,7 +198,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
 
 
 def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
-    """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier joined."""
+    """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier as diamonds."""
     board, axis = group.board, COST_AXES[cost]
     scale = MEBIBYTE if cost == "peak memory" else 1
     points = [
@@ -214,23 +214,25 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     ]
     rule = None if majority is None else COST_HEIGHT * (high - majority) / (high - low)
     labels = place_labels([name for name, *_ in points], pixels, COST_WIDTH, COST_HEIGHT, rule)
+    tips = [f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}" for name, _, score, value in points]
     values = [
         {
             "cost": shown,
             "score": score,
             **(FRONT if name in group.frontiers[cost] else OFF_FRONT),
-            "tip": f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}",
+            "tip": tip,
         }
-        for name, shown, score, value in points
+        for (name, shown, score, _), tip in zip(points, tips, strict=True)
     ]
     names = [
         {
             "method": name,
+            "tip": tip,
             "align": label.align,
             "cost": first * (last / first) ** (label.x / COST_WIDTH),
             "score": high - label.y / COST_HEIGHT * (high - low),
         }
-        for (name, *_), label in zip(points, labels, strict=True)
+        for (name, *_), tip, label in zip(points, tips, labels, strict=True)
     ]
     x = alt.X(
         "cost:Q",
@@ -244,10 +246,13 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         scale=alt.Scale(domain=[low, high], nice=False, zero=False),
         axis=make_axis(tickCount=6),
     )
+    tip_of_row = alt.Description("tip:N")
     layers: list[alt.Chart] = []
     if majority is not None:
         layers.append(
-            alt.Chart(name_data("majority")).mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3]).encode(y=y)
+            alt.Chart(name_data("majority"))
+            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+            .encode(y=y, description=tip_of_row)
         )
     layers += [
         alt.Chart(name_data("points"))
@@ -259,11 +264,11 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
             shape=alt.Shape("shape:N", scale=None),
             color=alt.Color("color:N", scale=None),
             size=alt.Size("size:Q", scale=None),
-            description=alt.Description("tip:N"),
+            description=tip_of_row,
         ),
         alt.Chart(name_data("names"))
         .mark_text(align=alt.expr("datum.align"), baseline="middle", color=INK, fontSize=13)
-        .encode(x=x, y=y, text="method:N"),
+        .encode(x=x, y=y, text="method:N", description=tip_of_row),
     ]
     what = f"Score against {axis.title.split(',')[0]}"
     chart = alt.layer(*layers).properties(
@@ -275,7 +280,7 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
     )
     datasets: dict[str, list[dict[str, Any]]] = {
-        "majority": [{"score": majority}],
+        "majority": [{"score": majority, "tip": f"majority: {word_score(majority)} {board.metric}"}],
         "points": values,
         "names": names,
     }
@@ -374,11 +379,16 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
         return base.transform_filter(f"datum.where === '{where}'")
 
     tip = alt.Description("tip:N")
+    # Bands and lines have no hover text: as one mark each they would tell of their first point alone.
     layers = [
-        only("in domain").mark_area(color=DRAW, opacity=0.15, clip=True).encode(x=x, y=y("low:Q"), y2="high:Q"),
-        only("elsewhere").mark_line(color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3]).encode(x=x, y=y("mean:Q")),
+        only("in domain")
+        .mark_area(color=DRAW, opacity=0.15, clip=True, aria=False)
+        .encode(x=x, y=y("low:Q"), y2="high:Q"),
+        only("elsewhere")
+        .mark_line(color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3], aria=False)
+        .encode(x=x, y=y("mean:Q")),
         only("elsewhere").mark_square(color=ELSEWHERE, size=40, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
-        only("in domain").mark_line(color=DRAW, strokeWidth=2).encode(x=x, y=y("mean:Q")),
+        only("in domain").mark_line(color=DRAW, strokeWidth=2, aria=False).encode(x=x, y=y("mean:Q")),
         only("in domain").mark_circle(color=DRAW, size=55, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
     ]
     marks = "blue: in domain, with its 95 % interval"
