@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from math import dist
 from pathlib import Path
+
+import pytest
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.report.charts import draw_curves, draw_group, place_labels
@@ -31,6 +34,30 @@ def test_methods_at_one_point_have_labels_apart() -> None:
 def test_labels_stay_inside_the_frame() -> None:
     [label] = place_labels(["a_long_method_name"], [(495, 150)], 500, 300, None)
     assert label.align == "right"
+
+
+CROWD = {"soft_prompt": (300.0, 60.0), "lora": (309.0, 72.0), "ia3": (299.0, 51.0), "pattern": (317.0, 44.0)}
+
+
+def test_a_name_in_a_crowd_is_nearest_to_its_own_dot_or_has_a_line_to_it() -> None:
+    labels = place_labels(list(CROWD), list(CROWD.values()), 470, 280, None)
+    assert any(label.line for label in labels)
+    for label, (name, own) in zip(labels, CROWD.items(), strict=True):
+        if label.line:
+            assert dist(label.line[0], own) == pytest.approx(8)
+        else:
+            left = label.x - {"left": 0.0, "center": 0.5, "right": 1.0}[label.align] * 6.5 * len(name)
+            right = left + 6.5 * len(name)
+            distances = {
+                point: dist((min(max(point[0], left), right), min(max(point[1], label.y - 7.5), label.y + 7.5)), point)
+                for point in CROWD.values()
+            }
+            assert min(distances, key=lambda point: distances[point]) == own
+
+
+def test_a_name_alone_has_no_line() -> None:
+    [label] = place_labels(["lora"], [(200, 100)], 500, 300, 101)
+    assert label.line is None
 
 
 def test_marks_say_what_they_stand_for_and_names_are_escaped(tmp_path: Path) -> None:
