@@ -39,7 +39,8 @@ def browser() -> Iterator[Any]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of two tasks and two numbers of shots, with a name that is markup."""
     out = tmp_path_factory.mktemp("study")
-    draws = {"pattern": [0.84, 0.86, 0.82], f"lora-{HOSTILE}": [0.6, 0.7, 0.65], "majority": [0.5, 0.5, 0.5]}
+    low = [0.5, 0.5, 0.5]
+    draws = {"pattern": [0.84, 0.86, 0.82], f"lora-{HOSTILE}": [0.6, 0.7, 0.65], "probe": low, "majority": low}
     for task in ("sentiment", "cola"):
         for shots in (16, 32):
             make_study(
@@ -95,6 +96,22 @@ def test_filters_narrow_the_page_and_widen_it_again(page: Any) -> None:
         page.select_option(f"select[name={axis}]", label="all")
     assert page.locator("#verdict .verdict:visible").count() == 4
     assert page.locator("#filtered").inner_text() == ""
+
+
+def test_filters_leave_the_findings_about_what_is_shown(page: Any) -> None:
+    findings = page.locator(".finding:visible")
+    everywhere = findings.count()
+    assert everywhere > 1
+    page.select_option("select[name=task]", label="cola")
+    page.select_option("select[name=shots]", label="32")
+    heads = page.locator(".finding:visible h3").all_inner_texts()
+    assert 0 < len(heads) < everywhere
+    assert all("sentiment" not in head and "16 shots" not in head for head in heads)
+    assert page.locator("#audit .found").inner_text() == f"{len(heads)} of {everywhere} shown."
+    for axis in ("task", "shots"):
+        page.select_option(f"select[name={axis}]", label="all")
+    assert findings.count() == everywhere
+    assert page.locator("#audit .found").inner_text() == ""
 
 
 def test_a_mark_says_what_it_is_when_pointed_at(page: Any) -> None:

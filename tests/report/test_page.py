@@ -11,7 +11,7 @@ import pytest
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
 from fewtune.records import load_records, write_record
-from fewtune.report.page import write_page
+from fewtune.report.page import place_findings, write_page
 from study_maker import make_study
 
 HOSTILE = "<script>alert(1)</script>"
@@ -91,6 +91,23 @@ def test_settings_that_differ_between_trials_are_told_with_the_trials(study: Pat
 def test_the_audits_outcome_stands_before_the_verdict_and_leads_to_it(study: Path) -> None:
     source = (write_page(analyse_folder(study), study)).read_text()
     assert 0 < source.index('Audit: <a href="#audit">1 warning.</a>') < source.index('<section id="verdict">')
+
+
+def test_a_finding_names_the_groups_of_its_trials(tmp_path: Path) -> None:
+    for model in ("small", "large"):
+        for shots in (16, 32):
+            answers = {"lora": [0.5, 0.5], "tfidf": [0.5, 0.5]}
+            make_study(tmp_path, answers, model=model, shots=shots)
+    study = analyse_folder(tmp_path)
+    placed = place_findings(study)
+    assert placed
+    for finding, about in placed:
+        boards = [study.groups[number - 1].board for number in about]
+        assert boards
+        for board in boards:
+            assert board.task in finding.where
+            assert f"{board.shots} shots" in finding.where
+            assert board.model is not None and board.model in finding.where
 
 
 def test_charts_are_described_and_have_a_table_beside_them(study: Path) -> None:

@@ -7,8 +7,9 @@
     const selects = [...bar.querySelectorAll("select")];
     const told = document.getElementById("filtered");
     const parts = [...document.querySelectorAll("[data-task]")];
+    const findings = [...document.querySelectorAll(".finding")];
     const apply = () => {
-      let shown = 0;
+      const shown = new Set();
       let all = 0;
       for (const part of parts) {
         const hidden = selects.some((select) => {
@@ -18,10 +19,19 @@
         part.hidden = hidden;
         if (part.classList.contains("verdict")) {
           all += 1;
-          shown += hidden ? 0 : 1;
+          if (!hidden) shown.add(part.dataset.group);
         }
       }
-      told.textContent = shown === all ? "" : `${shown} of ${all} comparisons shown`;
+      told.textContent = shown.size === all ? "" : `${shown.size} of ${all} comparisons shown`;
+      // A finding stands while any group it is about is shown, and always where it names none.
+      for (const finding of findings) {
+        const groups = finding.dataset.groups;
+        finding.hidden = groups !== undefined && !groups.split(" ").some((group) => shown.has(group));
+      }
+      const left = findings.filter((finding) => !finding.hidden).length;
+      for (const count of document.querySelectorAll(".found")) {
+        count.textContent = left === findings.length ? "" : `${left} of ${findings.length} shown.`;
+      }
     };
     for (const select of selects) select.addEventListener("change", apply);
     bar.hidden = false;

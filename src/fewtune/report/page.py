@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import RULES
-from fewtune.analysis.audit.finding import word_group
+from fewtune.analysis.audit.finding import Finding, word_group
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
 from fewtune.analysis.recommend import Budget, recommend
@@ -121,7 +121,7 @@ def render_page(study: StudyAnalysis) -> str:
             unfinished_study=tables.word_missing(study.missing) if study.missing else "",
             filters=list_filters(study),
             advices=_list_advice(study),
-            findings=study.findings,
+            findings=place_findings(study),
             outcome=findings.word_outcome(study.findings),
             rules=RULES,
             groups=groups,
@@ -150,6 +150,23 @@ def list_filters(study: StudyAnalysis) -> list[tuple[str, list[str]]]:
                 axes[axis].append(value)
     axes["shots"].sort(key=int)
     return [(axis, values) for axis, values in axes.items() if len(values) > 1]
+
+
+def place_findings(study: StudyAnalysis) -> list[tuple[Finding, list[int]]]:
+    """Each finding with the numbers, from 1, of the groups its trials stand in; without trials it has none."""
+    numbers: dict[str, set[int]] = {}
+    for number, group in enumerate(study.groups, start=1):
+        for record in group.members:
+            numbers.setdefault(record.trial_id, set()).add(number)
+    placed = []
+    for finding in study.findings:
+        about: set[int] = set()
+        # A trial without a language model stands in every model's group, and tells of those not named otherwise only.
+        for places in sorted((numbers.get(trial, set()) for trial in finding.trials), key=len):
+            if not about & places:
+                about |= places
+        placed.append((finding, sorted(about)))
+    return placed
 
 
 def group_curves(curves: Sequence[Curve]) -> list[list[Curve]]:
