@@ -161,3 +161,44 @@ def test_printing_leaves_out_what_paper_cannot_use(browser: Any, report: Path) -
     assert opened.locator("nav").is_hidden() and opened.locator("#filters").is_hidden()
     assert opened.locator("#verdict").is_visible()
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def wide_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with tables of many columns: two test sets out of domain, and six kinds of rows by two labels."""
+    out = tmp_path_factory.mktemp("wide")
+    kinds = ("lexical_overlap", "subsequence", "constituent", "passive", "conjunction", "embedded_clause")
+    draws = {"context_distillation": [0.84, 0.86, 0.82], "majority": [0.5, 0.5, 0.5]}
+    for shots in (16, 32):
+        make_study(
+            out,
+            draws,
+            shots=shots,
+            labels=("acceptable", "unacceptable"),
+            out_of_domain={"hans_regenerated": -0.1, "elsewhere": -0.2},
+            heuristics=kinds,
+        )
+    return write_page(analyse_folder(out), out)
+
+
+def test_nothing_is_wider_than_the_paper_and_what_was_folded_is_printed(browser: Any, wide_report: Path) -> None:
+    paper = 210 - 2 * 12  # millimetres of A4 between the margins
+    opened = browser.new_page(viewport={"width": round(paper / 25.4 * 96), "height": 1000})
+    opened.goto(wide_report.as_uri())
+    folded = opened.locator("details:not([open]) table").first
+    shown = "part => part.checkVisibility({contentVisibilityAuto: true})"
+    assert not folded.evaluate(shown)
+    opened.emulate_media(media="print")
+    assert folded.evaluate(shown)
+    assert opened.evaluate("Math.max(...[...document.querySelectorAll('table')].map(t => t.rows[0].cells.length))") > 12
+    wider = opened.evaluate(
+        """() => [...document.querySelectorAll('table, svg.chart, figure')].filter(part => {
+            const frame = part.closest('.card, figure').getBoundingClientRect();
+            const { left, right } = part.getBoundingClientRect();
+            return left < frame.left || right > frame.right || right > document.documentElement.clientWidth;
+        }).map(part => part.outerHTML.slice(0, 300))"""
+    )
+    assert wider == []
+    opened.emulate_media(media="screen")
+    assert not folded.evaluate(shown)
+    opened.close()
