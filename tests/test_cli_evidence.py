@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -63,8 +64,15 @@ def test_anyones_table_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[
     table.write_text("method,shots,seed,accuracy\n" + "".join(f"pbft,16,{seed},0.5273\n" for seed in range(10)))
     code, told, _ = run_cli("audit", "--table", table, "--majority", "0.691", "--strict", capsys=capsys)
     assert code == 1
-    assert "10 runs have 1 distinct results" in " ".join(told.split())
+    assert "10 runs have 1 distinct result" in " ".join(told.split())
     assert "at the majority" in told
+
+
+def test_a_table_may_come_from_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"method,accuracy\na,0.5273\na,0.5273\n")))
+    assert "2 runs have 1 distinct result" in " ".join(run_cli("audit", "--table", "-", capsys=capsys)[1].split())
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,11 @@ def audit(
     *,
     table: Annotated[
         Path | None,
-        Parameter(help="Anyone's results instead: a CSV file with a row a run (method, shots, seed, accuracy …)."),
+        Parameter(
+            help="Anyone's results instead: a CSV file with a row a run (method, shots, seed, accuracy …); - is "
+            "standard input.",
+            allow_leading_hyphen=True,
+        ),
     ] = None,
     majority: Annotated[
         float | None, Parameter(help="Share or percentage of the commonest label, for a table without that column.")

@@ -25,8 +25,8 @@ def test_a_clean_table_is_silent(tmp_path: Path) -> None:
 def test_ten_runs_that_are_two_are_told(tmp_path: Path) -> None:
     rows = [f"pbft,16,{seed},{(0.5273, 0.5491)[seed % 2]}" for seed in range(10)]
     [finding] = audit_rows(tmp_path, "method,shots,seed,accuracy", *rows)
-    assert (finding.rule, finding.severity, finding.where) == ("identical runs", "error", "pbft · 16")
-    assert "10 runs have 2 distinct results" in finding.reason
+    assert (finding.rule, finding.severity, finding.where) == ("identical runs", "error", "16")
+    assert "pbft's 10 runs have 2 distinct results" in finding.reason
 
 
 def test_few_runs_that_agree_by_their_coarse_scores_are_not(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_metrics_by_name_and_value_are_cells_of_their_own(tmp_path: Path) -> Non
         f"a,{seed},{metric},{value}" for seed in (0, 1) for metric, value in (("f1", 0.7123), ("mcc", 0.4 + seed / 9))
     ]
     [finding] = audit_rows(tmp_path, "method,seed,metric,value", *rows)
-    assert finding.where == "a · f1"
+    assert finding.where == "f1"
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,59 @@ def test_a_majority_that_is_no_share_is_refused(tmp_path: Path, majority: float)
 def test_columns_may_be_parted_otherwise_than_by_commas(tmp_path: Path, separator: str) -> None:
     lines = (line.replace(",", separator) for line in ("method,seed,accuracy", "a,0,0.512", "a,1,0.512"))
     assert [finding.rule for finding in audit_rows(tmp_path, *lines)] == ["identical runs"]
+
+
+@pytest.mark.parametrize("mark", ["NA", "n/a", "-", "None", "NULL", "empty", ""])
+def test_marks_of_missing_scores_are_read_as_missing(tmp_path: Path, mark: str) -> None:
+    rows = [*(f"pbft,{seed},0.5273" for seed in range(3)), f"pbft,3,{mark}"]
+    [finding] = audit_rows(tmp_path, "method,seed,accuracy", *rows)
+    assert "3 runs have 1 distinct result" in finding.reason
+
+
+def test_percent_signs_are_read(tmp_path: Path) -> None:
+    [finding] = audit_rows(tmp_path, "method,seed,accuracy", "a,0,55.1%", "a,1,56.25%", majority=0.69)
+    assert "accuracy 0.69: a 0.55675" in finding.reason
+
+
+@pytest.mark.parametrize("cell", ["0,7123", "0.71 ± 0.02", "o.7123"])
+def test_a_score_that_is_no_number_is_told_with_its_place(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(RecordError, match=f"column accuracy, line 3: '{cell}' is no number. Write it such as 0.7123"):
+        audit_rows(tmp_path, "method;seed;accuracy;loss", "a;0;0.7311;0.1", f"a;1;{cell};0.2")
+
+
+def test_losses_that_are_named_are_no_scores(tmp_path: Path) -> None:
+    assert audit_rows(tmp_path, "method,loss,accuracy", "a,cross-entropy,0.71", "a,hinge,0.72") == []
+
+
+def test_spaces_about_names_and_cells_are_dropped(tmp_path: Path) -> None:
+    found = audit_rows(tmp_path, " Method , seed, accuracy ", "a ,0,0.512", " a, 1 ,0.512", "a,2, 0.512")
+    assert [finding.reason for finding in found if "a's 3 runs have 1 distinct result" in finding.reason]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("method,seed,accuracy\na,0,0.5\n,1,0.6\n", "column method, line 3: a run without a method"),
+        ("method,accuracy,ACCURACY\na,0.5,0.6\n", "columns accuracy and ACCURACY have one name"),
+        ("method,accuracy\na,0.5\n\nb,0.5,0.6\n", "line 4 has 3 cells, the header on line 1 has 2.$"),
+        ("# made by us\nmethod,accuracy\na,0.5\n", "line 2 has 2 cells, .* Take out comments such as line 1's"),
+        ('method,accuracy\n"a,0.5\n', "a quotation mark too many or too few"),
+        ("method,accuracy\n", "no row below the header"),
+        ("", "the file is empty"),
+        ("PAR1\0", "it is no text in UTF-8"),
+    ],
+)
+def test_files_that_cannot_be_read_are_refused_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecordError, match=words):
+        audit_table(path)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"not a readable CSV file \(is a directory\)"):
+        audit_table(tmp_path)
+
+
+def test_rows_of_commas_alone_are_no_runs(tmp_path: Path) -> None:
+    assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.71", "a,1,0.72", ",,", "") == []

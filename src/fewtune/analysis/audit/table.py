@@ -1,21 +1,25 @@
 """The audit of anyone's results: a table with a row a run.
 
-Owns which columns a table may have and the rules that a table alone can break. Does not know fewtune's records.
+Owns how such a file is read, which columns it may have and the rules that a table alone can break. Does not know
+fewtune's records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+import io
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TypeVar
 
 from fewtune.analysis.audit.audit import order_findings
 from fewtune.analysis.audit.finding import Finding, word_number
 from fewtune.errors import RecordError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 METHOD = ("method", "variant", "peft_type", "name")
 CELL = ("task", "dataset", "model", "model_name", "shots", "n_shots", "samples", "test_set", "metric")
@@ -25,175 +29,299 @@ MAJORITY = ("majority", "majority_share", "baseline")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
 COST = ("seconds", "time", "train_time", "fit_seconds", "runtime", "memory", "peak_memory")
 ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
-"""Results that can be set beside the commonest label's share; `value` can where `metric` names one of these."""
-OTHER_SCORE = (
-    "score", "value", "metric", "mcc", "matthews_correlation", "macro_f1", "f1", "out_of_domain", "loss", "eval_loss",
-)  # fmt: skip
+"""Results that can be set beside the commonest label's share."""
+MCC = ("mcc", "matthews_correlation")
+"""Results of which the commonest label's is 0."""
+F1 = ("macro_f1", "f1")
+OTHER_SCORE = ("score", "value", "metric", *MCC, *F1, "out_of_domain", "loss", "eval_loss")
+NAMED = ("value", "score", "in_domain", "out_of_domain")
+"""Results of the kind that a column `metric` names."""
+MAY_BE_WORDS = ("metric", "loss")
+"""Score columns, unless they hold no number at all: then they name a metric or a loss."""
+COLUMNS = (*METHOD, *CELL, *SEED, *MAJORITY, *PLACE, *COST, *ACCURACY, *OTHER_SCORE)
 SEPARATORS = (",", ";", "\t")
+MISSING = ("", "na", "n/a", "-", "--", "–", "—", "none", "null", "empty")
+"""Cells of a column of numbers that hold none."""
 FEWEST_DIGITS = 3
 """Digits behind the point, of a share, from which equal scores of two runs are no chance."""
+MOST_NAMES = 20
+"""Methods that a finding names, before it counts the rest."""
 DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot")
 """Methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
 
+Key = TypeVar("Key")
+
 
 @dataclass(frozen=True)
-class _Columns:
+class _Row:
+    """One run; `scores` and `places` hold what is there, by the names of their columns."""
+
     method: str
-    accuracy: str | None
-    cell: tuple[str, ...]
+    group: tuple[str, ...]
+    metric: str
     seed: tuple[str, ...]
-    majority: str | None
-    place: tuple[str, ...]
-    cost: tuple[str, ...]
+    majority: float | None
+    places: dict[str, str]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Table:
+    rows: list[_Row]
     scores: tuple[str, ...]
+    seeds: tuple[str, ...]
+    places: tuple[str, ...]
+    costs: tuple[str, ...]
 
 
 def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
 
-    It may be a percentage, and columns may be parted by semicolons or tabs. Raises RecordError where the file cannot be
-    read, names no method or score, or the majority is no share.
+    It may be a percentage, and columns may be parted by semicolons or tabs; the path `-` is standard input. Raises
+    RecordError where the file cannot be read, names no method or score, or the majority is no share.
     """
-    import polars as pl
-
     if majority is not None and (not 0 < majority < 100 or majority == 1):
         raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            head = file.readline()
-        separator = max(SEPARATORS, key=head.count)
-        table = pl.read_csv(path, infer_schema_length=None, separator=separator)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise RecordError(f"{path}: not a readable CSV file ({' '.join(str(error).split())[:120]}).") from error
-    columns = _find_columns(path, table)
-    cells = [part for _, part in table.group_by([*columns.cell, columns.method], maintain_order=True)]
-    groups = [part for _, part in table.group_by(columns.cell, maintain_order=True)] if columns.cell else [table]
+    table = _read_table(path, majority)
     found: list[Finding] = []
-    for cell in cells:
-        found += _find_identical_runs(cell, columns)
-        found += _find_low_scores(cell, columns, majority)
-    for group in groups:
-        found += _find_single_runs(group, columns)
-        found += _find_unlike_places(group, columns)
+    for rule in RULES:
+        for rows in _split(table.rows, lambda row: row.group).values():
+            found += rule(rows, table)
     return order_findings(found)
 
 
-TABLE_RULES = 4
-"""Rules that a table alone can break."""
+def _read_table(path: Path, majority: float | None) -> _Table:
+    header, lines = _read_lines(path)
+    by_name: dict[str, int] = {}
+    for place, name in enumerate(header):
+        if by_name.setdefault(_plain(name), place) != place and _plain(name) in COLUMNS:
+            other = header[by_name[_plain(name)]]
+            raise RecordError(f"{path}: columns {other} and {name} have one name; rename or drop one of them.")
 
+    def holds_numbers(name: str) -> bool:
+        return any(_is_number(cells[by_name[name]]) for _, cells in lines)
 
-def _find_columns(path: Path, table: pl.DataFrame) -> _Columns:
-    by_name = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in table.columns}
+    def pick(names: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[int]:
+        return [by_name[name] for name in names if name in by_name and keep(name)]
 
-    def pick(names: Sequence[str], numbers: bool = False) -> tuple[str, ...]:
-        there = [by_name[name] for name in names if name in by_name]
-        return tuple(name for name in there if not numbers or table[name].dtype.is_numeric())
+    def holds_scores(name: str) -> bool:
+        words = any(cells[by_name[name]].lower() not in MISSING for _, cells in lines)
+        return holds_numbers(name) or (words and name not in MAY_BE_WORDS)
 
-    method, majority = pick(METHOD), pick(MAJORITY, numbers=True)
-    accuracies, others = pick(ACCURACY, numbers=True), pick(OTHER_SCORE, numbers=True)
-    scores = (*accuracies, *others)
-    for what, found, allowed in (("method", method, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
+    methods, scores = pick(METHOD), pick(ACCURACY + OTHER_SCORE, holds_scores)
+    for what, found, allowed in (("method", methods, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
         if not found:
             raise RecordError(
-                f"{path}: no {what} column among {', '.join(table.columns)}. "
+                f"{path}: no {what} column among {', '.join(header)}. "
                 f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
             )
-    return _Columns(
-        method=method[0],
-        accuracy=accuracies[0] if accuracies else None,
-        # A column `metric` holds the results themselves, or the names of those that stand in `value`.
-        cell=tuple(name for name in pick(CELL) if name not in scores),
-        seed=pick(SEED),
-        majority=majority[0] if majority else None,
-        place=pick(PLACE),
-        cost=pick(COST, numbers=True),
-        scores=scores,
+
+    def number(place: int, line: int, cells: Sequence[str]) -> float | None:
+        try:
+            return _parse(cells[place])
+        except ValueError:
+            raise RecordError(
+                f"{path}: column {header[place]}, line {line}: {cells[place]!r} is no number. "
+                "Write it such as 0.7123 or 71.23%, or leave the cell empty."
+            ) from None
+
+    shares, seeds, places = pick(MAJORITY, holds_numbers)[:1], pick(SEED), pick(PLACE)
+    # A column `metric` holds the results themselves, or the names of those that stand in `value`.
+    group = [place for place in pick(CELL) if place not in scores]
+    metrics = [place for place in pick(("metric",)) if place in group]
+    rows = []
+    for line, cells in lines:
+        if not cells[methods[0]]:
+            raise RecordError(f"{path}: column {header[methods[0]]}, line {line}: a run without a method; name it.")
+        known = [
+            share for place in shares if (share := number(place, line, cells)) is not None and math.isfinite(share)
+        ]
+        results = {header[place]: number(place, line, cells) for place in scores}
+        rows.append(
+            _Row(
+                method=cells[methods[0]],
+                group=tuple(cells[place] for place in group),
+                metric=_plain(cells[metrics[0]]) if metrics else "",
+                seed=tuple(cells[place] for place in seeds),
+                majority=known[0] if known else None if shares else majority,
+                places={header[place]: cells[place] for place in places if cells[place]},
+                scores={name: score for name, score in results.items() if score is not None},
+            )
+        )
+    return _Table(
+        rows=[row for row in rows if row.scores],
+        scores=tuple(header[place] for place in scores),
+        seeds=tuple(header[place] for place in seeds),
+        places=tuple(header[place] for place in places),
+        costs=tuple(header[place] for place in pick(COST, holds_numbers)),
     )
 
 
-def _find_identical_runs(cell: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
-    if _is_deterministic(cell, columns):
-        return
-    results = cell.select(columns.scores).drop_nulls(columns.scores[0])
-    distinct = results.unique().height
-    shares = [value / 100 if abs(value) > 1 else value for value in results[columns.scores[0]]]
-    exact = any(round(value, FEWEST_DIGITS - 1) != round(value, FEWEST_DIGITS + 3) for value in shares)
-    # One pair that agrees may be chance on few test rows; half of all runs is none.
-    if exact and results.height > 1 and distinct <= results.height / 2:
+def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header's names, and the cells of every row with the line that they end on."""
+    try:
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: not a readable CSV file ({(error.strerror or str(error)).lower()}).") from error
+    text = raw.decode("utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise RecordError(f"{path}: not a readable CSV file (it is no text in UTF-8).")
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(SEPARATORS, key=head.count)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t", strict=True
+    )
+    lines: list[tuple[int, list[str]]] = []
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                lines.append((reader.line_num, stripped))
+    except csv.Error as error:
+        raise RecordError(f"{path}: line {reader.line_num}: a quotation mark too many or too few.") from error
+    if len(lines) < 2:
+        raise RecordError(f"{path}: {'no row below the header' if lines else 'the file is empty'}.")
+    (first, header), *rows = lines
+    for line, cells in rows:
+        if len(cells) != len(header):
+            comment = next((f" Take out comments such as line {n}'s." for n, c in lines if c[0].startswith("#")), "")
+            raise RecordError(
+                f"{path}: line {line} has {word_number(len(cells), 'cell')}, the header on line {first} has "
+                f"{len(header)}.{comment}"
+            )
+    return header, rows
+
+
+def _parse(text: str) -> float | None:
+    """The number in a cell, None where it is missing; raises ValueError where it is neither."""
+    if text.lower() in MISSING:
+        return None
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return _parse(text) is not None
+    except ValueError:
+        return False
+
+
+def _find_identical_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+    copied = []
+    for method, runs in _split(rows, lambda row: row.method).items():
+        distinct = {tuple(sorted(row.scores.items())) for row in runs}
+        # One pair that agrees may be chance on few test rows; half of all runs is none.
+        if not _is_deterministic(method) and len(distinct) <= len(runs) / 2 and _has_digits(runs, table):
+            copied.append(f"{method}'s {len(runs)} runs have {word_number(len(distinct), 'distinct result')}")
+    if copied:
         yield Finding(
             rule="identical runs",
             severity="error",
-            where=_name(cell, columns),
-            reason=f"{results.height} runs have {distinct} distinct results: the others repeat them to the last digit",
+            where=_name(rows),
+            reason=f"runs repeat others of their method to the last digit: {_list(copied, '; ')}",
             remedy="Count each distinct run once. Find what sets the seed again after it was set, and run anew.",
         )
 
 
-def _find_low_scores(cell: pl.DataFrame, columns: _Columns, majority: float | None) -> Iterator[Finding]:
-    metric = str(cell["metric"][0]).lower() if "metric" in columns.cell else None
-    judged = "value" if metric in ACCURACY and "value" in columns.scores else columns.accuracy
-    if judged is None or _is_deterministic(cell, columns):
-        return
-    known = cell[columns.majority].mean() if columns.majority is not None else majority
-    mean = cell[judged].mean()
-    if not isinstance(known, int | float) or not isinstance(mean, int | float):
-        return
-    # A share beside a percentage, whichever is which.
-    if known <= 1 < mean:
-        known *= 100
-    elif mean <= 1 < known:
-        known /= 100
-    if mean <= known:
+def _find_low_scores(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+    judged = [name for name in table.scores if _kind(name, rows) in ACCURACY and _plain(name) != "out_of_domain"][:1]
+    low: dict[str, list[str]] = defaultdict(list)
+    for column in judged:
+        for method, runs in _split(rows, lambda row: row.method).items():
+            pairs = [
+                (row.scores[column], row.majority) for row in runs if column in row.scores and row.majority is not None
+            ]
+            if not pairs or _is_deterministic(method):
+                continue
+            mean, known = (fmean(values) for values in zip(*pairs, strict=True))
+            # A share beside a percentage, whichever is which.
+            if known <= 1 < mean:
+                known *= 100
+            elif mean <= 1 < known:
+                known /= 100
+            if mean <= known + 1e-9:
+                low[f"{column} {known:zg}"].append(f"{method} {mean:zg}")
+    if low:
+        each = "; ".join(f"{known}: {_list(methods)}" for known, methods in low.items())
         yield Finding(
             rule="at the majority",
             severity="error",
-            where=_name(cell, columns),
-            reason=f"mean {judged} {mean:g} is not above always answering the commonest label, {known:g}",
+            where=_name(rows),
+            reason=f"mean scores not above always answering the commonest label, {each}",
             remedy="Nothing can be concluded from the order of such scores.",
         )
 
 
-def _find_single_runs(group: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
-    runs = {str(part[columns.method][0]): part for _, part in group.group_by(columns.method, maintain_order=True)}
+def _find_single_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+    methods = _split(rows, lambda row: row.method)
     single = [
         name
-        for name, part in runs.items()
-        if part.height == 1 or (columns.seed and part.select(columns.seed).unique().height == 1)
+        for name, runs in methods.items()
+        if len(runs) == 1 or (table.seeds and len({row.seed for row in runs}) == 1)
     ]
-    if single and len(runs) > 1:
-        named = f"{', '.join(single[:5])}{', …' if len(single) > 5 else ''}"
+    if single and len(methods) > 1:
         yield Finding(
             rule="single draw",
             severity="warning",
-            where=_name_group(group, columns),
-            reason=f"{len(single)} of {word_number(len(runs), 'method')} rest on one seed ({named}): "
+            where=_name(rows),
+            reason=f"{len(single)} of {word_number(len(methods), 'method')} rest on one seed ({_list(single)}): "
             "differences smaller than the spread of runs are no findings",
             remedy="Run several seeds and report intervals; or show the spread of one method at least.",
         )
 
 
-def _find_unlike_places(group: pl.DataFrame, columns: _Columns) -> Iterator[Finding]:
-    if not columns.cost:
+def _find_unlike_places(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+    if not table.costs or len({row.method for row in rows}) == 1:
         return
-    for place in columns.place:
-        values = group[place].drop_nulls().unique().sort().to_list()
-        if len(values) > 1 and group[columns.method].n_unique() > 1:
+    for place in table.places:
+        values = sorted({row.places[place] for row in rows if place in row.places})
+        if len(values) > 1:
             yield Finding(
                 rule="unlike machines",
                 severity="warning",
-                where=_name_group(group, columns),
-                reason=f"{' and '.join(columns.cost)} stand side by side from {place} {', '.join(map(str, values))}",
+                where=_name(rows),
+                reason=f"{' and '.join(table.costs)} stand side by side from {place} {_list(values)}",
                 remedy="Compare scores alone, or measure on one machine with one set of versions.",
             )
 
 
-def _is_deterministic(cell: pl.DataFrame, columns: _Columns) -> bool:
-    return str(cell[columns.method][0]).strip().lower().replace("-", "_").replace(" ", "_") in DETERMINISTIC
+RULES = (_find_identical_runs, _find_low_scores, _find_single_runs, _find_unlike_places)
+TABLE_RULES = len(RULES)
+"""Rules that a table alone can break."""
 
 
-def _name(cell: pl.DataFrame, columns: _Columns) -> str:
-    return " · ".join(str(cell[name][0]) for name in (columns.method, *columns.cell))
+def _kind(column: str, rows: Sequence[_Row]) -> str:
+    """The plain name of the metric that a column holds."""
+    return rows[0].metric if rows[0].metric and _plain(column) in NAMED else _plain(column)
 
 
-def _name_group(group: pl.DataFrame, columns: _Columns) -> str:
-    return " · ".join(str(group[name][0]) for name in columns.cell) or "the table"
+def _has_digits(rows: Iterable[_Row], table: _Table) -> bool:
+    """Whether scores of the first column that has any are too exact to be equal by chance."""
+    column = next(name for name in table.scores if any(name in row.scores for row in rows))
+    values = [row.scores[column] for row in rows if column in row.scores]
+    shares = [value / 100 if abs(value) > 1 else value for value in values]
+    return any(round(share, FEWEST_DIGITS - 1) != round(share, FEWEST_DIGITS + 3) for share in shares)
+
+
+def _is_deterministic(method: str) -> bool:
+    return _plain(method) in DETERMINISTIC
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _split(rows: Iterable[_Row], key: Callable[[_Row], Key]) -> dict[Key, list[_Row]]:
+    parts: dict[Key, list[_Row]] = defaultdict(list)
+    for row in rows:
+        parts[key(row)].append(row)
+    return parts
+
+
+def _name(rows: Sequence[_Row]) -> str:
+    return " · ".join(filter(None, rows[0].group)) or "the table"
+
+
+def _list(names: Sequence[str], separator: str = ", ") -> str:
+    more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return separator.join([*names[:MOST_NAMES], *more])
