@@ -175,3 +175,62 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
 
 def test_rows_of_commas_alone_are_no_runs(tmp_path: Path) -> None:
     assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.71", "a,1,0.72", ",,", "") == []
+
+
+@pytest.mark.parametrize("cell", ["NaN", "inf", "-inf", "120", "-0.2"])
+def test_scores_that_are_no_numbers_are_told_and_left_out(tmp_path: Path, cell: str) -> None:
+    rows = [
+        *(f"a,{seed},0.7{seed}1" for seed in range(3)),
+        *(f"a,{seed},{cell}" for seed in (3, 4)),
+        "b,0,0.7",
+        "b,1,0.8",
+    ]
+    [finding] = audit_rows(tmp_path, "method,seed,accuracy", *rows, majority=0.69)
+    assert (finding.rule, finding.severity) == ("scores that are no numbers", "error")
+    assert f"accuracy of a is {cell.lower()} in 2 rows" in finding.reason
+
+
+def test_a_table_of_no_numbers_alone_is_told(tmp_path: Path) -> None:
+    found = audit_rows(tmp_path, "method,seed,loss", "a,0,nan", "a,1,nan")
+    assert [finding.rule for finding in found] == ["scores that are no numbers"]
+
+
+@pytest.mark.parametrize("header", ["method,seed,mcc", "method,seed,Matthews Correlation"])
+def test_correlations_of_nought_are_at_the_majority(tmp_path: Path, header: str) -> None:
+    [finding] = audit_rows(tmp_path, header, "a,0,-0.02", "a,1,0.01", "b,0,0.31", "b,1,0.28")
+    assert (finding.rule, finding.severity) == ("at the majority", "error")
+    assert finding.reason.endswith(f"{header.split(',')[2]} 0: a -0.005")
+
+
+def test_correlations_by_the_name_of_their_metric_are_at_the_majority_too(tmp_path: Path) -> None:
+    rows = ["a,0,MCC,0.00", "a,1,MCC,0.00", "a,0,f1,0.00", "a,1,f1,0.01"]
+    found = audit_rows(tmp_path, "method,seed,metric,value", *rows)
+    assert [(finding.rule, finding.where) for finding in found] == [("at the majority", "MCC")]
+
+
+def test_methods_with_equal_scores_on_every_seed_are_settings_without_effect(tmp_path: Path) -> None:
+    scores = (0.7123, 0.7301, 0.6912)
+    rows = [f"{method},{seed},{score}" for method in ("decayed", "plain") for seed, score in enumerate(scores)]
+    rows += [f"lora,{seed},{score + seed / 99:.4f}" for seed, score in enumerate(scores)]
+    [finding] = audit_rows(tmp_path, "method,seed,accuracy", *rows)
+    assert (finding.rule, finding.severity) == ("settings without effect", "error")
+    assert finding.reason.endswith("on every seed that methods share: decayed, plain")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("a,0,0.71", "a,1,0.73", "b,0,0.71", "b,1,0.73"),  # two digits
+        ("a,0,0.7123", "a,1,0.7301", "b,0,0.7123", "b,2,0.7555"),  # one seed
+        ("random,0,0.7123", "random,1,0.7301", "chance,0,0.7123", "chance,1,0.7301"),  # no methods
+    ],
+)
+def test_scores_that_may_be_equal_are_no_settings_without_effect(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    assert audit_rows(tmp_path, "method,seed,accuracy", *rows) == []
+
+
+def test_many_methods_with_one_fault_are_one_finding(tmp_path: Path) -> None:
+    rows = [f"m{i},{seed},0.5{i:03d}7" for i in range(100) for seed in range(4)]
+    found = audit_rows(tmp_path, "method,seed,accuracy", *rows, majority=0.69)
+    assert [finding.rule for finding in found] == ["identical runs", "at the majority"]
+    assert "m19's 4 runs have 1 distinct result; and 80 more" in found[0].reason

@@ -12,7 +12,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
@@ -83,7 +83,10 @@ def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     if majority is not None and (not 0 < majority < 100 or majority == 1):
         raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
     table = _read_table(path, majority)
-    found: list[Finding] = []
+    found = [
+        finding for rows in _split(table.rows, lambda row: row.group).values() for finding in _find_no_scores(rows)
+    ]
+    table = _drop_no_scores(table)
     for rule in RULES:
         for rows in _split(table.rows, lambda row: row.group).values():
             found += rule(rows, table)
@@ -206,6 +209,42 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def _find_no_scores(rows: Sequence[_Row]) -> Iterator[Finding]:
+    """Scores that are not finite, or that no metric of that name can have."""
+    each = []
+    for method, runs in _split(rows, lambda row: row.method).items():
+        for column in dict.fromkeys(name for row in runs for name in row.scores):
+            bad = [row.scores[column] for row in runs if column in row.scores and not _can_be(column, row)]
+            if bad:
+                values = _list(sorted({f"{value:g}" for value in bad}))
+                each.append(f"{column} of {method} is {values} in {word_number(len(bad), 'row')}")
+    if each:
+        yield Finding(
+            rule="scores that are no numbers",
+            severity="error",
+            where=_name(rows),
+            reason=f"not finite, or outside what such a score can be: {_list(each, '; ')}",
+            remedy="Find what made them, such as a loss that overflowed or figures in a wrong column. The other rules "
+            "leave them out.",
+        )
+
+
+def _drop_no_scores(table: _Table) -> _Table:
+    rows = [
+        replace(row, scores={name: score for name, score in row.scores.items() if _can_be(name, row)})
+        for row in table.rows
+    ]
+    return replace(table, rows=[row for row in rows if row.scores])
+
+
+def _can_be(column: str, row: _Row) -> bool:
+    """Whether a score is finite and, as a share or a percentage, within its metric's bounds."""
+    kind = _kind(column, row)
+    lowest = -100 if kind in MCC else 0 if kind in ACCURACY + F1 else -math.inf
+    highest = 100 if kind in MCC + ACCURACY + F1 else math.inf
+    return math.isfinite(row.scores[column]) and lowest <= row.scores[column] <= highest
+
+
 def _find_identical_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
     copied = []
     for method, runs in _split(rows, lambda row: row.method).items():
@@ -223,14 +262,54 @@ def _find_identical_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Findin
         )
 
 
+def _find_settings_without_effect(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+    """Methods whose scores are equal on every seed that they share, two at least."""
+    if not table.seeds:
+        return
+    alike: list[list[list[_Row]]] = []
+    for method, runs in _split(rows, lambda row: row.method).items():
+        if not _is_deterministic(method):
+            same = (part for part in alike if all(_score_alike(runs, others, table) for others in part))
+            part = next(same, None)
+            if part is None:
+                alike.append([runs])
+            else:
+                part.append(runs)
+    copied = [", ".join(runs[0].method for runs in part) for part in alike if len(part) > 1]
+    if copied:
+        yield Finding(
+            rule="settings without effect",
+            severity="error",
+            where=_name(rows),
+            reason=f"scores are equal to the last digit on every seed that methods share: {_list(copied, '; ')}",
+            remedy="Find out whether what tells them apart was applied at all, or whether they give every row one "
+            "answer; do not report them as several methods.",
+        )
+
+
+def _score_alike(first: Sequence[_Row], second: Sequence[_Row], table: _Table) -> bool:
+    one, other = (_split(runs, lambda row: row.seed) for runs in (first, second))
+    shared = one.keys() & other.keys()
+    return (
+        len(shared) > 1
+        and all(_list_results(one[seed]) == _list_results(other[seed]) for seed in shared)
+        and _has_digits([row for seed in shared for row in one[seed]], table)
+    )
+
+
+def _list_results(rows: Iterable[_Row]) -> list[tuple[tuple[str, float], ...]]:
+    return sorted(tuple(sorted(row.scores.items())) for row in rows)
+
+
 def _find_low_scores(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
-    judged = [name for name in table.scores if _kind(name, rows) in ACCURACY and _plain(name) != "out_of_domain"][:1]
+    judged = [name for name in table.scores if _kind(name, rows[0]) in MCC]
+    # The majority is that of the rows in domain.
+    judged += [n for n in table.scores if _kind(n, rows[0]) in ACCURACY and _plain(n) != "out_of_domain"][:1]
     low: dict[str, list[str]] = defaultdict(list)
     for column in judged:
         for method, runs in _split(rows, lambda row: row.method).items():
-            pairs = [
-                (row.scores[column], row.majority) for row in runs if column in row.scores and row.majority is not None
-            ]
+            floors = [(row, 0.0 if _kind(column, row) in MCC else row.majority) for row in runs if column in row.scores]
+            pairs = [(row.scores[column], floor) for row, floor in floors if floor is not None]
             if not pairs or _is_deterministic(method):
                 continue
             mean, known = (fmean(values) for values in zip(*pairs, strict=True))
@@ -285,14 +364,14 @@ def _find_unlike_places(rows: Sequence[_Row], table: _Table) -> Iterator[Finding
             )
 
 
-RULES = (_find_identical_runs, _find_low_scores, _find_single_runs, _find_unlike_places)
-TABLE_RULES = len(RULES)
+RULES = (_find_identical_runs, _find_settings_without_effect, _find_low_scores, _find_single_runs, _find_unlike_places)
+TABLE_RULES = len(RULES) + 1
 """Rules that a table alone can break."""
 
 
-def _kind(column: str, rows: Sequence[_Row]) -> str:
-    """The plain name of the metric that a column holds."""
-    return rows[0].metric if rows[0].metric and _plain(column) in NAMED else _plain(column)
+def _kind(column: str, row: _Row) -> str:
+    """The plain name of the metric that a row's column holds."""
+    return row.metric if row.metric and _plain(column) in NAMED else _plain(column)
 
 
 def _has_digits(rows: Iterable[_Row], table: _Table) -> bool:
