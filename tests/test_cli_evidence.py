@@ -68,6 +68,14 @@ def test_anyones_table_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "at the majority" in told
 
 
+def test_rules_that_a_table_cannot_answer_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "results.csv"
+    table.write_text("method,seed,accuracy\na,0,0.71\na,1,0.72\n")
+    told = run_cli("audit", "--table", table, capsys=capsys)[1]
+    assert "nothing found by 4 rules." in told
+    assert "4 of 6 rules asked; not asked: at the majority, which needs a column majority (or --majority);" in told
+
+
 def test_a_table_may_come_from_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,19 +213,24 @@ def audit(
 ) -> int:
     """Look for the ways in which comparisons go wrong: in a study's records, or in any table of results."""
     from fewtune.analysis.audit.audit import RULES, has_errors
-    from fewtune.analysis.audit.table import TABLE_RULES, audit_table
+    from fewtune.analysis.audit.table import audit_table
     from fewtune.analysis.study import analyse_folder
     from fewtune.report.findings import show_findings
 
+    asked, unasked = len(RULES), dict[str, str]()
     if table is not None and out is None:
-        findings = audit_table(table, majority)
+        audited = audit_table(table, majority)
+        findings, asked, unasked = audited.findings, audited.asked, audited.unasked
     elif out is not None and table is None:
         if majority is not None:
             raise FewtuneError("--majority goes with --table: a study's records know it themselves.")
         findings = list(analyse_folder(out).findings)
     else:
         raise FewtuneError("give either a folder that `fewtune run` wrote, or --table FILE.csv.")
-    show_findings(_console, findings, trials=True, rules=len(RULES) if table is None else TABLE_RULES)
+    show_findings(_console, findings, trials=True, rules=asked)
+    if unasked:
+        each = "; ".join(f"{rule}, which needs a column {column}" for rule, column in unasked.items())
+        _say(f"{asked} of {asked + len(unasked)} rules asked; not asked: {each}.")
     return 1 if strict and has_errors(findings) else 0
 
 

@@ -14,7 +14,7 @@ from fewtune.errors import RecordError
 def audit_rows(folder: Path, header: str, *rows: str, majority: float | None = None) -> list[Finding]:
     path = folder / "results.csv"
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return audit_table(path, majority)
+    return audit_table(path, majority).findings
 
 
 def test_a_clean_table_is_silent(tmp_path: Path) -> None:
@@ -234,3 +234,23 @@ def test_many_methods_with_one_fault_are_one_finding(tmp_path: Path) -> None:
     found = audit_rows(tmp_path, "method,seed,accuracy", *rows, majority=0.69)
     assert [finding.rule for finding in found] == ["identical runs", "at the majority"]
     assert "m19's 4 runs have 1 distinct result; and 80 more" in found[0].reason
+
+
+@pytest.mark.parametrize(
+    ("header", "majority", "unasked"),
+    [
+        ("method,seed,gpu,seconds,accuracy", 0.5, {}),
+        ("method,seed,gpu,seconds,mcc", None, {}),
+        ("method,seed,gpu,seconds,accuracy", None, {"at the majority": "majority (or --majority)"}),
+        ("method,seed,gpu,seconds,loss", 0.5, {"at the majority": "accuracy or mcc"}),
+        ("method,x,gpu,y,mcc", None, {"settings without effect": "seed", "unlike machines": "seconds"}),
+        ("method,seed,x,y,mcc", None, {"unlike machines": "gpu and seconds"}),
+    ],
+)
+def test_rules_that_could_not_be_asked_are_told_with_what_they_need(
+    tmp_path: Path, header: str, majority: float | None, unasked: dict[str, str]
+) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(f"{header}\na,0,1,2,0.7\n", encoding="utf-8")
+    audited = audit_table(path, majority)
+    assert (audited.unasked, audited.asked) == (unasked, 6 - len(unasked))

@@ -74,7 +74,16 @@ class _Table:
     costs: tuple[str, ...]
 
 
-def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
+@dataclass(frozen=True)
+class TableAudit:
+    """What was found by how many rules, and what each rule that could not be asked needs."""
+
+    findings: list[Finding]
+    asked: int
+    unasked: dict[str, str]
+
+
+def audit_table(path: Path, majority: float | None = None) -> TableAudit:
     """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
 
     It may be a percentage, and columns may be parted by semicolons or tabs; the path `-` is standard input. Raises
@@ -83,6 +92,7 @@ def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     if majority is not None and (not 0 < majority < 100 or majority == 1):
         raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
     table = _read_table(path, majority)
+    unasked = _list_unasked(table)
     found = [
         finding for rows in _split(table.rows, lambda row: row.group).values() for finding in _find_no_scores(rows)
     ]
@@ -90,7 +100,7 @@ def audit_table(path: Path, majority: float | None = None) -> list[Finding]:
     for rule in RULES:
         for rows in _split(table.rows, lambda row: row.group).values():
             found += rule(rows, table)
-    return order_findings(found)
+    return TableAudit(order_findings(found), len(RULES) + 1 - len(unasked), unasked)
 
 
 def _read_table(path: Path, majority: float | None) -> _Table:
@@ -365,8 +375,20 @@ def _find_unlike_places(rows: Sequence[_Row], table: _Table) -> Iterator[Finding
 
 
 RULES = (_find_identical_runs, _find_settings_without_effect, _find_low_scores, _find_single_runs, _find_unlike_places)
-TABLE_RULES = len(RULES) + 1
-"""Rules that a table alone can break."""
+"""What a table alone can break, beside scores that are no numbers: those the others leave out."""
+
+
+def _list_unasked(table: _Table) -> dict[str, str]:
+    """The rules that no row can break, each with what the table lacks for it."""
+    kinds = {_kind(column, row) for row in table.rows for column in row.scores}
+    known, accuracy = any(row.majority is not None for row in table.rows), kinds & {*ACCURACY}
+    majority = ["majority (or --majority)"] if accuracy else ["accuracy or mcc"]
+    lacks = {
+        "settings without effect": [] if table.seeds else ["seed"],
+        "at the majority": [] if kinds & {*MCC} or (known and accuracy) else majority,
+        "unlike machines": [*([] if table.places else ["gpu"]), *([] if table.costs else ["seconds"])],
+    }
+    return {rule: " and ".join(columns) for rule, columns in lacks.items() if columns}
 
 
 def _kind(column: str, row: _Row) -> str:
