@@ -244,7 +244,7 @@ def test_many_methods_with_one_fault_are_one_finding(tmp_path: Path) -> None:
         ("method,seed,gpu,seconds,accuracy", None, {"at the majority": "majority (or --majority)"}),
         ("method,seed,gpu,seconds,loss", 0.5, {"at the majority": "accuracy or mcc"}),
         ("method,x,gpu,y,mcc", None, {"settings without effect": "seed", "unlike machines": "seconds"}),
-        ("method,seed,x,y,mcc", None, {"unlike machines": "gpu and seconds"}),
+        ("method,seed,x,y,mcc", None, {"unlike machines": "gpu and a column seconds"}),
     ],
 )
 def test_rules_that_could_not_be_asked_are_told_with_what_they_need(

@@ -50,6 +50,8 @@ DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot
 """Methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
 
 Key = TypeVar("Key")
+_Results = dict[tuple[str, ...], list[tuple[tuple[str, float], ...]]]
+"""A method's scores by seed."""
 
 
 @dataclass(frozen=True)
@@ -276,16 +278,20 @@ def _find_settings_without_effect(rows: Sequence[_Row], table: _Table) -> Iterat
     """Methods whose scores are equal on every seed that they share, two at least."""
     if not table.seeds:
         return
-    alike: list[list[list[_Row]]] = []
-    for method, runs in _split(rows, lambda row: row.method).items():
-        if not _is_deterministic(method):
-            same = (part for part in alike if all(_score_alike(runs, others, table) for others in part))
-            part = next(same, None)
-            if part is None:
-                alike.append([runs])
-            else:
-                part.append(runs)
-    copied = [", ".join(runs[0].method for runs in part) for part in alike if len(part) > 1]
+    results = {
+        method: {seed: _list_results(part) for seed, part in _split(runs, lambda row: row.seed).items()}
+        for method, runs in _split(rows, lambda row: row.method).items()
+        if not _is_deterministic(method) and _has_digits(runs, table)
+    }
+    alike: list[list[str]] = []
+    for method, scores in results.items():
+        same = (part for part in alike if all(_score_alike(scores, results[other]) for other in part))
+        part = next(same, None)
+        if part is None:
+            alike.append([method])
+        else:
+            part.append(method)
+    copied = [_list(part) for part in alike if len(part) > 1]
     if copied:
         yield Finding(
             rule="settings without effect",
@@ -297,14 +303,9 @@ def _find_settings_without_effect(rows: Sequence[_Row], table: _Table) -> Iterat
         )
 
 
-def _score_alike(first: Sequence[_Row], second: Sequence[_Row], table: _Table) -> bool:
-    one, other = (_split(runs, lambda row: row.seed) for runs in (first, second))
-    shared = one.keys() & other.keys()
-    return (
-        len(shared) > 1
-        and all(_list_results(one[seed]) == _list_results(other[seed]) for seed in shared)
-        and _has_digits([row for seed in shared for row in one[seed]], table)
-    )
+def _score_alike(first: _Results, second: _Results) -> bool:
+    shared = first.keys() & second.keys()
+    return len(shared) > 1 and all(first[seed] == second[seed] for seed in shared)
 
 
 def _list_results(rows: Iterable[_Row]) -> list[tuple[tuple[str, float], ...]]:
@@ -388,7 +389,7 @@ def _list_unasked(table: _Table) -> dict[str, str]:
         "at the majority": [] if kinds & {*MCC} or (known and accuracy) else majority,
         "unlike machines": [*([] if table.places else ["gpu"]), *([] if table.costs else ["seconds"])],
     }
-    return {rule: " and ".join(columns) for rule, columns in lacks.items() if columns}
+    return {rule: " and a column ".join(columns) for rule, columns in lacks.items() if columns}
 
 
 def _kind(column: str, row: _Row) -> str:
