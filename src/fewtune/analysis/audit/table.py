@@ -1,15 +1,11 @@
 """The audit of anyone's results: a table with a row a run.
 
-Owns how such a file is read, which columns it may have and the rules that a table alone can break. Does not know
-fewtune's records.
+Owns the rules that a table alone can break. Does not know how the file is read (`runs`) or fewtune's records.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,29 +15,9 @@ from typing import TypeVar
 
 from fewtune.analysis.audit.audit import order_findings
 from fewtune.analysis.audit.finding import Finding, word_number
+from fewtune.analysis.audit.runs import ACCURACY, F1, MCC, Run, RunTable, find_kind, plain_name, read_runs
 from fewtune.errors import RecordError
 
-METHOD = ("method", "variant", "peft_type", "name")
-CELL = ("task", "dataset", "model", "model_name", "shots", "n_shots", "samples", "test_set", "metric")
-"""What a comparison holds fixed, besides the method."""
-SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
-MAJORITY = ("majority", "majority_share", "baseline")
-PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
-COST = ("seconds", "time", "train_time", "fit_seconds", "runtime", "memory", "peak_memory")
-ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
-"""Results that can be set beside the commonest label's share."""
-MCC = ("mcc", "matthews_correlation")
-"""Results of which the commonest label's is 0."""
-F1 = ("macro_f1", "f1")
-OTHER_SCORE = ("score", "value", "metric", *MCC, *F1, "out_of_domain", "loss", "eval_loss")
-NAMED = ("value", "score", "in_domain", "out_of_domain")
-"""Results of the kind that a column `metric` names."""
-MAY_BE_WORDS = ("metric", "loss")
-"""Score columns, unless they hold no number at all: then they name a metric or a loss."""
-COLUMNS = (*METHOD, *CELL, *SEED, *MAJORITY, *PLACE, *COST, *ACCURACY, *OTHER_SCORE)
-SEPARATORS = (",", ";", "\t")
-MISSING = ("", "na", "n/a", "-", "--", "–", "—", "none", "null", "empty")
-"""Cells of a column of numbers that hold none."""
 FEWEST_DIGITS = 3
 """Digits behind the point, of a share, from which equal scores of two runs are no chance."""
 MOST_NAMES = 20
@@ -52,28 +28,6 @@ DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot
 Key = TypeVar("Key")
 _Results = dict[tuple[str, ...], list[tuple[tuple[str, float], ...]]]
 """A method's scores by seed."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One run; `scores` and `places` hold what is there, by the names of their columns."""
-
-    method: str
-    group: tuple[str, ...]
-    metric: str
-    seed: tuple[str, ...]
-    majority: float | None
-    places: dict[str, str]
-    scores: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Table:
-    rows: list[_Row]
-    scores: tuple[str, ...]
-    seeds: tuple[str, ...]
-    places: tuple[str, ...]
-    costs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +47,7 @@ def audit_table(path: Path, majority: float | None = None) -> TableAudit:
     """
     if majority is not None and (not 0 < majority < 100 or majority == 1):
         raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
-    table = _read_table(path, majority)
+    table = read_runs(path, majority)
     unasked = _list_unasked(table)
     found = [
         finding for rows in _split(table.rows, lambda row: row.group).values() for finding in _find_no_scores(rows)
@@ -105,123 +59,7 @@ def audit_table(path: Path, majority: float | None = None) -> TableAudit:
     return TableAudit(order_findings(found), len(RULES) + 1 - len(unasked), unasked)
 
 
-def _read_table(path: Path, majority: float | None) -> _Table:
-    header, lines = _read_lines(path)
-    by_name: dict[str, int] = {}
-    for place, name in enumerate(header):
-        if by_name.setdefault(_plain(name), place) != place and _plain(name) in COLUMNS:
-            other = header[by_name[_plain(name)]]
-            raise RecordError(f"{path}: columns {other} and {name} have one name; rename or drop one of them.")
-
-    def holds_numbers(name: str) -> bool:
-        return any(_is_number(cells[by_name[name]]) for _, cells in lines)
-
-    def pick(names: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[int]:
-        return [by_name[name] for name in names if name in by_name and keep(name)]
-
-    def holds_scores(name: str) -> bool:
-        words = any(cells[by_name[name]].lower() not in MISSING for _, cells in lines)
-        return holds_numbers(name) or (words and name not in MAY_BE_WORDS)
-
-    methods, scores = pick(METHOD), pick(ACCURACY + OTHER_SCORE, holds_scores)
-    for what, found, allowed in (("method", methods, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
-        if not found:
-            raise RecordError(
-                f"{path}: no {what} column among {', '.join(header)}. "
-                f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
-            )
-
-    def number(place: int, line: int, cells: Sequence[str]) -> float | None:
-        try:
-            return _parse(cells[place])
-        except ValueError:
-            raise RecordError(
-                f"{path}: column {header[place]}, line {line}: {cells[place]!r} is no number. "
-                "Write it such as 0.7123 or 71.23%, or leave the cell empty."
-            ) from None
-
-    shares, seeds, places = pick(MAJORITY, holds_numbers)[:1], pick(SEED), pick(PLACE)
-    # A column `metric` holds the results themselves, or the names of those that stand in `value`.
-    group = [place for place in pick(CELL) if place not in scores]
-    metrics = [place for place in pick(("metric",)) if place in group]
-    rows = []
-    for line, cells in lines:
-        if not cells[methods[0]]:
-            raise RecordError(f"{path}: column {header[methods[0]]}, line {line}: a run without a method; name it.")
-        known = [
-            share for place in shares if (share := number(place, line, cells)) is not None and math.isfinite(share)
-        ]
-        results = {header[place]: number(place, line, cells) for place in scores}
-        rows.append(
-            _Row(
-                method=cells[methods[0]],
-                group=tuple(cells[place] for place in group),
-                metric=_plain(cells[metrics[0]]) if metrics else "",
-                seed=tuple(cells[place] for place in seeds),
-                majority=known[0] if known else None if shares else majority,
-                places={header[place]: cells[place] for place in places if cells[place]},
-                scores={name: score for name, score in results.items() if score is not None},
-            )
-        )
-    return _Table(
-        rows=[row for row in rows if row.scores],
-        scores=tuple(header[place] for place in scores),
-        seeds=tuple(header[place] for place in seeds),
-        places=tuple(header[place] for place in places),
-        costs=tuple(header[place] for place in pick(COST, holds_numbers)),
-    )
-
-
-def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header's names, and the cells of every row with the line that they end on."""
-    try:
-        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: not a readable CSV file ({(error.strerror or str(error)).lower()}).") from error
-    text = raw.decode("utf-8-sig", errors="replace")
-    if "\0" in text:
-        raise RecordError(f"{path}: not a readable CSV file (it is no text in UTF-8).")
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=head.count)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t", strict=True
-    )
-    lines: list[tuple[int, list[str]]] = []
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                lines.append((reader.line_num, stripped))
-    except csv.Error as error:
-        raise RecordError(f"{path}: line {reader.line_num}: a quotation mark too many or too few.") from error
-    if len(lines) < 2:
-        raise RecordError(f"{path}: {'no row below the header' if lines else 'the file is empty'}.")
-    (first, header), *rows = lines
-    for line, cells in rows:
-        if len(cells) != len(header):
-            comment = next((f" Take out comments such as line {n}'s." for n, c in lines if c[0].startswith("#")), "")
-            raise RecordError(
-                f"{path}: line {line} has {word_number(len(cells), 'cell')}, the header on line {first} has "
-                f"{len(header)}.{comment}"
-            )
-    return header, rows
-
-
-def _parse(text: str) -> float | None:
-    """The number in a cell, None where it is missing; raises ValueError where it is neither."""
-    if text.lower() in MISSING:
-        return None
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return _parse(text) is not None
-    except ValueError:
-        return False
-
-
-def _find_no_scores(rows: Sequence[_Row]) -> Iterator[Finding]:
+def _find_no_scores(rows: Sequence[Run]) -> Iterator[Finding]:
     """Scores that are not finite, or that no metric of that name can have."""
     each = []
     for method, runs in _split(rows, lambda row: row.method).items():
@@ -241,7 +79,7 @@ def _find_no_scores(rows: Sequence[_Row]) -> Iterator[Finding]:
         )
 
 
-def _drop_no_scores(table: _Table) -> _Table:
+def _drop_no_scores(table: RunTable) -> RunTable:
     rows = [
         replace(row, scores={name: score for name, score in row.scores.items() if _can_be(name, row)})
         for row in table.rows
@@ -249,15 +87,15 @@ def _drop_no_scores(table: _Table) -> _Table:
     return replace(table, rows=[row for row in rows if row.scores])
 
 
-def _can_be(column: str, row: _Row) -> bool:
+def _can_be(column: str, row: Run) -> bool:
     """Whether a score is finite and, as a share or a percentage, within its metric's bounds."""
-    kind = _kind(column, row)
+    kind = find_kind(column, row)
     lowest = -100 if kind in MCC else 0 if kind in ACCURACY + F1 else -math.inf
     highest = 100 if kind in MCC + ACCURACY + F1 else math.inf
     return math.isfinite(row.scores[column]) and lowest <= row.scores[column] <= highest
 
 
-def _find_identical_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     copied = []
     for method, runs in _split(rows, lambda row: row.method).items():
         distinct = {tuple(sorted(row.scores.items())) for row in runs}
@@ -274,7 +112,7 @@ def _find_identical_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Findin
         )
 
 
-def _find_settings_without_effect(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     """Methods whose scores are equal on every seed that they share, two at least."""
     if not table.seeds:
         return
@@ -308,18 +146,20 @@ def _score_alike(first: _Results, second: _Results) -> bool:
     return len(shared) > 1 and all(first[seed] == second[seed] for seed in shared)
 
 
-def _list_results(rows: Iterable[_Row]) -> list[tuple[tuple[str, float], ...]]:
+def _list_results(rows: Iterable[Run]) -> list[tuple[tuple[str, float], ...]]:
     return sorted(tuple(sorted(row.scores.items())) for row in rows)
 
 
-def _find_low_scores(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
-    judged = [name for name in table.scores if _kind(name, rows[0]) in MCC]
+def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
+    judged = [name for name in table.scores if find_kind(name, rows[0]) in MCC]
     # The majority is that of the rows in domain.
-    judged += [n for n in table.scores if _kind(n, rows[0]) in ACCURACY and _plain(n) != "out_of_domain"][:1]
+    judged += [n for n in table.scores if find_kind(n, rows[0]) in ACCURACY and plain_name(n) != "out_of_domain"][:1]
     low: dict[str, list[str]] = defaultdict(list)
     for column in judged:
         for method, runs in _split(rows, lambda row: row.method).items():
-            floors = [(row, 0.0 if _kind(column, row) in MCC else row.majority) for row in runs if column in row.scores]
+            floors = [
+                (row, 0.0 if find_kind(column, row) in MCC else row.majority) for row in runs if column in row.scores
+            ]
             pairs = [(row.scores[column], floor) for row, floor in floors if floor is not None]
             if not pairs or _is_deterministic(method):
                 continue
@@ -342,7 +182,7 @@ def _find_low_scores(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
         )
 
 
-def _find_single_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+def _find_single_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     methods = _split(rows, lambda row: row.method)
     single = [
         name
@@ -360,7 +200,7 @@ def _find_single_runs(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
         )
 
 
-def _find_unlike_places(rows: Sequence[_Row], table: _Table) -> Iterator[Finding]:
+def _find_unlike_places(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     if not table.costs or len({row.method for row in rows}) == 1:
         return
     for place in table.places:
@@ -379,9 +219,9 @@ RULES = (_find_identical_runs, _find_settings_without_effect, _find_low_scores, 
 """What a table alone can break, beside scores that are no numbers: those the others leave out."""
 
 
-def _list_unasked(table: _Table) -> dict[str, str]:
+def _list_unasked(table: RunTable) -> dict[str, str]:
     """The rules that no row can break, each with what the table lacks for it."""
-    kinds = {_kind(column, row) for row in table.rows for column in row.scores}
+    kinds = {find_kind(column, row) for row in table.rows for column in row.scores}
     known, accuracy = any(row.majority is not None for row in table.rows), kinds & {*ACCURACY}
     majority = ["majority (or --majority)"] if accuracy else ["accuracy or mcc"]
     lacks = {
@@ -392,12 +232,7 @@ def _list_unasked(table: _Table) -> dict[str, str]:
     return {rule: " and a column ".join(columns) for rule, columns in lacks.items() if columns}
 
 
-def _kind(column: str, row: _Row) -> str:
-    """The plain name of the metric that a row's column holds."""
-    return row.metric if row.metric and _plain(column) in NAMED else _plain(column)
-
-
-def _has_digits(rows: Iterable[_Row], table: _Table) -> bool:
+def _has_digits(rows: Iterable[Run], table: RunTable) -> bool:
     """Whether scores of the first column that has any are too exact to be equal by chance."""
     column = next(name for name in table.scores if any(name in row.scores for row in rows))
     values = [row.scores[column] for row in rows if column in row.scores]
@@ -406,21 +241,17 @@ def _has_digits(rows: Iterable[_Row], table: _Table) -> bool:
 
 
 def _is_deterministic(method: str) -> bool:
-    return _plain(method) in DETERMINISTIC
+    return plain_name(method) in DETERMINISTIC
 
 
-def _plain(text: str) -> str:
-    return text.strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def _split(rows: Iterable[_Row], key: Callable[[_Row], Key]) -> dict[Key, list[_Row]]:
-    parts: dict[Key, list[_Row]] = defaultdict(list)
+def _split(rows: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    parts: dict[Key, list[Run]] = defaultdict(list)
     for row in rows:
         parts[key(row)].append(row)
     return parts
 
 
-def _name(rows: Sequence[_Row]) -> str:
+def _name(rows: Sequence[Run]) -> str:
     return " · ".join(filter(None, rows[0].group)) or "the table"
 
 

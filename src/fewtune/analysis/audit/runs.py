@@ -1,0 +1,193 @@
+"""A table of anyone's results as runs: a row a run, whatever its columns are called.
+
+Owns how such a file is read and which columns it may have. Does not know what is asked of it (`table`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.analysis.audit.finding import word_number
+from fewtune.errors import RecordError
+
+METHOD = ("method", "variant", "peft_type", "name")
+CELL = ("task", "dataset", "model", "model_name", "shots", "n_shots", "samples", "test_set", "metric")
+"""What a comparison holds fixed, besides the method."""
+SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
+MAJORITY = ("majority", "majority_share", "baseline")
+PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
+COST = ("seconds", "time", "train_time", "fit_seconds", "runtime", "memory", "peak_memory")
+ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
+"""Results that can be set beside the commonest label's share."""
+MCC = ("mcc", "matthews_correlation")
+"""Results of which the commonest label's is 0."""
+F1 = ("macro_f1", "f1")
+OTHER_SCORE = ("score", "value", "metric", *MCC, *F1, "out_of_domain", "loss", "eval_loss")
+NAMED = ("value", "score", "in_domain", "out_of_domain")
+"""Results of the kind that a column `metric` names."""
+MAY_BE_WORDS = ("metric", "loss")
+"""Score columns, unless they hold no number at all: then they name a metric or a loss."""
+COLUMNS = (*METHOD, *CELL, *SEED, *MAJORITY, *PLACE, *COST, *ACCURACY, *OTHER_SCORE)
+SEPARATORS = (",", ";", "\t")
+MISSING = ("", "na", "n/a", "-", "--", "–", "—", "none", "null", "empty")
+"""Cells of a column of numbers that hold none."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run; `scores` and `places` hold what is there, by the names of their columns."""
+
+    method: str
+    group: tuple[str, ...]
+    metric: str
+    seed: tuple[str, ...]
+    majority: float | None
+    places: dict[str, str]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """The runs of a file that have a score, and the names of the columns that hold scores, seeds, places and costs."""
+
+    rows: list[Run]
+    scores: tuple[str, ...]
+    seeds: tuple[str, ...]
+    places: tuple[str, ...]
+    costs: tuple[str, ...]
+
+
+def read_runs(path: Path, majority: float | None) -> RunTable:
+    """Read a file's runs; `majority` is theirs where no column tells it, the path `-` is standard input.
+
+    Raises RecordError where the file is no such table, names no method or score, or a score's cell holds no number.
+    """
+    header, lines = _read_lines(path)
+    by_name: dict[str, int] = {}
+    for place, name in enumerate(header):
+        if by_name.setdefault(plain_name(name), place) != place and plain_name(name) in COLUMNS:
+            other = header[by_name[plain_name(name)]]
+            raise RecordError(f"{path}: columns {other} and {name} have one name; rename or drop one of them.")
+
+    def holds_numbers(name: str) -> bool:
+        return any(_is_number(cells[by_name[name]]) for _, cells in lines)
+
+    def pick(names: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[int]:
+        return [by_name[name] for name in names if name in by_name and keep(name)]
+
+    def holds_scores(name: str) -> bool:
+        words = any(cells[by_name[name]].lower() not in MISSING for _, cells in lines)
+        return holds_numbers(name) or (words and name not in MAY_BE_WORDS)
+
+    methods, scores = pick(METHOD), pick(ACCURACY + OTHER_SCORE, holds_scores)
+    for what, found, allowed in (("method", methods, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
+        if not found:
+            raise RecordError(
+                f"{path}: no {what} column among {', '.join(header)}. "
+                f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
+            )
+
+    def number(place: int, line: int, cells: Sequence[str]) -> float | None:
+        try:
+            return _parse(cells[place])
+        except ValueError:
+            raise RecordError(
+                f"{path}: column {header[place]}, line {line}: {cells[place]!r} is no number. "
+                "Write it such as 0.7123 or 71.23%, or leave the cell empty."
+            ) from None
+
+    shares, seeds, places = pick(MAJORITY, holds_numbers)[:1], pick(SEED), pick(PLACE)
+    # A column `metric` holds the results themselves, or the names of those that stand in `value`.
+    group = [place for place in pick(CELL) if place not in scores]
+    metrics = [place for place in pick(("metric",)) if place in group]
+    rows = []
+    for line, cells in lines:
+        if not cells[methods[0]]:
+            raise RecordError(f"{path}: column {header[methods[0]]}, line {line}: a run without a method; name it.")
+        known = [
+            share for place in shares if (share := number(place, line, cells)) is not None and math.isfinite(share)
+        ]
+        results = {header[place]: number(place, line, cells) for place in scores}
+        rows.append(
+            Run(
+                method=cells[methods[0]],
+                group=tuple(cells[place] for place in group),
+                metric=plain_name(cells[metrics[0]]) if metrics else "",
+                seed=tuple(cells[place] for place in seeds),
+                majority=known[0] if known else None if shares else majority,
+                places={header[place]: cells[place] for place in places if cells[place]},
+                scores={name: score for name, score in results.items() if score is not None},
+            )
+        )
+    return RunTable(
+        rows=[row for row in rows if row.scores],
+        scores=tuple(header[place] for place in scores),
+        seeds=tuple(header[place] for place in seeds),
+        places=tuple(header[place] for place in places),
+        costs=tuple(header[place] for place in pick(COST, holds_numbers)),
+    )
+
+
+def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header's names, and the cells of every row with the line that they end on."""
+    try:
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: not a readable CSV file ({(error.strerror or str(error)).lower()}).") from error
+    text = raw.decode("utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise RecordError(f"{path}: not a readable CSV file (it is no text in UTF-8).")
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(SEPARATORS, key=head.count)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t", strict=True
+    )
+    lines: list[tuple[int, list[str]]] = []
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                lines.append((reader.line_num, stripped))
+    except csv.Error as error:
+        raise RecordError(f"{path}: line {reader.line_num}: a quotation mark too many or too few.") from error
+    if len(lines) < 2:
+        raise RecordError(f"{path}: {'no row below the header' if lines else 'the file is empty'}.")
+    (first, header), *rows = lines
+    for line, cells in rows:
+        if len(cells) != len(header):
+            comment = next((f" Take out comments such as line {n}'s." for n, c in lines if c[0].startswith("#")), "")
+            raise RecordError(
+                f"{path}: line {line} has {word_number(len(cells), 'cell')}, the header on line {first} has "
+                f"{len(header)}.{comment}"
+            )
+    return header, rows
+
+
+def _parse(text: str) -> float | None:
+    """The number in a cell, None where it is missing; raises ValueError where it is neither."""
+    if text.lower() in MISSING:
+        return None
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return _parse(text) is not None
+    except ValueError:
+        return False
+
+
+def find_kind(column: str, row: Run) -> str:
+    """The plain name of the metric that a row's column holds."""
+    return row.metric if row.metric and plain_name(column) in NAMED else plain_name(column)
+
+
+def plain_name(text: str) -> str:
+    """A name as columns and methods are looked for: 'Eval Accuracy' as 'eval_accuracy'."""
+    return text.strip().lower().replace(" ", "_").replace("-", "_")
