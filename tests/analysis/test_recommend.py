@@ -132,6 +132,7 @@ def test_what_exceeds_the_budget_is_not_eligible(tmp_path: Path, budget: dict[st
     found = advise(tmp_path, **budget)
     assert found.chosen == "tfidf"
     assert {c.name: c.excluded for c in found.candidates} == {"tfidf": None, "pattern": excluded}
+    assert found.reasons[0] == "tfidf has the highest mean of those eligible (0.600)"
 
 
 def test_a_budget_that_nothing_keeps_within_says_so(tmp_path: Path) -> None:

@@ -91,6 +91,11 @@ class Recommendation:
     reasons: tuple[str, ...]
     further: tuple[str, ...]
 
+    @property
+    def among(self) -> str:
+        """Of which methods the best one is the best: ' of those eligible' where one with a mean is not."""
+        return _word_among(self.candidates)
+
 
 @dataclass(frozen=True)
 class _Cell:
@@ -207,7 +212,7 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
         candidates=tuple(replace(c, best_against_it=against.get(c.name)) for c in candidates),
         rival=rival.name if rival is not None else None,
         at_risk=rival.risk if rival is not None else None,
-        reasons=tuple(_give_reasons(chosen, best, by_cost, against, floors, budget)),
+        reasons=tuple(_give_reasons(chosen, best, candidates, by_cost, against, floors, budget)),
         further=tuple(_advise(cell, chosen, rivals, {} if above else floors)),
     )
 
@@ -276,21 +281,22 @@ def _answer_commonest(answers: VariantAnswers) -> VariantAnswers:
     return {draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers.items()}
 
 
+def _word_among(candidates: Sequence[Candidate]) -> str:
+    left_out = any(c.excluded is not None and c.score is not None for c in candidates)
+    return " of those eligible" if left_out else ""
+
+
 def _give_reasons(
     chosen: Candidate,
     best: Candidate,
+    candidates: Sequence[Candidate],
     by_cost: Sequence[Candidate],
     against: Mapping[str, Comparison],
     floors: Mapping[str, Comparison],
     budget: Budget,
 ) -> list[str]:
-    reasons = []
-    if chosen is best:
-        reasons.append(f"{best.name} has the highest mean ({best.score:.3f})")
-    else:
-        reasons.append(
-            f"{best.name} has the highest mean ({best.score:.3f}): {word_comparison(chosen.name, against[chosen.name])}"
-        )
+    compared = "" if chosen is best else f": {word_comparison(chosen.name, against[chosen.name])}"
+    reasons = [f"{best.name} has the highest mean{_word_among(candidates)} ({best.score:.3f}){compared}"]
     if chosen.seconds is not None:
         work = f"to fit and answer {budget.queries} queries"
         reasons.append(f"{chosen.name} is the cheapest not ruled out: {chosen.seconds:.0f} s {work}")

@@ -23,8 +23,10 @@ def word_answer(advice: Recommendation) -> str:
     if advice.answer == "use":
         return f"Use {advice.chosen}."
     if advice.chosen == advice.best:
-        return f"Cannot tell: {advice.chosen} scores highest, but is not credibly above the commonest label."
-    return f"Cannot tell: {advice.chosen} is the cheapest not ruled out, {advice.best} scores highest."
+        return (
+            f"Cannot tell: {advice.chosen} scores highest{advice.among}, but is not credibly above the commonest label."
+        )
+    return f"Cannot tell: {advice.chosen} is the cheapest not ruled out, {advice.best} scores highest{advice.among}."
 
 
 def word_risk(advice: Recommendation) -> str | None:
@@ -68,7 +70,7 @@ def _word_place(advice: Recommendation, candidate: Candidate) -> str:
         return f"not eligible: {candidate.excluded}"
     chosen = ["chosen"] * (candidate.name == advice.chosen)
     if candidate.name == advice.best:
-        return "; ".join([*chosen, "highest mean"])
+        return "; ".join([*chosen, f"highest mean{advice.among}"])
     return "; ".join([*chosen, word_standing(candidate.best_against_it)])
 
 
