@@ -30,3 +30,10 @@ def test_the_best_is_the_best_of_those_eligible_where_one_with_a_mean_is_not() -
         "Cannot tell: pattern scores highest of those eligible, but"
     )
     assert "highest mean of those eligible" in show(advise(left_out=0.9))
+
+
+def test_a_method_is_marked_chosen_with_an_answer_alone() -> None:
+    assert "chosen" in show(advise(answer="use"))
+    told = show(advise())
+    assert "chosen" not in told
+    assert "cheapest not ruled out; " in told

@@ -65,10 +65,11 @@ def show_advice(console: Console, advices: Sequence[Recommendation]) -> None:
 
 
 def _word_place(advice: Recommendation, candidate: Candidate) -> str:
-    """Word why a candidate is chosen or not, in a few words."""
+    """Word why a candidate is chosen or not, in a few words; 'cannot tell' chooses none."""
     if candidate.excluded is not None:
         return f"not eligible: {candidate.excluded}"
-    chosen = ["chosen"] * (candidate.name == advice.chosen)
+    mark = "chosen" if advice.answer == "use" else "cheapest not ruled out"
+    chosen = [mark] * (candidate.name == advice.chosen)
     if candidate.name == advice.best:
         return "; ".join([*chosen, f"highest mean{advice.among}"])
     return "; ".join([*chosen, word_standing(candidate.best_against_it)])
