@@ -92,8 +92,13 @@ def test_a_table_may_come_from_standard_input(
         (("audit", "--table", "missing.csv"), "not a readable CSV file"),
         (("recommend", "OUT", "--queries", "-1"), "--queries is -1"),
         (("recommend", "OUT", "--max-memory", "2 GiBB"), "--max-memory is '2 GiBB'"),
+        (("recommend", "OUT", "--max-memory", "0"), "--max-memory is '0'; give a number of bytes above 0"),
+        (("recommend", "OUT", "--max-fit-seconds", "nan"), "--max-fit-seconds is nan; give seconds above 0."),
+        (("recommend", "OUT", "--max-fit-seconds", "-5"), "--max-fit-seconds is -5; give seconds above 0."),
+        (("recommend", "OUT", "--max-latency", "0"), "--max-latency is 0; give seconds above 0."),
         (("recommend", "OUT", "--out-of-domain-weight", "3"), "--out-of-domain-weight is 3"),
         (("watch", "OUT", "--every", "0"), "--every is 0"),
+        (("watch", "OUT", "--every", "nan"), "--every is nan"),
         (("watch", "OUT"), "no study was started here"),
     ],
 )
@@ -154,6 +159,17 @@ def test_what_does_not_matter_is_the_studys_to_say(study: Path, capsys: pytest.C
     assert code == 0
     assert "tie with lora" in told
     assert "within ±50 points" in (study / "report.html").read_text()
+
+
+def test_figures_into_a_file_are_refused(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ff").touch()
+    code, _, errors = run_cli("report", study, "--figures", tmp_path / "ff", capsys=capsys)
+    assert code == 2
+    assert f"{tmp_path / 'ff'} is a file; --figures needs a folder." in errors
+
+
+def test_help_keeps_what_stands_in_angle_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "out/<study name>" in run_cli("run", "--help", capsys=capsys)[1]
 
 
 def test_a_missing_library_is_named_with_how_to_get_it(

@@ -59,7 +59,7 @@ Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audi
 def run(
     study: StudyPath,
     *,
-    out: Annotated[Path | None, Parameter(help="Output folder; out/<study name> where not given.")] = None,
+    out: Annotated[Path | None, Parameter(help="Output folder; `out/<study name>` where not given.")] = None,
     data_dir: DataDir = None,
     set_: Overrides = None,
     workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1,
@@ -174,6 +174,8 @@ def report(
 
     if against is not None:
         check_published_name(against)
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise FewtuneError(f"{figures} is a file; --figures needs a folder.")
     if format_ in FORMATS and (against is not None or profile):
         raise FewtuneError(f"--format {format_} holds the study alone: give --against and --profile without it.")
     study = analyse_folder(out)
@@ -260,6 +262,9 @@ def recommend(
         raise FewtuneError(f"--queries is {queries}; give 0 or more.")
     if not 0 <= out_of_domain_weight <= 1:
         raise FewtuneError(f"--out-of-domain-weight is {out_of_domain_weight:g}; give 0 (in domain alone) to 1.")
+    for name, seconds in (("--max-fit-seconds", max_fit_seconds), ("--max-latency", max_latency)):
+        if seconds is not None and not seconds > 0:  # nor is what is not a number
+            raise FewtuneError(f"{name} is {seconds:g}; give seconds above 0.")
     budget = Budget(
         max_fit_seconds=max_fit_seconds,
         max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
@@ -287,7 +292,7 @@ def watch(
     """Show a running study live: its table, what it says so far, and the time left."""
     from fewtune.report.watch import watch_study
 
-    if every <= 0:
+    if not every > 0:  # nor is what is not a number
         raise FewtuneError(f"--every is {every:g}; give seconds above 0.")
     watch_study(_console, out, every)
     return 0
@@ -373,9 +378,9 @@ def _load(path: Path, overrides: list[str] | None) -> Study:
 def parse_bytes(text: str) -> int:
     """Bytes from a number with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB), or none."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found.group(2) not in BYTES:
+    if found is None or found.group(2) not in BYTES or float(found.group(1)) == 0:
         units = ", ".join(unit for unit in BYTES if unit)
-        raise FewtuneError(f"--max-memory is {text!r}; give a number of bytes, or one with a unit: {units}.")
+        raise FewtuneError(f"--max-memory is {text!r}; give a number of bytes above 0, or one with a unit: {units}.")
     return int(float(found.group(1)) * BYTES[found.group(2)])
 
 
