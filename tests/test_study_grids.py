@@ -53,6 +53,14 @@ def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, 
             ),
         ),
         (
+            grid("{rank: [1]}"),
+            3,
+            (
+                "the grid of lora has 1 setting (rank 1) and `tuning.trials` is 2: every method is tuned with equal "
+                "effort. Give each a grid of 2."
+            ),
+        ),
+        (
             grid("{rank: [1, 2]}", others=", in_context"),
             3,
             (

@@ -147,7 +147,8 @@ def test_bad_files_are_refused_by_name_row_and_column(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train": "trian.csv"}, "trian.csv: there is no such file. In that folder: train.csv."),
+        ({"train": "trian.csv"}, "trian.csv: there is no such file. That folder holds train.csv."),
+        ({"train": "none/train.csv"}, "train.csv: there is no such file. That folder holds no data file."),
         ({"train": "train.xlsx"}, "unknown kind of file '.xlsx'. Allowed: .csv, .tsv, .jsonl, .parquet."),
         ({"text": "texts"}, "unknown column 'texts'. Did you mean 'text'? Allowed: label, text."),
         ({"text": ["text", "text"]}, "Name one or two columns, none twice, not the label's."),

@@ -288,9 +288,10 @@ def _refuse_unequal_tuning(draft: Draft, methods: Sequence[_Entry]) -> None:
             )
         elif entry.grid and len(entry.instances) != trials:
             sizes = " x ".join(f"{key} {len(options)}" for key, options in entry.grid.items())
+            count = f"{len(entry.instances)} setting{'s' if len(entry.instances) != 1 else ''}"
             draft.refuse(
                 entry.steps,
-                f"the grid of {entry.name} has {len(entry.instances)} settings ({sizes}) and `tuning.trials` is "
+                f"the grid of {entry.name} has {count} ({sizes}) and `tuning.trials` is "
                 f"{trials}: every method is tuned with equal effort. Give each a grid of {trials}.",
             )
 

@@ -149,7 +149,7 @@ def _read_rows(path: Path) -> Rows:
         raise DataError(f"{path}: unknown kind of file {path.suffix!r}. Allowed: {', '.join(_SUFFIXES)}.")
     if not path.is_file():
         near = sorted(other.name for other in path.parent.glob("*") if other.suffix in _SUFFIXES)
-        raise DataError(f"{path}: there is no such file. In that folder: {', '.join(near[:20]) or 'no data file'}.")
+        raise DataError(f"{path}: there is no such file. That folder holds {', '.join(near[:20]) or 'no data file'}.")
     if path.suffix == ".parquet":
         rows = _read_parquet(path)
     elif path.suffix == ".jsonl":
