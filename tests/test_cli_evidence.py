@@ -157,8 +157,19 @@ def test_what_does_not_matter_is_the_studys_to_say(study: Path, capsys: pytest.C
     (study / "study.yaml").write_text("name: lenient\nequivalence: 0.5\n")
     code, told, _ = run_cli("report", study, capsys=capsys)
     assert code == 0
-    assert "tie with lora" in told
+    assert "tie with lora, within 50 points (" in " ".join(told.split())
     assert "within ±50 points" in (study / "report.html").read_text()
+
+
+@pytest.mark.parametrize("given", ["banana", "-5", "90", ".nan", "true", "[0.1]"])
+def test_an_equivalence_that_is_no_difference_of_scores_is_refused(
+    study: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    (study / "study.yaml").write_text(f"name: edited\nequivalence: {given}\n")
+    code, _, errors = run_cli("report", study, capsys=capsys)
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert errors.startswith(f"fewtune: {study / 'study.yaml'}: `equivalence` is ")
 
 
 def test_figures_into_a_file_are_refused(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

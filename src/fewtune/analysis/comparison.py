@@ -63,6 +63,8 @@ class Comparison:
     """Half the width of what shared test rows do to all draws: further draws leave it as it is."""
     wins: float | None = None
     further_draws: int | None = None
+    region: float = REGION
+    """The largest difference that does not matter."""
 
 
 def compare(
@@ -103,6 +105,7 @@ def compare(
             resampled=interval.resampled,
             common=interval.common,
             wins=statistics.share_wins(points),
+            region=region,
         ),
         statistics.LEVEL,
         region,
@@ -176,7 +179,8 @@ def word_comparison(other: str, comparison: Comparison) -> str:
         return f"worse than {other} by {size} {span}{_word_draws(comparison)}"
     signed = f"{100 * comparison.point:+z.1f} points {span}"
     if comparison.answer == "tie":
-        return f"tie with {other} ({signed})"
+        within = f", within {word_region(comparison.region)}" if comparison.region != REGION else ""
+        return f"tie with {other}{within} ({signed})"
     why = f"; {comparison.reason}" if max(comparison.low, -comparison.high) > 0 else ""
     return f"cannot tell from {other}{_word_draws(comparison)} ({signed}{why}{word_further(comparison)})"
 

@@ -5,6 +5,7 @@ Owns which parts there are and how a folder becomes them. Knows nothing of how t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from fewtune.analysis.leaderboard import LeaderboardGroup, group_records, rank_v
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.stability import Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
+from fewtune.errors import RecordError
 from fewtune.records import Record
 
 ANALYSIS_SEED = 20240501
@@ -72,8 +74,7 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     recorded = {record.trial_id for record in records}
     waiting = [cell for trial_id, cell in planned.items() if trial_id not in recorded]
     name = store.load_study_entry(out_dir, "name") or out_dir.resolve().name
-    region = store.load_study_entry(out_dir, "equivalence")
-    return analyse_study(name, records, reader, waiting, comparison.REGION if region is None else float(region))
+    return analyse_study(name, records, reader, waiting, _read_region(out_dir))
 
 
 def analyse_study(
@@ -107,6 +108,22 @@ def analyse_study(
         reader=reader,
         region=region,
     )
+
+
+def _read_region(out_dir: Path) -> float:
+    """The study's `equivalence`, the default where it has none."""
+    given = store.load_study_entry(out_dir, "equivalence")
+    if given is None:
+        return comparison.REGION
+    try:
+        region = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError):
+        region = math.nan
+    if not 0 <= region < 1:
+        raise RecordError(
+            f"{out_dir / 'study.yaml'}: `equivalence` is {given!r}; give a number from 0 to below 1 (0.01: one point)."
+        )
+    return region
 
 
 def count_by_variant(cells: Sequence[store.Cell]) -> dict[str, int]:
