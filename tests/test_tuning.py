@@ -186,7 +186,7 @@ def test_what_is_tuned_and_how_enters_a_trials_identity(tuned_study: Study) -> N
 
 def test_a_study_whose_draws_are_too_small_for_the_folds_is_refused(tuned_study: Study) -> None:
     small = tuned_study.model_copy(update={"shots": (2,)})
-    with pytest.raises(StudyError, match=r"tuning.folds is 2 and the 2 shots hold 1 rows labelled"):
+    with pytest.raises(StudyError, match=r"tuning.folds is 2 and the 2 shots hold 1 row labelled"):
         prepare_jobs(small, None)
 
 

@@ -45,8 +45,9 @@ def check_folds(task: Task, support: Sequence[Example], folds: int) -> None:
     label, fewest = min(((name, counts[i]) for i, name in enumerate(task.labels)), key=lambda item: item[1])
     if fewest < folds:
         fewer = f", or {fewest} folds" if fewest >= 2 else ""
+        rows = f"{fewest} row{'s' if fewest != 1 else ''}"
         raise DataError(
-            f"{task.name}: tuning.folds is {folds} and the {len(support)} shots hold {fewest} rows labelled {label!r}: "
+            f"{task.name}: tuning.folds is {folds} and the {len(support)} shots hold {rows} labelled {label!r}: "
             f"every fold needs one of each label. Ask more shots{fewer}."
         )
 
