@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fewtune import cli
 from fewtune.analysis.study import analyse_folder
 from fewtune.methods import METHODS
 from fewtune.records import load_records
@@ -16,6 +17,7 @@ from fewtune.report.findings import show_findings
 from fewtune.report.tables import show_leaderboard
 from fewtune.study import load_study
 from fewtune.tasks import TASKS
+from study_maker import make_study
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,6 +61,18 @@ def test_the_readmes_own_study_loads(tmp_path: Path) -> None:
     path.write_text(block.group(1))
     study = load_study(path)
     assert [choice.name for choice in study.methods][-3:] == ["in_context", "pattern", "lora"]
+
+
+def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path, {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]})
+    found = re.search(r"fewtune recommend out/tickets (.*)", README)
+    assert found
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["recommend", str(tmp_path), *found.group(1).split()])
+    assert not stopped.value.code
+    assert "Use lora." in capsys.readouterr().out, "pattern takes more seconds than README asks"
 
 
 def test_files_that_the_pages_name_exist() -> None:

@@ -289,7 +289,7 @@ def watch(
     *,
     every: Annotated[float, Parameter(help="Seconds between two looks at the folder.")] = 2.0,
 ) -> int:
-    """Show a running study live: its table, what it says so far, and the time left."""
+    """Show a running study live: its table, what it says so far, and the time left; once where piped."""
     from fewtune.report.watch import watch_study
 
     if not every > 0:  # nor is what is not a number

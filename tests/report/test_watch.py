@@ -16,6 +16,10 @@ from fewtune.report.watch import watch_study
 from study_maker import make_study
 
 
+def make_terminal(stream: StringIO) -> Console:
+    return Console(file=stream, width=100, force_terminal=True, color_system=None)
+
+
 def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9], "lora": [0.6, 0.7]})
     records = load_records(tmp_path)
@@ -30,7 +34,7 @@ def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> Non
         trial_id, content = held.popitem()
         record_path(tmp_path, trial_id).write_bytes(content)
 
-    watch_study(Console(file=stream, width=100), tmp_path, every=0.5, pause=finish_one)
+    watch_study(make_terminal(stream), tmp_path, every=0.5, pause=finish_one)
     text = stream.getvalue()
     assert looks == [0.5] * 4
     assert "4 of 4 trials: 4 done" in text
@@ -52,9 +56,20 @@ def test_a_failed_trial_that_a_run_repeats_is_waited_for(tmp_path: Path) -> None
         looks.append(seconds)
         path.touch()
 
-    watch_study(Console(file=stream, width=100), tmp_path, every=0.5, pause=fail_anew)
+    watch_study(make_terminal(stream), tmp_path, every=0.5, pause=fail_anew)
     assert looks == [0.5]
     assert "3 of 3 trials: 2 done, 1 failed" in stream.getvalue()
+
+
+def test_an_unfinished_study_is_shown_once_into_a_pipe(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9]})
+    [first, second] = load_records(tmp_path)
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in (first, second)})
+    for record, told in ((first, "1 of 2 trials: 1 done"), (second, "2 trials planned, none finished yet.")):
+        record_path(tmp_path, record.trial_id).unlink()
+        stream = StringIO()
+        watch_study(Console(file=stream, width=200), tmp_path, every=0.5, pause=lambda _: pytest.fail("looked again"))
+        assert stream.getvalue().count(told) == 1
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ MOST_COMPARISONS = 3
 def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[float], None] = time.sleep) -> None:
     """Show a study until each planned trial is done, or failed in its last run; `every` seconds it is read again.
 
+    Where the console is no terminal it is shown once, as it stands.
     Raises RecordError where the folder holds no study.
     """
     planned = load_planned(out_dir)
@@ -50,7 +51,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 view = Text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
                 live.update(view if study is None else show_state(study, len(planned), again), refresh=True)
                 seen = found
-                if len(found) == len(planned) and not again:
+                if (len(found) == len(planned) and not again) or not console.is_terminal:
                     return
             pause(every)
 
