@@ -70,6 +70,7 @@ def test_an_unfinished_study_is_shown_once_into_a_pipe(tmp_path: Path) -> None:
         stream = StringIO()
         watch_study(Console(file=stream, width=200), tmp_path, every=0.5, pause=lambda _: pytest.fail("looked again"))
         assert stream.getvalue().count(told) == 1
+        assert stream.getvalue().endswith("\n")
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:

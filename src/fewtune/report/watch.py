@@ -52,8 +52,10 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 live.update(view if study is None else show_state(study, len(planned), again), refresh=True)
                 seen = found
                 if (len(found) == len(planned) and not again) or not console.is_terminal:
-                    return
+                    break
             pause(every)
+    if not console.is_terminal:
+        console.line()  # `Live` ends its own last line in a terminal alone
 
 
 def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> list[Cell]:
