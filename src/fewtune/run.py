@@ -347,9 +347,16 @@ def describe_environment(job: Job) -> dict[str, Any]:
 def _name_processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = info.read_text(errors="replace").split("\n\n")[0].splitlines()
+        first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if "model name" in first:
+            # Rented machines of many generations have one name, such as 'AMD EPYC': family and model part them.
+            kind = [
+                f"{word} {first[field]}"
+                for word, field in (("family", "cpu family"), ("model", "model"))
+                if field in first
+            ]
+            return " ".join([first["model name"], *([f"({', '.join(kind)})"] if kind else [])])
     return platform.processor() or platform.machine()
 
 

@@ -311,6 +311,25 @@ def test_seconds_of_unlike_machines_are_told(tmp_path: Path) -> None:
     assert "device: L4 against T4" in finding.reason
 
 
+def test_draws_of_another_pace_are_told_whatever_the_machine_is_called(tmp_path: Path) -> None:
+    """Seen here: two rented machines, both "AMD EPYC", the second 1.8 times as fast."""
+    scores = {"pattern": [0.85, 0.82, 0.86], "lora": [0.80, 0.81, 0.78], "vanilla": [0.7, 0.72, 0.71]}
+    for number, record in enumerate(make_clean(tmp_path, accuracies=scores)):
+        seconds = (20.0 + number) * (1.8 if record.trial.data_seed == 1 else 1.0)
+        assert record.cost is not None
+        change(tmp_path, record, cost=record.cost.model_copy(update={"fit_seconds": seconds, "predict_seconds": 1.0}))
+    [finding] = find(tmp_path)
+    assert (finding.rule, finding.severity) == ("unlike pace", "warning")
+    assert "in draw 1 methods took 1.7 times as long as in draw 0" in finding.reason or "1.8 times" in finding.reason
+
+
+def test_one_slow_method_is_no_pace(tmp_path: Path) -> None:
+    for record in make_clean(tmp_path, accuracies={**ACCURACIES, "vanilla": [0.7, 0.72, 0.71]}):
+        if (record.trial.variant, record.trial.data_seed) == ("lora", 1) and record.cost is not None:
+            change(tmp_path, record, cost=record.cost.model_copy(update={"fit_seconds": 500.0}))
+    assert find(tmp_path) == []
+
+
 def test_one_name_for_two_models_is_an_error(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         change(tmp_path, record, fingerprints={**record.fingerprints, "weights": record.trial.variant})

@@ -116,6 +116,12 @@ RULES: tuple[Rule, ...] = (
         measurement.find_unlike_machines,
     ),
     Rule(
+        "unlike pace",
+        "costs that are averaged were measured at one pace",
+        "two rented machines of one name, one nearly twice as fast",
+        measurement.find_unlike_paces,
+    ),
+    Rule(
         "unlike weights",
         "methods that are compared started from the same weights",
         "models fetched without a revision",

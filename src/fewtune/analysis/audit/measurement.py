@@ -7,7 +7,8 @@ whole run.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, median
 from typing import Any
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
@@ -16,6 +17,11 @@ from fewtune.records import Record
 
 DECIDES_SECONDS = ("processor", "device", "cores", "workers", "cache_share", "precision", "packages", "python")
 """Parts of an environment that seconds depend on."""
+
+UNLIKE_PACE = 1.5
+"""How many times as long a draw takes for its seconds to be unlike: other texts make less of a difference."""
+FEWEST_METHODS, LEAST_SECONDS = 3, 1.0
+"""Of fewer methods, or of those that take less, no pace is taken."""
 
 
 def find_unlike_machines(evidence: Evidence) -> Iterator[Finding]:
@@ -38,6 +44,41 @@ def find_unlike_machines(evidence: Evidence) -> Iterator[Finding]:
                 remedy="Compare scores alone, or run all trials on one machine with one set of versions.",
                 trials=ids_of(members),
             )
+
+
+def find_unlike_paces(evidence: Evidence) -> Iterator[Finding]:
+    """Draws in which methods took longer than in another: on a slower machine of the same name, or a busy one."""
+    for members in group_records(evidence.done).values():
+        paces = _pace_draws(members)
+        fastest, slowest = (choose(paces, key=paces.__getitem__, default=0) for choose in (min, max))
+        if paces and paces[slowest] >= UNLIKE_PACE * paces[fastest]:
+            times = paces[slowest] / paces[fastest]
+            yield Finding(
+                rule="unlike pace",
+                severity="warning",
+                where=word_group(members),
+                reason=f"in draw {slowest} methods took {times:.1f} times as long as in draw {fastest} (their median): "
+                "seconds are not like for like, though machines may have one name",
+                remedy="Compare scores and memory alone, or run the draws of one pace anew with nothing beside them.",
+                trials=ids_of(r for r in members if r.trial.data_seed in (slowest, fastest)),
+            )
+
+
+def _pace_draws(members: Sequence[Record]) -> dict[int, float]:
+    """By data seed, how long methods took beside their own median over draws: the median of three methods at least."""
+    seconds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in members:
+        cost = record.cost
+        if cost is not None and cost.fit_seconds is not None and cost.predict_seconds is not None:
+            seconds[record.trial.variant][record.trial.data_seed].append(cost.fit_seconds + cost.predict_seconds)
+    beside: dict[int, list[float]] = defaultdict(list)
+    for by_draw in seconds.values():
+        means = {draw: fmean(each) for draw, each in by_draw.items()}
+        usual = median(means.values())
+        if usual >= LEAST_SECONDS:
+            for draw, mean in means.items():
+                beside[draw].append(mean / usual)
+    return {draw: median(each) for draw, each in sorted(beside.items()) if len(each) >= FEWEST_METHODS}
 
 
 def find_unlike_weights(evidence: Evidence) -> Iterator[Finding]:
