@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from fewtune.engine.meter import name_processor
+
 LIMIT_SECONDS = 60
 PASSES = 8
 
@@ -70,10 +72,8 @@ def main() -> None:
             figures = [collect(running, deadline) for running in team]
             cells.append({"spin_count": spin_count, "processes": processes, "seconds_a_pass": figures})
             print(f"spin count {spin_count or 'default':>7}, {processes} at once: {figures}", flush=True)
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    processor = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
     out = Path(__file__).parent / "results" / "shared_cores.json"
-    kept = {"processor": processor, "cores": os.cpu_count(), "limit_seconds": LIMIT_SECONDS, "cells": cells}
+    kept = {"processor": name_processor(), "cores": os.cpu_count(), "limit_seconds": LIMIT_SECONDS, "cells": cells}
     out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

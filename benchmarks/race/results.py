@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fewtune.engine.meter import name_processor
 from fewtune.records import write_atomically
 
 PACKAGES = ("fewtune", "torch", "transformers", "peft", "accelerate", "lm_eval", "numpy")
@@ -24,11 +25,8 @@ SAME = ("rows_sha256", "steps", "threads")
 
 def describe_machine(threads: int) -> dict[str, Any]:
     """What seconds depend on: timings of another machine or software are never mixed with these."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": named[0] if named else platform.processor(),
+        "processor": name_processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}",

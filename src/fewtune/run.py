@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -324,7 +323,7 @@ def describe_axes(trial: Trial) -> TrialAxes:
 
 def describe_environment(job: Job) -> dict[str, Any]:
     """Software, processor and settings that timings depend on."""
-    from fewtune.engine.meter import usable_cores
+    from fewtune.engine.meter import name_processor, usable_cores
 
     packages = ["fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy"]
     if importlib.util.find_spec("bitsandbytes") is not None:
@@ -333,7 +332,7 @@ def describe_environment(job: Job) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _name_processor(),
+        "processor": name_processor(),
         "device": _name_device(),
         "cores": usable_cores(),
         "workers": job.workers,
@@ -342,22 +341,6 @@ def describe_environment(job: Job) -> dict[str, Any]:
         "evaluation": job.trial.evaluation.model_dump(),
         "max_tokens": job.trial.max_tokens,
     }
-
-
-def _name_processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(errors="replace").split("\n\n")[0].splitlines()
-        first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if "model name" in first:
-            # Rented machines of many generations have one name, such as 'AMD EPYC': family and model part them.
-            kind = [
-                f"{word} {first[field]}"
-                for word, field in (("family", "cpu family"), ("model", "model"))
-                if field in first
-            ]
-            return " ".join([first["model name"], *([f"({', '.join(kind)})"] if kind else [])])
-    return platform.processor() or platform.machine()
 
 
 def _name_device() -> str:
