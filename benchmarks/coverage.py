@@ -23,7 +23,7 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_markdown
 from benchmarks.race.results import describe_commit
 from fewtune.analysis import statistics
-from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_majority
+from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_commonest
 from fewtune.analysis.comparison import Comparison, apply_rule, compare, correct_leader, correct_selected
 from fewtune.analysis.leaderboard import IN_DOMAIN
 
@@ -120,8 +120,7 @@ def measure_floors(
 def judge_floor(answers: Sequence[VariantAnswers], rng: np.random.Generator) -> tuple[bool, bool]:
     """Whether the leader is called better than the commonest label answered always, without and with the correction."""
     leader, others = compare_leader(answers, rng)
-    commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
-    plain = compare(answers[leader], commonest, "accuracy", rng, RESAMPLES)
+    plain = compare(answers[leader], answer_commonest(answers[leader]), "accuracy", rng, RESAMPLES)
     corrected = correct_selected(plain, len(answers), others.values())
     return plain.answer == "better", corrected.answer == "better"
 

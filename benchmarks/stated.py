@@ -24,7 +24,7 @@ from statistics import StatisticsError, fmean
 import numpy as np
 
 from benchmarks.apart import ROOT
-from fewtune.analysis.answers import answer_majority, read_answers
+from fewtune.analysis.answers import answer_commonest, read_answers
 from fewtune.analysis.comparison import Comparison, compare
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import weigh_test_sets
@@ -52,9 +52,7 @@ def compare_on(study: StudyAnalysis, group: GroupAnalysis, first: str, second: s
     """
     weights = weigh_test_sets(group.board.test_sets, 1.0) if test_set == OUTSIDE else {test_set: 1.0}
     answers = read_answers(group.members, study.reader, list(weights))
-    answers[COMMONEST] = {
-        draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers[first].items()
-    }
+    answers[COMMONEST] = answer_commonest(answers[first])
     rng = np.random.default_rng(ANALYSIS_SEED)
     return compare(answers[first], answers[second], group.board.metric, rng, weights=weights)
 

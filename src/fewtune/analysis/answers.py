@@ -66,6 +66,11 @@ def read_answers(
     }
 
 
+def answer_commonest(answers: VariantAnswers) -> VariantAnswers:
+    """Always the commonest gold label of the test rows, on the draws and test sets of these answers."""
+    return {draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers.items()}
+
+
 def answer_majority(rows: DrawAnswers) -> DrawAnswers:
     """Always the commonest gold label of these rows, the first of equally common ones."""
     commonest = int(np.bincount(rows.gold, minlength=rows.labels).argmax())

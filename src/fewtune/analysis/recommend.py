@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from fewtune.analysis import statistics
-from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
+from fewtune.analysis.answers import VariantAnswers, answer_commonest, read_answers
 from fewtune.analysis.comparison import (
     REGION,
     RESAMPLES,
@@ -189,7 +189,7 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
     standing = [best, *(c for c in eligible[1:] if against[c.name].answer != "better")]
     floors = {
         c.name: correct_selected(
-            cell.judge(cell.answers[c.name], _answer_commonest(cell.answers[c.name])),
+            cell.judge(cell.answers[c.name], answer_commonest(cell.answers[c.name])),
             len(eligible),
             against.values(),
             cell.region,
@@ -275,10 +275,6 @@ def _exclude(name: str, row: LeaderboardRow, score: float | None, cell: _Cell, b
 
 def _in_gibibytes(size: int | None) -> float | None:
     return None if size is None else size / 2**30
-
-
-def _answer_commonest(answers: VariantAnswers) -> VariantAnswers:
-    return {draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers.items()}
 
 
 def _word_among(candidates: Sequence[Candidate]) -> str:

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from fewtune.analysis.answers import VariantAnswers, answer_majority, read_answers
+from fewtune.analysis.answers import VariantAnswers, answer_commonest, read_answers
 from fewtune.analysis.comparison import (
     REGION,
     RESAMPLES,
@@ -85,7 +85,7 @@ def _judge_group(
         for other in sorted(answers.keys() - {leader}, key=lambda name: -means[name]):
             comparisons[other] = judge(answers[other])
         comparisons = correct_leader(comparisons, region)
-        commonest = {draw: {IN_DOMAIN: answer_majority(sets[IN_DOMAIN])} for draw, sets in answers[leader].items()}
+        commonest = answer_commonest(answers[leader])
         against_majority = correct_selected(judge(commonest), len(answers), comparisons.values(), region)
     counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
     return GroupVerdict(
