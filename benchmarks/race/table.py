@@ -16,7 +16,7 @@ COLUMNS = ("work", "peer", "peer s", "ours s", "ratio (min-max)", "to reach", "r
 
 def write_table(results: dict[str, Any]) -> str:
     """All that was raced; a work with one side missing is left out."""
-    machine, peaks = results["machine"], results["peaks"]
+    machine = results["machine"]
     rows = [COLUMNS, *(row for work in WORKS for row in compare(results, work))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -24,7 +24,7 @@ def write_table(results: dict[str, Any]) -> str:
     head = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads",
         ", ".join(f"{name} {version}" for name, version in found.items()),
-        "matrix-product peak: " + ", ".join(f"{name} {peak['best']:.0f} GFLOP/s" for name, peak in peaks.items()),
+        *describe_peaks(results),
         "",
     ]
     more = [line for work in WORKS if (line := describe_share(results, work)) is not None]
@@ -74,23 +74,35 @@ def measure_ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> t
 
 def write_seconds(timings: list[dict[str, Any]]) -> str:
     """The median, and least and most where there are several."""
-    seconds = [t["seconds"] for t in timings]
-    spread = f" ({min(seconds):.1f}-{max(seconds):.1f})" if len(seconds) > 1 else ""
-    return f"{median(seconds):.1f}{spread}"
+    return write_range([t["seconds"] for t in timings], 1)
+
+
+def write_range(figures: list[float], places: int = 0) -> str:
+    """The median, and least and most where there are several."""
+    spread = f" ({min(figures):.{places}f}-{max(figures):.{places}f})" if len(figures) > 1 else ""
+    return f"{median(figures):.{places}f}{spread}"
+
+
+def describe_peaks(results: dict[str, Any]) -> list[str]:
+    """The machine's matrix-product peak over the times it was measured, by precision; nothing where it never was."""
+    measured = [t["peaks"] for t in results["timings"] if "peaks" in t]
+    by_precision = {name: [peaks[name]["best"] for peaks in measured] for name in (measured or [{}])[0]}
+    told = ", ".join(f"{name} {write_range(rates)} GFLOP/s" for name, rates in by_precision.items())
+    return [f"matrix-product peak: {told}"] if told else []
 
 
 def describe_share(results: dict[str, Any], work: str) -> str | None:
-    """The share of the matrix-product peak that fewtune's median reaches; None where none is asked or known."""
-    asked, ours = WORKS[work].share_of_peak, find_timings(results, work, OURS)
-    if asked is None or not ours or not results["peaks"]:
+    """The share of the matrix-product peak that fewtune's timings reach; None where none is asked or known."""
+    asked, ours = WORKS[work].share_of_peak, [t for t in find_timings(results, work, OURS) if "peaks" in t]
+    if asked is None or not ours:
         return None
     precision = ours[0]["precision"]
-    peak = results["peaks"][precision]["best"]
-    rate = ours[0]["model_flops"] / median(t["seconds"] for t in ours) / 1e9
-    title, reached = title_of(work, results["size"]), "yes" if rate / peak >= asked else "no"
+    rates = [t["model_flops"] / t["seconds"] / 1e9 for t in ours]
+    peaks = [t["peaks"][precision]["best"] for t in ours]
+    shares = [rate / peak for rate, peak in zip(rates, peaks, strict=True)]
     return (
-        f"{title}: {rate:.0f} of {peak:.0f} GFLOP/s in {precision}, a share of {rate / peak:.2f}; "
-        f"to reach {asked:g}: {reached}"
+        f"{title_of(work, results['size'])}: {write_range(rates)} of {write_range(peaks)} GFLOP/s in {precision}, "
+        f"a share of {write_range(shares, 2)}; to reach {asked:g}: {'yes' if median(shares) >= asked else 'no'}"
     )
 
 
