@@ -3,7 +3,9 @@
 python -m benchmarks.demo BEFORE AFTER [--repeats 3]   adds a comparison to benchmarks/results/demo.json
 
 Each run is a process of its own with a new folder, from the command to its report. Comparisons of other commits or
-machines stay in the file.
+machines stay in the file. Of the code after, the run's records say where its seconds went, and how many of them the
+products of the models' linear layers alone would take at the machine's peak, measured right after it: no code that runs
+these products on these tokens can be faster.
 """
 
 from __future__ import annotations
@@ -15,27 +17,73 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from benchmarks.apart import ROOT
+import torch
+
+from benchmarks.apart import ROOT, run_apart
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from benchmarks.race.table import measure_ratio, write_seconds
+from benchmarks.race.works import MODEL, Size
+from fewtune.engine.layers import find_blocks, find_outer_linear
+from fewtune.models import find_model, read_config, sketch_network
+from fewtune.records import Record, load_records
 
 SIDES = ("before", "after")
 FILE = ROOT / "benchmarks" / "results" / "demo.json"
 
 
-def time_demo(tree: Path) -> float:
-    """Seconds of the demo's study run by the code of a tree."""
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "fewtune.cli", "run", "studies/demo.yaml", "--out", str(Path(out) / "demo")]
-        environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
-        started = time.perf_counter()
-        subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
+def time_demo(tree: Path, out: Path) -> float:
+    """Seconds of the demo's study run by the code of a tree, its records in `out`."""
+    command = [sys.executable, "-m", "fewtune.cli", "run", "studies/demo.yaml", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    started = time.perf_counter()
+    subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def describe_run(records: Sequence[Record], seconds: float, peak: float, parameters: int) -> dict[str, float]:
+    """Where a run's seconds went, and what its products would take at a peak in GFLOP/s.
+
+    `parameters`: weights of the linear layers that every token passes.
+    """
+    spent = {phase: sum((r.phase_seconds or {}).get(phase, 0.0) for r in records) for phase in ("fit", "score")}
+    products = sum(count_flops(record, parameters) for record in records) / (peak * 1e9)
+    rest = seconds - sum(spent.values())
+    found = {**spent, "rest": rest, "products_at_peak": products}
+    return {"peak_gflops": peak, **{name: round(value, 1) for name, value in found.items()}}
+
+
+def count_flops(record: Record, parameters: int) -> float:
+    """Of a trial's products: 2 a weight and token; a fit's twice that, and 2 more a weight that trains."""
+    cost = record.cost
+    if cost is None:
+        raise ValueError(f"trial {record.trial_id} has no cost: it is {record.status}")
+    forward = 2.0 * parameters * (cost.predict_tokens or 0)
+    fitted = cost.fit_tokens or 0
+    if not (record.phase_seconds or {}).get("fit"):
+        return forward + 2.0 * parameters * fitted
+    return forward + fitted * (4.0 * parameters + 2.0 * min(cost.trainable_parameters or 0, parameters))
+
+
+def count_parameters() -> int:
+    """Weights of the linear layers that the demo's model runs for every token: its last block is left out.
+
+    There the queries, and all that follows attention, run for the tokens that are read alone.
+    """
+    *blocks, _ = find_blocks(sketch_network(read_config(find_model(MODEL).path)))
+    return sum(layer.get_parameter("weight").numel() for block in blocks for layer in find_outer_linear(block))
+
+
+def measure_peak() -> float:
+    """The most GFLOP/s of matrix products on this machine now, in bfloat16."""
+    request = {"work": "peak", "side": "torch", "size": asdict(Size()), "threads": torch.get_num_threads()}
+    return float(run_apart("benchmarks.race.side", request)["bfloat16"]["best"])
 
 
 def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[], None]) -> None:
@@ -47,7 +95,11 @@ def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[],
                 subprocess.run(["git", "worktree", "add", "--detach", tree, comparison[side]], cwd=ROOT, check=True)
             for repeat in range(repeats):
                 for side, tree in trees.items():
-                    timing = {"side": side, "repeat": repeat, "seconds": round(time_demo(tree), 1)}
+                    out = Path(folder) / f"{side}-{repeat}"
+                    seconds = time_demo(tree, out)
+                    timing: dict[str, Any] = {"side": side, "repeat": repeat, "seconds": round(seconds, 1)}
+                    if side == "after":
+                        timing |= describe_run(load_records(out), seconds, measure_peak(), count_parameters())
                     comparison["timings"].append(timing)
                     print(f"{repeat + 1} of {repeats}, {side}: {timing['seconds']} s", flush=True)
                     keep()
@@ -57,7 +109,10 @@ def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[],
 
 
 def write_table(results: dict[str, Any]) -> str:
-    """Every comparison, as Markdown: medians with the least and most of the repeats, and how many times faster."""
+    """Every comparison, as Markdown: medians with the least and most of the repeats, and how many times faster.
+
+    Below it, where records were looked at, what the seconds after went into.
+    """
     rows = []
     for found in results["comparisons"]:
         before, after = ([t for t in found["timings"] if t["side"] == side] for side in SIDES)
@@ -67,7 +122,23 @@ def write_table(results: dict[str, Any]) -> str:
         rows.append([found["machine"]["processor"], commits, write_seconds(before), write_seconds(after), faster])
     head = ("processor", "commits before and after", "before, s", "after, s", "times faster")
     machines = "; ".join(dict.fromkeys(write_machine(found["machine"]) for found in results["comparisons"]))
-    return f"{write_markdown(head, rows)}\n\n{machines}."
+    parts = [write_markdown(head, rows), *write_limits(results), f"{machines}."]
+    return "\n\n".join(parts)
+
+
+def write_limits(results: dict[str, Any]) -> list[str]:
+    """What the seconds after went into, beside what products alone would take; no table where no run says so."""
+    rows = []
+    for found in results["comparisons"]:
+        after = [t for t in found["timings"] if "products_at_peak" in t]
+        if after:
+            before = median(t["seconds"] for t in found["timings"] if t["side"] == "before")
+            half = f"{before / 2:.1f}"
+            values = [f"{median(t[name] for t in after):.1f}" for name in ("seconds", "fit", "score", "rest")]
+            products = median(t["products_at_peak"] for t in after)
+            rows.append([found["machine"]["processor"], found["after"], *values, f"{products:.1f}", half])
+    head = ("processor", "commit", "in all, s", "fits", "scoring", "the rest", "products at the peak", "half of before")
+    return [write_markdown(head, rows)] if rows else []
 
 
 def find_commit(name: str) -> str:

@@ -24,6 +24,7 @@ from benchmarks.agreement.checks import Size as AgreementSize
 from benchmarks.agreement.table import is_reached
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import run_apart
+from benchmarks.demo import describe_run
 from benchmarks.demo import write_table as write_demo
 from benchmarks.race.material import Material
 from benchmarks.scaling.__main__ import sweep
@@ -38,7 +39,9 @@ from benchmarks.seconds_by_kind import write_table as write_kinds
 from fewtune.engine import attention
 from fewtune.engine.forward import Forward
 from fewtune.models import LanguageModel, ModelShelf, find_model, load_model
+from fewtune.records import Cost, Record
 from fewtune.tasks.base import Draw, Example, Task
+from study_maker import make_axes
 
 TINY = AblationSize(
     steps=2, warm_up=2, shots=8, batch_size=4, blocks=1, test_rows=20, demonstrations=4, queries=8, pool_rows=6
@@ -136,6 +139,36 @@ def test_the_demos_table_has_medians_of_its_repeats_and_their_ratio() -> None:
     table = write_demo({"comparisons": [{"before": "a1", "after": "b2", "machine": machine, "timings": timings}]})
     # 90 over 40; side by side 80 / 40, 100 / 40 and 90 / 60.
     assert "| made-up | a1 and b2 | 90.0 (80.0-100.0) | 40.0 (40.0-60.0) | 2.25 (1.50-2.50) |" in table
+    assert "products at the peak" not in table
+    looked_at = {"fit": 20.0, "score": 15.0, "rest": 5.0, "products_at_peak": 12.0, "peak_gflops": 500.0}
+    timings = [t | looked_at if t["side"] == "after" else t for t in timings]
+    table = write_demo({"comparisons": [{"before": "a1", "after": "b2", "machine": machine, "timings": timings}]})
+    assert "| made-up | b2 | 40.0 | 20.0 | 15.0 | 5.0 | 12.0 | 45.0 |" in table
+
+
+def test_a_demos_products_are_those_of_its_tokens_a_backward_pass_where_there_was_a_fit() -> None:
+    axes = make_axes("vanilla", "m", "t", shots=16, data_seed=0, fit_seed=0)
+
+    def at_peak(trained: int, phases: dict[str, float]) -> dict[str, float]:
+        cost = Cost(
+            fit_seconds=None,
+            predict_seconds=None,
+            peak_memory_bytes=None,
+            trainable_parameters=trained,
+            total_parameters=None,
+            fit_tokens=100,
+            predict_tokens=1000,
+        )
+        record = Record(trial_id="t", trial=axes, status="done", phase_seconds=phases, cost=cost)
+        return describe_run([record, record], seconds=50.0, peak=0.1, parameters=10**6)
+
+    fitted = {"fit": 10.0, "score": 5.0, "load": 1.0}
+    # Forward 2 a weight and token, for inputs' gradients as much, for the weights' as much again where all train.
+    assert at_peak(3 * 10**6, fitted) == {
+        "peak_gflops": 0.1, "fit": 20.0, "score": 10.0, "rest": 20.0, "products_at_peak": 2 * (20 + 6.0)
+    }  # fmt: skip
+    assert at_peak(10**5, fitted)["products_at_peak"] == pytest.approx(2 * (20 + 4.2))
+    assert at_peak(577, {"score": 5.0})["products_at_peak"] == pytest.approx(2 * (20 + 2))
 
 
 def test_every_operation_has_one_kind() -> None:
