@@ -93,6 +93,7 @@ def test_what_is_chosen_is_above_the_commonest_label_and_the_pair_that_decides_i
     assert standing == {"pattern", "lora", "vanilla", "majority"}, "the leader alone is not told from the floor"
     assert (found.answer, found.chosen, found.best) == ("cannot tell", "lora", "pattern")
     assert "cheaper, but not credibly above the commonest label: majority" in found.reasons
+    assert found.above_commonest and any("that is above the commonest label" in reason for reason in found.reasons)
     assert "of pattern and lora" in found.further[0]
     assert not any("more labelled rows" in line for line in found.further)
 

@@ -10,11 +10,15 @@ from fewtune.analysis.recommend import Candidate, Recommendation
 from fewtune.report.advice import show_advice, word_answer
 
 
-def advise(*, answer: str = "cannot tell", chosen: str = "lora", left_out: float | None = None) -> Recommendation:
+def advise(
+    *, answer: str = "cannot tell", chosen: str = "lora", above: bool = False, left_out: float | None = None
+) -> Recommendation:
     candidates = [Candidate("pattern", 0.8, 9.0, None), Candidate("lora", 0.79, 1.0, None)]
     candidates.append(Candidate("vanilla", left_out, 99.0, "99 seconds to fit, over 10"))
     shared = {"rival": None, "at_risk": None, "reasons": (), "further": ()}
-    return Recommendation("sentiment", 16, "accuracy", answer, chosen, "pattern", tuple(candidates), **shared)  # type: ignore[arg-type]
+    return Recommendation(
+        "sentiment", 16, "accuracy", answer, chosen, above, "pattern", tuple(candidates), **shared  # type: ignore[arg-type]
+    )
 
 
 def show(advice: Recommendation) -> str:
@@ -37,3 +41,10 @@ def test_a_method_is_marked_chosen_with_an_answer_alone() -> None:
     told = show(advise())
     assert "chosen" not in told
     assert "cheapest not ruled out; " in told
+
+
+def test_a_choice_above_the_commonest_label_is_not_called_the_cheapest_of_all() -> None:
+    assert "lora is the cheapest not ruled out, pattern" in word_answer(advise())
+    assert "lora is the cheapest not ruled out that is above the commonest label, pattern" in word_answer(
+        advise(above=True)
+    )

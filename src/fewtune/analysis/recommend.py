@@ -75,6 +75,7 @@ class Candidate:
 class Recommendation:
     """The answer for one task and number of shots; `chosen` and `best` are None where nothing is eligible.
 
+    `above_commonest`: the chosen one is credibly above always answering the commonest label; where it is not, none is.
     `at_risk` is how far another method that was not ruled out may score above the chosen one (the upper end of an
     interval), and `rival` that method. `reasons` and `further` are sentences; `further` says which trials to run.
     """
@@ -84,6 +85,7 @@ class Recommendation:
     metric: str
     answer: Literal["use", "cannot tell"]
     chosen: str | None
+    above_commonest: bool
     best: str | None
     candidates: tuple[Candidate, ...]
     rival: str | None
@@ -95,6 +97,11 @@ class Recommendation:
     def among(self) -> str:
         """Of which methods the best one is the best: ' of those eligible' where one with a mean is not."""
         return _word_among(self.candidates)
+
+    @property
+    def choice(self) -> str:
+        """What the chosen one is: 'cheapest not ruled out', of those above the commonest label where any is."""
+        return _word_choice(self.above_commonest)
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,7 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
             else ("rows out of domain are to weigh, and there are none here",)
         )
         return Recommendation(
-            task, shots, metric, "cannot tell", None, None, tuple(candidates), None, None, reasons, further=()
+            task, shots, metric, "cannot tell", None, False, None, tuple(candidates), None, None, reasons, further=()
         )
     best = eligible[0]
     against = _compare_with(best, eligible, cell)
@@ -208,6 +215,7 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
         metric=metric,
         answer="use" if settled and chosen in above else "cannot tell",
         chosen=chosen.name,
+        above_commonest=chosen in above,
         best=best.name,
         candidates=tuple(replace(c, best_against_it=against.get(c.name)) for c in candidates),
         rival=rival.name if rival is not None else None,
@@ -282,6 +290,10 @@ def _word_among(candidates: Sequence[Candidate]) -> str:
     return " of those eligible" if left_out else ""
 
 
+def _word_choice(above_commonest: bool) -> str:
+    return "cheapest not ruled out" + (" that is above the commonest label" if above_commonest else "")
+
+
 def _give_reasons(
     chosen: Candidate,
     best: Candidate,
@@ -295,7 +307,8 @@ def _give_reasons(
     reasons = [f"{best.name} has the highest mean{_word_among(candidates)} ({best.score:.3f}){compared}"]
     if chosen.seconds is not None:
         work = f"to fit and answer {budget.queries} queries"
-        reasons.append(f"{chosen.name} is the cheapest not ruled out: {chosen.seconds:.0f} s {work}")
+        choice = _word_choice(floors[chosen.name].answer == "better")
+        reasons.append(f"{chosen.name} is the {choice}: {chosen.seconds:.0f} s {work}")
     reasons.append(f"{chosen.name}: {word_comparison('always answering the commonest label', floors[chosen.name])}")
     cheaper = [c.name for c in by_cost[: by_cost.index(chosen)]]
     if cheaper:

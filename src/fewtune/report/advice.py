@@ -26,7 +26,7 @@ def word_answer(advice: Recommendation) -> str:
         return (
             f"Cannot tell: {advice.chosen} scores highest{advice.among}, but is not credibly above the commonest label."
         )
-    return f"Cannot tell: {advice.chosen} is the cheapest not ruled out, {advice.best} scores highest{advice.among}."
+    return f"Cannot tell: {advice.chosen} is the {advice.choice}, {advice.best} scores highest{advice.among}."
 
 
 def word_risk(advice: Recommendation) -> str | None:
@@ -68,7 +68,7 @@ def _word_place(advice: Recommendation, candidate: Candidate) -> str:
     """Word why a candidate is chosen or not, in a few words; 'cannot tell' chooses none."""
     if candidate.excluded is not None:
         return f"not eligible: {candidate.excluded}"
-    mark = "chosen" if advice.answer == "use" else "cheapest not ruled out"
+    mark = "chosen" if advice.answer == "use" else advice.choice
     chosen = [mark] * (candidate.name == advice.chosen)
     if candidate.name == advice.best:
         return "; ".join([*chosen, f"highest mean{advice.among}"])
