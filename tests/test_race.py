@@ -20,7 +20,7 @@ from benchmarks.race import classifier, harness, label_words, one_trial, ours, p
 from benchmarks.race.__main__ import race
 from benchmarks.race.material import Material, draw_trial
 from benchmarks.race.results import check_same_work, open_results
-from benchmarks.race.table import write_table
+from benchmarks.race.table import write_seconds, write_table
 from benchmarks.race.whole_study import describe_study, share_right
 from benchmarks.race.works import FULL, METHODS, OURS, SMOKE, WORKS, Size, settings_of
 from fewtune.methods import get_method
@@ -192,6 +192,11 @@ def test_timings_of_another_machine_or_size_are_not_mixed_in(tmp_path: Path) -> 
     assert len(open_results(path, machine, asdict(TINY))["timings"]) == 2
     assert open_results(path, {**machine, "processor": "another"}, asdict(TINY), timings=[])["timings"] == []
     assert open_results(path, machine, asdict(FULL), timings=[])["timings"] == []
+
+
+def test_seconds_below_one_keep_what_tells_them_apart() -> None:
+    assert write_seconds([{"seconds": s} for s in (0.034, 0.5, 0.041)]) == "0.04 (0.03-0.50)"
+    assert write_seconds([{"seconds": 12.34}]) == "12.3"
 
 
 def test_the_table_says_which_ratios_were_missed(tmp_path: Path) -> None:

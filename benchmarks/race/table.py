@@ -73,8 +73,9 @@ def measure_ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> t
 
 
 def write_seconds(timings: list[dict[str, Any]]) -> str:
-    """The median, and least and most where there are several."""
-    return write_range([t["seconds"] for t in timings], 1)
+    """The median, and least and most where there are several; below one second with two places."""
+    seconds = [t["seconds"] for t in timings]
+    return write_range(seconds, 1 if median(seconds) >= 1 else 2)
 
 
 def write_range(figures: list[float], places: int = 0) -> str:
