@@ -17,7 +17,15 @@ def advise(
     candidates.append(Candidate("vanilla", left_out, 99.0, "99 seconds to fit, over 10"))
     shared = {"rival": None, "at_risk": None, "reasons": (), "further": ()}
     return Recommendation(
-        "sentiment", 16, "accuracy", answer, chosen, above, "pattern", tuple(candidates), **shared  # type: ignore[arg-type]
+        "sentiment",
+        16,
+        "accuracy",
+        answer,
+        chosen,
+        above,
+        "pattern",
+        tuple(candidates),
+        **shared,  # type: ignore[arg-type]
     )
 
 
