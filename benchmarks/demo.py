@@ -4,8 +4,8 @@ python -m benchmarks.demo BEFORE AFTER [--repeats 3]   adds a comparison to benc
 
 Each run is a process of its own with a new folder, from the command to its report. Comparisons of other commits or
 machines stay in the file. Of the code after, the run's records say where its seconds went, and how many of them the
-products of the models' linear layers alone would take at the machine's peak, measured right after it: no code that runs
-these products on these tokens can be faster.
+products of the model's linear layers alone would take at the machine's peak, the most that PyTorch reached right after
+it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
-from benchmarks.apart import ROOT, run_apart
+from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.ours import count_flops
+from benchmarks.race.peak import measure_peak
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from benchmarks.race.table import measure_ratio, write_seconds
-from benchmarks.race.works import MODEL, Size
-from fewtune.engine.layers import find_blocks, find_outer_linear
-from fewtune.models import find_model, read_config, sketch_network
+from benchmarks.race.works import MODEL
+from fewtune.models import find_model, load_model, resolve_precision
 from fewtune.records import Record, load_records
 
 SIDES = ("before", "after")
@@ -47,20 +45,20 @@ def time_demo(tree: Path, out: Path) -> float:
     return time.perf_counter() - started
 
 
-def describe_run(records: Sequence[Record], seconds: float, peak: float, parameters: int) -> dict[str, float]:
+def describe_run(records: Sequence[Record], seconds: float, peak: float, parameters: float) -> dict[str, float]:
     """Where a run's seconds went, and what its products would take at a peak in GFLOP/s.
 
     `parameters`: weights of the linear layers that every token passes.
     """
     spent = {phase: sum((r.phase_seconds or {}).get(phase, 0.0) for r in records) for phase in ("fit", "score")}
-    products = sum(count_flops(record, parameters) for record in records) / (peak * 1e9)
+    products = sum(count_products(record, parameters) for record in records) / (peak * 1e9)
     rest = seconds - sum(spent.values())
     found = {**spent, "rest": rest, "products_at_peak": products}
     return {"peak_gflops": peak, **{name: round(value, 1) for name, value in found.items()}}
 
 
-def count_flops(record: Record, parameters: int) -> float:
-    """Of a trial's products: 2 a weight and token; a fit's twice that, and 2 more a weight that trains."""
+def count_products(record: Record, parameters: float) -> float:
+    """FLOPs of a trial's products: 2 a weight and token; a fit's twice that, and 2 more a weight that trains."""
     cost = record.cost
     if cost is None:
         raise ValueError(f"trial {record.trial_id} has no cost: it is {record.status}")
@@ -71,19 +69,13 @@ def count_flops(record: Record, parameters: int) -> float:
     return forward + fitted * (4.0 * parameters + 2.0 * min(cost.trainable_parameters or 0, parameters))
 
 
-def count_parameters() -> int:
-    """Weights of the linear layers that the demo's model runs for every token: its last block is left out.
-
-    There the queries, and all that follows attention, run for the tokens that are read alone.
-    """
-    *blocks, _ = find_blocks(sketch_network(read_config(find_model(MODEL).path)))
-    return sum(layer.get_parameter("weight").numel() for block in blocks for layer in find_outer_linear(block))
-
-
-def measure_peak() -> float:
-    """The most GFLOP/s of matrix products on this machine now, in bfloat16."""
-    request = {"work": "peak", "side": "torch", "size": asdict(Size()), "threads": torch.get_num_threads()}
-    return float(run_apart("benchmarks.race.side", request)["bfloat16"]["best"])
+def look_at_run(out: Path, seconds: float) -> dict[str, float]:
+    """What a run's records say of its seconds, beside the peak that this machine has now."""
+    place, precision = find_model(MODEL), resolve_precision("auto")
+    peak = measure_peak(place)[precision]["best"]
+    # What runs for the tokens that are read alone is left out: records do not count these.
+    parameters = count_flops(load_model(place, precision), tokens=1, rows=0) / 2
+    return describe_run(load_records(out), seconds, peak, parameters)
 
 
 def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[], None]) -> None:
@@ -99,7 +91,7 @@ def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[],
                     seconds = time_demo(tree, out)
                     timing: dict[str, Any] = {"side": side, "repeat": repeat, "seconds": round(seconds, 1)}
                     if side == "after":
-                        timing |= describe_run(load_records(out), seconds, measure_peak(), count_parameters())
+                        timing |= look_at_run(out, seconds)
                     comparison["timings"].append(timing)
                     print(f"{repeat + 1} of {repeats}, {side}: {timing['seconds']} s", flush=True)
                     keep()
