@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -145,9 +146,40 @@ def test_labels_that_never_occur_change_nothing() -> None:
         s.subtract_scores(pair, rows, labels, s.score_macro_f1, np.random.default_rng(1)) for labels in (2, 150)
     )
     np.testing.assert_allclose(few.resample(300), many.resample(300))
-    weights = rng.poisson(1.0, size=(200, 60)).astype(np.float64)
-    np.testing.assert_allclose(few.reweigh(weights), many.reweigh(weights))
+    np.testing.assert_allclose(few.effects, many.effects, atol=1e-12)
     assert len(many.resample(0)) == 0
+
+
+def test_what_shared_rows_do_to_all_draws_is_worked_out() -> None:
+    rng, right = np.random.default_rng(0), np.array([1.0, 0.0])
+
+    def bound_on(*rows: Sequence[int]) -> s.Interval:
+        draws = [s.subtract_rows(right, np.array(codes), rng) for codes in rows]
+        return s.bound_difference(draws, 200, rng)
+
+    # One more of a row moves a draw by a quarter, the mean of two draws by an eighth, up or down. Together both rows
+    # have 2 (2/8)^2 = 8/64, apart 4 (1/8)^2 = 4/64: 1/16 is the rows' alone. A single shared row has half.
+    assert bound_on([0, 1], [0, 1]).common == pytest.approx(1.959964 * math.sqrt(1 / 16))
+    assert bound_on([0, 1], [0, 2]).common == pytest.approx(1.959964 * math.sqrt(1 / 32))
+    assert bound_on([0, 1], [2, 3]).common == 0.0
+    # Where what one draw gains by a row is what the other loses, rows resampled for both are less than for each.
+    assert bound_on([0, 1], [1, 0]).common == 0.0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "macro_f1"])
+def test_rows_effects_have_the_variance_that_resampling_has(metric: str) -> None:
+    rng = np.random.default_rng(3)
+    pair = make_pair(rng, labels=3, rows=400)
+    draw = s.subtract_scores(pair, np.arange(400), 3, s.SCORES[metric], rng)
+    assert float(draw.effects.sum()) == pytest.approx(0.0, abs=1e-9)
+    assert float((draw.effects**2).sum()) == pytest.approx(float(draw.resample(20_000).var()), rel=0.05)
+
+
+def test_a_score_that_cannot_move_has_rows_without_effect() -> None:
+    gold = np.array([0, 1, 0, 1])
+    constant = s.PairedRows(gold, np.zeros((1, 4), dtype=np.int64), np.ones((1, 4), dtype=np.int64))
+    draw = s.subtract_scores(constant, np.arange(4), 2, s.score_matthews, np.random.default_rng(0))
+    assert draw.effects.tolist() == [0.0, 0.0, 0.0, 0.0]
 
 
 def test_test_sets_weigh_as_told_and_are_resampled_each_for_itself() -> None:

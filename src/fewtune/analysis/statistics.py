@@ -7,7 +7,7 @@ Sources: https://arxiv.org/abs/2108.13264 (interquartile mean, bootstrap over ru
 1979, https://www.jstor.org/stable/4615733; Gorodkin 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006
 (Matthews correlation beyond two labels); Searle, Casella and McCulloch 1992, ISBN 978-0-471-62162-6 (variance
 components by analysis of variance); Smyth 2004, https://doi.org/10.2202/1544-6115.1027 (variances that borrow from one
-another).
+another); Efron 1982, https://doi.org/10.1137/1.9781611970319 (infinitesimal jackknife).
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ LEAST_LEVEL = 1e-12
 """Levels are not told apart below this."""
 FEWEST_DRAWS_TO_TEST = 6
 """Below six draws the exact two-sided sign-flip test cannot reach p < 0.05 whatever the data."""
-LARGEST_WEIGHTS = 4_000_000
-"""Weights of resampled rows, or counts of answers, that are held at once."""
+LARGEST_COUNTS = 4_000_000
+"""Counts of answers that are held at once."""
+STEP = 1e-3
+"""Of a row: how far a count of answers is moved to see what that does to a score."""
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS = 100_000
@@ -103,23 +105,20 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
 class DrawDifference:
     """Two methods' difference on one draw, and how it comes out on other rows.
 
-    `rows` (rows,) are the rows' codes, equal where draws share a row. `resample` draws rows anew: times -> (times,).
-    `reweigh` takes each row as often as it is told: (times, rows) -> (times,).
+    `rows` (rows,) are the rows' codes, equal where draws share a row, and `effects` (rows,) what one more of each would
+    add to the difference, to first order. `resample` draws rows anew: times -> (times,).
     """
 
     point: float
     rows: IntArray
+    effects: FloatArray
     resample: Callable[[int], FloatArray]
-    reweigh: Callable[[FloatArray], FloatArray]
 
 
 def subtract_rows(differences: FloatArray, rows: IntArray, rng: np.random.Generator) -> DrawDifference:
     """A draw's mean of row differences (rows,): first method minus second on the same row."""
-
-    def reweigh(weights: FloatArray) -> FloatArray:
-        return np.asarray(weights @ differences / weights.sum(1), dtype=np.float64)
-
-    return DrawDifference(float(differences.mean()), rows, _resample_mean(differences, rng), reweigh)
+    mean = float(differences.mean())
+    return DrawDifference(mean, rows, (differences - mean) / len(differences), _resample_mean(differences, rng))
 
 
 def subtract_scores(
@@ -132,8 +131,8 @@ def subtract_scores(
     return DrawDifference(
         score_difference(pair, labels, score),
         rows,
+        _score_effects(pair, labels, score),
         _resample_score(pair, labels, score, rng),
-        lambda weights: _score_weighted(weights, pair, labels, score),
     )
 
 
@@ -141,19 +140,11 @@ def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
     """One draw's differences on several test sets as one, each with its weight; rows are resampled set by set."""
     if len(parts) == 1 and parts[0][0] == 1:
         return parts[0][1]
-    ends = np.cumsum([len(part.rows) for _, part in parts])[:-1]
-
-    def reweigh(weights: FloatArray) -> FloatArray:
-        split = np.split(weights, ends, axis=1)
-        return np.asarray(
-            sum(share * part.reweigh(own) for (share, part), own in zip(parts, split, strict=True)), dtype=np.float64
-        )
-
     return DrawDifference(
         sum(share * part.point for share, part in parts),
         np.concatenate([part.rows for _, part in parts]),
+        np.concatenate([share * part.effects for share, part in parts]),
         lambda times: np.asarray(sum(share * part.resample(times) for share, part in parts), dtype=np.float64),
-        reweigh,
     )
 
 
@@ -174,17 +165,10 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
     resampled, common, mean = float(high - low) / 2, 0.0, float(np.mean(points))
     by_draws = bound_by_draws(points)
     if by_draws is not None:
-        if share_rows([draw.rows for draw in draws]):
-            common = _z(LEVEL) * _deviate_together(draws, resamples, rng)
+        common = _z(LEVEL) * _deviate_together(draws)
         reach = float(np.hypot((by_draws[1] - by_draws[0]) / 2, common))
         low, high = min(low, mean - reach), max(high, mean + reach)
     return Interval(mean, float(low), float(high), len(draws), resampled, common)
-
-
-def share_rows(draws: Sequence[IntArray]) -> bool:
-    """Whether any row stands in two draws."""
-    together = np.concatenate(draws)
-    return len(np.unique(together)) < len(together)
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
@@ -440,35 +424,47 @@ def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: in
     return np.concatenate(differences)
 
 
+def _score_effects(pair: PairedRows, labels: int, score: Score) -> FloatArray:
+    """What one more of each row (rows,) would add to the first method's score minus the second's, to first order."""
+    seeds = [[_effects_on_score(pair.gold, each, labels, score) for each in side] for side in (pair.first, pair.second)]
+    return np.asarray(np.mean(seeds[0], 0) - np.mean(seeds[1], 0), dtype=np.float64)
+
+
+def _effects_on_score(gold: IntArray, predicted: IntArray, labels: int, score: Score) -> FloatArray:
+    """What one more of each row (rows,) would add to one score: its slope along the count that the row adds to."""
+    counts = count_answers(gold, predicted, labels).astype(np.float64)
+    cells, places = np.unique(gold * labels + predicted, return_inverse=True)
+    slopes = []
+    for times in _split_times(len(cells), 2 * labels * labels):
+        start = sum(map(len, slopes))
+        steps = np.zeros((times, labels * labels))
+        steps[np.arange(times), cells[start : start + times]] = STEP
+        steps = steps.reshape(times, labels, labels)
+        slopes.append((score(counts + steps) - score(counts - steps)) / (2 * STEP))
+    return np.asarray(np.concatenate(slopes)[places], dtype=np.float64)
+
+
 def _find_cells(gold: IntArray, predicted: IntArray, labels: int) -> sparse.csr_array:
     """Which of the counts (gold label, predicted label) each row adds to: (rows, labels x labels)."""
     places = (np.arange(len(gold)), gold * labels + predicted)
     return sparse.csr_array((np.ones(len(gold)), places), shape=(len(gold), labels * labels))
 
 
-def _deviate_together(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> float:
-    """The standard deviation of the mean difference that shared rows alone bring about.
+def _deviate_together(draws: Sequence[DrawDifference]) -> float:
+    """The standard deviation of the mean difference that shared rows alone bring about; 0 where no row is shared.
 
-    Its variance is that with rows resampled once for all draws, less that with rows resampled in each draw for itself.
-    The Poisson bootstrap: a row is taken as often as chance has it, once on average.
+    Its variance is that with rows resampled once for all draws, less that with rows resampled in each draw for itself,
+    both to first order (the infinitesimal jackknife).
     """
-    rows, places = np.unique(np.concatenate([draw.rows for draw in draws]), return_inverse=True)
-    own = np.split(places, np.cumsum([len(draw.rows) for draw in draws])[:-1])
-    together: list[FloatArray] = []
-    apart = np.zeros(len(draws))
-    parts = _split_times(resamples, len(rows))
-    for times in parts:
-        weights = rng.poisson(1.0, size=(times, len(rows))).astype(np.float64)
-        values = np.array([draw.reweigh(weights[:, here]) for draw, here in zip(draws, own, strict=True)])
-        together.append(values.mean(0))
-        apart += values.var(1) * times / resamples
-    variance = float(np.var(np.concatenate(together))) - float(apart.sum()) / len(draws) ** 2
-    return float(np.sqrt(max(0.0, variance)))
+    places = np.unique(np.concatenate([draw.rows for draw in draws]), return_inverse=True)[1]
+    effects = np.concatenate([draw.effects for draw in draws]) / len(draws)
+    variance = np.bincount(places, effects) ** 2 - np.bincount(places, effects**2)
+    return float(np.sqrt(max(0.0, float(variance.sum()))))
 
 
 def _split_times(resamples: int, values: int) -> list[int]:
-    """Resamples in parts of which so many values each fit in LARGEST_WEIGHTS."""
-    each = max(1, min(resamples, LARGEST_WEIGHTS // values))
+    """Resamples in parts of which so many values each fit in LARGEST_COUNTS."""
+    each = max(1, min(resamples, LARGEST_COUNTS // values))
     return [min(each, resamples - done) for done in range(0, resamples, each)]
 
 
