@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_commone
 from fewtune.analysis.comparison import Comparison, apply_rule, compare, correct_leader, correct_selected
 from fewtune.analysis.leaderboard import IN_DOMAIN
 
-ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 1000, 600
+ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 4000, 600
 DISAGREE = 0.4
 """Share of rows on which two methods answer differently."""
 COLLAPSE, LOSS = 1 / 7, 0.2
@@ -210,12 +211,12 @@ def _write_groups(cells: Sequence[dict[str, Any]], told: str) -> str:
 
 def main() -> None:
     """Measure every cell."""
+    kinds = ((False, None), (False, 0.5), (False, 0.9), (True, None))
     pairs = [
         {"draws": draws, "deviation": deviation, "collapses": collapses, "steady": steady}
-        | measure_pairs(draws, deviation, collapses, steady, REPETITIONS)
-        for collapses, steady in ((False, None), (False, 0.5), (False, 0.9), (True, None))
-        for deviation in (0.0, 0.02, 0.05, 0.1)
-        for draws in DRAWS
+        # Each from a seed of its own: what chance does to one cell is not done to all.
+        | measure_pairs(draws, deviation, collapses, steady, REPETITIONS, seed)
+        for seed, ((collapses, steady), deviation, draws) in enumerate(product(kinds, (0.0, 0.02, 0.05, 0.1), DRAWS))
     ]
     leaders, floors = (
         [
