@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -416,9 +417,8 @@ def _resample_score(
 def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: int, score: Score) -> FloatArray:
     """The first method's score minus the second's with each row taken as often as told: (times, rows) -> (times,)."""
     cells = [_find_cells(rows.gold, predicted, labels) for predicted in (*rows.first, *rows.second)]
-    parts = np.split(weights, np.cumsum(_split_times(len(weights), labels * labels))[:-1]) if len(weights) else []
     differences = [np.zeros(0)]
-    for part in parts:
+    for part in _split(weights, labels * labels):
         scores = np.array([score(np.asarray(part @ cell).reshape(-1, labels, labels)) for cell in cells])
         differences.append(scores[: len(rows.first)].mean(0) - scores[len(rows.first) :].mean(0))
     return np.concatenate(differences)
@@ -434,13 +434,12 @@ def _effects_on_score(gold: IntArray, predicted: IntArray, labels: int, score: S
     """What one more of each row (rows,) would add to one score: its slope along the count that the row adds to."""
     counts = count_answers(gold, predicted, labels).astype(np.float64)
     cells, places = np.unique(gold * labels + predicted, return_inverse=True)
-    slopes = []
-    for times in _split_times(len(cells), 2 * labels * labels):
-        start = sum(map(len, slopes))
-        steps = np.zeros((times, labels * labels))
-        steps[np.arange(times), cells[start : start + times]] = STEP
-        steps = steps.reshape(times, labels, labels)
-        slopes.append((score(counts + steps) - score(counts - steps)) / (2 * STEP))
+    slopes: list[FloatArray] = []
+    for part in _split(cells, 2 * labels * labels):
+        steps = np.zeros((len(part), labels * labels))
+        steps[np.arange(len(part)), part] = STEP
+        moved = steps.reshape(-1, labels, labels)
+        slopes.append((score(counts + moved) - score(counts - moved)) / (2 * STEP))
     return np.asarray(np.concatenate(slopes)[places], dtype=np.float64)
 
 
@@ -462,10 +461,10 @@ def _deviate_together(draws: Sequence[DrawDifference]) -> float:
     return float(np.sqrt(max(0.0, float(variance.sum()))))
 
 
-def _split_times(resamples: int, values: int) -> list[int]:
-    """Resamples in parts of which so many values each fit in LARGEST_COUNTS."""
-    each = max(1, min(resamples, LARGEST_COUNTS // values))
-    return [min(each, resamples - done) for done in range(0, resamples, each)]
+def _split(array: npt.NDArray[Any], values: int) -> list[npt.NDArray[Any]]:
+    """An array in parts: with so many values to each of its entries, a part has at most LARGEST_COUNTS."""
+    each = max(1, LARGEST_COUNTS // values)
+    return [array[start : start + each] for start in range(0, len(array), each)]
 
 
 def _z(level: float) -> float:
