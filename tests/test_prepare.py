@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
-from fewtune import models
+import tiny_models
 from fewtune.cli import main
 from fewtune.errors import StudyError
+from fewtune.models import cache
 from fewtune.prepare import prepare_jobs
 from fewtune.run import Bench, run_trial
 from fewtune.study import Study, load_study
@@ -36,16 +36,9 @@ def fill(folder: Path, study_file: Path, model: Path, *methods: str, more: str =
 
 
 @pytest.fixture
-def stranger(tmp_path: Path, model_folders: dict[str, Path]) -> Path:
-    """The tiny Llama with one token more."""
-    folder = tmp_path / "stranger"
-    folder.mkdir()
-    for file in model_folders["llama"].iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["quibble"])
-    tokenizer.save_pretrained(folder)
-    return folder
+def stranger(tmp_path: Path) -> Path:
+    """The tiny Llama with a tokenizer that was trained on other texts."""
+    return tiny_models.save("llama", tmp_path / "stranger", more=["quibbles and quarrels"] * 50)
 
 
 @pytest.fixture
@@ -53,7 +46,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("no weights may be read")
 
-    monkeypatch.setattr(models, "load_model", refuse)
+    monkeypatch.setattr(cache, "load_model", refuse)
 
 
 @pytest.mark.usefixtures("nothing_loads")

@@ -17,12 +17,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import tiny_models
-from fewtune import models as models_module
 from fewtune import run as run_module
 from fewtune.errors import StudyError, TrialFailure
 from fewtune.executors import local
 from fewtune.executors.local import run_jobs
 from fewtune.methods import majority
+from fewtune.models import ModelPlace, find_model
+from fewtune.models import cache as model_cache
 from fewtune.prepare import Job, prepare_jobs
 from fewtune.records import PHASES, Failure, Record, load_predictions, load_records, record_path, write_record
 from fewtune.run import Bench, Progress, failed_record, run_trial
@@ -291,15 +292,15 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
     study: Study, model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load = models_module.load_model
+    load = model_cache.load_model
 
-    def count(place: models_module.ModelPlace, precision: Any) -> Any:
+    def count(place: ModelPlace, precision: Any) -> Any:
         read.append(place.name)
         return load(place, precision)
 
-    monkeypatch.setattr(models_module, "load_model", count)
+    monkeypatch.setattr(model_cache, "load_model", count)
     alone = next(job for job in prepare_jobs(study, None)[0] if job.place is not None)
-    taught = replace(alone, others=(models_module.find_model(str(model_folders["gpt2"])),))
+    taught = replace(alone, others=(find_model(str(model_folders["gpt2"])),))
     bench = Bench()
     for job in (alone, taught, alone, taught):
         model, seconds = bench.model(job)

@@ -57,6 +57,11 @@ class TrialFailure(Exception):  # noqa: N818 - it is recorded as a failure, not 
         super().__init__(message)
 
 
+def cut_text(text: str, longest: int) -> str:
+    """A text of at most so many characters, ending in `...` where it was cut."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
 def name_choices(given: str, allowed: Iterable[str], what: str) -> str:
     """Word the refusal of an unknown name: what was given, the nearest allowed name, all allowed names."""
     names = sorted(allowed)

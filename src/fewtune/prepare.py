@@ -15,9 +15,9 @@ from fewtune.methods import get_method
 from fewtune.models import (
     ModelPlace,
     find_model,
+    inspect_model,
     max_positions,
     read_config,
-    refuse_unsuited,
     resolve_precision,
     share_vocabulary,
 )
@@ -109,9 +109,7 @@ def prepare_jobs(
     for name, revision in wanted.items():
         try:
             places[name] = find_model(name, revision)
-            config = read_config(places[name].path)
-            refuse_unsuited(name, config)
-            positions = max_positions(config)
+            positions = max_positions(inspect_model(places[name]))
             if (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
@@ -119,6 +117,7 @@ def prepare_jobs(
         except (ModelError, DataError) as error:
             faults.append(Fault(f"model {name}: {error}"))
     faults += _check_twins(tasks)
+    faults += _check_model_twins(study, places)
     faults += _check_patterns(study, tasks)
     faults += _check_vocabularies(study, places)
     if faults:
@@ -193,6 +192,18 @@ def _check_twins(tasks: Mapping[str, Task]) -> Iterator[Fault]:
             yield Fault(
                 f"tasks {twin} and {label} have the same rows and patterns, and all trials in common. Take one out; "
                 "`metrics` says what results are judged by."
+            )
+
+
+def _check_model_twins(study: Study, places: Mapping[str, ModelPlace]) -> Iterator[Fault]:
+    first: dict[str, str] = {}
+    for model in study.models:
+        place = places.get(model.name)
+        twin = first.setdefault(place.weights_fingerprint, model.name) if place is not None else model.name
+        if twin != model.name:
+            yield Fault(
+                f"models {twin} and {model.name} hold the same weights, tokenizer and configuration, and all trials "
+                "in common. Take one out."
             )
 
 

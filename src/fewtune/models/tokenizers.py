@@ -1,0 +1,61 @@
+"""Models' tokenizers: read from a folder, set beside a network's vocabulary and beside one another.
+
+Does not write prompts with them (`text`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.errors import ModelError
+from fewtune.models.configuration import describe_error, read_json_object
+from fewtune.models.snapshot import ModelPlace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """A model folder's tokenizer; raises ModelError where there is none or it cannot be used."""
+    from transformers import AutoTokenizer
+
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (path / name).is_file():
+            read_json_object(path / name)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
+        tokenizer("a")
+    except Exception as error:  # what a damaged file leads to can be of any type
+        raise ModelError(
+            f"{path}: its tokenizer cannot be used: {describe_error(error)}. Save it beside the model with "
+            "`tokenizer.save_pretrained`."
+        ) from error
+    return tokenizer
+
+
+def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> None:
+    """Raise ModelError where a tokenizer writes tokens that a network has no embedding for.
+
+    Special tokens that no text leads to (padding that was added) may lie beyond it.
+    """
+    embeddings: Any = network.get_input_embeddings()
+    rows = int(embeddings.weight.shape[0])
+    special = set(tokenizer.all_special_ids) - set(tokenizer("a").input_ids)
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
+    met = [(number, token) for number, token in beyond if number not in special]
+    if met:
+        number, token = met[0]
+        raise ModelError(
+            f"model {name!r}: its tokenizer has {len(met)} tokens that the network does not know: {token!r} is number "
+            f"{number} and the network has {rows} token embeddings. Put the tokenizer there that the model was trained "
+            "with, or resize its embeddings and train them."
+        )
+
+
+def share_vocabulary(first: ModelPlace, second: ModelPlace) -> bool:
+    """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights."""
+    one, other = (read_tokenizer(place.path).get_vocab() for place in (first, second))
+    return bool(one == other)
