@@ -45,10 +45,10 @@ def read_network(name: str, path: Path, onto: Literal["cpu", "meta"]) -> PreTrai
     import torch
     from transformers import AutoModelForCausalLM
 
-    import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
-
     try:
         with quiet_transformers():
+            import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
+
             read: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=torch.float32,
