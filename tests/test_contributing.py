@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +12,9 @@ import numpy as np
 import pytest
 
 from fewtune import methods, tasks
+from fewtune.adapt import fit_plan
 from fewtune.models import LanguageModel
+from fewtune.predictors.folder import read_manifest
 from fewtune.prepare import prepare_jobs
 from fewtune.run import Bench, run_trial
 from fewtune.study import load_study
@@ -42,22 +43,28 @@ def load_example(path: str, folder: Path) -> ModuleType:
 @pytest.fixture
 def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     loaded = {
-        path: load_example(path, tmp_path) for path in ("src/fewtune/methods/nearest.py", "src/fewtune/tasks/parity.py")
+        path: load_example(path, tmp_path) for path in ("src/fewtune/methods/norms.py", "src/fewtune/tasks/parity.py")
     }
-    monkeypatch.setitem(methods.METHODS, "nearest", "fewtune.methods.nearest")
+    monkeypatch.setitem(methods.METHODS, "norms", "fewtune.methods.norms")
     monkeypatch.setitem(tasks.TASKS, "parity", "fewtune.tasks.parity")
     for module in loaded.values():
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return loaded
 
 
-def test_the_worked_method_scores_the_nearest_support_row(
-    examples: dict[str, ModuleType], model: LanguageModel, task: Task, draw: Draw
+def test_the_worked_method_trains_norms_and_nothing_else(
+    examples: dict[str, ModuleType], model: LanguageModel, task: Task, draw: Draw, tmp_path: Path
 ) -> None:
-    method = examples["src/fewtune/methods/nearest.py"].METHOD
-    plan = method.plan(method.settings(), model, task, draw, np.random.default_rng(0))
-    scores = plan.score([replace(row, label=None) for row in draw.support])
-    assert [int(i) for i in scores.argmax(1)] == [row.label for row in draw.support]
+    method = examples["src/fewtune/methods/norms.py"].METHOD
+    rng = np.random.default_rng(0)
+    plan = method.plan(method.settings(epochs=2, learning_rate=1e-2), model, task, draw, rng)
+    rows = [row.without_label() for row in draw.support]
+    before = plan.score(rows)
+    fit_plan(plan, rng)
+    assert not np.array_equal(plan.score(rows), before)
+    plan.predictor.save(tmp_path / "saved")
+    changed = read_manifest(tmp_path / "saved").scorer.network.names
+    assert changed and all("norm" in name or ".ln_" in name for name in changed)
 
 
 def test_the_worked_method_and_task_run_in_a_study(
@@ -66,7 +73,7 @@ def test_the_worked_method_and_task_run_in_a_study(
     path = tmp_path / "study.yaml"
     path.write_text(
         f"name: worked\nmodels: [{model_folders['llama']}]\ntasks: [{{parity: {{limit: 60}}}}]\n"
-        "methods: [{nearest: {temperature: 0.2}}]\nshots: [8]\nprecision: float32\nfloors: false\n"
+        "methods: [{norms: {epochs: 2}}]\nshots: [8]\nprecision: float32\nfloors: false\n"
     )
     jobs, loaded = prepare_jobs(load_study(path), None)
     for pattern in loaded["parity"].patterns:

@@ -189,7 +189,8 @@ def test_a_model_on_a_gpu_scores_as_on_the_processor(
 def test_an_adaptable_copy_shares_the_frozen_networks_tensors_and_what_trains_is_its_own(model: LanguageModel) -> None:
     network = model.adaptable_copy()
     assert model.shared_bytes([network]) == model.shared_bytes([network, model.frozen]) > 0
-    trained, groups = train_last_blocks(model, 1, 1e-3)
+    made = train_last_blocks(model, 1, 1e-3)
+    trained, groups = made.network, made.groups
     own = sum(4 * p.numel() for group in groups for p in group.parameters)
     assert model.shared_bytes([trained]) == model.shared_bytes([model.frozen]) - own
     assert model.shared_bytes([model.trainable_copy()]) == 0

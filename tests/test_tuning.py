@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
 import pytest
 from pydantic import Field
 
-from fewtune.engine.plan import Plan
 from fewtune.errors import DataError, StudyError, TrialFailure
 from fewtune.methods.base import Method
+from fewtune.methods.plan import Plan
+from fewtune.predictors.predictor import Predictor
 from fewtune.prepare import Job, prepare_jobs
 from fewtune.run import Bench, run_trial
 from fewtune.study import Study, Tuning, load_study
@@ -59,7 +61,8 @@ class Witness:
                 answers.append([settings.sure if label == answer else 1 - settings.sure for label in (0, 1)])
             return np.log(np.array(answers))
 
-        return Plan(score=score, prepared_tokens=7)
+        scorer: Any = SimpleNamespace(log_probabilities=score)
+        return Plan(Predictor(task.labels, task.fields, scorer), prepared_tokens=7)
 
 
 def choose(witness: Witness, task: Task, draw: Draw, *candidates: dict[str, Any], folds: int = 4) -> Tuned:

@@ -17,9 +17,8 @@ from benchmarks.race.material import Material
 from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
 from fewtune.adapt import fit_plan, make_plan
-from fewtune.engine.forward import Forward
 from fewtune.methods import get_method
-from fewtune.methods.blocks import answer_by_label_words, label_scorer
+from fewtune.methods.blocks import answer_by_label_words
 from fewtune.methods.teacher import make_teacher
 from fewtune.models import LanguageModel
 
@@ -92,7 +91,7 @@ def time_fit(work: str, material: Material, model: LanguageModel, size: Size) ->
 def prepare_scoring(material: Material, model: LanguageModel) -> Callable[[], np.ndarray]:
     """What scores the test rows by label words with nothing before them; a few were scored already."""
     answer = answer_by_label_words(model, material.task, material.draw, None, "label_words")
-    score = label_scorer(Forward(model.frozen, model.precision), answer)
+    score = answer.predict_untaught().log_probabilities
     rows = [row.without_label() for row in material.test_rows]
     score(rows[:UNTIMED_ROWS])
     return lambda: score(rows)

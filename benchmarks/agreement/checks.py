@@ -19,10 +19,9 @@ from benchmarks.race.material import Material, measure_accuracy
 from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
 from fewtune.adapt import fit_plan, make_plan
-from fewtune.engine.forward import Forward
-from fewtune.engine.plan import FitExample
+from fewtune.engine.fitting import FitExample
 from fewtune.methods import get_method
-from fewtune.methods.blocks import answer_by_label_words, label_scorer
+from fewtune.methods.blocks import answer_by_label_words
 from fewtune.models import LanguageModel
 from fewtune.tasks.base import Example
 
@@ -88,7 +87,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, rows: Sequence[Example]) -> Ag
 def check_zero_shot(material: Material, model: LanguageModel) -> dict[str, Any]:
     """The test rows by label words alone."""
     answer = answer_by_label_words(model, material.task, material.draw, None, "label_words")
-    ours = label_scorer(Forward(model.frozen, model.precision), answer)(hide_labels(material.test_rows))
+    ours = answer.predict_untaught().log_probabilities(hide_labels(material.test_rows))
     theirs = score_plainly(plain.load_network(material.place), material, material.test_rows, "", PADDED_ROWS)
     return asdict(compare(ours, theirs, material.test_rows))
 

@@ -25,8 +25,8 @@ from fewtune.adapt import fit_plan, make_plan
 from fewtune.engine.fit import FitReport
 from fewtune.engine.forward import Forward
 from fewtune.engine.layers import find_blocks, find_outer_linear
-from fewtune.engine.plan import Plan
 from fewtune.methods import get_method
+from fewtune.methods.plan import Plan
 from fewtune.models import LanguageModel, Precision, load_model
 from fewtune.tasks.base import Example
 

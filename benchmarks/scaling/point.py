@@ -19,13 +19,14 @@ from benchmarks.race.works import METHODS, Size, settings_of
 from benchmarks.scaling.curves import SCORING
 from fewtune.adapt import make_plan
 from fewtune.engine.fit import fit
+from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.forward import Forward
 from fewtune.engine.layers import find_blocks
 from fewtune.engine.meter import Meter
-from fewtune.engine.plan import FitExample, Fitting, Plan
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
+from fewtune.methods.plan import Plan
 from fewtune.models import LanguageModel, ModelPlace, load_model, resolve_precision
 
 ROWS = BATCH_ROWS = 16

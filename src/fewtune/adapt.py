@@ -17,7 +17,7 @@ from fewtune.tasks.base import Draw, Task
 
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
 
 

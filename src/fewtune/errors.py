@@ -27,6 +27,10 @@ class RecordError(FewtuneError):
     """An output folder or a record that cannot be read, or that belongs to another study."""
 
 
+class PredictorError(FewtuneError):
+    """A saved model that cannot be written, read, or put onto its base model."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing wrong with a study: what, and the 1-based line where it stands (None: the file as a whole)."""

@@ -36,7 +36,7 @@ from fewtune.tuning import tune
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
 
 DEFAULT_MAX_TOKENS = 512

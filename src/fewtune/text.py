@@ -68,7 +68,8 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int, max_positions: int) -> None:
         self._tokenizer = tokenizer
-        self._max_positions = max_positions
+        self.given_tokens = max_tokens
+        self.max_positions = max_positions
         self.opening = tokenizer.opening
         self.special_tokens = tokenizer.special_tokens
         self.max_tokens = min(max_tokens, max_positions - len(self.opening))
@@ -106,10 +107,10 @@ class Encoder:
     def count_room(self, before: str, reserve: int = 0) -> int:
         """Tokens that the model can read after `before`, less a `reserve`; raises DataError where there are none."""
         taken = len(self.tokenise([before])[0]) if before else 0
-        room = self._max_positions - len(self.opening) - reserve - taken
+        room = self.max_positions - len(self.opening) - reserve - taken
         if room <= 0:
             raise DataError(
-                f"the demonstrations have {taken} tokens and the model reads {self._max_positions}, "
+                f"the demonstrations have {taken} tokens and the model reads {self.max_positions}, "
                 "which leaves no room for a row. Use fewer demonstrations, or lower max_tokens."
             )
         return room

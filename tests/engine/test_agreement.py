@@ -14,8 +14,8 @@ from benchmarks.agreement import plain
 from fewtune.engine.forward import Forward
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
-from fewtune.methods.blocks import normalise
 from fewtune.models import LanguageModel, Precision, find_model, load_model, resolve_precision
+from fewtune.predictors.language import normalise
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
-from fewtune.engine.plan import FitExample, Fitting, ParameterGroup
+from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
 from fewtune.engine.schedule import Optimisation, rate_factor
 from fewtune.errors import TrialFailure
 from fewtune.models import LanguageModel

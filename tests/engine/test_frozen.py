@@ -16,7 +16,8 @@ ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95], [5, 9, 200, 31, 
 
 
 def test_states_and_gradients_equal_those_of_whole_passes(model: LanguageModel) -> None:
-    network, groups = train_last_blocks(model, 1, 1e-3)
+    made = train_last_blocks(model, 1, 1e-3)
+    network, groups = made.network, made.groups
     parameters = [p for group in groups for p in group.parameters]
     forward = Forward(network, "float32")
     for rows in (ROWS, ROWS[1:3], ROWS):  # none kept, all kept, all kept
@@ -33,7 +34,7 @@ def test_states_and_gradients_equal_those_of_whole_passes(model: LanguageModel) 
 
 
 def test_a_sequence_runs_through_frozen_blocks_once_while_there_is_room(model: LanguageModel) -> None:
-    network, _ = train_last_blocks(model, 1, 1e-3)
+    network = train_last_blocks(model, 1, 1e-3).network
     forward = Forward(network, "float32")
     batch = forward.pack(ROWS)
     first = forward.hidden_states(batch)
@@ -51,7 +52,7 @@ def test_a_sequence_runs_through_frozen_blocks_once_while_there_is_room(model: L
 
 
 def test_a_process_says_how_much_is_kept(models: dict[str, LanguageModel]) -> None:
-    network, _ = train_last_blocks(models["llama"], 1, 1e-3)
+    network = train_last_blocks(models["llama"], 1, 1e-3).network
     default = Forward(network, "float32").frozen.most_bytes
     assert default == int(SHARE_OF_MEMORY * find_memory_bytes(torch.device("cpu"))) > 0
     try:
@@ -62,7 +63,7 @@ def test_a_process_says_how_much_is_kept(models: dict[str, LanguageModel]) -> No
 
 
 def test_scoring_keeps_nothing(model: LanguageModel) -> None:
-    network, _ = train_last_blocks(model, 1, 1e-3)
+    network = train_last_blocks(model, 1, 1e-3).network
     forward = Forward(network, "float32")
     with torch.no_grad():
         forward.hidden_states(forward.pack(ROWS))
@@ -70,17 +71,17 @@ def test_scoring_keeps_nothing(model: LanguageModel) -> None:
 
 
 def test_frozen_blocks_are_those_below_all_that_trains(model: LanguageModel) -> None:
-    network, _ = train_last_blocks(model, 1, 1e-3)
+    network = train_last_blocks(model, 1, 1e-3).network
     blocks = len(find_blocks(network))
     assert count_frozen_blocks(network) == blocks - 1
     assert count_frozen_blocks(model.frozen) == blocks
-    assert count_frozen_blocks(train_all(model, 1e-3, True)[0]) == 0
+    assert count_frozen_blocks(train_all(model, 1e-3, True).network) == 0
     network.get_input_embeddings().requires_grad_(True)
     assert count_frozen_blocks(network) == 0
 
 
 def test_frozen_blocks_are_in_evaluation_mode_while_the_others_train(model: LanguageModel) -> None:
-    network, _ = train_last_blocks(model, 1, 1e-3)
+    network = train_last_blocks(model, 1, 1e-3).network
     for module in network.modules():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.5
@@ -97,7 +98,7 @@ def test_blocks_that_put_out_a_tuple_are_resumed_with_one(
     models: dict[str, LanguageModel], besides: int | None
 ) -> None:
     model = models["llama"]
-    network, _ = train_last_blocks(model, 1, 1e-3)
+    network = train_last_blocks(model, 1, 1e-3).network
     batch = pack(ROWS, model.device)
     plain = run_packed(network, batch)
 

@@ -14,7 +14,8 @@ from fewtune.models import LanguageModel
 
 def adapt(model: LanguageModel, shape: LoraShape) -> tuple[torch.nn.Module, list[Linear]]:
     """A network with adapters that do something, and all its adapter layers."""
-    network, group = train_lora(model, shape, 1e-3, np.random.default_rng(0))
+    made = train_lora(model, shape, 1e-3, np.random.default_rng(0))
+    network, (group,) = made.network, made.groups
     with torch.no_grad():
         for parameter in group.parameters:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))

@@ -29,7 +29,8 @@ def test_states_and_gradients_equal_those_of_a_whole_pass(model: LanguageModel) 
 
 @pytest.mark.parametrize("shape", [LoraShape(4, 8.0), LoraShape(4, 8.0, dora=True)])
 def test_adapters_are_read_alike(model: LanguageModel, shape: LoraShape) -> None:
-    network, group = train_lora(model, shape, 1e-3, np.random.default_rng(0))
+    made = train_lora(model, shape, 1e-3, np.random.default_rng(0))
+    network, (group,) = made.network, made.groups
     with torch.no_grad():
         for parameter in group.parameters:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))

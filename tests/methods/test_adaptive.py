@@ -10,10 +10,10 @@ import torch
 
 from fewtune.engine.fit import FitReport, fit
 from fewtune.engine.layers import find_blocks, find_final_norm
-from fewtune.engine.plan import Plan
 from fewtune.engine.schedule import Optimisation, Plateau
 from fewtune.errors import DataError, ModelError
 from fewtune.methods import get_method
+from fewtune.methods.plan import Plan
 from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 

@@ -13,8 +13,8 @@ import torch
 
 from fewtune.engine import generate as generate_module
 from fewtune.engine.fit import fit
+from fewtune.engine.fitting import FitExample
 from fewtune.engine.forward import Forward
-from fewtune.engine.plan import FitExample, Plan
 from fewtune.engine.readers import NextTokenReader
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
@@ -23,6 +23,7 @@ from fewtune.methods.blocks import Answer, answer_by_label_words
 from fewtune.methods.context_distillation import judge_teacher
 from fewtune.methods.contexts import CONTENT_FREE, choose_demonstrations, write_context
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
+from fewtune.methods.plan import Plan
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
@@ -325,8 +326,8 @@ def test_a_teachers_prompt_is_context_cue_thoughts_and_the_patterns_end(
         for row, thought in zip(rows, thoughts, strict=True)
     ]
     answer, scratchpad = scratchpad_of(model, task, draw)
-    context = write_context(answer, words, shown, "\n", "Good?", scratchpad)
-    prompts = answer.encode(rows, context.before)
+    context = scratchpad.follow(write_context(answer, words, shown, "\n", "Good?"))
+    prompts = answer.encode(rows, context)
     assert prompts == [model.tokenizer.source(text).input_ids for text in texts]
     scores = np.stack([score_prompts(Forward(model.frozen, "float32"), [p], answer.reader)[0] for p in prompts])
     expected = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
@@ -376,8 +377,8 @@ def test_the_vocabulary_is_compared_behind_a_scratchpad(
     answer, scratchpad = scratchpad_of(models["llama"], task, draw)
     (rng,) = np.random.default_rng(0).spawn(1)
     shown = choose_demonstrations(draw.support, 2, rng)
-    context = write_context(answer, task.patterns[0].label_words, shown, "\n", "Good?", scratchpad)
-    prompts = answer.encode(draw.pool, context.before)
+    context = scratchpad.follow(write_context(answer, task.patterns[0].label_words, shown, "\n", "Good?"))
+    prompts = answer.encode(draw.pool, context)
     expected = score_prompts(Forward(models["llama"].frozen, "float32"), prompts, NextTokenReader())
     targets = [e.target for e in plan.fitting.examples if e.label is None]
     for target, scores in zip(targets, expected, strict=True):

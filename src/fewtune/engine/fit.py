@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.packing import group_by_tokens
-from fewtune.engine.plan import FitExample, Fitting
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure

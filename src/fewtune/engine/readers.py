@@ -105,6 +105,7 @@ class LabelWordReader:
     ) -> None:
         self.label_tokens = [list(tokens) for tokens in label_tokens]
         self.answer_tokens = max(len(tokens) for tokens in self.label_tokens)
+        self.over: Literal["label_words", "vocabulary"] = over
         self.single = all(len(tokens) == 1 for tokens in self.label_tokens)
         self.columns_only = self.single and over == "label_words"
 

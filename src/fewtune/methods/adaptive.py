@@ -15,21 +15,12 @@ from pydantic import Field
 
 from fewtune.engine.schedule import Schedule
 from fewtune.methods.base import Method, refuse_beyond_blocks
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    PatternName,
-    ValidationFraction,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import FineTuning, read_optimisation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
@@ -40,7 +31,7 @@ DEFAULT_RATES = {"label_words": 1e-5, "head": 2e-4}
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FineTuning):
     """Which blocks train, at which rates, and what reads the answer."""
 
     blocks: Annotated[int, Field(ge=1, description="Last transformer blocks that train; all before stay frozen.")] = 4
@@ -54,25 +45,18 @@ class Settings:
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words (their head stays frozen), or a fresh linear head."),
     ] = "label_words"
-    pattern: PatternName = None
-    epochs: Epochs = 40
-    batch_size: BatchSize = 16
     learning_rate: Annotated[
         float | None, Field(gt=0, description="Peak rate of AdamW; null: 1e-5 with label words, 2e-4 with a head.")
-    ] = None
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
+    ] = None  # type: ignore[assignment]  # null stands for a rate that other settings choose
     schedule: Annotated[
         Schedule, Field(description="What the rate does after its warm-up; plateau: falls when the loss does not.")
-    ] = "linear"
+    ] = "linear"  # type: ignore[assignment]  # one schedule more than the others have
     plateau_patience: Annotated[
         int, Field(ge=1, description="Epochs without a lower mean loss before the rate falls, under plateau.")
     ] = 2
     plateau_factor: Annotated[
         float, Field(gt=0, lt=1, description="What the rate is multiplied by when it falls, under plateau.")
     ] = 0.5
-    clip_norm: ClipNorm = 1.0
-    validation_fraction: ValidationFraction = 0.0
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -82,20 +66,17 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train the last blocks, the final norm and the head, each a group of its own."""
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.methods.trainable import train_last_blocks
 
     assert model is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
     rate = settings.learning_rate or DEFAULT_RATES[settings.reads]
-    network, groups = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
-    groups = [*head_parameters(answer, rate), *groups]
+    trained = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
     return plan_training(
         draw,
         answer,
-        Forward(network, model.precision),
-        groups,
+        trained.join(head_parameters(answer, rate), first=True),
         read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor),
         settings.validation_fraction,
         rng,

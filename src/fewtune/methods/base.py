@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedConfig
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 

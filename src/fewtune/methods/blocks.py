@@ -14,24 +14,28 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import nn
 
+from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
 from fewtune.engine.forward import Forward
-from fewtune.engine.plan import FitExample, Fitting, ParameterGroup, Plan
 from fewtune.engine.readers import HeadReader, LabelWordReader, Reader
 from fewtune.engine.schedule import Optimisation
-from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError, name_choices
+from fewtune.methods.plan import Plan
+from fewtune.methods.trainable import Trained
 from fewtune.models import LanguageModel
+from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
+from fewtune.predictors.manifest import ContextPart
+from fewtune.predictors.network import Change, Unchanged
+from fewtune.predictors.predictor import Predictor
 from fewtune.tasks.base import Draw, Example, Pattern, Task
 from fewtune.text import Encoder, plain_template
-
-Before = str | Callable[[Sequence[Example]], Sequence[str]]
-"""What stands before a prompt: one text for every row, or what gives each row its own."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a prompt is written and what reads its answer."""
+    """How a prompt is written and what reads its answer, on a model that may yet be trained."""
 
+    model: LanguageModel
+    task: Task
     encoder: Encoder
     template: str
     reader: Reader
@@ -42,8 +46,22 @@ class Answer:
 
     def encode(self, examples: Sequence[Example], before: Before = "") -> list[list[int]]:
         """Prompts of tokens, one an example, with room left for the answer."""
-        texts = before if isinstance(before, str) else before(examples)
-        return self.encoder.encode(self.template, examples, texts, reserve=self.reader.answer_tokens)
+        return encode_rows(self.encoder, self.template, self.reader, examples, before)
+
+    def prompt(self, forward: Forward) -> Prompting:
+        """The same prompts and readout on a network that runs."""
+        return Prompting(forward, self.encoder, self.template, self.reader)
+
+    def predict_with(
+        self, forward: Forward, change: Change, contexts: Sequence[ContextPart] = (ContextPart(),)
+    ) -> Predictor:
+        """The predictor that answers so on a network, and behind contexts where there are any."""
+        scorer = LanguageScorer(self.model, self.prompt(forward), change, tuple(contexts))
+        return Predictor(self.task.labels, self.task.fields, scorer)
+
+    def predict_untaught(self) -> Predictor:
+        """The predictor that answers so on the model as it is."""
+        return self.predict_with(Forward(self.model.frozen, self.model.precision), Unchanged())
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """One loss a row, in nats: cross-entropy over the labels, or over the vocabulary."""
@@ -83,7 +101,7 @@ def answer_by_label_words(
         ),
     }
     reader = LabelWordReader(label_tokens, over)
-    return Answer(encoder, pattern.template, reader, notes, over_vocabulary=over == "vocabulary")
+    return Answer(model, task, encoder, pattern.template, reader, notes, over_vocabulary=over == "vocabulary")
 
 
 def answer_by_head(
@@ -103,7 +121,7 @@ def answer_by_head(
         head.weight.normal_(0.0, std, generator=generator)
     head = head.to(model.device)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
-    return Answer(encoder, template, HeadReader(head), {"template": template}, head)
+    return Answer(model, task, encoder, template, HeadReader(head), {"template": template}, head)
 
 
 def choose_answer(
@@ -123,8 +141,7 @@ def choose_answer(
 def plan_training(
     draw: Draw,
     answer: Answer,
-    forward: Forward,
-    groups: Sequence[ParameterGroup],
+    trained: Trained,
     optimisation: Optimisation,
     validation_fraction: float,
     rng: np.random.Generator,
@@ -132,31 +149,29 @@ def plan_training(
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way."""
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        (scores,) = read_batch(forward, batch, answer.reader)
+        (scores,) = read_batch(trained.forward, batch, answer.reader)
         return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
     fitted, held_out = hold_out(draw.support, validation_fraction, rng)
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
-    return assemble_plan(answer, forward, groups, examples, loss, optimisation, validation)
+    return assemble_plan(answer, trained, examples, loss, optimisation, validation)
 
 
 def assemble_plan(
     answer: Answer,
-    forward: Forward,
-    groups: Sequence[ParameterGroup],
+    trained: Trained,
     examples: Sequence[FitExample],
     loss: Callable[[Sequence[FitExample]], torch.Tensor],
     optimisation: Optimisation,
     validation: Sequence[FitExample] = (),
 ) -> Plan:
     """A plan that trains the answer's network, and its head where it has one, and scores rows by the answer."""
+    forward, groups = trained.forward, trained.groups
     head = [answer.head] if answer.head is not None else []
     trainable = {id(p): p for g in groups for p in g.parameters}
     return Plan(
-        score=label_scorer(forward, answer),
-        fitting=Fitting(
-            tuple(groups), tuple(examples), loss, optimisation, (forward.network, *head), tuple(validation)
-        ),
+        predictor=answer.predict_with(forward, trained.change),
+        fitting=Fitting(groups, tuple(examples), loss, optimisation, (forward.network, *head), tuple(validation)),
         forward=forward,
         trainable_parameters=sum(p.numel() for p in trainable.values()),
         total_parameters=sum(p.numel() for module in (forward.network, *head) for p in module.parameters()),
@@ -201,28 +216,6 @@ def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator)
             )
         held.update(int(i) for i in rng.permutation(members)[:count])
     return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
-
-
-def label_scorer(
-    forward: Forward,
-    answer: Answer,
-    before: Before = "",
-    adjust: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> Callable[[Sequence[Example]], np.ndarray]:
-    """The scoring function of a plan: log-probabilities over the labels, (rows, labels)."""
-
-    def score(examples: Sequence[Example]) -> np.ndarray:
-        scores = score_prompts(forward, answer.encode(examples, before), answer.reader)
-        return normalise(scores if adjust is None else adjust(normalise(scores)))
-
-    return score
-
-
-def normalise(scores: np.ndarray) -> np.ndarray:
-    """Log-probabilities over the labels from scores (rows, labels)."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return normalised
 
 
 def head_parameters(answer: Answer, learning_rate: float) -> list[ParameterGroup]:

@@ -32,7 +32,8 @@ from fewtune.tasks.patterns import check_template
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
+    from fewtune.methods.trainable import Trained
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
@@ -139,10 +140,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     """Let the teacher answer once for every row, then train the student on answers and labels."""
     import torch
 
-    from fewtune.engine.forward import Forward
-    from fewtune.engine.plan import FitExample
+    from fewtune.engine.fitting import FitExample
     from fewtune.engine.readers import NextTokenReader, Reader
-    from fewtune.methods.blocks import answer_by_label_words, assemble_plan, label_scorer, make_examples, read_batch
+    from fewtune.methods.blocks import answer_by_label_words, assemble_plan, make_examples, read_batch
     from fewtune.methods.distilling import compare_label_words, compare_vocabulary
     from fewtune.methods.teacher import make_teacher
 
@@ -152,8 +152,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     teacher_model = model if settings.teacher is None else model.others[settings.teacher]
     teacher = make_teacher(settings, teacher_model, task, draw, teacher_rng)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words")
-    network, groups = _choose_student(settings, model, rng)
-    forward = Forward(network, model.precision)
+    student = _choose_student(settings, model, rng)
     pool = draw.pool if settings.variant == "few_shot" else ()
     rows = [*draw.support, *pool]
     targets = teacher.answer_rows(rows) if settings.alpha > 0 else [None] * len(rows)
@@ -168,7 +167,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        scores, seen = read_batch(forward, batch, answer.reader, compared)
+        scores, seen = read_batch(student.forward, batch, answer.reader, compared)
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled and settings.alpha < 1:
@@ -185,8 +184,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     steps_an_epoch = max(1, math.ceil(len(examples) / settings.batch_size))
     epochs = settings.epochs or math.ceil(LEAST_STEPS / steps_an_epoch)
-    base = assemble_plan(answer, forward, groups, examples, loss, read_optimisation(settings, epochs))
-    untaught = label_scorer(Forward(model.frozen, model.precision), answer)
+    base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
     taught = sum(target is not None for _, target in weighed)
     notes: dict[str, Any] = {
         "rows_taught": taught,
@@ -200,7 +198,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         taught_by=teacher.forward.network,
         prepared_tokens=teacher.forward.tokens_run,
         report=lambda: {**base.report(), **teacher.report(), **notes},
-        companions={"teacher": teacher.score, "untaught_student": untaught},
+        companions={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
         conclude=partial(judge_teacher, task.primary_metric),
     )
 
@@ -218,17 +216,15 @@ def judge_teacher(metric: str, metrics: Mapping[str, Mapping[str, Mapping[str, f
     return said
 
 
-def _choose_student(settings: Settings, model: LanguageModel, rng: np.random.Generator) -> Any:
+def _choose_student(settings: Settings, model: LanguageModel, rng: np.random.Generator) -> Trained:
     from fewtune.methods.trainable import LoraShape, train_all, train_last_blocks, train_lora
 
     rate = settings.learning_rate or DEFAULT_RATES[settings.student]
     if settings.student == "last_blocks":
         return train_last_blocks(model, settings.blocks, rate)
     if settings.student == "low_rank":
-        network, group = train_lora(model, LoraShape(settings.rank, 2.0 * settings.rank), rate, rng)
-    else:
-        network, group = train_all(model, rate, body_only=False)
-    return network, [group]
+        return train_lora(model, LoraShape(settings.rank, 2.0 * settings.rank), rate, rng)
+    return train_all(model, rate, body_only=False)
 
 
 METHOD = Method(

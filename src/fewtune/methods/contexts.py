@@ -7,30 +7,20 @@ In-context learning answers with it; context distillation teaches with it. Conte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from fewtune.engine.forward import Forward
 from fewtune.errors import DataError
-from fewtune.methods.blocks import Answer, Before, label_scorer
-from fewtune.methods.scratchpad import Scratchpad
+from fewtune.methods.blocks import Answer
+from fewtune.predictors.language import Before, Prompting
 from fewtune.tasks.base import Example, Task
 
 Calibration = Literal["none", "contextual", "batch"]
 
 CONTENT_FREE = ("N/A", "", "[MASK]")
 """Texts that say nothing, over which contextual calibration averages (Zhao et al. 2021)."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """The text before a query, and the support rows whose labels it gives away."""
-
-    before: Before
-    rows: tuple[Example, ...]
 
 
 def choose_demonstrations(support: Sequence[Example], count: int, rng: np.random.Generator) -> list[Example]:
@@ -51,36 +41,28 @@ def write_context(
     demonstrations: Sequence[Example],
     separator: str,
     instruction: str = "",
-    scratchpad: Scratchpad | None = None,
-) -> Context:
-    """An instruction where there is one, each demonstration with its label word, what is written about the query."""
+) -> str:
+    """The text before a query: an instruction where there is one, each demonstration with its label word."""
     shown = [
         answer.encoder.shorten(answer.template, e, answer.encoder.max_tokens) + label_words[known_label(e)]
         for e in demonstrations
     ]
     parts = [part for part in (instruction, *shown) if part]
-    before = "".join(part + separator for part in parts)
-    return Context(before if scratchpad is None else scratchpad.follow(before), tuple(demonstrations))
+    return "".join(part + separator for part in parts)
 
 
-def read_context(
-    forward: Forward,
-    answer: Answer,
-    context: Context,
-    calibration: Calibration,
-    task: Task,
-    pool: Sequence[Example],
-) -> tuple[Callable[[Sequence[Example]], np.ndarray], np.ndarray]:
-    """The scorer of queries behind a context, and the log prior over labels that its calibration subtracts."""
-    uncalibrated = label_scorer(forward, answer, context.before)
+def estimate_prior(
+    prompting: Prompting, before: Before, calibration: Calibration, task: Task, pool: Sequence[Example]
+) -> np.ndarray | None:
+    """The log prior over labels, (labels,), that calibration subtracts behind a context; None where it has none."""
     if calibration == "none":
-        return uncalibrated, np.zeros(len(task.labels))
+        return None
     if calibration == "contextual":
         empty = [Example(f"content-free:{text}", dict.fromkeys(task.fields, text), None) for text in CONTENT_FREE]
-        prior = np.log(np.exp(uncalibrated(empty)).mean(axis=0))
+        prior: np.ndarray = np.log(np.exp(prompting.score(empty, before)).mean(axis=0))
     else:
-        prior = uncalibrated(pool).mean(axis=0)
-    return label_scorer(forward, answer, context.before, lambda scores: scores - prior), prior
+        prior = prompting.score(pool, before).mean(axis=0)
+    return prior
 
 
 def known_label(example: Example) -> int:

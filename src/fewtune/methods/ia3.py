@@ -14,44 +14,26 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    PatternName,
-    RateSchedule,
-    ValidationFraction,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FineTuning):
     """What reads the answer, and how the vectors train."""
 
     reads: Annotated[
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
     ] = "label_words"
-    pattern: PatternName = None
-    epochs: Epochs = 40
-    batch_size: BatchSize = 16
     learning_rate: LearningRate = 3e-3
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
-    schedule: RateSchedule = "linear"
-    clip_norm: ClipNorm = 1.0
-    validation_fraction: ValidationFraction = 0.0
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -75,28 +57,26 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     """Hang scaling vectors on the architecture's layers and train them, and the head where one is read."""
     from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
-    from fewtune.methods.trainable import trainable_group
+    from fewtune.methods.trainable import Trained, trainable_group
+    from fewtune.predictors.network import Adapter
 
     assert model is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
     network = model.adaptable_copy()
-    _add_vectors(network, int(rng.integers(2**63)))
-    groups = [
-        trainable_group("vectors", network, settings.learning_rate),
-        *head_parameters(answer, settings.learning_rate),
-    ]
+    wrapped = _add_vectors(network, int(rng.integers(2**63)))
+    group = trainable_group("vectors", network, settings.learning_rate)
+    trained = Trained(Forward(network, model.precision), (group,), Adapter(wrapped))
     return plan_training(
         draw,
         answer,
-        Forward(network, model.precision),
-        groups,
+        trained.join(head_parameters(answer, settings.learning_rate)),
         read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,
     )
 
 
-def _add_vectors(network: PreTrainedModel, seed: int) -> None:
+def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:
     """Put PEFT's vectors, all ones at first, into a frozen network's layers."""
     import torch
     from peft import IA3Config, get_peft_model
@@ -109,7 +89,7 @@ def _add_vectors(network: PreTrainedModel, seed: int) -> None:
         # PEFT asks Transformers for something by its old name; the user can do nothing about it.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(seed)
-        get_peft_model(network, IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=transposed))
+        return get_peft_model(network, IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=transposed))
 
 
 METHOD = Method(

@@ -15,7 +15,7 @@ from pydantic import Field
 from fewtune.methods.base import Method
 
 if TYPE_CHECKING:
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
@@ -41,25 +41,28 @@ class Settings:
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.engine.forward import Forward
-    from fewtune.engine.plan import Plan
     from fewtune.methods.blocks import answer_by_label_words, choose_pattern
-    from fewtune.methods.contexts import choose_demonstrations, read_context, write_context
+    from fewtune.methods.contexts import choose_demonstrations, estimate_prior, write_context
+    from fewtune.methods.plan import Plan
+    from fewtune.predictors.manifest import ContextPart
+    from fewtune.predictors.network import Unchanged
 
     assert model is not None
     forward = Forward(model.frozen, model.precision)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
     words = choose_pattern(task, settings.pattern).label_words
-    context = write_context(answer, words, chosen, settings.separator)
-    score, prior = read_context(forward, answer, context, settings.calibration, task, draw.pool)
+    before = write_context(answer, words, chosen, settings.separator)
+    prior = estimate_prior(answer.prompt(forward), before, settings.calibration, task, draw.pool)
+    known = None if prior is None else tuple(map(float, prior))
     notes = {
         **answer.notes,
         "demonstrations_shown": len(chosen),
         "demonstration_rows": [e.row_id for e in chosen],
-        "calibration_log_prior": [float(p) for p in prior],
+        "calibration_log_prior": list(known or [0.0] * len(task.labels)),
     }
     return Plan(
-        score=score,
+        predictor=answer.predict_with(forward, Unchanged(), [ContextPart(before=before, log_prior=known)]),
         forward=forward,
         total_parameters=model.total_parameters,
         report=lambda: {**notes, **answer.encoder.report()},

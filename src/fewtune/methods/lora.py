@@ -14,29 +14,18 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    PatternName,
-    RateSchedule,
-    ValidationFraction,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FineTuning):
     """The adapters' size, what reads the answer, and how they train."""
 
     rank: Annotated[int, Field(ge=1, description="Rank of each adapter.")] = 8
@@ -63,15 +52,7 @@ class Settings:
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
     ] = "label_words"
-    pattern: PatternName = None
-    epochs: Epochs = 40
-    batch_size: BatchSize = 16
     learning_rate: LearningRate = 5e-4
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
-    schedule: RateSchedule = "linear"
-    clip_norm: ClipNorm = 1.0
-    validation_fraction: ValidationFraction = 0.0
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -91,7 +72,6 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang adapters on every linear layer and train them, and the head where one is read, on the support."""
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.methods.trainable import LoraShape, train_lora
 
@@ -105,13 +85,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         settings.dora,
         settings.targets == "query_value",
     )
-    network, adapter = train_lora(model, shape, settings.learning_rate, rng, settings.base == "4bit")
-    groups = [adapter, *head_parameters(answer, settings.learning_rate)]
+    trained = train_lora(model, shape, settings.learning_rate, rng, settings.base == "4bit")
     made = plan_training(
         draw,
         answer,
-        Forward(network, model.precision),
-        groups,
+        trained.join(head_parameters(answer, settings.learning_rate)),
         read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,

@@ -20,12 +20,14 @@ class Settings:
 
 def plan(settings: Settings, model: Any, task: Any, draw: Any, rng: np.random.Generator) -> Any:
     """Score every row with the support's label frequencies; ties go to the label named first."""
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
+    from fewtune.predictors.constant import ConstantScorer
+    from fewtune.predictors.predictor import Predictor
 
     counts = np.bincount([e.label for e in draw.support], minlength=len(task.labels))
     # One more than seen, so that a label the support lacks keeps a finite score.
     scores = np.log((counts + 1) / (counts + 1).sum())
-    return Plan(score=lambda rows: np.tile(scores, (len(rows), 1)))
+    return Plan(Predictor(task.labels, task.fields, ConstantScorer(scores)))
 
 
 METHOD = Method(

@@ -1,10 +1,11 @@
-"""The settings every trained method shares: epochs, batches, rate, schedule.
+"""The recipe that every trained method shares: epochs, batches, rate, schedule.
 
-Owns the fields' meaning, units and bounds, in one place. Defaults that differ by method stand with the method.
+Owns the fields' meaning, units, bounds and defaults, in one place. A default that differs stands with its method.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
@@ -29,6 +30,21 @@ ValidationFraction = Annotated[
     ),
 ]
 PatternName = Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What every method that fine-tunes on the support can set; a method's settings add their own to these."""
+
+    pattern: PatternName = None
+    epochs: Epochs = 40
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 2e-5
+    weight_decay: WeightDecay = 0.0
+    warmup_fraction: WarmupFraction = 0.1
+    schedule: RateSchedule = "linear"
+    clip_norm: ClipNorm = 1.0
+    validation_fraction: ValidationFraction = 0.0
 
 
 class TrainingSettings(Protocol):

@@ -14,59 +14,36 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    PatternName,
-    RateSchedule,
-    ValidationFraction,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import FineTuning, read_optimisation
 
 if TYPE_CHECKING:
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FineTuning):
     """How all weights train and what the loss is taken over."""
 
-    pattern: PatternName = None
     loss_over: Annotated[
         Literal["label_words", "vocabulary"],
         Field(description="Normalise the loss over the label words, or over the whole vocabulary."),
     ] = "label_words"
-    epochs: Epochs = 40
-    batch_size: BatchSize = 16
-    learning_rate: LearningRate = 2e-5
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
-    schedule: RateSchedule = "linear"
-    clip_norm: ClipNorm = 1.0
-    validation_fraction: ValidationFraction = 0.0
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight on the support's label words."""
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import answer_by_label_words, plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_label_words(model, task, draw, settings.pattern, settings.loss_over)
-    network, weights = train_all(model, settings.learning_rate, body_only=False)
-    groups = [weights]
+    trained = train_all(model, settings.learning_rate, body_only=False)
     return plan_training(
         draw,
         answer,
-        Forward(network, model.precision),
-        groups,
+        trained,
         read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,

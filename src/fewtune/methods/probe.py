@@ -5,7 +5,6 @@ Owns its settings. Source: Alain and Bengio 2016, https://arxiv.org/abs/1610.016
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +16,9 @@ from fewtune.methods.base import Method, refuse_beyond_blocks
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
-    from fewtune.tasks.base import Draw, Example, Task
+    from fewtune.tasks.base import Draw, Task
 
 
 @dataclass(frozen=True)
@@ -49,37 +48,32 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Fit the regression on the standardised hidden states of the support's last tokens and score rows by it."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     from fewtune.engine.forward import Forward
-    from fewtune.engine.plan import Plan
     from fewtune.engine.readers import StateReader
-    from fewtune.engine.score import score_prompts
-    from fewtune.methods.blocks import choose_pattern, normalise
-    from fewtune.methods.tfidf import complete_scores
+    from fewtune.methods.blocks import choose_pattern
+    from fewtune.methods.plan import Plan
+    from fewtune.predictors.language import LanguageScorer, Prompting
+    from fewtune.predictors.network import Unchanged
+    from fewtune.predictors.predictor import Predictor
+    from fewtune.predictors.regression import Regression
     from fewtune.text import Encoder, plain_template
 
     assert model is not None
     forward = Forward(model.frozen, model.precision, block=settings.layer)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     template = choose_pattern(task, settings.pattern).template if settings.prompted else plain_template(task.fields)
-
-    def features(examples: Sequence[Example]) -> np.ndarray:
-        return score_prompts(forward, encoder.encode(template, examples), StateReader())
-
-    regression = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
-    pipeline = make_pipeline(StandardScaler(), regression)
-    pipeline.fit(features(draw.support), [e.label for e in draw.support])
-
-    def score(examples: Sequence[Example]) -> np.ndarray:
-        scores = pipeline.predict_log_proba(features(examples))
-        return normalise(complete_scores(scores, pipeline.classes_, len(task.labels)))
-
+    prompting = Prompting(forward, encoder, template, StateReader())
+    states, scaler = prompting.read(draw.support), StandardScaler()
+    fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
+    fitted.fit(scaler.fit_transform(states), [e.label for e in draw.support])
+    regression = Regression.take(fitted, len(task.labels), scaler)
+    scorer = LanguageScorer(model, prompting, Unchanged(), regression=regression)
     return Plan(
-        score=score,
+        predictor=Predictor(task.labels, task.fields, scorer),
         forward=forward,
-        trainable_parameters=int(regression.coef_.size + regression.intercept_.size),
+        trainable_parameters=regression.parameters,
         total_parameters=model.total_parameters,
         report=lambda: {"template": template, **encoder.report()},
     )

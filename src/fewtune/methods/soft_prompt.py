@@ -14,28 +14,16 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    PatternName,
-    RateSchedule,
-    ValidationFraction,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from fewtune.engine.forward import Forward
     from fewtune.engine.packing import Prefix
-    from fewtune.engine.plan import Plan
-    from fewtune.engine.soft import SoftPrefix
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
+    from fewtune.predictors.network import SoftTokensAdded
     from fewtune.tasks.base import Draw, Task
 
 # Published prompt rates of 0.3 collapse here (docs/log.md): the loop is Adam on few rows, not Adafactor on many.
@@ -44,7 +32,7 @@ RATES = {"prompt": 3e-3, "prefix": 1e-2}
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FineTuning):
     """The virtual tokens' kind and number, what reads the answer, and how they train."""
 
     kind: Annotated[
@@ -63,21 +51,13 @@ class Settings:
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
     ] = "label_words"
-    pattern: PatternName = None
-    epochs: Epochs = 40
-    batch_size: BatchSize = 16
     learning_rate: Annotated[
         LearningRate | None,
         Field(description="Peak rate of AdamW for the virtual tokens; null: 0.003 for prompt, 0.01 for prefix."),
-    ] = None
+    ] = None  # type: ignore[assignment]  # null stands for a rate that other settings choose
     head_learning_rate: Annotated[
         LearningRate, Field(description="Peak rate of AdamW for the linear head, where one reads the answer.")
     ] = 1e-3
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
-    schedule: RateSchedule = "linear"
-    clip_norm: ClipNorm = 1.0
-    validation_fraction: ValidationFraction = 0.0
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -112,10 +92,10 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Put virtual tokens before every row and train them, and the head where one is read, on the support."""
+    from fewtune.engine.fitting import ParameterGroup
     from fewtune.engine.forward import Forward
-    from fewtune.engine.plan import ParameterGroup
-    from fewtune.engine.soft import SoftPrompt, SoftTokens
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.trainable import Trained
     from fewtune.text import Encoder
 
     assert model is not None
@@ -125,22 +105,19 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     answer = replace(answer, encoder=room)
     network = model.adaptable_copy()
     seed = int(rng.integers(2**63))
-    soft: SoftTokens
-    if settings.kind == "prompt":
-        encoder = _make_prompt_encoder(network, settings, seed)
-        soft = SoftPrompt(encoder, settings.tokens)
-    else:
-        encoder, soft = _make_prefix_encoder(Forward(network, model.precision), settings, seed)
+    change = (
+        _add_prompt(network, settings, seed)
+        if settings.kind == "prompt"
+        else _add_prefix(Forward(network, model.precision), settings, seed)
+    )
     rate = settings.learning_rate if settings.learning_rate is not None else RATES[settings.kind]
-    parameters = tuple(encoder.parameters())
+    parameters = tuple(change.soft.encoder.parameters())
+    group = ParameterGroup(f"soft {settings.kind}", parameters, rate)
+    trained = Trained(Forward(network, model.precision, change.soft), (group,), change)
     made = plan_training(
         draw,
         answer,
-        Forward(network, model.precision, soft),
-        [
-            ParameterGroup(f"soft {settings.kind}", parameters, rate),
-            *head_parameters(answer, settings.head_learning_rate),
-        ],
+        trained.join(head_parameters(answer, settings.head_learning_rate)),
         read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,
@@ -148,10 +125,13 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     return replace(made, total_parameters=made.total_parameters + sum(p.numel() for p in parameters))
 
 
-def _make_prompt_encoder(network: PreTrainedModel, settings: Settings, seed: int) -> nn.Module:
+def _add_prompt(network: PreTrainedModel, settings: Settings, seed: int) -> SoftTokensAdded:
     """PEFT's prompt embedding, started as PEFT starts it."""
     import torch
     from peft import PromptEmbedding, PromptTuningConfig
+
+    from fewtune.engine.soft import SoftPrompt
+    from fewtune.predictors.network import SoftTokensAdded
 
     embeddings: Any = network.get_input_embeddings()
     config = PromptTuningConfig(
@@ -164,16 +144,17 @@ def _make_prompt_encoder(network: PreTrainedModel, settings: Settings, seed: int
     # PEFT draws from torch's global generator: seeded before the encoder is made, given back after.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder: nn.Module = PromptEmbedding(config, embeddings).to(embeddings.weight.device)
-    return encoder
+        encoder = PromptEmbedding(config, embeddings).to(embeddings.weight.device)
+    return SoftTokensAdded(config, SoftPrompt(encoder, settings.tokens))
 
 
-def _make_prefix_encoder(forward: Forward, settings: Settings, seed: int) -> tuple[nn.Module, SoftPrefix]:
+def _add_prefix(forward: Forward, settings: Settings, seed: int) -> SoftTokensAdded:
     """PEFT's prefix encoder for the layers of a network, and the soft tokens it makes."""
     import torch
     from peft import PrefixEncoder, PrefixTuningConfig
 
     from fewtune.engine.soft import SoftPrefix, flatten_prefix
+    from fewtune.predictors.network import SoftTokensAdded
 
     # One token run says which layers keep keys and values, and of what shape, whatever the architecture.
     seen = forward.compute_prefix([0])
@@ -194,7 +175,7 @@ def _make_prefix_encoder(forward: Forward, settings: Settings, seed: int) -> tup
     if settings.start == "vocabulary":
         with torch.no_grad():
             encoder.embedding.weight.copy_(flatten_prefix(forward.compute_prefix(drawn)))
-    return encoder, SoftPrefix(encoder, settings.tokens, sorted(seen.layers), heads)
+    return SoftTokensAdded(config, SoftPrefix(encoder, settings.tokens, sorted(seen.layers), heads))
 
 
 def _key_value_shapes(seen: Prefix) -> set[tuple[int, int]]:

@@ -7,7 +7,8 @@ behind a context that gives its label away. Does not know the student.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from fewtune.engine.fit import fit
 from fewtune.engine.forward import Forward
 from fewtune.engine.readers import NextTokenReader
 from fewtune.engine.schedule import Optimisation
-from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
-from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, normalise, plan_training
-from fewtune.methods.contexts import Context, choose_demonstrations, read_context, write_context
+from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, plan_training
+from fewtune.methods.contexts import choose_demonstrations, estimate_prior, write_context
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.trainable import train_all
 from fewtune.models import LanguageModel
+from fewtune.predictors.language import Before, Prompting, average
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.text import plain_template
 
@@ -40,6 +41,14 @@ Scorer = Callable[[Sequence[Example]], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Context:
+    """The text before a query, and the support rows whose labels it gives away."""
+
+    before: Before
+    rows: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
 class Teacher:
     """A scorer of label words for each context, and soft targets for the loss."""
 
@@ -54,7 +63,7 @@ class Teacher:
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels (rows, labels), probabilities averaged over the contexts."""
-        return _average([scorer(rows) for scorer in self.scorers])
+        return average([scorer(rows) for scorer in self.scorers])
 
     def answer_rows(self, rows: Sequence[Example]) -> list[np.ndarray | None]:
         """A soft target a row, over the contexts that do not show it; None where every context does."""
@@ -73,12 +82,12 @@ class Teacher:
         return [self._target(given) if given else None for given in answers]
 
     def _target(self, answers: list[np.ndarray]) -> np.ndarray:
-        average: np.ndarray = _average([scores[None] for scores in answers])[0]
+        mean: np.ndarray = average([scores[None] for scores in answers])[0]
         if self.top_k is None:
-            return average
-        top = np.argsort(-average, kind="stable")[: self.top_k]
-        rest = np.log(max(1e-9, 1.0 - float(np.exp(average[top]).sum())))
-        target: np.ndarray = np.stack([np.append(top, -1.0), np.append(average[top], rest)], axis=1)
+            return mean
+        top = np.argsort(-mean, kind="stable")[: self.top_k]
+        rest = np.log(max(1e-9, 1.0 - float(np.exp(mean[top]).sum())))
+        target: np.ndarray = np.stack([np.append(top, -1.0), np.append(mean[top], rest)], axis=1)
         return target
 
 
@@ -86,6 +95,7 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
     """Freeze the teacher, tuned on the support first where that is asked, and write its contexts."""
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
+    prompting = answer.prompt(forward)
     words = choose_pattern(task, settings.pattern).label_words
     asked = settings.demonstrations or DEMONSTRATIONS_A_LABEL * len(task.labels)
     demonstrations = asked if "demonstrations" in settings.context else 0
@@ -94,11 +104,13 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
     contexts, scorers, targets = [], [], []
     for _ in range(settings.contexts):
         chosen = choose_demonstrations(draw.support, demonstrations, rng)
-        context = write_context(answer, words, chosen, settings.separator, instruction, scratchpad)
-        scorer, _ = read_context(forward, answer, context, settings.calibration, task, draw.pool)
-        contexts.append(context)
+        text = write_context(answer, words, chosen, settings.separator, instruction)
+        before: Before = text if scratchpad is None else scratchpad.follow(text)
+        prior = estimate_prior(prompting, before, settings.calibration, task, draw.pool)
+        scorer = partial(prompting.score, before=before, log_prior=prior)
+        contexts.append(Context(before, tuple(chosen)))
         scorers.append(scorer)
-        targets.append(scorer if settings.kl_over == "label_words" else _next_tokens(forward, answer, context))
+        targets.append(scorer if settings.kl_over == "label_words" else _next_tokens(prompting, before))
     notes = {
         "teacher_model": model.name,
         "teacher_contexts": [[e.row_id for e in context.rows] for context in contexts],
@@ -123,29 +135,17 @@ def _open_scratchpad(settings: Settings, forward: Forward, answer: Answer, task:
 def _freeze(settings: Settings, model: LanguageModel, answer: Answer, draw: Draw, rng: np.random.Generator) -> Forward:
     if settings.tuned_teacher_epochs == 0:
         return Forward(model.frozen, model.precision)
-    network, weights = train_all(model, TUNING_RATE, body_only=False)
-    forward = Forward(network, model.precision)
+    trained = train_all(model, TUNING_RATE, body_only=False)
     optimisation = Optimisation(settings.tuned_teacher_epochs, settings.batch_size)
-    tuned = plan_training(draw, answer, forward, [weights], optimisation, 0.0, rng)
+    tuned = plan_training(draw, answer, trained, optimisation, 0.0, rng)
     assert tuned.fitting is not None
     fit(tuned.fitting, rng, lambda step, steps, loss: None)
-    network.requires_grad_(False)
-    return forward
+    trained.network.requires_grad_(False)
+    return trained.forward
 
 
-def _next_tokens(forward: Forward, answer: Answer, context: Context) -> Scorer:
+def _next_tokens(prompting: Prompting, before: Before) -> Scorer:
     """Log-probabilities over the vocabulary after the prompt, (rows, vocabulary)."""
-    reader = answer.reader
-    if reader.answer_tokens != 1:
+    if prompting.reader.answer_tokens != 1:
         raise DataError("kl_over vocabulary compares one next token; a label word here has several: use label_words.")
-
-    def score(rows: Sequence[Example]) -> np.ndarray:
-        return score_prompts(forward, answer.encode(rows, context.before), NextTokenReader())
-
-    return score
-
-
-def _average(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Log of the mean of probabilities given as log-probabilities (rows, outcomes)."""
-    stacked = np.stack(scores)
-    return normalise(np.logaddexp.reduce(stacked, axis=0) - np.log(len(scores)))
+    return partial(replace(prompting, reader=NextTokenReader()).read, before=before)

@@ -15,7 +15,7 @@ from fewtune.methods.base import Method
 from fewtune.text import plain_template, render
 
 if TYPE_CHECKING:
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.tasks.base import Draw, Task
 
 
@@ -31,35 +31,22 @@ class Settings:
 
 def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Fit the regression on the support's words and score rows by it."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
+    from fewtune.predictors.predictor import Predictor
+    from fewtune.predictors.regression import Regression
+    from fewtune.predictors.words import WordScorer, make_vectoriser
 
     template = plain_template(task.fields)
-    pipeline = make_pipeline(
-        # Every character run is a word, so that one-letter words and texts without letters still count.
-        TfidfVectorizer(ngram_range=(1, settings.longest_phrase), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]"),
-        LogisticRegression(C=settings.inverse_penalty, max_iter=1000),
-    )
-    pipeline.fit([render(template, e.fields) for e in draw.support], [e.label for e in draw.support])
-
-    def score(rows: Any) -> np.ndarray:
-        return complete_scores(
-            pipeline.predict_log_proba([render(template, e.fields) for e in rows]),
-            pipeline.classes_,
-            len(task.labels),
-        )
-
-    return Plan(score=score, trainable_parameters=int(pipeline[-1].coef_.size + pipeline[-1].intercept_.size))
-
-
-def complete_scores(log_probabilities: np.ndarray, classes: np.ndarray, labels: int) -> np.ndarray:
-    """Log-probabilities for every label of the task, where a classifier saw only some of them."""
-    scores = np.full((len(log_probabilities), labels), -30.0)
-    scores[:, classes] = np.maximum(log_probabilities, -30.0)
-    return scores
+    vectoriser = make_vectoriser(settings.longest_phrase)
+    features = vectoriser.fit_transform([render(template, e.fields) for e in draw.support])
+    fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
+    fitted.fit(features, [e.label for e in draw.support])
+    regression = Regression.take(fitted, len(task.labels))
+    words = tuple(vectoriser.get_feature_names_out().tolist())
+    scorer = WordScorer(template, settings.longest_phrase, words, vectoriser.idf_, regression)
+    return Plan(Predictor(task.labels, task.fields, scorer), trainable_parameters=regression.parameters)
 
 
 METHOD = Method(

@@ -6,7 +6,8 @@ Owns the choices that methods compose with what reads the answer (`blocks`). Doe
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,10 +15,29 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
+from fewtune.engine.fitting import ParameterGroup
+from fewtune.engine.forward import Forward
 from fewtune.engine.four_bit import quantise_linear_layers
 from fewtune.engine.layers import find_blocks, find_final_norm
-from fewtune.engine.plan import ParameterGroup
 from fewtune.models import LanguageModel
+from fewtune.predictors.network import Adapter, Change, ChangedWeights
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fresh network that runs, its groups of what trains, and what it will differ by from the model it came of."""
+
+    forward: Forward
+    groups: tuple[ParameterGroup, ...]
+    change: Change
+
+    @property
+    def network(self) -> PreTrainedModel:
+        return self.forward.network
+
+    def join(self, groups: Sequence[ParameterGroup], first: bool = False) -> Trained:
+        """The same with further groups, before or after its own."""
+        return replace(self, groups=(*groups, *self.groups) if first else (*self.groups, *groups))
 
 
 @dataclass(frozen=True)
@@ -32,16 +52,17 @@ class LoraShape:
     query_value_only: bool = False
 
 
-def train_all(model: LanguageModel, learning_rate: float, body_only: bool) -> tuple[PreTrainedModel, ParameterGroup]:
+def train_all(model: LanguageModel, learning_rate: float, body_only: bool) -> Trained:
     """A network all of whose weights train; `body_only` leaves out the language-model head where it is not read."""
     network = model.trainable_copy()
     module = network.base_model if body_only else network
-    return network, ParameterGroup("all weights", tuple(module.parameters()), learning_rate)
+    group = ParameterGroup("all weights", tuple(module.parameters()), learning_rate)
+    return Trained(Forward(network, model.precision), (group,), ChangedWeights())
 
 
 def train_last_blocks(
     model: LanguageModel, blocks: int, learning_rate: float, decay: float = 1.0, unfreeze_every: int = 0
-) -> tuple[PreTrainedModel, list[ParameterGroup]]:
+) -> Trained:
     """A network whose last blocks and final norm train; rates and starts as adaptive's settings say."""
     network = model.adaptable_copy()
     stack = find_blocks(network)
@@ -53,12 +74,26 @@ def train_last_blocks(
         index = len(stack) - 1 - distance
         rate = learning_rate * decay ** (distance + 1)
         groups.append(_unfreeze(f"block {index}", stack[index], rate, distance * unfreeze_every))
-    return network, groups
+    return Trained(Forward(network, model.precision), tuple(groups), ChangedWeights())
+
+
+def train_chosen(
+    model: LanguageModel, name: str, choose: Callable[[str], bool], learning_rate: float, body_only: bool = False
+) -> Trained:
+    """A network of which the tensors whose names are chosen train, as one group; all others stay frozen.
+
+    `body_only` leaves out the language-model head where it is not read.
+    """
+    network = model.adaptable_copy()
+    module = network.base_model if body_only else network
+    chosen = tuple(parameter for tensor, parameter in module.named_parameters() if choose(tensor))
+    group = ParameterGroup(name, _make_own(chosen), learning_rate)
+    return Trained(Forward(network, model.precision), (group,), ChangedWeights())
 
 
 def train_lora(
     model: LanguageModel, shape: LoraShape, learning_rate: float, rng: np.random.Generator, four_bit: bool = False
-) -> tuple[PreTrainedModel, ParameterGroup]:
+) -> Trained:
     """A frozen network with PEFT's LoRA adapters on its linear layers, drawn from the trial's own generator.
 
     `four_bit` holds the frozen linear layers as 4-bit NormalFloat.
@@ -83,8 +118,9 @@ def train_lora(
         # PEFT asks Transformers for something by its old name; the user can do nothing about it.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(int(rng.integers(2**63)))
-        get_peft_model(network, config)
-    return network, trainable_group("adapter", network, learning_rate)
+        wrapped = get_peft_model(network, config)
+    group = trainable_group("adapter", network, learning_rate)
+    return Trained(Forward(network, model.precision), (group,), Adapter(wrapped, four_bit))
 
 
 def trainable_group(name: str, network: nn.Module, learning_rate: float) -> ParameterGroup:
@@ -94,8 +130,12 @@ def trainable_group(name: str, network: nn.Module, learning_rate: float) -> Para
 
 def _unfreeze(name: str, module: nn.Module, learning_rate: float, starts_at_epoch: int = 0) -> ParameterGroup:
     """Make a frozen part of a network trainable: the trial's own, in float32."""
-    parameters = tuple(module.parameters())
+    return ParameterGroup(name, _make_own(tuple(module.parameters())), learning_rate, starts_at_epoch)
+
+
+def _make_own(parameters: tuple[nn.Parameter, ...]) -> tuple[nn.Parameter, ...]:
+    """Parameters that shared the frozen network's tensors, in the compute dtype, with data of their own in float32."""
     for parameter in parameters:
         parameter.data = parameter.data.to(torch.float32, copy=True)
         parameter.requires_grad_(True)
-    return ParameterGroup(name, parameters, learning_rate, starts_at_epoch)
+    return parameters

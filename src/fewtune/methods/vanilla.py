@@ -13,56 +13,33 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    Epochs,
-    LearningRate,
-    PatternName,
-    RateSchedule,
-    ValidationFraction,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import FineTuning, read_optimisation
 
 if TYPE_CHECKING:
-    from fewtune.engine.plan import Plan
+    from fewtune.methods.plan import Plan
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FineTuning):
     """How all weights and the head train."""
 
     prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = False
-    pattern: PatternName = None
-    epochs: Epochs = 40
-    batch_size: BatchSize = 16
-    learning_rate: LearningRate = 2e-5
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
-    schedule: RateSchedule = "linear"
-    clip_norm: ClipNorm = 1.0
-    validation_fraction: ValidationFraction = 0.0
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import answer_by_head, head_parameters, plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_head(model, task, settings.pattern, settings.prompted, rng)
-    network, weights = train_all(model, settings.learning_rate, body_only=True)
-    groups = [weights, *head_parameters(answer, settings.learning_rate)]
+    trained = train_all(model, settings.learning_rate, body_only=True)
     return plan_training(
         draw,
         answer,
-        Forward(network, model.precision),
-        groups,
+        trained.join(head_parameters(answer, settings.learning_rate)),
         read_optimisation(settings, settings.epochs),
         settings.validation_fraction,
         rng,

@@ -65,6 +65,11 @@ class LanguageModel:
         return sum(p.numel() for p in self._master.parameters())
 
     @property
+    def reference(self) -> PreTrainedModel:
+        """The weights as they were read, in float32: what a trained network is set beside."""
+        return self._master
+
+    @property
     def frozen(self) -> PreTrainedModel:
         """The shared network for trials that train nothing: matrices in the compute dtype, the rest in float32."""
         if self._frozen is None:

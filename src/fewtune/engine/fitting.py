@@ -1,0 +1,56 @@
+"""What the training loop is handed: parameter groups, examples, a loss.
+
+Owns these values. Knows neither methods nor tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewtune.engine.schedule import Optimisation
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Tensors that train at one peak learning rate; a group without tensors is an error."""
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float
+    starts_at_epoch: int = 0
+    """Epochs during which the group is still frozen (gradual unfreezing)."""
+
+
+@dataclass(frozen=True)
+class FitExample:
+    """One row to fit: the sequences to run, and its label's index or a teacher's distribution, or both."""
+
+    sequences: tuple[Sequence[int], ...]
+    label: int | None
+    target: np.ndarray | None = None
+    """The teacher's log-probabilities, over whatever the loss compares; None where it gives none."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What trains, on which examples, under which loss.
+
+    `loss(batch)` gives one loss an example, (examples,), with gradients.
+    """
+
+    groups: tuple[ParameterGroup, ...]
+    examples: tuple[FitExample, ...]
+    loss: Callable[[Sequence[FitExample]], torch.Tensor]
+    optimisation: Optimisation
+    modules: tuple[nn.Module, ...]
+    """What is set to training mode while fitting and to evaluation mode after."""
+    validation: tuple[FitExample, ...] = ()
+    """Labelled rows kept out of the fit: where there are any, the epoch of their lowest loss is kept."""

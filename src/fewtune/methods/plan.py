@@ -1,0 +1,49 @@
+"""A plan: what a method makes of a model, a task and a draw, for the engine to fit and for the runner to score.
+
+Owns that value. Does not know any one method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.predictors.predictor import Predictor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from fewtune.engine.fitting import Fitting
+    from fewtune.engine.forward import Forward
+    from fewtune.tasks.base import Example
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one trial is fitted (None: nothing trains), and the predictor that comes of it.
+
+    The predictor scores rows once the fitting is done; `report()` gives what the record should note, asked for after
+    scoring.
+    """
+
+    predictor: Predictor
+    fitting: Fitting | None = None
+    forward: Forward | None = None
+    taught_by: PreTrainedModel | None = None
+    """Another network that the trial needs while it is fitted (a teacher's): its memory counts too."""
+    prepared_tokens: int = 0
+    """Tokens that other networks ran while the plan was made (a teacher's); `forward` counts its own."""
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    report: Callable[[], dict[str, Any]] = field(default=dict)
+    companions: Mapping[str, Callable[[Sequence[Example]], np.ndarray]] = field(default_factory=dict)
+    """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""
+    conclude: Callable[[Mapping[str, Mapping[str, Mapping[str, float]]]], dict[str, Any]] = lambda metrics: {}
+    """What the record should say of companions' metrics, by name, test set and metric."""
+
+    def score(self, rows: Sequence[Example]) -> np.ndarray:
+        """Log-probabilities over the task's labels, (rows, labels), float64; the rows carry no labels."""
+        return self.predictor.log_probabilities(rows)

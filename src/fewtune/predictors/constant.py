@@ -1,0 +1,35 @@
+"""The same scores for every row: what the commonest label of a support says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewtune.predictors.manifest import ConstantPart
+from fewtune.tasks.base import Example
+
+
+@dataclass(frozen=True)
+class ConstantScorer:
+    """Log-probabilities over the labels, (labels,), whatever the row."""
+
+    scores: np.ndarray
+
+    def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
+        return np.tile(self.scores, (len(rows), 1))
+
+    def describe(self) -> ConstantPart:
+        return ConstantPart()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"scores": self.scores}
+
+    def write_more(self, folder: Path) -> None:
+        """Nothing but its array."""
+
+    @staticmethod
+    def rebuild(arrays: Mapping[str, np.ndarray]) -> ConstantScorer:
+        return ConstantScorer(arrays["scores"])

@@ -1,0 +1,154 @@
+"""A predictor's folder: written whole or not at all, and read only where it is what its manifest says.
+
+Owns the files: `manifest.json`, `weights.safetensors`, and `adapter/` in PEFT's own layout. No pickle is written, and
+no file is read that the manifest does not name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from fewtune.errors import PredictorError
+from fewtune.predictors.constant import ConstantScorer
+from fewtune.predictors.manifest import SCHEMA_VERSION, BasePart, ConstantPart, LanguagePart, Manifest, WordsPart
+from fewtune.predictors.predictor import Predictor, Scorer
+from fewtune.predictors.words import WordScorer
+
+MANIFEST = "manifest.json"
+_WEIGHTS = "weights.safetensors"
+_PACKAGES = ("fewtune", "numpy", "safetensors", "scikit-learn", "torch", "transformers", "peft")
+
+
+def save_predictor(predictor: Predictor, folder: Path) -> None:
+    """Write a predictor into a folder that does not exist yet, or is empty; raises PredictorError where it cannot."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PredictorError(f"{folder} exists and is not empty: give a new folder to save a model into.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+            finished = Path(scratch) / "finished"
+            finished.mkdir()
+            _write_parts(predictor, finished)
+            if folder.exists():
+                folder.rmdir()
+            shutil.move(finished, folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PredictorError(f"{folder}: the model could not be written there ({reason}).") from error
+
+
+def _write_parts(predictor: Predictor, folder: Path) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in predictor.scorer.arrays().items()}
+    if arrays:
+        save_file(arrays, folder / _WEIGHTS)
+    predictor.scorer.write_more(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = Manifest(
+        labels=predictor.labels,
+        fields=predictor.fields,
+        scorer=predictor.scorer.describe(),
+        origin=dict(predictor.origin),
+        versions={package: version(package) for package in _PACKAGES},
+        files={str(path.relative_to(folder)): _hash(path) for path in files},
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_predictor(folder: Path | str, base: Path | str | None = None) -> Predictor:
+    """Read a predictor that `Predictor.save` wrote; its scores equal those it gave when it was saved.
+
+    `base` is where its base model lies, a folder, catalogue name or hub id; None: the name it was fitted under. Raises
+    PredictorError where the folder is no predictor's, is damaged or newer, or the base is another model; ModelError
+    where the base cannot be found or read.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        if not _is_inside(name) or not (folder / name).is_file():
+            raise PredictorError(f"{folder}: {name}, which its manifest names, is not there. Copy the folder anew.")
+        if _hash(folder / name) != expected:
+            raise PredictorError(
+                f"{folder / name}: its content is not what was saved (its SHA-256 differs from the manifest's). Copy "
+                "the folder anew, or fit the model again."
+            )
+    try:
+        arrays = load_file(folder / _WEIGHTS) if _WEIGHTS in manifest.files else {}
+        scorer = _rebuild(manifest, arrays, folder, base)
+    except (KeyError, SafetensorError, OSError) as error:
+        raise PredictorError(f"{folder}: what its manifest asks for is not in its files ({error}).") from error
+    return Predictor(manifest.labels, manifest.fields, scorer, manifest.origin)
+
+
+def _rebuild(manifest: Manifest, arrays: dict[str, np.ndarray], folder: Path, base: Path | str | None) -> Scorer:
+    part = manifest.scorer
+    if isinstance(part, ConstantPart):
+        return ConstantScorer.rebuild(arrays)
+    if isinstance(part, WordsPart):
+        return WordScorer.rebuild(part, arrays)
+    return _rebuild_language(part, arrays, folder, base)
+
+
+def _rebuild_language(
+    part: LanguagePart, arrays: dict[str, np.ndarray], folder: Path, base: Path | str | None
+) -> Scorer:
+    from fewtune.models import find_model, load_model
+    from fewtune.predictors.language import LanguageScorer
+
+    place = find_model(str(base) if base is not None else part.base.name)
+    if place.weights_fingerprint != part.base.weights_fingerprint:
+        raise PredictorError(_word_other_base(folder, place.path, part.base))
+    return LanguageScorer.rebuild(part, arrays, folder, load_model(place, part.base.precision))
+
+
+def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:
+    return (
+        f"{folder}: it was fitted on another model than {given} holds (its base, {base.name!r}, has the fingerprint "
+        f"{base.weights_fingerprint[:12]}…). Give that model's folder as `base`."
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a saved predictor; raises PredictorError saying what is wrong with it."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise PredictorError(f"{folder}: there is no such folder. Give one that `Predictor.save` wrote.")
+    if not path.is_file():
+        raise PredictorError(
+            f"{folder}: it holds no {MANIFEST}, and so no saved model. Give a folder that `Predictor.save` wrote."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise PredictorError(f"{path}: not readable as JSON. Copy the folder anew, or fit the model again.") from error
+    told = content.get("schema_version") if isinstance(content, dict) else None
+    if type(told) is int and told > SCHEMA_VERSION:
+        raise PredictorError(
+            f"{path}: it was written by a newer fewtune (format {told}; this one reads {SCHEMA_VERSION}). Update "
+            "fewtune to load it."
+        )
+    try:
+        return Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise PredictorError(f"{path}: not the manifest of a saved model ({place}: {first['msg']}).") from error
+
+
+def _is_inside(name: str) -> bool:
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

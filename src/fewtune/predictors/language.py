@@ -1,0 +1,158 @@
+"""A language model that reads a prompt and answers: a template, contexts before it, a readout, calibration.
+
+Owns how rows are scored by one, the same for every method and after loading. What of the network differs from its base
+is `network`. Contextual and batch calibration only differ in the prior that is subtracted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fewtune.engine.forward import Forward
+from fewtune.engine.readers import HeadReader, LabelWordReader, Reader, StateReader
+from fewtune.engine.score import score_prompts
+from fewtune.models import LanguageModel
+from fewtune.predictors.manifest import (
+    BasePart,
+    ContextPart,
+    HeadPart,
+    LabelWordsPart,
+    LanguagePart,
+    RegressionPart,
+)
+from fewtune.predictors.network import Change, rebuild_forward
+from fewtune.predictors.regression import Regression
+from fewtune.tasks.base import Example
+from fewtune.text import Encoder
+
+Before = str | Callable[[Sequence[Example]], Sequence[str]]
+"""What stands before a prompt: one text for every row, or what gives each row its own."""
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a row becomes a prompt, what runs it and what reads its answer."""
+
+    forward: Forward
+    encoder: Encoder
+    template: str
+    reader: Reader
+
+    def read(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:
+        """What the reader makes of rows behind a text, (rows, outcomes), float64."""
+        prompts = encode_rows(self.encoder, self.template, self.reader, rows, before)
+        return score_prompts(self.forward, prompts, self.reader)
+
+    def score(self, rows: Sequence[Example], before: Before = "", log_prior: np.ndarray | None = None) -> np.ndarray:
+        """Log-probabilities over what is read, (rows, outcomes), less a log prior where one is given."""
+        scores = normalise(self.read(rows, before))
+        return scores if log_prior is None else normalise(scores - log_prior)
+
+
+@dataclass(frozen=True)
+class LanguageScorer:
+    """A prompt read behind one or several contexts, whose probabilities are averaged, on a network that was adapted."""
+
+    model: LanguageModel
+    prompting: Prompting
+    change: Change
+    contexts: tuple[ContextPart, ...] = (ContextPart(),)
+    regression: Regression | None = None
+    """What reads the last token's state, where that is no head and no label words."""
+    temperature: float = 1.0
+
+    def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
+        scores = self._read(rows)
+        return scores if self.temperature == 1.0 else normalise(scores / self.temperature)
+
+    def _read(self, rows: Sequence[Example]) -> np.ndarray:
+        if self.regression is not None:
+            return normalise(self.regression.log_probabilities(self.prompting.read(rows)))
+        each = [
+            self.prompting.score(rows, c.before, None if c.log_prior is None else np.array(c.log_prior))
+            for c in self.contexts
+        ]
+        return each[0] if len(each) == 1 else average(each)
+
+    def describe(self) -> LanguagePart:
+        model, encoder = self.model, self.prompting.encoder
+        return LanguagePart(
+            base=BasePart(name=model.name, weights_fingerprint=model.weights_fingerprint, precision=model.precision),
+            template=self.prompting.template,
+            max_tokens=encoder.given_tokens,
+            max_positions=encoder.max_positions,
+            contexts=self.contexts,
+            temperature=self.temperature,
+            block=self.prompting.forward.block,
+            readout=self._describe_readout(),
+            network=self.change.describe(self.prompting.forward, model),
+        )
+
+    def _describe_readout(self) -> LabelWordsPart | HeadPart | RegressionPart:
+        reader = self.prompting.reader
+        if self.regression is not None:
+            return self.regression.describe()
+        if isinstance(reader, HeadReader):
+            return HeadPart()
+        if isinstance(reader, LabelWordReader):
+            return LabelWordsPart(tokens=tuple(map(tuple, reader.label_tokens)), over=reader.over)
+        raise TypeError(f"{type(reader).__name__} reads no label's score and cannot be saved")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        found = self.change.arrays(self.prompting.forward, self.model)
+        reader = self.prompting.reader
+        if self.regression is not None:
+            found |= self.regression.arrays()
+        elif isinstance(reader, HeadReader):
+            found["head.weight"] = reader.head.weight.detach().float().cpu().numpy()
+        return found
+
+    def write_more(self, folder: Path) -> None:
+        self.change.write_more(folder, self.model)
+
+    @staticmethod
+    def rebuild(
+        part: LanguagePart, arrays: Mapping[str, np.ndarray], folder: Path, model: LanguageModel
+    ) -> LanguageScorer:
+        """The scorer that was saved, on its base model, which is not changed."""
+        forward, change = rebuild_forward(part.network, arrays, folder, model, part.block)
+        encoder = Encoder(model.tokenizer, part.max_tokens, part.max_positions)
+        regression: Regression | None = None
+        reader: Reader
+        if isinstance(part.readout, RegressionPart):
+            regression, reader = Regression.rebuild(part.readout, arrays), StateReader()
+        elif isinstance(part.readout, HeadPart):
+            weight = torch.from_numpy(arrays["head.weight"]).to(model.device)
+            head: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, *weight.shape[::-1], bias=False)
+            head.weight.data = weight
+            reader = HeadReader(head)
+        else:
+            reader = LabelWordReader(part.readout.tokens, part.readout.over)
+        prompting = Prompting(forward, encoder, part.template, reader)
+        return LanguageScorer(model, prompting, change, part.contexts, regression, part.temperature)
+
+
+def encode_rows(
+    encoder: Encoder, template: str, reader: Reader, rows: Sequence[Example], before: Before = ""
+) -> list[list[int]]:
+    """Prompts of tokens, one a row, with room left for the answer."""
+    texts = before if isinstance(before, str) else before(rows)
+    return encoder.encode(template, rows, texts, reserve=reader.answer_tokens)
+
+
+def normalise(scores: np.ndarray) -> np.ndarray:
+    """Log-probabilities over the outcomes from scores (rows, outcomes)."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return normalised
+
+
+def average(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Log of the mean of probabilities given as log-probabilities (rows, outcomes)."""
+    stacked = np.stack(scores)
+    return normalise(np.logaddexp.reduce(stacked, axis=0) - np.log(len(scores)))

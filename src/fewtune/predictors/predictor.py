@@ -1,0 +1,86 @@
+"""A predictor: a fitted method as a value.
+
+Owns what every fitted method has, whatever scores its rows: labels, the text columns it reads, where it came from.
+Three kinds of scorer stand behind it: `constant`, `words` and `language`. How it is saved is `folder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fewtune.errors import DataError
+from fewtune.tasks.base import Example
+
+if TYPE_CHECKING:
+    from fewtune.predictors.manifest import ScorerPart
+
+Arrays = dict[str, np.ndarray]
+"""Arrays by the name they are saved under."""
+
+
+class Scorer(Protocol):
+    """What gives a predictor's rows their scores."""
+
+    def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
+        """Log-probabilities over the labels, (rows, labels), float64."""
+
+    def describe(self) -> ScorerPart:
+        """All of it that is no array, as a manifest holds it."""
+
+    def arrays(self) -> Arrays:
+        """Its arrays, weights among them, by name."""
+
+    def write_more(self, folder: Path) -> None:
+        """Write what others read too, an adapter in PEFT's own layout; most have nothing to write."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fitted method: scores for rows of its task; `origin` says what made it."""
+
+    labels: tuple[str, ...]
+    fields: tuple[str, ...]
+    """The text columns that a row must have."""
+    scorer: Scorer
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Method, settings, task, draw and versions, as far as they are known."""
+
+    def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
+        """Log-probabilities over the labels, (rows, labels), float64."""
+        return self.scorer.log_probabilities(rows)
+
+    def predict_probabilities(self, rows: Sequence[str | Mapping[str, str]]) -> np.ndarray:
+        """Probabilities over `labels`, (rows, labels), of texts, or of mappings where a row has several texts.
+
+        Raises DataError naming the row that lacks a text.
+        """
+        examples = [self._read_row(number, row) for number, row in enumerate(rows, start=1)]
+        probabilities: np.ndarray = np.exp(self.log_probabilities(examples))
+        return probabilities
+
+    def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str]:
+        """The likeliest label of each row; rows as `predict_probabilities` takes them."""
+        return [self.labels[i] for i in self.predict_probabilities(rows).argmax(axis=1)] if rows else []
+
+    def save(self, folder: Path | str) -> None:
+        """Write the predictor into a new folder: a manifest, safetensors, never a pickle; see `fewtune.load`."""
+        from fewtune.predictors.folder import save_predictor
+
+        save_predictor(self, Path(folder))
+
+    def _read_row(self, number: int, row: str | Mapping[str, str]) -> Example:
+        if isinstance(row, str):
+            if len(self.fields) > 1:
+                raise DataError(
+                    f"row {number} is one text and this model reads {', '.join(self.fields)}: give a mapping with each."
+                )
+            row = {self.fields[0]: row}
+        missing = [name for name in self.fields if not isinstance(row.get(name), str)]
+        if missing:
+            raise DataError(f"row {number} has no text {', '.join(missing)}; it has {', '.join(row) or 'nothing'}.")
+        return Example(f"row {number}", {name: row[name] for name in self.fields}, None)

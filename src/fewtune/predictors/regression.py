@@ -1,0 +1,80 @@
+"""A logistic regression as arrays: what scikit-learn fitted, without its objects, so that no pickle is needed.
+
+Owns the arithmetic of reading it and the score of a label that it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.predictors.manifest import RegressionPart
+
+if TYPE_CHECKING:
+    from scipy.sparse import spmatrix
+
+LOWEST = -30.0
+"""Log-probability of a label that the regression never saw, and the least of any."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Weights (classes or 1, features), intercepts, and where features are standardised their means and scales."""
+
+    classes: tuple[int, ...]
+    labels: int
+    weights: np.ndarray
+    intercepts: np.ndarray
+    means: np.ndarray | None = None
+    scales: np.ndarray | None = None
+
+    @property
+    def parameters(self) -> int:
+        return int(self.weights.size + self.intercepts.size)
+
+    def log_probabilities(self, features: np.ndarray | spmatrix) -> np.ndarray:
+        """Log-probabilities over all labels, (rows, labels), from features (rows, features)."""
+        if self.means is not None and self.scales is not None:
+            features = (features - self.means) / self.scales
+        scores: np.ndarray = features @ self.weights.T + self.intercepts
+        if len(self.classes) == 2:
+            known = -np.logaddexp(0.0, np.concatenate([scores, -scores], axis=1))
+        else:
+            shifted = scores - scores.max(axis=1, keepdims=True)
+            known = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        full = np.full((len(known), self.labels), LOWEST)
+        full[:, self.classes] = np.maximum(known, LOWEST)
+        return full
+
+    def describe(self) -> RegressionPart:
+        return RegressionPart(classes=self.classes, labels=self.labels)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        found = {"weights": self.weights, "intercepts": self.intercepts, "means": self.means, "scales": self.scales}
+        return {f"regression.{name}": array for name, array in found.items() if array is not None}
+
+    @staticmethod
+    def take(fitted: Any, labels: int, scaler: Any = None) -> Regression:
+        """The arrays of a fitted `LogisticRegression`, and of the `StandardScaler` before it where there is one."""
+        return Regression(
+            tuple(int(label) for label in fitted.classes_),
+            labels,
+            fitted.coef_,
+            fitted.intercept_,
+            None if scaler is None else scaler.mean_,
+            None if scaler is None else scaler.scale_,
+        )
+
+    @staticmethod
+    def rebuild(part: RegressionPart, arrays: Mapping[str, np.ndarray]) -> Regression:
+        return Regression(
+            part.classes,
+            part.labels,
+            arrays["regression.weights"],
+            arrays["regression.intercepts"],
+            arrays.get("regression.means"),
+            arrays.get("regression.scales"),
+        )

@@ -1,0 +1,75 @@
+"""TF-IDF features of a row's words and a logistic regression over them; needs no language model.
+
+Source: scikit-learn's text classification, https://scikit-learn.org/stable/modules/feature_extraction.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewtune.predictors.manifest import WordsPart
+from fewtune.predictors.regression import Regression
+from fewtune.tasks.base import Example
+from fewtune.text import render
+
+TOKEN = r"(?u)\w+|[^\w\s]"
+"""Every character run is a word, so that one-letter words and texts without letters still count."""
+
+
+def make_vectoriser(longest_phrase: int, vocabulary: Iterable[str] | None = None) -> Any:
+    """scikit-learn's vectoriser as this scorer uses it, to be fitted where no vocabulary is given."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    known = None if vocabulary is None else {word: number for number, word in enumerate(vocabulary)}
+    return TfidfVectorizer(ngram_range=(1, longest_phrase), sublinear_tf=True, token_pattern=TOKEN, vocabulary=known)
+
+
+@dataclass(frozen=True)
+class WordScorer:
+    """A template that joins a row's texts, words and phrases with their weights (features,), and the regression."""
+
+    template: str
+    longest_phrase: int
+    vocabulary: tuple[str, ...]
+    inverse_frequencies: np.ndarray
+    regression: Regression
+
+    @cached_property
+    def _vectoriser(self) -> Any:
+        vectoriser = make_vectoriser(self.longest_phrase, self.vocabulary)
+        vectoriser.idf_ = self.inverse_frequencies
+        return vectoriser
+
+    def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
+        texts = [render(self.template, row.fields) for row in rows]
+        return self.regression.log_probabilities(self._vectoriser.transform(texts))
+
+    def describe(self) -> WordsPart:
+        return WordsPart(
+            template=self.template,
+            longest_phrase=self.longest_phrase,
+            vocabulary=self.vocabulary,
+            regression=self.regression.describe(),
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"inverse_frequencies": self.inverse_frequencies, **self.regression.arrays()}
+
+    def write_more(self, folder: Path) -> None:
+        """Nothing but its arrays."""
+
+    @staticmethod
+    def rebuild(part: WordsPart, arrays: Mapping[str, np.ndarray]) -> WordScorer:
+        return WordScorer(
+            part.template,
+            part.longest_phrase,
+            part.vocabulary,
+            arrays["inverse_frequencies"],
+            Regression.rebuild(part.regression, arrays),
+        )

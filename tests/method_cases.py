@@ -1,0 +1,64 @@
+"""Every method under the settings that tests try it with, and one run of it: its plan made and fitted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fewtune.adapt import fit_plan, make_plan
+from fewtune.methods import METHODS
+from fewtune.methods.base import Method
+from fewtune.methods.plan import Plan
+from fewtune.models import LanguageModel
+from fewtune.tasks.base import Draw, Task
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "in_context": [
+        {"demonstrations": 0},
+        {"demonstrations": 4, "pattern": "verdict"},
+        {"demonstrations": 2, "calibration": "contextual"},
+        {"demonstrations": 2, "calibration": "batch"},
+    ],
+    "context_distillation": [
+        {"epochs": 2, "demonstrations": 2, "contexts": 2},
+        {
+            "epochs": 2,
+            "context": ("instruction", "demonstrations"),
+            "instruction": "Good?",
+            "demonstrations": 1,
+            "pattern": "verdict",
+        },
+        {"epochs": 2, "context": ("demonstrations", "scratchpad"), "demonstrations": 1, "scratchpad_tokens": 4},
+    ],
+    "probe": [{}, {"prompted": False}, {"layer": 1}],
+    "vanilla": [{"epochs": 3}, {"epochs": 2, "prompted": True}],
+    "pattern": [{"epochs": 3}, {"epochs": 2, "pattern": "verdict"}, {"epochs": 2, "loss_over": "vocabulary"}],
+    "adaptive": [{"epochs": 2, "blocks": 2}, {"epochs": 2, "blocks": 1, "reads": "head", "schedule": "plateau"}],
+    "lora": [
+        {"epochs": 2, "dora": True},
+        {"epochs": 2, "rank_stabilised": True, "targets": "query_value"},
+        {"epochs": 3},
+        {"epochs": 2, "reads": "head"},
+        {"epochs": 2, "pattern": "verdict", "dropout": 0.1},
+    ],
+    "bitfit": [{"epochs": 3}, {"epochs": 2, "reads": "head"}],
+    "ia3": [{"epochs": 3}, {"epochs": 2, "reads": "head"}, {"epochs": 2, "pattern": "verdict"}],
+    "soft_prompt": [
+        {"epochs": 3},
+        {"epochs": 2, "reads": "head", "tokens": 3},
+        {"epochs": 2, "kind": "prefix"},
+        {"epochs": 2, "kind": "prefix", "pattern": "verdict", "tokens": 3},
+    ],
+}
+# What cannot be used on which architecture, and the words of the reason; all else must run on all.
+SKIPPED = {("bitfit", "llama"): "model type 'llama' has no biases"}
+CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]
+
+
+def run(method: Method, settings: Any, model: LanguageModel, task: Task, draw: Draw, seed: int = 0) -> Plan:
+    """The plan, fitted where it trains anything."""
+    rng = np.random.default_rng(seed)
+    plan = make_plan(method, settings, model if method.uses_model else None, task, draw, rng)
+    fit_plan(plan, rng)
+    return plan
