@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from fewtune import __version__
-from fewtune.errors import FewtuneError
+from fewtune.errors import FewtuneError, list_names
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
@@ -127,9 +127,9 @@ def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None)
     jobs, tasks = prepare_jobs(plan, data_dir)
     for label, task in tasks.items():
         sets = ", ".join(f"{test.name} {len(test.rows)}" for test in task.test_sets)
-        _say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {', '.join(task.labels)}")
+        _say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
         for pattern in task.patterns:
-            _say(f"  pattern {pattern.name}: {pattern.template!r} + {' | '.join(map(repr, pattern.label_words))}")
+            _say(f"  pattern {pattern.name}: {pattern.template!r} + {list_names(map(repr, pattern.label_words))}")
         for note in task.notes:
             _say(f"  {note}")
     for job in jobs:
