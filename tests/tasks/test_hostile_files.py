@@ -15,6 +15,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from fewtune.errors import DataError
@@ -288,3 +290,44 @@ def test_a_small_file_of_countless_equal_rows_is_refused_before_it_is_read(tmp_p
     assert "train.parquet: it holds 3000000 rows in " in refusal(tmp_path, train="train.parquet")
     pl.select(text=pl.repeat("long text " * 2000, 90_000), label=pl.repeat("a", 90_000)).write_parquet(path)
     assert "train.parquet: its texts have 1800090000 bytes in " in refusal(tmp_path, train="train.parquet")
+
+
+# Whatever bytes
+
+_FUZZED = settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+_CELLS = st.text(max_size=6) | st.sampled_from(["nan", "1", "-1e999", "bad", '"', '""', "\r", "\0", "{text}", " "])
+
+
+@_FUZZED
+@given(rows=st.lists(st.lists(_CELLS, min_size=1, max_size=3), max_size=12), separator=st.sampled_from(",\t"))
+def test_whatever_a_csv_file_holds_it_is_read_or_refused(tmp_path: Path, rows: list[list[str]], separator: str) -> None:
+    body = "\n".join(separator.join(cells) for cells in [["text", "label"], *rows])
+    name = "train.csv" if separator == "," else "train.tsv"
+    (tmp_path / name).write_bytes(body.encode("utf-8", "surrogatepass"))
+    read_or_refuse(tmp_path, name)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just(10**300),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@_FUZZED
+@given(rows=st.lists(st.fixed_dictionaries({"text": _VALUES, "label": _VALUES}) | _VALUES, max_size=12))
+def test_whatever_a_json_file_holds_it_is_read_or_refused(tmp_path: Path, rows: list[object]) -> None:
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    read_or_refuse(tmp_path, "train.jsonl")
+
+
+def read_or_refuse(folder: Path, name: str) -> None:
+    try:
+        task = read(folder, train=name)
+    except DataError as error:
+        assert str(folder / name) in str(error)
+        assert str(error).encode(), "what is said can be printed"
+    else:
+        assert {row.label for row in task.train} == set(range(len(task.labels)))

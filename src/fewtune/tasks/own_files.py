@@ -67,7 +67,9 @@ class Settings:
         str | tuple[str, ...] | None,
         Field(description="The one or two columns of text; left out where only one choice is sensible."),
     ] = None
-    label: Annotated[str, Field(description="The column of labels.")] = "label"
+    label: Annotated[
+        str, Field(description="The column of labels; `nan` and the like beside numbers are refused as missing ones.")
+    ] = "label"
     patterns: Annotated[
         tuple[PatternSettings, ...],
         Field(description="Patterns to use, the first by default; derived from columns and labels where none."),
