@@ -122,6 +122,7 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path, capsys: pytes
         (("run", "no-such.yaml"), "no-such.yaml"),
         (("report", "."), "no `trials` folder here"),
         (("run", "studies/demo.yaml", "--workers", "0"), "--workers is 0"),
+        (("run", "studies/demo.yaml", "--workers", "9" * 400), f"--workers is {'9' * 77}...; give 1 to 1024."),
         (("run", "studies/demo.yaml", "--cache-share", "1.5"), "--cache-share is 1.5"),
         (("run", "studies/demo.yaml", "--wrokers", "2"), "--wrokers"),
     ],

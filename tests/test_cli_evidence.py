@@ -99,6 +99,9 @@ def test_a_table_may_come_from_standard_input(
         (("recommend", "OUT", "--out-of-domain-weight", "3"), "--out-of-domain-weight is 3"),
         (("watch", "OUT", "--every", "0"), "--every is 0"),
         (("watch", "OUT", "--every", "nan"), "--every is nan"),
+        (("watch", "OUT", "--every", "1e300"), "--every is 1e+300; give seconds above 0, 86400 at most."),
+        (("recommend", "OUT", "--queries", "9" * 400), f"--queries is {'9' * 77}...; give 0 to 1000000000000000."),
+        (("recommend", "OUT", "--max-memory", "9" * 400 + "GiB"), f"--max-memory is '{'9' * 77}...'; give a number"),
         (("watch", "OUT"), "no study was started here"),
     ],
 )

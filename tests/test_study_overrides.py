@@ -46,7 +46,10 @@ def test_overrides_create_a_mapping_that_the_file_leaves_out(tmp_path: Path) -> 
     [
         ("shots", "write path.to.key=value, for example shots=[16]."),
         ("shots..0=1", "write path.to.key=value, for example shots=[16]."),
-        ("shots=[1", "the value is not YAML: expected ',' or ']', but got '<stream end>'."),
+        (
+            "shots=[1",
+            "not YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence).",
+        ),
         ("shots={a: 1, a: 2}", "key 'a' is given twice (first on line 1): keep one."),
         ("methods.7.lora.rank=4", "'7' is no position in `methods`. Allowed: 0 to 3."),
         ("methods.lora.rank=4", "'lora' is no position in `methods`. Allowed: 0 to 3."),

@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from fewtune import __version__
-from fewtune.errors import FewtuneError
+from fewtune.errors import FewtuneError, list_names, shorten
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
@@ -33,6 +33,9 @@ app = App(
 )
 LOCK = ".lock"
 """What a command that runs trials holds in its output folder."""
+
+MOST_WORKERS, MOST_QUERIES, LONGEST_WAIT = 1024, 10**15, 86_400
+"""What options may be at most; the last in seconds."""
 
 BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 """Units of memory."""
@@ -84,8 +87,8 @@ def run(
     from fewtune.run import describe_axes
 
     plan = _load(study, set_)
-    if workers < 1:
-        raise FewtuneError(f"--workers is {workers}; give 1 or more.")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise FewtuneError(f"--workers is {shorten(str(workers))}; give 1 to {MOST_WORKERS}.")
     if cache_share is not None and not 0 <= cache_share <= 1:
         raise FewtuneError(f"--cache-share is {cache_share:g}; give 0 (keep nothing) to 1.")
     folder = out if out is not None else Path("out") / plan.name
@@ -127,9 +130,9 @@ def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None)
     jobs, tasks = prepare_jobs(plan, data_dir)
     for label, task in tasks.items():
         sets = ", ".join(f"{test.name} {len(test.rows)}" for test in task.test_sets)
-        _say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {', '.join(task.labels)}")
+        _say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
         for pattern in task.patterns:
-            _say(f"  pattern {pattern.name}: {pattern.template!r} + {' | '.join(map(repr, pattern.label_words))}")
+            _say(f"  pattern {pattern.name}: {pattern.template!r} + {list_names(map(repr, pattern.label_words))}")
         for note in task.notes:
             _say(f"  {note}")
     for job in jobs:
@@ -258,8 +261,8 @@ def recommend(
     from fewtune.report.findings import show_errors
     from fewtune.report.tables import word_missing
 
-    if queries < 0:
-        raise FewtuneError(f"--queries is {queries}; give 0 or more.")
+    if not 0 <= queries <= MOST_QUERIES:
+        raise FewtuneError(f"--queries is {shorten(str(queries))}; give 0 to {MOST_QUERIES}.")
     if not 0 <= out_of_domain_weight <= 1:
         raise FewtuneError(f"--out-of-domain-weight is {out_of_domain_weight:g}; give 0 (in domain alone) to 1.")
     for name, seconds in (("--max-fit-seconds", max_fit_seconds), ("--max-latency", max_latency)):
@@ -292,8 +295,8 @@ def watch(
     """Show a running study live: its table, what it says so far, and the time left; once where piped."""
     from fewtune.report.watch import watch_study
 
-    if not every > 0:  # nor is what is not a number
-        raise FewtuneError(f"--every is {every:g}; give seconds above 0.")
+    if not 0 < every <= LONGEST_WAIT:  # nor is what is not a number
+        raise FewtuneError(f"--every is {every:g}; give seconds above 0, {LONGEST_WAIT} at most.")
     watch_study(_console, out, every)
     return 0
 
@@ -377,10 +380,13 @@ def _load(path: Path, overrides: list[str] | None) -> Study:
 
 def parse_bytes(text: str) -> int:
     """Bytes from a number with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB), or none."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if found is None or found.group(2) not in BYTES or float(found.group(1)) == 0:
         units = ", ".join(unit for unit in BYTES if unit)
-        raise FewtuneError(f"--max-memory is {text!r}; give a number of bytes above 0, or one with a unit: {units}.")
+        raise FewtuneError(
+            f"--max-memory is {shorten(text)!r}; give a number of bytes above 0, of 18 digits at most, or one with a "
+            f"unit: {units}."
+        )
     return int(float(found.group(1)) * BYTES[found.group(2)])
 
 

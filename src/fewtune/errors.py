@@ -10,6 +10,13 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_NAMES = 30
+"""Names that a message lists, before it counts the rest."""
+MOST_CHARACTERS = 80
+"""Characters that a message shows of one name or value."""
+MOST_FAULTS = 100
+"""Faults that a study's message lists, before it counts the rest."""
+
 
 class FewtuneError(Exception):
     """Something the user gave cannot be used: the message says what was given, what is allowed, what to do."""
@@ -47,9 +54,11 @@ class StudyError(FewtuneError):
         self.faults = tuple(faults)
         count = len(self.faults)
         lines = [f"{source}: {count} fault{'s' if count != 1 else ''}"]
-        for fault in self.faults:
+        for fault in self.faults[:MOST_FAULTS]:
             place = f"line {fault.line}: " if fault.line is not None else ""
             lines.append(f"  {place}{fault.message}")
+        if count > MOST_FAULTS:
+            lines.append(f"  and {count - MOST_FAULTS} more: mend these first.")
         super().__init__("\n".join(lines))
 
 
@@ -61,14 +70,24 @@ class TrialFailure(Exception):  # noqa: N818 - it is recorded as a failure, not 
         super().__init__(message)
 
 
-def cut_text(text: str, longest: int) -> str:
-    """A text of at most so many characters, ending in `...` where it was cut."""
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
 def name_choices(given: str, allowed: Iterable[str], what: str) -> str:
-    """Word the refusal of an unknown name: what was given, the nearest allowed name, all allowed names."""
+    """Word the refusal of an unknown name: what was given, the nearest allowed name, the allowed names."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    # Comparing long texts takes minutes, and none of them is a slip of the pen.
+    likely = [name for name in names if len(name) <= MOST_CHARACTERS] if len(given) <= MOST_CHARACTERS else []
+    near = difflib.get_close_matches(given, likely, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {given!r}.{hint} Allowed: {', '.join(names)}."
+    return f"unknown {what} {shorten(given)!r}.{hint} Allowed: {list_names(names)}."
+
+
+def list_names(names: Iterable[str], most: int = MOST_NAMES) -> str:
+    """Names as a message shows them: the first `most`, each cut where it is long, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(map(shorten, every[:most])) + more
+
+
+def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
+    """A text as a message shows it: cut where it is long, lone surrogates, which no terminal takes, written out."""
+    cut = text if len(text) <= most else text[: most - 3] + "..."
+    return cut.encode("utf-8", "backslashreplace").decode("utf-8")

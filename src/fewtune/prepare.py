@@ -21,7 +21,7 @@ from fewtune.models import (
     resolve_precision,
     share_vocabulary,
 )
-from fewtune.study import MethodChoice, Study, TaskChoice, build_settings
+from fewtune.study import MOST_TRIALS, MethodChoice, Study, TaskChoice, build_settings
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.draw import check_shots, make_draw
@@ -84,6 +84,8 @@ def prepare_jobs(
                     balanced=study.sampling == "balanced",
                     pool_rows=study.pool_rows,
                 )
+                if shots != min(study.shots):
+                    continue  # supports nest over shots: the smallest has the fewest rows of every label
                 # Balanced draws hold equal rows a label whatever the seed: one tells of all.
                 tuned = study.data_seeds[:1] if study.tuning is not None else ()
                 for data_seed in study.data_seeds if study.sampling == "natural" else tuned:
@@ -126,6 +128,11 @@ def prepare_jobs(
     skip = _SkipReasons()
     listed = list_trials(study, resolve_precision(study.precision))
     spread = [over for trial in listed for over in spread_patterns(trial, study, tasks[trial.task.label])]
+    if len(spread) > MOST_TRIALS:
+        message = (
+            f"its patterns make {len(spread)} trials of {len(listed)}; a study may have {MOST_TRIALS}. Name fewer."
+        )
+        raise StudyError(f"study {study.name!r} cannot run", [Fault(message)])
     for trial in spread:
         task = tasks[trial.task.label]
         trial = resolve_shots(trial, len(task.labels))

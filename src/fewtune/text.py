@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import DataError, ModelError
@@ -159,13 +160,13 @@ class Encoder:
         for word in pattern.label_words:
             joint = self.tokenise([stem + word])[0]
             words.append(joint[len(base) :] if joint[: len(base)] == base else self.tokenise([word])[0])
-        for i, one in enumerate(words):
-            for j, other in enumerate(words):
-                if i != j and one == other[: len(one)]:
-                    raise DataError(
-                        f"pattern {pattern.name!r}: label words {pattern.label_words[i]!r} and "
-                        f"{pattern.label_words[j]!r} collide: tokens {one} begin {other}. Use words that differ."
-                    )
+        # Whatever one word's tokens begin stands right behind them.
+        for i, j in pairwise(sorted(range(len(words)), key=lambda index: words[index])):
+            if words[i] == words[j][: len(words[i])]:
+                raise DataError(
+                    f"pattern {pattern.name!r}: label words {pattern.label_words[i]!r} and "
+                    f"{pattern.label_words[j]!r} collide: tokens {words[i]} begin {words[j]}. Use words that differ."
+                )
         return words
 
     def splits_words_cleanly(self, template: str, example: Example, words: Sequence[str]) -> bool:

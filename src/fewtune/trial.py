@@ -21,6 +21,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -178,6 +179,13 @@ def make_rng(*axes: str | int) -> np.random.Generator:
 
 
 def _holds_for_any(choice: MethodChoice, question: Callable[[Any], bool]) -> bool:
+    return _ask_candidates(choice.model_dump_json(), question)
+
+
+@lru_cache(maxsize=4096)
+def _ask_candidates(written: str, question: Callable[[Any], bool]) -> bool:
+    """Whether it holds for any candidate of a choice in JSON: asked once, for a grid may have a thousand."""
+    choice = MethodChoice.model_validate_json(written)
     settings_type = get_method(choice.name).settings
     return any(question(build_settings(settings_type, each)) for each in choice.candidates)
 

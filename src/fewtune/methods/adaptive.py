@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.engine.schedule import Schedule
-from fewtune.methods.base import Method, refuse_beyond_blocks
+from fewtune.methods.base import LARGEST_RATE, MOST_BLOCKS, MOST_EPOCHS, Method, refuse_beyond_blocks
 from fewtune.methods.optimisation import FineTuning, read_optimisation
 
 if TYPE_CHECKING:
@@ -34,25 +34,36 @@ DEFAULT_RATES = {"label_words": 1e-5, "head": 2e-4}
 class Settings(FineTuning):
     """Which blocks train, at which rates, and what reads the answer."""
 
-    blocks: Annotated[int, Field(ge=1, description="Last transformer blocks that train; all before stay frozen.")] = 4
+    blocks: Annotated[
+        int, Field(ge=1, le=MOST_BLOCKS, description="Last transformer blocks that train; all before stay frozen.")
+    ] = 4
     decay: Annotated[
         float, Field(gt=0, le=1, description="A block d blocks below the top trains at rate x decay ^ (d + 1).")
     ] = 0.95
     unfreeze_every: Annotated[
-        int, Field(ge=0, description="Epochs between unfreezing one block and the next below it; 0: all at once.")
+        int,
+        Field(
+            ge=0,
+            le=MOST_EPOCHS,
+            description="Epochs between unfreezing one block and the next below it; 0: all at once.",
+        ),
     ] = 0
     reads: Annotated[
         Literal["label_words", "head"],
         Field(description="What reads the answer: label words (their head stays frozen), or a fresh linear head."),
     ] = "label_words"
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="Peak rate of AdamW; null: 1e-5 with label words, 2e-4 with a head.")
+        float | None,
+        Field(gt=0, le=LARGEST_RATE, description="Peak rate of AdamW; null: 1e-5 with label words, 2e-4 with a head."),
     ] = None  # type: ignore[assignment]  # null stands for a rate that other settings choose
     schedule: Annotated[
         Schedule, Field(description="What the rate does after its warm-up; plateau: falls when the loss does not.")
     ] = "linear"  # type: ignore[assignment]  # one schedule more than the others have
     plateau_patience: Annotated[
-        int, Field(ge=1, description="Epochs without a lower mean loss before the rate falls, under plateau.")
+        int,
+        Field(
+            ge=1, le=MOST_EPOCHS, description="Epochs without a lower mean loss before the rate falls, under plateau."
+        ),
     ] = 2
     plateau_factor: Annotated[
         float, Field(gt=0, lt=1, description="What the rate is multiplied by when it falls, under plateau.")

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
+# What settings may be at most: a value beyond is a slip that would run for years, or that no float32 holds.
+MOST_EPOCHS = 100_000
+MOST_BLOCKS = 10_000
+MOST_RANK = 65_536
+MOST_DEMONSTRATIONS = 1_000_000
+LARGEST_RATE = 1000.0
+LARGEST_NUMBER = 1e12
+SMALLEST_NUMBER = 1e-12
+
 
 class PlanFunction(Protocol):
     """Make the plan of one trial; `rng` is seeded from the trial's axes and is the only source of randomness."""

@@ -17,7 +17,15 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.errors import DataError
-from fewtune.methods.base import Method, refuse_beyond_blocks
+from fewtune.methods.base import (
+    LARGEST_RATE,
+    MOST_BLOCKS,
+    MOST_DEMONSTRATIONS,
+    MOST_EPOCHS,
+    MOST_RANK,
+    Method,
+    refuse_beyond_blocks,
+)
 from fewtune.methods.optimisation import (
     BatchSize,
     ClipNorm,
@@ -58,6 +66,7 @@ class Settings:
         tuple[Literal["demonstrations", "instruction", "scratchpad"], ...],
         Field(
             min_length=1,
+            max_length=3,
             description="What the teacher reads before a row, any or several. scratchpad: what it wrote itself about "
             "the row, behind the rest.",
         ),
@@ -74,7 +83,12 @@ class Settings:
         int, Field(ge=1, le=256, description="Most tokens that the teacher writes about a row.")
     ] = 24
     demonstrations: Annotated[
-        int | None, Field(ge=1, description="Support rows shown in each of the teacher's contexts; null: four a label.")
+        int | None,
+        Field(
+            ge=1,
+            le=MOST_DEMONSTRATIONS,
+            description="Support rows shown in each of the teacher's contexts; null: four a label.",
+        ),
     ] = None
     contexts: Annotated[
         int, Field(ge=1, le=64, description="Different contexts whose answers are averaged, each drawn anew.")
@@ -86,7 +100,12 @@ class Settings:
         ),
     ] = "batch"
     tuned_teacher_epochs: Annotated[
-        int, Field(ge=0, description="Epochs of pattern tuning on the support before the teacher is frozen; 0: none.")
+        int,
+        Field(
+            ge=0,
+            le=MOST_EPOCHS,
+            description="Epochs of pattern tuning on the support before the teacher is frozen; 0: none.",
+        ),
     ] = 0
     teacher: Annotated[
         str | None, Field(description="Another model as the teacher, of the same vocabulary; null: the student's own.")
@@ -100,21 +119,32 @@ class Settings:
         Literal["label_words", "vocabulary"],
         Field(description="Compare label words, or the teacher's likeliest next tokens and a bucket for the rest."),
     ] = "label_words"
-    top_k: Annotated[int, Field(ge=2, description="Next tokens compared one by one, over the vocabulary.")] = 50
+    top_k: Annotated[
+        int, Field(ge=2, le=1_000_000, description="Next tokens compared one by one, over the vocabulary.")
+    ] = 50
     student: Annotated[Literal["all", "last_blocks", "low_rank"], Field(description="What trains in the student.")] = (
         "all"
     )
-    blocks: Annotated[int, Field(ge=1, description="Last blocks that train, with last_blocks.")] = 4
-    rank: Annotated[int, Field(ge=1, description="Rank of LoRA adapters, with low_rank; alpha is twice that.")] = 8
+    blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS, description="Last blocks that train, with last_blocks.")] = 4
+    rank: Annotated[
+        int, Field(ge=1, le=MOST_RANK, description="Rank of LoRA adapters, with low_rank; alpha is twice that.")
+    ] = 8
     pattern: PatternName = None
     separator: Annotated[str, Field(description="Text between the parts of a context.")] = "\n\n"
     epochs: Annotated[
         int | None,
-        Field(ge=1, description=f"Passes over support and pool; null: as many as make {LEAST_STEPS} steps."),
+        Field(
+            ge=1,
+            le=MOST_EPOCHS,
+            description=f"Passes over support and pool; null: as many as make {LEAST_STEPS} steps.",
+        ),
     ] = None
     batch_size: BatchSize = 16
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="Peak rate of AdamW; null: 5e-5 all, 1e-5 last_blocks, 5e-4 low_rank.")
+        float | None,
+        Field(
+            gt=0, le=LARGEST_RATE, description="Peak rate of AdamW; null: 5e-5 all, 1e-5 last_blocks, 5e-4 low_rank."
+        ),
     ] = None
     weight_decay: WeightDecay = 0.0
     warmup_fraction: WarmupFraction = 0.1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import Method
+from fewtune.methods.base import MOST_DEMONSTRATIONS, Method
 
 if TYPE_CHECKING:
     from fewtune.methods.plan import Plan
@@ -25,7 +25,10 @@ class Settings:
     """Which demonstrations stand before the query and how label words' scores are calibrated."""
 
     demonstrations: Annotated[
-        int, Field(ge=0, description="Labelled rows shown before the query; at most the support has.")
+        int,
+        Field(
+            ge=0, le=MOST_DEMONSTRATIONS, description="Labelled rows shown before the query; at most the support has."
+        ),
     ] = 16
     calibration: Annotated[
         Literal["none", "contextual", "batch"],

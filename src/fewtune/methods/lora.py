@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import Method
+from fewtune.methods.base import LARGEST_NUMBER, MOST_RANK, Method
 from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Settings(FineTuning):
     """The adapters' size, what reads the answer, and how they train."""
 
-    rank: Annotated[int, Field(ge=1, description="Rank of each adapter.")] = 8
-    alpha: Annotated[float, Field(gt=0, description="Adapters are scaled by alpha / rank.")] = 16.0
+    rank: Annotated[int, Field(ge=1, le=MOST_RANK, description="Rank of each adapter.")] = 8
+    alpha: Annotated[float, Field(gt=0, le=LARGEST_NUMBER, description="Adapters are scaled by alpha / rank.")] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before each adapter.")] = 0.0
     rank_stabilised: Annotated[
         bool, Field(description="Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).")

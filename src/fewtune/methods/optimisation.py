@@ -11,16 +11,19 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field
 
 from fewtune.engine.schedule import Optimisation, Schedule
+from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS
 
-Epochs = Annotated[int, Field(ge=1, description="Passes over the support.")]
-BatchSize = Annotated[int, Field(ge=1, description="Rows a step.")]
-LearningRate = Annotated[float, Field(gt=0, description="Peak rate of AdamW.")]
-WeightDecay = Annotated[float, Field(ge=0, description="Decoupled weight decay a step, times the rate.")]
+Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS, description="Passes over the support.")]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000, description="Rows a step.")]
+LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, description="Peak rate of AdamW.")]
+WeightDecay = Annotated[
+    float, Field(ge=0, le=LARGEST_RATE, description="Decoupled weight decay a step, times the rate.")
+]
 WarmupFraction = Annotated[float, Field(ge=0, le=1, description="Share of the steps over which the rate rises.")]
 RateSchedule = Annotated[
     Literal["constant", "linear", "cosine"], Field(description="What the rate does after its warm-up.")
 ]
-ClipNorm = Annotated[float, Field(gt=0, description="Largest norm of a step's gradient.")]
+ClipNorm = Annotated[float, Field(gt=0, le=LARGEST_NUMBER, description="Largest norm of a step's gradient.")]
 ValidationFraction = Annotated[
     float,
     Field(

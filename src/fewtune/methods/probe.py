@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import Method, refuse_beyond_blocks
+from fewtune.methods.base import LARGEST_NUMBER, MOST_BLOCKS, SMALLEST_NUMBER, Method, refuse_beyond_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -28,12 +28,16 @@ class Settings:
     prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = True
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
     inverse_penalty: Annotated[
-        float, Field(gt=0, description="Inverse strength of the L2 penalty (scikit-learn's C).")
+        float,
+        Field(
+            ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."
+        ),
     ] = 0.1
     layer: Annotated[
         int | None,
         Field(
             ge=1,
+            le=MOST_BLOCKS,
             description="Block whose output is read, counted from 1; null: the last hidden state, "
             "after the final norm.",
         ),

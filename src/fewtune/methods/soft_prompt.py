@@ -39,7 +39,7 @@ class Settings(FineTuning):
         Literal["prompt", "prefix"],
         Field(description="Virtual tokens as embeddings (prompt tuning), or every layer's keys and values (prefix)."),
     ] = "prompt"
-    tokens: Annotated[int, Field(ge=1, description="Virtual tokens before every row.")] = 16
+    tokens: Annotated[int, Field(ge=1, le=10_000, description="Virtual tokens before every row.")] = 16
     start: Annotated[
         Literal["vocabulary", "random"],
         Field(

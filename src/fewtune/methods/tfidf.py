@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import Method
+from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER, Method
 from fewtune.text import plain_template, render
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ class Settings:
 
     longest_phrase: Annotated[int, Field(ge=1, le=5, description="Longest run of words counted as one feature.")] = 2
     inverse_penalty: Annotated[
-        float, Field(gt=0, description="Inverse strength of the L2 penalty (scikit-learn's C).")
+        float,
+        Field(
+            ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."
+        ),
     ] = 10.0
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.errors import ModelError, cut_text
+from fewtune.errors import ModelError, shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -52,7 +52,7 @@ def read_config(path: Path) -> PreTrainedConfig:
 
 def describe_error(error: BaseException) -> str:
     """A library's error in one line of bounded length, its type named where the text alone may say nothing."""
-    text = cut_text(" ".join(str(error).split()), 300)
+    text = shorten(" ".join(str(error).split()), 300)
     return text if len(text) > 40 else f"{type(error).__name__}: {text}".rstrip(": ")
 
 

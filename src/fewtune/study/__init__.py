@@ -6,6 +6,7 @@ The public names; `values` says what a study is, `resolve` how a file becomes on
 from fewtune.study.resolve import load_study
 from fewtune.study.schema import study_schema
 from fewtune.study.values import (
+    MOST_TRIALS,
     Evaluation,
     MethodChoice,
     Metric,
@@ -18,6 +19,7 @@ from fewtune.study.values import (
 )
 
 __all__ = [
+    "MOST_TRIALS",
     "Evaluation",
     "MethodChoice",
     "Metric",

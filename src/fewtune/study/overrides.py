@@ -7,31 +7,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from fewtune.errors import Fault
-from fewtune.study.draft import Draft, Steps, join_steps, name_kind, read_node
+from fewtune.errors import Fault, shorten
+from fewtune.study.draft import Draft, NotYamlError, Steps, join_steps, name_kind, read_yaml
 from fewtune.study.values import ModelChoice
-from fewtune.study.yaml_rules import Loader
 
 
 def apply_override(draft: Draft, override: str) -> None:
     """Put the value of `path.to.key=value` into the draft."""
+    shown = shorten(override)
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        draft.faults.append(Fault(f"--set {override}: write path.to.key=value, for example shots=[16]."))
+        draft.faults.append(Fault(f"--set {shown}: write path.to.key=value, for example shots=[16]."))
         return
     aside = Draft()
     try:
-        node = yaml.compose(text, Loader=Loader)
-        value = None if node is None else read_node(node, (), aside, ())
-    except yaml.YAMLError as error:
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
-        draft.faults.append(Fault(f"--set {override}: the value is not YAML: {problem}."))
+        value, _ = read_yaml(text, aside)
+    except NotYamlError as error:
+        draft.faults.append(Fault(f"--set {shown}: its value is refused: {error}"))
         return
     if aside.faults:
-        draft.faults.extend(Fault(f"--set {override}: {fault.message}") for fault in aside.faults)
+        draft.faults.extend(Fault(f"--set {shown}: {fault.message}") for fault in aside.faults)
         return
     steps: Steps = ()
     holder: Any = draft.data
@@ -61,16 +57,16 @@ def _find_step(draft: Draft, override: str, holder: Any, key: str, steps: Steps)
     if isinstance(holder, dict):
         return key
     if isinstance(holder, list):
-        if key.isdecimal() and int(key) < len(holder):
+        if key.isdecimal() and len(key) < 10 and int(key) < len(holder):
             return int(key)
         if holder:
             allowed = "0" if len(holder) == 1 else f"0 to {len(holder) - 1}"
-            message = f"{key!r} is no position in {where}. Allowed: {allowed}."
+            message = f"{shorten(key)!r} is no position in {where}. Allowed: {allowed}."
         else:
             message = f"{where} is an empty list: set the whole list."
     else:
-        message = f"{where} is {name_kind(holder)}: there is no {key!r} in it."
-    draft.faults.append(Fault(f"--set {override}: {message}"))
+        message = f"{where} is {name_kind(holder)}: there is no {shorten(key)!r} in it."
+    draft.faults.append(Fault(f"--set {shorten(override)}: {message}"))
     return None
 
 

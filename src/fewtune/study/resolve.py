@@ -15,29 +15,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from fewtune.errors import Fault, FewtuneError, StudyError, name_choices
+from fewtune.errors import Fault, FewtuneError, StudyError, list_names, name_choices, shorten
 from fewtune.methods import METHODS, get_method
-from fewtune.study.draft import Draft, Steps, join_steps, name_kind, parse_file, show_value
+from fewtune.study.draft import MOST_CHARACTERS, Draft, Steps, join_steps, name_kind, parse_file, show_value
 from fewtune.study.overrides import apply_override
 from fewtune.study.settings import find_settings
 from fewtune.study.validation import validate
-from fewtune.study.values import MOST_TUNING_TRIALS, Evaluation, MethodChoice, ModelChoice, Study, TaskChoice, Tuning
+from fewtune.study.values import (
+    MOST_ENTRIES,
+    MOST_NAME,
+    MOST_TRIALS,
+    MOST_TUNING_TRIALS,
+    Evaluation,
+    MethodChoice,
+    ModelChoice,
+    Study,
+    TaskChoice,
+    Tuning,
+    adapter_of,
+)
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     """Read a study file, apply `path.to.key=value` overrides; raises StudyError with every fault at once."""
     source = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with Path(path).open(encoding="utf-8-sig") as file:
+            text = file.read(MOST_CHARACTERS + 1)  # what is longer is refused unread
     except FileNotFoundError:
         raise StudyError(source, [Fault("no such file. Give the path of a study's YAML file.")]) from None
     except UnicodeDecodeError as error:
         raise StudyError(source, [Fault(f"not a text file in UTF-8 ({error.reason}).")]) from None
     except OSError as error:
         raise StudyError(source, [Fault(f"cannot be read ({error.strerror}).")]) from None
+    except ValueError as error:  # a path that holds a NUL character
+        raise StudyError(source, [Fault(f"cannot be read ({error}).")]) from None
     draft = parse_file(text, source)
     for override in overrides:
         apply_override(draft, override)
@@ -85,6 +99,7 @@ def resolve_study(draft: Draft) -> Study | None:
             if read is not None:
                 body[key] = read.model_dump()
     _refuse_unequal_tuning(draft, methods)
+    _refuse_many_trials(draft, body, methods)
     if body.get("pool_rows", 0) == 0:
         _refuse_missing_pool(draft, methods)
     for key in ("shots", "data_seeds", "fit_seeds", "metrics"):
@@ -129,6 +144,9 @@ def _read_list(draft: Draft, key: str, example: str) -> list[Any]:
     value = draft.data[key]
     if not isinstance(value, list):
         draft.refuse((key,), f"`{key}` is {name_kind(value)}: it should be a list, for example {example}.")
+        return []
+    if len(value) > MOST_ENTRIES:
+        draft.refuse((key,), f"`{key}` lists {len(value)}: list at most {MOST_ENTRIES} in a study.")
         return []
     return value
 
@@ -185,7 +203,7 @@ def _read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> _Entry | N
     if len(entry) > 1:
         draft.refuse(
             steps,
-            f"`{join_steps(steps)}` has the keys {', '.join(entry)}: an entry is one {what} with its settings."
+            f"`{join_steps(steps)}` has the keys {list_names(entry)}: an entry is one {what} with its settings."
             f" Indent the settings below the {what}'s name, and start every {what} with `- `.",
         )
         return None
@@ -211,10 +229,13 @@ def _read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> _Entry | N
     if alias is not None and (not isinstance(alias, str) or not alias.strip()):
         draft.refuse((*place, "as"), f"`{join_steps(place)}.as` is {show_value(alias)}: it should be a name.")
         sound = False
+    elif alias is not None and len(alias) > MOST_NAME:
+        draft.refuse((*place, "as"), f"`{join_steps(place)}.as` has {len(alias)} characters: at most {MOST_NAME}.")
+        sound = False
     settings = validate(draft, place, shape, values, f"setting of {name}")
     if settings is None or not sound:
         return None
-    resolved: dict[str, Any] = TypeAdapter(shape).dump_python(settings, mode="json")
+    resolved: dict[str, Any] = adapter_of(shape).dump_python(settings, mode="json")
     if _refuse_dropped(draft, place, values, resolved):
         return None
     changed = _describe_changes(shape, resolved)
@@ -223,7 +244,7 @@ def _read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> _Entry | N
     combinations = _read_grid(draft, place, shape, values, grid)
     if not combinations:
         return None
-    plain = [TypeAdapter(shape).dump_python(instance, mode="json") for instance in combinations]
+    plain = [adapter_of(shape).dump_python(instance, mode="json") for instance in combinations]
     options = {key: tuple(_list_distinct(settings[key] for settings in plain)) for key in grid}
     return _Entry(steps, name, alias, tuple(combinations), plain[0], options, changed)
 
@@ -239,11 +260,11 @@ def _read_grid(draft: Draft, place: Steps, shape: type, values: Mapping[str, Any
     for key, options in grid.items():
         message = None
         if not isinstance(options, list) or not options:
-            message = f"{where} has {name_kind(options)} for {key}: {example}"
+            message = f"{where} has {name_kind(options)} for {shorten(key)}: {example}"
         elif key in values:
-            message = f"{key} stands in the settings and in the grid: keep one."
-        elif len(_list_distinct(options)) < len(options):
-            message = f"{where} lists a value of {key} twice: keep one."
+            message = f"{shorten(key)} stands in the settings and in the grid: keep one."
+        elif len(options) <= MOST_TUNING_TRIALS and len(_list_distinct(options)) < len(options):
+            message = f"{where} lists a value of {shorten(key)} twice: keep one."
         if message is not None:
             draft.refuse((*place, "grid", key), message)
             sound = False
@@ -342,17 +363,17 @@ def _name_entries(entries: Sequence[_Entry], *, derive: bool) -> list[str]:
 
 def _refuse_twins(draft: Draft, entries: Sequence[_Entry], names: Sequence[str]) -> None:
     """Note entries that are the same thing twice, or two things under one name."""
-    for i, entry in enumerate(entries):
-        for other, other_name in zip(entries[:i], names[:i], strict=True):
-            first = draft.describe_place(other.steps)
-            if (entry.name, entry.settings, entry.grid) == (other.name, other.settings, other.grid):
-                message = f"{names[i]!r} has the same settings as {other_name!r}{first}: keep one."
-            elif names[i] == other_name:
-                message = f"the name {names[i]!r} is given twice{first}: name one of them with `as: ...`."
-            else:
-                continue
-            draft.refuse(entry.steps, message)
-            break
+    alike: dict[str, int] = {}
+    named: dict[str, int] = {}
+    for i, (entry, name) in enumerate(zip(entries, names, strict=True)):
+        thing = json.dumps([entry.name, entry.settings, entry.grid], sort_keys=True)
+        same, other = alike.setdefault(thing, i), named.setdefault(name, i)
+        if same < i:
+            first = draft.describe_place(entries[same].steps)
+            draft.refuse(entry.steps, f"{name!r} has the same settings as {names[same]!r}{first}: keep one.")
+        elif other < i:
+            first = draft.describe_place(entries[other].steps)
+            draft.refuse(entry.steps, f"the name {name!r} is given twice{first}: name one of them with `as: ...`.")
 
 
 def _refuse_missing_pool(draft: Draft, methods: Iterable[_Entry]) -> None:
@@ -371,6 +392,9 @@ def _count_seeds(draft: Draft, key: str, value: dict[str, Any]) -> list[int]:
         message = f"`{key}` is {show_value(value)}: give a list of seeds, or {{count: 5}} for 0 to 4."
         draft.refuse((key,), message)
         return [0]
+    if count > MOST_ENTRIES:
+        draft.refuse((key,), f"`{key}` counts {count} seeds: at most {MOST_ENTRIES} in a study.")
+        return [0]
     return list(range(count))
 
 
@@ -378,6 +402,32 @@ def _refuse_repeats(draft: Draft, key: str) -> None:
     values = draft.data.get(key)
     if not isinstance(values, list):
         return
+    seen: set[Any] = set()
     for i, value in enumerate(values):
-        if isinstance(value, int | str) and value in values[:i]:
+        if not isinstance(value, int | float | str):
+            continue
+        if value in seen and not isinstance(value, float):
             draft.refuse((key, i), f"{show_value(value)} stands twice in `{key}`: keep one.")
+        seen.add(value)
+
+
+def _refuse_many_trials(draft: Draft, body: Mapping[str, Any], methods: Sequence[_Entry]) -> None:
+    """Note a grid of more trials than a study may have, before they are listed."""
+
+    def count(key: str) -> int:
+        values = body.get(key)
+        return max(1, len(values)) if isinstance(values, list) else 1
+
+    fits = 0
+    for entry in methods:
+        method = get_method(entry.name)
+        seeded = any(method.uses_fit_seed(instance) for instance in entry.instances)
+        fits += (count("models") if method.uses_model else 1) * (count("fit_seeds") if seeded else 1)
+    tasks = draft.data.get("tasks")
+    draws = (len(tasks) if isinstance(tasks, list) else 1) * count("shots") * count("data_seeds")
+    if fits * draws > MOST_TRIALS:
+        draft.refuse(
+            (),
+            f"models x tasks x methods x shots x seeds make {fits * draws} trials; a study may have {MOST_TRIALS}. "
+            "Name fewer, or split the study up.",
+        )

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from fewtune.methods import METHODS, get_method
 from fewtune.study.settings import find_settings
-from fewtune.study.values import Study
+from fewtune.study.values import MOST_ENTRIES, Study
 from fewtune.tasks import TASKS, get_task_module
 
 
@@ -24,12 +24,23 @@ def study_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["models"] |= {"items": {"anyOf": [{"type": "string"}, definitions["ModelChoice"]]}}
     for key, what, names in (("tasks", "task", TASKS), ("methods", "method", METHODS)):
-        properties[key] |= {"items": _describe_entries(what, sorted(names), shared), "minItems": 1}
+        properties[key] |= {
+            "items": _describe_entries(what, sorted(names), shared),
+            "minItems": 1,
+            "maxItems": MOST_ENTRIES,
+        }
     for key in ("data_seeds", "fit_seeds"):
         about = {name: properties[key].pop(name) for name in ("description", "default")}
         count = {
             "type": "object",
-            "properties": {"count": {"type": "integer", "minimum": 1, "description": "Seeds 0 to count - 1."}},
+            "properties": {
+                "count": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MOST_ENTRIES,
+                    "description": "Seeds 0 to count - 1.",
+                }
+            },
             "required": ["count"],
             "additionalProperties": False,
         }

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from fewtune.errors import FewtuneError, name_choices
+from fewtune.errors import FewtuneError, name_choices, shorten
 from fewtune.study.draft import Draft, Steps, join_steps, show_value
-from fewtune.study.values import Shape
+from fewtune.study.values import Shape, adapter_of
 
 
 def _list_fields(shape: type[Any]) -> list[str]:
@@ -30,12 +30,12 @@ def validate(draft: Draft, steps: Steps, shape: type[Shape], values: dict[str, A
     allowed = _list_fields(shape)
     unknown = [key for key in values if key not in allowed]
     for key in unknown:
-        refusal = name_choices(key, allowed, what) if allowed else f"{what} {key!r}: there are no settings."
+        refusal = name_choices(key, allowed, what) if allowed else f"{what} {shorten(key)!r}: there are no settings."
         draft.refuse((*steps, key), refusal)
     known = {key: value for key, value in values.items() if key in allowed}
     try:
         # As JSON, strictness lets a list be a tuple and still refuses "4" for 4.
-        result = TypeAdapter(shape).validate_json(json.dumps(known), strict=True)
+        result = adapter_of(shape).validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
         _refuse_errors(draft, steps, known, error)
         return None
@@ -59,9 +59,9 @@ def _refuse_errors(draft: Draft, steps: Steps, values: Any, error: ValidationErr
             elif details["type"] in ("missing", "extra_forbidden") and step == details["loc"][-1]:
                 place = (*place, step)
         by_place.setdefault(place, []).append(details)
+    holding = {place[:length] for place in by_place for length in range(len(place))}
     for place, several in by_place.items():
-        deeper = any(len(other) > len(place) and other[: len(place)] == place for other in by_place)
-        if deeper and several[0]["type"] == "too_short":
+        if place in holding and several[0]["type"] == "too_short":
             continue  # pydantic counts the sound items alone: [0] is refused for its item, not for its length
         draft.refuse((*steps, *place), _word_errors((*steps, *place), several))
 
@@ -76,7 +76,7 @@ def _word_errors(steps: Steps, several: Sequence[ErrorDetails]) -> str:
     if first["type"] == "value_error":
         return f"{where}: {first['msg'].removeprefix('Value error, ')}"
     subject = re.compile(r"^(Input|Value|List|Tuple|String|Object)\b")
-    messages = [details["msg"].replace(" after validation, not 0", "") for details in several]
+    messages = [re.sub(r" after validation, not (0|more than \d+|\d+)$", "", details["msg"]) for details in several]
     wants = [subject.sub("it", message) for message in messages]
     shown = show_value(to_jsonable_python(first["input"], fallback=str))
     return f"{where} is {shown}: {', or '.join(dict.fromkeys(wants))}."

@@ -6,6 +6,7 @@ file paths and local model folders stay as written, relative to the working fold
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from fewtune.study.draft import LARGEST_INTEGER
 from fewtune.study.yaml_rules import Dumper
 
 Shape = TypeVar("Shape")
@@ -22,6 +24,14 @@ Precision = Literal["auto", "bfloat16", "float32"]
 Metric = Literal["accuracy", "mcc", "macro_f1", "ece"]
 
 MOST_TUNING_TRIALS = 1000
+MOST_ENTRIES = 1000
+"""Models, tasks, methods, shots or seeds that a study may list."""
+MOST_TRIALS = 100_000
+"""Trials that a study may have: a grid beyond it is a slip, and takes minutes to be listed."""
+MOST_ROWS = 100_000_000
+"""Rows that may be asked for: beyond any file, and within what a record's integer holds."""
+MOST_NAME = 200
+"""Characters of a name."""
 
 
 class _Frozen(BaseModel):
@@ -31,8 +41,10 @@ class _Frozen(BaseModel):
 class ModelChoice(_Frozen):
     """A model of a study."""
 
-    name: str = Field(min_length=1, description="Catalogue name, hub id or local folder.")
-    revision: str | None = Field(default=None, description="Commit of a hub model; null: its newest.")
+    name: str = Field(min_length=1, max_length=4096, description="Catalogue name, hub id or local folder.")
+    revision: str | None = Field(
+        default=None, max_length=MOST_NAME, description="Commit of a hub model; null: its newest."
+    )
 
 
 class TaskChoice(_Frozen):
@@ -75,13 +87,14 @@ class Tuning(_Frozen):
 class Evaluation(_Frozen):
     """How many test rows are scored."""
 
-    in_domain_rows: int | None = Field(default=500, ge=1, description="In-domain test rows; null: all.")
+    in_domain_rows: int | None = Field(default=500, ge=1, le=MOST_ROWS, description="In-domain test rows; null: all.")
     out_of_domain_rows: int | None = Field(
-        default=500, ge=1, description="Rows of each out-of-domain test set; null: all."
+        default=500, ge=1, le=MOST_ROWS, description="Rows of each out-of-domain test set; null: all."
     )
     checkpoint_every: int = Field(
         default=0,
         ge=0,
+        le=MOST_ROWS,
         description="Score the test rows after every so many epochs of a fit, for analysis only (0: never): the report "
         "shows what choosing the epoch by out-of-domain rows would have given, an oracle that is no result.",
     )
@@ -102,8 +115,8 @@ class Study(_Frozen):
     floors: bool = Field(
         default=True, description="Run majority, tfidf and probe too, with their defaults, where methods omit them."
     )
-    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        min_length=1, description="Numbers of labelled rows in the support set."
+    shots: tuple[Annotated[int, Field(ge=1, le=MOST_ROWS)], ...] = Field(
+        min_length=1, max_length=MOST_ENTRIES, description="Numbers of labelled rows in the support set."
     )
     shots_per: Literal["total", "class"] = Field(
         default="total", description="Whether `shots` counts the whole support set or each label's rows."
@@ -111,11 +124,14 @@ class Study(_Frozen):
     sampling: Literal["balanced", "natural"] = Field(
         default="balanced", description="Equal rows a label, or labels as frequent as in the training rows."
     )
-    data_seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        default=(0,), min_length=1, description="One draw of support, pool and test rows for each."
+    data_seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_INTEGER)], ...] = Field(
+        default=(0,),
+        min_length=1,
+        max_length=MOST_ENTRIES,
+        description="One draw of support, pool and test rows for each.",
     )
-    fit_seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        default=(0,), min_length=1, description="One fit on every draw for each."
+    fit_seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_INTEGER)], ...] = Field(
+        default=(0,), min_length=1, max_length=MOST_ENTRIES, description="One fit on every draw for each."
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="How many test rows are scored.")
     patterns: Literal["default", "all"] | dict[str, tuple[str, ...]] = Field(
@@ -126,13 +142,14 @@ class Study(_Frozen):
         default=None,
         description="Choose each method's settings from its `grid` by cross-validation on the support; null: none.",
     )
-    pool_rows: int = Field(default=0, ge=0, description="Unlabelled rows beside the support.")
+    pool_rows: int = Field(default=0, ge=0, le=MOST_ROWS, description="Unlabelled rows beside the support.")
     precision: Precision = Field(
         default="auto", description="Computation; auto: bfloat16 where the hardware does it natively."
     )
     max_tokens: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_ROWS,
         description="Tokens one rendered example may have; null: 512, or what the model reads where that is less.",
     )
     metrics: tuple[Metric, ...] = Field(
@@ -168,6 +185,17 @@ class Study(_Frozen):
         return text
 
 
+def adapter_of(shape: type[Shape]) -> TypeAdapter[Shape]:
+    """What validates values as a `shape`, made once: making it takes longer than using it."""
+    adapter: TypeAdapter[Shape] = _make_adapter(shape)  # type: ignore[arg-type]  # classes are hashable
+    return adapter
+
+
+@functools.cache
+def _make_adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
 def build_settings(settings_type: type[Shape], values: Mapping[str, Any]) -> Shape:
     """The settings dataclass of a method or task from a choice's resolved `settings`."""
-    return TypeAdapter(settings_type).validate_json(json.dumps(dict(values)), strict=True)
+    return adapter_of(settings_type).validate_json(json.dumps(dict(values)), strict=True)

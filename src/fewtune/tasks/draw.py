@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from fewtune.errors import DataError
+from fewtune.errors import DataError, list_names
 from fewtune.tasks.base import Draw, Example, Task, TestSet
 
 
@@ -36,8 +37,9 @@ def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool
     if not balanced:
         return
     most = -(-total // len(task.labels))
+    counts = Counter(row.label for row in task.train)
     for index, label in enumerate(task.labels):
-        have = sum(row.label == index for row in task.train)
+        have = counts[index]
         if have < most:
             raise DataError(
                 f"{task.name}: {said}, balanced, take up to {most} rows of every label, but {label!r} has {have}. "
@@ -91,9 +93,12 @@ def make_draw(
 def _choose_balanced(task: Task, total: int, data_seed: int, permutation: Sequence[int]) -> list[int]:
     each, remainder = divmod(total, len(task.labels))
     favoured = _permute(len(task.labels), task.name, data_seed, "remainder")[:remainder]
+    by_label: dict[int | None, list[int]] = defaultdict(list)
+    for row in permutation:
+        by_label[task.train[row].label].append(row)
     chosen: list[int] = []
     for label in range(len(task.labels)):
-        rows = [row for row in permutation if task.train[row].label == label]
+        rows = by_label[label]
         chosen += rows[: each + (label in favoured)]
     return chosen
 
@@ -104,7 +109,7 @@ def _check_labels(task: Task, chosen: Sequence[int], data_seed: int) -> None:
     if missing:
         raise DataError(
             f"{task.name}: the {len(chosen)} shots of data seed {data_seed} hold no row labelled "
-            f"{', '.join(missing)}. Ask more shots, take another data seed, or set `sampling: balanced`."
+            f"{list_names(missing)}. Ask more shots, take another data seed, or set `sampling: balanced`."
         )
 
 

@@ -1,31 +1,28 @@
 """Your own labelled rows, from CSV, TSV, JSON Lines or Parquet files.
 
-Owns reading them, finding the text columns, deriving patterns, and refusing what cannot be used, each in one
-message that names file, row and column. Does not know how a draw is made of them.
+Owns finding the text columns, deriving patterns, and refusing rows that cannot be used, each in one message that names
+file, row and column. Does not know how a file is read (`row_files`), what a label may be (`label_column`), or how a
+draw is made of the rows.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from fewtune.errors import DataError, name_choices
+from fewtune.errors import DataError, list_names, name_choices
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
+from fewtune.tasks.label_column import check_labels, describe_id, is_number, looks_missing, order_labels
 from fewtune.tasks.metrics import METRICS
 from fewtune.tasks.patterns import check_label_words, check_pattern
+from fewtune.tasks.row_files import RowFile, is_text, read_rows
 from fewtune.tasks.sources import (
     drop_repeats,
     fingerprint_rows,
-    read_jsonl,
-    read_text,
     separate_sets,
     text_fraction,
 )
@@ -34,8 +31,6 @@ NAME = "own_files"
 SOURCE_URL = ""
 SUMMARY = "Your own labelled rows (CSV, TSV, JSON Lines or Parquet), with any number of labels and test files."
 
-_LONGEST_CELL = 1_000_000
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _KNOWN_TEXTS = (
     ("premise", "hypothesis"),
     ("sentence1", "sentence2"),
@@ -45,8 +40,6 @@ _KNOWN_TEXTS = (
     ("sentence",),
 )
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-Rows = list[dict[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,9 @@ class Settings:
         str | tuple[str, ...] | None,
         Field(description="The one or two columns of text; left out where only one choice is sensible."),
     ] = None
-    label: Annotated[str, Field(description="The column of labels.")] = "label"
+    label: Annotated[
+        str, Field(description="The column of labels; `nan` and the like beside numbers are refused as missing ones.")
+    ] = "label"
     patterns: Annotated[
         tuple[PatternSettings, ...],
         Field(description="Patterns to use, the first by default; derived from columns and labels where none."),
@@ -97,10 +92,11 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     base = data_dir if data_dir is not None else Path()
     notes: list[str] = []
     path = base / settings.train
-    read = _read_rows(path)
-    fields = _find_text_columns(read, settings, path)
-    train_rows = _check_rows(read, fields, settings.label, path)
-    labels = tuple(sorted({row[settings.label] for row in train_rows}, key=_label_order))
+    file = read_rows(path)
+    fields = _find_text_columns(file.columns, settings, path)
+    train_rows = _check_rows(file, fields, settings.label)
+    labels = order_labels(row[settings.label] for row in train_rows)
+    notes += check_labels([row[settings.label] for row in train_rows], settings.label, path)
     if len(labels) < 2:
         raise DataError(
             f"{path}: every row has the label {labels[0]!r} in column {settings.label!r}. "
@@ -108,26 +104,32 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         )
     train = _make_examples(train_rows, "train", fields, settings.label, labels, path)
     train, repeats = drop_repeats(train, "train")
+    if not train:
+        raise DataError(
+            f"{path}: all {len(train_rows)} rows are left out, for every text carries different labels. Give each text "
+            f"one label; where {settings.label!r} is not the column of labels, name it with `label`."
+        )
     notes += repeats
     given: list[TestSet] = []
     identity = tuple(range(len(labels)))
-    for name, file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
-        rows = _check_rows(_read_rows(base / file), fields, settings.label, base / file)
+    for name, test_file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
+        rows = _check_rows(read_rows(base / test_file), fields, settings.label)
         given.append(
             TestSet(
                 name,
-                _make_examples(rows, name, fields, settings.label, labels, base / file),
+                _make_examples(rows, name, fields, settings.label, labels, base / test_file),
                 labels,
                 identity,
             )
         )
     if IN_DOMAIN not in settings.tests:
-        train, held_out = _hold_out(train, settings.test_fraction, path)
+        train, held_out = _hold_out(train, settings.test_fraction, path, repeats)
         notes.append(f"{IN_DOMAIN}: {len(held_out)} of the training rows held out, chosen by their text.")
         given.insert(0, TestSet(IN_DOMAIN, held_out, labels, identity))
     train, test_sets, shared = separate_sets(train, given)
     notes += shared
-    _check_left(train, test_sets, labels, path)
+    looks = describe_id(len(labels), len(train_rows), settings.label)
+    _check_left(train, test_sets, labels, path, looks)
     patterns = _make_patterns(settings.patterns, fields, labels, notes)
     return Task(
         name=NAME,
@@ -144,98 +146,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     )
 
 
-def _read_rows(path: Path) -> Rows:
-    if path.suffix not in _SUFFIXES:
-        raise DataError(f"{path}: unknown kind of file {path.suffix!r}. Allowed: {', '.join(_SUFFIXES)}.")
-    if not path.is_file():
-        near = sorted(other.name for other in path.parent.glob("*") if other.suffix in _SUFFIXES)
-        raise DataError(f"{path}: there is no such file. That folder holds {', '.join(near[:20]) or 'no data file'}.")
-    if path.suffix == ".parquet":
-        rows = _read_parquet(path)
-    elif path.suffix == ".jsonl":
-        rows = [_read_values(row, number, path) for number, row in enumerate(read_jsonl(path), start=1)]
-    else:
-        rows = _read_separated(path, "," if path.suffix == ".csv" else "\t")
-    if not rows:
-        raise DataError(f"{path}: the file is empty: it holds no rows. Give a file with labelled rows.")
-    return rows
-
-
-def _read_separated(path: Path, separator: str) -> Rows:
-    text = read_text(path)
-    with _long_cells():
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        rows: Rows = []
-        header: list[str] | None = None
-        try:
-            for cells in reader:
-                if not cells:
-                    continue
-                if header is None:
-                    header = _check_header(cells, path)
-                    continue
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{path}: row {len(rows) + 1} (line {reader.line_num}) has {len(cells)} cells, "
-                        f"but the header names {len(header)} columns ({', '.join(header)}). "
-                        f"Put double quotes around a cell that holds a {'comma' if separator == ',' else 'tab'}."
-                    )
-                rows.append({name: cell or None for name, cell in zip(header, cells, strict=True)})
-        except csv.Error as error:
-            raise DataError(
-                f"{path}: row {len(rows) + 1} (line {reader.line_num}) cannot be read ({error}). A cell that begins "
-                'with a double quote must end with one, and doubles ("") those inside.'
-            ) from error
-    return rows
-
-
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    before = csv.field_size_limit(2**31 - 1)  # the module's own limit knows no row or column: _check_rows does
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _check_header(header: list[str], path: Path) -> list[str]:
-    repeated = [name for name, times in Counter(header).items() if times > 1]
-    if repeated:
-        raise DataError(f"{path}: the header names the column {repeated[0]!r} twice. Give each column its own name.")
-    return header
-
-
-def _read_parquet(path: Path) -> Rows:
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}). Write it again.") from error
-    return [_read_values(row, number, path) for number, row in enumerate(frame.iter_rows(named=True), start=1)]
-
-
-def _read_values(row: Mapping[str, Any], number: int, path: Path) -> dict[str, str | None]:
-    return {name: _read_value(value, number, name, path) for name, value in row.items()}
-
-
-def _read_value(value: Any, number: int, column: str, path: Path) -> str | None:
-    if value is None or value != value:  # not a number: an empty cell, to those who write Parquet from pandas
-        return None
-    if isinstance(value, (list, dict)):
-        raise DataError(
-            f"{path}: row {number} holds a {'list' if isinstance(value, list) else 'nested object'} in column "
-            f"{column!r}. Text, numbers and true or false are allowed: take the column out, or write it as text."
-        )
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _find_text_columns(rows: Rows, settings: Settings, path: Path) -> tuple[str, ...]:
-    columns = list(rows[0])
+def _find_text_columns(columns: Sequence[str], settings: Settings, path: Path) -> tuple[str, ...]:
     if settings.label not in columns:
         raise DataError(f"{path}: {name_choices(settings.label, columns, 'column')} Name the label column in `label`.")
     if settings.text is not None:
@@ -245,50 +156,37 @@ def _find_text_columns(rows: Rows, settings: Settings, path: Path) -> tuple[str,
                 raise DataError(f"{path}: {name_choices(name, columns, 'column')} Name the text columns in `text`.")
         if len(fields) not in (1, 2) or len(set(fields)) < len(fields) or settings.label in fields:
             raise DataError(
-                f"`text` names {', '.join(fields) or 'no column'}. Name one or two columns, none "
+                f"`text` names {list_names(fields) or 'no column'}. Name one or two columns, none "
                 "twice, not the label's."
             )
     else:
         others = tuple(column for column in columns if column != settings.label)
         known = [names for names in _KNOWN_TEXTS if set(names) <= set(others)]
         if len(others) != 1 and not known:
-            shown = ", ".join(columns)
+            shown = list_names(columns)
             raise DataError(f"{path}: which column is the text? It has {shown}. Name one or two of them in `text`.")
         fields = others if len(others) == 1 else known[0]
     for name in fields:
-        if set(name) & set("{}[].!:"):
+        if set(name) & set("{}[].!:") or not is_text(name):
             raise DataError(f"{path}: the column {name!r} cannot stand in a template. Rename it without {{}}[].!:")
     return fields
 
 
-def _check_rows(rows: Rows, fields: Sequence[str], label: str, path: Path) -> list[dict[str, str]]:
+def _check_rows(file: RowFile, fields: Sequence[str], label: str) -> list[dict[str, str]]:
     checked: list[dict[str, str]] = []
-    for number, row in enumerate(rows, start=1):
+    for number in range(1, len(file.rows) + 1):
         kept: dict[str, str] = {}
         for column in (*fields, label):
-            if column not in row:
-                raise DataError(f"{path}: row {number}: {name_choices(column, row, 'column')}")
-            value = row[column]
-            if value is None or not value.strip():
+            text = file.read_cell(number, column)
+            if text is None:
                 what = "label" if column == label else "text"
                 raise DataError(
-                    f"{path}: row {number} has no {what} in column {column!r}. Fill the cell in, or leave the row out."
+                    f"{file.path}: row {number} has no {what} in column {column!r}. Fill the cell in, or leave the "
+                    "row out."
                 )
-            if len(value) > _LONGEST_CELL:
-                raise DataError(
-                    f"{path}: row {number} has {len(value)} characters in column {column!r}; {_LONGEST_CELL} are "
-                    "allowed. Look for a missing double quote there, or shorten the text."
-                )
-            kept[column] = value.strip()
+            kept[column] = text
         checked.append(kept)
     return checked
-
-
-def _label_order(label: str) -> tuple[bool, float, str]:
-    try:
-        return (False, float(label), label)
-    except ValueError:
-        return (True, 0.0, label)
 
 
 def _make_examples(
@@ -303,32 +201,38 @@ def _make_examples(
     examples: list[Example] = []
     for number, row in enumerate(rows, start=1):
         if row[label] not in index:
+            missing = " That is how a missing label is written: leave the row out." if looks_missing(row[label]) else ""
             raise DataError(
                 f"{path}: row {number}, column {label!r}: {name_choices(row[label], labels, 'label')} "
-                "The training rows hold no other: correct the label, or add such rows to them."
+                f"The training rows hold no other: correct the label, or add such rows to them.{missing}"
+                f"{describe_id(len({other[label] for other in rows}), len(rows), label)}"
             )
         examples.append(Example(f"{set_name}/{number}", {name: row[name] for name in fields}, index[row[label]]))
     return tuple(examples)
 
 
-def _hold_out(rows: Sequence[Example], fraction: float, path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def _hold_out(
+    rows: Sequence[Example], fraction: float, path: Path, left_out: Sequence[str]
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     held_out = tuple(row for row in rows if text_fraction(row) < fraction)
     kept = tuple(row for row in rows if text_fraction(row) >= fraction)
     if not kept or not held_out:
         raise DataError(
             f"{path}: {len(rows)} rows are too few to hold out a share of {fraction:g} for testing. "
-            "Give more rows, or a test file in `tests: {in_domain: ...}`."
+            "Give more rows, or a test file in `tests: {in_domain: ...}`." + "".join(f" ({note})" for note in left_out)
         )
     return kept, held_out
 
 
-def _check_left(train: Sequence[Example], test_sets: Sequence[TestSet], labels: Sequence[str], path: Path) -> None:
+def _check_left(
+    train: Sequence[Example], test_sets: Sequence[TestSet], labels: Sequence[str], path: Path, looks: str
+) -> None:
     present = {row.label for row in train}
     missing = [label for index, label in enumerate(labels) if index not in present]
     if missing:
         raise DataError(
-            f"{path}: no training row labelled {', '.join(missing)} is left once repeated, contradictory and test "
-            "texts are left out. Add training rows of that label."
+            f"{path}: no training row labelled {list_names(missing)} is left once repeated, contradictory and test "
+            f"texts are left out. Add training rows of that label.{looks}"
         )
     for test_set in test_sets:
         if not test_set.rows:
@@ -343,7 +247,7 @@ def _make_patterns(
 ) -> tuple[Pattern, ...]:
     if not given:
         pattern = _derive_pattern(fields, labels)
-        words = ", ".join(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
+        words = list_names(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
         notes.append(f"Pattern derived: {pattern.template!r}; label words: {words}. `patterns` sets others.")
         return (pattern,)
     patterns: list[Pattern] = []
@@ -365,14 +269,14 @@ def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...
             raise DataError(f"pattern {item.name!r}: label_words: {name_choices(label, labels, 'label')}")
     missing = [label for label in labels if label not in words]
     if missing:
-        raise DataError(f"pattern {item.name!r}: label_words lacks {', '.join(missing)}. Give a word for each label.")
+        raise DataError(f"pattern {item.name!r}: label_words lacks {list_names(missing)}. Give a word for each label.")
     return tuple(words[label] for label in labels)
 
 
 def _derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
     template = "\n".join(f"{{{name}}}" for name in fields) + "\nLabel:"
     pattern = Pattern("derived", template, tuple(f" {label.replace('_', ' ')}" for label in labels))
-    if all(not _label_order(label)[0] for label in labels) or _words_collide(pattern.label_words):
+    if all(map(is_number, labels)) or _words_collide(pattern.label_words):
         if len(labels) > len(_LETTERS):
             raise DataError(
                 f"{len(labels)} labels whose names cannot be label words, and letters suffice for {len(_LETTERS)}. "

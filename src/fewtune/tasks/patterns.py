@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from itertools import pairwise
 
-from fewtune.errors import DataError, name_choices
+from fewtune.errors import DataError, list_names, name_choices, shorten
 from fewtune.tasks.base import Pattern
 
 
@@ -41,7 +42,7 @@ def check_pattern(pattern: Pattern, fields: Sequence[str], labels: Sequence[str]
     if len(words) != len(labels):
         raise DataError(
             f"{shown}: {len(words)} label words for {len(labels)} labels. "
-            f"Give one for each, in this order: {', '.join(labels)}."
+            f"Give one for each, in this order: {list_names(labels)}."
         )
     check_label_words(words, shown)
 
@@ -66,15 +67,18 @@ def check_label_words(words: Sequence[str], shown: str) -> None:
             raise DataError(f"{shown}: a label word is empty. Give a word for each label, such as ' yes'.")
     if len({word[0].isspace() for word in words}) > 1:
         raise DataError(
-            f"{shown}: some label words begin with a space and some do not ({', '.join(map(repr, words))}). "
+            f"{shown}: some label words begin with a space and some do not ({list_names(map(repr, words))}). "
             "Begin all of them with a space, or none."
         )
-    for i, first in enumerate(words):
-        for j, second in enumerate(words):
-            if i < j and first == second:
-                raise DataError(f"{shown}: the label word {first!r} stands for two labels. Give each label its own.")
-            if i != j and first != second and second.startswith(first):
-                raise DataError(
-                    f"{shown}: the label word {first!r} begins the label word {second!r}, so scores cannot tell "
-                    "them apart. Choose words of which none begins another."
-                )
+    ordered = sorted(words)
+    # Whatever one word begins stands right behind it.
+    for first, second in pairwise(ordered):
+        if first == second:
+            raise DataError(
+                f"{shown}: the label word {shorten(first)!r} stands for two labels. Give each label its own."
+            )
+        if second.startswith(first):
+            raise DataError(
+                f"{shown}: the label word {shorten(first)!r} begins the label word {shorten(second)!r}, so scores "
+                "cannot tell them apart. Choose words of which none begins another."
+            )

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fewtune.errors import DataError
+from fewtune.errors import DataError, list_names
 from fewtune.tasks.base import Example, TestSet
 
 _MEMBER_LIMIT_BYTES = 2**31
@@ -112,13 +112,21 @@ def read_jsonl(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {number} is not JSON ({error}). Write one object a line.") from error
+        except ValueError as error:  # Python reads no integer of more digits than it is told to
+            raise DataError(
+                f"{path}: line {number} holds a number of thousands of digits. Write it as text."
+            ) from error
+        except RecursionError as error:
+            raise DataError(
+                f"{path}: line {number} holds lists or objects too deep in one another. Write one flat object a line."
+            ) from error
         if not isinstance(row, dict):
             raise DataError(f"{path}: line {number} is not a JSON object. Write one object a line.")
         missing = [column for column in columns if column not in row]
         if missing:
-            raise DataError(f"{path}: line {number} has no {', '.join(missing)}. It has: {', '.join(row)}.")
+            raise DataError(f"{path}: line {number} has no {', '.join(missing)}. It has: {list_names(row)}.")
         rows.append(row)
     return rows
 

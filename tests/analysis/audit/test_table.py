@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fewtune.analysis.audit import table
 from fewtune.analysis.audit.finding import Finding
 from fewtune.analysis.audit.table import audit_table
 from fewtune.errors import RecordError
@@ -254,3 +255,56 @@ def test_rules_that_could_not_be_asked_are_told_with_what_they_need(
     path.write_text(f"{header}\na,0,1,2,0.7\n", encoding="utf-8")
     audited = audit_table(path, majority)
     assert (audited.unasked, audited.asked) == (unasked, 6 - len(unasked))
+
+
+ATTACKS = {
+    "digits": "a,0,0.5,0.6\nb,0," + "9" * 400 + ",0.6",
+    "more digits": "a,0," + "9" * 5000 + "%,0.6\nb,0,0.5,0.6",
+    "a majority beyond all sums": "\n".join(f"a,{seed},0.5{seed}1,1e308" for seed in range(3)),
+    "scores beyond all sums": "\n".join(f"a,{seed},1e308,0.5" for seed in range(3)),
+    "not finite": "a,0,nan,nan\nb,0,inf,-inf",
+    "NUL": "a\0,0,0.5,0.6",
+    "a cell without end": "a,0,0.5," + "6" * 200_000,
+    "a name without end": "x" * 100_000 + ",0,0.5,0.6",
+    "no number": "a,0," + "x" * 50_000 + ",0.6",
+    "ragged": "a,0,0.5,0.6\na",
+    "an open quote": '"a,0,0.5,0.6',
+}
+
+
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-32"])
+def test_a_hostile_table_is_audited_or_refused_in_a_short_line(tmp_path: Path, attack: str, encoding: str) -> None:
+    path = tmp_path / "results.csv"
+    path.write_bytes(f"method,seed,accuracy,majority\n{ATTACKS[attack]}\n".encode(encoding))
+    try:
+        said = [finding.reason for finding in audit_table(path).findings]
+    except RecordError as error:
+        said = [str(error)]
+        assert str(path) in said[0]
+    assert all(len(line) < 600 for line in said)
+    assert encoding == "utf-8" or "it is no text in UTF-8" in said[0]
+
+
+def test_a_table_of_too_many_columns_names_the_first(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="c29 and 4970 more") as caught:
+        audit_rows(tmp_path, ",".join(f"c{i}" for i in range(5000)), ",".join("1" * 5000))
+    assert len(str(caught.value)) < 500
+
+
+def test_methods_without_effect_are_found_among_thousands(tmp_path: Path) -> None:
+    rows = [f"m{i},{seed},0.{i:04}{seed}1" for i in range(3000) for seed in range(2)]
+    rows += [f"copy,{seed},0.0007{seed}1" for seed in range(2)]
+    compared = 0
+
+    def compare(*given: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return score_alike(*given)  # type: ignore[arg-type]
+
+    score_alike = table._score_alike
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(table, "_score_alike", compare)
+        [finding] = audit_rows(tmp_path, "method,seed,accuracy", *rows)
+    assert finding.rule == "settings without effect" and finding.reason.endswith("share: m7, copy")
+    assert compared < 10_000

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.analysis.audit.finding import word_number
-from fewtune.errors import RecordError
+from fewtune.errors import RecordError, list_names, shorten
 
 METHOD = ("method", "variant", "peft_type", "name")
 CELL = ("task", "dataset", "model", "model_name", "shots", "n_shots", "samples", "test_set", "metric")
@@ -37,6 +36,9 @@ COLUMNS = (*METHOD, *CELL, *SEED, *MAJORITY, *PLACE, *COST, *ACCURACY, *OTHER_SC
 SEPARATORS = (",", ";", "\t")
 MISSING = ("", "na", "n/a", "-", "--", "–", "—", "none", "null", "empty")
 """Cells of a column of numbers that hold none."""
+
+LONGEST_NAME = 300
+"""Characters of a method, or of what a comparison holds fixed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
     for place, name in enumerate(header):
         if by_name.setdefault(plain_name(name), place) != place and plain_name(name) in COLUMNS:
             other = header[by_name[plain_name(name)]]
-            raise RecordError(f"{path}: columns {other} and {name} have one name; rename or drop one of them.")
+            raise RecordError(
+                f"{path}: columns {shorten(other)} and {shorten(name)} have one name; rename or drop one of them."
+            )
 
     def holds_numbers(name: str) -> bool:
         return any(_is_number(cells[by_name[name]]) for _, cells in lines)
@@ -89,7 +93,7 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
     for what, found, allowed in (("method", methods, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
         if not found:
             raise RecordError(
-                f"{path}: no {what} column among {', '.join(header)}. "
+                f"{path}: no {what} column among {list_names(header)}. "
                 f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
             )
 
@@ -98,7 +102,7 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
             return _parse(cells[place])
         except ValueError:
             raise RecordError(
-                f"{path}: column {header[place]}, line {line}: {cells[place]!r} is no number. "
+                f"{path}: column {header[place]}, line {line}: {shorten(cells[place])!r} is no number. "
                 "Write it such as 0.7123 or 71.23%, or leave the cell empty."
             ) from None
 
@@ -110,9 +114,14 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
     for line, cells in lines:
         if not cells[methods[0]]:
             raise RecordError(f"{path}: column {header[methods[0]]}, line {line}: a run without a method; name it.")
-        known = [
-            share for place in shares if (share := number(place, line, cells)) is not None and math.isfinite(share)
-        ]
+        # A share or a percentage; whatever else stands there is none.
+        known = [share for place in shares if (share := number(place, line, cells)) is not None and 0 <= share <= 100]
+        for place in (methods[0], *group):
+            if len(cells[place]) > LONGEST_NAME:
+                raise RecordError(
+                    f"{path}: column {header[place]}, line {line}: a name of {len(cells[place])} characters; "
+                    f"{LONGEST_NAME} are allowed."
+                )
         results = {header[place]: number(place, line, cells) for place in scores}
         rows.append(
             Run(
@@ -155,7 +164,10 @@ def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             if any(stripped):
                 lines.append((reader.line_num, stripped))
     except csv.Error as error:
-        raise RecordError(f"{path}: line {reader.line_num}: a quotation mark too many or too few.") from error
+        what = "a quotation mark too many or too few"
+        if "field limit" in str(error):
+            what += f", or a cell of more than {csv.field_size_limit()} characters"
+        raise RecordError(f"{path}: line {reader.line_num}: {what}.") from error
     if len(lines) < 2:
         raise RecordError(f"{path}: {'no row below the header' if lines else 'the file is empty'}.")
     (first, header), *rows = lines

@@ -6,12 +6,12 @@ Owns the rules that a table alone can break. Does not know how the file is read 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fewtune.analysis.audit.audit import order_findings
 from fewtune.analysis.audit.finding import Finding, word_number
@@ -121,15 +121,7 @@ def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Itera
         for method, runs in _split(rows, lambda row: row.method).items()
         if not _is_deterministic(method) and _has_digits(runs, table)
     }
-    alike: list[list[str]] = []
-    for method, scores in results.items():
-        same = (part for part in alike if all(_score_alike(scores, results[other]) for other in part))
-        part = next(same, None)
-        if part is None:
-            alike.append([method])
-        else:
-            part.append(method)
-    copied = [_list(part) for part in alike if len(part) > 1]
+    copied = [_list(part) for part in _group_alike(results) if len(part) > 1]
     if copied:
         yield Finding(
             rule="settings without effect",
@@ -139,6 +131,28 @@ def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Itera
             remedy="Find out whether what tells them apart was applied at all, or whether they give every row one "
             "answer; do not report them as several methods.",
         )
+
+
+def _group_alike(results: Mapping[str, _Results]) -> list[list[str]]:
+    """Methods by what they share: each part's score alike, each with each."""
+    parts: list[list[str]] = []
+    distinct: list[list[_Results]] = []
+    holding: dict[tuple[Any, ...], dict[int, None]] = defaultdict(dict)
+    """The parts that have a result, by seed and scores: only those can hold a method that has it too."""
+    for method, scores in results.items():
+        results_of = [(seed, *found) for seed, found in scores.items()]
+        shared = Counter(part for result in results_of for part in holding[result])
+        near = sorted(part for part, times in shared.items() if times > 1)
+        home = next((n for n in near if all(_score_alike(scores, other) for other in distinct[n])), len(parts))
+        if home == len(parts):
+            parts.append([])
+            distinct.append([])
+        parts[home].append(method)
+        if scores not in distinct[home]:
+            distinct[home].append(scores)
+        for result in results_of:
+            holding[result][home] = None
+    return parts
 
 
 def _score_alike(first: _Results, second: _Results) -> bool:

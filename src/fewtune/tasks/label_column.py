@@ -1,0 +1,91 @@
+"""What stands in a column of labels: their order, and the signs of a missing label or of a column that holds none.
+
+Owns the rules that a label's text must keep. Does not know files or texts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fewtune.errors import DataError, list_names, shorten
+
+LONGEST_LABEL = 200
+MOST_LABELS = 2000
+FEW_LABELS = 20
+"""Labels up to which no column is taken for an id."""
+MISSING = frozenset({"nan", "na", "n/a", "<na>", "nat", "null", "none"})
+"""How programs write a missing value as text, in small letters."""
+
+
+def order_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels in an order that depends on them alone: numbers by value, then other texts."""
+    return tuple(sorted(set(labels), key=_place))
+
+
+def is_number(label: str) -> bool:
+    """Whether a label reads as a number, one that is not finite or "not a number" among them."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(label: str) -> tuple[bool, float, str]:
+    if not is_number(label):
+        return (True, 0.0, label)
+    value = float(label)
+    # Not a number is neither before nor after any: it stands last. Equal numbers go by their texts.
+    return (False, math.inf if math.isnan(value) else value, label)
+
+
+def check_labels(labels: Sequence[str], column: str, path: Path) -> list[str]:
+    """Notes on what was taken as a label, from one label a row.
+
+    Raises DataError where a label is too long, there are too many, or one looks like a missing one beside numbers.
+    """
+    rows: dict[str, int] = {}
+    for number, label in enumerate(labels, start=1):
+        rows.setdefault(label, number)
+    for label, number in rows.items():
+        if len(label) > LONGEST_LABEL:
+            raise DataError(
+                f"{path}: row {number} has a label of {len(label)} characters in column {column!r} "
+                f"({shorten(label)!r}); {LONGEST_LABEL} are allowed. Name the column of labels with `label`."
+            )
+    if len(rows) > MOST_LABELS:
+        raise DataError(
+            f"{path}: column {column!r} holds {len(rows)} labels in {len(labels)} rows ({list_names(rows, 5)}); "
+            f"{MOST_LABELS} are allowed.{describe_id(len(rows), len(labels), column)}"
+        )
+    missing = [label for label in rows if looks_missing(label)]
+    others = [label for label in rows if not looks_missing(label)]
+    if missing and others and all(map(is_number, others)):
+        raise DataError(
+            f"{path}: row {rows[missing[0]]} holds {missing[0]!r} in column {column!r}, beside numbers: a missing "
+            "label? Fill it in, or leave the row out. Where it is a label, give it another name."
+        )
+    counts = Counter(labels)
+    return [
+        f"Label {label!r} ({counts[label]} rows) is taken as a label of that name. Where it stands for a missing "
+        "label, leave those rows out."
+        for label in missing
+    ]
+
+
+def looks_missing(label: str) -> bool:
+    """Whether a label is how a program writes that there is none."""
+    return label.lower() in MISSING or (is_number(label) and math.isnan(float(label)))
+
+
+def describe_id(labels: int, rows: int, column: str) -> str:
+    """A sentence, after a space, where so many labels in so many rows look like an id; else nothing."""
+    if labels <= FEW_LABELS or labels <= rows / 2:
+        return ""
+    return (
+        f" Column {column!r} looks like an id: {labels} different labels in {rows} rows. Name the column of labels "
+        "with `label`."
+    )
