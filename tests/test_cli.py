@@ -226,6 +226,27 @@ def test_a_signal_to_end_is_told_and_written_down_and_finished_trials_are_kept(
     assert not list(out.rglob("*.part"))
 
 
+CLOSE_TERMINAL = """
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.executable, [sys.executable, "-m", "fewtune.cli", *sys.argv[1:]])
+shown = b""
+while b"1 of 2000 trials" not in shown:
+    shown = shown[-200:] + os.read(terminal, 4096)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_terminal_that_is_closed_ends_its_run_as_a_hang_up(small_study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", str(small_study), "--out", str(out), "--set", "data_seeds={count: 2000}"]
+    done = subprocess.run([sys.executable, "-c", CLOSE_TERMINAL, *arguments])
+    assert done.returncode == 128 + signal.SIGHUP
+    assert json.loads((out / "events.jsonl").read_text().splitlines()[-1])["event"] == "interrupted"
+
+
 def test_a_command_that_is_not_to_be_hung_up_is_not(small_study: Path, tmp_path: Path) -> None:
     code = "import signal, sys; from fewtune.interruption import raise_on_signals\n"
     code += "with raise_on_signals(): signal.raise_signal(signal.SIGHUP)\nprint('went on')"

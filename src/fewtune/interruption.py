@@ -44,6 +44,16 @@ def raise_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Keep Ctrl-C and signals of ENDING waiting, within; a process that is started here never hears of any."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """The exit code of a command that a signal ended: 128 and the signal's number, 130 for Ctrl-C."""
     return 128 + (interrupt.number if isinstance(interrupt, Interrupted) else int(signal.SIGINT))

@@ -6,6 +6,7 @@ Made-up workers stand for the real one: they are given as `_work`, and this modu
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import shutil
 import signal
@@ -154,6 +155,22 @@ def test_a_worker_that_ran_out_of_memory_runs_no_other_trial(jobs: list[Job], tm
     listener = Listener()
     run_jobs(jobs, tmp_path, listener)
     assert len({failure.message for failure in listener.failures}) == 2, "each in a process of its own"
+
+
+def test_signals_that_end_the_command_do_not_reach_its_workers(jobs: list[Job], given: Any) -> None:
+    given(_tell_process)
+    worker = local._start_worker(multiprocessing.get_context("spawn"))
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # while it still imports what it needs
+            os.kill(worker.process.pid or 0, number)
+        worker.pipe.send(jobs[0])
+        assert isinstance(worker.pipe.recv(), Finished)
+        os.kill(worker.process.pid or 0, signal.SIGTERM)
+        worker.pipe.send(jobs[0])
+        assert isinstance(worker.pipe.recv(), Finished)
+    finally:
+        local._end(worker)
+    assert worker.process.exitcode == -signal.SIGKILL
 
 
 def _hang(pipe: Connection) -> None:

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fewtune.causes import find_failure_kind
 from fewtune.errors import RecordError
 from fewtune.folder import Presence
-from fewtune.interruption import ENDING, name_signal
+from fewtune.interruption import held_back, name_signal
 from fewtune.prepare import Job
 from fewtune.records import Failure, Record, RecordFiles, append_event, encode_record, write_files
 from fewtune.run import Bench, Progress, failed_record, run_trial
@@ -248,7 +249,10 @@ def _start_worker(context: Any) -> _Worker:
         os.environ.setdefault(name, value)
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
-    process.start()
+    # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
+    resource_tracker.ensure_running()  # starting it would let signals through again
+    with held_back():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 
@@ -267,9 +271,6 @@ def _end(worker: _Worker) -> None:
 
 def _work(pipe: Connection) -> None:
     """The life of a worker: take a job, run it, send its record; it writes nothing itself."""
-    # They reach every process of the terminal or of the scheduler's job; the command alone decides what they mean.
-    for number in (signal.SIGINT, *ENDING):
-        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     bench = Bench()
     _set_imports_apart()
