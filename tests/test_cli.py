@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fewtune import cli
+from fewtune import cli, folder
+from fewtune.progress import PlainProgress
 from fewtune.records import load_records
 from fewtune.study import study_schema
 
@@ -124,6 +126,8 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path, capsys: pytes
         (("run", "studies/demo.yaml", "--workers", "0"), "--workers is 0"),
         (("run", "studies/demo.yaml", "--workers", "9" * 400), f"--workers is {'9' * 77}...; give 1 to 1024."),
         (("run", "studies/demo.yaml", "--cache-share", "1.5"), "--cache-share is 1.5"),
+        (("run", "studies/demo.yaml", "--stall-after", "0"), "--stall-after is 0"),
+        (("run", "studies/demo.yaml", "--stall-after", "nan"), "--stall-after is nan"),
         (("run", "studies/demo.yaml", "--wrokers", "2"), "--wrokers"),
     ],
 )
@@ -198,6 +202,106 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_
     assert events[-1] == "interrupted"
     again = subprocess.run([*command, "--set", "methods.2.pattern.epochs=2000"], capture_output=True, text=True)
     assert again.returncode == 0 and f"{len(kept)} already done" in again.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_is_told_and_written_down_and_finished_trials_are_kept(
+    small_study: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fewtune.cli", "run", str(small_study), "--out", str(out)]
+    command += ["--set", "data_seeds={count: 2000}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        while "[1/" not in (line := running.stdout.readline()):
+            assert line, "the study ended before it could be stopped"
+        os.killpg(running.pid, number)  # as a scheduler or a terminal does: every process of the command hears it
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 128 + number
+    assert f"Stopped by {number.name}." in told and "Finished trials are kept" in told and "Traceback" not in told
+    events = [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
+    assert events[-1] == "interrupted"
+    assert {record.status for record in load_records(out)} == {"done"}
+    assert not list(out.rglob("*.part"))
+
+
+CLOSE_TERMINAL = """
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.executable, [sys.executable, "-m", "fewtune.cli", *sys.argv[1:]])
+shown = b""
+while b"1 of 2000 trials" not in shown:
+    shown = shown[-200:] + os.read(terminal, 4096)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_terminal_that_is_closed_ends_its_run_as_a_hang_up(small_study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", str(small_study), "--out", str(out), "--set", "data_seeds={count: 2000}"]
+    done = subprocess.run([sys.executable, "-c", CLOSE_TERMINAL, *arguments])
+    assert done.returncode == 128 + signal.SIGHUP
+    assert json.loads((out / "events.jsonl").read_text().splitlines()[-1])["event"] == "interrupted"
+
+
+def test_a_command_that_is_not_to_be_hung_up_is_not(small_study: Path, tmp_path: Path) -> None:
+    code = "import signal, sys; from fewtune.interruption import raise_on_signals\n"
+    code += "with raise_on_signals(): signal.raise_signal(signal.SIGHUP)\nprint('went on')"
+    done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "went on\n"
+
+
+def test_a_folder_deleted_while_its_study_runs_ends_it_with_an_error(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    more = ("--out", out, "--set", "data_seeds=[0, 1, 2]")
+
+    def delete_all(*_: object) -> None:
+        shutil.rmtree(out)
+
+    def delete_one(*_: object) -> None:
+        for path in (out / "trials").iterdir():
+            path.unlink()
+
+    for delete, words in ((delete_all, "was deleted, moved or replaced"), (delete_one, "records are gone")):
+        once = iter([delete])
+        monkeypatch.setattr(PlainProgress, "finished", lambda *_, once=once: next(once, lambda: None)())
+        code, _, told = run_cli("run", small_study, *more, capsys=capsys)
+        assert code == 2 and words in told and "Traceback" not in told
+        assert out.exists() == (delete is delete_one)
+
+
+def test_a_disk_that_fills_up_ends_a_run_with_one_message_and_it_goes_on_where_there_is_room(
+    small_study: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"needs to mount a tmpfs ({mounted.stderr.strip()}): run the tests as root")
+    try:
+        command = [sys.executable, "-m", "fewtune.cli", "run", str(small_study), "--out", str(disk / "out")]
+        command += ["--set", "data_seeds={count: 60}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert "No space left on device" in done.stderr and str(disk / "out") in done.stderr
+        assert "Traceback" not in done.stderr and done.stderr.count("fewtune:") == 1
+        assert not list(disk.rglob("*.part"))
+        lines = (disk / "out" / "events.jsonl").read_text().splitlines()
+        assert all(json.loads(line)["event"] for line in lines)
+        kept = load_records(disk / "out")
+        assert kept and all(record.status == "done" for record in kept)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        again = subprocess.run(command, capture_output=True, text=True)
+        assert again.returncode == 0 and f"{len(kept)} already done" in again.stdout
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_worker_ends_with_the_command_that_started_it(study_file: Path, tmp_path: Path) -> None:
@@ -278,7 +382,7 @@ def test_two_commands_cannot_run_trials_in_one_folder(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with FileLock(out / cli.LOCK):
+    with FileLock(out / folder.LOCK):
         code, _, told = run_cli("run", small_study, "--out", out, capsys=capsys)
         assert code == 2 and f"another fewtune is running trials in {out}: wait for it" in " ".join(told.split())
         assert not (out / "study.yaml").exists()

@@ -11,7 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors"},
+    {"errors", "interruption"},
+    {"causes"},
     {"records", "published"},
     {"tasks"},
     {"text"},
@@ -20,6 +21,7 @@ LAYERS = [
     {"predictors"},
     {"methods"},
     {"study"},
+    {"folder"},
     {"trial"},
     {"adapt"},
     {"tuning"},

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,14 +16,13 @@ from polars.testing import assert_frame_equal
 import tiny_models
 from fewtune import run as run_module
 from fewtune.errors import StudyError, TrialFailure
-from fewtune.executors import local
 from fewtune.executors.local import run_jobs
 from fewtune.methods import majority
 from fewtune.models import ModelPlace, find_model
 from fewtune.models import cache as model_cache
 from fewtune.prepare import Job, prepare_jobs
-from fewtune.records import PHASES, Failure, Record, load_predictions, load_records, record_path, write_record
-from fewtune.run import Bench, Progress, failed_record, run_trial
+from fewtune.records import PHASES, Record, load_predictions, load_records
+from fewtune.run import Bench, Progress, run_trial
 from fewtune.study import Study, load_study
 
 
@@ -86,6 +82,8 @@ def test_a_record_stands_alone(finished: Path) -> None:
     pattern = by_method["pattern"]
     assert pattern.cost is not None and by_method["in_context"].cost is not None
     assert pattern.cost.fit_seconds and pattern.cost.predict_seconds and pattern.cost.fit_tokens
+    held, allocated = pattern.cost.resident_memory_bytes, pattern.cost.peak_memory_bytes
+    assert held is not None and (allocated is None or held > allocated), "libraries are held too"
     assert pattern.cost.trainable_parameters == pattern.cost.total_parameters
     assert by_method["in_context"].cost.trainable_parameters == 0
     assert set(pattern.fingerprints) == {"data", "draw", "weights"}
@@ -164,70 +162,6 @@ def test_a_method_never_meets_a_test_row_or_the_training_rows(study: Study, monk
     assert task.train == () and task.test_sets == () and draw.test_sets == ()
     assert all(row.label is None for row in draw.pool)
     assert scored and all(row.label is None and row.facets == {} for rows in scored for row in rows)
-
-
-def _die(pipe: Any, out: Path) -> None:
-    pipe.recv()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_killed_worker_costs_its_trial_alone(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = prepare_jobs(study, None)[0][:2]
-    monkeypatch.setattr(local, "_work", _die)
-    listener = Listener()
-    run_jobs(jobs, tmp_path, listener)
-    assert [r.failure.kind for r in listener.records if r.failure] == ["killed", "killed"]
-    assert "SIGKILL" in listener.records[0].failure.message  # type: ignore[union-attr]
-    assert json.loads(record_path(tmp_path, jobs[0].trial_id).read_text())["status"] == "failed"
-
-
-def _die_once_done(pipe: Any, out: Path) -> None:
-    job = pipe.recv()
-    write_record(out, failed_record(job, Failure(kind="error", message="none"), None).model_copy(update=DONE))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-DONE = {"status": "done", "failure": None}
-
-
-def test_what_was_done_before_a_worker_died_is_kept(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = prepare_jobs(study, None)[0][:2]
-    monkeypatch.setattr(local, "_work", _die_once_done)
-    listener = Listener()
-    run_jobs(jobs, tmp_path, listener)
-    assert [record.status for record in listener.records] == ["done", "done"]
-
-
-def test_no_more_workers_start_than_there_are_trials(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = Mock(wraps=local._start_worker)
-    monkeypatch.setattr(local, "_work", _die)
-    monkeypatch.setattr(local, "_start_worker", started)
-    run_jobs(prepare_jobs(study, None)[0][:2], tmp_path, Listener(), workers=5)
-    assert started.call_count == 2
-
-
-def _record_process(pipe: Any, out: Path) -> None:
-    while (job := pipe.recv()) is not None:
-        record = failed_record(job, Failure(kind="error", message=str(os.getpid())), None)
-        write_record(out, record)
-        pipe.send(record)
-
-
-@pytest.mark.parametrize(("lasts", "processes"), [(0.0, 3), (300.0, 1)])
-def test_a_worker_that_has_worked_long_makes_way_between_two_trials(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasts: float, processes: int
-) -> None:
-    jobs = prepare_jobs(study, None)[0][:3]
-    monkeypatch.setattr(local, "_work", _record_process)
-    monkeypatch.setattr(local, "REPLACE_AFTER_SECONDS", lasts)
-    listener = Listener()
-    run_jobs(jobs, tmp_path, listener)
-    assert len(listener.records) == 3
-    assert len({record.failure.message for record in listener.records if record.failure}) == processes
 
 
 def test_everything_that_cannot_run_is_told_before_anything_runs(study_file: Path, tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 """The command line: run, check, report, audit, recommend, watch, list, schema.
 
 Owns what the user types and what comes back: exit code 0, 1 where trials failed, 2 for a mistake the message
-says how to mend, 130 after Ctrl-C. Heavy imports wait until a command needs them.
+says how to mend, 130 after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP. Heavy imports wait until a command needs them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,11 +19,11 @@ from rich.console import Console
 
 from fewtune import __version__
 from fewtune.errors import FewtuneError, list_names, shorten
+from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
     from fewtune.prepare import Job
-    from fewtune.records import Record
     from fewtune.study import Study
 
 app = App(
@@ -31,9 +31,6 @@ app = App(
     version=__version__,
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
 )
-LOCK = ".lock"
-"""What a command that runs trials holds in its output folder."""
-
 MOST_WORKERS, MOST_QUERIES, LONGEST_WAIT = 1024, 10**15, 86_400
 """What options may be at most; the last in seconds."""
 
@@ -73,6 +70,13 @@ def run(
             "with equal results."
         ),
     ] = None,
+    stall_after: Annotated[
+        float | None,
+        Parameter(
+            help="Seconds without a sign of progress (a step, a layer run) after which a trial is ended and recorded "
+            "as killed; 1800 where not given."
+        ),
+    ] = None,
     profile: Profile = False,
     strict: Strict = False,
 ) -> int:
@@ -80,10 +84,11 @@ def run(
     from fewtune.engine.meter import Meter
 
     meter = Meter()  # before the other imports, which take their seconds too
-    from fewtune.executors.local import run_jobs
+    from fewtune.executors.local import STALL_SECONDS, run_jobs
+    from fewtune.folder import check_whole, claim_folder, open_folder
     from fewtune.prepare import prepare_jobs
     from fewtune.progress import show_progress
-    from fewtune.records import append_event, write_planned
+    from fewtune.records import append_event
     from fewtune.run import describe_axes
 
     plan = _load(study, set_)
@@ -91,8 +96,10 @@ def run(
         raise FewtuneError(f"--workers is {shorten(str(workers))}; give 1 to {MOST_WORKERS}.")
     if cache_share is not None and not 0 <= cache_share <= 1:
         raise FewtuneError(f"--cache-share is {cache_share:g}; give 0 (keep nothing) to 1.")
+    if stall_after is not None and not stall_after > 0:  # nor is what is not a number
+        raise FewtuneError(f"--stall-after is {stall_after:g}; give seconds above 0.")
     folder = out if out is not None else Path("out") / plan.name
-    _claim_folder(folder, plan)
+    claim_folder(folder, plan)
     _say("Finding models and data (fetched once and kept) …")
     with meter.phase("check"):
         jobs, tasks = prepare_jobs(plan, data_dir, workers, cache_share)
@@ -100,20 +107,21 @@ def run(
         for note in task.notes:
             _say(f"{label}: {note}")
     _say_skips(jobs)
+    cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
+    stall = STALL_SECONDS if stall_after is None else stall_after
     try:
-        with _hold_folder(folder):
-            _claim_folder(folder, plan)  # again: another study may have come and gone while this one was prepared
-            _write_study(folder, plan)
-            write_planned(folder, {job.trial_id: describe_axes(job.trial).cell for job in jobs})
-            done = {job.trial_id: record for job in jobs if (record := _find_done(folder, job.trial_id)) is not None}
+        with open_folder(folder, plan, cells, _say) as done:
             todo = [job for job in jobs if job.trial_id not in done]
             _say(f"{plan.name}: {len(jobs)} trials, {len(done)} already done, in {folder}")
             append_event(folder, "run", trials=len(jobs), reused=len(done))
             with show_progress(_console, todo, workers, done.values()) as listener, meter.phase("run"):
-                run_jobs(todo, folder, listener, workers)
-    except KeyboardInterrupt:
-        _say(f"Stopped. Finished trials are kept in {folder}; the same command goes on from there.")
-        return 130
+                run_jobs(todo, folder, listener, workers, stall)
+            check_whole(folder, cells)
+    except KeyboardInterrupt as stopped:
+        _complain(
+            f"{word_interrupt(stopped)}. Finished trials are kept in {folder}; the same command goes on from there."
+        )
+        return exit_code(stopped)
     with meter.phase("analyse"):
         code = report(folder, strict=strict)
     if profile:
@@ -244,7 +252,9 @@ def recommend(
     out: OutFolder,
     *,
     max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None,
-    max_memory: Annotated[str | None, Parameter(help="Peak memory, such as 900MiB, 2GiB or a number of bytes.")] = None,
+    max_memory: Annotated[
+        str | None, Parameter(help="Memory that the process may hold, such as 900MiB, 2GiB or a number of bytes.")
+    ] = None,
     max_latency: Annotated[float | None, Parameter(help="Seconds that answering one row may take.")] = None,
     out_of_domain_weight: Annotated[
         float, Parameter(help="Weight of the test sets out of domain, together: 0 to 1.")
@@ -345,7 +355,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (the process's own arguments where None); a user's mistake exits with 2."""
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
-        code = app(given, result_action="return_value", exit_on_error=False)
+        with raise_on_signals():
+            code = app(given, result_action="return_value", exit_on_error=False)
     except CycloptsError:
         code = 2  # Cyclopts has printed what is wrong with the arguments
     except FewtuneError as error:
@@ -366,9 +377,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = error.filename or "a file"
         _errors.print(f"fewtune: {place}: {error.strerror or error}.", markup=False, highlight=False, soft_wrap=True)
         code = 2
-    except KeyboardInterrupt:
-        _errors.print("Stopped.")
-        code = 130
+    except KeyboardInterrupt as stopped:
+        _complain(f"{word_interrupt(stopped)}.")
+        code = exit_code(stopped)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -392,6 +403,11 @@ def parse_bytes(text: str) -> int:
 
 def _say(text: str) -> None:
     _console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that hung up shows nothing any more
+        _errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_skips(jobs: Sequence[Job]) -> None:
@@ -421,73 +437,6 @@ def _show_profile(out: Path, jobs: Sequence[Job], todo: Sequence[Job], meter: Me
         show_profile(_console, ran, command, reused=len(jobs) - len(todo))
     else:
         show_profile(_console, records)
-
-
-def _find_done(out: Path, trial_id: str) -> Record | None:
-    """The record of a trial that need not run again."""
-    from fewtune.errors import RecordError
-    from fewtune.records import load_predictions, load_record, record_path
-
-    if not record_path(out, trial_id).is_file():
-        return None
-    try:
-        record = load_record(record_path(out, trial_id))
-        return record if record.reusable and load_predictions(out, trial_id).height > 0 else None
-    except RecordError as error:
-        _say(f"{error} Running it again.")
-        return None
-
-
-def _claim_folder(out: Path, study: Study) -> None:
-    """Refuse a folder that holds another study; one that this study adds to is welcome."""
-    from fewtune.errors import RecordError
-    from fewtune.study import load_study
-
-    kept = out / "study.yaml"
-    if out.exists() and not out.is_dir():
-        raise RecordError(f"{out} is a file. Give a folder with --out.")
-    if not kept.is_file():
-        if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
-            raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
-        return
-    if not (out / "events.jsonl").is_file():
-        raise RecordError(
-            f"{kept} was not written by fewtune and would be overwritten. Give another folder with --out."
-        )
-    old, new = load_study(kept).model_dump(), study.model_dump()
-    axes = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
-    differing = [key for key in new if key not in axes and old[key] != new[key]]
-    differing += [key for key in axes if any(entry not in new[key] for entry in old[key])]
-    if differing:
-        raise RecordError(
-            f"{out} holds another study ({old['name']!r}; it differs in {', '.join(differing)}). A study may only "
-            "grow in its own folder: give another with --out, or delete this one."
-        )
-
-
-@contextmanager
-def _hold_folder(out: Path) -> Iterator[None]:
-    """Keep a folder to this command while it runs trials; the system lets go of it however the command ends."""
-    from filelock import FileLock, Timeout
-
-    from fewtune.errors import RecordError
-
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RecordError(f"another fewtune is running trials in {out}: wait for it, or give another --out.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _write_study(out: Path, study: Study) -> None:
-    from fewtune.records import write_atomically
-
-    write_atomically(out / "study.yaml", study.to_yaml().encode())
 
 
 if __name__ == "__main__":

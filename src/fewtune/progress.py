@@ -5,6 +5,7 @@ Owns the two listeners. Does not know what a trial does.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,8 @@ class LiveProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError):  # a terminal that was closed shows nothing any more
+            self._live.stop()
 
     def started(self, job: Job) -> None:
         self._began[job.trial_id] = time.monotonic()

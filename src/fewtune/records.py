@@ -6,15 +6,19 @@ Owns the schema, atomic writing and loading of `OUT/trials`, `OUT/predictions`, 
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import math
 import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fewtune.errors import RecordError
 
@@ -104,6 +108,11 @@ class Cost(_Frozen):
     predict_rows: int | None = Field(default=None, description="Test rows scored in `predict_seconds`.")
     load_seconds: float | None = Field(default=None, description="Reading or restoring the model.")
     peak_memory_bytes: int | None = Field(description="Most bytes this trial had allocated at once, model included.")
+    resident_memory_bytes: int | None = Field(
+        default=None,
+        description="Most bytes the process really held at once during the trial, libraries and model included; on a "
+        "GPU, most bytes reserved there. Records of earlier versions have none.",
+    )
     trainable_parameters: int | None
     total_parameters: int | None
     fit_tokens: int | None = Field(description="Tokens run through the model while preparing and fitting.")
@@ -152,20 +161,32 @@ class Record(_Frozen):
         return self.status == "done"
 
 
+PART = ".part"
+"""How the name of a file ends while it is being written; it begins with a dot."""
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing: temporary file beside it, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    """Write a whole file or nothing: temporary file beside it, fsync, rename. An OSError names `path`."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _name_path(error, path) from error
+
+
+def _name_path(error: OSError, path: Path) -> OSError:
+    """The same error, of the file that was to be written and not of a temporary one or of none."""
+    return OSError(error.errno, error.strerror or str(error), str(path))
 
 
 def record_path(out: Path, trial_id: str) -> Path:
@@ -176,20 +197,39 @@ def predictions_path(out: Path, trial_id: str) -> Path:
     return out / "predictions" / f"{trial_id}.parquet"
 
 
-def write_record(out: Path, record: Record, predictions: pl.DataFrame | None = None) -> None:
-    """Write a record and its predictions; the predictions first, so that a record never lacks them.
+@dataclass(frozen=True)
+class RecordFiles:
+    """One trial's two files as they are to stand on disk; `predictions` is None where it has none."""
+
+    trial_id: str
+    record: bytes
+    predictions: bytes | None
+
+
+def encode_record(record: Record, predictions: pl.DataFrame | None = None) -> RecordFiles:
+    """A record and its predictions as bytes; raises what cannot be encoded.
 
     `predictions` has the columns test_set, row_id, gold, predicted (label names) and one score_<label> for each
     label of the task (log-probabilities over the labels, float32).
     """
+    table = None
     if predictions is not None:
-        import io
-
         buffer = io.BytesIO()
         predictions.write_parquet(buffer, compression="zstd")
-        write_atomically(predictions_path(out, record.trial_id), buffer.getvalue())
-    payload = record.model_dump_json(indent=1).encode()
-    write_atomically(record_path(out, record.trial_id), payload + b"\n")
+        table = buffer.getvalue()
+    return RecordFiles(record.trial_id, record.model_dump_json(indent=1).encode() + b"\n", table)
+
+
+def write_files(out: Path, files: RecordFiles) -> None:
+    """Write one trial's files; the predictions first, so that a record never lacks them."""
+    if files.predictions is not None:
+        write_atomically(predictions_path(out, files.trial_id), files.predictions)
+    write_atomically(record_path(out, files.trial_id), files.record)
+
+
+def write_record(out: Path, record: Record, predictions: pl.DataFrame | None = None) -> None:
+    """Write a record and its predictions, as `encode_record` takes them."""
+    write_files(out, encode_record(record, predictions))
 
 
 def load_record(path: Path) -> Record:
@@ -203,7 +243,7 @@ def load_record(path: Path) -> Record:
                 "Use the fewtune that wrote it, or run the study again into a new folder."
             )
         return Record.model_validate(raw)
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path}: damaged, or not a fewtune record. Delete it and run the study again.") from error
 
 
@@ -234,7 +274,7 @@ def load_planned(out: Path) -> dict[str, Cell] | None:
         return None
     try:
         return {trial_id: Cell.model_validate(cell) for trial_id, cell in json.loads(path.read_bytes()).items()}
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"{path}: damaged, or of another fewtune. Run the study again: finished trials are kept."
         ) from error
@@ -267,21 +307,61 @@ def load_study_entry(out: Path, key: str) -> Any:
 
     try:
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: damaged. Run the study again into this folder after deleting that file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(
+            f"{path}: damaged. Delete that file and run the study again into this folder: finished trials are kept."
+        ) from error
     return study.get(key) if isinstance(study, dict) else None
 
 
 def find_last_run(out: Path) -> float:
     """When the study was last run, UTC time in seconds; 0.0 where no event says so."""
+    return max((float(event["time"]) for event in load_events(out) if event["event"] == "run"), default=0.0)
+
+
+def load_events(out: Path) -> list[dict[str, Any]]:
+    """Every event of OUT/events.jsonl: a finite `time`, a name `event`, its values.
+
+    Lines that are none (half written when a process was killed or a disk full, or edited since) are passed over: they
+    tell nothing, and no result is made of events.
+    """
     path = out / "events.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    events = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be half written
-    return max((float(event["time"]) for event in events if event["event"] == "run"), default=0.0)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    read = [_read_event(line) for line in lines]
+    return [event for event in read if event is not None]
+
+
+def _read_event(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+        known = isinstance(event, dict) and isinstance(event["event"], str) and type(event["time"]) in (int, float)
+        return event if known and math.isfinite(event["time"]) else None
+    except (ValueError, KeyError, RecursionError, OverflowError):
+        return None
 
 
 def append_event(out: Path, event: str, **values: Any) -> None:
-    """Add one line to events.jsonl: UTC time in seconds, the event's name, its values."""
-    line = json.dumps({"time": round(time.time(), 3), "event": event, **values}) + "\n"
-    with (out / "events.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line)
+    """Add one line to events.jsonl, whole or not at all: UTC time in seconds, the event's name, its values.
+
+    An OSError names the file. One process at a time may add lines: the one that holds the folder.
+    """
+    path = out / "events.jsonl"
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **values}).encode() + b"\n"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(handle).st_size
+            # What an earlier command left half written must not take this line with it.
+            line = b"\n" + line if size and os.pread(handle, 1, size - 1) != b"\n" else line
+            try:
+                whole = os.write(handle, line) == len(line)
+            except OSError:
+                os.ftruncate(handle, size)
+                raise
+            if not whole:
+                os.ftruncate(handle, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise _name_path(error, path) from error

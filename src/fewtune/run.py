@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from fewtune.adapt import fit_plan, make_plan
+from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.models import ModelPlace, resolve_precision
@@ -105,13 +106,23 @@ def run_trial(
     job: Job, bench: Bench, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> tuple[Record, pl.DataFrame | None]:
     """Run one trial to its record and per-row predictions; a failure is a record too, with its reason."""
+    from fewtune.engine import pulse
     from fewtune.engine.meter import Meter
 
     started_at, meter = datetime.now(UTC).isoformat(timespec="seconds"), Meter()
+    latest = Progress("starting")
+
+    def tell(progress: Progress) -> None:
+        nonlocal latest
+        latest = progress
+        on_progress(progress)
+
     try:
-        record, predictions = _run(job, bench, on_progress, meter)
+        # A phase without steps of its own tells that it goes on as long as networks run in it.
+        with pulse.heard_by(lambda: on_progress(latest)):
+            record, predictions = _run(job, bench, tell, meter)
     except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on
-        failure = Failure(kind=_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
+        failure = Failure(kind=find_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
         record, predictions = failed_record(job, failure, started_at), None
     finally:
         meter.close()
@@ -219,6 +230,7 @@ def _run(
         predict_rows=sum(len(test.rows) for test in draw.test_sets),
         load_seconds=load_seconds,
         peak_memory_bytes=peak,
+        resident_memory_bytes=meter.resident_memory_bytes(),
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
         fit_tokens=tokens_before - checkpoints.tokens + tuning_tokens + plan.prepared_tokens,
@@ -373,14 +385,6 @@ def _thin_out(on_progress: Callable[[Progress], None]) -> Callable[[int, int, fl
             on_progress(Progress("fitting", step, steps, loss))
 
     return on_step
-
-
-def _failure_kind(error: Exception) -> str:
-    if isinstance(error, TrialFailure):
-        return error.kind
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
-        return "out_of_memory"
-    return "error"
 
 
 def _one_line(error: Exception) -> str:

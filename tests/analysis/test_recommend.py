@@ -122,7 +122,7 @@ def test_a_half_run_draw_neither_leads_nor_counts(tmp_path: Path) -> None:
     ("budget", "excluded"),
     [
         ({"max_fit_seconds": 10.0}, "100 seconds to fit, over 10"),
-        ({"max_memory_bytes": 2**30}, "1.863 GiB of memory, over 1"),
+        ({"max_memory_bytes": 2**30}, "1.863 GiB of memory allocated, over 1"),
         ({"max_latency_seconds": 0.001}, "0.008 seconds a row, over 0.001"),
     ],
 )
@@ -134,6 +134,26 @@ def test_what_exceeds_the_budget_is_not_eligible(tmp_path: Path, budget: dict[st
     assert found.chosen == "tfidf"
     assert {c.name: c.excluded for c in found.candidates} == {"tfidf": None, "pattern": excluded}
     assert found.reasons[0] == "tfidf has the highest mean of those eligible (0.600)"
+
+
+def test_a_limit_of_memory_is_held_against_what_the_process_held(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9], "tfidf": [0.6, 0.6]})
+    set_cost(tmp_path, "pattern", peak_memory_bytes=2**30, resident_memory_bytes=3 * 2**30)
+    set_cost(tmp_path, "tfidf", peak_memory_bytes=1000, resident_memory_bytes=2**29)
+    found = advise(tmp_path, max_memory_bytes=2 * 2**30)
+    assert {c.name: c.excluded for c in found.candidates} == {
+        "tfidf": None,
+        "pattern": "3 GiB of memory held, over 2",
+    }
+    assert not [reason for reason in found.reasons if "memory" in reason]
+
+
+def test_where_no_record_tells_what_was_held_the_limit_goes_by_what_was_allocated_and_says_so(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9], "tfidf": [0.6, 0.6]})
+    set_cost(tmp_path, "tfidf", peak_memory_bytes=1000, resident_memory_bytes=2**29)
+    [reason] = [each for each in advise(tmp_path, max_memory_bytes=2 * 2**30).reasons if "memory" in each]
+    assert reason == "memory was taken as allocated, for no record tells what the process held, which is more: pattern"
+    assert not [each for each in advise(tmp_path).reasons if "memory" in each], "nobody asked"
 
 
 def test_a_budget_that_nothing_keeps_within_says_so(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from fewtune.engine import memory
 from fewtune.engine.memory import PeakMemory, find_counter
 
 CPU = torch.device("cpu")
@@ -83,4 +85,58 @@ print(held >> 20, (count() - before) >> 20)
 
 def test_without_the_allocators_counts_a_peak_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.engine.memory.find_counter", lambda: None)
-    assert PeakMemory(CPU).stop() is None
+    watch = PeakMemory(CPU)
+    assert watch.stop() is None
+    assert watch.resident is not None
+
+
+needs_status = pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs Linux's /proc")
+
+
+@needs_status
+@pytest.mark.parametrize("resettable", [True, False])
+def test_what_the_process_held_is_told_beside_what_was_allocated(
+    resettable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not resettable:  # what was held is then looked at, as what is allocated
+        monkeypatch.setattr(memory, "MARK", tmp_path / "no folder" / "clear_refs")
+    hold(300)  # an earlier trial's: the mark of what the process ever held is above this one's
+    before = memory._read_status("VmRSS")
+    watch = PeakMemory(CPU)
+    assert watch.resident is None, "known once the watch is over"
+    hold(100)
+    watch.stop()
+    assert watch.resident is not None
+    assert before - 64 * MEBIBYTE + 99 * MEBIBYTE <= watch.resident < before + 200 * MEBIBYTE
+    seen = watch.resident
+    hold(300)
+    watch.stop()
+    assert watch.resident == seen, "what came after it is not its own"
+
+
+@needs_status
+def test_what_an_earlier_trial_freed_is_no_later_ones_whatever_the_allocator_keeps() -> None:
+    code = """
+import torch
+from fewtune.engine.memory import PeakMemory, _read_status
+blocks = [torch.ones(1 << 18) for _ in range(400)]
+blocks.clear()
+kept = _read_status("VmRSS")
+watch = PeakMemory(torch.device("cpu"))
+watch.stop()
+print(kept >> 20, watch.resident >> 20)
+"""
+    settings = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **settings}, check=True, capture_output=True, text=True
+    )
+    kept, held = map(int, done.stdout.split())
+    assert held < kept - 300
+
+
+def test_without_a_system_that_tells_what_is_held_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MARK", "STATUS"):
+        monkeypatch.setattr(memory, name, tmp_path / "no folder" / "file")
+    watch = PeakMemory(CPU)
+    watch.stop()
+    assert watch.resident is None

@@ -49,6 +49,20 @@ def test_json_holds_verdict_audit_and_leaderboard(study: StudyAnalysis) -> None:
     assert [finding["rule"] for finding in whole["findings"]] == ["missing trials"]
 
 
+def test_memory_is_told_as_allocated_and_as_held(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.84, 0.86]})
+    for path in (tmp_path / "trials").iterdir():
+        record = json.loads(path.read_text())
+        record["cost"] |= {"peak_memory_bytes": 2**30, "resident_memory_bytes": 3 * 2**30}
+        path.write_text(json.dumps(record))
+    study = analyse_folder(tmp_path)
+    [row] = csv.DictReader(io.StringIO(write_csv(study)))
+    assert (row["peak_memory_bytes"], row["resident_memory_bytes"]) == (str(2**30), str(3 * 2**30))
+    [told] = json.loads(write_json(study))["groups"][0]["leaderboard"]["rows"]
+    assert (told["peak_memory_bytes"], told["resident_memory_bytes"]) == (2**30, 3 * 2**30)
+    assert "| 3.00 GiB |" in write_markdown(study)
+
+
 def test_markdown_says_the_verdict_and_how_each_stands_to_the_leader(study: StudyAnalysis) -> None:
     text = write_markdown(study)
     assert "pattern leads (0.840 accuracy), credibly better than every other. Not scored: 1 failed." in text

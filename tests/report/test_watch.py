@@ -61,6 +61,15 @@ def test_a_failed_trial_that_a_run_repeats_is_waited_for(tmp_path: Path) -> None
     assert "3 of 3 trials: 2 done, 1 failed" in stream.getvalue()
 
 
+def test_half_written_and_malformed_events_do_not_end_the_watch(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.9]})
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in load_records(tmp_path)})
+    (tmp_path / "events.jsonl").write_text('{"time": 1.0, "ev\n[1]\n{}\n{"event": "run"}\n"}"\n')
+    stream = StringIO()
+    watch_study(make_terminal(stream), tmp_path, every=0.5, pause=lambda _: pytest.fail("looked again"))
+    assert "2 of 2 trials: 2 done" in stream.getvalue()
+
+
 def test_an_unfinished_study_is_shown_once_into_a_pipe(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9]})
     [first, second] = load_records(tmp_path)

@@ -14,7 +14,7 @@ from fewtune.analysis.leaderboard import LeaderboardGroup, LeaderboardRow
 COSTS: Mapping[str, Callable[[LeaderboardRow], float | None]] = {
     "fit seconds": lambda row: row.fit_seconds,
     "seconds a row": lambda row: row.predict_seconds_per_row,
-    "peak memory": lambda row: row.peak_memory_bytes,
+    "peak memory": lambda row: row.memory_bytes,
     "trained parameters": lambda row: row.trainable_parameters,
 }
 """What a variant can be cheap in."""

@@ -56,7 +56,9 @@ class LeaderboardRow:
     fit_seconds: float | None
     predict_seconds_per_row: float | None
     peak_memory_bytes: int | None
-    """Of the hungriest trial."""
+    """Allocated at once by the hungriest trial."""
+    resident_memory_bytes: int | None
+    """Held at once by the process of the trial that held most; None where no record tells, as those of old."""
     trainable_parameters: int | None
     total_parameters: int | None
 
@@ -64,6 +66,12 @@ class LeaderboardRow:
     def in_domain(self) -> float | None:
         """Mean primary metric in domain."""
         return self.scores[IN_DOMAIN].mean if IN_DOMAIN in self.scores else None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What a machine must have: what was held where that is known, else what was allocated, which is less."""
+        known = [size for size in (self.resident_memory_bytes, self.peak_memory_bytes) if size is not None]
+        return max(known, default=None)
 
     @property
     def draws(self) -> int:
@@ -256,6 +264,7 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
             ]
         ),
         peak_memory_bytes=_largest(cost.peak_memory_bytes for cost in costs),
+        resident_memory_bytes=_largest(cost.resident_memory_bytes for cost in costs),
         trainable_parameters=_largest(cost.trainable_parameters for cost in costs),
         total_parameters=_largest(cost.total_parameters for cost in costs),
     )

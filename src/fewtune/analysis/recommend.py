@@ -51,6 +51,7 @@ class Budget:
 
     max_fit_seconds: float | None = None
     max_memory_bytes: int | None = None
+    """Of what the process holds, where records tell; of what was allocated where they do not."""
     max_latency_seconds: float | None = None
     """Seconds to answer one row, rows answered together."""
     out_of_domain_weight: float = 0.0
@@ -220,7 +221,10 @@ def _recommend(task: str, shots: int, metric: str, cell: _Cell, budget: Budget) 
         candidates=tuple(replace(c, best_against_it=against.get(c.name)) for c in candidates),
         rival=rival.name if rival is not None else None,
         at_risk=rival.risk if rival is not None else None,
-        reasons=tuple(_give_reasons(chosen, best, candidates, by_cost, against, floors, budget)),
+        reasons=(
+            *_give_reasons(chosen, best, candidates, by_cost, against, floors, budget),
+            *_word_memory(eligible, cell, budget),
+        ),
         further=tuple(_advise(cell, chosen, rivals, {} if above else floors)),
     )
 
@@ -272,13 +276,17 @@ def _exclude(name: str, row: LeaderboardRow, score: float | None, cell: _Cell, b
         return f"scored on {len(cell.answers[name])} of {cell.draws} draws"
     limits = (
         ("seconds to fit", row.fit_seconds, budget.max_fit_seconds),
-        ("GiB of memory", _in_gibibytes(row.peak_memory_bytes), _in_gibibytes(budget.max_memory_bytes)),
+        (_name_memory(row), _in_gibibytes(row.memory_bytes), _in_gibibytes(budget.max_memory_bytes)),
         ("seconds a row", row.predict_seconds_per_row, budget.max_latency_seconds),
     )
     for what, value, limit in limits:
         if limit is not None and (value is None or value > limit):
             return f"{what} unknown" if value is None else f"{value:.4g} {what}, over {limit:.4g}"
     return None
+
+
+def _name_memory(row: LeaderboardRow) -> str:
+    return "GiB of memory held" if row.resident_memory_bytes is not None else "GiB of memory allocated"
 
 
 def _in_gibibytes(size: int | None) -> float | None:
@@ -317,6 +325,14 @@ def _give_reasons(
     if beaten:
         reasons.append(f"ruled out, credibly worse than {best.name}: {', '.join(beaten)}")
     return reasons
+
+
+def _word_memory(eligible: Sequence[Candidate], cell: _Cell, budget: Budget) -> list[str]:
+    """Say what a limit of memory was held against, where that understates the need."""
+    unsure = ", ".join(c.name for c in eligible if cell.rows[c.name].resident_memory_bytes is None)
+    if budget.max_memory_bytes is None or not unsure:
+        return []
+    return [f"memory was taken as allocated, for no record tells what the process held, which is more: {unsure}"]
 
 
 def _advise(cell: _Cell, chosen: Candidate, rivals: Sequence[_Rival], floors: Mapping[str, Comparison]) -> list[str]:

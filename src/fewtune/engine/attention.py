@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import AttentionInterface
 
+from fewtune.engine import pulse
 from fewtune.engine.packing import KeysValues, Layers, Packed
 from fewtune.errors import ModelError
 
@@ -47,6 +48,7 @@ def _attend_packed(
 
     Raises ModelError where a model's attention is another: capped, with sinks, or over a window that rows exceed.
     """
+    pulse.beat()
     if packing is None:
         raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
     if softcap is not None or s_aux is not None:

@@ -1,7 +1,8 @@
-"""Peak memory of one stretch of work: the most bytes it held allocated at once.
+"""Peak memory of one stretch of work: the most bytes it had allocated at once, and the most its process held.
 
-Owns how that is found on a GPU and on a processor. Counted is what is allocated, on both, and not what the process
-holds: memory that an earlier trial freed stays with the process, to be used again, and is no later trial's cost.
+Owns how both are found on a GPU and on a processor. What is allocated compares methods: libraries and what an earlier
+trial left are not in it. What is held says what a machine must have: libraries, the model, and memory that was freed
+and stays with the process, for it cannot be had by others; what earlier trials left is given back first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,29 +31,43 @@ class PeakMemory:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._count = _count_peak_on_gpu(device) if device.type == "cuda" else find_counter()
+        on_gpu = device.type == "cuda"
+        self._count = _count_peak_on_gpu(device) if on_gpu else find_counter()
+        self._held, self._held_is_peak = (_count_reserved_on_gpu(device), True) if on_gpu else _find_held()
         self._highest = self._start = self._count() if self._count is not None else 0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        if self._count is not None and device.type != "cuda":
-            self._thread = threading.Thread(target=self._look, args=(self._count,), daemon=True)
+        self.resident: int | None = None
+        """The most bytes that the process held since the start, known once it is stopped; None where it cannot be.
+
+        On a processor resident memory, libraries and model included. On a GPU its own memory, as far as PyTorch
+        reserved it: what it holds for later use is in it, the driver's context of some hundred megabytes is not.
+        """
+        if not on_gpu and (self._count is not None or not self._held_is_peak):
+            self._thread = threading.Thread(target=self._look, daemon=True)
             self._thread.start()
 
     def stop(self) -> int | None:
         """The most bytes allocated since the start, beyond those that were then; None where this cannot be found."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self._count is None:
-            return None
-        return max(self._highest, self._count()) - self._start
+        if not self._stopped.is_set():
+            self._stopped.set()
+            if self._thread is not None:
+                self._thread.join()
+            self._see(last=True)
+        return None if self._count is None else self._highest - self._start
 
-    def _look(self, count: Callable[[], int]) -> None:
+    def _look(self) -> None:
         wait = _SHORTEST_WAIT
         while not self._stopped.wait(wait):
             began = time.perf_counter()
-            self._highest = max(self._highest, count())
+            self._see()
             wait = max(_SHORTEST_WAIT, (time.perf_counter() - began) / _SHARE_OF_A_CORE)
+
+    def _see(self, last: bool = False) -> None:
+        if self._count is not None:
+            self._highest = max(self._highest, self._count())
+        if self._held is not None and (last or not self._held_is_peak):
+            self.resident = max(self.resident or 0, self._held())
 
 
 def _count_peak_on_gpu(device: torch.device) -> Callable[[], int]:
@@ -59,6 +75,52 @@ def _count_peak_on_gpu(device: torch.device) -> Callable[[], int]:
 
     torch.cuda.reset_peak_memory_stats(device)
     return functools.partial(torch.cuda.max_memory_allocated, device)
+
+
+def _count_reserved_on_gpu(device: torch.device) -> Callable[[], int]:
+    import torch
+
+    return functools.partial(torch.cuda.max_memory_reserved, device)
+
+
+MARK = Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+"""Where Linux tells what a process holds; `VmHWM` is the most since the process, or the reset of the mark, began."""
+
+
+def _find_held() -> tuple[Callable[[], int] | None, bool]:
+    """How the bytes that this process holds are read, and whether that tells the most from here on or what it is now.
+
+    None where the system does not tell.
+    """
+    give_back_freed_memory()
+    try:
+        MARK.write_text("5")  # proc(5): sets VmHWM back to what is held now
+        field = "VmHWM"
+    except OSError:
+        field = "VmRSS"
+    try:
+        _read_status(field)
+    except (OSError, LookupError):
+        return None, True
+    return functools.partial(_read_status, field), field == "VmHWM"
+
+
+def _read_status(field: str) -> int:
+    """Bytes of one field of this process's status; raises LookupError where it has none."""
+    for line in STATUS.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise LookupError(field)
+
+
+def give_back_freed_memory() -> None:
+    """Let the system have what was freed and is kept to be used again, where glibc can: no later trial's cost."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, TypeError, AttributeError):
+        return  # another allocator, which keeps or gives back as it will
 
 
 class _Mallinfo2(ctypes.Structure):

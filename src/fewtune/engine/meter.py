@@ -109,6 +109,10 @@ class Meter:
         peak = self._memory.stop() if self._memory is not None else None
         return None if peak is None else peak + shared_bytes
 
+    def resident_memory_bytes(self) -> int | None:
+        """The most that was really held during the watch, which ended; None where it could not be found."""
+        return self._memory.resident if self._memory is not None else None
+
 
 def usable_cores() -> int:
     """Processor cores this process may use."""

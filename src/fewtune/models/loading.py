@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fewtune.causes import find_failure_kind
 from fewtune.errors import ModelError
 from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
 from fewtune.models.language_model import LanguageModel
@@ -60,11 +61,9 @@ def read_network(name: str, path: Path, onto: Literal["cpu", "meta"]) -> PreTrai
                 output_loading_info=True,
                 **({"device_map": "meta"} if onto == "meta" else {}),
             )
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # what a damaged folder leads to can be of any type
-        if isinstance(error, RuntimeError) and "allocate" in str(error):
-            raise  # out of memory, which PyTorch tells so on a processor
+        if find_failure_kind(error) == "out_of_memory":
+            raise
         raise ModelError(
             f"model {name!r} at {path} could not be loaded: {describe_error(error)}. fewtune reads causal language "
             "models saved as safetensors with their tokenizer, and never runs code from a model folder."

@@ -337,7 +337,7 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         .properties(title=make_title("What each method costs", "mean over done trials; memory of the hungriest"))
     )
     description = f"{board.title}. " + " ".join(
-        f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.peak_memory_bytes)} of memory."
+        f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.memory_bytes)} of memory."
         for row in rows
     )
     return _finish(chart, {"rows": values}, board, BARS, "What each method costs", description)

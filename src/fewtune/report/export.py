@@ -30,8 +30,8 @@ COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
     "calibration_error", "majority", "chance", "collapsed_share", "done", "failed", "skipped", "fit_seconds",
-    "predict_seconds_per_row", "peak_memory_bytes", "trainable_parameters", "total_parameters", "answer_of_leader",
-    "leader", "difference", "difference_low", "difference_high", "p",
+    "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
+    "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
 )  # fmt: skip
 """Of the CSV: a row a variant and test set; what only holds in domain is empty elsewhere."""
 
@@ -147,7 +147,10 @@ def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> d
     return figures
 
 
-_COSTS = ("fit_seconds", "predict_seconds_per_row", "peak_memory_bytes", "trainable_parameters", "total_parameters")
+_COSTS = (
+    "fit_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
+    "total_parameters",
+)  # fmt: skip
 
 
 def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
@@ -160,7 +163,7 @@ def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
             *(_word_bounds(group, row, test_set) for test_set in sets),
             _word_against(group, row),
             word_seconds(row.fit_seconds),
-            word_bytes(row.peak_memory_bytes),
+            word_bytes(row.memory_bytes),
             word_count(row.trainable_parameters),
         ]
         for row in group.board.rows

@@ -183,7 +183,7 @@ def _name_costs(wide: bool) -> list[str]:
 
 
 def _fill_costs(row: LeaderboardRow, wide: bool) -> list[Text]:
-    fit, memory = word_seconds(row.fit_seconds), word_bytes(row.peak_memory_bytes)
+    fit, memory = word_seconds(row.fit_seconds), word_bytes(row.memory_bytes)
     if not wide:
         return [Text(fit), Text(memory)]
     predict, trained = word_milliseconds(row.predict_seconds_per_row), word_count(row.trainable_parameters)

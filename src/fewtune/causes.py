@@ -1,0 +1,57 @@
+"""What kind of failure an exception is, told by its cause.
+
+Owns how running out of memory is recognised, whoever ran out: Python, PyTorch, oneDNN, C++, the system, a GPU.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Literal
+
+from fewtune.errors import FewtuneError, TrialFailure
+
+OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, HIP, Metal
+    "can't allocate memory",  # PyTorch's DefaultCPUAllocator
+    "cannot allocate memory",  # the system: mmap, fork
+    "could not allocate",
+    "unable to allocate",  # NumPy
+    "failed to allocate",
+    "bad_alloc",  # C++, bare or behind "std::"
+    "bad allocation",
+    "_alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED and its siblings
+    # oneDNN names what it could not make, not that memory was missing. With shapes it has run before it is memory.
+    "could not create a primitive",
+    "could not create a memory object",
+    "could not initialize a memory object",
+    "could not execute a primitive",
+)
+"""What messages of libraries say, in lower case, where memory ran out."""
+
+
+def find_failure_kind(error: BaseException) -> Literal["diverged", "out_of_memory", "killed", "error"]:
+    """The kind under which a failure is recorded: what a method told, else out of memory anywhere in the chain."""
+    if isinstance(error, TrialFailure) and error.kind in ("diverged", "out_of_memory", "killed"):
+        return error.kind  # type: ignore[return-value]
+    return "out_of_memory" if any(map(_ran_out_of_memory, _follow(error))) else "error"
+
+
+def _follow(error: BaseException) -> Iterator[BaseException]:
+    """An exception, what it was raised from, and what was being handled when it was raised, however deep."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [each.__cause__, each.__context__]
+
+
+def _ran_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # A message of ours may quote a user's words.
+    ours = isinstance(error, FewtuneError | TrialFailure)
+    return not ours and any(words in str(error).lower() for words in OUT_OF_MEMORY)

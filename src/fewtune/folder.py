@@ -1,0 +1,202 @@
+"""The output folder of a study: whose it is, who holds it, and what of it need not run again.
+
+Owns which folders a study may use, the lock of the command that runs trials there, what kills left half written, and
+noticing that a folder went away while its study ran. What the files hold is `records`' business.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from fewtune.errors import FewtuneError, RecordError
+from fewtune.records import (
+    PART,
+    Cell,
+    Record,
+    load_events,
+    load_predictions,
+    load_record,
+    record_path,
+    write_atomically,
+    write_planned,
+)
+from fewtune.study import Study, load_study
+from fewtune.tasks.sources import cache_folder
+
+LOCK = ".lock"
+"""What a command that runs trials holds in its output folder."""
+
+STALE_SECONDS = 3600.0
+"""Age at which a half-written file, of a kind that commands may write at any time, is nobody's any more."""
+
+_AXES = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
+
+
+def claim_folder(out: Path, study: Study) -> None:
+    """Refuse a folder that holds another study or anything else; one that this study adds to is welcome.
+
+    A folder without a study.yaml is one of ours where trials, the list of them or events lie in it: it goes on.
+    """
+    if out.exists() and not out.is_dir():
+        raise RecordError(f"{out} is a file. Give a folder with --out.")
+    if not out.is_dir():
+        return
+    kept = out / "study.yaml"
+    if not _is_ours(out):
+        if kept.is_file():
+            raise RecordError(
+                f"{kept} was not written by fewtune and would be overwritten. Give another folder with --out."
+            )
+        if any(file.name != LOCK and not _is_part(file) for file in out.iterdir()):
+            raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
+    if kept.is_file():
+        _refuse_another(out, _load_kept(kept), study)
+
+
+@contextmanager
+def open_folder(
+    out: Path, study: Study, planned: Mapping[str, Cell], tell: Callable[[str], None]
+) -> Iterator[dict[str, Record]]:
+    """Hold a folder while a study runs there; yields the records of planned trials that need not run again, by id.
+
+    Leftovers of kills are removed, study.yaml and the planned trials written. `tell` gets a line for what is damaged,
+    and for what is taken over where no study.yaml said whose it is. Raises RecordError where it cannot be used.
+    """
+    with _hold_folder(out):
+        claim_folder(out, study)  # under the lock: another study may have come and gone since it was asked
+        remove_leftovers(out)
+        known = (out / "study.yaml").is_file()
+        # In this order: whatever kills a command here, what it leaves is known to be ours.
+        write_planned(out, planned)
+        write_atomically(out / "study.yaml", study.to_yaml().encode())
+        found = {trial_id: _find_done(out, trial_id, tell) for trial_id in planned}
+        done = {trial_id: record for trial_id, record in found.items() if record is not None}
+        lying = [] if known else _list_records(out)
+        if lying:
+            others = sum(path.stem not in planned for path in lying)
+            rest = f"; {others} more there belong to no trial of this study and do not count" if others else ""
+            tell(f"{out} has no study.yaml: takes over {len(done)} finished trials that lie there{rest}.")
+        yield done
+
+
+class Presence:
+    """A folder as it was found; `check` raises RecordError where it is no longer there, or is another."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._found = self._look()
+
+    def check(self) -> None:
+        if self._look() != self._found:
+            raise RecordError(
+                f"{self._out} was deleted, moved or replaced while its study ran. The run stops, and nothing more is "
+                "written there: trials that lay in it are gone with it. Run the study again."
+            )
+
+    def _look(self) -> tuple[tuple[int, int] | None, ...]:
+        """Device and number of the folder and of its lock, which goes first where a folder is emptied."""
+        return tuple(_identify(path) for path in (self._out, self._out / LOCK))
+
+
+def check_whole(out: Path, trial_ids: Collection[str]) -> None:
+    """Raise RecordError where the record of a trial that ran or was reused is gone: deleted while the study ran."""
+    gone = [trial_id for trial_id in trial_ids if not record_path(out, trial_id).is_file()]
+    if gone:
+        raise RecordError(
+            f"{len(gone)} of {len(trial_ids)} records are gone from {out / 'trials'}: something deleted them while the "
+            "study ran. Run the study again: it runs those trials anew."
+        )
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove files that commands were writing when they were killed: in a folder that is held, and in the cache."""
+    own = [*(out / "trials").glob(f".*{PART}"), *(out / "predictions").glob(f".*{PART}")]
+    for name in ("study.yaml", "planned.json"):
+        own += out.glob(f".{name}.*{PART}")
+    # Reports need no lock, and the cache is everyone's: what is new there may be in work.
+    shared = [path for path in [*out.glob(f".*{PART}"), *cache_folder().rglob(f".*{PART}")] if path not in own]
+    oldest = time.time() - STALE_SECONDS
+    for path in own + [path for path in shared if _written_at(path) < oldest]:
+        path.unlink(missing_ok=True)
+
+
+def _is_ours(out: Path) -> bool:
+    return (out / "planned.json").is_file() or bool(_list_records(out)) or bool(load_events(out))
+
+
+def _list_records(out: Path) -> list[Path]:
+    return [path for path in (out / "trials").glob("*.json") if re.fullmatch(r"[0-9a-f]{16}", path.stem)]
+
+
+def _is_part(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(PART)
+
+
+def _load_kept(kept: Path) -> Study:
+    try:
+        return load_study(kept)
+    except FewtuneError as error:
+        raise RecordError(
+            f"{error}\n{kept} is damaged, or of another fewtune. Delete that file and run again: the study's finished "
+            "trials that lie beside it are taken over. Or give another folder with --out."
+        ) from error
+
+
+def _refuse_another(out: Path, kept: Study, study: Study) -> None:
+    old, new = kept.model_dump(), study.model_dump()
+    differing = [key for key in new if key not in _AXES and old[key] != new[key]]
+    differing += [key for key in _AXES if any(entry not in new[key] for entry in old[key])]
+    if differing:
+        raise RecordError(
+            f"{out} holds another study ({old['name']!r}; it differs in {', '.join(differing)}). A study may only "
+            "grow in its own folder: give another with --out, or delete this one."
+        )
+
+
+@contextmanager
+def _hold_folder(out: Path) -> Iterator[None]:
+    """Keep a folder to this command while it runs trials; the system lets go of it however the command ends."""
+    from filelock import FileLock, Timeout
+
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RecordError(f"another fewtune is running trials in {out}: wait for it, or give another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _find_done(out: Path, trial_id: str, tell: Callable[[str], None]) -> Record | None:
+    """The record of a trial that need not run again."""
+    if not record_path(out, trial_id).is_file():
+        return None
+    try:
+        record = load_record(record_path(out, trial_id))
+        return record if record.reusable and load_predictions(out, trial_id).height > 0 else None
+    except RecordError as error:
+        tell(f"{error} Its trial runs again now.")
+        return None
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _written_at(path: Path) -> float:
+    """When a file was last written, UTC in seconds; in the future where it is gone by now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

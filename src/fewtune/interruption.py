@@ -1,0 +1,72 @@
+"""Signals that end a command: it hears of each as an exception, so that what it holds is let go of and told.
+
+Owns which signals these are and the exit code of each. Ctrl-C is Python's own KeyboardInterrupt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a command to end: of a scheduler or `kill`, and of a terminal that closes."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal of ENDING came; handled wherever Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(name_signal(number))
+
+
+@contextlib.contextmanager
+def raise_on_signals() -> Iterator[None]:
+    """Raise Interrupted at the first of ENDING, within; a second one ends the process at once.
+
+    A signal that is ignored stays ignored, as `nohup` wants it.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Keep Ctrl-C and signals of ENDING waiting, within; a process that is started here never hears of any."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def exit_code(interrupt: KeyboardInterrupt) -> int:
+    """The exit code of a command that a signal ended: 128 and the signal's number, 130 for Ctrl-C."""
+    return 128 + (interrupt.number if isinstance(interrupt, Interrupted) else int(signal.SIGINT))
+
+
+def word_interrupt(interrupt: KeyboardInterrupt) -> str:
+    """What ended a command, in words."""
+    return f"Stopped by {interrupt}" if isinstance(interrupt, Interrupted) else "Stopped"
+
+
+def name_signal(number: int) -> str:
+    """A signal's name, such as SIGKILL; its number where it has none, as most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

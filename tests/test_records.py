@@ -1,0 +1,99 @@
+"""What is written is whole or not there, and what cannot be read tells nothing instead of ending a command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fewtune.records import Cost, append_event, find_last_run, load_events, write_atomically
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with not a byte left, but for the rest of one file's last page."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"needs to mount a tmpfs ({mounted.stderr.strip()}): run the tests as root")
+    try:
+        append_event(disk, "run", trials=1)
+        filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
+        try:
+            while os.write(filler, b"x" * 4096):
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        finally:
+            os.close(filler)
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_takes_no_half_of_a_line(full_disk: Path) -> None:
+    before = (full_disk / "events.jsonl").read_bytes()
+    with pytest.raises(OSError, match="No space left") as told:
+        append_event(full_disk, "finished", why="x" * 10_000)
+    assert told.value.filename == str(full_disk / "events.jsonl")
+    assert (full_disk / "events.jsonl").read_bytes() == before
+    assert find_last_run(full_disk) > 0
+
+
+def test_a_full_disk_takes_no_half_of_a_file_and_is_told_with_its_name(full_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as told:
+        write_atomically(full_disk / "study.yaml", b"x" * 100_000)
+    assert told.value.filename == str(full_disk / "study.yaml")
+    assert sorted(path.name for path in full_disk.iterdir()) == ["events.jsonl", "filler"]
+
+
+def test_a_write_that_stops_short_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_event(tmp_path, "run")
+    before = (tmp_path / "events.jsonl").read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, line: write(handle, line[: len(line) // 2]))
+    with pytest.raises(OSError, match="No space left"):
+        append_event(tmp_path, "finished")
+    assert (tmp_path / "events.jsonl").read_bytes() == before
+
+
+def test_a_line_after_a_half_written_one_stands_alone(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text('{"time": 1.0, "event": "run"}\n{"time": 2.0, "ev')
+    append_event(tmp_path, "interrupted")
+    assert [event["event"] for event in load_events(tmp_path)] == ["run", "interrupted"]
+
+
+def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"time": 5.0, "event": "run"}),
+        *('{"time": 9, "ev}', "{}", "[]", "7", '"run"', "null", "", '{"event": "run"}', '{"time": 9}'),
+        *('{"time": "9", "event": "run"}', '{"time": true, "event": "run"}', '{"time": 9, "event": ["run"]}'),
+        *('{"time": NaN, "event": "run"}', '{"time": Infinity, "event": "run"}'),
+        '{"time": 1' + "0" * 400 + ', "event": "run"}',
+        '{"time": 1' + "0" * 5000 + ', "event": "run"}',
+        "[" * 100_000,
+    ]
+    (tmp_path / "events.jsonl").write_bytes("\n".join(lines).encode() + b'\n{"time": 9, "event": "\xff\xfe')
+    assert find_last_run(tmp_path) == 5.0
+    assert len(load_events(tmp_path)) == 1
+
+
+def test_a_cost_of_before_resident_memory_was_recorded_loads() -> None:
+    old = {
+        "fit_seconds": 1.0,
+        "predict_seconds": 1.0,
+        "peak_memory_bytes": 5,
+        "trainable_parameters": None,
+        "total_parameters": None,
+        "fit_tokens": None,
+        "predict_tokens": None,
+    }
+    cost = Cost.model_validate(old)
+    assert cost.resident_memory_bytes is None
+    assert Cost.model_validate({**old, "resident_memory_bytes": 9}).resident_memory_bytes == 9
