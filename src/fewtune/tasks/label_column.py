@@ -13,7 +13,7 @@ from pathlib import Path
 from fewtune.errors import DataError, list_names, shorten
 
 LONGEST_LABEL = 200
-MOST_LABELS = 2000
+MOST_LABELS = 1000
 FEW_LABELS = 20
 """Labels up to which no column is taken for an id."""
 MISSING = frozenset({"nan", "na", "n/a", "<na>", "nat", "null", "none"})
