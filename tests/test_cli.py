@@ -210,7 +210,7 @@ def test_a_signal_to_end_is_told_and_written_down_and_finished_trials_are_kept(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fewtune.cli", "run", str(small_study), "--out", str(out)]
-    command += ["--set", "data_seeds={count: 2000}"]
+    command += ["--set", "data_seeds={count: 1000}"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as running:
@@ -233,7 +233,7 @@ child, terminal = pty.fork()
 if child == 0:
     os.execv(sys.executable, [sys.executable, "-m", "fewtune.cli", *sys.argv[1:]])
 shown = b""
-while b"1 of 2000 trials" not in shown:
+while b"1 of 1000 trials" not in shown:
     shown = shown[-200:] + os.read(terminal, 4096)
 os.close(terminal)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -242,7 +242,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_a_terminal_that_is_closed_ends_its_run_as_a_hang_up(small_study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["run", str(small_study), "--out", str(out), "--set", "data_seeds={count: 2000}"]
+    arguments = ["run", str(small_study), "--out", str(out), "--set", "data_seeds={count: 1000}"]
     done = subprocess.run([sys.executable, "-c", CLOSE_TERMINAL, *arguments])
     assert done.returncode == 128 + signal.SIGHUP
     assert json.loads((out / "events.jsonl").read_text().splitlines()[-1])["event"] == "interrupted"

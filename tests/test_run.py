@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -148,13 +149,14 @@ def test_a_method_never_meets_a_test_row_or_the_training_rows(study: Study, monk
     def watch(settings: Any, model: Any, task: Any, draw: Any, rng: Any) -> Any:
         met.append((task, draw))
         plan = method.plan(settings, model, task, draw, rng)
-        inner = plan.score
+        predictor = plan.predictor
 
         def score(rows: Any) -> Any:
             met.append(rows)
-            return inner(rows)
+            return predictor.log_probabilities(rows)
 
-        return replace(plan, score=score)
+        watched: Any = SimpleNamespace(log_probabilities=score)
+        return replace(plan, predictor=replace(predictor, scorer=watched))
 
     monkeypatch.setattr(run_module, "get_method", lambda name: replace(method, plan=watch))
     run_trial(prepare_jobs(study, None)[0][0], Bench())

@@ -424,6 +424,20 @@ def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: in
     return np.concatenate(differences)
 
 
+def score_with_effects(gold: IntArray, predicted: IntArray, labels: int, metric: str) -> tuple[float, FloatArray]:
+    """A method's score on one draw's rows, gold (rows,) and predicted (fit seeds, rows), averaged over its fit seeds.
+
+    With it, (rows,), what one more of each row would add to it, to first order.
+    """
+    if metric == "accuracy":
+        right = (predicted == gold).mean(0)
+        return float(right.mean()), np.asarray((right - right.mean()) / len(right), dtype=np.float64)
+    score = SCORES[metric]
+    value = float(np.mean([score(count_answers(gold, each, labels)) for each in predicted]))
+    effects = [_effects_on_score(gold, each, labels, score) for each in predicted]
+    return value, np.asarray(np.mean(effects, 0), dtype=np.float64)
+
+
 def _score_effects(pair: PairedRows, labels: int, score: Score) -> FloatArray:
     """What one more of each row (rows,) would add to the first method's score minus the second's, to first order."""
     seeds = [[_effects_on_score(pair.gold, each, labels, score) for each in side] for side in (pair.first, pair.second)]
