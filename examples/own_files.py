@@ -9,9 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fewtune.prepare import prepare_jobs
 from fewtune.records import load_records, write_record
-from fewtune.run import Bench, run_trial
+from fewtune.running.prepare import prepare_jobs
+from fewtune.running.trial import Bench, run_trial
 from fewtune.study import load_study
 
 ROWS = """text,label

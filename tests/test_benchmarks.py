@@ -38,7 +38,7 @@ from benchmarks.seconds_by_kind import WORKS as PROFILED
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from fewtune.engine import attention
 from fewtune.engine.forward import Forward
-from fewtune.models import LanguageModel, ModelShelf, find_model, load_model
+from fewtune.models import LanguageModel, ModelCache, find_model, load_model
 from fewtune.records import Cost, Record
 from fewtune.tasks.base import Draw, Example, Task
 from study_maker import make_axes
@@ -55,13 +55,13 @@ def material(model_folders: dict[str, Path], task: Task, draw: Draw) -> Material
 
 
 @pytest.fixture(scope="module")
-def shelf() -> ModelShelf:
-    return ModelShelf()
+def shelf() -> ModelCache:
+    return ModelCache()
 
 
 @pytest.mark.parametrize("work", list(WORKS))
 def test_a_lever_switched_off_moves_no_answer_and_is_on_again_after(
-    work: str, material: Material, shelf: ModelShelf
+    work: str, material: Material, shelf: ModelCache
 ) -> None:
     on = time_work(work, None, material, TINY, "bfloat16", shelf)
     for lever in find_levers(work, "bfloat16"):

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fewtune import cli, folder
+from fewtune import cli
 from fewtune.progress import PlainProgress
 from fewtune.records import load_records
+from fewtune.running import folder
 from fewtune.study import study_schema
 
 ROOT = Path(__file__).parent.parent

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from fewtune import methods, tasks
-from fewtune.adapt import fit_plan
 from fewtune.models import LanguageModel
 from fewtune.predictors.folder import read_manifest
-from fewtune.prepare import prepare_jobs
-from fewtune.run import Bench, run_trial
+from fewtune.running.adapt import fit_plan
+from fewtune.running.prepare import prepare_jobs
+from fewtune.running.trial import WorkerState, run_trial
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.patterns import check_pattern
@@ -78,6 +78,6 @@ def test_the_worked_method_and_task_run_in_a_study(
     jobs, loaded = prepare_jobs(load_study(path), None)
     for pattern in loaded["parity"].patterns:
         check_pattern(pattern, loaded["parity"].fields, loaded["parity"].labels)
-    record, predictions = run_trial(jobs[0], Bench())
+    record, predictions = run_trial(jobs[0], WorkerState())
     assert record.status == "done" and predictions is not None, record.failure
     assert set(record.metrics) == {"in_domain", "larger"} and predictions.height == 20 + 50

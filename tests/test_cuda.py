@@ -5,19 +5,18 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from fewtune.engine.attention import attend_rows
-from fewtune.executors.local import run_jobs
 from fewtune.models import LanguageModel, Precision, find_model, load_model
-from fewtune.prepare import prepare_jobs
 from fewtune.records import load_predictions, load_records
+from fewtune.running.prepare import prepare_jobs
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
+from listening import run_jobs
 from reference_loop import fit_losses, make_plan
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: run on a machine with one")
@@ -87,8 +86,8 @@ def test_attention_equals_that_on_the_processor(lengths: tuple[int, ...], prefix
 
 def test_trials_that_share_the_gpu_answer_as_they_do_one_after_the_other(study_file: Path, tmp_path: Path) -> None:
     for workers in (1, 3):
-        jobs, _ = prepare_jobs(load_study(study_file), None, workers)
-        run_jobs(jobs, tmp_path / str(workers), Mock(), workers)
+        jobs, _ = prepare_jobs(load_study(study_file), None)
+        run_jobs(jobs, tmp_path / str(workers), workers=workers)
     records = load_records(tmp_path / "1")
     assert {record.status for record in records} == {"done"}
     for record in records:

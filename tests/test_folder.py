@@ -11,7 +11,6 @@ import pytest
 from filelock import FileLock
 
 from fewtune.errors import RecordError
-from fewtune.folder import LOCK, STALE_SECONDS, Presence, check_whole, claim_folder, open_folder, remove_leftovers
 from fewtune.records import (
     Cell,
     append_event,
@@ -21,6 +20,15 @@ from fewtune.records import (
     predictions_path,
     record_path,
     write_planned,
+)
+from fewtune.running.folder import (
+    LOCK,
+    STALE_SECONDS,
+    Presence,
+    check_whole,
+    claim_folder,
+    open_folder,
+    remove_leftovers,
 )
 from fewtune.study import Study
 from study_maker import make_study

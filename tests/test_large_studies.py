@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fewtune import prepare, trial
 from fewtune.errors import StudyError
+from fewtune.running import prepare
+from fewtune.study import grid as trial
 from fewtune.study import load_study
 
 ROWS = "text,label\n" + "".join(f"row number {i},{'bad' if i % 2 else 'good'}\n" for i in range(200))

@@ -31,7 +31,7 @@ import tiny_models
 from fewtune.errors import ModelError, StudyError
 from fewtune.models import cache, find_model, inspect_model, inspection, load_model, read_config
 from fewtune.models.fingerprint import INDEX
-from fewtune.prepare import prepare_jobs
+from fewtune.running.prepare import prepare_jobs
 from fewtune.study import load_study
 
 WEIGHTS = "model.safetensors"

@@ -28,7 +28,7 @@ from fewtune.errors import ModelError
 from fewtune.methods.trainable import train_last_blocks
 from fewtune.models import (
     LanguageModel,
-    ModelShelf,
+    ModelCache,
     find_model,
     inspect_model,
     load_model,
@@ -89,7 +89,7 @@ def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: di
 
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:
-    shelf, place = ModelShelf(), find_model(str(model_folders["llama"]))
+    shelf, place = ModelCache(), find_model(str(model_folders["llama"]))
     assert shelf.get(place, "float32") is shelf.get(place, "float32")
 
 

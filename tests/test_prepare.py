@@ -11,8 +11,8 @@ import tiny_models
 from fewtune.cli import main
 from fewtune.errors import StudyError
 from fewtune.models import cache
-from fewtune.prepare import prepare_jobs
-from fewtune.run import Bench, run_trial
+from fewtune.running.prepare import prepare_jobs
+from fewtune.running.trial import WorkerState, run_trial
 from fewtune.study import Study, load_study
 
 STUDY = """
@@ -87,7 +87,7 @@ def test_what_a_model_cannot_have_is_told_and_recorded_without_loading_it(
     assert len(jobs) == 6 and jobs[-1].skip_reason is None
     for job, reason in zip(jobs, wanted.values(), strict=False):
         assert job.skip_reason is not None and job.skip_reason.startswith(reason)
-        record, predictions = run_trial(job, Bench())
+        record, predictions = run_trial(job, WorkerState())
         assert predictions is None and record.status == "skipped" and record.failure is not None
         assert record.failure.message == job.skip_reason
     with pytest.raises(SystemExit) as ended:
@@ -104,7 +104,7 @@ def test_a_grid_is_skipped_only_where_every_setting_of_it_is(
     tuning = "tuning: {trials: 2, folds: 2}"
     some, every = ("adaptive: {epochs: 1, grid: {blocks: [9, 1]}}", "adaptive: {epochs: 1, grid: {blocks: [9, 8]}}")
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], some, more=tuning), None)
-    record, _ = run_trial(job, Bench())
+    record, _ = run_trial(job, WorkerState())
     assert record.status == "done" and record.trial.settings["blocks"] == 1
     assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], every, more=tuning), None)

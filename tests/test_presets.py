@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fewtune.engine.schedule import Optimisation
-from fewtune.prepare import prepare_jobs
+from fewtune.running.prepare import prepare_jobs
 from fewtune.study import Study, load_study
-from fewtune.trial import list_trials, resolve_shots
+from fewtune.study.grid import list_trials, resolve_shots
 
 STUDIES = Path(__file__).parent.parent / "studies"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

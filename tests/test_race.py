@@ -26,8 +26,8 @@ from benchmarks.race.works import FULL, METHODS, OURS, SMOKE, WORKS, Size, setti
 from fewtune.methods import get_method
 from fewtune.models import find_model, load_model
 from fewtune.study import load_study
+from fewtune.study.grid import list_trials
 from fewtune.tasks.base import Draw, Task
-from fewtune.trial import list_trials
 
 TINY = Size(
     shots=8,

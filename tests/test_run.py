@@ -15,32 +15,17 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import tiny_models
-from fewtune import run as run_module
 from fewtune.errors import StudyError, TrialFailure
-from fewtune.executors.local import run_jobs
 from fewtune.methods import majority
-from fewtune.models import ModelPlace, find_model
+from fewtune.models import ModelSnapshot, find_model
 from fewtune.models import cache as model_cache
-from fewtune.prepare import Job, prepare_jobs
-from fewtune.records import PHASES, Record, load_predictions, load_records
-from fewtune.run import Bench, Progress, run_trial
+from fewtune.records import PHASES, load_predictions, load_records
+from fewtune.running import trial as run_module
+from fewtune.running.prepare import prepare_jobs
+from fewtune.running.trial import run_trial
+from fewtune.running.worker import WorkerState
 from fewtune.study import Study, load_study
-
-
-class Listener:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.progress: list[Progress] = []
-
-    def started(self, job: Job) -> None: ...
-
-    def progressed(self, job: Job, progress: Progress) -> None:
-        self.progress.append(progress)
-
-    def finished(self, job: Job, record: Record) -> None:
-        self.records.append(record)
+from listening import Listener, run_jobs
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +46,9 @@ def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_study_run_twice_gives_equal_predictions_row_for_row(finished: Path, study: Study) -> None:
-    bench = Bench()
+    state = WorkerState()
     for job in prepare_jobs(study, None)[0]:
-        record, predictions = run_trial(job, bench)
+        record, predictions = run_trial(job, state)
         assert record.status == "done" and predictions is not None
         assert_frame_equal(predictions, load_predictions(finished, job.trial_id), check_exact=True)
 
@@ -134,7 +119,7 @@ def test_a_failing_trial_is_recorded_with_its_reason(study: Study, monkeypatch: 
     ):
         plan = Mock(side_effect=error)
         monkeypatch.setattr(run_module, "get_method", lambda name, plan=plan: replace(method, plan=plan))
-        record, predictions = run_trial(jobs[0], Bench())
+        record, predictions = run_trial(jobs[0], WorkerState())
         assert predictions is None and record.status == "failed" and not record.reusable
         assert record.failure is not None and record.failure.kind == kind
         assert "\n" not in record.failure.message and record.failure.trace
@@ -159,7 +144,7 @@ def test_a_method_never_meets_a_test_row_or_the_training_rows(study: Study, monk
         return replace(plan, predictor=replace(predictor, scorer=watched))
 
     monkeypatch.setattr(run_module, "get_method", lambda name: replace(method, plan=watch))
-    run_trial(prepare_jobs(study, None)[0][0], Bench())
+    run_trial(prepare_jobs(study, None)[0][0], WorkerState())
     (task, draw), *scored = met
     assert task.train == () and task.test_sets == () and draw.test_sets == ()
     assert all(row.label is None for row in draw.pool)
@@ -194,7 +179,7 @@ def test_methods_run_under_every_pattern_that_the_study_names(study_file: Path) 
         *((name, pattern) for name in ("in_context", "pattern", "lora") for pattern in ("a", "b")),
     ]
     assert len({job.trial_id for job in jobs}) == 7
-    record, _ = run_trial(jobs[1], Bench())
+    record, _ = run_trial(jobs[1], WorkerState())
     assert record.trial.pattern == "a" and record.notes["template"] == "{text} A:"
     some, _ = prepare_jobs(load_study(study_file, [given, "patterns={feelings: [b]}", "data_seeds=[0]"]), None)
     assert {job.trial_id for job in some} < {job.trial_id for job in jobs}
@@ -205,12 +190,12 @@ def test_methods_run_under_every_pattern_that_the_study_names(study_file: Path) 
 
 
 def test_scoring_test_rows_in_the_middle_of_a_fit_changes_nothing_and_is_not_counted(study: Study) -> None:
-    bench = Bench()
+    state = WorkerState()
     evaluation = study.evaluation.model_copy(update={"checkpoint_every": 1})
     for job in prepare_jobs(study, None)[0][:4]:
-        plain, expected = run_trial(job, bench)
+        plain, expected = run_trial(job, state)
         looked = replace(job, trial=replace(job.trial, evaluation=evaluation))
-        record, predictions = run_trial(looked, bench)
+        record, predictions = run_trial(looked, state)
         assert expected is not None and predictions is not None and predictions.equals(expected)
         assert record.cost is not None and plain.cost is not None
         assert record.cost.fit_tokens == plain.cost.fit_tokens
@@ -230,17 +215,18 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
     read: list[str] = []
     load = model_cache.load_model
 
-    def count(place: ModelPlace, precision: Any) -> Any:
+    def count(place: ModelSnapshot, precision: Any) -> Any:
         read.append(place.name)
         return load(place, precision)
 
     monkeypatch.setattr(model_cache, "load_model", count)
-    alone = next(job for job in prepare_jobs(study, None)[0] if job.place is not None)
-    taught = replace(alone, others=(find_model(str(model_folders["gpt2"])),))
-    bench = Bench()
+    alone = next(job for job in prepare_jobs(study, None)[0] if job.weights)
+    teacher = find_model(str(model_folders["gpt2"]))
+    taught = replace(alone, weights={**alone.weights, teacher.name: teacher.weights_fingerprint})
+    state = WorkerState()
     for job in (alone, taught, alone, taught):
-        model, seconds = bench.model(job)
-        assert model is not None and seconds is not None and len(model.others) == len(job.others)
+        model, seconds = state.model(job)
+        assert model is not None and seconds is not None and len(model.others) == len(job.weights)
         assert all(other._frozen is not None for other in model.others.values())
     assert len(read) == 2
 

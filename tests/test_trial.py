@@ -12,16 +12,10 @@ import pytest
 
 from fake_tables import install_tables
 from fewtune.study import Evaluation, MethodChoice, ModelChoice, Study, TaskChoice, load_study
+from fewtune.study.grid import Trial, list_trials, resolve_shots
+from fewtune.study.identity import fingerprint_patterns, identify_trial
+from fewtune.study.seeds import derive_seed, make_rng
 from fewtune.tasks.base import Pattern
-from fewtune.trial import (
-    Trial,
-    derive_seed,
-    fingerprint_patterns,
-    identify_trial,
-    list_trials,
-    make_rng,
-    resolve_shots,
-)
 
 STUDY = """\
 name: demo

@@ -17,11 +17,11 @@ from fewtune.errors import DataError, StudyError, TrialFailure
 from fewtune.methods.base import Method
 from fewtune.methods.plan import Plan
 from fewtune.predictors.predictor import Predictor
-from fewtune.prepare import Job, prepare_jobs
-from fewtune.run import Bench, run_trial
+from fewtune.running.prepare import Job, prepare_jobs
+from fewtune.running.trial import WorkerState, run_trial
+from fewtune.running.tune import Tuned, check_folds, split_folds, tune
 from fewtune.study import Study, Tuning, load_study
 from fewtune.tasks.base import Draw, Example, Task
-from fewtune.tuning import Tuned, check_folds, split_folds, tune
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ def list_jobs(study: Study) -> dict[str, Job]:
 
 
 def test_a_tuned_trial_equals_the_same_trial_with_the_chosen_settings(tuned_study: Study) -> None:
-    bench = Bench()
+    state = WorkerState()
     for variant, job in list_jobs(tuned_study).items():
-        record, predictions = run_trial(job, bench)
+        record, predictions = run_trial(job, state)
         assert record.status == "done" and predictions is not None, record.failure
         if variant == "majority":
             assert "tuning" not in record.notes and "tune" not in record.phase_seconds
@@ -169,7 +169,7 @@ def test_a_tuned_trial_equals_the_same_trial_with_the_chosen_settings(tuned_stud
         assert notes["trials"] == len(notes["tried"]) == 2 and notes["folds"] == 2
         assert record.trial.settings == {**job.trial.method.settings, **notes["chosen"]}
         choice = job.trial.method.model_copy(update={"settings": record.trial.settings, "grid": {}})
-        plain, expected = run_trial(replace(job, trial=replace(job.trial, method=choice, tuning=None)), bench)
+        plain, expected = run_trial(replace(job, trial=replace(job.trial, method=choice, tuning=None)), state)
         assert expected is not None and plain.cost is not None and record.cost is not None
         assert predictions.equals(expected)
         assert plain.cost.fit_tokens is not None and record.cost.fit_tokens is not None

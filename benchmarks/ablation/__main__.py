@@ -23,7 +23,7 @@ from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
 from fewtune.engine.meter import usable_cores
-from fewtune.models import LanguageModel, ModelShelf, Precision, resolve_precision
+from fewtune.models import LanguageModel, ModelCache, Precision, resolve_precision
 
 RESULTS = ROOT / "benchmarks" / "results" / "ablation.json"
 
@@ -62,7 +62,7 @@ def ablate(
     results = open_results(path, describe_machine(torch.get_num_threads()), asdict(size), timings=[])
     if again:
         results["timings"] = [t for t in results["timings"] if t["work"] not in works]
-    shelf = ModelShelf()
+    shelf = ModelCache()
     for repeat in range(repeats):
         for work in works:
             for lever in (None, *find_levers(work, precision)):
@@ -78,7 +78,7 @@ def ablate(
 
 
 def time_work(
-    work: str, lever: str | None, material: Material, size: Size, precision: Precision, shelf: ModelShelf
+    work: str, lever: str | None, material: Material, size: Size, precision: Precision, shelf: ModelCache
 ) -> dict[str, Any]:
     """Time a work with one lever off, or none."""
     chosen: Precision = "float32" if lever is not None and LEVERS[lever].in_float32 else precision
@@ -87,7 +87,7 @@ def time_work(
         return {"precision": chosen, **asdict(WORKS[work][1](material, model, size))}
 
 
-def take_ready(shelf: ModelShelf, material: Material, precision: Precision) -> LanguageModel:
+def take_ready(shelf: ModelCache, material: Material, precision: Precision) -> LanguageModel:
     """The loaded model, its frozen network made."""
     model = shelf.get(material.place, precision)
     model.max_tokens = MAX_TOKENS

@@ -16,11 +16,11 @@ import numpy as np
 from benchmarks.race.material import Material
 from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
-from fewtune.adapt import fit_plan, make_plan
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words
 from fewtune.methods.teacher import make_teacher
 from fewtune.models import LanguageModel
+from fewtune.running.adapt import fit_plan, make_plan
 
 UNTIMED_ROWS = 4
 """Rows scored before the clock starts: a first pass is slower than all later ones."""

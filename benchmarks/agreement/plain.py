@@ -15,13 +15,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from fewtune.engine.schedule import Optimisation, rate_factor
-from fewtune.models import ModelPlace
+from fewtune.models import ModelSnapshot
 
 FILLER = 0
 """The token that fills up a row; it is masked."""
 
 
-def load_network(place: ModelPlace) -> Any:
+def load_network(place: ModelSnapshot) -> Any:
     """The model with its language-model head and PyTorch's scaled-dot-product attention."""
     return AutoModelForCausalLM.from_pretrained(place.path, dtype=torch.float32, attn_implementation="sdpa")
 

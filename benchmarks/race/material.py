@@ -16,12 +16,12 @@ import torch
 
 from benchmarks.race.works import MODEL, TASK, Size
 from fewtune.methods.contexts import choose_demonstrations
-from fewtune.models import ModelPlace, find_model
+from fewtune.models import ModelSnapshot, find_model
+from fewtune.study.seeds import make_rng
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.tasks.draw import make_draw
 from fewtune.text import plain_template, render
-from fewtune.trial import make_rng
 
 SEPARATOR = "\n\n"
 MAX_TOKENS = 512
@@ -31,7 +31,7 @@ MAX_TOKENS = 512
 class Material:
     """The rows and the model of one race."""
 
-    place: ModelPlace
+    place: ModelSnapshot
     task: Task
     draw: Draw
     size: Size

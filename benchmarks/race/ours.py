@@ -21,13 +21,13 @@ from benchmarks.race.material import (
     measure_loss,
 )
 from benchmarks.race.works import METHODS, settings_of
-from fewtune.adapt import fit_plan, make_plan
 from fewtune.engine.fit import FitReport
 from fewtune.engine.forward import Forward
 from fewtune.engine.layers import find_blocks, find_outer_linear
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
 from fewtune.models import LanguageModel, Precision, load_model
+from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Example
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fewtune.engine.layers import find_blocks
-from fewtune.models import ModelPlace, read_config, sketch_network
+from fewtune.models import ModelSnapshot, read_config, sketch_network
 
 SQUARES = (512, 1024, 1536, 2048)
 ROWS = (512, 2048)
@@ -19,7 +19,7 @@ REPEATS = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def measure_peak(place: ModelPlace) -> dict[str, Any]:
+def measure_peak(place: ModelSnapshot) -> dict[str, Any]:
     """By precision, the best GFLOP/s and that of each shape (rows, inner, columns)."""
     shapes = [(n, n, n) for n in SQUARES] + [(rows, *layer) for layer in find_layer_shapes(place) for rows in ROWS]
     found = {
@@ -41,7 +41,7 @@ def measure_shape(shape: tuple[int, ...], dtype: torch.dtype) -> float:
     return 2e-9 * rows * inner * columns / min(seconds[1:])
 
 
-def find_layer_shapes(place: ModelPlace) -> list[tuple[int, int]]:
+def find_layer_shapes(place: ModelSnapshot) -> list[tuple[int, int]]:
     """(inputs, outputs) of the linear layers of one block."""
     block = find_blocks(sketch_network(read_config(place.path)))[0]
     linear = [m for m in block.modules() if isinstance(m, torch.nn.Linear)]

@@ -17,7 +17,6 @@ from benchmarks.apart import answer_request
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.works import METHODS, Size, settings_of
 from benchmarks.scaling.curves import SCORING
-from fewtune.adapt import make_plan
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.forward import Forward
@@ -27,7 +26,8 @@ from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel, ModelPlace, load_model, resolve_precision
+from fewtune.models import LanguageModel, ModelSnapshot, load_model, resolve_precision
+from fewtune.running.adapt import make_plan
 
 ROWS = BATCH_ROWS = 16
 BYTES_A_TRAINED = 16
@@ -57,7 +57,7 @@ def answer_point(request: dict[str, Any]) -> dict[str, Any]:
     return measure_point(point, material, model)
 
 
-def cut_blocks(place: ModelPlace, model: LanguageModel, count: int) -> LanguageModel:
+def cut_blocks(place: ModelSnapshot, model: LanguageModel, count: int) -> LanguageModel:
     """The same model with its first blocks alone."""
     network = model.trainable_copy()
     del find_blocks(network)[count:]

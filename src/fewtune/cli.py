@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +24,7 @@ from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
-    from fewtune.prepare import Job
+    from fewtune.running.job import Job
     from fewtune.study import Study
 
 app = App(
@@ -84,12 +85,12 @@ def run(
     from fewtune.engine.meter import Meter
 
     meter = Meter()  # before the other imports, which take their seconds too
-    from fewtune.executors.local import STALL_SECONDS, run_jobs
-    from fewtune.folder import check_whole, claim_folder, open_folder
-    from fewtune.prepare import prepare_jobs
+    from fewtune.conduct import run_jobs
+    from fewtune.executors.local import STALL_SECONDS, LocalProcesses
     from fewtune.progress import show_progress
-    from fewtune.records import append_event
-    from fewtune.run import describe_axes
+    from fewtune.running.folder import claim_folder
+    from fewtune.running.job import WorkerOptions
+    from fewtune.running.prepare import prepare_jobs
 
     plan = _load(study, set_)
     if not 1 <= workers <= MOST_WORKERS:
@@ -102,21 +103,16 @@ def run(
     claim_folder(folder, plan)
     _say("Finding models and data (fetched once and kept) …")
     with meter.phase("check"):
-        jobs, tasks = prepare_jobs(plan, data_dir, workers, cache_share)
+        jobs, tasks = prepare_jobs(plan, data_dir)
     for label, task in tasks.items():
         for note in task.notes:
             _say(f"{label}: {note}")
     _say_skips(jobs)
-    cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
-    stall = STALL_SECONDS if stall_after is None else stall_after
+    options = WorkerOptions(workers, data_dir, cache_share)
+    executor = LocalProcesses(options, STALL_SECONDS if stall_after is None else stall_after)
     try:
-        with open_folder(folder, plan, cells, _say) as done:
-            todo = [job for job in jobs if job.trial_id not in done]
-            _say(f"{plan.name}: {len(jobs)} trials, {len(done)} already done, in {folder}")
-            append_event(folder, "run", trials=len(jobs), reused=len(done))
-            with show_progress(_console, todo, workers, done.values()) as listener, meter.phase("run"):
-                run_jobs(todo, folder, listener, workers, stall)
-            check_whole(folder, cells)
+        with meter.phase("run"):
+            todo = run_jobs(plan, jobs, folder, executor, partial(show_progress, _console, workers), _say)
     except KeyboardInterrupt as stopped:
         _complain(
             f"{word_interrupt(stopped)}. Finished trials are kept in {folder}; the same command goes on from there."
@@ -132,7 +128,7 @@ def run(
 @app.command
 def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None) -> int:
     """Tell every fault of a study at once, and the trials it would run; trains nothing."""
-    from fewtune.prepare import prepare_jobs
+    from fewtune.running.prepare import prepare_jobs
 
     plan = _load(study, set_)
     jobs, tasks = prepare_jobs(plan, data_dir)
@@ -412,7 +408,7 @@ def _complain(text: str) -> None:
 
 def _say_skips(jobs: Sequence[Job]) -> None:
     """Say which methods cannot be used on which model, and why, before anything runs."""
-    trials = Counter((job.trial.method.variant, job.place.name if job.place else "", job.skip_reason) for job in jobs)
+    trials = Counter((job.trial.method.variant, next(iter(job.weights), ""), job.skip_reason) for job in jobs)
     for (variant, model, reason), count in trials.items():
         if reason is not None:
             _say(f"{variant} on {model or 'no model'} will be skipped ({count} trials): {reason}")

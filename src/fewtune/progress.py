@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.time_left import guess_seconds_left
-from fewtune.prepare import Job
 from fewtune.records import Record
-from fewtune.run import Progress, describe_axes
+from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
+from fewtune.running.trial import describe_axes
 
 ROWS_SHOWN = 10
 """Finished trials that stay in the live table."""
@@ -44,6 +46,14 @@ class TimeLeft:
 
     def _guess(self) -> None:
         self.seconds = guess_seconds_left(self._finished, self._left.values(), self._workers)
+
+
+class Listener(Protocol):
+    """Who is told how a study goes, event by event."""
+
+    def started(self, job: Job) -> None: ...
+    def progressed(self, job: Job, progress: Progress) -> None: ...
+    def finished(self, job: Job, record: Record) -> None: ...
 
 
 class LiveProgress:
@@ -142,9 +152,24 @@ class PlainProgress:
         )
 
 
-def show_progress(console: Console, jobs: Sequence[Job], workers: int, finished: Iterable[Record] = ()) -> Any:
-    """The listener that suits where the output goes; `finished` are the study's trials that are not run again."""
-    return (LiveProgress if console.is_terminal else PlainProgress)(console, jobs, workers, finished)
+@contextmanager
+def show_progress(
+    console: Console, workers: int, jobs: Sequence[Job], finished: Iterable[Record] = ()
+) -> Iterator[Callable[[Event], None]]:
+    """Show what is heard in the way that suits where the output goes; `finished` are trials that are not run again."""
+    kind = LiveProgress if console.is_terminal else PlainProgress
+    with kind(console, jobs, workers, finished) as listener:
+        yield partial(pass_on, listener)
+
+
+def pass_on(listener: Listener, event: Event) -> None:
+    """Tell a listener of one event."""
+    if isinstance(event, Started):
+        listener.started(event.job)
+    elif isinstance(event, Progressed):
+        listener.progressed(event.job, event.progress)
+    elif isinstance(event, Finished):
+        listener.finished(event.job, event.record)
 
 
 def describe_outcome(record: Record) -> str:

@@ -15,51 +15,29 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from fewtune import records, run
 from fewtune.engine import pulse
 from fewtune.errors import RecordError
 from fewtune.executors import local
-from fewtune.executors.local import Finished, encode, run_jobs
-from fewtune.records import Failure, FailureKind, Record, load_events, load_record, record_path
-from fewtune.run import Progress, failed_record
-
-if TYPE_CHECKING:
-    from fewtune.prepare import Job
+from fewtune.records import Failure, FailureKind, load_events, load_record, record_path
+from fewtune.running import ledger as ledger_module
+from fewtune.running import trial as run
+from fewtune.running.job import Finished, Job, Lost, Progress, Progressed, WorkerOptions
+from fewtune.running.ledger import Ledger
+from fewtune.running.trial import failed_record
+from listening import Listener, run_jobs
 
 DONE = {"status": "done", "failure": None}
-
-
-class Listener:
-    """Remembers what it was told."""
-
-    def __init__(self, on_finished: Callable[[], None] = lambda: None) -> None:
-        self.records: list[Record] = []
-        self.progress: list[Progress] = []
-        self._on_finished = on_finished
-
-    def started(self, job: Job) -> None: ...
-
-    def progressed(self, job: Job, progress: Progress) -> None:
-        self.progress.append(progress)
-
-    def finished(self, job: Job, record: Record) -> None:
-        self.records.append(record)
-        self._on_finished()
-
-    @property
-    def failures(self) -> list[Failure]:
-        return [record.failure for record in self.records if record.failure is not None]
 
 
 @pytest.fixture(scope="session")
 def jobs(study_file: Path) -> list[Job]:
     """Two trials of the majority, which need no model."""
-    from fewtune.prepare import prepare_jobs
+    from fewtune.running.prepare import prepare_jobs
     from fewtune.study import load_study
 
     return prepare_jobs(load_study(study_file, ["methods=[majority]"]), None)[0]
@@ -71,11 +49,15 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return lambda work: monkeypatch.setattr(local, "_work", work)
 
 
+def fail(job: Job, message: str = "none", kind: FailureKind = "error") -> Any:
+    return failed_record(job, Failure(kind=kind, message=message), None, WorkerOptions())
+
+
 def send_failure(pipe: Connection, job: Job, message: str, kind: FailureKind = "error") -> None:
-    pipe.send(encode(job, failed_record(job, Failure(kind=kind, message=message), None), None))
+    pipe.send((fail(job, message, kind), None))
 
 
-def _die(pipe: Connection) -> None:
+def _die(pipe: Connection, options: WorkerOptions) -> None:
     pipe.recv()
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -89,7 +71,7 @@ def test_a_killed_worker_costs_its_trial_alone(jobs: list[Job], tmp_path: Path, 
     assert load_record(record_path(tmp_path, jobs[0].trial_id)).status == "failed"
 
 
-def _die_by_real_time_signal(pipe: Connection) -> None:
+def _die_by_real_time_signal(pipe: Connection, options: WorkerOptions) -> None:
     pipe.recv()
     os.kill(os.getpid(), 40)
 
@@ -101,10 +83,9 @@ def test_a_worker_ended_by_a_signal_without_a_name_is_recorded(jobs: list[Job], 
     assert [failure.message for failure in listener.failures] == ["the process that ran this trial ended by signal 40."]
 
 
-def _die_once_done(pipe: Connection) -> None:
+def _die_once_done(pipe: Connection, options: WorkerOptions) -> None:
     job = pipe.recv()
-    record = failed_record(job, Failure(kind="error", message="none"), None).model_copy(update=DONE)
-    pipe.send(encode(job, record, None))
+    pipe.send((fail(job).model_copy(update=DONE), None))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -128,7 +109,7 @@ def test_no_more_workers_start_than_there_are_trials(
     assert started.call_count == 2
 
 
-def _tell_process(pipe: Connection) -> None:
+def _tell_process(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, str(os.getpid()))
 
@@ -145,7 +126,7 @@ def test_a_worker_that_has_worked_long_makes_way_between_two_trials(
     assert len({failure.message for failure in listener.failures}) == processes
 
 
-def _run_out_of_memory(pipe: Connection) -> None:
+def _run_out_of_memory(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, str(os.getpid()), "out_of_memory")
 
@@ -159,21 +140,21 @@ def test_a_worker_that_ran_out_of_memory_runs_no_other_trial(jobs: list[Job], tm
 
 def test_signals_that_end_the_command_do_not_reach_its_workers(jobs: list[Job], given: Any) -> None:
     given(_tell_process)
-    worker = local._start_worker(multiprocessing.get_context("spawn"))
+    worker = local._start_worker(multiprocessing.get_context("spawn"), WorkerOptions())
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # while it still imports what it needs
             os.kill(worker.process.pid or 0, number)
         worker.pipe.send(jobs[0])
-        assert isinstance(worker.pipe.recv(), Finished)
+        assert worker.pipe.recv()[0].status == "failed"
         os.kill(worker.process.pid or 0, signal.SIGTERM)
         worker.pipe.send(jobs[0])
-        assert isinstance(worker.pipe.recv(), Finished)
+        assert worker.pipe.recv()[0].status == "failed"
     finally:
         local._end(worker)
     assert worker.process.exitcode == -signal.SIGKILL
 
 
-def _hang(pipe: Connection) -> None:
+def _hang(pipe: Connection, options: WorkerOptions) -> None:
     pipe.recv()
     pipe.send(Progress("fitting", 3, 10, 0.5))
     while True:  # alive and busy, and getting nowhere
@@ -193,30 +174,31 @@ def test_a_worker_without_progress_is_ended_and_its_trial_recorded(jobs: list[Jo
     assert load_record(record_path(tmp_path, jobs[0].trial_id)).failure == failure
 
 
-def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job], tmp_path: Path) -> None:
-    office, hour_ago = local._Office(tmp_path, Listener()), time.monotonic() - 3600
-    process, pipe = Mock(), Mock()
+def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job]) -> None:
+    hour_ago, process, pipe = time.monotonic() - 3600, Mock(), Mock()
     worker = local._Worker(process, pipe, jobs[0], heard=hour_ago, started=hour_ago)
     pipe.recv.return_value = Progress("scoring")
-    assert local._listen(worker, [], office) and local._keep_waiting(worker, office, stall_after=60.0)
+    assert local._listen(worker, []) == (Progressed(jobs[0], Progress("scoring")), True)
+    assert local._check_stall(worker, stall_after=60.0) == (None, True)
     process.kill.assert_not_called()
     worker.heard = hour_ago
-    assert not local._keep_waiting(worker, office, stall_after=60.0)
+    lost, stays = local._check_stall(worker, stall_after=60.0)
+    assert isinstance(lost, Lost) and not stays
     process.kill.assert_called_once()
     idle = local._Worker(process, pipe, heard=hour_ago)
-    assert local._keep_waiting(idle, office, stall_after=60.0), "without a trial there is nothing to tell"
+    assert local._check_stall(idle, stall_after=60.0) == (None, True), "without a trial there is nothing to tell"
 
 
 def test_a_phase_without_steps_tells_of_progress_while_networks_run(
     study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fewtune.prepare import prepare_jobs
+    from fewtune.running.prepare import prepare_jobs
     from fewtune.study import load_study
 
     monkeypatch.setattr(pulse, "SECONDS_APART", 0.0)
     [job] = prepare_jobs(load_study(study_file, ["methods=[in_context]", "data_seeds=[0]"]), None)[0]
     told: list[Progress] = []
-    record, _ = run.run_trial(job, run.Bench(), told.append)
+    record, _ = run.run_trial(job, run.WorkerState(), told.append)
     assert record.status == "done"
     phases = [progress.phase for progress in told]
     assert phases.count("scoring in_domain") > 2, "once as it begins, and at every layer"
@@ -225,28 +207,30 @@ def test_a_phase_without_steps_tells_of_progress_while_networks_run(
     assert not told, "a trial that has ended hears no more"
 
 
-def test_a_record_that_cannot_be_encoded_costs_its_trial_and_says_why(jobs: list[Job]) -> None:
-    record = failed_record(jobs[0], Failure(kind="error", message="none"), None).model_copy(update=DONE)
+def test_a_record_that_cannot_be_encoded_costs_its_trial_and_says_why(jobs: list[Job], tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, WorkerOptions())
+    record = fail(jobs[0]).model_copy(update=DONE)
     for broken, words in (
         ({"labels": ["good", "\ud83d"]}, "surrogates"),
         ({"notes": {"loss": object()}}, "serialize"),
     ):
-        finished = encode(jobs[0], record.model_copy(update=broken), None)
+        finished = ledger.write(Finished(jobs[0], record.model_copy(update=broken), None))
+        assert isinstance(finished, Finished)
         failure = finished.record.failure
         assert finished.record.status == "failed" and failure is not None and failure.kind == "error"
         assert failure.message.startswith("what came of this trial cannot be written as a record")
         assert words in failure.message
+        assert load_record(record_path(tmp_path, jobs[0].trial_id)) == finished.record
 
 
 def test_a_study_whose_names_cannot_be_written_still_gets_its_records(jobs: list[Job], tmp_path: Path) -> None:
     trial = jobs[0].trial
     odd = replace(jobs[0], trial=replace(trial, task=trial.task.model_copy(update={"label": "half \udc00"})))
-    finished = encode(odd, failed_record(odd, Failure(kind="error", message="none"), None), None)
-    records.write_files(tmp_path, finished.files)
+    Ledger(tmp_path, WorkerOptions()).write(Finished(odd, fail(odd), None))
     assert load_record(record_path(tmp_path, odd.trial_id)).trial.task == "half ?"
 
 
-def _wait_for_ever(pipe: Connection) -> None:
+def _wait_for_ever(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, "done with")
 
@@ -259,7 +243,7 @@ def test_a_full_disk_stops_the_run_with_one_message_that_names_the_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "that.json"))
 
     given(_wait_for_ever)
-    monkeypatch.setattr(local, failing, refuse)
+    monkeypatch.setattr(ledger_module, failing, refuse)
     with pytest.raises(RecordError) as told:
         run_jobs(jobs, tmp_path, Listener())
     assert f"{tmp_path / 'that.json'}: No space left on device" in str(told.value)
@@ -284,10 +268,3 @@ def test_events_tell_of_an_interruption_and_the_workers_end(jobs: list[Job], tmp
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs, tmp_path, Listener(on_finished=interrupt))
     assert [event["event"] for event in load_events(tmp_path)] == ["started", "finished", "interrupted"]
-
-
-def test_what_a_worker_sends_holds_the_bytes_that_are_written(jobs: list[Job], tmp_path: Path) -> None:
-    finished = encode(jobs[0], failed_record(jobs[0], Failure(kind="error", message="none"), None), None)
-    assert isinstance(finished, Finished)
-    records.write_files(tmp_path, finished.files)
-    assert load_record(record_path(tmp_path, jobs[0].trial_id)) == finished.record

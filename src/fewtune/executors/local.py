@@ -1,8 +1,8 @@
 """Trials in processes of this machine: one worker by default, each trial apart from the command that asked.
 
-Owns starting, feeding and replacing worker processes, and writing what they return. A worker that dies, or tells of
-no progress for too long, costs its trial alone: the trial is recorded as failed and a new worker goes on. One that ran
-out of memory, or has worked for minutes, makes way for a fresh one.
+Owns starting, feeding and replacing worker processes. A worker that dies, or tells of no progress for too long, costs
+its trial alone: the trial is lost and a new worker goes on. One that ran out of memory, or has worked for minutes,
+makes way for a fresh one.
 """
 
 from __future__ import annotations
@@ -14,25 +14,17 @@ import os
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from fewtune.causes import find_failure_kind
-from fewtune.errors import RecordError
-from fewtune.folder import Presence
 from fewtune.interruption import held_back, name_signal
-from fewtune.prepare import Job
-from fewtune.records import Failure, Record, RecordFiles, append_event, encode_record, write_files
-from fewtune.run import Bench, Progress, failed_record, run_trial
-
-if TYPE_CHECKING:
-    import polars as pl
+from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
+from fewtune.running.trial import run_trial
+from fewtune.running.worker import WorkerState
 
 WORKER_ENVIRONMENT = {
     # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: by
@@ -65,22 +57,6 @@ LONGEST_END = 10.0
 """Seconds to wait for a worker that was killed: one that hangs in the system itself, on a dead disk, may not end."""
 
 
-class Listener(Protocol):
-    """Who is told how the study goes."""
-
-    def started(self, job: Job) -> None: ...
-    def progressed(self, job: Job, progress: Progress) -> None: ...
-    def finished(self, job: Job, record: Record) -> None: ...
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a worker sends when a trial has ended: its record, and its files for the folder, which it does not know."""
-
-    record: Record
-    files: RecordFiles
-
-
 @dataclass
 class _Worker:
     process: SpawnProcess
@@ -93,91 +69,57 @@ class _Worker:
     started: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
 
-
-def run_jobs(
-    jobs: Sequence[Job], out: Path, listener: Listener, workers: int = 1, stall_after: float = STALL_SECONDS
-) -> None:
-    """Run every job and write its record; a signal (KeyboardInterrupt) stops the workers and is raised again.
-
-    Each record is written whole before the next job starts, so an interrupted study loses the running trials only.
-    A worker without a sign of progress for `stall_after` seconds is ended, its trial recorded as `killed`. Raises
-    RecordError where records cannot be written: the folder is gone, or the disk full.
-    """
-    context = multiprocessing.get_context("spawn")
-    out.mkdir(parents=True, exist_ok=True)
-    office = _Office(out, listener)
-    waiting = list(reversed(jobs))
-    team: list[_Worker] = []
-    try:
-        while waiting or any(w.job for w in team):
-            for worker in [worker for worker in team if worker.job is None]:
-                if not waiting or time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
-                    _stop(worker)
-                    team.remove(worker)
-                elif not _hand_over(worker, waiting, office):
-                    team.remove(worker)
-            # A worker is started where there is a trial for it: starting disturbs those that are timed.
-            while waiting and len(team) < workers:
-                worker = _start_worker(context)
-                if _hand_over(worker, waiting, office):
-                    team.append(worker)
-            ready = wait([w.pipe for w in team], timeout=1.0)
-            office.presence.check()
-            for worker in list(team):
-                heard = worker.pipe in ready
-                stays = _listen(worker, waiting, office) if heard else _keep_waiting(worker, office, stall_after)
-                if not stays:
-                    team.remove(worker)
-    except KeyboardInterrupt:
-        with contextlib.suppress(RecordError):  # the signal ends the run, whether or not it can be written down
-            office.tell("interrupted")
-        raise
-    finally:
-        for worker in team:
-            _end(worker)
+    @property
+    def busy_with(self) -> Job:
+        """Its job, where it was just handed one."""
+        assert self.job is not None
+        return self.job
 
 
-class _Office:
-    """Where what workers report is written down and passed on: the one writer of the folder."""
+class LocalProcesses:
+    """Runs jobs in worker processes; each worker has its share of the cores."""
 
-    def __init__(self, out: Path, listener: Listener) -> None:
-        self.presence = Presence(out)
-        self.listener = listener
-        self._out = out
+    def __init__(self, options: WorkerOptions | None = None, stall_after: float = STALL_SECONDS) -> None:
+        self.options = WorkerOptions() if options is None else options
+        self._stall_after = stall_after
 
-    def start(self, job: Job) -> None:
-        self.tell("started", trial_id=job.trial_id)
-        self.listener.started(job)
-
-    def finish(self, job: Job, finished: Finished) -> None:
-        with self._writing():
-            write_files(self._out, finished.files)
-        self.tell("finished", trial_id=job.trial_id, status=finished.record.status)
-        self.listener.finished(job, finished.record)
-
-    def lose(self, job: Job, message: str) -> None:
-        """Record a trial whose process ended, or was ended, before it was done."""
-        record = failed_record(job, Failure(kind="killed", message=message), None)
-        self.finish(job, encode(job, record, None))
-
-    def tell(self, event: str, **values: str) -> None:
-        with self._writing():
-            append_event(self._out, event, **values)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        self.presence.check()
+    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+        """Run every job; a worker without a sign of progress for `stall_after` seconds is ended, and its job lost."""
+        context = multiprocessing.get_context("spawn")
+        waiting = list(reversed(jobs))
+        team: list[_Worker] = []
         try:
-            yield
-        except OSError as error:
-            self.presence.check()
-            raise RecordError(
-                f"{error.filename}: {error.strerror}. The run stops, for its records cannot be written. Finished "
-                f"trials are kept in {self._out}: mend this, and the same command goes on from there."
-            ) from error
+            while waiting or any(w.job for w in team):
+                for worker in [worker for worker in team if worker.job is None]:
+                    if not waiting or time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
+                        _stop(worker)
+                        team.remove(worker)
+                    elif not _hand_over(worker, waiting):
+                        team.remove(worker)
+                    else:
+                        yield Started(worker.busy_with)
+                # A worker is started where there is a trial for it: starting disturbs those that are timed.
+                while waiting and len(team) < self.options.workers:
+                    worker = _start_worker(context, self.options)
+                    if _hand_over(worker, waiting):
+                        team.append(worker)
+                        yield Started(worker.busy_with)
+                ready = wait([w.pipe for w in team], timeout=1.0)
+                for worker in list(team):
+                    if worker.pipe in ready:
+                        event, stays = _listen(worker, waiting)
+                    else:
+                        event, stays = _check_stall(worker, self._stall_after)
+                    if not stays:
+                        team.remove(worker)
+                    if event is not None:
+                        yield event
+        finally:
+            for worker in team:
+                _end(worker)
 
 
-def _hand_over(worker: _Worker, waiting: list[Job], office: _Office) -> bool:
+def _hand_over(worker: _Worker, waiting: list[Job]) -> bool:
     """Give a worker the next job; False where it died before it could take one, and the job still waits."""
     job = waiting[-1]
     try:
@@ -186,54 +128,51 @@ def _hand_over(worker: _Worker, waiting: list[Job], office: _Office) -> bool:
         worker.process.join()
         return False
     worker.job, worker.progress, worker.heard = waiting.pop(), None, time.monotonic()
-    office.start(job)
     return True
 
 
-def _listen(worker: _Worker, waiting: list[Job], office: _Office) -> bool:
-    """Take one message of a worker; False where it is there no longer."""
+def _listen(worker: _Worker, waiting: list[Job]) -> tuple[Event | None, bool]:
+    """Take one message of a worker: what it tells, and whether the worker is there still."""
     job = worker.job
     try:
         message: Any = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join()
-        if job is not None and worker.done and worker.progress is None:
+        if job is None:
+            return None, False
+        if worker.done and worker.progress is None:
             waiting.append(job)  # it died of an earlier trial, before it began this one
-        elif job is not None:
-            office.lose(job, f"the process that ran this trial ended by {_word_end(worker.process.exitcode)}")
-        return False
+            return None, False
+        return Lost(job, f"the process that ran this trial ended by {_word_end(worker.process.exitcode)}"), False
     worker.heard = time.monotonic()
     if job is None:
-        return True
+        return None, True
     if isinstance(message, Progress):
         worker.progress = message
-        office.listener.progressed(job, message)
-        return True
+        return Progressed(job, message), True
     worker.job, worker.done = None, worker.done + 1
-    office.finish(job, message)
-    failure = message.record.failure
-    if failure is not None and failure.kind == "out_of_memory":
+    record, predictions = message
+    if record.failure is not None and record.failure.kind == "out_of_memory":
         # What could not be allocated is half set up in the libraries: later trials would fail by it.
         _end(worker)
-        return False
-    return True
+        return Finished(job, record, predictions), False
+    return Finished(job, record, predictions), True
 
 
-def _keep_waiting(worker: _Worker, office: _Office, stall_after: float) -> bool:
-    """Whether a worker that told nothing now may go on; one without progress for too long is ended, and False."""
+def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool]:
+    """Whether a worker that told nothing now may go on; one without progress for too long is ended, its job lost."""
     silent = time.monotonic() - worker.heard
     if worker.job is None or silent <= stall_after:
-        return True
+        return None, True
     _end(worker)
     last = worker.progress
     at = f" at step {last.step} of {last.steps}" if last is not None and last.steps else ""
     phase = f"{last.phase}{at}" if last is not None else "starting"
-    office.lose(
-        worker.job,
+    reason = (
         f"no progress for {silent:.0f} seconds ({phase}), so the process that ran this trial was ended. "
-        "Where such a pause is no fault, allow longer ones: --stall-after SECONDS.",
+        "Where such a pause is no fault, allow longer ones: --stall-after SECONDS."
     )
-    return False
+    return Lost(worker.job, reason), False
 
 
 def _word_end(exit_code: int | None) -> str:
@@ -244,11 +183,11 @@ def _word_end(exit_code: int | None) -> str:
     return f"{name if name.startswith('signal') else f'signal {name}'}.{hint}"
 
 
-def _start_worker(context: Any) -> _Worker:
+def _start_worker(context: Any, options: WorkerOptions) -> _Worker:
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs,), daemon=True)
+    process = context.Process(target=_work, args=(theirs, options), daemon=True)
     # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
     resource_tracker.ensure_running()  # starting it would let signals through again
     with held_back():
@@ -269,37 +208,13 @@ def _end(worker: _Worker) -> None:
     worker.process.join(LONGEST_END)
 
 
-def _work(pipe: Connection) -> None:
-    """The life of a worker: take a job, run it, send its record; it writes nothing itself."""
+def _work(pipe: Connection, options: WorkerOptions) -> None:
+    """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    bench = Bench()
+    state = WorkerState(options)
     _set_imports_apart()
     while (job := pipe.recv()) is not None:
-        pipe.send(encode(job, *run_trial(job, bench, pipe.send)))
-
-
-def encode(job: Job, record: Record, predictions: pl.DataFrame | None) -> Finished:
-    """A trial's end as it is sent and written; where its record cannot be, a failed one says why."""
-    try:
-        return Finished(record, encode_record(record, predictions))
-    except Exception as error:  # whatever a method noted: it costs this trial, not the worker
-        why = f"what came of this trial cannot be written as a record: {type(error).__name__}: {error}"
-        failure = Failure(kind=find_failure_kind(error), message=" ".join(why.split()), trace=traceback.format_exc())
-        failed = failed_record(job, failure, record.started_at)
-        # Names of the study may be what cannot be written.
-        failed = Record.model_validate(_replace_surrogates(failed.model_dump()))
-        return Finished(failed, encode_record(failed))
-
-
-def _replace_surrogates(value: Any) -> Any:
-    """A value with a question mark for every half of a character, which no file in UTF-8 can hold."""
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, Mapping):
-        return {_replace_surrogates(key): _replace_surrogates(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replace_surrogates(each) for each in value]
-    return value
+        pipe.send(run_trial(job, state, pipe.send))
 
 
 def _set_imports_apart() -> None:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from fewtune.models.language_model import LanguageModel
 from fewtune.models.loading import load_model
 from fewtune.models.precision import Precision
-from fewtune.models.snapshot import ModelPlace
+from fewtune.models.snapshot import ModelSnapshot
 
 
-class ModelShelf:
+class ModelCache:
     """Models of one process, each read from disk once."""
 
     def __init__(self) -> None:
@@ -22,12 +22,12 @@ class ModelShelf:
         self.load_seconds = 0.0
         """Seconds the last `get` took."""
 
-    def keep_only(self, places: Sequence[ModelPlace]) -> None:
+    def keep_only(self, places: Sequence[ModelSnapshot]) -> None:
         """Let go of every other model: a study runs a model's trials together."""
         wanted = {place.weights_fingerprint for place in places}
         self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
 
-    def get(self, place: ModelPlace, precision: Precision) -> LanguageModel:
+    def get(self, place: ModelSnapshot, precision: Precision) -> LanguageModel:
         started = time.perf_counter()
         key = (place.weights_fingerprint, precision)
         if key not in self._models:

@@ -15,7 +15,7 @@ from fewtune.errors import ModelError
 from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
 from fewtune.models.fingerprint import list_weight_files
 from fewtune.models.loading import read_network
-from fewtune.models.snapshot import ModelPlace
+from fewtune.models.snapshot import ModelSnapshot
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 from fewtune.records import write_atomically
 from fewtune.tasks.sources import cache_folder
@@ -27,7 +27,7 @@ _REVISION = 1
 """Raised when more is asked, so that what passed before is asked again."""
 
 
-def inspect_model(place: ModelPlace) -> PreTrainedConfig:
+def inspect_model(place: ModelSnapshot) -> PreTrainedConfig:
     """A model's configuration, once its folder is known to hold what that describes; raises ModelError elsewise."""
     config = read_config(place.path)
     passed = cache_folder() / "inspected" / _name_state(place)
@@ -43,7 +43,7 @@ def inspect_model(place: ModelPlace) -> PreTrainedConfig:
     return config
 
 
-def _name_state(place: ModelPlace) -> str:
+def _name_state(place: ModelSnapshot) -> str:
     """A name for all that the answer depends on: weights, settings beside them, versions."""
     digest = hashlib.sha256(f"{_REVISION} {place.weights_fingerprint}".encode())
     for package in ("transformers", "tokenizers", "safetensors"):
@@ -53,7 +53,7 @@ def _name_state(place: ModelPlace) -> str:
     return digest.hexdigest()[:32]
 
 
-def _check_files(place: ModelPlace, config: PreTrainedConfig) -> None:
+def _check_files(place: ModelSnapshot, config: PreTrainedConfig) -> None:
     """Raise ModelError naming a weights file that is cut short or no safetensors, or far too few tensors."""
     from safetensors import SafetensorError, safe_open
 
@@ -76,7 +76,7 @@ def _check_files(place: ModelPlace, config: PreTrainedConfig) -> None:
         )
 
 
-def _check_finite(place: ModelPlace) -> None:
+def _check_finite(place: ModelSnapshot) -> None:
     import torch
     from safetensors import safe_open
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.models.configuration import max_positions
 from fewtune.models.precision import Precision
-from fewtune.models.snapshot import ModelPlace
+from fewtune.models.snapshot import ModelSnapshot
 from fewtune.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class LanguageModel:
 
     def __init__(
         self,
-        place: ModelPlace,
+        place: ModelSnapshot,
         network: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         precision: Precision,

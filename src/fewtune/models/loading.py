@@ -15,7 +15,7 @@ from fewtune.models.configuration import describe_error, read_config, refuse_uns
 from fewtune.models.language_model import LanguageModel
 from fewtune.models.precision import Precision, find_device
 from fewtune.models.quiet import quiet_transformers
-from fewtune.models.snapshot import ModelPlace
+from fewtune.models.snapshot import ModelSnapshot
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _NAMED = 3
 """Of the tensors that do not fit, how many a message names."""
 
 
-def load_model(place: ModelPlace, precision: Precision) -> LanguageModel:
+def load_model(place: ModelSnapshot, precision: Precision) -> LanguageModel:
     """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
     import torch
 

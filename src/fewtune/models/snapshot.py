@@ -20,7 +20,7 @@ _DOWNLOADED = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", 
 
 
 @dataclass(frozen=True)
-class ModelPlace:
+class ModelSnapshot:
     """A model's folder on this machine and the SHA-256 of its weights, tokenizer and configuration."""
 
     name: str
@@ -28,7 +28,7 @@ class ModelPlace:
     weights_fingerprint: str
 
 
-def find_model(name: str, revision: str | None = None) -> ModelPlace:
+def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     """Find a model by catalogue name, local folder or hub id, fetching it where that is needed.
 
     Raises ModelError that names the cache, the offline variable and the local-folder way out.
@@ -47,7 +47,7 @@ def find_model(name: str, revision: str | None = None) -> ModelPlace:
             name_choices(name, CATALOGUE, "model") + " Or give a folder that holds config.json and "
             "*.safetensors, or a hub id (owner/name)."
         )
-    return ModelPlace(name, path, fingerprint_model(path))
+    return ModelSnapshot(name, path, fingerprint_model(path))
 
 
 def _download_from_hub(hub_id: str, revision: str | None) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import ModelError
 from fewtune.models.configuration import describe_error, read_json_object
-from fewtune.models.snapshot import ModelPlace
+from fewtune.models.snapshot import ModelSnapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -55,7 +55,7 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: Pre
         )
 
 
-def share_vocabulary(first: ModelPlace, second: ModelPlace) -> bool:
+def share_vocabulary(first: ModelSnapshot, second: ModelSnapshot) -> bool:
     """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights."""
     one, other = (read_tokenizer(place.path).get_vocab() for place in (first, second))
     return bool(one == other)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewtune.adapt import fit_plan, make_plan
 from fewtune.errors import DataError, FewtuneError, TrialFailure
 from fewtune.methods.base import Method
+from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings
+from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Example, Task, TestSet
 from fewtune.tasks.metrics import score_test_set
-from fewtune.trial import make_rng
 
 if TYPE_CHECKING:
     from fewtune.models import LanguageModel

@@ -6,14 +6,13 @@ Owns the checks that come before any trial starts, and the jobs that any process
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
 from fewtune.models import (
-    ModelPlace,
+    ModelSnapshot,
     find_model,
     inspect_model,
     max_positions,
@@ -21,39 +20,17 @@ from fewtune.models import (
     resolve_precision,
     share_vocabulary,
 )
+from fewtune.running.job import Job
+from fewtune.running.tune import check_folds
 from fewtune.study import MOST_TRIALS, MethodChoice, Study, TaskChoice, build_settings
+from fewtune.study.grid import Trial, list_trials, resolve_shots, spread_patterns
+from fewtune.study.identity import fingerprint_patterns, identify_trial
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.draw import check_shots, make_draw
-from fewtune.trial import (
-    Trial,
-    fingerprint_patterns,
-    identify_trial,
-    list_trials,
-    resolve_shots,
-    uses_pattern,
-)
-from fewtune.tuning import check_folds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
-
-
-@dataclass(frozen=True)
-class Job:
-    """A trial with all that any process needs to run it: its id, its model's folder, where data lies."""
-
-    trial: Trial
-    trial_id: str
-    place: ModelPlace | None
-    data_dir: Path | None
-    workers: int = 1
-    others: tuple[ModelPlace, ...] = ()
-    """Other models that the method's settings name."""
-    skip_reason: str | None = None
-    """Why the method cannot be used on this model and task, whatever of its candidate settings is taken."""
-    cache_share: float | None = None
-    """Share of memory that what is computed once may take, in all workers together; None: the engine's own."""
 
 
 def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
@@ -63,9 +40,7 @@ def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
     return task
 
 
-def prepare_jobs(
-    study: Study, data_dir: Path | None, workers: int = 1, cache_share: float | None = None
-) -> tuple[list[Job], dict[str, Task]]:
+def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[str, Task]]:
     """Find every model and read every task of a study, check that they fit, and identify each trial.
 
     Returns the jobs in the order to run them, and the tasks by label. Raises StudyError with everything that
@@ -104,7 +79,7 @@ def prepare_jobs(
             tasks[choice.label] = task
         except DataError as error:
             faults.append(Fault(f"task {choice.label}: {error}"))
-    places: dict[str, ModelPlace] = {}
+    places: dict[str, ModelSnapshot] = {}
     wanted = {model.name: model.revision for model in study.models}
     for method_choice in study.methods:
         wanted |= {name: None for name in _list_other_models(method_choice) if name not in wanted}
@@ -149,23 +124,10 @@ def prepare_jobs(
         )
         # Two names for one thing (the same weights in two folders) are one trial: it runs once.
         reason = skip.find(trial, place, task)
-        jobs.setdefault(trial_id, Job(trial, trial_id, place, data_dir, workers, others, reason, cache_share))
+        used = () if place is None else (place, *others)
+        weights = {each.name: each.weights_fingerprint for each in used}
+        jobs.setdefault(trial_id, Job(trial, trial_id, task.fingerprint, weights, reason))
     return list(jobs.values()), tasks
-
-
-def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
-    """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
-    settings = trial.method.settings
-    settable = settings.get("pattern", "none to set") is None and not trial.method.grid.get("pattern")
-    if study.patterns == "default" or not settable or not uses_pattern(trial.method):
-        return [trial]
-    names = [pattern.name for pattern in task.patterns]
-    if isinstance(study.patterns, dict):
-        names = list(study.patterns.get(trial.task.label, names[:1]))
-    return [
-        replace(trial, method=trial.method.model_copy(update={"settings": {**settings, "pattern": name}}), pattern=name)
-        for name in names
-    ]
 
 
 class _SkipReasons:
@@ -175,7 +137,7 @@ class _SkipReasons:
         self._configs: dict[Path, PreTrainedConfig] = {}
         self._known: dict[str, str | None] = {}
 
-    def find(self, trial: Trial, place: ModelPlace | None, task: Task) -> str | None:
+    def find(self, trial: Trial, place: ModelSnapshot | None, task: Task) -> str | None:
         """The first candidate's reason where every candidate has one."""
         key = f"{trial.method!r} {place} {trial.task.label}"
         if key not in self._known:
@@ -202,7 +164,7 @@ def _check_twins(tasks: Mapping[str, Task]) -> Iterator[Fault]:
             )
 
 
-def _check_model_twins(study: Study, places: Mapping[str, ModelPlace]) -> Iterator[Fault]:
+def _check_model_twins(study: Study, places: Mapping[str, ModelSnapshot]) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for model in study.models:
         place = places.get(model.name)
@@ -214,7 +176,7 @@ def _check_model_twins(study: Study, places: Mapping[str, ModelPlace]) -> Iterat
             )
 
 
-def _check_vocabularies(study: Study, places: Mapping[str, ModelPlace]) -> Iterator[Fault]:
+def _check_vocabularies(study: Study, places: Mapping[str, ModelSnapshot]) -> Iterator[Fault]:
     """Teachers whose tokens are not those of a model they would teach."""
     for method in study.methods:
         for teacher in _list_other_models(method):
@@ -256,7 +218,7 @@ def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:
                     yield Fault(f"patterns: {label}: {name_choices(name, have, 'pattern')}")
 
 
-def _join_fingerprints(place: ModelPlace | None, others: Sequence[ModelPlace]) -> str | None:
+def _join_fingerprints(place: ModelSnapshot | None, others: Sequence[ModelSnapshot]) -> str | None:
     if place is None:
         return None
     return "+".join([place.weights_fingerprint, *(other.weights_fingerprint for other in others)])

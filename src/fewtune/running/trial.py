@@ -12,7 +12,6 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -20,90 +19,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from fewtune.adapt import fit_plan, make_plan
 from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
-from fewtune.models import ModelPlace, resolve_precision
-from fewtune.prepare import Job, load_task
 from fewtune.records import Breakdown, Checkpoint, Cost, Failure, Record, TrialAxes
+from fewtune.running.adapt import fit_plan, make_plan
+from fewtune.running.job import Job, Progress, WorkerOptions
+from fewtune.running.tune import tune
+from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
-from fewtune.tasks.base import Draw, Example, Task, TestSet
+from fewtune.study.grid import Trial
+from fewtune.study.seeds import make_rng
+from fewtune.tasks.base import Example, Task, TestSet
 from fewtune.tasks.draw import make_draw
 from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
-from fewtune.tasks.overlap import find_shared_rows
-from fewtune.trial import Trial, make_rng
-from fewtune.tuning import tune
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
-
-DEFAULT_MAX_TOKENS = 512
-"""Tokens one rendered example may have where a study does not say."""
 
 SLOWEST_NOTICE = 0.1
 """Seconds between two progress notices of one fit."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a running trial stands: its phase, and while fitting its step and loss."""
-
-    phase: str
-    step: int = 0
-    steps: int = 0
-    loss: float | None = None
-
-
-class Bench:
-    """What one process keeps between trials: models read, tasks read."""
-
-    def __init__(self) -> None:
-        from fewtune.models import ModelShelf
-
-        self.shelf = ModelShelf()
-        self._place: ModelPlace | None = None
-        self._tasks: dict[str, Task] = {}
-        self._shared_rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-
-    def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
-        """The trial's model with the others its settings name, ready to use, and the seconds it took to load."""
-        if job.place is None:
-            return None, None
-        precision = resolve_precision(job.trial.precision)
-        if job.place != self._place:
-            # A study runs a model's trials together; what some of them ask for besides stays with it.
-            self.shelf.keep_only([job.place, *job.others])
-            self._place = job.place
-        loaded = []
-        load_seconds = 0.0
-        for place in (job.place, *job.others):
-            each = self.shelf.get(place, precision)
-            load_seconds += self.shelf.load_seconds
-            each.max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
-            _ = each.frozen  # made before memory is watched: it is shared, and no trial's own cost
-            loaded.append(each)
-        loaded[0].others = {other.name: each for other, each in zip(job.others, loaded[1:], strict=True)}
-        return loaded[0], load_seconds
-
-    def task(self, job: Job) -> Task:
-        key = f"{job.trial.task!r}:{job.data_dir}"
-        if key not in self._tasks:
-            self._tasks[key] = load_task(job.trial.task, job.data_dir)
-        return self._tasks[key]
-
-    def shared_rows(self, task: Task, draw: Draw) -> list[dict[str, Any]]:
-        """What the sets of a task's draw share, looked for once a draw."""
-        key = task.fingerprint, draw.fingerprint
-        if key not in self._shared_rows:
-            self._shared_rows[key] = find_shared_rows(draw)
-        return self._shared_rows[key]
-
-
 def run_trial(
-    job: Job, bench: Bench, on_progress: Callable[[Progress], None] = lambda progress: None
+    job: Job, state: WorkerState, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> tuple[Record, pl.DataFrame | None]:
     """Run one trial to its record and per-row predictions; a failure is a record too, with its reason."""
     from fewtune.engine import pulse
@@ -120,10 +60,10 @@ def run_trial(
     try:
         # A phase without steps of its own tells that it goes on as long as networks run in it.
         with pulse.heard_by(lambda: on_progress(latest)):
-            record, predictions = _run(job, bench, tell, meter)
+            record, predictions = _run(job, state, tell, meter)
     except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on
         failure = Failure(kind=find_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
-        record, predictions = failed_record(job, failure, started_at), None
+        record, predictions = failed_record(job, failure, started_at, state.options), None
     finally:
         meter.close()
     gc.collect()
@@ -131,21 +71,21 @@ def run_trial(
     return record.model_copy(update={"started_at": started_at, "phase_seconds": seconds}), predictions
 
 
-def failed_record(job: Job, failure: Failure, started_at: str | None) -> Record:
+def failed_record(job: Job, failure: Failure, started_at: str | None, options: WorkerOptions) -> Record:
     """The record of a trial that was skipped or failed."""
     return Record(
         trial_id=job.trial_id,
         trial=describe_axes(job.trial),
         status="skipped" if failure.kind == "skipped" else "failed",
         failure=failure,
-        environment=describe_environment(job),
+        environment=describe_environment(job, options),
         fingerprints=fingerprint_models(job),
         started_at=started_at,
     )
 
 
 def _run(
-    job: Job, bench: Bench, on_progress: Callable[[Progress], None], meter: Meter
+    job: Job, state: WorkerState, on_progress: Callable[[Progress], None], meter: Meter
 ) -> tuple[Record, pl.DataFrame | None]:
     import torch
 
@@ -153,14 +93,15 @@ def _run(
     from fewtune.engine.meter import usable_cores
 
     if job.skip_reason is not None:
-        return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None), None
+        return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
     trial, method = job.trial, get_method(job.trial.method.name)
-    torch.set_num_threads(max(1, usable_cores() // job.workers))
-    limit_kept_states((SHARE_OF_MEMORY if job.cache_share is None else job.cache_share) / job.workers)
+    options = state.options
+    torch.set_num_threads(max(1, usable_cores() // options.workers))
+    limit_kept_states((SHARE_OF_MEMORY if options.cache_share is None else options.cache_share) / options.workers)
     on_progress(Progress("loading"))
     with meter.phase("load"):
-        task = bench.task(job)
-        model, load_seconds = bench.model(job)
+        task = state.task(job)
+        model, load_seconds = state.model(job)
         draw = make_draw(
             task,
             shots=trial.shots,
@@ -172,7 +113,7 @@ def _run(
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
     axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
-    models = [model, *model.others.values()] if model is not None else []
+    models = list(dict.fromkeys([model, *model.others.values()])) if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
     notes: dict[str, Any] = {}
     checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets, meter)
@@ -247,7 +188,7 @@ def _run(
         baselines=floors,
         checkpoints=checkpoints.taken,
         cost=cost,
-        environment=describe_environment(job),
+        environment=describe_environment(job, state.options),
         fingerprints={
             "data": task.fingerprint,
             "draw": draw.fingerprint,
@@ -255,7 +196,7 @@ def _run(
         },
         notes={
             **notes,
-            "shared_rows": bench.shared_rows(task, draw),
+            "shared_rows": state.shared_rows(task, draw),
             **plan.report(),
             **_ask_companions(plan, draw.test_sets, answers, meter),
             "task": list(task.notes),
@@ -314,8 +255,10 @@ def _ask_companions(
 
 def fingerprint_models(job: Job) -> dict[str, str]:
     """The SHA-256 of the trial's model, as `weights`, and of each other model its method asked for."""
-    others = {f"weights of {other.name}": other.weights_fingerprint for other in job.others}
-    return {"weights": job.place.weights_fingerprint, **others} if job.place else {}
+    return {
+        "weights" if place == 0 else f"weights of {name}": fingerprint
+        for place, (name, fingerprint) in enumerate(job.weights.items())
+    }
 
 
 def describe_axes(trial: Trial) -> TrialAxes:
@@ -333,7 +276,7 @@ def describe_axes(trial: Trial) -> TrialAxes:
     )
 
 
-def describe_environment(job: Job) -> dict[str, Any]:
+def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
     """Software, processor and settings that timings depend on."""
     from fewtune.engine.meter import name_processor, usable_cores
 
@@ -347,8 +290,8 @@ def describe_environment(job: Job) -> dict[str, Any]:
         "processor": name_processor(),
         "device": _name_device(),
         "cores": usable_cores(),
-        "workers": job.workers,
-        "cache_share": job.cache_share,
+        "workers": options.workers,
+        "cache_share": options.cache_share,
         "precision": job.trial.precision,
         "evaluation": job.trial.evaluation.model_dump(),
         "max_tokens": job.trial.max_tokens,

@@ -1,0 +1,24 @@
+"""What an executor is: it takes jobs and tells, event by event, what comes of them.
+
+Owns the protocol. An executor writes no record and knows no folder: whoever runs a study does (`fewtune.conduct`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Protocol
+
+from fewtune.running.job import Event, Job, WorkerOptions
+
+
+class Executor(Protocol):
+    """Runs jobs, wherever that is."""
+
+    options: WorkerOptions
+    """How its processes run trials; records tell it."""
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+        """Run every job once; each is told as started, then finished or lost, with signs of progress between.
+
+        Jobs may be told of in any order. Whoever stops listening closes the iterator, which ends what still runs.
+        """

@@ -1,0 +1,31 @@
+"""Trials in the process that asks, one after the other: for notebooks, tests and looking at what goes wrong.
+
+A trial that ends its process ends the study with it, and what trials leave behind in memory stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
+
+
+class InProcess:
+    """Runs each job in this process, on all its cores."""
+
+    def __init__(self, options: WorkerOptions | None = None) -> None:
+        self.options = WorkerOptions() if options is None else options
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+        """Run the jobs in order; what a trial told of its progress is passed on when it has ended."""
+        from fewtune.running.trial import run_trial
+        from fewtune.running.worker import WorkerState
+
+        state = WorkerState(self.options)
+        for job in jobs:
+            yield Started(job)
+            told: list[Progress] = []
+            record, predictions = run_trial(job, state, told.append)
+            for progress in dict.fromkeys(told):
+                yield Progressed(job, progress)
+            yield Finished(job, record, predictions)

@@ -1,0 +1,1 @@
+"""A study's trials made ready, and one trial from its draw to its record."""

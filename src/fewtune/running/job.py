@@ -1,0 +1,88 @@
+"""A job: a trial with all that any process, on any machine, needs to run it; and what came of it, as events.
+
+Owns these values. A job names models and rows by name and content, never by a path of the process that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewtune.records import Record
+from fewtune.study.grid import Trial
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial, its id, and the content of what it is run on."""
+
+    trial: Trial
+    trial_id: str
+    data: str
+    """The fingerprint of the task's rows."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of models by name: the trial's own first, then others that the method's settings name."""
+    skip_reason: str | None = None
+    """Why the method cannot be used on this model and task, whatever of its candidate settings is taken."""
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a process runs trials; none of it decides a result."""
+
+    workers: int = 1
+    """Processes that share this machine's cores."""
+    data_dir: Path | None = None
+    """Where tasks' files lie for the process; None: they are fetched, or named by the study."""
+    cache_share: float | None = None
+    """Share of memory that what is computed once may take, in all workers together; None: the engine's own."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running trial stands: its phase, and while fitting its step and loss."""
+
+    phase: str
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process has taken a job."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A sign of progress from a job."""
+
+    job: Job
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job has ended: its record, done or failed, and its per-row predictions where it is done."""
+
+    job: Job
+    record: Record
+    predictions: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A job's process ended before the job did, and why."""
+
+    job: Job
+    reason: str
+
+
+Event = Started | Progressed | Finished | Lost

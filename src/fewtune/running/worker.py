@@ -1,0 +1,91 @@
+"""What one process keeps between trials: models read, tasks read, each found by the name that a job gives.
+
+Owns finding them and the check that they are what the job was made for. Does not know how a trial runs (`trial`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fewtune.errors import DataError, ModelError
+from fewtune.models import ModelCache, ModelSnapshot, find_model, resolve_precision
+from fewtune.running.job import Job, WorkerOptions
+from fewtune.running.prepare import load_task
+from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.overlap import find_shared_rows
+
+if TYPE_CHECKING:
+    from fewtune.models import LanguageModel
+
+DEFAULT_MAX_TOKENS = 512
+"""Tokens one rendered example may have where a study does not say."""
+
+
+class WorkerState:
+    """What one process keeps between trials, and how it is told to run them."""
+
+    def __init__(self, options: WorkerOptions | None = None) -> None:
+        self.options = WorkerOptions() if options is None else options
+        self._models = ModelCache()
+        self._found: dict[tuple[str, str], ModelSnapshot] = {}
+        self._held: tuple[str, ...] = ()
+        self._tasks: dict[str, Task] = {}
+        self._shared_rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+
+    def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
+        """The trial's model with the others its settings name, ready to use, and the seconds it took to load.
+
+        Raises ModelError where a model is not the one that the job was made for.
+        """
+        if not job.weights:
+            return None, None
+        precision = resolve_precision(job.trial.precision)
+        places = [self._find(job, name, fingerprint) for name, fingerprint in job.weights.items()]
+        own = places[0].weights_fingerprint
+        if own not in self._held[:1]:
+            # A study runs a model's trials together; what some of them ask for besides stays with it.
+            self._models.keep_only(places)
+            self._held = (own,)
+        loaded = []
+        load_seconds = 0.0
+        for place in places:
+            each = self._models.get(place, precision)
+            load_seconds += self._models.load_seconds
+            each.max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
+            _ = each.frozen  # made before memory is watched: it is shared, and no trial's own cost
+            loaded.append(each)
+        # Its own name too: a study may name a model as its own teacher.
+        loaded[0].others = {place.name: each for place, each in zip(places, loaded, strict=True)}
+        return loaded[0], load_seconds
+
+    def _find(self, job: Job, name: str, fingerprint: str) -> ModelSnapshot:
+        if (name, fingerprint) not in self._found:
+            own = job.trial.model
+            place = find_model(name, own.revision if own is not None and own.name == name else None)
+            if place.weights_fingerprint != fingerprint:
+                raise ModelError(
+                    f"model {name!r} is another here than when the study was prepared: its weights, tokenizer or "
+                    "configuration changed. Run the study again."
+                )
+            self._found[name, fingerprint] = place
+        return self._found[name, fingerprint]
+
+    def task(self, job: Job) -> Task:
+        """The trial's task; raises DataError where its rows are not those that the job was made for."""
+        key = f"{job.trial.task!r} {job.data}"
+        if key not in self._tasks:
+            task = load_task(job.trial.task, self.options.data_dir)
+            if task.fingerprint != job.data:
+                raise DataError(
+                    f"task {job.trial.task.label!r}: its rows are others here than when the study was prepared: a "
+                    "file of it changed. Run the study again."
+                )
+            self._tasks[key] = task
+        return self._tasks[key]
+
+    def shared_rows(self, task: Task, draw: Draw) -> list[dict[str, Any]]:
+        """What the sets of a task's draw share, looked for once a draw."""
+        key = task.fingerprint, draw.fingerprint
+        if key not in self._shared_rows:
+            self._shared_rows[key] = find_shared_rows(draw)
+        return self._shared_rows[key]
