@@ -11,19 +11,12 @@ import pytest
 from benchmarks.attack.campaign import attack, count, write_table
 from benchmarks.attack.case import Case, Kind, run_case
 from benchmarks.attack.disk import ALWAYS
-from benchmarks.attack.kinds import KINDS
+from benchmarks.attack.kinds import KINDS, QUICK
 from benchmarks.attack.material import require_equal
 from benchmarks.attack.stage import Stage, Terms
 from benchmarks.attack.verdict import Caught, Outcome, Verdict, judge_crash, judge_refusal
 
 REFUSAL = "fewtune: rows.csv: row 3 has no label."
-QUICK = (
-    "weights missing, renamed, unexpected, mis-shaped",
-    "studies nested thousands of levels deep",
-    "JSON Lines deep, broken or of another type",
-    "numbers no option can mean",
-)
-"""Kinds of the quick version, which ends within seconds."""
 
 
 def outcome(code: int | None, output: str) -> Outcome:

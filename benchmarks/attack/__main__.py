@@ -7,7 +7,7 @@ import time
 
 from benchmarks.apart import ROOT
 from benchmarks.attack.campaign import COUNTED, attack, write_table
-from benchmarks.attack.kinds import KINDS
+from benchmarks.attack.kinds import KINDS, QUICK
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 
 
@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="kinds whose name or family holds this text; writes nothing")
     parser.add_argument("--jobs", type=int, default=2, help="cases at once")
     given = parser.parse_args()
-    kinds = {name: kind for name, kind in KINDS.items() if given.only in f"{kind.make_cases.__module__} {name}"}
+    kinds = {name: KINDS[name] for name in QUICK} if given.smoke else KINDS
+    kinds = {name: kind for name, kind in kinds.items() if given.only in f"{kind.make_cases.__module__} {name}"}
     started = time.perf_counter()
     results = attack(kinds, given.smoke, given.jobs)
     print(write_table(results))

@@ -31,7 +31,7 @@ SMOKE = 2
 
 
 def attack(kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print) -> dict[str, Any]:
-    """Run every case of the kinds and count what they came to, by kind."""
+    """Run every case of the kinds and count what they came to, by kind; in the smoke version a few of quick kinds."""
     # Threads that wait by spinning starve each other where several cases share the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     multiprocessing.set_forkserver_preload(PRELOADED)
@@ -41,18 +41,18 @@ def attack(kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print)
         material = Path(folder) / "material"
         material.mkdir()
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            pool.submit(prepare, material).result()
+            pool.submit(prepare, material, not smoke).result()
             work = [(kind, case) for kind in kinds.values() for case in choose_cases(kind, smoke)]
             for alone in (False, True):
                 results |= run_all([w for w in work if w[0].alone == alone], material, pool, jobs, tell, alone)
     return {name: results[name] for name in kinds if name in results}
 
 
-def prepare(material: Path) -> None:
+def prepare(material: Path, finished: bool) -> None:
     """In a process of the pool: make what cases start from."""
     reuse_fork_server()
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the model being saved
-        make_material(material)
+        make_material(material, finished)
 
 
 def choose_cases(kind: Kind, smoke: bool) -> Sequence[Case]:

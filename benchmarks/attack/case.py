@@ -66,7 +66,7 @@ def draw_examples(strategy: SearchStrategy[Any], count: int) -> list[Any]:
     drawn: list[Any] = []
 
     @settings(
-        max_examples=count,
+        max_examples=max(1, count),
         derandomize=True,
         database=None,
         deadline=None,

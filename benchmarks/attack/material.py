@@ -36,8 +36,8 @@ VOLATILE = ("seconds", "tokens_per_second", "memory", "started_at", "latency", "
 """Parts of names of figures that differ between two equal runs."""
 
 
-def make_material(folder: Path) -> None:
-    """Make model, data, study and finished folder; ends the attack where the unattacked study does not run."""
+def make_material(folder: Path, finished: bool) -> None:
+    """Make model, data, study and, where asked, the finished folder; ends the attack where the study does not run."""
     import tiny_models
 
     model = tiny_models.save("llama", folder / "model")
@@ -47,6 +47,8 @@ def make_material(folder: Path) -> None:
     (folder / "rows.csv").write_text("\n".join(["text,label", *lines]) + "\n")
     (folder / "cache").mkdir()
     write_study(folder / "study.yaml", model=model, data=folder / "rows.csv")
+    if not finished:
+        return
     outcome = Stage(folder, folder).command("run", "study.yaml", "--out", "finished", terms=Terms(limit=120))
     if outcome.code != 0:
         raise SystemExit(f"the unattacked study does not run: {outcome}\n{outcome.output}")

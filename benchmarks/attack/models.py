@@ -151,11 +151,11 @@ def reshape_tensor(folder: Path, part: str) -> None:
     _change_tensors(folder, lambda tensors: {k: v[:-1].clone() if part in k else v for k, v in tensors.items()})
 
 
-def poison_tensor(folder: Path, part: str, value: float) -> None:
+def poison_tensor(folder: Path, part: str, value: str) -> None:
     def poison(tensors: dict[str, Any]) -> dict[str, Any]:
         for name, tensor in tensors.items():
             if part in name:
-                tensor.view(-1)[3] = value
+                tensor.view(-1)[3] = float(value)
         return tensors
 
     _change_tensors(folder, poison)
@@ -306,11 +306,10 @@ def weights_cases(size: int) -> list[Case]:
 
 def infinite_cases(size: int) -> list[Case]:
     parts = ("embed_tokens", "layers.1.mlp.down_proj", "model.norm")
-    values = (("nan", float("nan")), ("inf", float("inf")))
     return [
-        _refused(f"{word} in {part}", "poison_tensor", [part], part=part, value=value)
+        _refused(f"{value} in {part}", "poison_tensor", [part], part=part, value=value)
         for part in parts
-        for word, value in values
+        for value in ("nan", "inf")
     ]
 
 

@@ -77,7 +77,7 @@ class Running:
 
     def wait(self) -> Outcome:
         """Wait for its end, or kill it past its limit."""
-        self.process.join(max(0.1, self.terms.limit - (time.perf_counter() - self._started)))
+        self.process.join(max(0.0, self.terms.limit - (time.perf_counter() - self._started)))
         code = self.process.exitcode
         if code is None:
             self.process.kill()
