@@ -282,6 +282,8 @@ def byte_cases(size: int) -> list[Case]:
         "a Python object": b"name: !!python/object/apply:os.system ['true']\n",
         "a timestamp": b"name: 2020-01-01\ntasks: 2020-01-01 10:00:00\n",
         "a set": b"? name\n? tasks\n",
+        "a lone surrogate": sound.replace(b"as: feelings", b'as: "\\ud83d"'),
+        "surrogates of JSON": sound.replace(b"name: rich", b'name: "\\ud83d\\udc4d"'),
         "sexagesimal": b"name: 1:30:30\nshots: [1:30]\n",
     }
     return [Case(name, refuse_bytes, {"content": content}) for name, content in contents.items()]

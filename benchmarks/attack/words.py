@@ -109,7 +109,7 @@ def require_no_formula(stage: Stage, word: str) -> None:
 
 def write_study_with(stage: Stage, word: str, place: str) -> Path:
     """A study that holds the word as a task's name, a method's, the study's, a label or a model's folder."""
-    quoted = json.dumps(word)
+    quoted = json.dumps(word, ensure_ascii=False)
     if place == "task":
         return study_of(stage, task=quoted, methods="majority, tfidf")
     if place == "method":
