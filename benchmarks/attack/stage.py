@@ -161,10 +161,10 @@ def _be_command(arguments: tuple[str, ...], folder: Path, log: Path, terms: Term
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         os.environ.pop(name, None)
     os.chdir(folder)
-    if terms.encoding is not None:
-        for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
-            assert isinstance(stream, io.TextIOWrapper)
-            stream.reconfigure(encoding=terms.encoding, errors=errors)
+    # Streams anew: those that were inherited remember what they wrote to before.
+    encoding = terms.encoding or "utf-8"
+    sys.stdout = open(1, "w", buffering=1, encoding=encoding, errors="strict", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
     reuse_fork_server()
     room = terms.room if terms.worker_room is None else terms.worker_room
     _fork_instead_of_spawning(log, room)

@@ -1,4 +1,7 @@
-"""Imported once by the process that every command and trial worker is forked from: all that they would import."""
+"""Imported once by the process that every command and trial worker is forked from: all that they would import.
+
+But for `fewtune.cli`, whose consoles see as they are made whether they write to a terminal.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ with contextlib.redirect_stderr(io.StringIO()):
     import fewtune.analysis.audit.table
     import fewtune.analysis.recommend
     import fewtune.analysis.study
-    import fewtune.cli
     import fewtune.executors.local
     import fewtune.methods.teacher
     import fewtune.prepare

@@ -51,6 +51,8 @@ CODES = {
 """Words with control codes: refused, or shown without them."""
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07|\r")
+LASTING = "{pattern: {epochs: 20}}"
+"""A method whose trials last long enough for the live table to be drawn."""
 ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
 
 
@@ -111,9 +113,9 @@ def write_study_with(stage: Stage, word: str, place: str) -> Path:
     """A study that holds the word as a task's name, a method's, the study's, a label or a model's folder."""
     quoted = json.dumps(word, ensure_ascii=False)
     if place == "task":
-        return study_of(stage, task=quoted, methods="majority, tfidf")
+        return study_of(stage, task=quoted, methods=f"majority, {LASTING}")
     if place == "method":
-        return study_of(stage, methods=f"majority, {{tfidf: {{as: {quoted}}}}}")
+        return study_of(stage, methods=f"majority, {{pattern: {{epochs: 20, as: {quoted}}}}}")
     if place == "model":
         folder = stage.folder / word.replace("/", "_")
         shutil.copytree(stage.material / "model", folder)
