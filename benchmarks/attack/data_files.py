@@ -254,7 +254,7 @@ def cell_cases(size: int) -> list[Case]:
         "every label of 20,000 characters": (
             write_rows(".csv", [(text, label + long.strip()) for text, label in rows]), ["label"]),
         "contradictory rows": (
-            write_rows(".csv", [(f"text {i}", label) for i in range(30) for label in ("bad", "good")]), ["contradict"]),
+            write_rows(".csv", [(f"text {i}", label) for i in range(30) for label in ("bad", "good")]), ["label"]),
         "a label that is an id": (write_rows(".csv", [(f"text {i}", f"id-{i:06d}") for i in range(1500)]), ["id"]),
         "6,000 labels": (
             write_rows(".csv", [(f"text {i} {k}", f"label-{i}") for i in range(6000) for k in range(3)]), ["6000"]),

@@ -12,6 +12,8 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 with contextlib.redirect_stderr(io.StringIO()):
+    import cyclopts  # noqa: F401
+    import rich.live  # noqa: F401
     import sklearn.linear_model  # noqa: F401
     import transformers.models.gpt2.modeling_gpt2
     import transformers.models.llama.modeling_llama  # noqa: F401
