@@ -34,6 +34,8 @@ ALWAYS = re.compile(
     r"(trials/\w+\.json|predictions/\w+\.parquet|study\.yaml|planned\.json|events\.jsonl|report\.html|\.lock)"
 )
 """The files of an output folder, when nothing was left behind."""
+TOLD_TO_END = (128 + signal.SIGHUP, 128 + signal.SIGTERM)
+"""Exit codes of a command that was told to end, besides Ctrl-C's 130."""
 STALLED = 5.0
 """Seconds without progress after which a run is told to end a worker."""
 MOUNT = ctypes.CDLL(None, use_errno=True)
@@ -122,7 +124,11 @@ def end_command(stage: Stage, number: int, delay: float) -> None:
         if events[-1] in ("run", "started", "finished") and len(read_outcomes(out)) < 6:
             raise Caught("unclear", f"ends without an event: {events[-3:]}")
     if outcome.code not in (0, -signal.SIGKILL, -number):
-        judge_crash(Outcome(outcome.arguments, min(outcome.code, 130), outcome.output, outcome.seconds))
+        judge_crash(
+            Outcome(
+                outcome.arguments, 130 if outcome.code in TOLD_TO_END else outcome.code, outcome.output, outcome.seconds
+            )
+        )
     wait_for_workers(running)
     require_resumed(stage, out)
 

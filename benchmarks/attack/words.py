@@ -51,6 +51,8 @@ CODES = {
 """Words with control codes: refused, or shown without them."""
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07|\r")
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+"""What a live table begins and ends with."""
 LASTING = "{pattern: {epochs: 20}}"
 """A method whose trials last long enough for the live table to be drawn."""
 ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
@@ -59,7 +61,7 @@ ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
 def show_word(stage: Stage, word: str, place: str, terminal: bool, encoding: str | None, shown: bool) -> None:
     """Run, report, audit and watch a study that holds the word; see what the terminal gets."""
     study = write_study_with(stage, word, place)
-    terms = Terms(terminal=terminal, encoding=encoding, limit=60)
+    terms = Terms(terminal=terminal, encoding=encoding, limit=60, columns=300)
     outcome = stage.command("run", study, "--out", "out", terms=terms)
     judge_crash(outcome)
     if outcome.code == 2:
@@ -76,6 +78,9 @@ def show_word(stage: Stage, word: str, place: str, terminal: bool, encoding: str
             raise Caught("unclear", str(each))
         require_no_codes(each, word)
     if shown and encoding in (None, "utf-8"):
+        live = outcome.output.partition(HIDE_CURSOR)[2].partition(SHOW_CURSOR)[0]
+        if "shots" in live:  # the live table was drawn
+            require_shown(Outcome(("run, live",), 0, live, 0.0), word)
         for each in outcomes[:2] if place != "label" else [stage.command("check", study, terms=terms)]:
             require_shown(each, word)
     require_no_formula(stage, word)
