@@ -1,0 +1,124 @@
+"""A campaign: every case of some kinds run in a pool of processes, judged and counted.
+
+Owns the pool, the counts and their table. Does not know any kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from benchmarks.attack.case import Case, Kind, run_case
+from benchmarks.attack.material import make_material
+from benchmarks.attack.stage import PRELOADED, reuse_fork_server
+from benchmarks.attack.verdict import Verdict
+from benchmarks.markdown import write_markdown
+
+COUNTED = ("traceback", "hang", "silent_wrong", "unclear", "skipped", "broken")
+"""What is counted besides the cases tried."""
+
+SMOKE = 2
+"""Cases a kind in the quick version, of the kinds that are quick."""
+
+
+def attack(kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print) -> dict[str, Any]:
+    """Run every case of the kinds and count what they came to, by kind; in the smoke version a few of quick kinds."""
+    # Threads that wait by spinning starve each other where several cases share the cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    context = multiprocessing.get_context("forkserver")
+    results: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="fewtune-attack-") as folder:
+        material = Path(folder) / "material"
+        material.mkdir()
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            pool.submit(prepare, material, not smoke).result()
+            work = [(kind, case) for kind in kinds.values() for case in choose_cases(kind, smoke)]
+            for alone in (False, True):
+                results |= run_all([w for w in work if w[0].alone == alone], material, pool, jobs, tell, alone)
+    return {name: results[name] for name in kinds if name in results}
+
+
+def prepare(material: Path, finished: bool) -> None:
+    """In a process of the pool: make what cases start from."""
+    reuse_fork_server()
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the model being saved
+        make_material(material, finished)
+
+
+def choose_cases(kind: Kind, smoke: bool) -> Sequence[Case]:
+    """All cases of a kind, or the first few."""
+    return kind.make_cases(SMOKE)[:SMOKE] if smoke else kind.make_cases(kind.size)
+
+
+def run_all(
+    work: Sequence[tuple[Kind, Case]], material: Path, pool: ProcessPoolExecutor, jobs: int, tell: Any, alone: bool
+) -> dict[str, dict[str, Any]]:
+    """Run cases, one at a time where they must be alone, and count them by kind."""
+    found: dict[str, list[tuple[str, Verdict, float]]] = {kind.name: [] for kind, _ in work}
+    for batch in [[each] for each in work] if alone else [list(work)]:
+        waiting: dict[Future[tuple[Verdict, float]], tuple[Kind, Case]] = {
+            pool.submit(time_case, case, material): (kind, case) for kind, case in batch
+        }
+        for future in as_completed(waiting):
+            kind, case = waiting[future]
+            try:
+                verdict, seconds = future.result()
+            except RuntimeError as error:  # the attack's own mistake: told, counted, and the rest goes on
+                verdict, seconds = Verdict("broken", str(error)), 0.0
+            found[kind.name].append((case.name, verdict, seconds))
+            if verdict.word != "right":
+                tell(f"{verdict.word}  [{kind.item}] {kind.name}: {case.name}: {verdict.detail}", flush=True)
+    items = {kind.name: kind.item for kind, _ in work}
+    return {name: count(items[name], each) for name, each in found.items()}
+
+
+def time_case(case: Case, material: Path) -> tuple[Verdict, float]:
+    """In a process of the pool: a case's verdict and its seconds."""
+    started = time.perf_counter()
+    verdict = run_case(case, material)
+    return verdict, time.perf_counter() - started
+
+
+def count(item: int, judged: Sequence[tuple[str, Verdict, float]]) -> dict[str, Any]:
+    """Counts of one kind by word, its seconds, and what was found."""
+    counts = Counter[str](verdict.word for _, verdict, _ in judged)
+    return {
+        "item": item,
+        "tried": len(judged) - counts["skipped"],
+        **{word: counts[word] for word in COUNTED},
+        "seconds": round(sum(seconds for _, _, seconds in judged), 1),
+        "found": [
+            {"case": name, "word": verdict.word, "detail": verdict.detail}
+            for name, verdict, _ in sorted(judged, key=lambda each: each[0])
+            if verdict.word != "right"
+        ],
+    }
+
+
+def write_table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """Counts by kind and in all, as Markdown."""
+    columns = ("tried", *COUNTED)
+    rows = [[name, str(each["item"]), *(str(each[word]) for word in columns)] for name, each in kinds.items()]
+    rows.append(["all", "", *(str(sum(each[word] for each in kinds.values())) for word in columns)])
+    heads = (
+        "kind",
+        "finding",
+        "tried",
+        "tracebacks",
+        "hangs",
+        "silent wrong",
+        "unclear messages",
+        "skipped",
+        "attack broken",
+    )
+    return write_markdown(heads, rows)

@@ -1,0 +1,22 @@
+"""The table of kinds: what is thrown, which finding it belongs to, and how its cases are made.
+
+Owns the table alone: each family's module has its kinds.
+"""
+
+from __future__ import annotations
+
+from benchmarks.attack import data_files, disk, folders, models, numbers, studies, words
+from benchmarks.attack.case import Kind
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for family in (models, studies, data_files, folders, words, numbers, disk) for kind in family.KINDS
+}
+"""Every kind by its name, family by family."""
+
+QUICK = (
+    "weights missing, renamed, unexpected, mis-shaped",
+    "studies nested thousands of levels deep",
+    "JSON Lines deep, broken or of another type",
+    "tables of results for audit --table",
+)
+"""Kinds of the quick version: of those whose cases need no finished study and no trial."""
