@@ -32,6 +32,7 @@ from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_group
 from fewtune.report.look import build_fast
 from fewtune.report.svg import embed_chart, open_drawing
 from fewtune.report.tuning import list_choices
+from fewtune.terminal import make_safe
 
 FILE_NAME = "report.html"
 MOST_COMPARISONS = 4
@@ -95,6 +96,7 @@ def render_page(study: StudyAnalysis) -> str:
         loader=PackageLoader("fewtune.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: make_safe(value) if type(value) is str else value,  # not charts, which are markup
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -253,9 +255,8 @@ def _prepare_curves(curves: Sequence[Curve], number: int, drawing: Executor) -> 
 
 
 def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
-    return Figure(
-        chart.title, drawing.submit(embed_chart, chart.specification, chart_id, chart.title, chart.description)
-    )
+    title, description = make_safe(chart.title), make_safe(chart.description)
+    return Figure(title, drawing.submit(embed_chart, chart.specification, chart_id, title, description))
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:
