@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption"},
+    {"errors", "interruption", "terminal"},
     {"causes"},
     {"records", "published"},
     {"tasks"},
@@ -33,7 +33,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
     "analysis": {"errors", "records", "analysis"},
-    "report": {"errors", "records", "analysis", "report", "published"},
+    "report": {"errors", "terminal", "records", "analysis", "report", "published"},
 }
 # The one loop back, which is a registration: loading a model asks for the engine's attention by name.
 ALLOWED_BACK = {("models", "engine")}

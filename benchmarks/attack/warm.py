@@ -19,18 +19,6 @@ with contextlib.redirect_stderr(io.StringIO()):
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     import benchmarks.attack.kinds  # noqa: F401
-    import fewtune.analysis.audit.table
-    import fewtune.analysis.recommend
-    import fewtune.analysis.study
-    import fewtune.executors.local
-    import fewtune.methods.teacher
-    import fewtune.prepare
-    import fewtune.report.advice
-    import fewtune.report.export
-    import fewtune.report.findings
-    import fewtune.report.page
-    import fewtune.report.tables
-    import fewtune.report.watch  # noqa: F401
 
 gc.collect()
 gc.freeze()  # each trial collects, and would look through all of this again

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
 from fewtune import __version__
 from fewtune.errors import FewtuneError, list_names, shorten
 from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
+from fewtune.terminal import make_text, open_console, replace_unshowable, write_export
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fewtune.engine.meter import Meter
     from fewtune.running.job import Job
     from fewtune.study import Study
@@ -38,8 +40,8 @@ MOST_WORKERS, MOST_QUERIES, LONGEST_WAIT = 1024, 10**15, 86_400
 BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 """Units of memory."""
 
-_console = Console()
-_errors = Console(stderr=True)
+_console = open_console()
+_errors = open_console(stderr=True)
 
 StudyPath = Annotated[Path, Parameter(help="The study, a YAML file.")]
 Overrides = Annotated[
@@ -187,7 +189,7 @@ def report(
         raise FewtuneError(f"--format {format_} holds the study alone: give --against and --profile without it.")
     study = analyse_folder(out)
     if format_ in FORMATS:
-        sys.stdout.write(FORMATS[format_](study))
+        write_export(FORMATS[format_](study))
     else:
         show_findings(_console, study.findings)
         show_leaderboard(_console, study)
@@ -198,7 +200,7 @@ def report(
             show_profile(_console, study.records)
     if figures is not None:
         written = write_figures(study, figures)
-        _errors.print(f"figures: {len(written)} files in {figures}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"figures: {len(written)} files in {figures}", _errors)
     failed = any(record.status == "failed" for record in study.records)
     return 1 if failed or (strict and has_errors(study.findings)) else 0
 
@@ -349,6 +351,7 @@ def schema() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (the process's own arguments where None); a user's mistake exits with 2."""
+    replace_unshowable()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         with raise_on_signals():
@@ -356,22 +359,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError:
         code = 2  # Cyclopts has printed what is wrong with the arguments
     except FewtuneError as error:
-        _errors.print(f"fewtune: {error}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"fewtune: {error}", _errors)
         code = 2
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("fewtune"):
             raise
-        _errors.print(
+        _say(
             f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[run]' (from a "
             "clone: pip install '.[run]'). `report`, `audit`, `recommend` and `watch` do without it.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            _errors,
         )
         code = 2
     except OSError as error:
         place = error.filename or "a file"
-        _errors.print(f"fewtune: {place}: {error.strerror or error}.", markup=False, highlight=False, soft_wrap=True)
+        _say(f"fewtune: {place}: {error.strerror or error}.", _errors)
         code = 2
     except KeyboardInterrupt as stopped:
         _complain(f"{word_interrupt(stopped)}.")
@@ -397,13 +398,13 @@ def parse_bytes(text: str) -> int:
     return int(float(found.group(1)) * BYTES[found.group(2)])
 
 
-def _say(text: str) -> None:
-    _console.print(text, markup=False, highlight=False, soft_wrap=True)
+def _say(text: str, console: Console = _console) -> None:
+    console.print(make_text(text), soft_wrap=True)
 
 
 def _complain(text: str) -> None:
     with contextlib.suppress(OSError):  # a terminal that hung up shows nothing any more
-        _errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        _say(text, _errors)
 
 
 def _say_skips(jobs: Sequence[Job]) -> None:

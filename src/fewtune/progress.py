@@ -23,6 +23,7 @@ from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.records import Record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
 from fewtune.running.trial import describe_axes
+from fewtune.terminal import make_text
 
 ROWS_SHOWN = 10
 """Finished trials that stay in the live table."""
@@ -95,16 +96,19 @@ class LiveProgress:
         for name in ("trial", "draw", "state", "loss", "seconds"):
             table.add_column(name, justify="right" if name in ("loss", "seconds") else "left", no_wrap=name != "state")
         for job, record, seconds in self._finished:
-            table.add_row(_name_trial(job), str(job.trial.data_seed), describe_outcome(record), "", f"{seconds:.0f}")
+            told = make_text(describe_outcome(record))
+            table.add_row(make_text(_name_trial(job)), str(job.trial.data_seed), told, "", f"{seconds:.0f}")
         for job, progress in self._running.values():
-            state: RenderableType = Text(progress.phase)
+            state: RenderableType = make_text(progress.phase)
             if progress.steps:
                 bar = ProgressBar(total=progress.steps, completed=progress.step, width=16)
                 state = Table.grid(padding=(0, 1))
-                state.add_row(Text(f"{progress.phase} {progress.step}/{progress.steps}"), bar)
+                state.add_row(make_text(f"{progress.phase} {progress.step}/{progress.steps}"), bar)
             loss = "" if progress.loss is None else f"{progress.loss:.3f}"
             seconds = time.monotonic() - self._began[job.trial_id]
-            table.add_row(Text(_name_trial(job), style="bold"), str(job.trial.data_seed), state, loss, f"{seconds:.0f}")
+            table.add_row(
+                make_text(_name_trial(job), style="bold"), str(job.trial.data_seed), state, loss, f"{seconds:.0f}"
+            )
         left = self._time_left.seconds
         foot = Table.grid(padding=(0, 1))
         foot.add_row(
@@ -143,13 +147,11 @@ class PlainProgress:
         self._done += 1
         left = self._time_left.seconds
         told = f"{seconds:.0f} s" + (f"; about {describe_seconds(left)} left" if left is not None else "")
-        self._console.print(
+        line = (
             f"[{self._done}/{self._total}] {_name_trial(job)} draw {job.trial.data_seed}: "
-            f"{describe_outcome(record)} ({told})",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{describe_outcome(record)} ({told})"
         )
+        self._console.print(make_text(line), soft_wrap=True)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+IN_DOMAIN = "in_domain"
+"""The name of the in-domain test set in every record."""
+
 PHASES = {
     "load": "task read and drawn, model read or restored",
     "tokenise": "texts to tokens and back, whatever for",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fewtune.analysis.leaderboard import DrawKey, draw_of, keep_whole_draws
 from fewtune.analysis.predictions import AnswerReader, Codes, TrialAnswers
-from fewtune.analysis.statistics import IntArray
-from fewtune.records import Record
+from fewtune.errors import RecordError
+from fewtune.records import Record, predictions_path
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class DrawAnswers:
     labels, of which there are `labels`, in every answer read together. `rows` (rows,) tells which rows draws share.
     """
 
-    gold: IntArray
-    predicted: IntArray
+    gold: Codes
+    predicted: Codes
     labels: int
-    rows: IntArray
+    rows: npt.NDArray[np.int32]
 
 
 VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
@@ -43,7 +45,8 @@ def read_answers(
 ) -> dict[str, VariantAnswers]:
     """Read scored trials: name -> draw -> test set -> answers; those that lack a test set or a whole draw are left out.
 
-    Trials of one draw and name are fit seeds of one another.
+    Trials of one draw and name are fit seeds of one another. Raises RecordError where trials of one draw were scored on
+    unlike rows.
     """
     trials: dict[str, list[Record]] = {}
     for record in members:
@@ -51,10 +54,13 @@ def read_answers(
         if record.status == "done" and scored:
             trials.setdefault(name(record), []).append(record)
     found: dict[str, dict[DrawKey, list[dict[str, TrialAnswers]]]] = {}
+    whole: dict[DrawKey, tuple[Record, dict[str, TrialAnswers]]] = {}
     for variant, records in trials.items():
         draws = found.setdefault(variant, {})
         for record in keep_whole_draws(records):
-            draws.setdefault(draw_of(record), []).append(reader.answers(record.trial_id))
+            answers = reader.answers(record)
+            _check_pairs(*whole.setdefault(draw_of(record), (record, answers)), record, answers)
+            draws.setdefault(draw_of(record), []).append(answers)
     flat = [trial for draws in found.values() for seeds in draws.values() for trial in seeds]
     labels = {test_set: _list_codes([trial[test_set] for trial in flat]) for test_set in test_sets}
     return {
@@ -74,7 +80,22 @@ def answer_commonest(answers: VariantAnswers) -> VariantAnswers:
 def answer_majority(rows: DrawAnswers) -> DrawAnswers:
     """Always the commonest gold label of these rows, the first of equally common ones."""
     commonest = int(np.bincount(rows.gold, minlength=rows.labels).argmax())
-    return replace(rows, predicted=np.full((1, len(rows.gold)), commonest))
+    return replace(rows, predicted=np.full((1, len(rows.gold)), commonest, dtype=rows.gold.dtype))
+
+
+def _check_pairs(first: Record, one: dict[str, TrialAnswers], second: Record, other: dict[str, TrialAnswers]) -> None:
+    """Refuse trials of one draw whose rows or gold labels differ: they cannot be paired row by row."""
+    for test_set in first.metrics.keys() & second.metrics.keys():
+        pairs = (
+            (one[test_set].rows, other[test_set].rows),
+            (one[test_set].gold, other[test_set].gold),
+        )
+        if not all(a is b or np.array_equal(a, b) for a, b in pairs):
+            paths = [predictions_path(Path(), record.trial_id) for record in (first, second)]
+            raise RecordError(
+                f"{paths[1]}: other rows of {test_set!r:.80}, or other gold labels, than {paths[0]} of the same draw. "
+                "Delete the one that was changed and run the study again: it repeats this trial alone."
+            )
 
 
 def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
@@ -85,5 +106,6 @@ def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
 
 def _stack(seeds: Sequence[TrialAnswers], codes: Codes) -> DrawAnswers:
     gold, predicted = seeds[0].gold, np.stack([trial.predicted for trial in seeds])
-    places = [np.searchsorted(codes, side).astype(np.int64) for side in (gold, predicted)]
-    return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows.astype(np.int64))
+    small = np.min_scalar_type(len(codes))
+    places = [np.searchsorted(codes, side).astype(small) for side in (gold, predicted)]
+    return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows)

@@ -261,5 +261,6 @@ def _subtract(
     if metric == "accuracy":
         right = [(side.predicted == side.gold).mean(0) for side in (first, second)]
         return statistics.subtract_rows(right[0] - right[1], first.rows, rng)
-    pair = statistics.PairedRows(first.gold, first.predicted, second.predicted)
+    gold, ours, theirs = (side.astype(np.int64) for side in (first.gold, first.predicted, second.predicted))
+    pair = statistics.PairedRows(gold, ours, theirs)
     return statistics.subtract_scores(pair, first.rows, first.labels, statistics.SCORES[metric], rng)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.records import IN_DOMAIN as IN_DOMAIN
 from fewtune.records import Record
-
-IN_DOMAIN = "in_domain"
-"""The name of the in-domain test set in every record."""
 
 DrawKey = tuple[int, str]
 """A draw's data seed and the fingerprint of its rows: equal keys mean equal rows, which may be paired."""
@@ -104,19 +102,18 @@ class LeaderboardGroup:
 
 def group_records(records: Iterable[Record]) -> dict[tuple[str, str | None, int], list[Record]]:
     """Sort records into (task, model, shots); those that use no model join every model's group."""
-    records = list(records)
-    models: dict[tuple[str, int], set[str | None]] = {}
-    for record in records:
-        models.setdefault((record.trial.task, record.trial.shots), set()).add(record.trial.model)
+    found: dict[tuple[str, int], dict[str | None, list[tuple[int, Record]]]] = {}
+    for place, record in enumerate(records):
+        axes = record.trial
+        models = found.setdefault((axes.task, axes.shots), {})
+        models.setdefault(axes.model, []).append((place, record))
     groups: dict[tuple[str, str | None, int], list[Record]] = {}
-    for (task, shots), found in sorted(models.items()):
-        named: list[str | None] = [*sorted(name for name in found if name is not None)]
+    for (task, shots), models in sorted(found.items(), key=lambda item: item[0]):
+        without = models.pop(None, [])
+        named: list[str | None] = [*sorted(name for name in models if name is not None)]
         for model in named or [None]:
-            groups[task, model, shots] = [
-                record
-                for record in records
-                if (record.trial.task, record.trial.shots) == (task, shots) and record.trial.model in (model, None)
-            ]
+            members = sorted([*models.get(model, []), *without], key=lambda item: item[0])
+            groups[task, model, shots] = [record for _, record in members]
     return groups
 
 
@@ -141,24 +138,32 @@ def draw_of(record: Record) -> DrawKey:
 def rank_variants(records: Iterable[Record], reader: AnswerReader) -> list[LeaderboardGroup]:
     """Make every group's leaderboard, best mean in domain first, unscored variants last."""
     records = list(records)
-    collapsed = {r.trial_id: has_collapsed(r, reader) for r in records if r.status == "done"}
-    groups = []
-    for (task, model, shots), members in group_records(records).items():
-        test_sets = _order_test_sets(members)
-        rows = [_make_row(trials, test_sets, collapsed) for trials in group_by_variant(members).values()]
-        groups.append(
-            LeaderboardGroup(
-                task=task,
-                model=model,
-                shots=shots,
-                metric=name_metric(members),
-                test_sets=test_sets,
-                majority={name: _average_baseline(members, name, score_majority) for name in test_sets},
-                chance={name: _average_baseline(members, name, score_chance) for name in test_sets},
-                rows=tuple(sorted(rows, key=_rank)),
-            )
-        )
-    return groups
+    collapsed = find_collapsed(records, reader)
+    return [rank_group(key, members, collapsed) for key, members in group_records(records).items()]
+
+
+def find_collapsed(records: Iterable[Record], reader: AnswerReader) -> dict[str, bool]:
+    """Whether each done trial has collapsed, by trial id."""
+    return {r.trial_id: has_collapsed(r, reader) for r in records if r.status == "done"}
+
+
+def rank_group(
+    key: tuple[str, str | None, int], members: Sequence[Record], collapsed: Mapping[str, bool]
+) -> LeaderboardGroup:
+    """Make one group's leaderboard; `key` is its task, model and shots."""
+    task, model, shots = key
+    test_sets = _order_test_sets(members)
+    rows = [_make_row(trials, test_sets, collapsed) for trials in group_by_variant(members).values()]
+    return LeaderboardGroup(
+        task=task,
+        model=model,
+        shots=shots,
+        metric=name_metric(members),
+        test_sets=test_sets,
+        majority={name: _average_baseline(members, name, score_majority) for name in test_sets},
+        chance={name: _average_baseline(members, name, score_chance) for name in test_sets},
+        rows=tuple(sorted(rows, key=_rank)),
+    )
 
 
 def average_metrics(records: Iterable[Record], test_set: str) -> dict[str, dict[str, float]]:
@@ -216,7 +221,7 @@ def has_collapsed(record: Record, reader: AnswerReader) -> bool:
 
 def gives_one_answer(record: Record, reader: AnswerReader) -> bool:
     """Tell whether a done trial gave every row in domain the same label."""
-    answers = reader.answers(record.trial_id).get(IN_DOMAIN)
+    answers = reader.answers(record).get(IN_DOMAIN)
     return answers is not None and bool((answers.predicted == answers.predicted[0]).all())
 
 

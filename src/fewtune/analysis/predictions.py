@@ -1,16 +1,22 @@
 """Predictions, read once and kept small.
 
-Owns what stays in memory of a trial's predictions. Does not know which trials are compared (`answers`).
+Owns what stays in memory of a trial's predictions, and that they can be those of their record. Does not know which
+trials are compared (`answers`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from fewtune.errors import RecordError
+from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,8 +31,8 @@ class LoadPredictions(Protocol):
 READ = ("test_set", "row_id", "gold", "predicted")
 """The columns that answers come from; a label's score is read where a whole table is asked for."""
 
-Codes = npt.NDArray[np.uint16]
-"""Labels as numbers."""
+Codes = npt.NDArray[np.unsignedinteger[Any]]
+"""Labels as numbers, each in as few bytes as hold the largest of its array."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +47,114 @@ class TrialAnswers:
     predicted: Codes
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What trials of one draw share: where a table's rows stand by test set, ordered by row id, and their labels."""
+
+    order: npt.NDArray[np.intp]
+    places: dict[str, npt.NDArray[np.bool_]]
+    rows: dict[str, npt.NDArray[np.int32]]
+    gold: dict[str, Codes]
+
+
 class AnswerReader:
     """Reads each trial's predictions once and keeps them small: labels and rows as numbers, no scores."""
 
     def __init__(self, load: LoadPredictions) -> None:
         self._load = load
         self._codes: dict[str, int] = {}
-        self._row_codes: dict[tuple[str, str], int] = {}
-        self._rows: dict[bytes, npt.NDArray[np.int32]] = {}
+        self._row_names: list[str] = []
+        self._row_codes: dict[str, dict[str, int]] = {}
+        self._rows: dict[bytes, _Rows] = {}
         self._kept: dict[str, dict[str, TrialAnswers]] = {}
+        self._digests: dict[str, bytes] = {}
 
-    def table(self, trial_id: str) -> pl.DataFrame:
-        """A trial's predictions as they are, read anew."""
-        return self._load(trial_id)
-
-    def answers(self, trial_id: str) -> dict[str, TrialAnswers]:
-        """A trial's answers by test set."""
+    def answers(self, record: Record) -> dict[str, TrialAnswers]:
+        """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
+        trial_id = record.trial_id
         if trial_id not in self._kept:
-            table = self._load(trial_id, READ).sort("row_id")
-            gold, predicted = (self._encode(table[side].to_list()) for side in ("gold", "predicted"))
-            names, ids = table["test_set"].to_list(), table["row_id"].to_list()
-            rows, sets = self._number_rows(names, ids), np.array(names)
-            self._kept[trial_id] = {
-                name: TrialAnswers(self._share(rows[here]), gold[here], predicted[here])
-                for name in dict.fromkeys(names)
-                for here in [sets == name]
+            table = self._load(trial_id, READ)
+            shared = self._share_rows(record, table)
+            predicted = self._encode(table["predicted"].gather(shared.order).to_list())
+            found = {
+                name: TrialAnswers(shared.rows[name], shared.gold[name], predicted[here])
+                for name, here in shared.places.items()
             }
+            self._check(record, found)
+            self._kept[trial_id] = found
         return self._kept[trial_id]
 
-    def _number_rows(self, names: Sequence[str], ids: Sequence[str]) -> npt.NDArray[np.int32]:
-        codes = self._row_codes
-        return np.array([codes.setdefault(row, len(codes)) for row in zip(names, ids, strict=True)], dtype=np.int32)
+    def row_ids(self, record: Record) -> dict[str, set[str]]:
+        """The ids of the rows that a trial was scored on, by test set."""
+        names = self._row_names
+        return {test: {names[code] for code in found.rows.tolist()} for test, found in self.answers(record).items()}
 
-    def _share(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Trials of one draw have the same rows: one array serves all."""
-        return self._rows.setdefault(rows.tobytes(), rows)
+    def digest(self, trial_id: str) -> bytes:
+        """A hash of a trial's whole table, scores included: equal ones are of equal tables, in whatever order."""
+        if trial_id not in self._digests:
+            table = self._load(trial_id).sort("test_set", "row_id")
+            whole = hashlib.sha256(repr(table.schema).encode())
+            for column in table:
+                whole.update(column.hash().to_numpy().tobytes())
+            self._digests[trial_id] = whole.digest()
+        return self._digests[trial_id]
+
+    def forget(self, trial_id: str) -> None:
+        """Read a trial's predictions anew when they are asked for again."""
+        self._kept.pop(trial_id, None)
+        self._digests.pop(trial_id, None)
+
+    def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
+        """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
+        key = hashlib.sha256(table.select("test_set", "row_id", "gold").hash_rows().to_numpy().tobytes()).digest()
+        if key not in self._rows:
+            self._rows[key] = self._number_rows(record, table)
+        return self._rows[key]
+
+    def _number_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
+        if table.select("test_set", "row_id").is_duplicated().any():
+            raise _refuse(record, "a row of a test set stands in it twice")
+        order = table["row_id"].arg_sort()
+        names, ids = (table[column].gather(order).to_list() for column in ("test_set", "row_id"))
+        gold, sets = self._encode(table["gold"].gather(order).to_list()), np.array(names, dtype=object)
+        rows = np.array([self._number_row(*row) for row in zip(names, ids, strict=True)], dtype=np.int32)
+        places = {name: sets == name for name in dict.fromkeys(names)}
+        return _Rows(
+            order=order.to_numpy(),
+            places=places,
+            rows={name: rows[here] for name, here in places.items()},
+            gold={name: gold[here] for name, here in places.items()},
+        )
+
+    def _number_row(self, test_set: str, row_id: str) -> int:
+        codes = self._row_codes.setdefault(test_set, {})
+        code = codes.setdefault(row_id, len(self._row_names))
+        if code == len(self._row_names):
+            self._row_names.append(row_id)
+        return code
 
     def _encode(self, labels: Sequence[str]) -> Codes:
         codes = self._codes
-        return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.uint16)
+        numbers = [codes.setdefault(label, len(codes)) for label in labels]
+        return np.array(numbers, dtype=np.min_scalar_type(max(numbers, default=0)))
+
+    def _check(self, record: Record, found: dict[str, TrialAnswers]) -> None:
+        """Refuse answers that cannot be a record's: other labels than its own, or no row of a set it has scores of."""
+        missing = sorted(record.metrics.keys() - found.keys())
+        if missing:
+            raise _refuse(record, f"no row of {missing[0]!r:.80}, of which the record has scores")
+        if not record.labels or IN_DOMAIN not in found:
+            return
+        known = {self._codes.get(label) for label in record.labels}  # sets out of domain may have labels of their own
+        for side in (found[IN_DOMAIN].gold, found[IN_DOMAIN].predicted):
+            if other := set(np.unique(side).tolist()) - known:
+                label = next(name for name, code in self._codes.items() if code in other)
+                raise _refuse(record, f"{label!r:.80} is none of the record's labels")
+
+
+def _refuse(record: Record, what: str) -> RecordError:
+    path = predictions_path(Path(), record.trial_id)
+    return RecordError(
+        f"{path}: {what}: these predictions are not those of {record_path(Path(), record.trial_id)}. Delete both and "
+        "run the study again: it repeats this trial alone."
+    )

@@ -82,7 +82,8 @@ def _judge_group(
     against_majority = None
     if leader is not None:
         judge = partial(compare, answers[leader], metric=metric, rng=rng, resamples=resamples, region=region)
-        for other in sorted(answers.keys() - {leader}, key=lambda name: -means[name]):
+        others = [name for name in answers if name != leader]  # a list: the order of ties must not go by hash
+        for other in sorted(others, key=lambda name: -means[name]):
             comparisons[other] = judge(answers[other])
         comparisons = correct_leader(comparisons, region)
         commonest = answer_commonest(answers[leader])

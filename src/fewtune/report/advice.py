@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from fewtune.analysis.recommend import Candidate, Recommendation
 from fewtune.report.tables import UNKNOWN, word_score, word_seconds, word_standing
+from fewtune.terminal import make_text
 
 
 def word_answer(advice: Recommendation) -> str:
@@ -55,10 +55,12 @@ def show_advice(console: Console, advices: Sequence[Recommendation]) -> None:
     for advice in advices:
         shots = f"{advice.shots} shot{'s' if advice.shots != 1 else ''}"
         console.print()
-        console.print(Text(f"{advice.task} · {shots}", style="bold"))
-        lines = [Text(word_answer(advice), style="bold")]
-        lines += [Text(f"- {reason}") for reason in advice.reasons]
-        lines += [Text(f"- {line}") for line in (word_risk(advice), word_further_trials(advice)) if line is not None]
+        console.print(make_text(f"{advice.task} · {shots}", style="bold"))
+        lines = [make_text(word_answer(advice), style="bold")]
+        lines += [make_text(f"- {reason}") for reason in advice.reasons]
+        lines += [
+            make_text(f"- {line}") for line in (word_risk(advice), word_further_trials(advice)) if line is not None
+        ]
         for line in lines:
             console.print(Padding(line, (0, 0, 0, 1)))
         console.print(Padding(_tabulate(advice), (1, 0, 0, 1)))
@@ -78,11 +80,11 @@ def _word_place(advice: Recommendation, candidate: Candidate) -> str:
 def _tabulate(advice: Recommendation) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold", min_width=12)
-    table.add_column(Text(advice.metric), justify="right")
-    table.add_column(Text("fit and\nqueries"), justify="right")
+    table.add_column(make_text(advice.metric), justify="right")
+    table.add_column(make_text("fit and\nqueries"), justify="right")
     table.add_column("against the highest mean, points", overflow="fold")
     for candidate in advice.candidates:
         score = word_score(candidate.score) if candidate.score is not None else UNKNOWN
-        standing = Text(_word_place(advice, candidate))
-        table.add_row(Text(candidate.name), score, word_seconds(candidate.seconds), standing)
+        standing = make_text(_word_place(advice, candidate))
+        table.add_row(make_text(candidate.name), score, word_seconds(candidate.seconds), standing)
     return table

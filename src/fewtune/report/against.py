@@ -16,7 +16,6 @@ from statistics import fmean
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of
 from fewtune.errors import FewtuneError, name_choices
@@ -37,6 +36,7 @@ from fewtune.published import (
 )
 from fewtune.records import Record, load_records, load_study_entry
 from fewtune.report.tables import UNKNOWN
+from fewtune.terminal import make_text
 
 PUBLISHED_STUDIES = {"paper": SOURCE_URL}
 """What a study can be set against, by name."""
@@ -96,7 +96,7 @@ def show_against(console: Console, out_dir: Path, name: str) -> None:
     check_published_name(name)
     comparisons = compare_with_published(load_records(out_dir), _name_tasks(out_dir))
     console.print()
-    console.print(Text(f"Against {PUBLISHED_STUDIES[name]}: accuracy in %", style="bold"))
+    console.print(make_text(f"Against {PUBLISHED_STUDIES[name]}: accuracy in %", style="bold"))
     if not comparisons:
         methods = "; ".join(method.name for method in PUBLISHED_METHODS)
         models = ", ".join(sorted({result.model for result in list_published()}))
@@ -204,7 +204,7 @@ def _show_table(
 ) -> None:
     """One small table a pair of methods, their columns of equal widths, the headings above the first alone."""
     console.print()
-    console.print(Text(title, style="bold"))
+    console.print(make_text(title, style="bold"))
     pairs = groupby(comparisons, key=lambda c: (c.published.method, c.variant))
     for place, ((method, variant), members) in enumerate(pairs):
         rows = list(members)
@@ -212,17 +212,17 @@ def _show_table(
         table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False, show_header=place == 0)
         for heading in _COLUMNS:
             width = max(map(len, heading.split("\n")))
-            table.add_column(Text(heading), justify="right", min_width=max(width, 6))
+            table.add_column(make_text(heading), justify="right", min_width=max(width, 6))
         for one in rows:
             table.add_row(
-                Text(str(one.shots)),
-                Text(_word(one.published.in_domain)),
-                Text(_word(one.in_domain)),
-                Text(_word(one.in_domain_difference, signed=True)),
-                Text(_word(one.published.out_of_domain)),
-                Text(_word(one.out_of_domain)),
-                Text(_word(one.out_of_domain_difference, signed=True)),
-                Text(str(one.draws)),
+                make_text(str(one.shots)),
+                make_text(_word(one.published.in_domain)),
+                make_text(_word(one.in_domain)),
+                make_text(_word(one.in_domain_difference, signed=True)),
+                make_text(_word(one.published.out_of_domain)),
+                make_text(_word(one.out_of_domain)),
+                make_text(_word(one.out_of_domain_difference, signed=True)),
+                make_text(str(one.draws)),
             )
         _say(console, f"{method} | ours: {variant} | notes {notes}")
         console.print(Padding(table, (0, 0, 0, 1)))
@@ -260,4 +260,4 @@ def _word(value: float | None, signed: bool = False) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(Padding(Text(text), (0, 0, 0, 1)))
+    console.print(Padding(make_text(text), (0, 0, 0, 1)))

@@ -7,6 +7,7 @@ names stand (`labels`) or where a chart is shown.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -14,9 +15,10 @@ from typing import Any
 
 import altair as alt
 
+from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.frontier import COSTS
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, TestSetScore, name_test_set
 from fewtune.analysis.study import GroupAnalysis
 from fewtune.report.labels import place_labels
 from fewtune.report.look import finish_chart, make_axis, make_header, make_title, mark_logarithmic, name_data
@@ -26,6 +28,8 @@ from fewtune.report.tables import word_bytes, word_count, word_score, word_secon
 DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMILION
 
 SCORES_WIDTH, ROW_HEIGHT, MOST_PANELS = 680, 30, 3
+MOST_DOTS = 60
+"""Draws up to which each has a dot of its own: thousands of dots take gigabytes to draw."""
 COST_WIDTH, COST_HEIGHT = 470, 280
 BAR_WIDTH, BAR_HEIGHT = 190, 22
 CURVE_WIDTH, CURVE_HEIGHT, CURVES_A_ROW = 196, 130, 3
@@ -97,15 +101,10 @@ def draw_scores(group: GroupAnalysis) -> Chart:
     panels = {name: _head_panel(board, name) for name in board.test_sets}
     order = [row.variant for row in rows]
     dots: list[dict[str, Any]] = [
-        {
-            "panel": panels[name],
-            "method": row.variant,
-            "value": draw.value,
-            "tip": f"{row.variant}, {name_test_set(name)}, data seed {draw.data_seed}: {word_score(draw.value)}",
-        }
+        {"panel": panels[name], "method": row.variant, "value": value, "tip": f"{row.variant}, {tip}"}
         for row in rows
         for name in board.test_sets
-        for draw in row.scores[name].draws
+        for value, tip in _list_dots(row.scores[name])
     ]
     means: list[dict[str, Any]] = [
         {
@@ -170,7 +169,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         .properties(
             title=make_title(
                 "Every draw, in and out of domain",
-                "dot: one draw · bar: mean of draws · grey line: its 95 % interval · dashed: majority",
+                f"dot: {_word_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: majority",
             )
         )
     )
@@ -181,6 +180,20 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         for row in rows
     )
     return _finish(chart, {"rows": rows_of_all}, board, SCORES, "Every draw, in and out of domain", description)
+
+
+def _list_dots(score: TestSetScore) -> list[tuple[float, str]]:
+    """Where a method's dots stand and what they say: one a draw, of many draws one for all of a hundredth."""
+    where = name_test_set(score.test_set)
+    if len(score.draws) <= MOST_DOTS:
+        return [(draw.value, f"{where}, data seed {draw.data_seed}: {word_score(draw.value)}") for draw in score.draws]
+    counts = Counter(round(draw.value, 2) for draw in score.draws)
+    return [(value, f"{where}, about {value:z.2f}: {word_number(n, 'draw')}") for value, n in sorted(counts.items())]
+
+
+def _word_dot(rows: Sequence[LeaderboardRow]) -> str:
+    many = any(len(score.draws) > MOST_DOTS for row in rows for score in row.scores.values())
+    return "draws of one hundredth" if many else "one draw"
 
 
 def draw_costs(group: GroupAnalysis, cost: str) -> Chart:

@@ -1,6 +1,7 @@
 """An analysed study for other programs and for papers: JSON, CSV, Markdown and LaTeX.
 
-Owns which figures each holds and how a cell is written. Does not know how a number came about (`analysis`).
+Owns which figures each holds and how a cell is written: users' words act neither on what reads the file nor on a
+terminal that shows it. Does not know how a number came about (`analysis`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fewtune.report.tables import (
     word_seconds,
     word_standing,
 )
+from fewtune.terminal import make_safe
 
 COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
@@ -34,6 +36,9 @@ COLUMNS = (
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
 )  # fmt: skip
 """Of the CSV: a row a variant and test set; what only holds in domain is empty elsewhere."""
+
+FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the start of a formula, in full width too."""
 
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -63,20 +68,33 @@ def write_json(study: StudyAnalysis) -> str:
 
 
 def write_csv(study: StudyAnalysis) -> str:
-    """A row a variant and test set, with COLUMNS."""
+    """A row a variant and test set, with COLUMNS.
+
+    A text that a spreadsheet would take for a formula (it opens with =, +, -, @ or a tab) has a ' before it; control
+    characters are written out. Numbers stand as they are.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for group in study.groups:
         for row in group.board.rows:
             for test_set in group.board.test_sets or (IN_DOMAIN,):
-                writer.writerow(_list_figures(group, row, test_set))
+                figures = _list_figures(group, row, test_set)
+                writer.writerow({name: _disarm(value) for name, value in figures.items()})
     return out.getvalue()
+
+
+def _disarm(value: Any) -> Any:
+    """A cell that no spreadsheet runs: texts alone can hold a formula."""
+    if not isinstance(value, str):
+        return value
+    safe = make_safe(value)
+    return f"'{safe}" if safe.startswith(FORMULA_OPENINGS) else safe
 
 
 def write_markdown(study: StudyAnalysis) -> str:
     """The verdicts, the audit and a table a group."""
-    parts = [f"# {study.name}", f"Audit: {word_outcome(study.findings)}"]
+    parts = [f"# {_plain(study.name)}", f"Audit: {word_outcome(study.findings)}"]
     parts += [f"- **{f.severity}**, {_plain(f.rule)} · {_plain(f.where)}: {_plain(f.reason)}." for f in study.findings]
     for group in study.groups:
         heads, rows = _tabulate(group)
@@ -95,7 +113,7 @@ def write_latex(study: StudyAnalysis) -> str:
 
 def escape_latex(text: str) -> str:
     """A text with everything that LaTeX would read as a command written out."""
-    return "".join(LATEX_ESCAPES.get(letter, letter) for letter in text)
+    return "".join(LATEX_ESCAPES.get(letter, letter) for letter in make_safe(text.replace("\n", " ")))
 
 
 FORMATS: Mapping[str, Callable[[StudyAnalysis], str]] = {
@@ -196,7 +214,8 @@ def _word_note(group: GroupAnalysis) -> str:
 
 def _plain(text: str) -> str:
     """A text that Markdown shows as it stands."""
-    escaped = "".join(f"\\{letter}" if letter in "\\`*_<>|#" else letter for letter in text.replace("\n", " "))
+    escapes = "\\`*_<>|#&~"
+    escaped = "".join(f"\\{letter}" if letter in escapes else letter for letter in make_safe(text.replace("\n", " ")))
     return escaped.replace("](", "]\\(")
 
 

@@ -18,13 +18,15 @@ def write_figures(study: StudyAnalysis, folder: Path) -> list[Path]:
     """Write every chart of a study into a folder and return the files."""
     charts = [draw_curves(curves) for curves in group_curves(study.curves)]
     charts += [chart for group in study.groups for chart in draw_group(group)]
-    written = []
+    written: list[Path] = []
     for chart in charts:
         for ending, content in (
             ("svg", export_svg(chart.specification).encode()),
             ("png", export_png(chart.specification)),
         ):
             path = folder / f"{chart.name}.{ending}"
+            if path in written:  # names that differ only in what no file name may hold
+                path = folder / f"{chart.name}-{len(written) // 2 + 1}.{ending}"
             write_atomically(path, content)
             written.append(path)
     return written

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.audit.finding import Finding, Severity, word_number
+from fewtune.terminal import make_text
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
@@ -24,15 +25,17 @@ def show_findings(
 
     `rules` is how many were asked.
     """
-    console.print(Text.assemble(("Audit  ", "bold"), word_outcome(findings, rules)))
+    console.print(Text.assemble(("Audit  ", "bold"), make_text(word_outcome(findings, rules))))
     for finding in findings:
-        head = Text.assemble((finding.severity, STYLES[finding.severity]), f"  {finding.rule} · {finding.where}")
+        head = Text.assemble(
+            (finding.severity, STYLES[finding.severity]), make_text(f"  {finding.rule} · {finding.where}")
+        )
         console.print(Padding(head, (0, 0, 0, 1)))
-        console.print(Padding(Text(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
-        console.print(Padding(Text(finding.remedy, style="dim"), (0, 0, 0, 3)))
+        console.print(Padding(make_text(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
+        console.print(Padding(make_text(finding.remedy, style="dim"), (0, 0, 0, 3)))
         if trials and finding.trials:
             named = f"{word_number(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
-            console.print(Padding(Text(named, style="dim"), (0, 0, 0, 3)))
+            console.print(Padding(make_text(named, style="dim"), (0, 0, 0, 3)))
 
 
 def show_errors(console: Console, findings: Sequence[Finding]) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from fewtune.report.palette import CARD, GRID, INK, QUIET
+from fewtune.terminal import make_safe
 
 FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
 
@@ -75,4 +76,14 @@ def finish_chart(chart: Any, datasets: Mapping[str, list[dict[str, Any]]]) -> di
     )
     specification: dict[str, Any] = configured.to_dict(validate=False)
     # Put in last: Altair copies what a chart holds at every step.
-    return {**specification, "datasets": {**specification.get("datasets", {}), **datasets}}
+    whole = {**specification, "datasets": {**specification.get("datasets", {}), **datasets}}
+    return cast("dict[str, Any]", _make_safe(whole))
+
+
+def _make_safe(value: Any) -> Any:
+    """Users' words without control characters, which no XML may hold: in all places alike, so that names match."""
+    if isinstance(value, str):
+        return make_safe(value)
+    if isinstance(value, Mapping):
+        return {name: _make_safe(inner) for name, inner in value.items()}
+    return [_make_safe(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -32,12 +32,14 @@ from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_group
 from fewtune.report.look import build_fast
 from fewtune.report.svg import embed_chart, open_drawing
 from fewtune.report.tuning import list_choices
+from fewtune.terminal import make_safe
 
 FILE_NAME = "report.html"
 MOST_COMPARISONS = 4
 """Comparisons of a leader that stand open; the others unfold."""
-MOST_GROUPS_IN_FULL = 12
-"""With more groups than this each has two charts, its scores and them against seconds; `--figures` draws all."""
+MOST_GROUPS_IN_FULL, MOST_GROUPS_DRAWN = 12, 100
+"""With more groups than the first each has two charts, its scores and them against seconds, with more than the second
+no chart, and there are no curves: a page of thousands would be minutes in the making. `--figures` draws all."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def render_page(study: StudyAnalysis) -> str:
         loader=PackageLoader("fewtune.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: make_safe(value) if type(value) is str else value,  # not charts, which are markup
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -108,8 +111,8 @@ def render_page(study: StudyAnalysis) -> str:
         "test_set": name_test_set,
         "capitalise": findings.capitalise,
     }
-    kinds = (SCORES, "fit seconds") if len(study.groups) > MOST_GROUPS_IN_FULL else KINDS
-    curves = group_curves(study.curves)
+    kinds = _choose_kinds(len(study.groups))
+    curves = group_curves(study.curves) if kinds else []
     with open_drawing(len(curves) + len(kinds) * len(study.groups)) as drawing:
         drawn_curves = [_prepare_curves(each, number, drawing) for number, each in enumerate(curves, start=1)]
         groups = [_prepare_group(group, number, kinds, drawing) for number, group in enumerate(study.groups, start=1)]
@@ -125,6 +128,7 @@ def render_page(study: StudyAnalysis) -> str:
             outcome=findings.word_outcome(study.findings),
             rules=RULES,
             groups=groups,
+            drawn=bool(kinds),
             curves=drawn_curves,
             tuning=list_choices(study.records),
             methods=collect_methods(study),
@@ -197,6 +201,13 @@ def collect_environments(records: Iterable[Record]) -> list[tuple[int, list[tupl
 _STATUSES = ("done", "failed", "skipped")
 
 
+def _choose_kinds(groups: int) -> Sequence[str]:
+    """The charts that each group has on a page of so many."""
+    if groups > MOST_GROUPS_DRAWN:
+        return ()
+    return KINDS if groups <= MOST_GROUPS_IN_FULL else (SCORES, "fit seconds")
+
+
 def _list_advice(study: StudyAnalysis) -> list[dict[str, Any]]:
     rng = np.random.default_rng(ANALYSIS_SEED)
     boards = [group.board for group in study.groups]
@@ -244,9 +255,8 @@ def _prepare_curves(curves: Sequence[Curve], number: int, drawing: Executor) -> 
 
 
 def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
-    return Figure(
-        chart.title, drawing.submit(embed_chart, chart.specification, chart_id, chart.title, chart.description)
-    )
+    title, description = make_safe(chart.title), make_safe(chart.description)
+    return Figure(title, drawing.submit(embed_chart, chart.specification, chart_id, title, description))
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:

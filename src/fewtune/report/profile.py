@@ -17,6 +17,7 @@ from rich.text import Text
 from fewtune.analysis.leaderboard import group_by_variant
 from fewtune.records import PHASES, Record
 from fewtune.report.tables import UNKNOWN, word_share
+from fewtune.terminal import make_text
 
 OUTSIDE = {
     "check": "study checked, models and rows found, every trial identified",
@@ -59,13 +60,13 @@ def show_profile(
     tried = [record for record in records if record.status != "skipped"]
     timed = [record for record in tried if record.phase_seconds]
     console.print()
-    console.print(Text("Where the time went", style="bold"))
+    console.print(make_text("Where the time went", style="bold"))
     if timed:
         _print(console, _tabulate_study(timed, command))
-        _print(console, Text("\nA mean trial of each method, in seconds", style="bold"))
+        _print(console, make_text("\nA mean trial of each method, in seconds", style="bold"))
         _print(console, _tabulate_methods(timed))
     for note in _list_notes(timed, len(tried) - len(timed), command, reused):
-        _print(console, Text(note, style="dim"))
+        _print(console, make_text(note, style="dim"))
 
 
 def sum_phases(records: Sequence[Record]) -> dict[str, float]:
@@ -108,7 +109,9 @@ def _tabulate_study(records: Sequence[Record], command: CommandSeconds | None) -
 
     def add(name: str, seconds: float, meaning: str, style: str = "") -> None:
         share = word_share(seconds / whole if whole else None)
-        table.add_row(Text(name), Text(f"{seconds:.2f}"), Text(share), Text(meaning, style="dim"), style=style)
+        table.add_row(
+            make_text(name), make_text(f"{seconds:.2f}"), make_text(share), make_text(meaning, style="dim"), style=style
+        )
 
     for name, seconds in phases.items():
         add(name, seconds, PHASES[name])
@@ -127,7 +130,7 @@ def _tabulate_methods(records: Sequence[Record]) -> Table:
     table = _open_table("method", "trials", *shown, "in all")
     for name, mean in sorted(means.items(), key=lambda item: -sum(item[1].values())):
         cells = [f"{mean[phase]:.2f}" if phase in mean else UNKNOWN for phase in shown]
-        table.add_row(Text(name), str(len(members[name])), *cells, f"{sum(mean.values()):.2f}")
+        table.add_row(make_text(name), str(len(members[name])), *cells, f"{sum(mean.values()):.2f}")
     return table
 
 

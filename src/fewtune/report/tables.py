@@ -23,6 +23,7 @@ from fewtune.analysis.verdict import GroupVerdict
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.tuning import list_choices
+from fewtune.terminal import make_text
 
 WIDE = 96
 """Columns of terminal from which every cost stands in the leaderboard itself."""
@@ -39,10 +40,10 @@ UNKNOWN = "–"
 def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
     if study.missing:
-        console.print(Text(word_missing(study.missing), style="bold"))
+        console.print(make_text(word_missing(study.missing), style="bold"))
     for group in study.groups:
         console.print()
-        console.print(Text(group.board.title, style="bold"))
+        console.print(make_text(group.board.title, style="bold"))
         if any(row.in_domain is not None for row in group.board.rows):
             _show_scores(console, group.board)
         _show_verdict(console, group.verdict)
@@ -149,33 +150,33 @@ def _show_scores(console: Console, group: LeaderboardGroup) -> None:
     for name in group.test_sets:
         majority = group.majority.get(name)
         table.add_column(
-            Text(f"{name_test_set(name)}\nmajority {word_score(majority)}"), justify="right", overflow="fold"
+            make_text(f"{name_test_set(name)}\nmajority {word_score(majority)}"), justify="right", overflow="fold"
         )
-    table.add_column(Text("vs majority\npoints"), justify="right")
+    table.add_column(make_text("vs majority\npoints"), justify="right")
     costs = [*_name_costs(wide)]
     if not split:
         for heading in costs:
-            table.add_column(Text(heading), justify="right")
+            table.add_column(make_text(heading), justify="right")
     for row in group.rows:
         cells = [_name_row(row)]
         cells += [_fill_score(row, name, each_draw=name == IN_DOMAIN) for name in group.test_sets]
-        cells.append(Text(word_points(compare_with_majority(group, row))))
+        cells.append(make_text(word_points(compare_with_majority(group, row))))
         table.add_row(*cells, *([] if split else _fill_costs(row, wide)))
     console.print(Padding(table, (0, 0, 0, 1)))
     if split:
         cost = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
         cost.add_column("cost", overflow="fold", min_width=8)
         for heading in _name_costs(wide=True):
-            cost.add_column(Text(heading), justify="right")
+            cost.add_column(make_text(heading), justify="right")
         for row in group.rows:
             if row.done:
-                cost.add_row(Text(row.variant), *_fill_costs(row, wide=True))
+                cost.add_row(make_text(row.variant), *_fill_costs(row, wide=True))
         console.print()
         console.print(Padding(cost, (0, 0, 0, 1)))
     note = f"{group.metric}, mean over draws; each draw below it."
     if not wide and not split:
         note += f" {WIDE} columns have room for prediction time and parameters."
-    console.print(Padding(Text(note, style="dim"), (0, 0, 0, 1)))
+    console.print(Padding(make_text(note, style="dim"), (0, 0, 0, 1)))
 
 
 def _name_costs(wide: bool) -> list[str]:
@@ -185,13 +186,13 @@ def _name_costs(wide: bool) -> list[str]:
 def _fill_costs(row: LeaderboardRow, wide: bool) -> list[Text]:
     fit, memory = word_seconds(row.fit_seconds), word_bytes(row.memory_bytes)
     if not wide:
-        return [Text(fit), Text(memory)]
+        return [make_text(fit), make_text(memory)]
     predict, trained = word_milliseconds(row.predict_seconds_per_row), word_count(row.trainable_parameters)
-    return [Text(fit), Text(predict), Text(memory), Text(trained)]
+    return [make_text(fit), make_text(predict), make_text(memory), make_text(trained)]
 
 
 def _name_row(row: LeaderboardRow) -> Text:
-    name = Text(row.variant)
+    name = make_text(row.variant)
     lost = [f"{row.failed} failed"] * bool(row.failed) + [f"{row.skipped} skipped"] * bool(row.skipped)
     if row.collapsed_share:
         lost.append(f"{word_share(row.collapsed_share)} collapsed")
@@ -200,7 +201,7 @@ def _name_row(row: LeaderboardRow) -> Text:
 
 def _fill_score(row: LeaderboardRow, test_set: str, each_draw: bool) -> Text:
     score = row.scores[test_set]
-    text = Text(word_score(score.mean))
+    text = make_text(word_score(score.mean))
     if each_draw and len(score.draws) > 1:
         values = [draw.value for draw in score.draws]
         each = " ".join(map(_word_briefly, values))
@@ -218,8 +219,8 @@ def _word_briefly(value: float) -> str:
 
 
 def _show_verdict(console: Console, verdict: GroupVerdict) -> None:
-    lines = [Text.assemble(("Verdict  ", "bold"), head_verdict(verdict))]
-    lines += [Text(f"- {line}") for line in list_comparisons(verdict)]
+    lines = [Text.assemble(("Verdict  ", "bold"), make_text(head_verdict(verdict)))]
+    lines += [make_text(f"- {line}") for line in list_comparisons(verdict)]
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 1)))
 
@@ -269,16 +270,16 @@ def list_comparisons(verdict: GroupVerdict) -> list[str]:
 
 def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
     console.print()
-    console.print(Text(breakdown.title, style="bold"))
+    console.print(make_text(breakdown.title, style="bold"))
     # One small table a gold label keeps three heuristics readable at 80 columns.
     for under, columns in groupby(enumerate(breakdown.columns), key=lambda item: item[1][1]):
         chosen = list(columns)
         table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-        table.add_column(Text(under), overflow="fold", min_width=24)
+        table.add_column(make_text(under), overflow="fold", min_width=24)
         for _, (value, _under) in chosen:
-            table.add_column(Text(value.replace("_", " ")), justify="right", overflow="fold")
+            table.add_column(make_text(value.replace("_", " ")), justify="right", overflow="fold")
         for variant, cells in breakdown.cells.items():
-            table.add_row(Text(variant), *(Text(word_score(cells[index])) for index, _ in chosen))
+            table.add_row(make_text(variant), *(make_text(word_score(cells[index])) for index, _ in chosen))
         console.print(Padding(table, (0, 0, 0, 1)))
 
 
@@ -286,9 +287,9 @@ def _show_tuning(console: Console, choices: Sequence[str]) -> None:
     if not choices:
         return
     console.print()
-    console.print(Text("Tuning: settings chosen by cross-validation on the support alone", style="bold"))
+    console.print(make_text("Tuning: settings chosen by cross-validation on the support alone", style="bold"))
     for line in choices:
-        console.print(Padding(Text(line), (0, 0, 0, 1)))
+        console.print(Padding(make_text(line), (0, 0, 0, 1)))
 
 
 def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
@@ -296,7 +297,7 @@ def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
     if not unfinished:
         return
     console.print()
-    console.print(Text("Failed and skipped trials", style="bold"))
+    console.print(make_text("Failed and skipped trials", style="bold"))
     for where, kind, message, count in unfinished:
         times = f" ({count} trials)" if count > 1 else ""
-        console.print(Padding(Text(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))
+        console.print(Padding(make_text(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))

@@ -24,6 +24,7 @@ from fewtune.errors import RecordError
 from fewtune.records import Cell, Record, find_last_run, load_planned
 from fewtune.report.findings import word_outcome
 from fewtune.report.tables import UNKNOWN, head_verdict, list_comparisons, word_score, word_seconds
+from fewtune.terminal import make_text
 
 MOST_COMPARISONS = 3
 """Of a leader's comparisons, how many are shown while a study runs."""
@@ -48,7 +49,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
             if found != seen:
                 study = analyse_folder(out_dir) if found else None
                 again = list_repeated(study.records, found, find_last_run(out_dir)) if study is not None else []
-                view = Text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
+                view = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
                 live.update(view if study is None else show_state(study, len(planned), again), refresh=True)
                 seen = found
                 if (len(found) == len(planned) and not again) or not console.is_terminal:
@@ -70,13 +71,13 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
     """The whole view as it stands; `again` has the cells of trials that are to be repeated."""
     parts: list[Text | Padding | ProgressBar] = [*_head(study, planned, again), Text("")]
     for group in study.groups:
-        parts.append(Text(group.board.title, style="bold"))
+        parts.append(make_text(group.board.title, style="bold"))
         parts.append(Padding(_tabulate(group.board.rows), (0, 0, 0, 1)))
-        parts.append(Padding(Text(f"so far: {head_verdict(group.verdict)}"), (0, 0, 0, 1)))
+        parts.append(Padding(make_text(f"so far: {head_verdict(group.verdict)}"), (0, 0, 0, 1)))
         lines = list_comparisons(group.verdict)[:MOST_COMPARISONS]
-        parts += [Padding(Text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
+        parts += [Padding(make_text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
         parts.append(Text(""))
-    parts.append(Text.assemble(("Audit  ", "bold"), word_outcome(study.findings)))
+    parts.append(Text.assemble(("Audit  ", "bold"), make_text(word_outcome(study.findings))))
     return Group(*parts)
 
 
@@ -91,7 +92,7 @@ def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Tex
     if waiting:
         told += f", about {word_seconds(left)} left" if left is not None else ""
     settled = len(study.records) - len(again)
-    return [Text(study.name, style="bold"), Text(told), ProgressBar(planned, settled, width=60)]
+    return [make_text(study.name, style="bold"), make_text(told), ProgressBar(planned, settled, width=60)]
 
 
 def _tabulate(rows: Sequence[LeaderboardRow]) -> Table:
@@ -103,5 +104,5 @@ def _tabulate(rows: Sequence[LeaderboardRow]) -> Table:
         values = [draw.value for draw in row.scores[IN_DOMAIN].draws] if IN_DOMAIN in row.scores else []
         ends = (word_score(min(values)), word_score(max(values))) if values else (UNKNOWN, UNKNOWN)
         state = str(row.draws) if row.draws else "failed" if row.failed else "skipped" if row.skipped else UNKNOWN
-        table.add_row(Text(row.variant), word_score(row.in_domain), *ends, state, word_seconds(row.fit_seconds))
+        table.add_row(make_text(row.variant), word_score(row.in_domain), *ends, state, word_seconds(row.fit_seconds))
     return table

@@ -24,13 +24,15 @@ def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
     """Rows that stand in two sets: by their ids, and by their texts where the trial compared those."""
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     examples: dict[tuple[str, str], str] = {}
-    ids: dict[str, dict[str, set[str]]] = {}
+    draws: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.done:
-        draw = record.fingerprints.get("draw", record.trial_id)
-        if draw not in ids:
-            rows = evidence.reader.table(record.trial_id)
-            ids[draw] = {str(name): set(part["row_id"]) for (name,), part in rows.group_by("test_set")}
-        for sets, words in _describe_shared(record, ids[draw]):
+        draws[record.fingerprints.get("draw", record.trial_id)].append(record)
+    described: dict[str, list[tuple[str, str]]] = {}
+    for members in draws.values():  # the ids of one draw at a time: a large study has millions
+        ids = evidence.reader.row_ids(members[0])
+        described |= {record.trial_id: list(_describe_shared(record, ids)) for record in members}
+    for record in evidence.done:
+        for sets, words in described[record.trial_id]:
             key = (f"{record.trial.task} · {word_number(record.trial.shots, 'shot')}", sets)
             cells[key].append(record)
             examples.setdefault(key, words)

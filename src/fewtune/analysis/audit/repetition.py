@@ -63,8 +63,9 @@ def find_settings_without_effect(evidence: Evidence) -> Iterator[Finding]:
         for record in members:
             axes = record.trial
             by_variant[axes.variant][draw_of(record), axes.fit_seed, axes.pattern] = record
+        words = {key: str(key) for trials in by_variant.values() for key in trials}
         for first, second in combinations(by_variant.values(), 2):
-            shared = sorted(first.keys() & second.keys(), key=str)
+            shared = sorted(first.keys() & second.keys(), key=words.__getitem__)
             if not shared:
                 continue
             one, other = first[shared[0]].trial, second[shared[0]].trial
@@ -175,5 +176,4 @@ def _part_alike(evidence: Evidence, records: Sequence[Record]) -> list[list[Reco
 def _answer_alike(evidence: Evidence, first: Record, second: Record) -> bool:
     if first.metrics != second.metrics or first.notes.get("losses") != second.notes.get("losses"):
         return False
-    one, other = (evidence.reader.table(record.trial_id) for record in (first, second))
-    return one.sort("test_set", "row_id").equals(other.sort("test_set", "row_id"))
+    return evidence.reader.digest(first.trial_id) == evidence.reader.digest(second.trial_id)

@@ -1,0 +1,56 @@
+"""What may reach a terminal: users' words as they stand, without markup, control characters or escape codes.
+
+Owns how a text is made safe to show, and how the consoles and streams of the command line are set up. Does not know
+what is shown.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+_KEPT = "\t\n"
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
+_DIRECTIONS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+"""They turn the order of the letters after them around, so that one name reads as another."""
+_SEPARATORS, _SURROGATES = [0x2028, 0x2029], range(0xD800, 0xE000)
+_WRITTEN_OUT = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*_CONTROLS, *_DIRECTIONS, *_SEPARATORS, *_SURROGATES)
+    if chr(code) not in _KEPT
+}
+
+
+def make_safe(text: str) -> str:
+    r"""A text with everything that acts on what shows it written out: an escape becomes the four letters \x1b."""
+    return text.translate(_WRITTEN_OUT)
+
+
+def make_text(text: str, style: str = "") -> Text:
+    """A text for a console, shown as it stands: nothing in it is read as markup or acts on the terminal."""
+    return Text(make_safe(text), style=style)
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console that reads no markup and no emoji names in what it is given."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def replace_unshowable() -> None:
+    """Let standard output and errors show `?` for what their encoding lacks, rather than end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def write_export(text: str) -> None:
+    """Write a whole file to standard output: in UTF-8 where it is piped or redirected, made safe in a terminal."""
+    if sys.stdout.isatty() or not isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.write(make_safe(text))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
+        sys.stdout.buffer.flush()
