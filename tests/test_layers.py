@@ -27,6 +27,8 @@ LAYERS = [
     {"analysis"},
     {"progress"},
     {"report"},
+    {"results"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

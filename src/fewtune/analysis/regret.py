@@ -95,12 +95,13 @@ def score_draws(
 
 def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mapping[str, float]) -> PairedDraw:
     parts = [(share, draws[key][test_set]) for test_set, share in weights.items()]
-    scores = [
-        (share, statistics.score_with_effects(each.gold, each.predicted, each.labels, metric)) for share, each in parts
-    ]
+    scores = []
+    for share, each in parts:
+        gold, predicted = each.gold.astype(np.int64), each.predicted.astype(np.int64)
+        scores.append((share, statistics.score_with_effects(gold, predicted, each.labels, metric)))
     return PairedDraw(
         sum(share * score for share, (score, _) in scores),
-        np.concatenate([each.rows for _, each in parts]),
+        np.concatenate([each.rows for _, each in parts]).astype(np.int64),
         np.concatenate([share * effects for share, (_, effects) in scores]),
     )
 
