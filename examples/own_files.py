@@ -42,7 +42,7 @@ def main(model: str) -> None:
 
         lines = [line.rsplit(",", 1) for line in ROWS.splitlines()[1:]]
         texts, labels = [text for text, _ in lines], [label for _, label in lines]
-        fewtune.fit(texts, labels, "in_context", model, demonstrations=8).save(Path(folder) / "model")
+        fewtune.fit(texts, labels, "in_context", model, demonstrations=2).save(Path(folder) / "model")
         predictor = fewtune.load(Path(folder) / "model")
         print(f"late and broken: {predictor.predict(['late and broken'])[0]}")
 
