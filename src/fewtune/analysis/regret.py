@@ -96,7 +96,13 @@ def score_draws(
 def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mapping[str, float]) -> PairedDraw:
     parts = [(share, draws[key][test_set]) for test_set, share in weights.items()]
     scores = [
-        (share, statistics.score_with_effects(each.gold, each.predicted, each.labels, metric)) for share, each in parts
+        (
+            share,
+            statistics.score_with_effects(
+                each.gold.astype(np.int64), each.predicted.astype(np.int64), each.labels, metric
+            ),
+        )
+        for share, each in parts
     ]
     return PairedDraw(
         sum(share * score for share, (score, _) in scores),
