@@ -31,7 +31,7 @@ from fewtune.report.profile import show_profile
 from fewtune.report.svg import export_svg
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.watch import watch_study
-from fewtune.run import Progress
+from fewtune.running.job import Progress
 from fewtune.terminal import make_safe, make_text
 from study_maker import make_study
 
