@@ -79,7 +79,11 @@ def bound_regrets(
     level: float = statistics.LEVEL,
 ) -> dict[str, RegretBound]:
     """Every method's bound, all at once at 1 - level; test sets weigh as told. Raises RecordError for other metrics."""
-    scored = score_draws(answers, metric, weights)
+    return bound_scored(score_draws(answers, metric, weights), metric, level)
+
+
+def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
+    """Every method's bound from its scores by draw."""
     span = statistics.RANGES[metric][1] - statistics.RANGES[metric][0]
     return {name: _bound_one(name, scored, level / max(1, len(scored) - 1), span) for name in scored}
 
