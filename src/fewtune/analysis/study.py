@@ -24,7 +24,7 @@ from fewtune.analysis.leaderboard import LeaderboardGroup, group_records, rank_v
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.stability import Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
-from fewtune.errors import RecordError
+from fewtune.errors import RecordError, shorten
 from fewtune.records import Record
 
 ANALYSIS_SEED = 20240501
@@ -117,11 +117,12 @@ def _read_region(out_dir: Path) -> float:
         return comparison.REGION
     try:
         region = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
+    except (ValueError, OverflowError):
         region = math.nan
     if not 0 <= region < 1:
         raise RecordError(
-            f"{out_dir / 'study.yaml'}: `equivalence` is {given!r}; give a number from 0 to below 1 (0.01: one point)."
+            f"{out_dir / 'study.yaml'}: `equivalence` is {shorten(repr(given))}; give a number from 0 to below 1 "
+            "(0.01: one point)."
         )
     return region
 
@@ -138,4 +139,16 @@ def _choose_metric(records: list[Record], asked: Sequence[str]) -> list[Record]:
         for name in asked
         if name in statistics.SCORES and all(name in scores for r in done for scores in r.metrics.values())
     ]
-    return [record.model_copy(update={"primary_metric": wanted[0]}) for record in records] if wanted else records
+    if wanted:
+        return [record.model_copy(update={"primary_metric": wanted[0]}) for record in records]
+    first: dict[str, Record] = {}
+    for record in done:
+        other = first.setdefault(record.trial.task, record)
+        if record.primary_metric != other.primary_metric:
+            paths = [store.record_path(Path(), each.trial_id) for each in (record, other)]
+            raise RecordError(
+                f"{paths[0]}: judged by {record.primary_metric}, and {paths[1]} of the same task by "
+                f"{other.primary_metric}: no mean can be taken of both. Delete the one that was changed and run "
+                "the study again."
+            )
+    return records
