@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -266,7 +266,7 @@ def load_record(path: Path) -> Record:
     return record
 
 
-def load_records(out: Path) -> list[Record]:
+def load_records(out: Path, load: Callable[[Path], Record] = load_record) -> list[Record]:
     """Every record of an output folder, ordered by axes; raises RecordError where the folder holds none."""
     folder = out / "trials"
     planned = load_planned(out)
@@ -274,7 +274,7 @@ def load_records(out: Path) -> list[Record]:
         raise RecordError(f"{out}: no `trials` folder here. Give the folder that `fewtune run` wrote (its --out).")
     # Records of trials the study no longer has (its data or settings changed) lie here too: they do not count.
     paths = [p for p in sorted(folder.glob("*.json")) if planned is None or p.stem in planned]
-    records = [load_record(path) for path in paths]
+    records = [load(path) for path in paths]
     if not records:
         raise RecordError(f"{out}: no trial of the study has finished yet. `fewtune run` goes on where it stopped.")
     return sorted(records, key=_axes_order)
