@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 LAYERS = [
     {"errors", "interruption", "terminal"},
     {"causes"},
+    {"record_faults"},
     {"records", "published"},
     {"tasks"},
     {"text"},

@@ -13,19 +13,23 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fewtune.errors import RecordError
+from fewtune.record_faults import find_fault, is_deep, word_error
 
 if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA_VERSION = 1
+
+PREDICTION_COLUMNS = ("test_set", "row_id", "gold", "predicted")
+"""The columns of every trial's predictions, beside its labels' scores."""
 
 IN_DOMAIN = "in_domain"
 """The name of the in-domain test set in every record."""
@@ -236,7 +240,7 @@ def write_record(out: Path, record: Record, predictions: pl.DataFrame | None = N
 
 
 def load_record(path: Path) -> Record:
-    """Read one record; raises RecordError naming the file where it is damaged or from a newer fewtune."""
+    """Read one record; raises RecordError naming the file where it is damaged, unsound or from a newer fewtune."""
     try:
         raw = json.loads(path.read_bytes())
         version = raw.get("schema_version")
@@ -245,12 +249,24 @@ def load_record(path: Path) -> Record:
                 f"{path}: schema_version is {version}, this fewtune reads {SCHEMA_VERSION}. "
                 "Use the fewtune that wrote it, or run the study again into a new folder."
             )
-        return Record.model_validate(raw)
+        record = None if is_deep(raw) else Record.model_validate(raw)
     except (ValueError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{path}: damaged, or not a fewtune record. Delete it and run the study again.") from error
+        detail = f" ({word_error(error)})" if isinstance(error, ValidationError) else ""
+        raise RecordError(
+            f"{path}: damaged, or not a fewtune record{detail}. Delete it and run the study again."
+        ) from error
+    fault = "nested too deeply" if record is None else find_fault(record)
+    if record is not None and fault is None and record.trial_id != path.stem:
+        fault = f"the record of another trial, {record.trial_id!r:.40}"
+    if record is None or fault is not None:
+        raise RecordError(
+            f"{path}: no record that fewtune writes: {fault}. Delete it and run the study again: it repeats this trial "
+            "alone."
+        )
+    return record
 
 
-def load_records(out: Path) -> list[Record]:
+def load_records(out: Path, load: Callable[[Path], Record] = load_record) -> list[Record]:
     """Every record of an output folder, ordered by axes; raises RecordError where the folder holds none."""
     folder = out / "trials"
     planned = load_planned(out)
@@ -258,7 +274,7 @@ def load_records(out: Path) -> list[Record]:
         raise RecordError(f"{out}: no `trials` folder here. Give the folder that `fewtune run` wrote (its --out).")
     # Records of trials the study no longer has (its data or settings changed) lie here too: they do not count.
     paths = [p for p in sorted(folder.glob("*.json")) if planned is None or p.stem in planned]
-    records = [load_record(path) for path in paths]
+    records = [load(path) for path in paths]
     if not records:
         raise RecordError(f"{out}: no trial of the study has finished yet. `fewtune run` goes on where it stopped.")
     return sorted(records, key=_axes_order)
@@ -276,7 +292,10 @@ def load_planned(out: Path) -> dict[str, Cell] | None:
     if not path.is_file():
         return None
     try:
-        return {trial_id: Cell.model_validate(cell) for trial_id, cell in json.loads(path.read_bytes()).items()}
+        cells = {trial_id: Cell.model_validate(cell) for trial_id, cell in json.loads(path.read_bytes()).items()}
+        if any(cell.shots < 1 for cell in cells.values()):
+            raise ValueError("shots below 1")
+        return cells
     except (ValueError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"{path}: damaged, or of another fewtune. Run the study again: finished trials are kept."
@@ -296,13 +315,32 @@ def load_predictions(out: Path, trial_id: str, columns: Sequence[str] | None = N
     if not path.is_file():
         raise RecordError(f"{path}: the predictions of a finished trial are missing. Run the study again.")
     try:
-        return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)
-    except pl.exceptions.PolarsError as error:
+        table = pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RecordError(f"{path}: damaged predictions. Run the study again: its trial runs anew.") from error
+    for name in PREDICTION_COLUMNS if columns is None else columns:
+        if table.schema.get(name) != pl.String or table[name].has_nulls():
+            raise RecordError(
+                f"{path}: no predictions that fewtune writes: column {name} must hold texts, one a row. Delete it and "
+                "run the study again: it repeats this trial alone."
+            )
+    return table
+
+
+_ENTRIES: dict[str, TypeAdapter[Any]] = {
+    "name": TypeAdapter(str),
+    "metrics": TypeAdapter(list[str]),
+    "tasks": TypeAdapter(list[str | Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]]),
+    "equivalence": TypeAdapter(int | float | str),
+}
+"""The entries of a study that are read from its folder."""
 
 
 def load_study_entry(out: Path, key: str) -> Any:
-    """One entry of OUT/study.yaml as written there; None where the folder or the entry is missing."""
+    """One entry of OUT/study.yaml as written there; None where the folder or the entry is missing.
+
+    Raises RecordError where the file is damaged, or the entry cannot be one of a study.
+    """
     path = out / "study.yaml"
     if not path.is_file():
         return None
@@ -310,11 +348,17 @@ def load_study_entry(out: Path, key: str) -> Any:
 
     try:
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        entry = study.get(key)
+        return None if entry is None else _ENTRIES[key].validate_python(entry, strict=True)
+    except ValidationError as error:
+        raise RecordError(
+            f"{path}: `{key}` is none that a study has ({word_error(error)}). Mend it, or delete that file and run the "
+            "study again into this folder: finished trials are kept."
+        ) from error
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"{path}: damaged. Delete that file and run the study again into this folder: finished trials are kept."
         ) from error
-    return study.get(key) if isinstance(study, dict) else None
 
 
 def find_last_run(out: Path) -> float:

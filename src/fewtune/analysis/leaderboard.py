@@ -15,6 +15,9 @@ from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import IN_DOMAIN as IN_DOMAIN
 from fewtune.records import Record
 
+GroupKey = tuple[str, str | None, int]
+"""What is compared: a task, a model (None: no trial of the group uses one) and a number of shots."""
+
 DrawKey = tuple[int, str]
 """A draw's data seed and the fingerprint of its rows: equal keys mean equal rows, which may be paired."""
 
@@ -100,14 +103,14 @@ class LeaderboardGroup:
         return " · ".join([self.task, self.model or "no language model", shots])
 
 
-def group_records(records: Iterable[Record]) -> dict[tuple[str, str | None, int], list[Record]]:
+def group_records(records: Iterable[Record]) -> dict[GroupKey, list[Record]]:
     """Sort records into (task, model, shots); those that use no model join every model's group."""
     found: dict[tuple[str, int], dict[str | None, list[tuple[int, Record]]]] = {}
     for place, record in enumerate(records):
         axes = record.trial
         models = found.setdefault((axes.task, axes.shots), {})
         models.setdefault(axes.model, []).append((place, record))
-    groups: dict[tuple[str, str | None, int], list[Record]] = {}
+    groups: dict[GroupKey, list[Record]] = {}
     for (task, shots), models in sorted(found.items(), key=lambda item: item[0]):
         without = models.pop(None, [])
         named: list[str | None] = [*sorted(name for name in models if name is not None)]
@@ -147,10 +150,8 @@ def find_collapsed(records: Iterable[Record], reader: AnswerReader) -> dict[str,
     return {r.trial_id: has_collapsed(r, reader) for r in records if r.status == "done"}
 
 
-def rank_group(
-    key: tuple[str, str | None, int], members: Sequence[Record], collapsed: Mapping[str, bool]
-) -> LeaderboardGroup:
-    """Make one group's leaderboard; `key` is its task, model and shots."""
+def rank_group(key: GroupKey, members: Sequence[Record], collapsed: Mapping[str, bool]) -> LeaderboardGroup:
+    """Make one group's leaderboard."""
     task, model, shots = key
     test_sets = _order_test_sets(members)
     rows = [_make_row(trials, test_sets, collapsed) for trials in group_by_variant(members).values()]

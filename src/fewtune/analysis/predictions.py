@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import RecordError
-from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
+from fewtune.records import IN_DOMAIN, PREDICTION_COLUMNS, Record, predictions_path, record_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,9 +27,6 @@ class LoadPredictions(Protocol):
 
     def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame: ...
 
-
-READ = ("test_set", "row_id", "gold", "predicted")
-"""The columns that answers come from; a label's score is read where a whole table is asked for."""
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 """Labels as numbers, each in as few bytes as hold the largest of its array."""
@@ -73,7 +70,7 @@ class AnswerReader:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
         trial_id = record.trial_id
         if trial_id not in self._kept:
-            table = self._load(trial_id, READ)
+            table = self._load(trial_id, PREDICTION_COLUMNS)
             shared = self._share_rows(record, table)
             predicted = self._encode(table["predicted"].gather(shared.order).to_list())
             found = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,11 @@ from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
 from fewtune.analysis.curves import Curve, trace_curves
 from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
-from fewtune.analysis.leaderboard import LeaderboardGroup, group_records, rank_variants
+from fewtune.analysis.leaderboard import GroupKey, LeaderboardGroup, find_collapsed, group_records, rank_group
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.stability import Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
-from fewtune.errors import RecordError
+from fewtune.errors import RecordError, shorten
 from fewtune.records import Record
 
 ANALYSIS_SEED = 20240501
@@ -66,47 +66,67 @@ class StudyAnalysis:
         return count_by_variant(self.waiting)
 
 
+@dataclass(frozen=True)
+class FolderContents:
+    """What a folder holds of a study, predictions apart."""
+
+    name: str
+    records: tuple[Record, ...]
+    waiting: tuple[store.Cell, ...]
+    region: float
+
+
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
-    records = _choose_metric(store.load_records(out_dir), store.load_study_entry(out_dir, "metrics") or ())
-    reader = AnswerReader(partial(store.load_predictions, out_dir))
+    contents = read_folder(out_dir)
+    records, reader = contents.records, AnswerReader(partial(store.load_predictions, out_dir))
+    # Read in the order of records, group by group: labels and rows are numbered as they come up.
+    collapsed = find_collapsed(records, reader)
+    verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=contents.region)
+    grouped = zip(group_records(records).items(), verdicts, strict=True)
+    groups = [analyse_group(key, members, collapsed, verdict) for (key, members), verdict in grouped]
+    return assemble(contents, groups, reader)
+
+
+def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_record) -> FolderContents:
+    """Read a folder's records by `load`, and what its study says of them; raises RecordError where that fails."""
+    records = _choose_metric(store.load_records(out_dir, load), store.load_study_entry(out_dir, "metrics") or ())
     planned = store.load_planned(out_dir) or {}
     recorded = {record.trial_id for record in records}
-    waiting = [cell for trial_id, cell in planned.items() if trial_id not in recorded]
-    name = store.load_study_entry(out_dir, "name") or out_dir.resolve().name
-    return analyse_study(name, records, reader, waiting, _read_region(out_dir))
-
-
-def analyse_study(
-    name: str,
-    records: Sequence[Record],
-    reader: AnswerReader,
-    waiting: Sequence[store.Cell] = (),
-    region: float = comparison.REGION,
-) -> StudyAnalysis:
-    """Analyse records with their predictions; differences within the region do not matter."""
-    boards = rank_variants(records, reader)
-    verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=region)
-    members = group_records(records).values()
-    return StudyAnalysis(
-        name=name,
+    return FolderContents(
+        name=store.load_study_entry(out_dir, "name") or out_dir.resolve().name,
         records=tuple(records),
-        groups=tuple(
-            GroupAnalysis(
-                members=tuple(trials),
-                board=board,
-                verdict=verdict,
-                stability=summarise_variants(trials, board.rows),
-                frontiers={cost: find_frontier(board, price) for cost, price in COSTS.items()},
-                break_evens=tuple(find_break_evens(board)),
-            )
-            for trials, board, verdict in zip(members, boards, verdicts, strict=True)
-        ),
-        curves=tuple(trace_curves(boards)),
-        findings=tuple(audit(Evidence(tuple(records), reader, count_by_variant(waiting)))),
-        waiting=tuple(waiting),
+        waiting=tuple(cell for trial_id, cell in planned.items() if trial_id not in recorded),
+        region=_read_region(out_dir),
+    )
+
+
+def analyse_group(
+    key: GroupKey, members: Sequence[Record], collapsed: Mapping[str, bool], verdict: GroupVerdict
+) -> GroupAnalysis:
+    """All that reports show of one group, its verdict given."""
+    board = rank_group(key, members, collapsed)
+    return GroupAnalysis(
+        members=tuple(members),
+        board=board,
+        verdict=verdict,
+        stability=summarise_variants(members, board.rows),
+        frontiers={cost: find_frontier(board, price) for cost, price in COSTS.items()},
+        break_evens=tuple(find_break_evens(board)),
+    )
+
+
+def assemble(contents: FolderContents, groups: Sequence[GroupAnalysis], reader: AnswerReader) -> StudyAnalysis:
+    """A study from its groups: learning curves and the audit, which look at all of them."""
+    return StudyAnalysis(
+        name=contents.name,
+        records=contents.records,
+        groups=tuple(groups),
+        curves=tuple(trace_curves(group.board for group in groups)),
+        findings=tuple(audit(Evidence(contents.records, reader, count_by_variant(contents.waiting)))),
+        waiting=contents.waiting,
         reader=reader,
-        region=region,
+        region=contents.region,
     )
 
 
@@ -117,11 +137,12 @@ def _read_region(out_dir: Path) -> float:
         return comparison.REGION
     try:
         region = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
+    except (ValueError, OverflowError):
         region = math.nan
     if not 0 <= region < 1:
         raise RecordError(
-            f"{out_dir / 'study.yaml'}: `equivalence` is {given!r}; give a number from 0 to below 1 (0.01: one point)."
+            f"{out_dir / 'study.yaml'}: `equivalence` is {shorten(repr(given))}; give a number from 0 to below 1 "
+            "(0.01: one point)."
         )
     return region
 
@@ -138,4 +159,16 @@ def _choose_metric(records: list[Record], asked: Sequence[str]) -> list[Record]:
         for name in asked
         if name in statistics.SCORES and all(name in scores for r in done for scores in r.metrics.values())
     ]
-    return [record.model_copy(update={"primary_metric": wanted[0]}) for record in records] if wanted else records
+    if wanted:
+        return [record.model_copy(update={"primary_metric": wanted[0]}) for record in records]
+    first: dict[str, Record] = {}
+    for record in done:
+        other = first.setdefault(record.trial.task, record)
+        if record.primary_metric != other.primary_metric:
+            paths = [store.record_path(Path(), each.trial_id) for each in (record, other)]
+            raise RecordError(
+                f"{paths[0]}: judged by {record.primary_metric}, and {paths[1]} of the same task by "
+                f"{other.primary_metric}: no mean can be taken of both. Delete the one that was changed and run "
+                "the study again."
+            )
+    return records

@@ -21,7 +21,14 @@ from fewtune.analysis.comparison import (
     correct_leader,
     correct_selected,
 )
-from fewtune.analysis.leaderboard import IN_DOMAIN, average_draws, group_by_variant, group_records, name_metric
+from fewtune.analysis.leaderboard import (
+    IN_DOMAIN,
+    GroupKey,
+    average_draws,
+    group_by_variant,
+    group_records,
+    name_metric,
+)
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
 
@@ -56,18 +63,19 @@ def judge_study(
 ) -> list[GroupVerdict]:
     """Judge every group in domain; failed and skipped trials are counted and never scored."""
     return [
-        _judge_group(key, members, reader, rng, resamples, region) for key, members in group_records(records).items()
+        judge_group(key, members, reader, rng, resamples, region) for key, members in group_records(records).items()
     ]
 
 
-def _judge_group(
-    key: tuple[str, str | None, int],
+def judge_group(
+    key: GroupKey,
     members: Sequence[Record],
     reader: AnswerReader,
     rng: np.random.Generator,
-    resamples: int,
-    region: float,
+    resamples: int = RESAMPLES,
+    region: float = REGION,
 ) -> GroupVerdict:
+    """Judge one group in domain."""
     task, model, shots = key
     metric = name_metric(members)
     answers = read_answers(members, reader, [IN_DOMAIN])

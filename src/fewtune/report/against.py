@@ -195,7 +195,7 @@ def _name_tasks(out_dir: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for entry in load_study_entry(out_dir, "tasks") or ():
         name, settings = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
-        names[str((settings or {}).get("as", name))] = str(name)
+        names[str((settings or {}).get("as", name))] = name
     return names
 
 

@@ -101,11 +101,13 @@ def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> l
             (name, test_set): metrics[group.metric]
             for name, scores in {**companions, "itself": record.metrics}.items()
             for test_set, metrics in scores.items()
+            if test_set in group.test_sets and group.metric in metrics
         }
         columns |= {
             (f"answers as {name}", test_set): share
             for name, shares in list(record.notes.get("companion_agreement", {}).items())[:1]
             for test_set, share in shares.items()
+            if test_set in group.test_sets
         }
         for (name, test_set), value in columns.items() if companions else ():
             cells = found.setdefault(record.trial.variant, {})
@@ -119,7 +121,7 @@ def _average_checkpoints(members: Sequence[Record], group: LeaderboardGroup) -> 
     found: dict[str, dict[tuple[str, str], list[float]]] = {}
     outside = [name for name in group.test_sets if name != IN_DOMAIN]
     for record in members:
-        if not record.checkpoints or not outside:
+        if not record.checkpoints or not outside or not record.metrics.keys() >= set(group.test_sets):
             continue
         best = max(record.checkpoints, key=lambda c: sum(c.metrics[name][group.metric] for name in outside))
         chosen = {"as reported": record.metrics, "last epoch": record.checkpoints[-1].metrics, "ORACLE": best.metrics}

@@ -16,7 +16,7 @@ def list_choices(records: Iterable[Record]) -> list[str]:
     """One line for each tuned variant of each task, model and shots."""
     groups: dict[tuple[str, str, str | None, int], list[Record]] = {}
     for record in records:
-        if record.status == "done" and "tuning" in record.notes:
+        if record.status == "done" and record.notes.get("tuning") is not None:
             axes = record.trial
             groups.setdefault((axes.variant, axes.task, axes.model, axes.shots), []).append(record)
     return [_word_choices(*key, trials) for key, trials in groups.items()]

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.analysis.time_left import guess_seconds_left
@@ -41,18 +42,24 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
         raise RecordError(
             f"{out_dir}: no study was started here. Give the folder that `fewtune run` writes (its --out)."
         )
+    followed = FollowedFolder(out_dir)
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         seen: dict[str, float] | None = None
         while True:
             records = (out_dir / "trials").glob("*.json")
             found = {path.stem: path.stat().st_mtime for path in records if path.stem in planned}
             if found != seen:
-                study = analyse_folder(out_dir) if found else None
-                again = list_repeated(study.records, found, find_last_run(out_dir)) if study is not None else []
-                view = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
-                live.update(view if study is None else show_state(study, len(planned), again), refresh=True)
+                contents = followed.read() if found else None
+                again = list_repeated(contents.records, found, find_last_run(out_dir)) if contents is not None else []
+                last = (len(found) == len(planned) and not again) or not console.is_terminal
+                view: Text | Group = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
+                if contents is not None:
+                    # What stays on the screen is the report's own analysis, to the last digit.
+                    study = analyse_folder(out_dir) if last else followed.analyse(contents)
+                    view = show_state(study, len(planned), again)
+                live.update(view, refresh=True)
                 seen = found
-                if (len(found) == len(planned) and not again) or not console.is_terminal:
+                if last:
                     break
             pause(every)
     if not console.is_terminal:

@@ -1,0 +1,74 @@
+"""A folder that is looked at again and again while its study runs.
+
+Owns what is kept between looks: records and predictions are read once, and a group whose records did not change is not
+analysed anew. Does not know when a look is due or how it is shown (`report`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fewtune import records as store
+from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
+from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.study import ANALYSIS_SEED, FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
+from fewtune.analysis.study import read_folder as read_contents
+from fewtune.analysis.verdict import judge_group
+from fewtune.records import Record
+
+_Stamp = tuple[int, int, int]
+"""A file's time in nanoseconds, size and number: another one where it was written anew."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A group as it was analysed, and what it was made of."""
+
+    made_of: tuple[object, ...]
+    analysis: GroupAnalysis
+
+
+class FollowedFolder:
+    """An output folder and what was found in it so far."""
+
+    def __init__(self, out_dir: Path) -> None:
+        self._out_dir = out_dir
+        self._reader = AnswerReader(partial(store.load_predictions, out_dir))
+        self._records: dict[str, tuple[_Stamp, Record]] = {}
+        self._groups: dict[GroupKey, _Kept] = {}
+
+    def read(self) -> FolderContents:
+        """The folder's records and study as they stand; raises RecordError where they cannot be read."""
+        return read_contents(self._out_dir, self._load)
+
+    def analyse(self, contents: FolderContents) -> StudyAnalysis:
+        """Analyse what was read: every verdict as if its group stood alone.
+
+        A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
+        """
+        grouped = group_records(contents.records)
+        self._groups = {key: self._analyse(key, members, contents.region) for key, members in grouped.items()}
+        return assemble(contents, [kept.analysis for kept in self._groups.values()], self._reader)
+
+    def _analyse(self, key: GroupKey, members: list[Record], region: float) -> _Kept:
+        made_of = (region, *((r.trial_id, self._records[r.trial_id][0], r.primary_metric) for r in members))
+        kept = self._groups.get(key)
+        if kept is not None and kept.made_of == made_of:
+            return kept
+        verdict = judge_group(key, members, self._reader, np.random.default_rng(ANALYSIS_SEED), region=region)
+        return _Kept(made_of, analyse_group(key, members, find_collapsed(members, self._reader), verdict))
+
+    def _load(self, path: Path) -> Record:
+        found = path.stat()
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        kept = self._records.get(path.stem)
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        record = store.load_record(path)
+        self._reader.forget(record.trial_id)
+        self._records[record.trial_id] = (stamp, record)
+        return record
