@@ -48,7 +48,7 @@ class TrialAnswers:
 class _Rows:
     """What trials of one draw share: where a table's rows stand by test set, ordered by row id, and their labels."""
 
-    order: npt.NDArray[np.intp]
+    order: list[int]
     places: dict[str, npt.NDArray[np.bool_]]
     rows: dict[str, npt.NDArray[np.int32]]
     gold: dict[str, Codes]
@@ -72,7 +72,8 @@ class AnswerReader:
         if trial_id not in self._kept:
             table = self._load(trial_id, PREDICTION_COLUMNS)
             shared = self._share_rows(record, table)
-            predicted = self._encode(table["predicted"].gather(shared.order).to_list())
+            labels = table["predicted"].to_list()
+            predicted = self._encode([labels[place] for place in shared.order])
             found = {
                 name: TrialAnswers(shared.rows[name], shared.gold[name], predicted[here])
                 for name, here in shared.places.items()
@@ -103,7 +104,10 @@ class AnswerReader:
 
     def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
-        key = hashlib.sha256(table.select("test_set", "row_id", "gold").hash_rows().to_numpy().tobytes()).digest()
+        import polars as pl
+
+        rows = pl.DataFrame([table[name] for name in ("test_set", "row_id", "gold")])
+        key = hashlib.sha256(rows.hash_rows().to_numpy().tobytes()).digest()
         if key not in self._rows:
             self._rows[key] = self._number_rows(record, table)
         return self._rows[key]
@@ -117,7 +121,7 @@ class AnswerReader:
         rows = np.array([self._number_row(*row) for row in zip(names, ids, strict=True)], dtype=np.int32)
         places = {name: sets == name for name in dict.fromkeys(names)}
         return _Rows(
-            order=order.to_numpy(),
+            order=order.to_list(),
             places=places,
             rows={name: rows[here] for name, here in places.items()},
             gold={name: gold[here] for name, here in places.items()},
@@ -132,7 +136,10 @@ class AnswerReader:
 
     def _encode(self, labels: Sequence[str]) -> Codes:
         codes = self._codes
-        numbers = [codes.setdefault(label, len(codes)) for label in labels]
+        if not codes.keys() >= set(labels):
+            for label in labels:
+                codes.setdefault(label, len(codes))
+        numbers = [codes[label] for label in labels]
         return np.array(numbers, dtype=np.min_scalar_type(max(numbers, default=0)))
 
     def _check(self, record: Record, found: dict[str, TrialAnswers]) -> None:

@@ -38,7 +38,7 @@ STEP = 1e-3
 """Of a row: how far a count of answers is moved to see what that does to a score."""
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
-FLIPS = 100_000
+FLIPS, FLIPS_AT_ONCE = 100_000, 2_000
 FEWEST_VARIANCES = 5
 """From so many differences of one group on, their variances borrow from one another."""
 MOST_BORROWED = 2
@@ -313,9 +313,12 @@ def sign_flip_p(draw_differences: npt.ArrayLike) -> float | None:
     if len(differences) < FEWEST_DRAWS_TO_TEST:
         return None
     if len(differences) > MOST_DRAWS_EXACTLY:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(FLIPS, len(differences)))
-        beyond = np.abs(signs @ differences) >= abs(float(differences.sum())) * (1 - 1e-12)
-        return float((beyond.sum() + 1) / (FLIPS + 1))
+        rng, limit = np.random.default_rng(0), abs(float(differences.sum())) * (1 - 1e-12)
+        beyond = 0
+        for start in range(0, FLIPS, FLIPS_AT_ONCE):  # all at once would take gigabytes for a thousand draws
+            signs = rng.choice([-1.0, 1.0], size=(min(FLIPS_AT_ONCE, FLIPS - start), len(differences)))
+            beyond += int((np.abs(signs @ differences) >= limit).sum())
+        return float((beyond + 1) / (FLIPS + 1))
     half = len(differences) // 2
     # Every signed sum is one of the left half plus one of the right: 2^(n/2) values each, not 2^n.
     left, right = _signed_sums(differences[:half]), np.sort(_signed_sums(differences[half:]))

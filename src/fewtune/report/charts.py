@@ -30,7 +30,8 @@ DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMI
 SCORES_WIDTH, ROW_HEIGHT, MOST_PANELS = 680, 30, 3
 MOST_DOTS = 60
 """Draws up to which each has a dot of its own: thousands of dots take gigabytes to draw."""
-COST_WIDTH, COST_HEIGHT = 470, 280
+COST_WIDTH, COST_HEIGHT, MOST_NAMES = 470, 280, 40
+"""With more methods than MOST_NAMES, those on the frontier alone have their names beside their dots."""
 BAR_WIDTH, BAR_HEIGHT = 190, 22
 CURVE_WIDTH, CURVE_HEIGHT, CURVES_A_ROW = 196, 130, 3
 
@@ -198,7 +199,7 @@ def _word_dot(rows: Sequence[LeaderboardRow]) -> str:
 
 def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier as diamonds."""
-    board, axis = group.board, COST_AXES[cost]
+    board, axis, front = group.board, COST_AXES[cost], group.frontiers[cost]
     scale = MEBIBYTE if cost == "peak memory" else 1
     points = [
         (row.variant, max(value / scale, axis.least), score, value) for row, score, value in list_priced(board, cost)
@@ -213,7 +214,8 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         for _, shown, score, _ in points
     ]
     rule = None if majority is None else COST_HEIGHT * (high - majority) / (high - low)
-    labels = place_labels([name for name, *_ in points], pixels, COST_WIDTH, COST_HEIGHT, rule)
+    named = range(len(points)) if len(points) <= MOST_NAMES else [i for i, p in enumerate(points) if p[0] in front]
+    labels = place_labels([points[i][0] for i in named], [pixels[i] for i in named], COST_WIDTH, COST_HEIGHT, rule)
 
     def cost_at(x: float) -> float:
         return first * math.pow(last / first, x / COST_WIDTH)
@@ -226,20 +228,20 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         {
             "cost": shown,
             "score": score,
-            **(FRONT if name in group.frontiers[cost] else OFF_FRONT),
+            **(FRONT if name in front else OFF_FRONT),
             "tip": tip,
         }
         for (name, shown, score, _), tip in zip(points, tips, strict=True)
     ]
     names = [
         {
-            "method": name,
-            "tip": tip,
+            "method": points[number][0],
+            "tip": tips[number],
             "align": label.align,
             "cost": cost_at(label.x),
             "score": score_at(label.y),
         }
-        for (name, *_), tip, label in zip(points, tips, labels, strict=True)
+        for number, label in zip(named, labels, strict=True)
     ]
     lines = [
         {"cost": cost_at(x), "score": score_at(y), "cost_end": cost_at(end_x), "score_end": score_at(end_y)}
