@@ -1,4 +1,4 @@
-"""Compare methods on your own labelled file, from Python: write a study, run it, read the records.
+"""Compare methods on your own labelled file from Python, then fit one of them on all rows and keep it.
 
 python examples/own_files.py [MODEL]      a tiny made-up file; MODEL is a catalogue name, folder or hub id
 """
@@ -9,10 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fewtune.records import load_records, write_record
-from fewtune.running.prepare import prepare_jobs
-from fewtune.running.trial import Bench, run_trial
-from fewtune.study import load_study
+import fewtune
 
 ROWS = """text,label
 the parcel came early and whole,praise
@@ -24,30 +21,30 @@ nobody picks up the phone,complaint
 it stopped after one day,complaint
 charged me twice for nothing,complaint
 """
-STUDY = """
-name: own-files-example
-models: [{model}]
-tasks:
-  - own_files: {{train: {data}, test_fraction: 0.5}}
-methods:
-  - in_context: {{demonstrations: 2}}
-shots: [2]
-"""
 
 
 def main(model: str) -> None:
-    """Run the study in this process and print one line a trial."""
+    """Run a study, print a line a method, and answer a new row with one that was fitted, saved and loaded."""
     with tempfile.TemporaryDirectory() as folder:
-        data, study, out = (Path(folder) / name for name in ("feedback.csv", "study.yaml", "out"))
+        data = Path(folder) / "feedback.csv"
         data.write_text(ROWS, encoding="utf-8")
-        study.write_text(STUDY.format(model=model, data=data), encoding="utf-8")
-        jobs, _ = prepare_jobs(load_study(study), None)
-        bench = Bench()
-        for job in jobs:
-            write_record(out, *run_trial(job, bench))
-        for record in load_records(out):
+        study = {
+            "name": "own-files-example",
+            "models": [model],
+            "tasks": [{"own_files": {"train": data, "test_fraction": 0.5}}],
+            "methods": [{"in_context": {"demonstrations": 2}}],
+            "shots": [2],
+        }
+        result = fewtune.run_study(study, Path(folder) / "out")
+        for record in result.records:
             score = record.metrics["in_domain"]["accuracy"]
             print(f"{record.trial.variant}: accuracy {score:.2f} of {record.baselines['in_domain']['rows']:.0f} rows")
+
+        lines = [line.rsplit(",", 1) for line in ROWS.splitlines()[1:]]
+        texts, labels = [text for text, _ in lines], [label for _, label in lines]
+        fewtune.fit(texts, labels, "in_context", model, demonstrations=2).save(Path(folder) / "model")
+        predictor = fewtune.load(Path(folder) / "model")
+        print(f"late and broken: {predictor.predict(['late and broken'])[0]}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""Every script in examples/ runs."""
+"""Every script and notebook in examples/ runs."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+FOLDER = Path(__file__).parent.parent / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
@@ -18,3 +22,19 @@ def test_an_example_runs_on_a_tiny_model(path: Path, model_folders: dict[str, Pa
     )
     assert done.returncode == 0, done.stderr
     assert "in_context: accuracy" in done.stdout
+    assert done.stdout.splitlines()[-1] in ("late and broken: praise", "late and broken: complaint")
+
+
+def test_the_notebook_runs_with_its_charts_as_pictures(
+    model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = nbformat.read(FOLDER / "quickstart.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are made by whoever runs it"
+    monkeypatch.setenv("FEWTUNE_EXAMPLE_MODEL", str(model_folders["llama"]))
+    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in data for data in outputs)
+    assert any("text/html" in data and "variant" in data["text/html"] for data in outputs)
+    answers = outputs[-1]["text/plain"]
+    assert set(ast.literal_eval(answers)) <= {"praise", "complaint"}

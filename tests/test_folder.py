@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from fewtune.records import (
     Cell,
     append_event,
     load_planned,
+    load_record,
     load_records,
     load_study_entry,
     predictions_path,
@@ -89,6 +91,27 @@ def test_only_the_studys_own_trials_are_taken_over(out: Path, study: Study) -> N
         assert set(done) == {first}
     assert "takes over 1 finished trials" in told[0]
     assert "1 more there belong to no trial of this study and do not count" in told[0]
+
+
+def test_a_record_under_other_names_is_kept_under_those_of_the_study(out: Path, study: Study) -> None:
+    [first, second] = cells = list_cells(out)
+    path, told = record_path(out, first), list[str]()
+    edited = json.loads(path.read_text())
+    edited["trial"]["variant"] = ""
+    path.write_text(json.dumps(edited))
+    with open_folder(out, study, cells, told.append) as done:
+        assert set(done) == {first, second} and done[first].trial.cell == cells[first]
+    assert load_record(path).trial.cell == cells[first]
+    assert told == [f"{path}: other names stood there; it is kept under those of this study."]
+
+
+def test_a_done_record_without_any_score_runs_again(out: Path, study: Study) -> None:
+    [first, second] = cells = list_cells(out)
+    path, told = record_path(out, first), list[str]()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "metrics": {}}))
+    with open_folder(out, study, cells, told.append) as done:
+        assert set(done) == {second}
+    assert "no score stands there" in told[0] and "Its trial runs again now" in told[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"name: [", b"\xff\xfe\x00", b"- a list"])

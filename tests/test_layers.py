@@ -28,6 +28,8 @@ LAYERS = [
     {"analysis"},
     {"progress"},
     {"report"},
+    {"results"},
+    {"api"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

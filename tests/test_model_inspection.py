@@ -195,6 +195,13 @@ def test_an_index_may_name_safetensors_of_its_folder_alone(folder: Path) -> None
     inspect_model(find_model(str(folder)))
 
 
+def test_an_index_beside_whole_weights_is_held_to_the_same(folder: Path) -> None:
+    places = dict.fromkeys(load_file(folder / WEIGHTS), "pytorch_model.bin")
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    with pytest.raises(ModelError, match=rf"{INDEX}: it names 'pytorch_model\.bin'"):
+        find_model(str(folder))
+
+
 def test_the_index_of_several_files_is_part_of_what_a_model_is(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()

@@ -88,3 +88,20 @@ def test_committed_records_hold_no_texts() -> None:
         for record in load_records(folder) if (folder / "trials").is_dir() else []:
             words = [w for value in record.notes.values() if isinstance(value, str) for w in value.split()]
             assert len(words) < 40, record.trial_id
+
+
+def test_the_python_lines_run_as_they_stand(
+    model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (found,) = re.findall(r"```python\n(import fewtune\n.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    rows = [f"it does not {word},repairs\nwhere is my {word},billing" for word in ("start", "move", "lamp", "refund")]
+    (tmp_path / "tickets.csv").write_text("text,team\n" + "\n".join(rows) + "\n")
+    (tmp_path / "tickets.yaml").write_text(
+        "name: tickets\ntasks:\n  - own_files: {train: tickets.csv, text: text, label: team, test_fraction: 0.4}\n"
+        "methods: [majority, tfidf]\nshots: [2]\nfloors: false\n"
+    )
+    exec(found.replace("smollm2-135m", str(model_folders["llama"])), {})
+    told = capsys.readouterr().out
+    assert "tfidf" in told and ("['billing']" in told or "['repairs']" in told)
+    assert (tmp_path / "out" / "tickets" / "report.html").is_file()

@@ -79,7 +79,11 @@ def bound_regrets(
     level: float = statistics.LEVEL,
 ) -> dict[str, RegretBound]:
     """Every method's bound, all at once at 1 - level; test sets weigh as told. Raises RecordError for other metrics."""
-    scored = score_draws(answers, metric, weights)
+    return bound_scored(score_draws(answers, metric, weights), metric, level)
+
+
+def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
+    """Every method's bound from its scores by draw."""
     span = statistics.RANGES[metric][1] - statistics.RANGES[metric][0]
     return {name: _bound_one(name, scored, level / max(1, len(scored) - 1), span) for name in scored}
 
@@ -95,18 +99,13 @@ def score_draws(
 
 def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mapping[str, float]) -> PairedDraw:
     parts = [(share, draws[key][test_set]) for test_set, share in weights.items()]
-    scores = [
-        (
-            share,
-            statistics.score_with_effects(
-                each.gold.astype(np.int64), each.predicted.astype(np.int64), each.labels, metric
-            ),
-        )
-        for share, each in parts
-    ]
+    scores = []
+    for share, each in parts:
+        gold, predicted = each.gold.astype(np.int64), each.predicted.astype(np.int64)
+        scores.append((share, statistics.score_with_effects(gold, predicted, each.labels, metric)))
     return PairedDraw(
         sum(share * score for share, (score, _) in scores),
-        np.concatenate([each.rows for _, each in parts]),
+        np.concatenate([each.rows for _, each in parts]).astype(np.int64),
         np.concatenate([share * effects for share, (_, effects) in scores]),
     )
 

@@ -12,9 +12,11 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
+import types
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -190,10 +192,24 @@ def _start_worker(context: Any, options: WorkerOptions) -> _Worker:
     process = context.Process(target=_work, args=(theirs, options), daemon=True)
     # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
     resource_tracker.ensure_running()  # starting it would let signals through again
-    with held_back():
+    with held_back(), _no_main():
         process.start()
     theirs.close()
     return _Worker(process, ours)
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Let a process that starts here import nothing of the program that asks: a script needs no guard for that.
+
+    Python's own workers import the main module again, for functions that it defines; of ours none does.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _stop(worker: _Worker) -> None:

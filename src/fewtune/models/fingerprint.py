@@ -29,11 +29,17 @@ def list_weight_files(path: Path) -> list[Path]:
             f"{path}: it holds a PEFT adapter (adapter_config.json), which would be put onto a base model that lies "
             "elsewhere. Merge it (`merge_and_unload`) and save the whole model, or take the adapter's files out."
         )
-    if (path / "model.safetensors").is_file():
-        return [path / "model.safetensors"]
+    whole, indexed = path / "model.safetensors", _list_indexed(path)
+    if whole.is_file():
+        return [whole]  # which Transformers prefers to an index
+    return sorted(path.glob("*.safetensors")) if indexed is None else indexed
+
+
+def _list_indexed(path: Path) -> list[Path] | None:
+    """The files that a folder's index names, each of them there; None without an index."""
     index = path / INDEX
     if not index.is_file():
-        return sorted(path.glob("*.safetensors"))
+        return None
     places = read_json_object(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise ModelError(f"{index}: `weight_map` must name a file for each tensor. Save the model again.")

@@ -76,12 +76,19 @@ def write_csv(study: StudyAnalysis) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    for group in study.groups:
-        for row in group.board.rows:
-            for test_set in group.board.test_sets or (IN_DOMAIN,):
-                figures = _list_figures(group, row, test_set)
-                writer.writerow({name: _disarm(value) for name, value in figures.items()})
+    for figures in list_rows(study):
+        writer.writerow({name: _disarm(value) for name, value in figures.items()})
     return out.getvalue()
+
+
+def list_rows(study: StudyAnalysis) -> list[dict[str, Any]]:
+    """A mapping of COLUMNS a variant and test set, values as they are."""
+    return [
+        dict.fromkeys(COLUMNS) | _list_figures(group, row, test_set)
+        for group in study.groups
+        for row in group.board.rows
+        for test_set in group.board.test_sets or (IN_DOMAIN,)
+    ]
 
 
 def _disarm(value: Any) -> Any:

@@ -23,6 +23,7 @@ from fewtune.records import (
     record_path,
     write_atomically,
     write_planned,
+    write_record,
 )
 from fewtune.study import Study, load_study
 from fewtune.tasks.sources import cache_folder
@@ -73,7 +74,7 @@ def open_folder(
         # In this order: whatever kills a command here, what it leaves is known to be ours.
         write_planned(out, planned)
         write_atomically(out / "study.yaml", study.to_yaml().encode())
-        found = {trial_id: _find_done(out, trial_id, tell) for trial_id in planned}
+        found = {trial_id: _find_done(out, trial_id, cell, tell) for trial_id, cell in planned.items()}
         done = {trial_id: record for trial_id, record in found.items() if record is not None}
         lying = [] if known else _list_records(out)
         if lying:
@@ -174,13 +175,22 @@ def _hold_folder(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _find_done(out: Path, trial_id: str, tell: Callable[[str], None]) -> Record | None:
-    """The record of a trial that need not run again."""
+def _find_done(out: Path, trial_id: str, cell: Cell, tell: Callable[[str], None]) -> Record | None:
+    """The record of a trial that need not run again, under the names that the study gives it now."""
     if not record_path(out, trial_id).is_file():
         return None
     try:
         record = load_record(record_path(out, trial_id))
-        return record if record.reusable and load_predictions(out, trial_id).height > 0 else None
+        path = record_path(out, trial_id)
+        if not record.reusable or load_predictions(out, trial_id).height == 0:
+            return None
+        if not record.metrics:
+            raise RecordError(f"{path}: its trial is done, and no score stands there.")
+        if record.trial.cell != cell:
+            tell(f"{path}: other names stood there; it is kept under those of this study.")
+            record = record.model_copy(update={"trial": record.trial.model_copy(update=cell.model_dump())})
+            write_record(out, record)
+        return record
     except RecordError as error:
         tell(f"{error} Its trial runs again now.")
         return None

@@ -3,7 +3,7 @@
 The public names; `values` says what a study is, `resolve` how a file becomes one.
 """
 
-from fewtune.study.resolve import load_study
+from fewtune.study.resolve import load_study, read_study
 from fewtune.study.schema import study_schema
 from fewtune.study.values import (
     MOST_TRIALS,
@@ -30,5 +30,6 @@ __all__ = [
     "Tuning",
     "build_settings",
     "load_study",
+    "read_study",
     "study_schema",
 ]

@@ -55,11 +55,38 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     draft = parse_file(text, source)
     for override in overrides:
         apply_override(draft, override)
+    return _finish(draft, source)
+
+
+def _finish(draft: Draft, source: str, lines: bool = True) -> Study:
+    """The study of a draft; raises StudyError with its faults, without their lines where no file has any."""
     study = resolve_study(draft)
     if draft.faults or study is None:
-        unique = dict.fromkeys(draft.faults)
+        unique = dict.fromkeys(draft.faults if lines else (Fault(fault.message) for fault in draft.faults))
         raise StudyError(source, sorted(unique, key=lambda f: (f.line is None, f.line or 0)))
     return study
+
+
+def read_study(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Study:
+    """A study from the values that a study file holds, given in Python; raises StudyError with every fault at once."""
+    source = "the study"
+    try:
+        text = json.dumps(values, default=_write_value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StudyError(source, [Fault(f"it holds what no study file can: {error}.")]) from None
+    # JSON is YAML: what holds for a file, its bounds too, holds for values.
+    draft = parse_file(text, source)
+    for override in overrides:
+        apply_override(draft, override)
+    return _finish(draft, source, lines=False)
+
+
+def _write_value(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, range):
+        return list(value)
+    raise TypeError(f"a {type(value).__name__}")
 
 
 @dataclass(frozen=True)

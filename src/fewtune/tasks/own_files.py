@@ -246,7 +246,7 @@ def _make_patterns(
     given: Sequence[PatternSettings], fields: tuple[str, ...], labels: tuple[str, ...], notes: list[str]
 ) -> tuple[Pattern, ...]:
     if not given:
-        pattern = _derive_pattern(fields, labels)
+        pattern = derive_pattern(fields, labels)
         words = list_names(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
         notes.append(f"Pattern derived: {pattern.template!r}; label words: {words}. `patterns` sets others.")
         return (pattern,)
@@ -273,7 +273,7 @@ def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...
     return tuple(words[label] for label in labels)
 
 
-def _derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
+def derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
     template = "\n".join(f"{{{name}}}" for name in fields) + "\nLabel:"
     pattern = Pattern("derived", template, tuple(f" {label.replace('_', ' ')}" for label in labels))
     if all(map(is_number, labels)) or _words_collide(pattern.label_words):

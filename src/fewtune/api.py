@@ -1,0 +1,120 @@
+"""fewtune from Python: run a study, analyse its folder, fit one method, load what was saved.
+
+Owns the public functions, which the package's own names lead to; the command line calls the same parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.results import StudyResult, read_result
+
+if TYPE_CHECKING:
+    from fewtune.executors.base import Executor
+    from fewtune.predictors.predictor import Predictor
+    from fewtune.running.job import Event
+    from fewtune.study import Study
+
+
+def run_study(
+    study: Path | str | Mapping[str, Any] | Study,
+    out: Path | str | None = None,
+    *,
+    data_dir: Path | str | None = None,
+    executor: Executor | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> StudyResult:
+    """Run a study's trials, reusing those already done in `out`, and analyse them.
+
+    `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
+    `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
+    where trials run, worker processes of this machine where not given; `on_event` hears what they tell. Raises
+    StudyError with every fault of a study at once, RecordError where the folder cannot be used.
+
+    >>> import fewtune
+    >>> from pathlib import Path
+    >>> rows = "text,label\\n" + "".join(f"{word} {i},{label}\\n" for i in range(9)
+    ...                                 for word, label in (("good", "praise"), ("bad", "complaint")))
+    >>> _ = Path("feedback.csv").write_text(rows)
+    >>> result = fewtune.run_study({
+    ...     "name": "feedback", "tasks": [{"own_files": {"train": "feedback.csv"}}], "methods": ["majority", "tfidf"],
+    ...     "shots": [4], "data_seeds": [0, 1]})
+    >>> sorted(result.table()["variant"].to_list())
+    ['majority', 'tfidf']
+    """
+    from fewtune.conduct import run_jobs
+    from fewtune.executors.local import LocalProcesses
+    from fewtune.running.folder import claim_folder
+    from fewtune.running.job import WorkerOptions
+    from fewtune.running.prepare import prepare_jobs
+    from fewtune.study import Study, load_study, read_study
+
+    if isinstance(study, Study):
+        plan = study
+    else:
+        plan = load_study(study) if isinstance(study, str | Path) else read_study(study)
+    folder = Path("out") / plan.name if out is None else Path(out)
+    claim_folder(folder, plan)
+    rows = None if data_dir is None else Path(data_dir)
+    jobs, _ = prepare_jobs(plan, rows)
+    chosen = LocalProcesses(WorkerOptions(data_dir=rows)) if executor is None else executor
+    run_jobs(plan, jobs, folder, chosen, lambda todo, done: nullcontext(on_event))
+    return read_result(folder)
+
+
+def analyse(folder: Path | str) -> StudyResult:
+    """Analyse the records of a study that was run, on this machine or another; needs no torch.
+
+    Raises RecordError where the folder holds none.
+
+    >>> import fewtune
+    >>> result = fewtune.analyse("out/feedback")
+    >>> result.name, len(result.records)
+    ('feedback', 4)
+    >>> result.plot("scores").to_dict()["$schema"].split("/")[-2]
+    'vega-lite'
+    """
+    return read_result(Path(folder))
+
+
+def fit(
+    rows: Sequence[str | Mapping[str, str]],
+    labels: Sequence[str],
+    method: str,
+    model: str | None = None,
+    *,
+    seed: int = 0,
+    **settings: Any,
+) -> Predictor:
+    """Fit one method on all these labelled rows; `settings` are the method's own.
+
+    A row is a text, or a mapping where it has several. Raises FewtuneError where something cannot be used.
+
+    >>> import fewtune
+    >>> texts = ["came early and whole", "a pleasure to use", "crushed and wet", "it stopped after a day"]
+    >>> predictor = fewtune.fit(texts, ["praise", "praise", "complaint", "complaint"], "tfidf")
+    >>> predictor.predict(["early and whole", "wet and crushed"])
+    ['praise', 'complaint']
+    >>> predictor.save("feedback-model")
+    """
+    from fewtune.running.fit_rows import fit_rows
+
+    return fit_rows(rows, labels, method, model, settings, seed)
+
+
+def load(folder: Path | str, base: Path | str | None = None) -> Predictor:
+    """Read a predictor that was saved; its scores equal those it gave then.
+
+    `base` is where its base model lies, where that is not the name it was fitted under. Raises PredictorError where the
+    folder is no predictor's, is damaged or newer, or the base is another model.
+
+    >>> import fewtune
+    >>> fewtune.load("feedback-model").predict(["a pleasure"])
+    ['praise']
+    """
+    from fewtune.predictors.folder import load_predictor
+
+    return load_predictor(folder, base)

@@ -1,0 +1,98 @@
+"""What a study's records say, for Python: tables, charts, the recommendation, the report.
+
+Owns how an analysed study is handed out; what it says is `analysis`, how it is drawn `report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.analysis.audit.finding import Finding
+from fewtune.analysis.recommend import Budget, Recommendation, recommend
+from fewtune.analysis.study import ANALYSIS_SEED, StudyAnalysis, analyse_folder
+from fewtune.errors import FewtuneError, name_choices
+from fewtune.records import Record
+
+if TYPE_CHECKING:
+    import altair
+    import polars
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """An analysed study and the folder that holds its records."""
+
+    folder: Path
+    analysis: StudyAnalysis
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.analysis.name
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Every trial's record, failed and skipped ones too."""
+        return self.analysis.records
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What the audit found, worst first."""
+        return self.analysis.findings
+
+    @cached_property
+    def recommendations(self) -> list[Recommendation]:
+        """Which method to use for each task and number of shots, without a limit on what it may cost."""
+        return self.recommend(Budget())
+
+    def recommend(self, budget: Budget) -> list[Recommendation]:
+        """Which method to use within a budget, for each task and number of shots."""
+        import numpy as np
+
+        study = self.analysis
+        boards = [group.board for group in study.groups]
+        rng = np.random.default_rng(ANALYSIS_SEED)
+        return recommend(boards, study.records, study.reader, budget, rng, region=study.region)
+
+    def table(self) -> polars.DataFrame:
+        """A row for each variant and test set of each group: scores with their intervals, and what they cost."""
+        import polars
+
+        from fewtune.report.export import list_rows
+
+        return polars.DataFrame(list_rows(self.analysis), infer_schema_length=None)
+
+    def plot(self, kind: str = "scores", group: int = 0) -> altair.Chart:
+        """One group's chart, which a notebook shows: its scores, or what they cost; see `kinds`."""
+        import altair
+
+        from fewtune.report.charts import KINDS, draw_group
+
+        if kind not in KINDS:
+            raise FewtuneError(name_choices(kind, KINDS, "kind of chart"))
+        if not -len(self.analysis.groups) <= group < len(self.analysis.groups):
+            raise FewtuneError(f"group is {group}; this study has {len(self.analysis.groups)}, counted from 0.")
+        drawn = {chart.kind: chart for chart in draw_group(self.analysis.groups[group], [kind])}
+        if kind not in drawn:
+            raise FewtuneError(f"no variant of this group has what a chart of {kind} shows.")
+        chart: Any = altair.Chart.from_dict(drawn[kind].specification)
+        typed: altair.Chart = chart
+        return typed
+
+    def write_report(self) -> Path:
+        """Write report.html beside the records and return its path."""
+        from fewtune.report.page import write_page
+
+        return write_page(self.analysis, self.folder)
+
+    def _repr_html_(self) -> str:
+        return str(self.table()._repr_html_())
+
+
+def read_result(folder: Path) -> StudyResult:
+    """A folder that a study was run into, analysed; raises RecordError where it holds none."""
+    return StudyResult(folder, analyse_folder(folder))

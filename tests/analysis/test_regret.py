@@ -1,0 +1,136 @@
+"""Regret bounds on small tables, their answers computed by hand; and that they hold as often as they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fewtune.analysis.answers import DrawAnswers, VariantAnswers
+from fewtune.analysis.decision import Contender, Question, decide
+from fewtune.analysis.regret import PairedDraw, bound_regrets, bound_scored, subtract
+from fewtune.errors import RecordError
+
+Scores = Mapping[str, Sequence[float]]
+
+
+def score(values: Scores) -> dict[str, dict[tuple[int, str], PairedDraw]]:
+    """Methods' scores by draw, as if over so many rows that they add nothing."""
+    return {
+        name: {(draw, ""): PairedDraw(value, np.array([draw]), np.zeros(1)) for draw, value in enumerate(each)}
+        for name, each in values.items()
+    }
+
+
+def answer(right: Sequence[float], rows: int = 1000, shared: bool = False) -> VariantAnswers:
+    """Answers of one fit seed that are right in these shares, one a draw."""
+    found = {}
+    for draw, share in enumerate(right):
+        predicted = (np.arange(rows) >= round(share * rows)).astype(np.int64)[None]
+        codes = np.arange(rows) + (0 if shared else draw * rows)
+        found[draw, ""] = {"in_domain": DrawAnswers(np.zeros(rows, dtype=np.int64), predicted, 2, codes)}
+    return found
+
+
+def test_two_methods_have_the_textbook_bound() -> None:
+    """One pair: the one-sided t interval of its differences, .02 with a standard deviation of .01 over three draws."""
+    found = bound_scored(score({"a": [0.83, 0.82, 0.81], "b": [0.80, 0.80, 0.80]}), "accuracy")
+    reach = stats.t.ppf(0.95, 2) * 0.01 / math.sqrt(3)
+    assert found["b"].bound == pytest.approx(0.02 + reach) and found["b"].rival == "a" and found["b"].draws == 3
+    assert found["a"].bound == pytest.approx(max(0.0, reach - 0.02))
+    assert found["a"].rival is None and reach < 0.02, "nothing may be above it"
+
+
+def test_of_three_methods_each_pair_has_half_the_error() -> None:
+    found = bound_scored(score({"a": [0.9, 0.92], "b": [0.88, 0.86], "c": [0.5, 0.5]}), "accuracy", level=0.1)
+    deviation = np.std([0.02, 0.06], ddof=1)
+    assert found["b"].bound == pytest.approx(0.04 + stats.t.ppf(0.95, 1) * deviation / math.sqrt(2))
+    assert found["c"].bound == pytest.approx(min(1.0, 0.41 + stats.t.ppf(0.95, 1) * 0.02 * 2**-0.5 / math.sqrt(2)))
+
+
+def test_a_spread_over_draws_is_never_below_what_rows_bring_about() -> None:
+    """Differences that happen to be equal in three draws of 100 rows are no evidence that draws do not differ."""
+    found = bound_regrets({"a": answer([0.8] * 3, rows=100), "b": answer([0.7] * 3, rows=100)}, "accuracy")
+    by_rows = math.sqrt(0.1 * 0.9 / 300)  # ten rows of a hundred differ, in each of three draws
+    assert found["b"].bound == pytest.approx(0.1 + stats.t.ppf(0.95, 2) * by_rows, rel=1e-6)
+
+
+def test_rows_that_draws_share_count_once() -> None:
+    methods = {"a": answer([0.8] * 3, 100, shared=True), "b": answer([0.7] * 3, 100, shared=True)}
+    found = bound_regrets(methods, "accuracy")
+    own, all_draws = 0.1 * 0.9 / 300, 0.1 * 0.9 / 100
+    reach = math.hypot(stats.t.ppf(0.95, 2) * math.sqrt(own), stats.norm.ppf(0.95) * math.sqrt(all_draws - own))
+    assert found["b"].bound == pytest.approx(0.1 + reach, rel=1e-6)
+
+
+def test_one_draw_bounds_nothing_and_a_method_alone_has_no_regret() -> None:
+    assert bound_scored(score({"a": [0.9], "b": [0.1]}), "accuracy")["b"].bound is None
+    assert bound_scored(score({"a": [0.9, 0.8]}), "accuracy")["a"].bound == 0.0
+    with pytest.raises(RecordError, match="unknown primary metric"):
+        bound_regrets({"a": answer([0.9, 0.8])}, "ece")
+
+
+def test_only_draws_that_both_have_are_paired() -> None:
+    scored = score({"a": [0.9, 0.8, 0.7], "b": [0.8, 0.8]})
+    assert subtract(scored["a"], scored["b"]).by_draw == pytest.approx((0.1, 0.0))
+    assert bound_scored(scored, "accuracy")["b"].draws == 2
+
+
+@pytest.mark.parametrize("means", [(0.8,) * 6, (0.82, 0.8, 0.8, 0.8, 0.6, 0.6)], ids=["equal", "one ahead"])
+def test_all_bounds_hold_at_once_as_often_as_they_say(means: tuple[float, ...]) -> None:
+    rng, wrong, studies = np.random.default_rng(0), 0, 400
+    spreads = np.array([0.01, 0.02, 0.03, 0.02, 0.05, 0.01])
+    for _ in range(studies):
+        values = {f"m{i}": rng.normal(mean, spreads[i], 4) for i, mean in enumerate(means)}
+        found = bound_scored(score(values), "accuracy")
+        regrets = {f"m{i}": max(means) - mean for i, mean in enumerate(means)}
+        wrong += any((found[name].bound or 0.0) < regret for name, regret in regrets.items())
+    assert wrong / studies <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / studies)
+
+
+def contend(name: str, mean: float, seconds: float | None, excluded: str | None = None) -> Contender:
+    return Contender(name, mean, seconds, seconds, 1, excluded)
+
+
+STEADY: Scores = {"best": [0.90, 0.91, 0.90, 0.91], "cheap": [0.89, 0.90, 0.89, 0.90], "poor": [0.6, 0.6, 0.61, 0.6]}
+
+
+def ask(within: float = 0.03) -> Question:
+    return Question("made-up", "small", 16, "accuracy", within)
+
+
+def test_the_cheapest_within_the_tolerance_is_chosen() -> None:
+    rows = {name: answer(values, rows=100_000) for name, values in STEADY.items()}
+    contenders = [contend("best", 0.905, 60.0), contend("cheap", 0.895, 2.0), contend("poor", 0.6, 1.0)]
+    found = decide(ask(), contenders, rows)
+    assert found.chosen is not None and found.chosen.name == "cheap" and found.best == "best"
+    assert found.regret is not None and 0.01 < found.regret < 0.03 and found.missing is None
+    assert [c.name for c in found.contenders] == ["best", "cheap", "poor"]
+    strict = decide(ask(within=0.001), contenders, rows)
+    assert strict.chosen is not None and strict.chosen.name == "best", "nothing is above it beyond doubt"
+
+
+def test_what_is_beyond_the_budget_or_failed_is_not_chosen() -> None:
+    rows = {name: answer(values, rows=100_000) for name, values in STEADY.items()}
+    failed = [contend("best", 0.905, 60.0), contend("cheap", 0.895, 2.0, "failed in 1 of 4 trials")]
+    assert (chosen := decide(ask(), failed, rows).chosen) is not None and chosen.name == "best"
+    limited = decide(ask(), [contend("cheap", 0.895, 2.0), contend("poor", 0.6, 1.0)], rows, beyond_budget=["best"])
+    assert limited.best == "cheap" and limited.chosen is not None and limited.regret == 0.0
+
+
+def test_what_is_missing_is_said_in_draws_trials_and_seconds() -> None:
+    noisy = {"a": [0.9, 0.8, 0.9], "b": [0.8, 0.9, 0.85], "poor": [0.1, 0.1, 0.1]}
+    rows = {name: answer(values, rows=100_000) for name, values in noisy.items()}
+    contenders = [contend(name, float(np.mean(values)), 10.0) for name, values in noisy.items()]
+    found = decide(ask(within=0.05), contenders, rows)
+    assert found.chosen is None and found.missing is not None and found.missing.draws is not None
+    assert found.missing.methods == ("a", "b"), "the poor one cannot be the best any more"
+    assert found.missing.trials == 2 * found.missing.draws and found.missing.seconds == 20.0 * found.missing.draws
+    out_of_reach = decide(ask(within=0.0001), contenders, rows).missing
+    assert out_of_reach is not None and out_of_reach.draws is None and out_of_reach.closest == "a"
+    single = {name: answer(values[:1]) for name, values in noisy.items()}
+    first = decide(ask(), contenders, single).missing
+    assert first is not None and first.draws == 1 and first.methods == ("a", "b", "poor")

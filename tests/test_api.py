@@ -1,0 +1,149 @@
+"""fewtune from Python: what its examples show, studies given as values, and results handed out."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import fewtune
+from fewtune import api
+from fewtune.errors import DataError, FewtuneError, RecordError, StudyError
+from fewtune.executors.in_process import InProcess
+from fewtune.running.job import Event, Finished, Progressed, Started
+from fewtune.study import load_study, read_study
+
+
+def test_the_examples_of_every_public_name_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    for name in ("run_study", "analyse", "fit", "load"):
+        assert name in fewtune.__all__ and getattr(fewtune, name) is getattr(api, name)
+        (example,) = finder.find(getattr(api, name), name)
+        assert example.examples, f"{name} has no example"
+        assert runner.run(example).failed == 0, name
+    with pytest.raises(AttributeError, match="no attribute 'fits'"):
+        _ = fewtune.fits  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def values(study_file: Path) -> dict[str, object]:
+    """A small study as values."""
+    task = {"own_files": {"train": study_file.parent / "feelings.csv", "as": "feelings"}}
+    return {
+        "name": "values",
+        "tasks": [task],
+        "methods": ["majority", "tfidf"],
+        "shots": [4],
+        "data_seeds": range(2),
+        "floors": False,
+    }
+
+
+def test_values_a_file_and_a_study_are_one_study(values: dict[str, object], tmp_path: Path) -> None:
+    study = read_study(values)
+    path = tmp_path / "study.yaml"
+    path.write_text(study.to_yaml())
+    assert load_study(path) == study == read_study(study.model_dump(mode="json") | values)
+
+
+def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str, object]) -> None:
+    with pytest.raises(StudyError) as caught:
+        read_study({**values, "shots": [0], "colour": "red", "methods": ["majorty"]})
+    told = str(caught.value)
+    assert len(caught.value.faults) == 3 and "line" not in told
+    assert "Did you mean 'majority'?" in told and "colour" in told and "shots" in told
+    with pytest.raises(StudyError, match="it holds what no study file can: a set"):
+        read_study({**values, "shots": {4}})
+    with pytest.raises(StudyError, match="it holds what no study file can"):
+        read_study({**values, "equivalence": float("nan")})
+
+
+def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_path: Path) -> None:
+    heard: list[Event] = []
+    out = tmp_path / "out"
+    result = fewtune.run_study(values, out, executor=InProcess(), on_event=heard.append)
+    ends = [type(event) for event in heard if not isinstance(event, Progressed)]
+    assert ends == [Started, Finished] * 4
+    table = result.table()
+    assert isinstance(table, pl.DataFrame) and set(table["variant"]) == {"majority", "tfidf"}
+    assert table.height == 2 and table["draws"].to_list() == [2, 2] and table["low"].null_count() == 0
+    assert result.name == "values" and len(result.records) == 4
+    assert [advice.shots for advice in result.recommendations] == [4]
+    assert "<table" in result._repr_html_() and result.write_report().is_file()
+    heard.clear()
+    again = fewtune.run_study(values, out, executor=InProcess(), on_event=heard.append)
+    assert not heard and again.table().equals(table)
+    assert fewtune.analyse(out).table().equals(table)
+    with pytest.raises(RecordError, match="holds another study"):
+        fewtune.run_study({**values, "pool_rows": 2}, out, executor=InProcess())
+
+
+def test_charts_are_altairs_and_names_are_checked(values: dict[str, object], tmp_path: Path) -> None:
+    result = fewtune.run_study(values, tmp_path / "out", executor=InProcess())
+    assert result.plot("scores").to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+    with pytest.raises(FewtuneError, match="unknown kind of chart 'score'"):
+        result.plot("score")
+    with pytest.raises(FewtuneError, match="group is 3; this study has 1"):
+        result.plot("scores", group=3)
+
+
+SCRIPT = """
+import sys
+import fewtune
+print("begins")
+result = fewtune.run_study(sys.argv[1], sys.argv[2])
+print("ends with", len(result.records))
+"""
+
+
+def test_a_script_without_a_guard_runs_its_study_in_worker_processes(values: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "study.yaml").write_text(read_study(values).to_yaml())
+    command = [sys.executable, "script.py", "study.yaml", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.split("\n") == ["begins", "ends with 4", ""], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "settings"),
+    [("majority", False, {}), ("in_context", True, {"demonstrations": 2}), ("lora", True, {"epochs": 2, "rank": 2})],
+)
+def test_a_method_fitted_on_rows_saves_and_loads(
+    method: str, model: bool, settings: dict[str, object], model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    texts = ["the cook is a joy to know", "a pilot was kind", "this kettle broke", "the old band was rude"]
+    labels = ["good", "good", "bad", "bad"]
+    name = str(model_folders["llama"]) if model else None
+    predictor = fewtune.fit(texts, labels, method, name, **settings)
+    assert predictor.labels == ("bad", "good") and predictor.origin["method"] == method
+    expected = predictor.predict_probabilities(texts)
+    predictor.save(tmp_path / "saved")
+    loaded = fewtune.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict_probabilities(texts), expected)
+    assert loaded.origin["settings"].items() >= settings.items() and loaded.origin["rows"] == 4
+    again = fewtune.fit(texts, labels, method, name, **settings)
+    np.testing.assert_array_equal(again.predict_probabilities(texts), expected)
+
+
+def test_what_cannot_be_fitted_is_told(model_folders: dict[str, Path]) -> None:
+    texts = ["one", "two"]
+    with pytest.raises(DataError, match="2 rows and 1 labels were given"):
+        fewtune.fit(texts, ["a"], "majority")
+    with pytest.raises(DataError, match=r"1 label was given \(a\)"):
+        fewtune.fit(texts, ["a", "a"], "majority")
+    with pytest.raises(DataError, match="row 2 should have a text text and no other"):
+        fewtune.fit(["one", {"texts": "two"}], ["a", "b"], "majority")
+    with pytest.raises(StudyError, match="Did you mean 'lora'"):
+        fewtune.fit(texts, ["a", "b"], "lorra")
+    with pytest.raises(StudyError, match="rank"):
+        fewtune.fit(texts, ["a", "b"], "lora", str(model_folders["llama"]), rank=0)
+    with pytest.raises(StudyError, match="`models` is missing"):
+        fewtune.fit(texts, ["a", "b"], "lora")
+    with pytest.raises(FewtuneError, match=r"bitfit cannot be used on .* has no biases"):
+        fewtune.fit(texts, ["a", "b"], "bitfit", str(model_folders["llama"]))
