@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fewtune.analysis.statistics import score_macro_f1
 from fewtune.records import Breakdown, Cost, Failure, Record, TrialAxes, write_record
 
 LABELS = ("negative", "positive")
@@ -119,6 +120,10 @@ def make_record(
         metrics[name] = {"accuracy": accuracy}
         if metric == "mcc":
             metrics[name]["mcc"] = 2 * accuracy - 1  # two balanced labels, errors spread evenly
+        if metric == "macro_f1":
+            counts = table.group_by("gold", "predicted").len().pivot("predicted", index="gold", values="len")
+            square = counts.select(sorted(labels)).fill_null(0).to_numpy()[np.argsort(counts["gold"].to_numpy())]
+            metrics[name]["macro_f1"] = float(score_macro_f1(square))
         share = max(table["gold"].value_counts()["count"]) / len(table)
         baselines[name] = {"chance": 1 / len(labels), "majority": share, "rows": float(len(table))}
     breakdowns = [

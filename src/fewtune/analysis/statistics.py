@@ -348,27 +348,48 @@ def count_answers(gold: IntArray, predicted: IntArray, labels: int) -> IntArray:
 
 def score_accuracy(counts: IntArray | FloatArray) -> FloatArray:
     """Share of right answers: counts (..., gold, predicted) -> (...)."""
-    return np.asarray(_diagonal(counts).sum(-1) / counts.sum((-2, -1)), dtype=np.float64)
+    return _accuracy_of(*_total(counts))
 
 
 def score_matthews(counts: IntArray | FloatArray) -> FloatArray:
     """Matthews correlation, 0 where either side is one label: counts (..., gold, predicted) -> (...)."""
+    return _matthews_of(*_total(counts))
+
+
+def score_macro_f1(counts: IntArray | FloatArray) -> FloatArray:
+    """Mean F1 over the labels that are gold or predicted: counts (..., gold, predicted) -> (...)."""
+    return _macro_f1_of(*_total(counts))
+
+
+def _total(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Right answers, gold and predicted labels, (..., labels) each: all that any score asks of counts."""
     exact = counts.astype(np.float64)
-    rows, right = exact.sum((-2, -1)), _diagonal(exact).sum(-1)
-    gold, predicted = exact.sum(-1), exact.sum(-2)
-    covariance = right * rows - (gold * predicted).sum(-1)
+    return np.diagonal(exact, axis1=-2, axis2=-1), exact.sum(-1), exact.sum(-2)
+
+
+def _accuracy_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> FloatArray:
+    return np.asarray(right.sum(-1) / gold.sum(-1), dtype=np.float64)
+
+
+def _matthews_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> FloatArray:
+    rows = gold.sum(-1)
+    covariance = right.sum(-1) * rows - (gold * predicted).sum(-1)
     spread = (rows**2 - (gold**2).sum(-1)) * (rows**2 - (predicted**2).sum(-1))
     correlation = np.divide(covariance, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 0)
     return np.asarray(correlation, dtype=np.float64)
 
 
-def score_macro_f1(counts: IntArray | FloatArray) -> FloatArray:
-    """Mean F1 over the labels that are gold or predicted: counts (..., gold, predicted) -> (...)."""
-    exact = counts.astype(np.float64)
-    total = exact.sum(-1) + exact.sum(-2)
-    f1 = np.divide(2 * _diagonal(exact), total, out=np.zeros_like(total), where=total > 0)
+def _macro_f1_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> FloatArray:
+    total = gold + predicted
+    f1 = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
     return np.asarray(f1.sum(-1) / (total > 0).sum(-1), dtype=np.float64)
 
+
+_OF_TOTALS: Mapping[Score, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
+    score_accuracy: _accuracy_of,
+    score_matthews: _matthews_of,
+    score_macro_f1: _macro_f1_of,
+}
 
 SCORES: Mapping[str, Score] = {
     "accuracy": score_accuracy,
@@ -379,10 +400,6 @@ SCORES: Mapping[str, Score] = {
 
 RANGES: Mapping[str, tuple[float, float]] = {"accuracy": (0.0, 1.0), "mcc": (-1.0, 1.0), "macro_f1": (0.0, 1.0)}
 """The least and most that each can be: an interval of a mean does not reach beyond."""
-
-
-def _diagonal(counts: npt.NDArray[np.generic]) -> FloatArray:
-    return np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
 
 
 def _signed_sums(values: FloatArray) -> FloatArray:
@@ -424,12 +441,34 @@ def _resample_score(
 
 def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: int, score: Score) -> FloatArray:
     """The first method's score minus the second's with each row taken as often as told: (times, rows) -> (times,)."""
-    cells = [_find_cells(rows.gold, predicted, labels) for predicted in (*rows.first, *rows.second)]
+    gold = _mark_labels(rows.gold, labels)
+    answers = [
+        (_mark_labels(each, labels, each == rows.gold), _mark_labels(each, labels))
+        for each in (*rows.first, *rows.second)
+    ]
     differences = [np.zeros(0)]
-    for part in _split(weights, labels * labels):
-        scores = np.array([score(np.asarray(part @ cell).reshape(-1, labels, labels)) for cell in cells])
+    for part in _split(weights, len(answers) * labels):
+        drawn = np.ascontiguousarray(part.T, dtype=np.float64)  # once: each product would turn and copy it anew
+        golden = _weigh_labels(gold, drawn)
+        scores = np.array(
+            [
+                _OF_TOTALS[score](_weigh_labels(right, drawn), golden, _weigh_labels(given, drawn))
+                for right, given in answers
+            ]
+        )
         differences.append(scores[: len(rows.first)].mean(0) - scores[len(rows.first) :].mean(0))
     return np.concatenate(differences)
+
+
+def _mark_labels(given: IntArray, labels: int, among: npt.NDArray[np.bool_] | None = None) -> sparse.csr_array:
+    """Which label each row (rows,) has, of those among all that count: (labels, rows), 1 or nothing."""
+    rows = np.arange(len(given)) if among is None else np.flatnonzero(among)
+    return sparse.csr_array((np.ones(len(rows)), (given[rows], rows)), shape=(labels, len(given)))
+
+
+def _weigh_labels(marks: sparse.csr_array, drawn: FloatArray) -> FloatArray:
+    """How often each label was drawn: marks (labels, rows), drawn (rows, times) -> (times, labels)."""
+    return np.ascontiguousarray((marks @ drawn).T)
 
 
 def score_with_effects(gold: IntArray, predicted: IntArray, labels: int, metric: str) -> tuple[float, FloatArray]:
@@ -463,12 +502,6 @@ def _effects_on_score(gold: IntArray, predicted: IntArray, labels: int, score: S
         moved = steps.reshape(-1, labels, labels)
         slopes.append((score(counts + moved) - score(counts - moved)) / (2 * STEP))
     return np.asarray(np.concatenate(slopes)[places], dtype=np.float64)
-
-
-def _find_cells(gold: IntArray, predicted: IntArray, labels: int) -> sparse.csr_array:
-    """Which of the counts (gold label, predicted label) each row adds to: (rows, labels x labels)."""
-    places = (np.arange(len(gold)), gold * labels + predicted)
-    return sparse.csr_array((np.ones(len(gold)), places), shape=(len(gold), labels * labels))
 
 
 def _deviate_together(draws: Sequence[DrawDifference]) -> float:
