@@ -171,7 +171,7 @@ def test_starting_imports_nothing_heavy(arguments: list[str]) -> None:
 
 def test_checking_and_reporting_import_no_torch(study_file: Path) -> None:
     code = (
-        "import sys; from fewtune.study import load_study; from fewtune.trial import list_trials; "
+        "import sys; from fewtune.study import load_study; from fewtune.study.grid import list_trials; "
         f"list_trials(load_study({str(study_file)!r})); import fewtune.report.page, fewtune.executors.local; "
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )

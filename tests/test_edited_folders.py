@@ -197,20 +197,18 @@ def test_no_edit_of_a_record_ends_in_a_traceback(out: Path, monkeypatch: pytest.
     path = lora_of(out)
     whole = path.read_text()
     places = list(places_in(json.loads(whole)))
-    # Costly to show them all: each field has two odd values, and each value comes up in every part of the record.
-    tried = [(place, ODD[(number + turn * 3) % len(ODD)]) for number, place in enumerate(places) for turn in (0, 1)]
+    # All values at all places take minutes: each place has one, and each value comes up in every part of the record.
+    tried = [(place, ODD[number % len(ODD)]) for number, place in enumerate(places)]
     refused = 0
     for place, value in tried:
         edit(path, place, copy.deepcopy(value))
         try:
-            analyse_folder(out)
+            show_all(out, monkeypatch)
         except RecordError as error:
             refused += 1
-            assert path.name[:-5] in str(error), (place, value)
-        else:
-            show_all(out, monkeypatch)
+            assert path.stem in str(error), (place, value)
         path.write_text(whole)
-    assert len(tried) > 150 and refused > len(tried) / 2
+    assert len(tried) > 100 and refused > len(tried) / 2
 
 
 def test_trials_of_one_task_that_are_judged_by_unlike_metrics_are_refused(tmp_path: Path) -> None:

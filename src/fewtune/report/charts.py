@@ -21,7 +21,15 @@ from fewtune.analysis.frontier import COSTS
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, TestSetScore, name_test_set
 from fewtune.analysis.study import GroupAnalysis
 from fewtune.report.labels import place_labels
-from fewtune.report.look import finish_chart, make_axis, make_header, make_title, mark_logarithmic, name_data
+from fewtune.report.look import (
+    finish_chart,
+    make_axis,
+    make_header,
+    make_scale,
+    make_title,
+    mark_logarithmic,
+    name_data,
+)
 from fewtune.report.palette import BLACK, BLUE, GREEN, INK, QUIET, VERMILION
 from fewtune.report.tables import word_bytes, word_count, word_score, word_seconds
 
@@ -130,7 +138,7 @@ def draw_scores(group: GroupAnalysis) -> Chart:
     panel_width = min(330, SCORES_WIDTH // columns - 16)
     values = [dot["value"] for dot in dots] + [rule["majority"] for rule in majorities]
     low, high = _span(values, [end for mean in means for end in (mean["low"], mean["high"])])
-    scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+    scale = make_scale(domain=[low, high], nice=False, zero=False)
     y = alt.Y(
         "method:N",
         sort=order,
@@ -250,13 +258,13 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     x = alt.X(
         "cost:Q",
         title=f"{axis.title}, log scale (less is drawn at {axis.least:g})",
-        scale=alt.Scale(type="log", domain=[first, last], nice=False),
+        scale=make_scale(type="log", domain=[first, last], nice=False),
         axis=make_axis(values=mark_logarithmic(first, last), format="~s" if last > 10_000 else "~g"),
     )
     y = alt.Y(
         "score:Q",
         title=f"{board.metric}, in domain",
-        scale=alt.Scale(domain=[low, high], nice=False, zero=False),
+        scale=make_scale(domain=[low, high], nice=False, zero=False),
         axis=make_axis(tickCount=6),
     )
     tip_of_row = alt.Description("tip:N")
@@ -385,12 +393,12 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
     x = alt.X(
         "shots:Q",
         title="labelled rows",
-        scale=alt.Scale(type="log", base=2, domain=[shots[0] / 1.15, shots[-1] * 1.15], nice=False),
+        scale=make_scale(type="log", base=2, domain=[shots[0] / 1.15, shots[-1] * 1.15], nice=False),
         axis=make_axis(values=shots, format="d"),
     )
 
     def y(field: str) -> alt.Y:
-        scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+        scale = make_scale(domain=[low, high], nice=False, zero=False)
         return alt.Y(field, title=curves[0].metric, scale=scale, axis=make_axis(tickCount=4))
 
     base = alt.Chart()

@@ -29,23 +29,42 @@ def build_fast() -> AbstractContextManager[None]:
     return debug_mode(False)
 
 
-def make_axis(**options: Any) -> alt.Axis:
-    """An axis; `options` are Altair's."""
-    return alt.Axis(titleFontWeight="normal", titlePadding=10, labelPadding=6, **options)
+Part = dict[str, Any]
+"""A part of a chart as plain values: Altair copies charts at every step, and its own objects slowly."""
 
 
-def make_header(panel_width: float) -> alt.Header:
+def make_axis(**options: Any) -> Part:
+    """An axis; `options` are Vega-Lite's."""
+    return {"titleFontWeight": "normal", "titlePadding": 10, "labelPadding": 6, **options}
+
+
+def make_scale(**options: Any) -> Part:
+    """A scale; `options` are Vega-Lite's."""
+    return options
+
+
+def make_header(panel_width: float) -> Part:
     """What stands over a panel of a chart in panels."""
-    return alt.Header(
-        labelFontSize=13, labelFontWeight="bold", labelColor=INK, labelAnchor="start", labelLimit=panel_width
-    )
+    return {
+        "labelFontSize": 13,
+        "labelFontWeight": "bold",
+        "labelColor": INK,
+        "labelAnchor": "start",
+        "labelLimit": panel_width,
+    }
 
 
-def make_title(text: str, subtitle: str) -> alt.TitleParams:
+def make_title(text: str, subtitle: str) -> Part:
     """A chart's title, and below it what its marks mean."""
-    return alt.TitleParams(
-        text, subtitle=subtitle, anchor="start", fontSize=16, subtitleFontSize=13, subtitlePadding=6, offset=14
-    )
+    return {
+        "text": text,
+        "subtitle": subtitle,
+        "anchor": "start",
+        "fontSize": 16,
+        "subtitleFontSize": 13,
+        "subtitlePadding": 6,
+        "offset": 14,
+    }
 
 
 def mark_logarithmic(first: float, last: float) -> list[float]:

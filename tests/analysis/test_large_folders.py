@@ -1,0 +1,152 @@
+"""A large folder: read once, a look at a time, within memory that does not grow with everything at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewtune import records as store
+from fewtune.analysis.followed import FollowedFolder
+from fewtune.analysis.leaderboard import group_records
+from fewtune.analysis.statistics import sign_flip_p
+from fewtune.analysis.study import analyse_folder
+from fewtune.records import load_records, record_path
+from fewtune.report import page
+from fewtune.report.charts import MOST_DOTS, draw_group
+from fewtune.report.page import MOST_GROUPS_DRAWN, render_page
+from study_maker import make_study
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each record and each trial's predictions were read."""
+    counts: Counter[str] = Counter()
+    load_record, load_predictions = store.load_record, store.load_predictions
+
+    def count_record(path: Path) -> Any:
+        counts[f"record {path.stem}"] += 1
+        return load_record(path)
+
+    def count_predictions(out: Path, trial_id: str, columns: Any = None) -> Any:
+        counts[f"predictions {trial_id}"] += 1
+        return load_predictions(out, trial_id, columns)
+
+    monkeypatch.setattr(store, "load_record", count_record)
+    monkeypatch.setattr(store, "load_predictions", count_predictions)
+    return counts
+
+
+def write_groups(out: Path) -> None:
+    for shots in (8, 16):
+        make_study(out, {"lora": [0.8, 0.7, 0.9], "ia3": [0.6, 0.7, 0.5]}, shots=shots, rows=40)
+
+
+def test_a_report_reads_each_table_once(tmp_path: Path, read: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_groups(tmp_path)
+    monkeypatch.setattr(page, "embed_chart", lambda *_: "")
+    render_page(analyse_folder(tmp_path))
+    tables = {name: count for name, count in read.items() if name.startswith("predictions")}
+    assert len(tables) == 12 and set(tables.values()) == {1}
+
+
+def test_a_further_look_reads_and_analyses_what_is_new_alone(tmp_path: Path, read: Counter[str]) -> None:
+    write_groups(tmp_path)
+    followed = FollowedFolder(tmp_path)
+    first = followed.analyse(followed.read())
+    assert len(read) == 24 and set(read.values()) == {1}
+    changed = first.groups[0].members[0].trial_id
+    path = record_path(tmp_path, changed)
+    os.utime(path, ns=(1, 1))
+    read.clear()
+    second = followed.analyse(followed.read())
+    assert set(read) == {f"record {changed}", f"predictions {changed}"}
+    assert second.groups[1] is first.groups[1] and second.groups[0] is not first.groups[0]
+    assert second.groups[0].verdict == first.groups[0].verdict
+
+
+def test_a_look_sees_what_came_and_what_changed(tmp_path: Path) -> None:
+    make_study(tmp_path, {"lora": [0.8, 0.7], "ia3": [0.6, 0.7]}, rows=40)
+    followed = FollowedFolder(tmp_path)
+    assert followed.analyse(followed.read()).groups[0].verdict.leader == "lora"
+    make_study(tmp_path, {"ia3": [0.95, 0.95], "pattern": [0.5]}, rows=40, rng=np.random.default_rng(1))
+    study = followed.analyse(followed.read())
+    assert study.groups[0].verdict == analyse_folder(tmp_path).groups[0].verdict
+    assert study.groups[0].verdict.leader == "ia3" and len(study.records) == 5
+    record_path(tmp_path, study.records[0].trial_id).unlink()
+    assert len(followed.analyse(followed.read()).records) == 4
+
+
+def test_trials_of_a_draw_share_their_rows_in_memory(tmp_path: Path) -> None:
+    make_study(tmp_path, {"lora": [0.8], "ia3": [0.6]}, fit_seeds=3)
+    study = analyse_folder(tmp_path)
+    answers = [study.reader.answers(record)["in_domain"] for record in study.records]
+    assert all(each.rows is answers[0].rows and each.gold is answers[0].gold for each in answers)
+    assert {each.predicted.itemsize for each in answers} == {1}
+
+
+def test_grouping_goes_through_records_once() -> None:
+    class Counted(list[Any]):
+        passes = 0
+
+        def __iter__(self) -> Any:
+            Counted.passes += 1
+            return super().__iter__()
+
+    record = load_records(Path(__file__).parents[2] / "results" / "alpha-one")[0]
+
+    def make(number: int) -> Any:
+        axes = record.trial.model_copy(update={"task": f"task {number}", "model": None if number % 3 else "m"})
+        return record.model_copy(update={"trial": axes})
+
+    records = Counted(make(number) for number in range(300))
+    assert len(group_records(records)) == 300 and Counted.passes == 1
+
+
+def test_a_test_of_a_thousand_draws_stays_small() -> None:
+    differences = np.random.default_rng(0).normal(0.01, 0.1, 1000)
+    tracemalloc.start()
+    try:
+        sign_flip_p(differences)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20  # 1.6 GB where all flips were made at once
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_draws_are_dots_of_a_hundredth(tmp_path: Path) -> None:
+    values = (0.5 + np.arange(MOST_DOTS + 1) / 1000).tolist()
+    make_study(tmp_path, {"lora": values, "ia3": [0.5]}, rows=100)
+    [group] = analyse_folder(tmp_path).groups
+    rows = draw_group(group)[0].specification["datasets"]["rows"]
+    dots = {row["tip"] for row in rows if row["kind"] == "dots" and row["method"] == "lora"}
+    assert len(dots) == 7 and "lora, in domain, about 0.53: 9 draws" in dots
+    assert [row["tip"] for row in rows if row["kind"] == "dots" and row["method"] == "ia3"] == [
+        "ia3, in domain, data seed 0: 0.500"
+    ]
+
+
+def test_a_page_of_very_many_groups_says_where_its_charts_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "embed_chart", lambda *_: pytest.fail("drawn"))
+    for number in range(MOST_GROUPS_DRAWN + 1):
+        make_study(tmp_path, {"majority": [0.5]}, task=f"task {number}", rows=2)
+    text = render_page(analyse_folder(tmp_path))
+    assert "left out of a page of 101 groups" in text and "--figures FOLDER" in text and "<figure>" not in text
+
+
+def test_equal_means_give_one_report_whatever_the_hash_seed(tmp_path: Path) -> None:
+    make_study(tmp_path, {name: [0.7, 0.8] for name in ("lora", "ia3", "pattern", "vanilla", "probe")}, rows=40)
+    script = f"from fewtune.cli import main; main(['report', {str(tmp_path)!r}, '--format', 'csv'])"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
