@@ -3,9 +3,9 @@
 python -m benchmarks.large_report          5,000 trials: prints both and writes benchmarks/results/large_report.json
 python -m benchmarks.large_report TRIALS   another number of trials: prints both
 
-The study is made up, of groups of four kinds, of ten methods each but the last: five draws at each of five shots; many
-draws; ten draws with ten fit seeds on twenty labels, judged by macro-F1; five methods on four draws.
-Each trial has 500 rows in each of three test sets. `fewtune report` runs in a process of its own.
+The study is made up, of groups of four kinds: ten methods on five draws at five numbers of shots; ten methods on a
+hundred draws; ten methods on ten draws with ten fit seeds and twenty labels, judged by macro-F1; five methods on four
+draws. Each trial has 500 rows in each of three test sets. `fewtune report` runs in a process of its own.
 """
 
 from __future__ import annotations

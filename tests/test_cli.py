@@ -182,7 +182,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fewtune.cli", "run", str(study_file), "--out", str(out)]
     # The second trial onwards is long enough to be interrupted: many epochs for what trains.
-    command += ["--set", "methods.2.pattern.epochs=2000"]
+    command += ["--set", "methods.2.pattern.epochs=400"]
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_
     assert not list(out.rglob("*.part"))
     events = [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
     assert events[-1] == "interrupted"
-    again = subprocess.run([*command, "--set", "methods.2.pattern.epochs=2000"], capture_output=True, text=True)
+    again = subprocess.run([*command, "--set", "methods.2.pattern.epochs=400"], capture_output=True, text=True)
     assert again.returncode == 0 and f"{len(kept)} already done" in again.stdout
 
 
