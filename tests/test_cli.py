@@ -205,6 +205,17 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_
     assert again.returncode == 0 and f"{len(kept)} already done" in again.stdout
 
 
+def test_ctrl_c_outside_of_trials_has_a_word_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(out: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fewtune.analysis.study.analyse_folder", interrupt)
+    code, _, told = run_cli("report", "anywhere", capsys=capsys)
+    assert code == 130 and told == "Stopped.\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_is_told_and_written_down_and_finished_trials_are_kept(
     small_study: Path, tmp_path: Path, number: signal.Signals

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption", "terminal"},
+    {"errors", "interruption", "terminal", "plugins"},
     {"causes"},
     {"record_faults"},
     {"records", "published"},

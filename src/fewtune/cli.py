@@ -33,6 +33,7 @@ app = App(
     name="fewtune",
     version=__version__,
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
+    suppress_keyboard_interrupt=False,  # `main` has a word for it
 )
 MOST_WORKERS, MOST_QUERIES, LONGEST_WAIT = 1024, 10**15, 86_400
 """What options may be at most; the last in seconds."""

@@ -6,8 +6,9 @@ from importlib import import_module
 
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.methods.base import Method
+from fewtune.plugins import add_plugins
 
-METHODS: dict[str, str] = {
+OWN: dict[str, str] = {
     "majority": "fewtune.methods.majority",
     "tfidf": "fewtune.methods.tfidf",
     "probe": "fewtune.methods.probe",
@@ -21,6 +22,9 @@ METHODS: dict[str, str] = {
     "soft_prompt": "fewtune.methods.soft_prompt",
     "context_distillation": "fewtune.methods.context_distillation",
 }
+
+METHODS = add_plugins(OWN, "fewtune.methods", "method")
+"""Our own, and those that installed packages add by the entry points `fewtune.methods`."""
 
 
 def get_method(name: str) -> Method:

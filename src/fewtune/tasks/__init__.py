@@ -6,8 +6,9 @@ from importlib import import_module
 from types import ModuleType
 
 from fewtune.errors import FewtuneError, name_choices
+from fewtune.plugins import add_plugins
 
-TASKS: dict[str, str] = {
+OWN: dict[str, str] = {
     "sentiment": "fewtune.tasks.sentiment",
     "cola": "fewtune.tasks.cola",
     "mnli": "fewtune.tasks.mnli",
@@ -15,6 +16,9 @@ TASKS: dict[str, str] = {
     "qqp": "fewtune.tasks.qqp",
     "own_files": "fewtune.tasks.own_files",
 }
+
+TASKS = add_plugins(OWN, "fewtune.tasks", "task")
+"""Our own, and those that installed packages add by the entry points `fewtune.tasks`."""
 
 
 def get_task_module(name: str) -> ModuleType:
