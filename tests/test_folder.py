@@ -131,9 +131,10 @@ def test_reporting_on_a_damaged_study_gives_the_same_way_out(out: Path) -> None:
         load_study_entry(out, "name")
 
 
-def test_a_damaged_list_of_trials_is_written_anew(out: Path, study: Study) -> None:
+@pytest.mark.parametrize("content", ["[" * 100_000, "{}", "[]", "{"])
+def test_a_damaged_list_of_trials_is_written_anew(out: Path, study: Study, content: str) -> None:
     cells = list_cells(out)
-    (out / "planned.json").write_text("[" * 100_000)
+    (out / "planned.json").write_text(content)
     with pytest.raises(RecordError, match="Run the study again: finished trials are kept"):
         load_planned(out)
     with open_folder(out, study, cells, lambda text: None) as done:

@@ -293,8 +293,8 @@ def load_planned(out: Path) -> dict[str, Cell] | None:
         return None
     try:
         cells = {trial_id: Cell.model_validate(cell) for trial_id, cell in json.loads(path.read_bytes()).items()}
-        if any(cell.shots < 1 for cell in cells.values()):
-            raise ValueError("shots below 1")
+        if not cells or any(cell.shots < 1 for cell in cells.values()):
+            raise ValueError("no trial, or shots below 1")
         return cells
     except (ValueError, AttributeError, RecursionError) as error:
         raise RecordError(
