@@ -30,8 +30,10 @@ SMOKE = 2
 """Cases a kind in the quick version, of the kinds that are quick."""
 
 
-def attack(kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print) -> dict[str, Any]:
-    """Run every case of the kinds and count what they came to, by kind; in the smoke version a few of quick kinds."""
+def attack(
+    kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print, most: int | None = None
+) -> dict[str, Any]:
+    """Run the kinds' cases, at most so many of each, and count what they came to, by kind; in the smoke version two."""
     # Threads that wait by spinning starve each other where several cases share the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     multiprocessing.set_forkserver_preload(PRELOADED)
@@ -42,7 +44,7 @@ def attack(kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print)
         material.mkdir()
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
             pool.submit(prepare, material, not smoke).result()
-            work = [(kind, case) for kind in kinds.values() for case in choose_cases(kind, smoke)]
+            work = [(kind, case) for kind in kinds.values() for case in choose_cases(kind, smoke, most)]
             for alone in (False, True):
                 results |= run_all([w for w in work if w[0].alone == alone], material, pool, jobs, tell, alone)
     return {name: results[name] for name in kinds if name in results}
@@ -55,9 +57,14 @@ def prepare(material: Path, finished: bool) -> None:
         make_material(material, finished)
 
 
-def choose_cases(kind: Kind, smoke: bool) -> Sequence[Case]:
-    """All cases of a kind, or the first few."""
-    return kind.make_cases(SMOKE)[:SMOKE] if smoke else kind.make_cases(kind.size)
+def choose_cases(kind: Kind, smoke: bool, most: int | None = None) -> Sequence[Case]:
+    """All cases of a kind, at most so many spread over them, or the first few."""
+    if smoke:
+        return kind.make_cases(SMOKE)[:SMOKE]
+    cases = kind.make_cases(kind.size)
+    if most is None or len(cases) <= most:
+        return cases
+    return [cases[place * len(cases) // most] for place in range(most)]
 
 
 def run_all(
