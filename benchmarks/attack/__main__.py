@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few cases of each quick kind; writes nothing")
     parser.add_argument("--only", default="", help="kinds whose name or family holds this text; writes nothing")
-    parser.add_argument("--most", type=int, default=6, help="cases of a kind, spread over all; 0: all (half an hour)")
+    parser.add_argument("--most", type=int, default=6, help="cases of a kind, spread over all; 0: all")
     parser.add_argument("--jobs", type=int, default=2, help="cases at once")
     given = parser.parse_args()
     kinds = {name: KINDS[name] for name in QUICK} if given.smoke else KINDS
