@@ -13,9 +13,10 @@ import pytest
 
 import fewtune
 from fewtune import api
+from fewtune.conduct import Closed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.errors import DataError, FewtuneError, RecordError, StudyError
 from fewtune.executors.in_process import InProcess
-from fewtune.running.job import Event, Finished, Progressed, Started
+from fewtune.running.job import Finished, Progressed, Started
 from fewtune.study import load_study, read_study
 
 
@@ -65,11 +66,11 @@ def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str
 
 
 def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_path: Path) -> None:
-    heard: list[Event] = []
+    heard: list[StudyEvent] = []
     out = tmp_path / "out"
     result = fewtune.run_study(values, out, executor=InProcess(), on_event=heard.append)
     ends = [type(event) for event in heard if not isinstance(event, Progressed)]
-    assert ends == [Started, Finished] * 4
+    assert ends == [Preparing, Prepared, Opened, *[Started, Finished] * 4, Closed]
     table = result.table()
     assert isinstance(table, pl.DataFrame) and set(table["variant"]) == {"majority", "tfidf"}
     assert table.height == 2 and table["draws"].to_list() == [2, 2] and table["low"].null_count() == 0
@@ -78,10 +79,13 @@ def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_pa
     assert "<table" in result._repr_html_() and result.write_report().is_file()
     heard.clear()
     again = fewtune.run_study(values, out, executor=InProcess(), on_event=heard.append)
-    assert not heard and again.table().equals(table)
+    assert [type(event) for event in heard] == [Preparing, Prepared, Opened, Closed]
+    assert again.table().equals(table)
     assert fewtune.analyse(out).table().equals(table)
     with pytest.raises(RecordError, match="holds another study"):
         fewtune.run_study({**values, "pool_rows": 2}, out, executor=InProcess())
+    with pytest.raises(FewtuneError, match="give data_dir in the executor's WorkerOptions"):
+        fewtune.run_study(values, out, executor=InProcess(), data_dir=tmp_path)
 
 
 def test_charts_are_altairs_and_names_are_checked(values: dict[str, object], tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_ctrl_c_outside_of_trials_has_a_word_too(
     def interrupt(out: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fewtune.analysis.study.analyse_folder", interrupt)
+    monkeypatch.setattr("fewtune.results.analyse_folder", interrupt)
     code, _, told = run_cli("report", "anywhere", capsys=capsys)
     assert code == 130 and told == "Stopped.\n"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fewtune import cli
-from fewtune.cli import parse_bytes
+from fewtune.cli.options import parse_bytes
 from fewtune.errors import FewtuneError
 from fewtune.records import load_records, write_planned, write_record
 from study_maker import make_study

@@ -1,21 +1,21 @@
 """fewtune from Python: run a study, analyse its folder, fit one method, load what was saved.
 
-Owns the public functions, which the package's own names lead to; the command line calls the same parts.
+Owns the public functions, which the package's own names lead to; the command line calls them too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewtune.errors import FewtuneError
 from fewtune.results import StudyResult, read_result
 
 if TYPE_CHECKING:
+    from fewtune.conduct import StudyEvent
     from fewtune.executors.base import Executor
     from fewtune.predictors.predictor import Predictor
-    from fewtune.running.job import Event
     from fewtune.study import Study
 
 
@@ -25,14 +25,15 @@ def run_study(
     *,
     data_dir: Path | str | None = None,
     executor: Executor | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[StudyEvent], None] = lambda event: None,
 ) -> StudyResult:
     """Run a study's trials, reusing those already done in `out`, and analyse them.
 
     `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
     `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
-    where trials run, worker processes of this machine where not given; `on_event` hears what they tell. Raises
-    StudyError with every fault of a study at once, RecordError where the folder cannot be used.
+    where trials run and where they find those files, worker processes of this machine where not given; `on_event`
+    hears what goes on (`fewtune.conduct`). Raises StudyError with every fault of a study at once, RecordError where the
+    folder cannot be used.
 
     >>> import fewtune
     >>> from pathlib import Path
@@ -45,23 +46,21 @@ def run_study(
     >>> sorted(result.table()["variant"].to_list())
     ['majority', 'tfidf']
     """
-    from fewtune.conduct import run_jobs
+    from fewtune.conduct import conduct_study
     from fewtune.executors.local import LocalProcesses
-    from fewtune.running.folder import claim_folder
     from fewtune.running.job import WorkerOptions
-    from fewtune.running.prepare import prepare_jobs
     from fewtune.study import Study, load_study, read_study
 
+    if executor is not None and data_dir is not None:
+        raise FewtuneError("data_dir and an executor are given: give data_dir in the executor's WorkerOptions.")
     if isinstance(study, Study):
         plan = study
     else:
         plan = load_study(study) if isinstance(study, str | Path) else read_study(study)
     folder = Path("out") / plan.name if out is None else Path(out)
-    claim_folder(folder, plan)
     rows = None if data_dir is None else Path(data_dir)
-    jobs, _ = prepare_jobs(plan, rows)
     chosen = LocalProcesses(WorkerOptions(data_dir=rows)) if executor is None else executor
-    run_jobs(plan, jobs, folder, chosen, lambda todo, done: nullcontext(on_event))
+    conduct_study(plan, folder, chosen, on_event)
     return read_result(folder)
 
 

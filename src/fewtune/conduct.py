@@ -1,55 +1,96 @@
-"""A whole study run into its folder: what is done is reused, the rest runs, every event is written and passed on.
+"""A whole study run into its folder: made ready, reused where it is done, run, written; every event is passed on.
 
-Owns that order, the same for the command line and for Python. Does not know where trials run (`executors`) or how they
-are shown.
+Owns that order, and what is told of a study beside what executors tell of its trials. Does not know where trials run
+(`executors`), or how what is told is shown.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
 from fewtune.records import Record, append_event
-from fewtune.running.folder import check_whole, open_folder
+from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.job import Event, Job
 from fewtune.running.ledger import Ledger
+from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import describe_axes
 from fewtune.study import Study
-
-OnEvent = Callable[[Event], None]
-Watch = Callable[[Sequence[Job], Collection[Record]], AbstractContextManager[OnEvent]]
-"""Made for the jobs that will run and the records that are reused; hears each event once it is written."""
+from fewtune.tasks.base import Task
 
 
-def run_jobs(
-    study: Study,
-    jobs: Sequence[Job],
-    out: Path,
-    executor: Executor,
-    watch: Watch,
-    tell: Callable[[str], None] = lambda line: None,
-) -> list[Job]:
-    """Run those of a study's jobs that are not done yet; they are returned.
+@dataclass(frozen=True)
+class Preparing:
+    """The folder is the study's; models and data are being found."""
+
+    study: Study
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Every trial of the study is known, and nothing has run."""
+
+    jobs: Sequence[Job]
+    tasks: Mapping[str, Task]
+    """By their labels."""
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Something about the folder that its user should know, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The folder is held; trials begin."""
+
+    jobs: Sequence[Job]
+    """Those that will run."""
+    reused: Sequence[Record]
+    """Of trials that were done before."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Every trial has its record, and the folder is let go of."""
+
+
+StudyEvent = Preparing | Prepared | Noticed | Opened | Event | Closed
+"""What is told while a study runs, in this order; of trials, what their executor tells, once it is written down."""
+
+OnEvent = Callable[[StudyEvent], None]
+
+
+def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent) -> None:
+    """Run those of a study's trials that are not done yet into its folder.
 
     Each record is written whole as its trial ends: an interrupted study loses the running trials only. Raises
-    RecordError where the folder cannot be used; a signal (KeyboardInterrupt) ends the trials and is raised again.
+    StudyError with everything that does not fit, RecordError where the folder cannot be used; a signal
+    (KeyboardInterrupt) ends the trials and is raised again.
     """
+    claim_folder(out, study)
+    on_event(Preparing(study, out))
+    jobs, tasks = prepare_jobs(study, executor.options.data_dir)
+    on_event(Prepared(jobs, tasks))
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
-    with open_folder(out, study, cells, tell) as done:
+    with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done:
         todo = [job for job in jobs if job.trial_id not in done]
-        tell(f"{study.name}: {len(jobs)} trials, {len(done)} already done, in {out}")
         append_event(out, "run", trials=len(jobs), reused=len(done))
-        with watch(todo, done.values()) as on_event:
-            carry_out(todo, out, executor, on_event)
+        on_event(Opened(todo, list(done.values())))
+        carry_out(todo, out, executor, on_event)
         check_whole(out, cells)
-    return todo
+    on_event(Closed())
 
 
-def carry_out(jobs: Sequence[Job], out: Path, executor: Executor, on_event: OnEvent) -> None:
+def carry_out(jobs: Sequence[Job], out: Path, executor: Executor, on_event: Callable[[Event], None]) -> None:
     """Run every job and write what comes of it into a folder that is held; each event is passed on once written."""
     ledger = Ledger(out, executor.options)
     with closing(executor.run(jobs)) as events:

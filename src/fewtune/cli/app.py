@@ -1,0 +1,64 @@
+"""The command `fewtune`: which commands there are, and what the process ends with.
+
+Owns exit codes: 0, 1 where trials failed, 2 for a mistake the message says how to mend, 130 after Ctrl-C, 143 and 129
+after SIGTERM and SIGHUP.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from fewtune import __version__
+from fewtune.cli.audit import audit
+from fewtune.cli.listing import list_, schema
+from fewtune.cli.output import complain, say_error
+from fewtune.cli.recommend import recommend
+from fewtune.cli.report import report
+from fewtune.cli.run import check, run
+from fewtune.cli.watch import watch
+from fewtune.errors import FewtuneError
+from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
+from fewtune.terminal import replace_unshowable
+
+app = App(
+    name="fewtune",
+    version=__version__,
+    help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
+    suppress_keyboard_interrupt=False,  # `main` has a word for it
+)
+for command in (run, check, report, audit, recommend, watch, schema):
+    app.command(command)
+app.command(list_, name="list")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (the process's own arguments where None); a user's mistake exits with 2."""
+    replace_unshowable()
+    try:
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with raise_on_signals():
+            code = app(given, result_action="return_value", exit_on_error=False)
+    except CycloptsError:
+        code = 2  # Cyclopts has printed what is wrong with the arguments
+    except FewtuneError as error:
+        say_error(f"fewtune: {error}")
+        code = 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("fewtune"):
+            raise
+        say_error(
+            f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[run]' (from a "
+            "clone: pip install '.[run]'). `report`, `audit`, `recommend` and `watch` do without it."
+        )
+        code = 2
+    except OSError as error:
+        place = error.filename or "a file"
+        say_error(f"fewtune: {place}: {error.strerror or error}.")
+        code = 2
+    except KeyboardInterrupt as stopped:
+        complain(f"{word_interrupt(stopped)}.")
+        code = exit_code(stopped)
+    sys.exit(code if isinstance(code, int) else 0)

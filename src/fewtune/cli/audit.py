@@ -1,0 +1,51 @@
+"""`fewtune audit`: what the audit finds in a study's records, or in anyone's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fewtune.cli.options import Strict
+from fewtune.cli.output import console, say
+from fewtune.errors import FewtuneError
+
+
+def audit(
+    out: Annotated[Path | None, Parameter(help="A folder that `fewtune run` wrote.")] = None,
+    *,
+    table: Annotated[
+        Path | None,
+        Parameter(
+            help="Anyone's results instead: a CSV file with a row a run (method, shots, seed, accuracy …); - is "
+            "standard input.",
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
+    majority: Annotated[
+        float | None, Parameter(help="Share or percentage of the commonest label, for a table without that column.")
+    ] = None,
+    strict: Strict = False,
+) -> int:
+    """Look for the ways in which comparisons go wrong: in a study's records, or in any table of results."""
+    from fewtune.analysis.audit.audit import RULES, has_errors
+    from fewtune.analysis.audit.table import audit_table
+    from fewtune.analysis.study import analyse_folder
+    from fewtune.report.findings import show_findings
+
+    asked, unasked = len(RULES), dict[str, str]()
+    if table is not None and out is None:
+        audited = audit_table(table, majority)
+        findings, asked, unasked = audited.findings, audited.asked, audited.unasked
+    elif out is not None and table is None:
+        if majority is not None:
+            raise FewtuneError("--majority goes with --table: a study's records know it themselves.")
+        findings = list(analyse_folder(out).findings)
+    else:
+        raise FewtuneError("give either a folder that `fewtune run` wrote, or --table FILE.csv.")
+    show_findings(console, findings, trials=True, rules=asked)
+    if unasked:
+        each = "; ".join(f"{rule}, which needs a column {column}" for rule, column in unasked.items())
+        say(f"{asked} of {asked + len(unasked)} rules asked; not asked: {each}.")
+    return 1 if strict and has_errors(findings) else 0

@@ -1,0 +1,60 @@
+"""Options that several commands have, and how the values of options are read.
+
+Owns their help texts, and the refusal of values out of range.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fewtune.errors import FewtuneError, shorten
+
+StudyPath = Annotated[Path, Parameter(help="The study, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="Change the study: path.to.key=value, such as shots=[4] or pool_rows=64."),
+]
+DataDir = Annotated[
+    Path | None, Parameter(help="Folder with the tasks' files (cola/, mnli/ …), instead of fetching them.")
+]
+OutFolder = Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")]
+Profile = Annotated[bool, Parameter(negative="", help="Print where the time went, by phase and by method.")]
+Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audit finds an error.")]
+
+BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+"""Units of memory."""
+
+
+def check_seconds(option: str, seconds: float | None, most: float | None = None) -> None:
+    """Refuse seconds that are not above 0, or not a number, or more than `most`; None is an option not given."""
+    if seconds is not None and not (seconds > 0 and (most is None or seconds <= most)):
+        bound = "" if most is None else f", {most:g} at most"
+        raise FewtuneError(f"{option} is {seconds:g}; give seconds above 0{bound}.")
+
+
+def check_number(option: str, number: int, least: int, most: int) -> None:
+    """Refuse a whole number outside of its bounds."""
+    if not least <= number <= most:
+        raise FewtuneError(f"{option} is {shorten(str(number))}; give {least} to {most}.")
+
+
+def check_share(option: str, share: float | None, zero: str) -> None:
+    """Refuse a share that is not within 0 to 1; `zero` says what 0 means, None is an option not given."""
+    if share is not None and not 0 <= share <= 1:
+        raise FewtuneError(f"{option} is {share:g}; give 0 ({zero}) to 1.")
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from a number with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB), or none."""
+    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found.group(2) not in BYTES or float(found.group(1)) == 0:
+        units = ", ".join(unit for unit in BYTES if unit)
+        raise FewtuneError(
+            f"--max-memory is {shorten(text)!r}; give a number of bytes above 0, of 18 digits at most, or one with a "
+            f"unit: {units}."
+        )
+    return int(float(found.group(1)) * BYTES[found.group(2)])

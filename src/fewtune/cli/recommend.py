@@ -1,0 +1,52 @@
+"""`fewtune recommend`: which method to use within a budget."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fewtune.cli.options import OutFolder, check_number, check_seconds, check_share, parse_bytes
+from fewtune.cli.output import console, say
+
+MOST_QUERIES = 10**15
+
+
+def recommend(
+    out: OutFolder,
+    *,
+    max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None,
+    max_memory: Annotated[
+        str | None, Parameter(help="Memory that the process may hold, such as 900MiB, 2GiB or a number of bytes.")
+    ] = None,
+    max_latency: Annotated[float | None, Parameter(help="Seconds that answering one row may take.")] = None,
+    out_of_domain_weight: Annotated[
+        float, Parameter(help="Weight of the test sets out of domain, together: 0 to 1.")
+    ] = 0.0,
+    queries: Annotated[int, Parameter(help="Rows to be answered: what the cheapest method is priced by.")] = 1000,
+) -> int:
+    """Say which method to use within a budget, with the evidence, the risk, and what would change the answer."""
+    from fewtune.analysis.recommend import Budget
+    from fewtune.report.advice import show_advice
+    from fewtune.report.findings import show_errors
+    from fewtune.report.tables import word_missing
+    from fewtune.results import read_result
+
+    check_number("--queries", queries, 0, MOST_QUERIES)
+    check_share("--out-of-domain-weight", out_of_domain_weight, "in domain alone")
+    check_seconds("--max-fit-seconds", max_fit_seconds)
+    check_seconds("--max-latency", max_latency)
+    budget = Budget(
+        max_fit_seconds=max_fit_seconds,
+        max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
+        max_latency_seconds=max_latency,
+        out_of_domain_weight=out_of_domain_weight,
+        queries=queries,
+    )
+    result = read_result(out)
+    advices = result.recommend(budget)
+    show_errors(console, result.findings)
+    if result.analysis.missing:
+        say(word_missing(result.analysis.missing))
+    show_advice(console, advices)
+    return 0

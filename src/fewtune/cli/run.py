@@ -1,0 +1,136 @@
+"""`fewtune run` and `fewtune check`: a study run into its folder, or only looked at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from fewtune.cli.options import (
+    DataDir,
+    Overrides,
+    Profile,
+    Strict,
+    StudyPath,
+    check_number,
+    check_seconds,
+    check_share,
+)
+from fewtune.cli.output import complain, console, say
+from fewtune.cli.report import end_with, show_report
+from fewtune.errors import list_names
+from fewtune.interruption import exit_code, word_interrupt
+
+if TYPE_CHECKING:
+    from fewtune.executors.local import LocalProcesses
+
+MOST_WORKERS = 1024
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Workers:
+    """How many processes run trials, and how."""
+
+    workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1
+    cache_share: Annotated[
+        float | None,
+        Parameter(
+            help="Share of memory for what is computed once and kept; a tenth where not given; 0 computes it anew, "
+            "with equal results."
+        ),
+    ] = None
+    stall_after: Annotated[
+        float | None,
+        Parameter(
+            help="Seconds without a sign of progress (a step, a layer run) after which a trial is ended and recorded "
+            "as killed; 1800 where not given."
+        ),
+    ] = None
+
+    def start(self, data_dir: Path | None) -> LocalProcesses:
+        """The executor that is asked for; raises FewtuneError for a value out of range."""
+        from fewtune.executors.local import STALL_SECONDS, LocalProcesses
+        from fewtune.running.job import WorkerOptions
+
+        check_number("--workers", self.workers, 1, MOST_WORKERS)
+        check_share("--cache-share", self.cache_share, "keep nothing")
+        check_seconds("--stall-after", self.stall_after)
+        options = WorkerOptions(self.workers, data_dir, self.cache_share)
+        return LocalProcesses(options, STALL_SECONDS if self.stall_after is None else self.stall_after)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Shown:
+    """What is shown besides, and what counts as a failure."""
+
+    profile: Profile = False
+    strict: Strict = False
+
+
+def run(
+    study: StudyPath,
+    *,
+    out: Annotated[Path | None, Parameter(help="Output folder; `out/<study name>` where not given.")] = None,
+    data_dir: DataDir = None,
+    set_: Overrides = None,
+    workers: Workers = Workers(),
+    shown: Shown = Shown(),
+) -> int:
+    """Run a study's trials, reusing those already done, then show audit and leaderboard, and write the report."""
+    began = time.perf_counter()
+    from fewtune.api import run_study
+    from fewtune.progress import RunDisplay
+    from fewtune.report.profile import show_profile
+    from fewtune.study import load_study
+
+    plan = load_study(study, set_ or [])
+    executor = workers.start(data_dir)
+    display = RunDisplay(console, workers.workers, began)
+    try:
+        with display:
+            result = run_study(plan, out, executor=executor, on_event=display.hear)
+    except KeyboardInterrupt as stopped:
+        if display.folder is None:
+            raise
+        kept = f"Finished trials are kept in {display.folder}; the same command goes on from there."
+        complain(f"{word_interrupt(stopped)}. {kept}")
+        return exit_code(stopped)
+    show_report(result)
+    if shown.profile:
+        ran = display.pick_run(result.records)
+        command = display.read_clock() if ran else None
+        show_profile(console, ran or result.records, command, reused=display.reused if ran else 0)
+    return end_with(result, shown.strict)
+
+
+def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None) -> int:
+    """Tell every fault of a study at once, and the trials it would run; trains nothing."""
+    from fewtune.progress import list_skips
+    from fewtune.running.prepare import prepare_jobs
+    from fewtune.study import load_study
+
+    plan = load_study(study, set_ or [])
+    jobs, tasks = prepare_jobs(plan, data_dir)
+    for label, task in tasks.items():
+        sets = ", ".join(f"{test.name} {len(test.rows)}" for test in task.test_sets)
+        say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
+        for pattern in task.patterns:
+            say(f"  pattern {pattern.name}: {pattern.template!r} + {list_names(map(repr, pattern.label_words))}")
+        for note in task.notes:
+            say(f"  {note}")
+    for job in jobs:
+        t = job.trial
+        model = t.model.name if t.model is not None else "no model"
+        say(
+            f"{job.trial_id}  {t.task.label}  {model}  {t.method.variant}  "
+            f"{t.shots} shots  draw {t.data_seed}  fit {t.fit_seed}"
+        )
+    for line in list_skips(jobs):
+        say(line)
+    say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
+    return 0
