@@ -196,8 +196,9 @@ class RunDisplay:
                 total = len(jobs) + len(reused)
                 name = self._study.study.name
                 self._print(f"{name}: {total} trials, {len(reused)} already done, in {self.folder}")
-                kind: type[LiveProgress | PlainProgress] = LiveProgress if self._console.is_terminal else PlainProgress
-                self._listener = self._exits.enter_context(kind(self._console, jobs, self._workers, reused))
+                kind = LiveProgress if self._console.is_terminal else PlainProgress
+                self._listener = kind(self._console, jobs, self._workers, reused)
+                self._exits.enter_context(self._listener)
             case Closed():
                 self._clock.append(time.perf_counter())
                 self._exits.close()
