@@ -15,7 +15,8 @@ import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.generate import generate_greedily
-from fewtune.models import find_model, load_model, resolve_precision
+from fewtune.engine.loading import load_model
+from fewtune.models import find_model, resolve_precision
 
 ROWS, OPENING, TOKENS = 8, 300, 8
 

@@ -29,7 +29,8 @@ from benchmarks.race.peak import measure_peak
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from benchmarks.race.table import measure_ratio, write_seconds
 from benchmarks.race.works import MODEL
-from fewtune.models import find_model, load_model, resolve_precision
+from fewtune.engine.loading import load_model
+from fewtune.models import find_model, resolve_precision
 from fewtune.records import Record, load_records
 
 SIDES = ("before", "after")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,10 @@ from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, write_results
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.engine.meter import usable_cores
-from fewtune.models import LanguageModel, load_model, resolve_precision
+from fewtune.models import resolve_precision
 
 RESULTS = ROOT / "benchmarks" / "results" / "seconds_by_kind.json"
 
@@ -121,7 +123,7 @@ def main() -> None:
     size = Size()
     material = read_material(size.of_race())
     model = load_model(material.place, resolve_precision("auto"))
-    model.max_tokens = MAX_TOKENS
+    model = replace(model, max_tokens=MAX_TOKENS)
     results = {
         "machine": describe_machine(torch.get_num_threads()),
         "size": asdict(size),

@@ -27,7 +27,8 @@ def measure() -> float:
     import torch
 
     from fewtune.engine.forward import Forward
-    from fewtune.models import find_model, load_model, resolve_precision
+    from fewtune.engine.loading import load_model
+    from fewtune.models import find_model, resolve_precision
 
     precision = resolve_precision("auto")
     forward = Forward(load_model(find_model("smollm2-135m"), precision).trainable_copy(), precision)

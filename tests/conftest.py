@@ -11,7 +11,9 @@ import polars as pl
 import pytest
 
 import tiny_models
-from fewtune.models import LanguageModel, find_model, load_model
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
+from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import make_draw
 

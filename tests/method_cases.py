@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import METHODS
 from fewtune.methods.base import Method
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Draw, Task
 

@@ -10,10 +10,10 @@ import torch
 
 from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.schedule import Optimisation
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 
 PLAN_SEED, FIT_SEED = 3, 5

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fewtune import methods, tasks
-from fewtune.models import LanguageModel
+from fewtune.engine.language_model import LanguageModel
 from fewtune.predictors.folder import read_manifest
 from fewtune.running.adapt import fit_plan
 from fewtune.running.prepare import prepare_jobs

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.engine.attention import attend_rows
-from fewtune.models import LanguageModel, Precision, find_model, load_model
+from fewtune.engine.attention import Arithmetic, attend_rows
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import hold_model, load_model
+from fewtune.models import Precision, find_model
 from fewtune.records import load_predictions, load_records
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import load_study
@@ -41,7 +43,7 @@ def load_on_gpu(model_folders: dict[str, Path], precision: Precision) -> Languag
 def move_to_processor(model: LanguageModel, model_folders: dict[str, Path]) -> LanguageModel:
     network = copy.deepcopy(model.frozen).to("cpu")
     place = find_model(str(model_folders["llama"]))
-    return LanguageModel(place, network, model.tokenizer.source, "float32", torch.device("cpu"))
+    return hold_model(place, network, model.tokenizer.source, "float32")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -79,7 +81,7 @@ def test_attention_equals_that_on_the_processor(lengths: tuple[int, ...], prefix
 
     def attend(device: str) -> torch.Tensor:
         before = (first[0].to(device), first[1].to(device)) if prefix_tokens else None
-        return attend_rows(q.to(device), k.to(device), v.to(device), before, lengths, 0.3).cpu()
+        return attend_rows(q.to(device), k.to(device), v.to(device), before, lengths, Arithmetic(0.3)).cpu()
 
     torch.testing.assert_close(attend("cuda"), attend("cpu"), atol=1e-4, rtol=1e-4)
 

@@ -28,8 +28,10 @@ from transformers import (
 )
 
 import tiny_models
+from fewtune.engine import loading as engine_loading
+from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError, StudyError
-from fewtune.models import cache, find_model, inspect_model, inspection, load_model, read_config
+from fewtune.models import find_model, inspect_model, inspection, read_config
 from fewtune.models.fingerprint import INDEX
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import load_study
@@ -49,7 +51,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("no weights may be read")
 
-    monkeypatch.setattr(cache, "load_model", refuse)
+    monkeypatch.setattr(engine_loading, "load_model", refuse)
 
 
 def change_weights(folder: Path, change: Callable[[Tensors], Tensors]) -> None:

@@ -21,20 +21,15 @@ from transformers import (
 )
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks
+from fewtune.engine.loading import load_model
+from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.errors import ModelError
 from fewtune.methods.trainable import train_last_blocks
-from fewtune.models import (
-    LanguageModel,
-    ModelCache,
-    find_model,
-    inspect_model,
-    load_model,
-    refuse_unsuited,
-    resolve_precision,
-)
+from fewtune.models import find_model, inspect_model, refuse_unsuited, resolve_precision
 
 PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
 

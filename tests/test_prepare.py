@@ -9,8 +9,8 @@ import pytest
 
 import tiny_models
 from fewtune.cli import main
+from fewtune.engine import loading
 from fewtune.errors import StudyError
-from fewtune.models import cache
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial
 from fewtune.study import Study, load_study
@@ -46,7 +46,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("no weights may be read")
 
-    monkeypatch.setattr(cache, "load_model", refuse)
+    monkeypatch.setattr(loading, "load_model", refuse)
 
 
 @pytest.mark.usefixtures("nothing_loads")

@@ -23,8 +23,9 @@ from benchmarks.race.results import check_same_work, open_results
 from benchmarks.race.table import write_seconds, write_table
 from benchmarks.race.whole_study import describe_study, share_right
 from benchmarks.race.works import FULL, METHODS, OURS, SMOKE, WORKS, Size, settings_of
+from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
-from fewtune.models import find_model, load_model
+from fewtune.models import find_model
 from fewtune.study import load_study
 from fewtune.study.grid import list_trials
 from fewtune.tasks.base import Draw, Task

@@ -15,10 +15,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import tiny_models
+from fewtune.engine import loading
 from fewtune.errors import StudyError, TrialFailure
 from fewtune.methods import majority
 from fewtune.models import ModelSnapshot, find_model
-from fewtune.models import cache as model_cache
 from fewtune.records import PHASES, load_predictions, load_records
 from fewtune.running import trial as run_module
 from fewtune.running.prepare import prepare_jobs
@@ -213,21 +213,23 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
     study: Study, model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load = model_cache.load_model
+    load = loading.load_model
 
     def count(place: ModelSnapshot, precision: Any) -> Any:
         read.append(place.name)
         return load(place, precision)
 
-    monkeypatch.setattr(model_cache, "load_model", count)
+    monkeypatch.setattr(loading, "load_model", count)
     alone = next(job for job in prepare_jobs(study, None)[0] if job.weights)
+    alone = replace(alone, trial=replace(alone.trial, precision="bfloat16"))
     teacher = find_model(str(model_folders["gpt2"]))
     taught = replace(alone, weights={**alone.weights, teacher.name: teacher.weights_fingerprint})
     state = WorkerState()
     for job in (alone, taught, alone, taught):
         model, seconds = state.model(job)
-        assert model is not None and seconds is not None and len(model.others) == len(job.weights)
-        assert all(other._frozen is not None for other in model.others.values())
+        assert model is not None and seconds is not None
+        assert [model.name, *model.others] == list(job.weights)
+        assert all(model.find(name).networks._in_bfloat16 is not None for name in job.weights)
     assert len(read) == 2
 
 

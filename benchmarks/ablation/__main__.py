@@ -9,21 +9,23 @@ import argparse
 import gc
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.ablation.levers import LEVERS, find_levers
+from benchmarks.ablation.levers import EVERY_LEVER_ON, LEVERS, find_levers
 from benchmarks.ablation.table import find_timings, write_table
-from benchmarks.ablation.works import WORKS, Size
+from benchmarks.ablation.works import WORKS, Size, time_loading
 from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.meter import usable_cores
-from fewtune.models import LanguageModel, ModelCache, Precision, resolve_precision
+from fewtune.engine.model_cache import ModelCache
+from fewtune.engine.options import EngineOptions
+from fewtune.models import Precision, resolve_precision
 
 RESULTS = ROOT / "benchmarks" / "results" / "ablation.json"
 
@@ -81,16 +83,16 @@ def time_work(
     work: str, lever: str | None, material: Material, size: Size, precision: Precision, shelf: ModelCache
 ) -> dict[str, Any]:
     """Time a work with one lever off, or none."""
-    chosen: Precision = "float32" if lever is not None and LEVERS[lever].in_float32 else precision
-    model = take_ready(shelf, material, chosen)
-    with LEVERS[lever].off(model) if lever is not None else nullcontext():
-        return {"precision": chosen, **asdict(WORKS[work][1](material, model, size))}
+    off = EVERY_LEVER_ON if lever is None else LEVERS[lever]
+    chosen: Precision = "float32" if off.in_float32 else precision
+    model = take_ready(shelf, material, chosen, off.off)
+    run = WORKS[work][1] if not off.loaded_anew else time_loading
+    return {"precision": chosen, **asdict(run(material, model, size))}
 
 
-def take_ready(shelf: ModelCache, material: Material, precision: Precision) -> LanguageModel:
-    """The loaded model, its frozen network made."""
-    model = shelf.get(material.place, precision)
-    model.max_tokens = MAX_TOKENS
+def take_ready(shelf: ModelCache, material: Material, precision: Precision, options: EngineOptions) -> LanguageModel:
+    """The loaded model under the engine's options, its frozen network made."""
+    model = replace(shelf.get(material.place, precision), max_tokens=MAX_TOKENS, options=options)
     _ = model.frozen
     return model
 

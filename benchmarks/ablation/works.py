@@ -16,10 +16,11 @@ import numpy as np
 from benchmarks.race.material import Material
 from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words
 from fewtune.methods.teacher import make_teacher
-from fewtune.models import LanguageModel
 from fewtune.running.adapt import fit_plan, make_plan
 
 UNTIMED_ROWS = 4
@@ -138,13 +139,15 @@ def time_teacher(material: Material, model: LanguageModel, size: Size) -> Outcom
 def time_further_trial(material: Material, model: LanguageModel, size: Size) -> Outcome:
     """The network that a further trial trains; the figure is its parameters' number."""
     started = time.perf_counter()
-    network = take_model(material, model).trainable_copy()
+    network = model.trainable_copy()
     return Outcome(time.perf_counter() - started, float(sum(p.numel() for p in network.parameters())))
 
 
-def take_model(material: Material, model: LanguageModel) -> LanguageModel:
-    """The model that the process has loaded."""
-    return model
+def time_loading(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The same, read from disk before it is copied."""
+    started = time.perf_counter()
+    network = load_model(material.place, model.precision).trainable_copy()
+    return Outcome(time.perf_counter() - started, float(sum(p.numel() for p in network.parameters())))
 
 
 WORKS: Mapping[str, tuple[str, Work]] = {

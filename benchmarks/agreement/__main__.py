@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from benchmarks.agreement.table import write_table
 from benchmarks.apart import ROOT
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.engine.meter import usable_cores
-from fewtune.models import LanguageModel, load_model, resolve_precision
+from fewtune.models import resolve_precision
 
 RESULTS = ROOT / "benchmarks" / "results" / "agreement.json"
 
@@ -48,7 +50,7 @@ def check(
     names: Sequence[str], material: Material, model: LanguageModel, size: Size, path: Path, again: bool = False
 ) -> dict[str, Any]:
     """Run some checks; what is already in the file is not run again."""
-    model.max_tokens = MAX_TOKENS
+    model = replace(model, max_tokens=MAX_TOKENS)
     results = open_results(path, describe_machine(torch.get_num_threads()), asdict(size), checks=[])
     for name in names:
         kept = [found for found in results["checks"] if found["check"] != name]

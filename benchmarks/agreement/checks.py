@@ -19,9 +19,9 @@ from benchmarks.race.material import Material, measure_accuracy
 from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
 from fewtune.engine.fitting import FitExample
+from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words
-from fewtune.models import LanguageModel
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Example
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,11 +23,12 @@ from benchmarks.race.material import (
 )
 from benchmarks.race.works import METHODS, settings_of
 from fewtune.engine.fit import FitReport
-from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks, find_outer_linear
+from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel, Precision, load_model
+from fewtune.models import Precision
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Example
 
@@ -34,7 +36,7 @@ from fewtune.tasks.base import Example
 def run_work(work: str, material: Material, precision: Precision) -> Timing:
     """Do a work with the model in memory, timed."""
     model = load_model(material.place, precision)
-    model.max_tokens = MAX_TOKENS
+    model = replace(model, max_tokens=MAX_TOKENS)
     _ = model.frozen  # made before the clock starts, as for a trial
     if work == "score":
         return score_rows(material, model)
@@ -118,7 +120,7 @@ def count_flops(model: LanguageModel, tokens: int, rows: int) -> float:
         run[layer] = inputs[0].shape[-2]
 
     hooks = [layer.register_forward_hook(count) for layer in run]
-    batch = (forward := Forward(model.frozen, model.precision)).pack([[0, 0]])
+    batch = (forward := model.forward(model.frozen)).pack([[0, 0]])
     with torch.no_grad():
         forward.hidden_states(batch, batch.ends)
     for hook in hooks:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from fewtune.engine.layers import find_blocks
-from fewtune.models import ModelSnapshot, read_config, sketch_network
+from fewtune.engine.loading import sketch_network
+from fewtune.models import ModelSnapshot, read_config
 
 SQUARES = (512, 1024, 1536, 2048)
 ROWS = (512, 2048)

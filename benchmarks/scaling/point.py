@@ -19,14 +19,15 @@ from benchmarks.race.works import METHODS, Size, settings_of
 from benchmarks.scaling.curves import SCORING
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting
-from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks
+from fewtune.engine.loading import hold_model, load_model
 from fewtune.engine.meter import Meter
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel, ModelSnapshot, load_model, resolve_precision
+from fewtune.models import ModelSnapshot, resolve_precision
 from fewtune.running.adapt import make_plan
 
 ROWS = BATCH_ROWS = 16
@@ -62,12 +63,12 @@ def cut_blocks(place: ModelSnapshot, model: LanguageModel, count: int) -> Langua
     network = model.trainable_copy()
     del find_blocks(network)[count:]
     network.config.num_hidden_layers = count
-    return LanguageModel(place, network, model.tokenizer.source, model.precision, model.device)
+    return hold_model(place, network, model.tokenizer.source, model.precision)
 
 
 def measure_point(point: Point, material: Material, model: LanguageModel) -> dict[str, Any]:
     """Seconds of the first epoch and the median of the others, peak memory, and the bytes computed from shapes."""
-    model.max_tokens = MAX_TOKENS
+    model = replace(model, max_tokens=MAX_TOKENS)
     _ = model.frozen  # made before memory is watched, as for a trial
     meter = Meter()
     meter.watch(model.device)
@@ -124,7 +125,7 @@ def time_epochs(fitting: Fitting, epochs: int, rng: np.random.Generator) -> list
 
 def time_scoring(rows: Sequence[Sequence[int]], model: LanguageModel, times: int) -> list[float]:
     """Seconds of scoring the rows by two tokens' columns, each time."""
-    forward, reader = Forward(model.frozen, model.precision), LabelWordReader([[0], [1]])
+    forward, reader = model.forward(model.frozen), LabelWordReader([[0], [1]])
     clock = [time.perf_counter()]
     for _ in range(times):
         score_prompts(forward, rows, reader)

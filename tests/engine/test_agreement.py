@@ -12,9 +12,11 @@ import torch.nn.functional as F  # noqa: N812
 
 from benchmarks.agreement import plain
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
-from fewtune.models import LanguageModel, Precision, find_model, load_model, resolve_precision
+from fewtune.models import Precision, find_model, resolve_precision
 from fewtune.predictors.language import normalise
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly

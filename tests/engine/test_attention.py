@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from fewtune.engine.attention import LONGEST_WRITTEN_OUT, attend_rows
+from fewtune.engine.attention import Arithmetic, attend_rows
+from fewtune.engine.options import DEFAULTS
 
 HEADS, KEY_HEADS, SIZE = 6, 2, 8
+WRITTEN_OUT = DEFAULTS.longest_written_out
 LENGTHS = {
     "alike": (5, 7, 6, 7),
     "one": (9,),
     "far apart": (3, 90, 1, 17, 2),
-    "beyond what is written out": (LONGEST_WRITTEN_OUT + 40, 4, LONGEST_WRITTEN_OUT + 1, LONGEST_WRITTEN_OUT),
+    "beyond what is written out": (WRITTEN_OUT + 40, 4, WRITTEN_OUT + 1, WRITTEN_OUT),
     "more than read a prefix at once": (40,) * 20,
 }
 
@@ -43,7 +45,7 @@ def test_rows_read_themselves_and_the_prefix_alone(lengths: tuple[int, ...], pre
     q, k, v = draw(HEADS, sum(lengths)), draw(KEY_HEADS, sum(lengths)), draw(KEY_HEADS, sum(lengths))
     before = None if prefix_tokens is None else (draw(KEY_HEADS, prefix_tokens), draw(KEY_HEADS, prefix_tokens))
     inputs = [q, k, v, *(before or ())]
-    together, alone = attend_rows(q, k, v, before, lengths, 0.3), attend_alone(q, k, v, before, lengths)
+    together, alone = attend_rows(q, k, v, before, lengths, Arithmetic(0.3)), attend_alone(q, k, v, before, lengths)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
     weights = torch.randn(alone.shape, generator=generator)
     ours, theirs = (torch.autograd.grad((out * weights).sum(), inputs) for out in (together, alone))
@@ -54,6 +56,7 @@ def test_rows_read_themselves_and_the_prefix_alone(lengths: tuple[int, ...], pre
 def test_dropped_weights_are_redrawn_from_the_global_generator() -> None:
     q, k, v = (torch.randn(1, heads, 12, SIZE) for heads in (HEADS, KEY_HEADS, KEY_HEADS))
     torch.manual_seed(3)
-    one, other = (attend_rows(q, k, v, None, (7, 5), 0.3, dropout=0.5) for _ in range(2))
+    half = Arithmetic(0.3, dropout=0.5)
+    one, other = (attend_rows(q, k, v, None, (7, 5), half) for _ in range(2))
     torch.manual_seed(3)
-    assert not torch.equal(one, other) and torch.equal(one, attend_rows(q, k, v, None, (7, 5), 0.3, dropout=0.5))
+    assert not torch.equal(one, other) and torch.equal(one, attend_rows(q, k, v, None, (7, 5), half))

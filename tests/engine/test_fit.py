@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch.nn.functional as F  # noqa: N812
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.options import EngineOptions
 from fewtune.engine.schedule import Optimisation, rate_factor
 from fewtune.errors import TrialFailure
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
@@ -97,12 +98,12 @@ def test_lora_losses_equal_a_plain_peft_loop(
     np.testing.assert_allclose(fit_losses(plan), expected, atol=1e-4)
 
 
-def test_accumulated_passes_train_as_one(
-    models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = fit_losses(make_plan("pattern", models["llama"], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS))
-    monkeypatch.setattr(fit_module, "TOKENS_A_PASS", 1)
-    parts = fit_losses(make_plan("pattern", models["llama"], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS))
+def test_accumulated_passes_train_as_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    one_row = replace(models["llama"], options=EngineOptions(tokens_per_pass=1))
+    whole, parts = (
+        fit_losses(make_plan("pattern", model, task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS))
+        for model in (models["llama"], one_row)
+    )
     np.testing.assert_allclose(whole, parts, atol=1e-4)
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.frozen import SHARE_OF_MEMORY, count_frozen_blocks, find_memory_bytes, limit_kept_states
+from fewtune.engine.frozen import count_frozen_blocks, find_memory_bytes
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks
+from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import pack, run_packed, run_to_block
 from fewtune.methods.trainable import train_all, train_last_blocks
-from fewtune.models import LanguageModel
 
 ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95], [5, 9, 200, 31, 7, 64]]
 
@@ -51,15 +52,11 @@ def test_a_sequence_runs_through_frozen_blocks_once_while_there_is_room(model: L
         assert other.frozen.kept_bytes == kept * row_bytes
 
 
-def test_a_process_says_how_much_is_kept(models: dict[str, LanguageModel]) -> None:
+def test_options_say_how_much_is_kept(models: dict[str, LanguageModel]) -> None:
     network = train_last_blocks(models["llama"], 1, 1e-3).network
     default = Forward(network, "float32").frozen.most_bytes
-    assert default == int(SHARE_OF_MEMORY * find_memory_bytes(torch.device("cpu"))) > 0
-    try:
-        limit_kept_states(0.0)
-        assert Forward(network, "float32").frozen.most_bytes == 0
-    finally:
-        limit_kept_states(SHARE_OF_MEMORY)
+    assert default == int(DEFAULTS.kept_states_share * find_memory_bytes(torch.device("cpu"))) > 0
+    assert Forward(network, "float32", options=EngineOptions(kept_states_share=0.0)).frozen.most_bytes == 0
 
 
 def test_scoring_keeps_nothing(model: LanguageModel) -> None:

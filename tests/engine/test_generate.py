@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from fewtune.engine import generate as generate_module
 from fewtune.engine.forward import Forward
 from fewtune.engine.generate import generate_greedily
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.options import EngineOptions
 from fewtune.engine.packing import Prefix, pack
-from fewtune.models import LanguageModel
 
 END = 1
 OPENING = [40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57]
@@ -69,11 +69,11 @@ def test_no_token_is_run_twice(model: LanguageModel) -> None:
     assert forward.tokens_run == len(OPENING) + sum(map(len, ENDINGS)) + len(ENDINGS) * (TOKENS - 1)
 
 
-def test_grouping_changes_no_token(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grouping_changes_no_token(model: LanguageModel) -> None:
     prompts = PROMPTS["behind a shared opening"]
     together = generate_greedily(Forward(model.frozen, "float32"), prompts, [TOKENS] * len(prompts), never)
-    monkeypatch.setattr(generate_module, "TOKENS_A_PASS", 1)
-    alone = generate_greedily(Forward(model.frozen, "float32"), prompts, [TOKENS] * len(prompts), never)
+    one_row = Forward(model.frozen, "float32", options=EngineOptions(tokens_per_pass=1))
+    alone = generate_greedily(one_row, prompts, [TOKENS] * len(prompts), never)
     assert together == alone
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from peft.tuners.lora import Linear
 
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.methods.trainable import LoraShape, train_lora
-from fewtune.models import LanguageModel
 
 
 def adapt(model: LanguageModel, shape: LoraShape) -> tuple[torch.nn.Module, list[Linear]]:

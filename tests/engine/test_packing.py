@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.packing import Prefix, group_by_tokens, pack, run_packed, shared_prefix_length
-from fewtune.models import LanguageModel
 
 ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100], [8, 8, 8]]
 

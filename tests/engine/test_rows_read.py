@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks, find_outer_linear
 from fewtune.engine.packing import Prefix
 from fewtune.methods.trainable import LoraShape, train_lora
-from fewtune.models import LanguageModel
 
 ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100], [8, 8, 8]]
-SPOTS = torch.tensor([5, 6, 17, 20, 6])  # each row's end, one of them twice
+TOKENS_READ = torch.tensor([5, 6, 17, 20, 6])  # each row's end, one of them twice
 
 
 def test_states_and_gradients_equal_those_of_a_whole_pass(model: LanguageModel) -> None:
     forward = Forward(model.trainable_copy(), "float32")
     batch = forward.pack(ROWS)
     parameters = list(forward.network.base_model.parameters())
-    alone, whole = forward.hidden_states(batch, SPOTS), forward.hidden_states(batch)[SPOTS]
+    alone, whole = forward.hidden_states(batch, TOKENS_READ), forward.hidden_states(batch)[TOKENS_READ]
     torch.testing.assert_close(alone, whole, atol=1e-6, rtol=1e-5)
     gradients = [torch.autograd.grad(s.square().sum(), parameters, allow_unused=True) for s in (alone, whole)]
     for one, other in zip(*gradients, strict=True):
@@ -36,7 +36,7 @@ def test_adapters_are_read_alike(model: LanguageModel, shape: LoraShape) -> None
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     forward = Forward(network, "float32")
     batch = forward.pack(ROWS)
-    alone, whole = forward.hidden_states(batch, SPOTS), forward.hidden_states(batch)[SPOTS]
+    alone, whole = forward.hidden_states(batch, TOKENS_READ), forward.hidden_states(batch)[TOKENS_READ]
     torch.testing.assert_close(alone, whole, atol=1e-5, rtol=1e-4)
 
 
@@ -46,7 +46,7 @@ def test_rows_behind_virtual_tokens_are_found(model: LanguageModel) -> None:
     batch = forward.pack(ROWS, Prefix(3, embeddings=words))
     with torch.no_grad():
         torch.testing.assert_close(
-            forward.hidden_states(batch, SPOTS), forward.hidden_states(batch)[SPOTS], atol=1e-6, rtol=1e-5
+            forward.hidden_states(batch, TOKENS_READ), forward.hidden_states(batch)[TOKENS_READ], atol=1e-6, rtol=1e-5
         )
 
 
@@ -59,7 +59,7 @@ def test_the_last_linear_layer_runs_what_is_read_alone(model: LanguageModel) -> 
         for layer in layers
     ]
     with torch.no_grad():
-        forward.hidden_states(forward.pack(ROWS), SPOTS)
+        forward.hidden_states(forward.pack(ROWS), TOKENS_READ)
     for hook in hooks:
         hook.remove()
-    assert counts == [21, 21, 21, 4]  # 21 tokens; four different spots
+    assert counts == [21, 21, 21, 4]  # 21 tokens; four different tokens

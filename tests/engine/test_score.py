@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import pytest
 import torch
 
-from fewtune.engine import score as score_module
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.options import EngineOptions
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
-from fewtune.models import LanguageModel
 
 PROMPTS = [[40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 60 + i, 9] for i in range(7)]
 WORDS = [[70], [71, 72], [73, 74, 75]]
@@ -47,16 +46,16 @@ def test_label_columns_alone_differ_from_log_likelihoods_by_a_constant_a_row(mod
 
 
 def test_sharing_the_prefix_changes_no_score_and_runs_fewer_tokens(model: LanguageModel) -> None:
-    shared, every_time = Forward(model.frozen, "float32"), Forward(model.frozen, "float32")
+    shared = Forward(model.frozen, "float32")
+    every_time = Forward(model.frozen, "float32", options=EngineOptions(shared_prefix=False))
     one = score_prompts(shared, PROMPTS, LabelWordReader(WORDS))
-    other = score_prompts(every_time, PROMPTS, LabelWordReader(WORDS), share_prefix=False)
+    other = score_prompts(every_time, PROMPTS, LabelWordReader(WORDS))
     np.testing.assert_allclose(one, other, atol=1e-4)
     assert shared.tokens_run < every_time.tokens_run / 2
 
 
-def test_batching_changes_no_score(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = Forward(model.frozen, "float32")
-    together = score_prompts(forward, PROMPTS, LabelWordReader(WORDS), share_prefix=False)
-    monkeypatch.setattr(score_module, "TOKENS_A_PASS", 1)
-    alone = score_prompts(forward, PROMPTS[::-1], LabelWordReader(WORDS), share_prefix=False)
+def test_batching_changes_no_score(model: LanguageModel) -> None:
+    whole, each = EngineOptions(shared_prefix=False), EngineOptions(shared_prefix=False, tokens_per_pass=1)
+    together = score_prompts(Forward(model.frozen, "float32", options=whole), PROMPTS, LabelWordReader(WORDS))
+    alone = score_prompts(Forward(model.frozen, "float32", options=each), PROMPTS[::-1], LabelWordReader(WORDS))
     np.testing.assert_allclose(together, alone[::-1], atol=1e-4)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
-from fewtune.models import LanguageModel
 
 STEPS = [[1, 2, 3, 2], [3, 4], [9, 1, 7], [2]]
 """Tokens read at each step: some again, some for the first time, some not."""

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from fewtune.engine.fit import FitReport, fit
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks, find_final_norm
 from fewtune.engine.schedule import Optimisation, Plateau
 from fewtune.errors import DataError, ModelError
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 
 

@@ -15,6 +15,7 @@ from fewtune.engine import generate as generate_module
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readers import NextTokenReader
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
@@ -25,7 +26,6 @@ from fewtune.methods.contexts import CONTENT_FREE, choose_demonstrations, write_
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
 from fewtune.methods.plan import Plan
 from fewtune.methods.scratchpad import Scratchpad
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 
 STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4}
@@ -198,8 +198,7 @@ def test_a_student_may_train_less_than_all_its_weights(
 def test_another_model_may_teach_where_it_shares_the_vocabulary(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    student = models["llama"]
-    student.others = {"teacher": models["gpt2"]}
+    student = replace(models["llama"], others={"teacher": models["gpt2"]})
     plan = make_plan(student, task, draw, teacher="teacher", demonstrations=2)
     (rng,) = np.random.default_rng(0).spawn(1)
     reference = get_method("in_context")
@@ -207,7 +206,6 @@ def test_another_model_may_teach_where_it_shares_the_vocabulary(
     settings = reference.settings(demonstrations=2, calibration="contextual")
     expected = reference.plan(settings, models["gpt2"], task, draw, rng).score(rows)
     np.testing.assert_allclose(plan.companions["teacher"](rows), expected, atol=1e-6)
-    student.others = {}
 
 
 def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
@@ -217,11 +215,8 @@ def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
     plan = make_plan(model, task, draw, demonstrations=2)
     assert plan.taught_by is model.frozen
     assert plan.report()["teacher_truncated_rows"] == 0
-    given, model.max_tokens = model.max_tokens, 8
-    try:
-        assert make_plan(model, task, draw, demonstrations=2).report()["teacher_truncated_rows"] > 0
-    finally:
-        model.max_tokens = given
+    short = replace(model, max_tokens=8)
+    assert make_plan(short, task, draw, demonstrations=2).report()["teacher_truncated_rows"] > 0
 
 
 def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from pydantic.fields import FieldInfo
 
+from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import METHODS, get_method
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, SKIPPED, run
 

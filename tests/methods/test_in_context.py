@@ -13,11 +13,11 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words
 from fewtune.methods.contexts import choose_demonstrations
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Task
 
 

@@ -26,12 +26,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 import tiny_models
 from fewtune.engine import four_bit
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.engine.packing import Prefix
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method, soft_prompt
 from fewtune.methods.plan import Plan
-from fewtune.models import LanguageModel, find_model, load_model, read_config
+from fewtune.models import find_model, read_config
 from fewtune.tasks.base import Draw, Task
 from reference_loop import PLAN_SEED, draw_batches, fit_losses, make_plan, train_plainly
 

@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_models
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readers import StateReader
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
-from fewtune.models import LanguageModel
 from fewtune.tasks.base import Draw, Example, Task
 from reference_loop import make_plan
 

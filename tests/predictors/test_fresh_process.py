@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import tiny_models
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.methods import METHODS, get_method
-from fewtune.models import LanguageModel, Precision, find_model, load_model
+from fewtune.models import Precision, find_model
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, VARIANTS, run
 

@@ -18,11 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForCausalLM
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readers import LabelWordReader
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError, ModelError, PredictorError
 from fewtune.methods import get_method
-from fewtune.models import LanguageModel
 from fewtune.predictors.folder import load_predictor
 from fewtune.predictors.regression import Regression
 from fewtune.tasks.base import Draw, Task

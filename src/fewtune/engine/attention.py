@@ -18,16 +18,23 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from fewtune.engine import pulse
+from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
 from fewtune.errors import ModelError
 
-LONGEST_WRITTEN_OUT = 128
-"""Tokens up to which attention is written out as products of matrices: scaled-dot-product attention's backward pass
-takes far longer on a processor; beyond, it needs less memory."""
-MOST_PADDING = 1.5
-"""Sequences stand side by side while their places are at most this many times their tokens."""
+PACKED_ATTENTION = "fewtune_packed"
+"""The name under which Transformers finds the attention of this module."""
 PLACES_BEHIND_PREFIX = 256
 """Places that read a prefix at once: their scores over it, (heads, places, prefix tokens), stand in memory."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How scores become weights (multiplied by `scale`, some dropped), and how the engine computes them."""
+
+    scale: float
+    dropout: float = 0.0
+    options: EngineOptions = DEFAULTS
 
 
 def _attend_packed(
@@ -65,7 +72,8 @@ def _attend_packed(
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     before = packing.prefix.layers[layer] if packing.prefix is not None and packing.embeddings is None else None
     if packing.caches and layer in packing.caches[0]:
-        return _attend_next(query, key, value, before, packing.caches, layer, scale).transpose(1, 2), None
+        return _attend_next(query * scale, key, value, before, packing.caches, layer).transpose(1, 2), None
+    how = Arithmetic(scale, dropout, packing.options)
     outputs = []
     if packing.embeddings is not None:
         # Virtual tokens run first and read one another; then every sequence reads them.
@@ -73,7 +81,7 @@ def _attend_packed(
         first, query = query.split(virtual, 2)
         first_key, key = key.split(virtual, 2)
         first_value, value = value.split(virtual, 2)
-        outputs.append(attend_rows(first, first_key, first_value, None, virtual[:1], scale, dropout))
+        outputs.append(attend_rows(first, first_key, first_value, None, virtual[:1], how))
         before = first_key, first_value
     if packing.capture is not None:
         own = slice(sum(packing.lengths[:-1]), sum(packing.lengths))
@@ -83,7 +91,7 @@ def _attend_packed(
         kept = zip(key.split(packing.lengths, 2), value.split(packing.lengths, 2), strict=True)
         for cache, pair in zip(packing.caches, kept, strict=True):
             cache[layer] = pair
-    outputs.append(attend_rows(query, key, value, before, packing.lengths, scale, dropout))
+    outputs.append(attend_rows(query, key, value, before, packing.lengths, how))
     if packing.after_attention is not None:
         packing.after_attention()
     return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]).transpose(1, 2), None
@@ -95,14 +103,14 @@ def attend_rows(
     value: Tensor,
     before: KeysValues | None,
     lengths: Sequence[int],
-    scale: float,
-    dropout: float = 0.0,
+    how: Arithmetic,
 ) -> Tensor:
     """Each sequence's attention over what stands before all and its own past, (1, heads, total tokens, head).
 
     `query` has that shape; `key` and `value` (1, key heads, total tokens, head); `before` as a prefix's layers have it.
     """
-    layout = _lay_out(tuple(lengths), None if before is None else PLACES_BEHIND_PREFIX, query.device)
+    most_places = None if before is None else PLACES_BEHIND_PREFIX
+    layout = _lay_out(tuple(lengths), how.options.most_padding, most_places, query.device)
     # Rows of a token's heads one after another: whole rows are moved, and in the compute dtype.
     laid = [_move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
     if before is not None:
@@ -110,27 +118,29 @@ def attend_rows(
     outputs, start = [], 0
     for rows, width in layout.groups:
         q, k, v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid)
-        outputs.append(_attend_group(q, k, v, before, scale, dropout))
+        outputs.append(_attend_group(q, k, v, before, how))
         start += rows * width
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     return _move(joined, layout.places, layout.sources).transpose(0, 1)[None]
 
 
-def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, scale: float, dropout: float) -> Tensor:
+def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, how: Arithmetic) -> Tensor:
     """Causal attention of rows of one width side by side, (rows x width, heads, head).
 
     `q` is (rows, width, heads, head), `k` and `v` (rows, width, key heads, head).
     """
-    if before is None and q.shape[1] > LONGEST_WRITTEN_OUT:
+    if before is None and q.shape[1] > how.options.longest_written_out:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, dropout_p=dropout, enable_gqa=True)
+        out = F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=how.scale, dropout_p=how.dropout, enable_gqa=True
+        )
         return out.transpose(1, 2).flatten(0, 1)
     k, v = (x.permute(2, 0, 1, 3) for x in (k, v))  # (key heads, rows, width, head)
     if before is not None:
         # A copy for every row is less code than reading it where it stands, and no slower.
         first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
-    return _attend_written_out(q, k, v, scale, dropout)
+    return _attend_written_out(q, k, v, how)
 
 
 @dataclass(frozen=True)
@@ -147,12 +157,12 @@ class _Layout:
 
 
 @lru_cache(maxsize=8)
-def _lay_out(lengths: tuple[int, ...], most_places: int | None, device: torch.device) -> _Layout:
+def _lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | None, device: torch.device) -> _Layout:
     """Lay sequences side by side; every layer of a pass asks for the same."""
     starts = [0, *accumulate(lengths)]
     places = torch.empty(starts[-1], dtype=torch.long)
     groups, sources, offset = [], [], 0
-    for rows in _group_alike(lengths, most_places):
+    for rows in _group_alike(lengths, most_padding, most_places):
         width = max(lengths[row] for row in rows)
         step = torch.arange(width)
         # Places beyond a sequence's end repeat its last token: causal attention never lets it read them.
@@ -164,13 +174,13 @@ def _lay_out(lengths: tuple[int, ...], most_places: int | None, device: torch.de
     return _Layout(tuple(groups), torch.cat(sources).to(device), places.to(device))
 
 
-def _group_alike(lengths: Sequence[int], most_places: int | None) -> list[list[int]]:
+def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int | None) -> list[list[int]]:
     """Rows in groups of alike lengths, the longest first, so that little of a group is padding."""
     groups: list[list[int]] = []
     width = tokens = 0
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         places, tokens = (len(groups[-1]) + 1) * width if groups else 0, tokens + lengths[row]
-        if not groups or places > MOST_PADDING * tokens or (most_places is not None and places > most_places):
+        if not groups or places > most_padding * tokens or (most_places is not None and places > most_places):
             groups.append([])
             width = tokens = lengths[row]
         groups[-1].append(row)
@@ -203,7 +213,7 @@ class _Move(torch.autograd.Function):
         return gradient.new_zeros(len(back), gradient.shape[1]).index_copy_(0, take, gradient), None, None
 
 
-def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, how: Arithmetic) -> Tensor:
     """Causal attention, (rows x width, heads, head), of `q` (rows, width, heads, head) over `k` and `v`.
 
     These are (key heads, rows, tokens, head); their last `width` tokens are the queries' own; all read those before.
@@ -212,8 +222,8 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: 
     (rows, width, _, size), (key_heads, _, tokens, _) = q.shape, k.shape
     queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
     mask = _make_mask(width, tokens, queries.shape[1] // width, q.dtype, q.device)
-    scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=scale)
-    out = torch.bmm(_drop(scores.softmax(-1), dropout), v.flatten(0, 1))
+    scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=how.scale)
+    out = torch.bmm(_drop(scores.softmax(-1), how.dropout), v.flatten(0, 1))
     by_row: Tensor = out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4)
     return by_row.reshape(rows * width, -1, size)
 
@@ -244,19 +254,18 @@ def _attend_next(
     before: KeysValues | None,
     caches: Sequence[Layers],
     layer: int,
-    scale: float,
 ) -> Tensor:
     """Attention of one token a row over the prefix, its row's cache and itself, (1, heads, rows, head).
 
-    Written out, so that the prefix is read once for all rows where it stands: to lay it before each row's cache at each
-    step would copy it rows x steps times.
+    `query` is scaled already. Written out so that all rows read the prefix in place: joining it with each row's cache
+    would copy it rows x steps times.
     """
     heads, rows = key.shape[1:3]
     if before is None:
         before = key[:, :, :0], value[:, :, :0]
     prefix_keys, prefix_values = before[0][0].to(key.dtype), before[1][0].to(value.dtype)
     # (key heads, query heads a key head, rows, head): query heads that share keys stand together.
-    queries = query[0].unflatten(0, (heads, -1)) * scale
+    queries = query[0].unflatten(0, (heads, -1))
     over_prefix = (queries.flatten(1, 2) @ prefix_keys.transpose(1, 2)).unflatten(1, (-1, rows))
     for_prefix, outputs = [], []
     for row, cache in enumerate(caches):
@@ -273,4 +282,4 @@ def _attend_next(
     return (from_own + from_prefix.view_as(from_own)).flatten(0, 1)[None]
 
 
-AttentionInterface.register("fewtune_packed", _attend_packed)
+AttentionInterface.register(PACKED_ATTENTION, _attend_packed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,6 @@ from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure
-
-TOKENS_A_PASS = 4096
-"""Most tokens in one forward and backward pass; larger batches accumulate gradients, with equal results."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,9 @@ def fit(
             raise TrialFailure("error", f"parameter group {group.name!r} matched no tensor: nothing would train")
     options = fitting.optimisation
     optimiser = torch.optim.AdamW(
-        [{"params": list(g.parameters)} for g in fitting.groups], weight_decay=options.weight_decay, fused=True
+        [{"params": list(g.parameters)} for g in fitting.groups],
+        weight_decay=options.weight_decay,
+        fused=fitting.options.fused_optimiser,
     )
     rows = RowOptimiser(optimiser)
     epochs = _draw_batches(len(fitting.examples), options, rng)
@@ -66,7 +66,8 @@ def fit(
     losses: list[float] = []
     _set_training(fitting, True)
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
-    with torch.random.fork_rng(), gradients_by_row(fitting.modules):
+    by_row = gradients_by_row(fitting.modules) if fitting.options.sparse_embedding_gradients else nullcontext()
+    with torch.random.fork_rng(), by_row:
         torch.manual_seed(int(rng.integers(2**63)))
         for epoch, batches in enumerate(epochs):
             for group in fitting.groups:
@@ -142,7 +143,7 @@ def _set_training(fitting: Fitting, training: bool) -> None:
 def _mean_loss(fitting: Fitting, examples: Sequence[FitExample]) -> float:
     """Mean loss over examples, in evaluation mode."""
     _set_training(fitting, False)
-    groups = group_by_tokens([sum(map(len, e.sequences)) for e in examples], TOKENS_A_PASS)
+    groups = group_by_tokens([sum(map(len, e.sequences)) for e in examples], fitting.options.tokens_per_pass)
     total = sum(float(fitting.loss([examples[i] for i in group]).sum()) for group in groups)
     _set_training(fitting, True)
     return total / len(examples)
@@ -159,7 +160,7 @@ def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:
     """Accumulate the gradients of a batch's mean loss, pass by pass; the loss, in nats."""
     examples = [fitting.examples[i] for i in batch]
     total = 0.0
-    for group in group_by_tokens([sum(map(len, e.sequences)) for e in examples], TOKENS_A_PASS):
+    for group in group_by_tokens([sum(map(len, e.sequences)) for e in examples], fitting.options.tokens_per_pass):
         loss = fitting.loss([examples[i] for i in group]).sum() / len(examples)
         loss.backward()
         total += float(loss.detach())

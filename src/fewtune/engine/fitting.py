@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.schedule import Optimisation
 
 if TYPE_CHECKING:
@@ -52,5 +53,6 @@ class Fitting:
     optimisation: Optimisation
     modules: tuple[nn.Module, ...]
     """What is set to training mode while fitting and to evaluation mode after."""
+    options: EngineOptions = DEFAULTS
     validation: tuple[FitExample, ...] = ()
     """Labelled rows kept out of the fit: where there are any, the epoch of their lowest loss is kept."""

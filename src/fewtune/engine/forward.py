@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from fewtune.engine.frozen import FrozenBlocks
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
+from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import (
     Layers,
     Packed,
@@ -45,6 +46,7 @@ class Forward:
         precision: Precision,
         soft: SoftTokens | None = None,
         block: int | None = None,
+        options: EngineOptions = DEFAULTS,
     ) -> None:
         self.network = network
         self.soft = soft
@@ -52,8 +54,9 @@ class Forward:
         self.precision = precision
         self.device = next(network.parameters()).device
         self.tokens_run = 0
-        self.frozen = FrozenBlocks(network)
-        self._adapters = find_plain_adapters(network)
+        self.options = options
+        self.frozen = FrozenBlocks(network, options)
+        self._adapters = find_plain_adapters(network) if options.fused_adapters else []
 
     @contextlib.contextmanager
     def compute_dtype(self) -> Iterator[None]:
@@ -70,21 +73,21 @@ class Forward:
         """Rows end to end, behind the soft tokens or behind a prefix of `compute_prefix`, which begins with them."""
         if prefix is None and self.soft is not None:
             prefix = self.soft.make_prefix()
-        return pack(sequences, self.device, prefix, caches)
+        return pack(sequences, self.device, prefix, caches, self.options)
 
-    def hidden_states(self, batch: Packed, spots: Tensor | None = None) -> Tensor:
+    def hidden_states(self, batch: Packed, token_indices: Tensor | None = None) -> Tensor:
         """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out.
 
-        With `spots`, indices of tokens, theirs alone, (spots, width): no more is computed than they need. While
-        gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
+        With `token_indices`, the states of those tokens, (token indices, width): the last block computes no others.
+        While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
         """
         self.tokens_run += sum(batch.spans)
         with self.compute_dtype(), run_in_few_products(self._adapters):
             if self.block is not None:
                 states = run_to_block(self.network, batch, self.block).states
-                return (states if spots is None else states[spots]).float()
+                return (states if token_indices is None else states[token_indices]).float()
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
-            return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, spots).float()
+            return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
@@ -96,7 +99,7 @@ class Forward:
 
     def share_opening(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, int]:
         """Run once what opens every prompt alike, and how many tokens that are; None and 0 where it is not worth it."""
-        if len(prompts) > 1:
+        if len(prompts) > 1 and self.options.shared_prefix:
             # Each prompt keeps its last token: a reader may need the state that stands there.
             shared = shared_prefix_length(prompts)
             if shared >= SHORTEST_PREFIX:

@@ -1,6 +1,6 @@
-"""The blocks below all that trains: what they put out is the same at every step, so it is computed once a sequence.
+"""Frozen blocks: those below every tensor that trains. Their output never changes, so each sequence runs them once.
 
-Owns which blocks these are and what they put out, kept within a bound of bytes. Does not know what runs above them.
+Owns which blocks these are, and a cache of their output bounded in bytes. Does not know what runs above them.
 """
 
 from __future__ import annotations
@@ -14,32 +14,21 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.layers import find_blocks, find_final_norm
-from fewtune.engine.packing import BlockOutput, Packed, pack, run_to_block
-
-SHARE_OF_MEMORY = 0.1
-"""Kept states take at most this share of the device's memory, unless a process says otherwise."""
-
-_share_of_memory = SHARE_OF_MEMORY
-
-
-def limit_kept_states(share: float) -> None:
-    """Bound what networks of this process keep from here on, as a share of memory; 0 keeps nothing.
-
-    As the number of threads, it decides what a fit costs and not what comes of it: sequences beyond the bound run anew
-    at every step.
-    """
-    global _share_of_memory
-    _share_of_memory = share
+from fewtune.engine.options import DEFAULTS, EngineOptions
+from fewtune.engine.packing import BlockOutput, Packed, pack, pad_states, run_to_block
 
 
 class FrozenBlocks:
-    """A network's first blocks, as many as nothing trains in or below; `count` of them, 0 where there are none."""
+    """A network's first blocks, as many as nothing trains in or below; `count` of them, 0 where there are none.
 
-    def __init__(self, network: PreTrainedModel) -> None:
+    Their output is kept for as many sequences as `options.kept_states_share` has room for; others run at every step.
+    """
+
+    def __init__(self, network: PreTrainedModel, options: EngineOptions = DEFAULTS) -> None:
         self._network = network
         self._kept: dict[tuple[int, ...], Tensor] = {}
-        self.count = count_frozen_blocks(network)
-        self.most_bytes = int(_share_of_memory * find_memory_bytes(next(network.parameters()).device))
+        self.count = count_frozen_blocks(network) if options.separate_frozen_blocks else 0
+        self.most_bytes = int(options.kept_states_share * find_memory_bytes(next(network.parameters()).device))
         self.kept_bytes = 0
         self._besides: int | None = None
 
@@ -57,7 +46,7 @@ class FrozenBlocks:
             for key, part in zip(missing, output.states.split(packed.lengths), strict=True):
                 states[key] = part
                 self._keep(key, part)
-        return BlockOutput(self.count, torch.cat([states[key] for key in keys]), self._besides)
+        return BlockOutput(self.count, pad_states([states[key] for key in keys], batch), self._besides)
 
     def _keep(self, key: tuple[int, ...], states: Tensor) -> None:
         size = states.numel() * states.element_size()

@@ -13,7 +13,6 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import Layers, Prefix, group_by_tokens
-from fewtune.engine.score import TOKENS_A_PASS
 
 
 @torch.no_grad()
@@ -26,13 +25,13 @@ def generate_greedily(
     """Tokens written after each prompt, in the order given: at most its `max_tokens`, the one that stops it included.
 
     `stop(written)` tells after each token whether a row is done. Tokens that open every prompt alike run once, and so
-    does every other token; rows run in groups whose prompts and answers fit `TOKENS_A_PASS`.
+    does every other token; rows run in groups whose prompts and answers fit one pass.
     """
     prefix, cut = forward.share_opening(prompts)
     written: list[list[int]] = [[] for _ in prompts]
     lengths = [len(p) - cut + most for p, most in zip(prompts, max_tokens, strict=True)]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
-    for group in group_by_tokens([lengths[i] for i in order], TOKENS_A_PASS):
+    for group in group_by_tokens([lengths[i] for i in order], forward.options.tokens_per_pass):
         rows = [order[i] for i in group]
         answers = _write(forward, prefix, [prompts[i][cut:] for i in rows], [max_tokens[i] for i in rows], stop)
         for i, answer in zip(rows, answers, strict=True):

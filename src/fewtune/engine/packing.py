@@ -13,14 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine.layers import find_blocks
+from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.rows_read import run_rows_alone
+
+FILLER = 0
+"""The token that fills up a padded row; no token of the row reads it."""
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, (1, heads, tokens, head) each."""
@@ -62,6 +68,7 @@ class Packed:
     """Called after every layer's attention."""
     sequences: tuple[tuple[int, ...], ...] = ()
     """The tokens as they were given, each sequence its own."""
+    options: EngineOptions = DEFAULTS
     reach: int = 0
     """Most tokens that any token reads, itself, the prefix and earlier passes included."""
 
@@ -81,12 +88,14 @@ def pack(
     device: torch.device,
     prefix: Prefix | None = None,
     caches: Sequence[Layers] = (),
+    options: EngineOptions = DEFAULTS,
 ) -> Packed:
     """Lay token sequences end to end; their positions go on from the prefix's length, and from their own caches'.
 
     Caches are all empty (what these sequences open is kept for later) or none is, and then each sequence is one token.
     """
-    lengths = tuple(len(s) for s in sequences)
+    given = tuple(map(tuple, sequences))
+    lengths = own_lengths = tuple(map(len, given))
     if not lengths or min(lengths) == 0:
         raise ValueError("a packed batch needs at least one sequence, and every sequence a token")
     if caches and prefix is not None and prefix.embeddings is not None:
@@ -94,15 +103,28 @@ def pack(
     if any(caches) and (not all(caches) or max(lengths) > 1):
         raise ValueError("sequences that go on from their caches run one token each, and all of them go on")
     start = prefix.length if prefix is not None else 0
+    rows: Sequence[Sequence[int]] = given
+    if options.padded and not caches:
+        lengths = (max(own_lengths),) * len(given)
+        rows = [(*s, *[FILLER] * (lengths[0] - len(s))) for s in given]
     starts = [start + _count_cached(cache) for cache in caches] or [start] * len(lengths)
-    tokens = _send(torch.tensor([t for s in sequences for t in s])[None], device)
+    tokens = _send(torch.tensor([t for row in rows for t in row])[None], device)
     virtual = start if prefix is not None and prefix.embeddings is not None else 0
     places = [torch.arange(virtual), *(torch.arange(at, at + n) for at, n in zip(starts, lengths, strict=True))]
     positions = _send(torch.cat(places)[None], device)
-    ends = _send(torch.tensor(lengths).cumsum(0) - 1, device)
+    last = [end - n + own - 1 for end, n, own in zip(accumulate(lengths), lengths, own_lengths, strict=True)]
+    ends = _send(torch.tensor(last), device)
     reach = max(at + n for at, n in zip(starts, lengths, strict=True))
-    given = tuple(map(tuple, sequences))
-    return Packed(tokens, positions, lengths, ends, prefix, caches=tuple(caches), sequences=given, reach=reach)
+    return Packed(
+        tokens, positions, lengths, ends, prefix, caches=tuple(caches), sequences=given, options=options, reach=reach
+    )
+
+
+def pad_states(states: Sequence[Tensor], batch: Packed) -> Tensor:
+    """States of each of a batch's sequences, (tokens, width) each, laid end to end as the batch is."""
+    if batch.options.padded:
+        states = [F.pad(s, (0, 0, 0, n - len(s))) for s, n in zip(states, batch.lengths, strict=True)]
+    return torch.cat(list(states))
 
 
 @dataclass(frozen=True)
@@ -118,19 +140,21 @@ class BlockOutput:
 
 
 def run_packed(
-    network: PreTrainedModel, batch: Packed, resume: BlockOutput | None = None, spots: Tensor | None = None
+    network: PreTrainedModel, batch: Packed, resume: BlockOutput | None = None, token_indices: Tensor | None = None
 ) -> Tensor:
     """Final hidden states of every token, (total tokens, width), as the language-model head reads them.
 
-    With `resume`, of this batch, only the blocks after that one run. With `spots`, indices of tokens, it is their
-    states, (spots, width), and what no one reads of the last block does not run.
+    With `resume`, of this batch, only the blocks after that one run. With `token_indices`, the states of those tokens
+    alone, (token indices, width): after the last block's attention no others run.
     """
     with _resume_after(network, resume):
-        if spots is None:
+        if token_indices is None:
             return _run_body(network, batch)
-        rows = (spots + _count_virtual(batch)).unique()
+        if not batch.options.last_block_rows_only:
+            return _run_body(network, batch)[token_indices]
+        rows = (token_indices + _count_virtual(batch)).unique()
         with run_rows_alone(find_blocks(network)[-1], rows) as begin:
-            return _run_body(network, replace(batch, after_attention=begin))[spots]
+            return _run_body(network, replace(batch, after_attention=begin))[token_indices]
 
 
 def run_to_block(network: PreTrainedModel, batch: Packed, block: int) -> BlockOutput:

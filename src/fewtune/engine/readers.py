@@ -28,11 +28,11 @@ class Reader(Protocol):
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         """The sequences to run for one prompt."""
 
-    def spots(self, batch: Packed) -> Tensor:
+    def token_indices(self, batch: Packed) -> Tensor:
         """Which tokens' states are read, as indices among the batch's tokens."""
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        """Scores (rows, labels), float32, from the states read (spots, width); softmax gives probabilities."""
+        """Scores (rows, labels), float32, from the states read (token_indices, width); softmax gives probabilities."""
 
 
 class HeadReader:
@@ -46,7 +46,7 @@ class HeadReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
-    def spots(self, batch: Packed) -> Tensor:
+    def token_indices(self, batch: Packed) -> Tensor:
         return batch.ends
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
@@ -62,7 +62,7 @@ class StateReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
-    def spots(self, batch: Packed) -> Tensor:
+    def token_indices(self, batch: Packed) -> Tensor:
         return batch.ends
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
@@ -77,7 +77,7 @@ class NextTokenReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
-    def spots(self, batch: Packed) -> Tensor:
+    def token_indices(self, batch: Packed) -> Tensor:
         return batch.ends
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
@@ -114,7 +114,7 @@ class LabelWordReader:
             return [prompt]
         return [[*prompt, *tokens[:-1]] for tokens in self.label_tokens]
 
-    def spots(self, batch: Packed) -> Tensor:
+    def token_indices(self, batch: Packed) -> Tensor:
         if self.single:
             return batch.ends
         # The state that predicts token j of a label's n stands n - 1 - j before the sequence's end.
@@ -128,7 +128,7 @@ class LabelWordReader:
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         if self.single:
             ids = torch.tensor([tokens[0] for tokens in self.label_tokens], device=states.device)
-            if self.columns_only:
+            if self.columns_only and forward.options.label_columns_only:
                 weight, bias = forward.head_columns(ids)
                 return F.linear(states, weight.float(), bias)
             return read_vocabulary(forward, states)[:, ids]

@@ -14,29 +14,24 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.readers import Reader
 
-TOKENS_A_PASS = 4096
-"""Most tokens in one forward pass."""
-
 
 @torch.no_grad()
-def score_prompts(
-    forward: Forward, prompts: Sequence[Sequence[int]], reader: Reader, share_prefix: bool = True
-) -> np.ndarray:
+def score_prompts(forward: Forward, prompts: Sequence[Sequence[int]], reader: Reader) -> np.ndarray:
     """Scores (rows, labels), float64, of tokenised prompts in the order given.
 
-    Tokens that open every prompt alike (demonstrations) run once; `share_prefix=False` runs them every time.
+    Tokens that open every prompt alike (demonstrations) run once.
     """
     if not prompts:
         return np.zeros((0, 0))
     sequences = [reader.sequences(p) for p in prompts]
-    prefix, cut = forward.share_opening(prompts) if share_prefix else (None, 0)
+    prefix, cut = forward.share_opening(prompts)
     lengths = [sum(len(s) - cut for s in group) for group in sequences]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     parts: list[np.ndarray] = []
-    for group in group_by_tokens([lengths[i] for i in order], TOKENS_A_PASS):
+    for group in group_by_tokens([lengths[i] for i in order], forward.options.tokens_per_pass):
         rows = [s[cut:] for i in group for s in sequences[order[i]]]
         batch = forward.pack(rows, prefix)
-        scores = reader.read(forward, forward.hidden_states(batch, reader.spots(batch)), batch)
+        scores = reader.read(forward, forward.hidden_states(batch, reader.token_indices(batch)), batch)
         parts.append(scores.double().cpu().numpy())
     stacked = np.concatenate(parts)
     result = np.empty_like(stacked)

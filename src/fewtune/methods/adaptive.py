@@ -20,8 +20,8 @@ from fewtune.methods.optimisation import FineTuning, read_optimisation
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 

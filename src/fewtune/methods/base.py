@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 # What settings may be at most: a value beyond is a slip that would run for years, or that no float32 holds.
@@ -65,7 +65,7 @@ class Method:
     needs_pool: Callable[[Any], bool] = lambda settings: False
     """Whether these settings need unlabelled pool rows; a study without any is refused."""
     other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
-    """Teachers these settings need besides the trial's own model, by name, of its vocabulary; in `model.others`."""
+    """Teachers these settings need besides the trial's own model, by name, of its vocabulary; see `model.find`."""
     skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None
 
 

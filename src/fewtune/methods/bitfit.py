@@ -18,8 +18,8 @@ from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisa
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
@@ -36,7 +36,7 @@ class Settings(FineTuning):
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has no biases."""
-    from fewtune.models import sketch_network
+    from fewtune.engine.loading import sketch_network
 
     if config is None:
         return None

@@ -16,12 +16,12 @@ from torch import nn
 
 from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readers import HeadReader, LabelWordReader, Reader
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError, name_choices
 from fewtune.methods.plan import Plan
 from fewtune.methods.trainable import Trained
-from fewtune.models import LanguageModel
 from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
 from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.network import Change, Unchanged
@@ -61,7 +61,7 @@ class Answer:
 
     def predict_untaught(self) -> Predictor:
         """The predictor that answers so on the model as it is."""
-        return self.predict_with(Forward(self.model.frozen, self.model.precision), Unchanged())
+        return self.predict_with(self.model.forward(self.model.frozen), Unchanged())
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """One loss a row, in nats: cross-entropy over the labels, or over the vocabulary."""
@@ -171,7 +171,15 @@ def assemble_plan(
     trainable = {id(p): p for g in groups for p in g.parameters}
     return Plan(
         predictor=answer.predict_with(forward, trained.change),
-        fitting=Fitting(groups, tuple(examples), loss, optimisation, (forward.network, *head), tuple(validation)),
+        fitting=Fitting(
+            groups,
+            tuple(examples),
+            loss,
+            optimisation,
+            (forward.network, *head),
+            forward.options,
+            tuple(validation),
+        ),
         forward=forward,
         trainable_parameters=sum(p.numel() for p in trainable.values()),
         total_parameters=sum(p.numel() for module in (forward.network, *head) for p in module.parameters()),
@@ -193,8 +201,8 @@ def make_examples(
 def read_batch(forward: Forward, batch: Sequence[FitExample], *readers: Reader) -> list[torch.Tensor]:
     """What each reader makes of one pass over a batch, (examples, outcomes), with gradients."""
     packed = forward.pack([s for e in batch for s in e.sequences])
-    spots = [reader.spots(packed) for reader in readers]
-    states = forward.hidden_states(packed, torch.cat(spots)).split([len(read) for read in spots])
+    token_indices = [reader.token_indices(packed) for reader in readers]
+    states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])
     return [reader.read(forward, part, packed) for reader, part in zip(readers, states, strict=True)]
 
 

@@ -40,9 +40,9 @@ from fewtune.tasks.patterns import check_template
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import Trained
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 # What a null setting stands for is no part of a trial's identity: changing it means raising METHOD's revision.
@@ -179,7 +179,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     # A stream of its own, so that with alpha 0 the student's fit is pattern tuning's to the last bit.
     (teacher_rng,) = rng.spawn(1)
-    teacher_model = model if settings.teacher is None else model.others[settings.teacher]
+    teacher_model = model if settings.teacher is None else model.find(settings.teacher)
     teacher = make_teacher(settings, teacher_model, task, draw, teacher_rng)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words")
     student = _choose_student(settings, model, rng)

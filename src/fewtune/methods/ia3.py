@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
@@ -55,7 +55,6 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang scaling vectors on the architecture's layers and train them, and the head where one is read."""
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.methods.trainable import Trained, trainable_group
     from fewtune.predictors.network import Adapter
@@ -65,7 +64,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     network = model.adaptable_copy()
     wrapped = _add_vectors(network, int(rng.integers(2**63)))
     group = trainable_group("vectors", network, settings.learning_rate)
-    trained = Trained(Forward(network, model.precision), (group,), Adapter(wrapped))
+    trained = Trained(model.forward(network), (group,), Adapter(wrapped))
     return plan_training(
         draw,
         answer,

@@ -15,8 +15,8 @@ from pydantic import Field
 from fewtune.methods.base import MOST_DEMONSTRATIONS, Method
 
 if TYPE_CHECKING:
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
@@ -43,7 +43,6 @@ class Settings:
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import answer_by_label_words, choose_pattern
     from fewtune.methods.contexts import choose_demonstrations, estimate_prior, write_context
     from fewtune.methods.plan import Plan
@@ -51,7 +50,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.predictors.network import Unchanged
 
     assert model is not None
-    forward = Forward(model.frozen, model.precision)
+    forward = model.forward(model.frozen)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
     words = choose_pattern(task, settings.pattern).label_words

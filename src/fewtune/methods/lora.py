@@ -19,8 +19,8 @@ from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisa
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
@@ -64,7 +64,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
     if config is None:
         return None
     from fewtune.engine.four_bit import find_obstacle
-    from fewtune.models import find_device, sketch_network
+    from fewtune.engine.loading import sketch_network
+    from fewtune.models import find_device
 
     obstacle = find_obstacle(sketch_network(config), find_device())
     return None if obstacle is None else f"base 4bit cannot be used, {obstacle}: set base to full"

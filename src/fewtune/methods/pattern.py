@@ -17,8 +17,8 @@ from fewtune.methods.base import Method
 from fewtune.methods.optimisation import FineTuning, read_optimisation
 
 if TYPE_CHECKING:
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 

@@ -16,8 +16,8 @@ from fewtune.methods.base import LARGEST_NUMBER, MOST_BLOCKS, SMALLEST_NUMBER, M
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.tasks.base import Draw, Task
 
 
@@ -54,7 +54,6 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    from fewtune.engine.forward import Forward
     from fewtune.engine.readers import StateReader
     from fewtune.methods.blocks import choose_pattern
     from fewtune.methods.plan import Plan
@@ -65,7 +64,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.text import Encoder, plain_template
 
     assert model is not None
-    forward = Forward(model.frozen, model.precision, block=settings.layer)
+    forward = model.forward(model.frozen, block=settings.layer)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     template = choose_pattern(task, settings.pattern).template if settings.prompted else plain_template(task.fields)
     prompting = Prompting(forward, encoder, template, StateReader())

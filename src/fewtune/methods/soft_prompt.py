@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from fewtune.engine.forward import Forward
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.engine.packing import Prefix
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
     from fewtune.predictors.network import SoftTokensAdded
     from fewtune.tasks.base import Draw, Task
 
@@ -62,7 +62,8 @@ class Settings(FineTuning):
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
-    from fewtune.models import max_positions, sketch_network
+    from fewtune.engine.loading import sketch_network
+    from fewtune.models import max_positions
 
     if config is None:
         return None
@@ -93,7 +94,6 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Put virtual tokens before every row and train them, and the head where one is read, on the support."""
     from fewtune.engine.fitting import ParameterGroup
-    from fewtune.engine.forward import Forward
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.methods.trainable import Trained
     from fewtune.text import Encoder
@@ -108,12 +108,12 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     change = (
         _add_prompt(network, settings, seed)
         if settings.kind == "prompt"
-        else _add_prefix(Forward(network, model.precision), settings, seed)
+        else _add_prefix(model.forward(network), settings, seed)
     )
     rate = settings.learning_rate if settings.learning_rate is not None else RATES[settings.kind]
     parameters = tuple(change.soft.encoder.parameters())
     group = ParameterGroup(f"soft {settings.kind}", parameters, rate)
-    trained = Trained(Forward(network, model.precision, change.soft), (group,), change)
+    trained = Trained(model.forward(network, change.soft), (group,), change)
     made = plan_training(
         draw,
         answer,

@@ -15,6 +15,7 @@ import numpy as np
 
 from fewtune.engine.fit import fit
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readers import NextTokenReader
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError
@@ -22,7 +23,6 @@ from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern
 from fewtune.methods.contexts import choose_demonstrations, estimate_prior, write_context
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.trainable import train_all
-from fewtune.models import LanguageModel
 from fewtune.predictors.language import Before, Prompting, average
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.text import plain_template
@@ -134,7 +134,7 @@ def _open_scratchpad(settings: Settings, forward: Forward, answer: Answer, task:
 
 def _freeze(settings: Settings, model: LanguageModel, answer: Answer, draw: Draw, rng: np.random.Generator) -> Forward:
     if settings.tuned_teacher_epochs == 0:
-        return Forward(model.frozen, model.precision)
+        return model.forward(model.frozen)
     trained = train_all(model, TUNING_RATE, body_only=False)
     optimisation = Optimisation(settings.tuned_teacher_epochs, settings.batch_size)
     tuned = plan_training(draw, answer, trained, optimisation, 0.0, rng)

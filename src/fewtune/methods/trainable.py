@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from fewtune.engine.fitting import ParameterGroup
 from fewtune.engine.forward import Forward
 from fewtune.engine.four_bit import quantise_linear_layers
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import find_blocks, find_final_norm
-from fewtune.models import LanguageModel
 from fewtune.predictors.network import Adapter, Change, ChangedWeights
 
 
@@ -57,7 +57,7 @@ def train_all(model: LanguageModel, learning_rate: float, body_only: bool) -> Tr
     network = model.trainable_copy()
     module = network.base_model if body_only else network
     group = ParameterGroup("all weights", tuple(module.parameters()), learning_rate)
-    return Trained(Forward(network, model.precision), (group,), ChangedWeights())
+    return Trained(model.forward(network), (group,), ChangedWeights())
 
 
 def train_last_blocks(
@@ -74,7 +74,7 @@ def train_last_blocks(
         index = len(stack) - 1 - distance
         rate = learning_rate * decay ** (distance + 1)
         groups.append(_unfreeze(f"block {index}", stack[index], rate, distance * unfreeze_every))
-    return Trained(Forward(network, model.precision), tuple(groups), ChangedWeights())
+    return Trained(model.forward(network), tuple(groups), ChangedWeights())
 
 
 def train_chosen(
@@ -88,7 +88,7 @@ def train_chosen(
     module = network.base_model if body_only else network
     chosen = tuple(parameter for tensor, parameter in module.named_parameters() if choose(tensor))
     group = ParameterGroup(name, _make_own(chosen), learning_rate)
-    return Trained(Forward(network, model.precision), (group,), ChangedWeights())
+    return Trained(model.forward(network), (group,), ChangedWeights())
 
 
 def train_lora(
@@ -120,7 +120,7 @@ def train_lora(
         torch.manual_seed(int(rng.integers(2**63)))
         wrapped = get_peft_model(network, config)
     group = trainable_group("adapter", network, learning_rate)
-    return Trained(Forward(network, model.precision), (group,), Adapter(wrapped, four_bit))
+    return Trained(model.forward(network), (group,), Adapter(wrapped, four_bit))
 
 
 def trainable_group(name: str, network: nn.Module, learning_rate: float) -> ParameterGroup:

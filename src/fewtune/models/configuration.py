@@ -122,15 +122,13 @@ def max_positions(config: Any) -> int:
     return next((int(limit) for limit in limits if limit), 1 << 30)
 
 
-def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
-    """The network of a configuration without any weights, to look at its shape before anything is loaded."""
+def draw_up_network(config: PreTrainedConfig, attention: str) -> PreTrainedModel:
+    """The network of a configuration without any weights, with the attention that Transformers knows by that name."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
-
     with torch.device("meta"):
         network: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation="fewtune_packed"
+            config, dtype=torch.float32, attn_implementation=attention
         )
     return network

@@ -1,4 +1,4 @@
-"""A model's network and tokenizer read from its folder, whole or not at all.
+"""A model's network read from its folder, whole or not at all.
 
 Owns the one call that reads weights, and the refusal of those that are not what the configuration says. Transformers
 fills in random numbers for what is missing: nothing read here may hold any.
@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fewtune.causes import find_failure_kind
 from fewtune.errors import ModelError
-from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
-from fewtune.models.language_model import LanguageModel
-from fewtune.models.precision import Precision, find_device
+from fewtune.models.configuration import describe_error
 from fewtune.models.quiet import quiet_transformers
-from fewtune.models.snapshot import ModelSnapshot
-from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,21 +21,10 @@ _NAMED = 3
 """Of the tensors that do not fit, how many a message names."""
 
 
-def load_model(place: ModelSnapshot, precision: Precision) -> LanguageModel:
-    """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
-    import torch
-
-    refuse_unsuited(place.name, read_config(place.path))
-    network = read_network(place.name, place.path, "cpu")
-    tokenizer = read_tokenizer(place.path)
-    check_vocabulary(place.name, tokenizer, network)
-    device = find_device()
-    moved = torch.nn.Module.to(network, device)  # the same network: Transformers types its own `to` too narrowly
-    return LanguageModel(place, moved, tokenizer, precision, device)
-
-
-def read_network(name: str, path: Path, onto: Literal["cpu", "meta"]) -> PreTrainedModel:
+def read_network(name: str, path: Path, onto: Literal["cpu", "meta"], attention: str | None = None) -> PreTrainedModel:
     """A folder's network in float32; onto `meta` without its weights, of which only names and shapes are read.
+
+    `attention`: a name that Transformers knows it by; None: the network's own.
 
     Raises ModelError where any weight is missing, unexpected or of another shape.
     """
@@ -48,15 +33,13 @@ def read_network(name: str, path: Path, onto: Literal["cpu", "meta"]) -> PreTrai
 
     try:
         with quiet_transformers():
-            import fewtune.engine.attention  # noqa: F401 - registers the attention that the next line asks for
-
             read: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
-                attn_implementation="fewtune_packed",
+                attn_implementation=attention,
                 ignore_mismatched_sizes=True,  # else it raises without naming them; they are refused below
                 output_loading_info=True,
                 **({"device_map": "meta"} if onto == "meta" else {}),

@@ -101,7 +101,8 @@ def _rebuild(manifest: Manifest, arrays: dict[str, np.ndarray], folder: Path, ba
 def _rebuild_language(
     part: LanguagePart, arrays: dict[str, np.ndarray], folder: Path, base: Path | str | None
 ) -> Scorer:
-    from fewtune.models import find_model, load_model
+    from fewtune.engine.loading import load_model
+    from fewtune.models import find_model
     from fewtune.predictors.language import LanguageScorer
 
     place = find_model(str(base) if base is not None else part.base.name)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readers import HeadReader, LabelWordReader, Reader, StateReader
 from fewtune.engine.score import score_prompts
-from fewtune.models import LanguageModel
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,

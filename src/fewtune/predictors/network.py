@@ -21,8 +21,8 @@ from torch import nn
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.four_bit import quantise_linear_layers
+from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.soft import SoftPrefix, SoftPrompt
-from fewtune.models import LanguageModel
 from fewtune.predictors.manifest import AdapterPart, SoftTokensPart, UnchangedPart, WeightsPart
 
 ADAPTER = "adapter"
@@ -125,13 +125,13 @@ def rebuild_forward(
 ) -> tuple[Forward, Change]:
     """The network that was saved, on its base model, and what it differs by."""
     if isinstance(part, UnchangedPart):
-        return Forward(model.frozen, model.precision, block=block), Unchanged()
+        return model.forward(model.frozen, block=block), Unchanged()
     if isinstance(part, WeightsPart):
         network = model.adaptable_copy()
         own = dict(network.named_parameters())
         for name in part.names:
             own[name].data = torch.from_numpy(arrays[f"network.{name}"]).to(model.device)
-        return Forward(network, model.precision, block=block), ChangedWeights()
+        return model.forward(network, block=block), ChangedWeights()
     if isinstance(part, AdapterPart):
         network = model.adaptable_copy()
         if part.four_bit:
@@ -141,7 +141,7 @@ def rebuild_forward(
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             wrapped = PeftModel.from_pretrained(network, str(folder / ADAPTER))
         network.eval()
-        return Forward(network, model.precision, block=block), Adapter(wrapped, part.four_bit)
+        return model.forward(network, block=block), Adapter(wrapped, part.four_bit)
     vectors = load_file(folder / ADAPTER / _WEIGHTS)["prompt_embeddings"].to(model.device)
     encoder = nn.Embedding.from_pretrained(vectors)
     soft: SoftPrompt | SoftPrefix = (
@@ -150,7 +150,7 @@ def rebuild_forward(
         else SoftPrompt(encoder, part.tokens)
     )
     config = PeftConfig.from_pretrained(str(folder / ADAPTER))
-    return Forward(model.adaptable_copy(), model.precision, soft, block=block), SoftTokensAdded(config, soft)
+    return model.forward(model.adaptable_copy(), soft, block), SoftTokensAdded(config, soft)
 
 
 def _write_adapter(folder: Path, config: Any, state: Mapping[str, torch.Tensor], model: LanguageModel) -> None:

@@ -17,8 +17,8 @@ from fewtune.tasks.base import Draw, Task
 
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
-    from fewtune.models import LanguageModel
 
 
 def make_plan(

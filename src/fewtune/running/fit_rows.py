@@ -41,15 +41,15 @@ def fit_rows(
     known = get_method(method)
     loaded = None
     if known.uses_model:
-        from fewtune.models import find_model, inspect_model, load_model
+        from fewtune.engine.loading import load_model
+        from fewtune.models import find_model, inspect_model
 
         place = find_model(model or "")
         config = inspect_model(place)
         reason = known.skip_reason(chosen, config, task)
         if reason is not None:
             raise FewtuneError(f"{method} cannot be used on {model}: {reason}")
-        loaded = load_model(place, precision)
-        loaded.max_tokens = DEFAULT_MAX_TOKENS
+        loaded = replace(load_model(place, precision), max_tokens=DEFAULT_MAX_TOKENS)
     draw = Draw(task.train, (), (), hashlib.sha256(task.fingerprint.encode()).hexdigest())
     rng = make_rng("fit", task.name, len(task.train), 0, seed)
     plan = make_plan(known, chosen, loaded, task, draw, rng)

@@ -89,7 +89,6 @@ def _run(
 ) -> tuple[Record, pl.DataFrame | None]:
     import torch
 
-    from fewtune.engine.frozen import SHARE_OF_MEMORY, limit_kept_states
     from fewtune.engine.meter import usable_cores
 
     if job.skip_reason is not None:
@@ -97,7 +96,6 @@ def _run(
     trial, method = job.trial, get_method(job.trial.method.name)
     options = state.options
     torch.set_num_threads(max(1, usable_cores() // options.workers))
-    limit_kept_states((SHARE_OF_MEMORY if options.cache_share is None else options.cache_share) / options.workers)
     on_progress(Progress("loading"))
     with meter.phase("load"):
         task = state.task(job)
@@ -113,7 +111,7 @@ def _run(
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
     axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
-    models = list(dict.fromkeys([model, *model.others.values()])) if model is not None else []
+    models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
     notes: dict[str, Any] = {}
     checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets, meter)
@@ -156,7 +154,7 @@ def _run(
     # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
     networks = [plan.forward.network] if plan.forward is not None else []
     networks += [plan.taught_by] if plan.taught_by is not None else []
-    shared = sum(each.shared_bytes(networks) for each in models)
+    shared = model.shared_bytes(networks) if model is not None else 0
     peak = meter.peak_memory_bytes(shared)
     for test in draw.test_sets:
         if not np.isfinite(scores[test.name]).all():

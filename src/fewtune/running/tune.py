@@ -24,7 +24,7 @@ from fewtune.tasks.base import Draw, Example, Task, TestSet
 from fewtune.tasks.metrics import score_test_set
 
 if TYPE_CHECKING:
-    from fewtune.models import LanguageModel
+    from fewtune.engine.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

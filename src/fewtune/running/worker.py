@@ -5,17 +5,20 @@ Owns finding them and the check that they are what the job was made for. Does no
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fewtune.engine.model_cache import ModelCache
+from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.errors import DataError, ModelError
-from fewtune.models import ModelCache, ModelSnapshot, find_model, resolve_precision
+from fewtune.models import ModelSnapshot, find_model, resolve_precision
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.prepare import load_task
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.overlap import find_shared_rows
 
 if TYPE_CHECKING:
-    from fewtune.models import LanguageModel
+    from fewtune.engine.language_model import LanguageModel
 
 DEFAULT_MAX_TOKENS = 512
 """Tokens one rendered example may have where a study does not say."""
@@ -51,12 +54,16 @@ class WorkerState:
         for place in places:
             each = self._models.get(place, precision)
             load_seconds += self._models.load_seconds
-            each.max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
             _ = each.frozen  # made before memory is watched: it is shared, and no trial's own cost
-            loaded.append(each)
-        # Its own name too: a study may name a model as its own teacher.
-        loaded[0].others = {place.name: each for place, each in zip(places, loaded, strict=True)}
-        return loaded[0], load_seconds
+            max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
+            loaded.append(replace(each, name=place.name, max_tokens=max_tokens, options=self._engine_options()))
+        return replace(loaded[0], others={each.name: each for each in loaded[1:]}), load_seconds
+
+    def _engine_options(self) -> EngineOptions:
+        """The engine's options on a machine whose memory all workers share."""
+        asked = self.options.cache_share
+        share = DEFAULTS.kept_states_share if asked is None else asked
+        return EngineOptions(kept_states_share=share / self.options.workers)
 
     def _find(self, job: Job, name: str, fingerprint: str) -> ModelSnapshot:
         if (name, fingerprint) not in self._found:

@@ -1,17 +1,18 @@
 """Models of one process, each read from disk once.
 
-Owns which are kept, and for how long. Does not know how one is read (`loading`).
+Owns which are kept, and for how long. How one is read is `loading`; torch is imported with the first.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from fewtune.models.language_model import LanguageModel
-from fewtune.models.loading import load_model
-from fewtune.models.precision import Precision
-from fewtune.models.snapshot import ModelSnapshot
+from fewtune.models import ModelSnapshot, Precision
+
+if TYPE_CHECKING:
+    from fewtune.engine.language_model import LanguageModel
 
 
 class ModelCache:
@@ -28,6 +29,8 @@ class ModelCache:
         self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
 
     def get(self, place: ModelSnapshot, precision: Precision) -> LanguageModel:
+        from fewtune.engine.loading import load_model
+
         started = time.perf_counter()
         key = (place.weights_fingerprint, precision)
         if key not in self._models:

@@ -1,0 +1,47 @@
+"""A language model read from its folder for the engine: its network runs packed rows, on this machine's device.
+
+Owns that every network gets the packed attention, which importing `attention` registers. How weights are read and
+refused is `models.loading`.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from fewtune.engine.attention import PACKED_ATTENTION
+from fewtune.engine.language_model import LanguageModel, SharedNetworks
+from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
+from fewtune.models.configuration import draw_up_network
+from fewtune.models.loading import read_network
+from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
+from fewtune.text import Tokenizer
+
+
+def load_model(place: ModelSnapshot, precision: Precision) -> LanguageModel:
+    """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
+    refuse_unsuited(place.name, read_config(place.path))
+    network = read_network(place.name, place.path, "cpu", PACKED_ATTENTION)
+    tokenizer = read_tokenizer(place.path)
+    check_vocabulary(place.name, tokenizer, network)
+    torch.nn.Module.to(network, find_device())  # Transformers types its own `to` too narrowly
+    return hold_model(place, network, tokenizer, precision)
+
+
+def hold_model(
+    place: ModelSnapshot, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: Precision
+) -> LanguageModel:
+    """A language model of a network that has the packed attention and now belongs to it, frozen."""
+    return LanguageModel(
+        name=place.name,
+        weights_fingerprint=place.weights_fingerprint,
+        tokenizer=Tokenizer(tokenizer),
+        networks=SharedNetworks(network.eval().requires_grad_(False)),
+        precision=precision,
+        device=next(network.parameters()).device,
+    )
+
+
+def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
+    """The network of a configuration without any weights, to look at its shape before anything is loaded."""
+    return draw_up_network(config, PACKED_ATTENTION)

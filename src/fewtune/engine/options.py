@@ -1,0 +1,48 @@
+"""The engine's options: what its speed and memory depend on, and its results do not, beyond rounding.
+
+Owns each option's meaning and default. They are no part of a trial's id. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How networks are run; the defaults are the fastest known.
+
+    A switch that is off runs the plain way that the fast one replaces: `benchmarks/ablation` times both.
+    """
+
+    tokens_per_pass: int = 4096
+    """Most tokens in one forward pass, or forward and backward pass; larger batches accumulate gradients."""
+    padded: bool = False
+    """Every sequence of a pass is filled up to its longest, as most trainers do."""
+    shared_prefix: bool = True
+    """Tokens that open every prompt alike run once and not for every prompt."""
+    last_block_rows_only: bool = True
+    """After the last block's attention, only the tokens whose states are read go on."""
+    separate_frozen_blocks: bool = True
+    """Blocks below all that trains run apart, without gradients, and their output is kept."""
+    kept_states_share: float = 0.1
+    """Share of the device's memory that the output of frozen blocks may take; 0 keeps nothing."""
+    frozen_in_compute_dtype: bool = True
+    """Frozen matrices are held in the compute dtype; else in float32, and cast at every pass."""
+    fused_adapters: bool = True
+    """LoRA layers run in few matrix products; else as PEFT runs them."""
+    sparse_embedding_gradients: bool = True
+    """Token embeddings have gradients for the rows that were read alone; else for the whole vocabulary."""
+    label_columns_only: bool = True
+    """Single-token label words are scored by their columns of the language-model head, where these are enough."""
+    fused_optimiser: bool = True
+    """AdamW updates all parameters in one call of PyTorch's."""
+    longest_written_out: int = 128
+    """Tokens up to which attention is written out as products of matrices: scaled-dot-product attention's backward pass
+    takes far longer on a processor; beyond, it needs less memory."""
+    most_padding: float = 1.5
+    """In attention, sequences stand side by side while their places are at most this many times their tokens."""
+
+
+DEFAULTS = EngineOptions()
+"""What the engine does where nothing else is asked."""
