@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Example
-from fewtune.tasks.sources import text_fraction
+from fewtune.tasks.texts import text_fraction
 
 TEST_ROWS = 600
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: tests share their cores with what they start
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -87,3 +88,16 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, model_folders: dict[str
     path = folder / "study.yaml"
     path.write_text(STUDY.format(model=model_folders["llama"], data=data))
     return path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    """Write a file of that name and content under the test's folder."""
+
+    def write_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file

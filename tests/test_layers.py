@@ -15,6 +15,7 @@ LAYERS = [
     {"causes"},
     {"record_faults"},
     {"records", "published"},
+    {"data"},
     {"tasks"},
     {"text"},
     {"models"},

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from fewtune.tasks.base import Example, Pattern, Task, TestSet
-from fewtune.tasks.sources import fingerprint_rows
+from fewtune.tasks.build import build_task
 
 VOCABULARY = 400
 POSITIONS = 128
@@ -120,7 +120,7 @@ def make_task() -> Task:
     train, test = tuple(examples[::2]), tuple(examples[1::2])
     labels = ("bad", "good")
     test_sets = (TestSet("in_domain", test[:20], labels, (0, 1)), TestSet("elsewhere", test[20:], labels, (0, 1)))
-    return Task(
+    task = Task(
         name="made-up",
         source_url="none",
         revision=1,
@@ -133,5 +133,5 @@ def make_task() -> Task:
         primary_metric="accuracy",
         train=train,
         test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
     )
+    return build_task(task)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
-from fewtune.tasks.sources import fingerprint_rows
+from fewtune.tasks.build import build_task
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -52,7 +52,7 @@ def make_task(counts: tuple[int, ...], test_rows: int = 20, name: str = "made_up
         )
         for set_name in (IN_DOMAIN, "elsewhere")
     )
-    return Task(
+    task = Task(
         name=name,
         source_url="",
         revision=1,
@@ -62,8 +62,8 @@ def make_task(counts: tuple[int, ...], test_rows: int = 20, name: str = "made_up
         primary_metric="accuracy",
         train=train,
         test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
     )
+    return build_task(task)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from fewtune.data import parquet
 from fewtune.errors import DataError
-from fewtune.tasks import parquet
 from fewtune.tasks.base import Task
 from fewtune.tasks.label_column import order_labels
 from fewtune.tasks.own_files import Settings, load

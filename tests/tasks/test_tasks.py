@@ -15,7 +15,7 @@ from fewtune.tasks import TASKS, cola, get_task_module, hans, mnli, qqp, rte
 from fewtune.tasks.base import IN_DOMAIN, Task
 from fewtune.tasks.metrics import METRICS, baselines
 from fewtune.tasks.patterns import check_pattern, template_fields
-from fewtune.tasks.sources import text_key
+from fewtune.tasks.texts import text_key
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sentiment": ("sentiment", {}),

@@ -11,10 +11,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import ModelError
 from fewtune.models.configuration import read_json_object
 from fewtune.records import write_atomically
-from fewtune.tasks.sources import cache_folder
 
 INDEX = "model.safetensors.index.json"
 """The file that says which of several weight files holds which tensor."""

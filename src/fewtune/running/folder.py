@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import FewtuneError, RecordError
 from fewtune.records import (
     PART,
@@ -26,7 +27,6 @@ from fewtune.records import (
     write_record,
 )
 from fewtune.study import Study, load_study
-from fewtune.tasks.sources import cache_folder
 
 LOCK = ".lock"
 """What a command that runs trials holds in its output folder."""

@@ -1,12 +1,12 @@
 """What a task is: labelled examples, named test sets, patterns and label words.
 
 Owns the values that a task module returns and that everything else reads. Does not know where rows
-come from (`sources`), how a draw is sampled (`draw`), or what a method does with them.
+come from (`data`), how a draw is sampled (`draw`), or what a method does with them.
 
 A task module defines
 - `NAME`, `SOURCE_URL` (data set or paper), `SUMMARY` (one line for `fewtune list tasks`),
 - `Settings`: a frozen dataclass, every field `Annotated` with a pydantic `Field(description=...)`,
-- `load(settings: Settings, data_dir: Path | None) -> Task`,
+- `load(settings: Settings, data_dir: Path | None) -> Task`, which ends in `build_task(Task(...))`,
 and stands in the table `TASKS` of `fewtune.tasks`.
 """
 
@@ -80,7 +80,8 @@ class Task:
     primary_metric: str
     train: tuple[Example, ...]
     test_sets: tuple[TestSet, ...]
-    fingerprint: str
+    fingerprint: str = ""
+    """Left out by a task module: `build_task` computes it."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the rows were read: rows left out and why, patterns derived."""
 

@@ -15,18 +15,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from fewtune.data.files import find_layout, read_jsonl, read_tsv
+from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
-from fewtune.tasks.sources import (
-    drop_repeats,
-    find_layout,
-    fingerprint_rows,
-    load_hub_rows,
-    normalise_text,
-    read_jsonl,
-    read_tsv,
-    separate_sets,
-)
+from fewtune.tasks.build import build_task
+from fewtune.tasks.texts import normalise_text
 
 NAME = "cola"
 SOURCE_URL = "https://arxiv.org/abs/1805.12471"
@@ -96,11 +90,9 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
             )
     _check_sources(train, "training")
     _check_sources(inside, "in-domain")
-    train, repeats = drop_repeats(train, "train")
     identity = tuple(range(len(LABELS)))
     given = (TestSet(IN_DOMAIN, inside, LABELS, identity), TestSet(OUT_OF_DOMAIN, outside, LABELS, identity))
-    train, test_sets, shared = separate_sets(train, given)
-    return Task(
+    task = Task(
         name=NAME,
         source_url=SOURCE_URL,
         revision=1,
@@ -109,10 +101,9 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         patterns=PATTERNS,
         primary_metric="mcc",
         train=train,
-        test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
-        notes=(*repeats, *shared),
+        test_sets=given,
     )
+    return build_task(task)
 
 
 def _make_rows(rows: Iterable[dict[str, Any]], split: str, path: Path) -> tuple[Example, ...]:

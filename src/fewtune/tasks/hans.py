@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.files import read_jsonl, read_tsv
+from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
 from fewtune.tasks.base import Example, TestSet
-from fewtune.tasks.sources import load_hub_rows, read_jsonl, read_tsv
 
 HANS = "hans"
 HANS_REGENERATED = "hans_regenerated"

@@ -13,18 +13,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from fewtune.data.files import find_layout, read_jsonl, read_tsv
+from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
+from fewtune.tasks.build import build_task
 from fewtune.tasks.hans import read_hans, read_pair
-from fewtune.tasks.sources import (
-    drop_repeats,
-    find_layout,
-    fingerprint_rows,
-    load_hub_rows,
-    read_jsonl,
-    read_tsv,
-    separate_sets,
-)
 
 NAME = "mnli"
 SOURCE_URL = "https://arxiv.org/abs/1704.05426"
@@ -87,11 +81,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     notes.extend(more)
     train = _make_pairs(splits["train"], "train", labels, notes)
     inside = _make_pairs(splits["dev_matched"], "dev_matched", labels, notes)
-    train, more = drop_repeats(train, "train")
-    notes.extend(more)
     given = TestSet(IN_DOMAIN, inside, labels, tuple(range(len(labels))))
-    train, test_sets, more = separate_sets(train, [given, *hans])
-    return Task(
+    task = Task(
         name=NAME,
         source_url=SOURCE_URL,
         revision=1,
@@ -100,10 +91,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         patterns=THREE_WAY_PATTERNS if settings.three_way else TWO_WAY_PATTERNS,
         primary_metric="accuracy",
         train=train,
-        test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
-        notes=(*notes, *more),
+        test_sets=(given, *hans),
+        notes=tuple(notes),
     )
+    return build_task(task)
 
 
 def _make_pairs(

@@ -1,7 +1,7 @@
 """Which rows two sets of a draw have in common, told by their texts.
 
 Owns the comparison; what it finds goes into a trial's record, and the audit reads it there. Tasks leave such rows out
-when they read their files (`sources`); this looks again at what a trial was really given.
+when they read their files (`build`); this looks again at what a trial was really given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from fewtune.tasks.base import Draw, Example
-from fewtune.tasks.sources import text_key
+from fewtune.tasks.texts import text_key
 
 SUPPORT, POOL = "support", "pool"
 

@@ -14,18 +14,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fewtune.data.row_files import RowFile, is_text, read_rows
 from fewtune.errors import DataError, list_names, name_choices
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
+from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.label_column import check_labels, describe_id, is_number, looks_missing, order_labels
 from fewtune.tasks.metrics import METRICS
 from fewtune.tasks.patterns import check_label_words, check_pattern
-from fewtune.tasks.row_files import RowFile, is_text, read_rows
-from fewtune.tasks.sources import (
-    drop_repeats,
-    fingerprint_rows,
-    separate_sets,
-    text_fraction,
-)
+from fewtune.tasks.texts import text_fraction
 
 NAME = "own_files"
 SOURCE_URL = ""
@@ -126,12 +122,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         train, held_out = _hold_out(train, settings.test_fraction, path, repeats)
         notes.append(f"{IN_DOMAIN}: {len(held_out)} of the training rows held out, chosen by their text.")
         given.insert(0, TestSet(IN_DOMAIN, held_out, labels, identity))
-    train, test_sets, shared = separate_sets(train, given)
-    notes += shared
-    looks = describe_id(len(labels), len(train_rows), settings.label)
-    _check_left(train, test_sets, labels, path, looks)
     patterns = _make_patterns(settings.patterns, fields, labels, notes)
-    return Task(
+    task = Task(
         name=NAME,
         source_url=SOURCE_URL,
         revision=1,
@@ -140,10 +132,12 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         patterns=patterns,
         primary_metric=settings.metric or ("accuracy" if len(labels) == 2 else "macro_f1"),
         train=train,
-        test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
+        test_sets=tuple(given),
         notes=tuple(notes),
     )
+    built = build_task(task)
+    _check_left(built, path, describe_id(len(labels), len(train_rows), settings.label))
+    return built
 
 
 def _find_text_columns(columns: Sequence[str], settings: Settings, path: Path) -> tuple[str, ...]:
@@ -224,17 +218,15 @@ def _hold_out(
     return kept, held_out
 
 
-def _check_left(
-    train: Sequence[Example], test_sets: Sequence[TestSet], labels: Sequence[str], path: Path, looks: str
-) -> None:
-    present = {row.label for row in train}
-    missing = [label for index, label in enumerate(labels) if index not in present]
+def _check_left(task: Task, path: Path, looks: str) -> None:
+    present = {row.label for row in task.train}
+    missing = [label for index, label in enumerate(task.labels) if index not in present]
     if missing:
         raise DataError(
             f"{path}: no training row labelled {list_names(missing)} is left once repeated, contradictory and test "
             f"texts are left out. Add training rows of that label.{looks}"
         )
-    for test_set in test_sets:
+    for test_set in task.test_sets:
         if not test_set.rows:
             raise DataError(
                 f"{path}: the test set {test_set.name!r} has no row left: its texts are all in an out-of-domain set. "

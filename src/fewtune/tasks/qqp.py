@@ -13,18 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.files import find_layout, read_jsonl, read_text, read_tsv
+from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
-from fewtune.tasks.sources import (
-    drop_repeats,
-    find_layout,
-    fingerprint_rows,
-    load_hub_rows,
-    read_jsonl,
-    read_text,
-    read_tsv,
-    separate_sets,
-)
+from fewtune.tasks.build import build_task, drop_repeats
 
 NAME = "qqp"
 SOURCE_URL = "https://arxiv.org/abs/1804.07461"
@@ -77,13 +70,11 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
             for split, name in zip(("train", "dev"), _GLUE, strict=True)
         )
     outside = _read_paws(data_dir, notes)
-    train, repeats = drop_repeats(train, "train")
     identity = tuple(range(len(LABELS)))
     given = [TestSet(IN_DOMAIN, inside, LABELS, identity)]
     if outside:
         given.append(TestSet(PAWS, outside, LABELS, identity))
-    train, test_sets, shared = separate_sets(train, given)
-    return Task(
+    task = Task(
         name=NAME,
         source_url=SOURCE_URL,
         revision=1,
@@ -92,10 +83,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         patterns=PATTERNS,
         primary_metric="accuracy",
         train=train,
-        test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
-        notes=(*notes, *repeats, *shared),
+        test_sets=tuple(given),
+        notes=tuple(notes),
     )
+    return build_task(task)
 
 
 def _make_pairs(

@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.files import find_layout, read_jsonl, read_tsv
+from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
+from fewtune.tasks.build import build_task
 from fewtune.tasks.hans import read_hans, read_pair
-from fewtune.tasks.sources import (
-    drop_repeats,
-    find_layout,
-    fingerprint_rows,
-    load_hub_rows,
-    read_jsonl,
-    read_tsv,
-    separate_sets,
-)
 
 NAME = "rte"
 SOURCE_URL = "https://arxiv.org/abs/1804.07461"
@@ -59,10 +53,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
             for split, name in zip(("train", "dev"), names, strict=True)
         )
     hans, notes = read_hans(LABELS, data_dir)
-    train, repeats = drop_repeats(train, "train")
     given = TestSet(IN_DOMAIN, inside, LABELS, tuple(range(len(LABELS))))
-    train, test_sets, shared = separate_sets(train, [given, *hans])
-    return Task(
+    task = Task(
         name=NAME,
         source_url=SOURCE_URL,
         revision=1,
@@ -71,10 +63,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         patterns=PATTERNS,
         primary_metric="accuracy",
         train=train,
-        test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
-        notes=(*notes, *repeats, *shared),
+        test_sets=(given, *hans),
+        notes=tuple(notes),
     )
+    return build_task(task)
 
 
 def _make_pairs(rows: Iterable[Mapping[str, Any]], split: str, where: str) -> tuple[Example, ...]:

@@ -15,16 +15,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fewtune.data.archives import read_member
+from fewtune.data.packages import fetch_package
 from fewtune.errors import DataError
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
-from fewtune.tasks.sources import (
-    drop_repeats,
-    fetch_package,
-    fingerprint_rows,
-    read_member,
-    separate_sets,
-    text_fraction,
-)
+from fewtune.tasks.build import build_task, drop_repeats
+from fewtune.tasks.texts import text_fraction
 
 NAME = "sentiment"
 SOURCE_URL = "https://ojs.aaai.org/index.php/ICWSM/article/view/14550"
@@ -86,8 +82,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     train = tuple(row for row in rows[IN_DOMAIN] if text_fraction(row) >= _TEST_FRACTION)
     test_rows = {**rows, IN_DOMAIN: held_out}
     given = [TestSet(name, kept, LABELS, identity) for name, kept in test_rows.items()]
-    train, test_sets, more = separate_sets(train, given)
-    return Task(
+    task = Task(
         name=NAME,
         source_url=SOURCE_URL,
         revision=1,
@@ -96,10 +91,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         patterns=PATTERNS,
         primary_metric="accuracy",
         train=train,
-        test_sets=test_sets,
-        fingerprint=fingerprint_rows(train, test_sets),
-        notes=(*notes, *more),
+        test_sets=tuple(given),
+        notes=tuple(notes),
     )
+    return build_task(task)
 
 
 def _read_ratings(content: bytes, file: str, neutral_below: float) -> tuple[list[Example], int]:

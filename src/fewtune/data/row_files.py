@@ -17,9 +17,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.files import read_jsonl, read_text
+from fewtune.data.parquet import read_parquet
 from fewtune.errors import DataError, list_names, name_choices
-from fewtune.tasks.parquet import read_parquet
-from fewtune.tasks.sources import read_jsonl, read_text
 
 LONGEST_CELL = 1_000_000
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")

@@ -1,6 +1,6 @@
 """Rows of a Parquet file, read so that a damaged one costs a message and not the process.
 
-Owns the trial reading in a process of its own, `python -m fewtune.tasks.parquet FILE`: the reader's checks do not cover
+Owns the trial reading in a process of its own, `python -m fewtune.data.parquet FILE`: the reader's checks do not cover
 every damage, and it then panics, or ends its process. Does not know what a column means.
 """
 
@@ -40,7 +40,7 @@ class Frame:
 
 def read_parquet(path: Path) -> Frame:
     """Read a file's rows; raises DataError where it is damaged, no Parquet, or holds too much."""
-    command = [sys.executable, "-P", "-X", "utf8", "-m", "fewtune.tasks.parquet", str(path)]
+    command = [sys.executable, "-P", "-X", "utf8", "-m", "fewtune.data.parquet", str(path)]
     try:
         tried = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=MOST_SECONDS
