@@ -92,7 +92,7 @@ def word_companion(study: StudyAnalysis, group: GroupAnalysis, variant: str, com
     """Word the mean score in domain of a model that a variant learns from, such as its `teacher`."""
     metric = group.board.metric
     members = [record for record in group.members if record.trial.variant == variant]
-    return word_score(fmean(record.notes["companions"][companion][IN_DOMAIN][metric] for record in members))
+    return word_score(fmean(record.notes.references[companion].metrics[IN_DOMAIN][metric] for record in members))
 
 
 def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:

@@ -12,7 +12,7 @@ import pytest
 from fewtune import cli
 from fewtune.cli.options import parse_bytes
 from fewtune.errors import FewtuneError
-from fewtune.records import load_records, write_planned, write_record
+from fewtune.records import Notes, PromptNotes, load_records, write_planned, write_record
 from study_maker import make_study
 
 
@@ -33,7 +33,9 @@ def study(tmp_path: Path) -> Path:
 @pytest.fixture
 def faulty_study(study: Path) -> Path:
     for record in load_records(study):
-        write_record(study, record.model_copy(update={"notes": {"label_word_tokens": [[1], [1]]}}))
+        write_record(
+            study, record.model_copy(update={"notes": Notes(prompt=PromptNotes(label_word_tokens=[[1], [1]]))})
+        )
     return study
 
 

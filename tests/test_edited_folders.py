@@ -21,6 +21,7 @@ from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import RecordError
 from fewtune.records import (
     Checkpoint,
+    Notes,
     Record,
     load_predictions,
     load_records,
@@ -40,25 +41,37 @@ from fewtune.report.tables import show_leaderboard
 from fewtune.report.watch import watch_study
 from study_maker import make_study
 
-NOTES: dict[str, Any] = {
-    "losses": [0.7, 0.3],
-    "parameter_groups": [
-        {"name": "block 0", "tensors": 2, "parameters": 10, "peak_learning_rate": 1e-4, "rates": [1e-4]},
-        {"name": "adapter", "tensors": 2, "parameters": 10, "peak_learning_rate": 1e-5, "rates": [1e-5]},
-    ],
-    "tuning": {"chosen": {"epochs": 2}, "tried": [{"score": 0.5}], "trials": 2, "folds": 2, "seconds": 3.0},
-    "label_words": [" bad", " good"],
-    "label_word_tokens": [[4], [9, 2]],
-    "label_words_split_cleanly": True,
-    "truncated_rows": 3,
-    "truncated_tokens": 5,
-    "teacher_truncated_rows": 1,
-    "companions": {"teacher": {"in_domain": {"accuracy": 0.8}}, "untaught_student": {"in_domain": {"accuracy": 0.7}}},
-    "companion_agreement": {"teacher": {"in_domain": 0.9}},
-    "shared_rows": [{"sets": ["train", "in_domain"], "rows": 2, "exact": 1, "example": ["a", "b"]}],
-    "demonstration_rows": ["x"],
-    "teacher_contexts": [["y"]],
-}
+NOTES = Notes.model_validate(
+    {
+        "fit": {
+            "losses": [0.7, 0.3],
+            "groups": [
+                {"name": "block 0", "tensors": 2, "parameters": 10, "peak_learning_rate": 1e-4, "rates": [1e-4]},
+                {"name": "adapter", "tensors": 2, "parameters": 10, "peak_learning_rate": 1e-5, "rates": [1e-5]},
+            ],
+        },
+        "tuning": {
+            "chosen": {"epochs": 2},
+            "tried": [{"settings": {"epochs": 2}, "score": 0.5}],
+            "folds": 2,
+            "metric": "accuracy",
+            "seconds": 3.0,
+        },
+        "prompt": {
+            "label_words": [" bad", " good"],
+            "label_word_tokens": [[4], [9, 2]],
+            "splits_cleanly": True,
+            "cut": {"rows": 3, "tokens": 5},
+        },
+        "references": {
+            "teacher": {"metrics": {"in_domain": {"accuracy": 0.8}}, "agreement": {"in_domain": 0.9}},
+            "untaught_student": {"metrics": {"in_domain": {"accuracy": 0.7}}},
+        },
+        "shared_rows": [{"sets": ["train", "in_domain"], "rows": 2, "exact": 1, "example": ["a", "b"]}],
+        "demonstrations": {"rows": ["x"], "log_prior": [0.0, 0.0]},
+        "teacher": {"model": "m", "contexts": [["y"]], "cut": {"rows": 1}},
+    }
+)
 
 
 @pytest.fixture
@@ -134,19 +147,19 @@ def edit(path: Path, place: tuple[str | int, ...], value: Any) -> None:
 
 
 EDITS: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("notes", "losses"), "x", "notes.losses"),
-    (("notes", "losses"), ["0.3"], "notes.losses.0"),
-    (("notes", "label_words"), 3, "notes.label_words"),
-    (("notes", "label_words", 0), 3, "notes.label_words.0"),
-    (("notes", "label_word_tokens"), [4, 9], "notes.label_word_tokens.0"),
-    (("notes", "parameter_groups", 0, "peak_learning_rate"), "fast", "notes.parameter_groups.0.peak_learning_rate"),
-    (("notes", "parameter_groups", 0, "name"), ..., "notes.parameter_groups.0.name"),
+    (("notes", "fit", "losses"), "x", "notes.fit.losses"),
+    (("notes", "fit", "losses"), ["0.3"], "notes.fit.losses.0"),
+    (("notes", "prompt", "label_words"), 3, "notes.prompt.label_words"),
+    (("notes", "prompt", "label_words", 0), 3, "notes.prompt.label_words.0"),
+    (("notes", "prompt", "label_word_tokens"), [4, 9], "notes.prompt.label_word_tokens.0"),
+    (("notes", "fit", "groups", 0, "peak_learning_rate"), "fast", "notes.fit.groups.0.peak_learning_rate"),
+    (("notes", "fit", "groups", 0, "name"), ..., "notes.fit.groups.0.name"),
     (("notes", "tuning", "seconds"), -1, "notes.tuning.seconds"),
     (("notes", "tuning"), [], "notes.tuning"),
-    (("notes", "truncated_rows"), "many", "notes.truncated_rows"),
-    (("notes", "companions"), {"teacher": 0.8}, "notes.companions.teacher"),
+    (("notes", "prompt", "cut", "rows"), "many", "notes.prompt.cut.rows"),
+    (("notes", "references"), {"teacher": 0.8}, "notes.references.teacher"),
     (("notes", "shared_rows", 0, "sets"), ["one"], "notes.shared_rows.0.sets"),
-    (("notes", "teacher_contexts"), ["y"], "notes.teacher_contexts.0"),
+    (("notes", "teacher", "contexts"), ["y"], "notes.teacher.contexts.0"),
     (("notes",), [], "notes"),
     (("environment", "workers"), "two", "environment.workers"),
     (("metrics", "in_domain", "accuracy"), ..., "metrics.in_domain: no accuracy"),
@@ -222,8 +235,10 @@ def test_trials_of_one_task_that_are_judged_by_unlike_metrics_are_refused(tmp_pa
 def test_what_tuning_or_a_companion_lacks_is_left_out(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lora_of(out)
     edit(path, ("notes", "tuning"), None)
-    edit(path, ("notes", "companions", "teacher"), {"elsewhere": {"accuracy": 0.5}, "in_domain": {"ece": 0.1}})
-    edit(path, ("notes", "companion_agreement", "teacher"), {"elsewhere": 0.5})
+    edit(
+        path, ("notes", "references", "teacher", "metrics"), {"elsewhere": {"accuracy": 0.5}, "in_domain": {"ece": 0.1}}
+    )
+    edit(path, ("notes", "references", "teacher", "agreement"), {"elsewhere": 0.5})
     assert "elsewhere" not in render_page(show_all(out, monkeypatch))
 
 

@@ -13,7 +13,6 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 LAYERS = [
     {"errors", "interruption", "terminal", "plugins"},
     {"causes"},
-    {"record_faults"},
     {"records", "published"},
     {"data"},
     {"tasks"},

@@ -157,13 +157,13 @@ def test_every_trial_scored_all_its_test_rows_in_and_out_of_domain(ran: Ran) -> 
 def test_every_method_did_what_the_preset_asks_of_it(ran: Ran) -> None:
     for record in ran.records:
         trial, notes = record.trial, record.notes
-        assert notes.get("truncated_rows", 0) == 0
+        assert notes.prompt.cut.rows == 0
         if trial.method == "in_context":
-            assert notes["demonstrations_shown"] == min(SHOWN, trial.shots)
+            assert len(notes.demonstrations.rows) == min(SHOWN, trial.shots)
         if trial.method == "context_distillation":
-            assert notes["rows_labelled"] == trial.shots
+            assert notes.teacher.rows_labelled == trial.shots
         if trial.method in TRAINED:
-            assert notes["losses"], trial
+            assert notes.fit.losses, trial
 
 
 def test_the_folder_is_reported_beside_the_published_figures(ran: Ran) -> None:

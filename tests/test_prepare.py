@@ -106,7 +106,7 @@ def test_a_grid_is_skipped_only_where_every_setting_of_it_is(
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], some, more=tuning), None)
     record, _ = run_trial(job, WorkerState())
     assert record.status == "done" and record.trial.settings["blocks"] == 1
-    assert record.notes["tuning"]["tried"][0]["failure"] == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
+    assert record.notes.tuning.tried[0].failure == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
     ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], every, more=tuning), None)
     assert job.skip_reason == "blocks is 9 and the model has 3 blocks: set 3 or fewer"
 

@@ -77,9 +77,9 @@ def test_a_record_stands_alone(finished: Path) -> None:
     assert by_method["majority"].trial.model is None
     assert {"torch", "transformers", "fewtune"} <= set(pattern.environment["packages"])
     assert pattern.environment["precision"] == "float32"
-    assert len(pattern.notes["losses"]) == 2
-    assert pattern.notes["parameter_groups"][0]["tensors"] > 0
-    assert pattern.notes["truncated_rows"] == 0
+    assert len(pattern.notes.fit.losses) == 2
+    assert pattern.notes.fit.groups[0].tensors > 0
+    assert pattern.notes.prompt.cut.rows == 0
     assert pattern.baselines["in_domain"]["chance"] == 0.5
 
 
@@ -180,7 +180,7 @@ def test_methods_run_under_every_pattern_that_the_study_names(study_file: Path) 
     ]
     assert len({job.trial_id for job in jobs}) == 7
     record, _ = run_trial(jobs[1], WorkerState())
-    assert record.trial.pattern == "a" and record.notes["template"] == "{text} A:"
+    assert record.trial.pattern == "a" and record.notes.prompt.template == "{text} A:"
     some, _ = prepare_jobs(load_study(study_file, [given, "patterns={feelings: [b]}", "data_seeds=[0]"]), None)
     assert {job.trial_id for job in some} < {job.trial_id for job in jobs}
     with pytest.raises(StudyError, match="unknown pattern 'c'"):

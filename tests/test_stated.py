@@ -45,7 +45,7 @@ def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:
     for path in sorted((results / "study" / "trials").iterdir()):
         record = json.loads(path.read_text())
         if record["trial"]["variant"] == "pattern":
-            notes = {"companions": {"teacher": {"in_domain": {"accuracy": next(scores)}}}}
+            notes = {"references": {"teacher": {"metrics": {"in_domain": {"accuracy": next(scores)}}}}}
             path.write_text(json.dumps({**record, "notes": notes}))
     assert derive("study", PLACE, "companion pattern teacher", results) == "0.500"
     for what in ("companion lora teacher", "companion absent teacher"):

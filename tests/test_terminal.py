@@ -21,7 +21,7 @@ from rich.console import Console
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import analyse_folder
 from fewtune.progress import LiveProgress, PlainProgress
-from fewtune.records import load_predictions, load_records, write_planned, write_record
+from fewtune.records import FitNotes, Notes, PromptNotes, load_predictions, load_records, write_planned, write_record
 from fewtune.report.advice import show_advice
 from fewtune.report.charts import draw_group
 from fewtune.report.export import write_csv, write_latex, write_markdown
@@ -49,7 +49,8 @@ def make_hostile(out: Path, task: str, model: str, variant: str) -> None:
     made = {variant: [0.8, 0.9], f"{variant} again": [0.5, 0.5], "tfidf": [0.6, 0.7]}
     make_study(out, made, task=task, model=model, out_of_domain={f"{task} far": -0.1}, failures={"ia3": f"no {task}"})
     for record in load_records(out):
-        notes = {"losses": [None], "label_words": [task, variant], "label_word_tokens": [[1], [1, 2]]}
+        prompt = PromptNotes(label_words=[task, variant], label_word_tokens=[[1], [1, 2]])
+        notes = Notes(fit=FitNotes(losses=[None]), prompt=prompt)
         timed = {"notes": notes, "phase_seconds": {"fit": 2.0}}
         write_record(out, record.model_copy(update=timed if record.status == "done" else {}))
 

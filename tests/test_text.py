@@ -8,6 +8,7 @@ import pytest
 
 import tiny_models
 from fewtune.errors import DataError
+from fewtune.records import CutInputs
 from fewtune.tasks.base import Example, Pattern
 from fewtune.text import Encoder, Tokenizer, plain_template, render
 
@@ -52,8 +53,8 @@ def test_a_long_row_loses_the_end_of_its_longest_text_and_keeps_the_prompts_end(
     text = tokenizers[False].decode(prompt)
     assert len(prompt) <= 23
     assert text.startswith("the cook works") and text.endswith("\nQuestion: the cook. Feeling:")
-    report = encoder.report()
-    assert report["truncated_rows"] == 1 and report["truncated_tokens"] > 0
+    cut = encoder.count_cut()
+    assert cut.rows == 1 and cut.tokens > 0
 
 
 def test_two_long_texts_give_until_both_fit(tokenizers: dict[bool, Any]) -> None:
@@ -78,7 +79,7 @@ def test_a_row_that_fits_is_left_alone(tokenizers: dict[bool, Any]) -> None:
     encoder = make_encoder(tokenizers[False], 64, 128)
     (prompt,) = encoder.encode("{text}. Feeling:", [example(text=LONG)])
     assert tokenizers[False].decode(prompt) == LONG + ". Feeling:"
-    assert encoder.report() == {"truncated_rows": 0, "truncated_tokens": 0}
+    assert encoder.count_cut() == CutInputs()
 
 
 def test_a_pattern_longer_than_the_room_is_told(tokenizers: dict[bool, Any]) -> None:

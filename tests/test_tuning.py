@@ -105,19 +105,19 @@ def test_every_fit_of_the_search_is_counted(task: Task, draw: Draw) -> None:
 
 def test_the_best_of_the_held_out_rows_is_chosen_ties_going_to_the_lower_loss(task: Task, draw: Draw) -> None:
     tuned = choose(Witness(task), task, draw, {"right": 0.5}, {"right": 1.0}, {"right": 0.0})
-    assert tuned.settings == {"right": 1.0} == tuned.notes["chosen"]
-    assert [entry["accuracy"] for entry in tuned.notes["tried"]] == [0.5, 1.0, 0.0]
+    assert tuned.settings == {"right": 1.0} == tuned.notes.chosen
+    assert [entry.score for entry in tuned.notes.tried] == [0.5, 1.0, 0.0]
     tied = choose(Witness(task), task, draw, *({"right": 1.0, "sure": sure} for sure in (0.6, 0.9, 0.7)))
     assert tied.settings["sure"] == 0.9
-    assert tied.notes["tried"][1]["log_loss"] == pytest.approx(-np.log(0.9), abs=1e-5)
+    assert tied.notes.tried[1].log_loss == pytest.approx(-np.log(0.9), abs=1e-5)
     equal = choose(Witness(task), task, draw, {"right": 1.0, "sure": 0.9}, {"right": 1.0, "sure": 0.9})
-    assert equal.notes["chosen"] == {"right": 1.0, "sure": 0.9}
+    assert equal.notes.chosen == {"right": 1.0, "sure": 0.9}
 
 
 def test_a_candidate_that_fails_is_noted_and_out_of_the_choice(task: Task, draw: Draw) -> None:
     tuned = choose(Witness(task), task, draw, {"right": -1.0}, {"right": 0.0})
     assert tuned.settings == {"right": 0.0}
-    assert tuned.notes["tried"][0]["failure"] == "the loss became nan" and tuned.notes["trials"] == 2
+    assert tuned.notes.tried[0].failure == "the loss became nan" and len(tuned.notes.tried) == 2
     with pytest.raises(TrialFailure, match="all 2 settings of the grid failed; the first: the loss became nan"):
         choose(Witness(task), task, draw, {"right": -1.0}, {"right": -2.0})
 
@@ -163,17 +163,18 @@ def test_a_tuned_trial_equals_the_same_trial_with_the_chosen_settings(tuned_stud
         record, predictions = run_trial(job, state)
         assert record.status == "done" and predictions is not None, record.failure
         if variant == "majority":
-            assert "tuning" not in record.notes and "tune" not in record.phase_seconds
+            assert record.notes.tuning is None and "tune" not in record.phase_seconds
             continue
-        notes = record.notes["tuning"]
-        assert notes["trials"] == len(notes["tried"]) == 2 and notes["folds"] == 2
-        assert record.trial.settings == {**job.trial.method.settings, **notes["chosen"]}
+        notes = record.notes.tuning
+        assert notes is not None
+        assert len(notes.tried) == 2 and notes.folds == 2
+        assert record.trial.settings == {**job.trial.method.settings, **notes.chosen}
         choice = job.trial.method.model_copy(update={"settings": record.trial.settings, "grid": {}})
         plain, expected = run_trial(replace(job, trial=replace(job.trial, method=choice, tuning=None)), state)
         assert expected is not None and plain.cost is not None and record.cost is not None
         assert predictions.equals(expected)
         assert plain.cost.fit_tokens is not None and record.cost.fit_tokens is not None
-        assert record.cost.fit_seconds is not None and record.cost.fit_seconds > notes["seconds"] > 0
+        assert record.cost.fit_seconds is not None and record.cost.fit_seconds > notes.seconds > 0
         assert 0 < record.phase_seconds["tune"] < record.cost.fit_seconds
         if variant != "tfidf":
             assert record.cost.fit_tokens > plain.cost.fit_tokens

@@ -53,7 +53,8 @@ def fit(work: str, material: Material, model: LanguageModel) -> Timing:
     assert plan.fitting is not None and report is not None
     fitted = [s for e in plan.fitting.examples for s in e.sequences]
     tokens = material.size.epochs * sum(map(len, fitted))
-    shown = plan.report().get("teacher_contexts", [[]])[0]
+    teacher = plan.report().teacher
+    shown = teacher.contexts[0] if teacher is not None else []
     return Timing(
         seconds=seconds,
         rows_sha256=fingerprint(fitted, material.test_rows, shown),
@@ -100,8 +101,9 @@ def answer_in_context(material: Material, model: LanguageModel) -> Timing:
     plan, _ = _adapt("in-context", material, model)
     scores = score(plan, rows)
     seconds = time.perf_counter() - started
-    shown = plan.report()["demonstration_rows"]
-    return Timing(seconds, fingerprint([], rows, shown), accuracy=measure_accuracy(scores, rows))
+    demonstrations = plan.report().demonstrations
+    assert demonstrations is not None
+    return Timing(seconds, fingerprint([], rows, demonstrations.rows), accuracy=measure_accuracy(scores, rows))
 
 
 def score(plan: Plan, rows: Sequence[Example]) -> np.ndarray:

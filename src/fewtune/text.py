@@ -10,14 +10,15 @@ import string
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewtune.errors import DataError, ModelError
+from fewtune.records import CutInputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from fewtune.tasks.base import Example, Pattern
+from fewtune.tasks.base import Example, Pattern
 
 
 def plain_template(fields: Sequence[str]) -> str:
@@ -175,9 +176,9 @@ class Encoder:
         alone = self.tokenise([prompt])[0]
         return all(self.tokenise([prompt + word])[0][: len(alone)] == alone for word in words)
 
-    def report(self) -> dict[str, Any]:
-        """What was cut, for the record: rows shortened and the tokens they lost."""
-        return {"truncated_rows": len(self._cut), "truncated_tokens": sum(self._cut.values())}
+    def count_cut(self) -> CutInputs:
+        """How many rows were shortened so far, and the tokens they lost."""
+        return CutInputs(rows=len(self._cut), tokens=sum(self._cut.values()))
 
 
 def _opening_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -73,7 +73,7 @@ def test_losses_follow_the_plain_float32_loop(
     network = load_plain(model)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
-    examples, words = plan.fitting.examples, [t for (t,) in plan.report()["label_word_tokens"]]
+    examples, words = plan.fitting.examples, [t for (t,) in plan.report().prompt.label_word_tokens]
 
     def loss_of(batch: list[int]) -> torch.Tensor:
         scores = plain.read_words(network, [examples[i].sequences[0] for i in batch], words)

@@ -23,7 +23,7 @@ import pytest
 from fewtune.engine import pulse
 from fewtune.errors import RecordError
 from fewtune.executors import local
-from fewtune.records import Failure, FailureKind, load_events, load_record, record_path
+from fewtune.records import Failure, FailureKind, Notes, load_events, load_record, record_path
 from fewtune.running import ledger as ledger_module
 from fewtune.running import trial as run
 from fewtune.running.job import Finished, Job, Lost, Progress, Progressed, WorkerOptions
@@ -212,7 +212,7 @@ def test_a_record_that_cannot_be_encoded_costs_its_trial_and_says_why(jobs: list
     record = fail(jobs[0]).model_copy(update=DONE)
     for broken, words in (
         ({"labels": ["good", "\ud83d"]}, "surrogates"),
-        ({"notes": {"loss": object()}}, "serialize"),
+        ({"notes": Notes(other={"loss": object()})}, "serialize"),
     ):
         finished = ledger.write(Finished(jobs[0], record.model_copy(update=broken), None))
         assert isinstance(finished, Finished)

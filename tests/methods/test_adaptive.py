@@ -42,12 +42,12 @@ def test_all_but_the_last_block_norm_and_head_stay_bit_identical(model: Language
             assert torch.equal(parameter, before[name]), name
     assert moved > 0
     has_norm = find_final_norm(network) is not None
-    assert [g["name"] for g in report.groups] == [
+    assert [g.name for g in report.groups] == [
         "head",
         *(["final norm"] if has_norm else []),
         f"block {len(find_blocks(network)) - 1}",
     ]
-    assert all(g["tensors"] > 0 and g["parameters"] > 0 for g in report.groups)
+    assert all(g.tensors > 0 and g.parameters > 0 for g in report.groups)
 
 
 def test_rates_decay_block_by_block_and_follow_the_schedule(
@@ -56,15 +56,15 @@ def test_rates_decay_block_by_block_and_follow_the_schedule(
     _, report = run(
         models["llama"], task, draw, blocks=3, decay=0.5, epochs=4, batch_size=8, warmup_fraction=0.0, learning_rate=0.8
     )
-    peaks = {g["name"]: g["peak_learning_rate"] for g in report.groups}
+    peaks = {g.name: g.peak_learning_rate for g in report.groups}
     assert peaks == pytest.approx({"final norm": 0.8, "block 2": 0.4, "block 1": 0.2, "block 0": 0.1})
     for group in report.groups:
-        assert group["rates"] == pytest.approx([group["peak_learning_rate"] * f for f in (1.0, 0.75, 0.5, 0.25)])
+        assert group.rates == pytest.approx([group.peak_learning_rate * f for f in (1.0, 0.75, 0.5, 0.25)])
 
 
 def test_blocks_unfreeze_from_the_top_down(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     plan, report = run(models["llama"], task, draw, blocks=3, unfreeze_every=2, epochs=4, schedule="constant")
-    rates = {g["name"]: [rate > 0 for rate in g["rates"]] for g in report.groups}
+    rates = {g.name: [rate > 0 for rate in g.rates] for g in report.groups}
     assert rates["block 2"] == [True] * 4
     assert rates["block 1"] == [False, False, True, True]
     assert rates["block 0"] == [False] * 4

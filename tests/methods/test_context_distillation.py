@@ -26,6 +26,7 @@ from fewtune.methods.contexts import CONTENT_FREE, choose_demonstrations, write_
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
 from fewtune.methods.plan import Plan
 from fewtune.methods.scratchpad import Scratchpad
+from fewtune.records import MethodNotes, TeacherNotes
 from fewtune.tasks.base import Draw, Task
 
 STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4}
@@ -103,7 +104,7 @@ def test_the_teachers_scores_are_in_contexts_for_the_same_demonstrations(
     plan = make_plan(model, task, draw, demonstrations=4, calibration=calibration)
     (rng,) = np.random.default_rng(0).spawn(1)
     shown = choose_demonstrations(draw.support, 4, rng)
-    assert plan.report()["teacher_contexts"] == [[e.row_id for e in shown]]
+    assert plan.report().teacher.contexts == [[e.row_id for e in shown]]
     in_context = get_method("in_context")
     settings = in_context.settings(demonstrations=4, calibration=calibration)
     # The same rows in the same order: a support of those four alone, under the stream that draws them so.
@@ -146,7 +147,7 @@ def test_a_row_is_never_taught_behind_a_context_that_shows_its_label(
     assert everything.fitting is not None
     assert all((e.target is None) == (e.label is not None) for e in everything.fitting.examples)
     some = make_plan(models["llama"], task, draw, demonstrations=2)
-    assert some.report()["rows_taught"] == len(draw.pool) + len(draw.support) - 2
+    assert some.report().teacher.rows_taught == len(draw.pool) + len(draw.support) - 2
 
 
 def test_with_alpha_1_a_student_without_labels_follows_its_teacher(
@@ -168,7 +169,7 @@ def test_the_full_variant_leaves_the_pool_alone(models: dict[str, LanguageModel]
 
 def test_without_a_pool_the_support_alone_is_taught(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     plan = make_plan(models["llama"], task, replace(draw, pool=()), demonstrations=2)
-    assert plan.report()["rows_taught"] == len(draw.support) - 2
+    assert plan.report().teacher.rows_taught == len(draw.support) - 2
 
 
 def test_the_vocabulary_is_compared_where_label_words_are_one_token(
@@ -214,9 +215,9 @@ def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
     model = models["llama"]
     plan = make_plan(model, task, draw, demonstrations=2)
     assert plan.taught_by is model.frozen
-    assert plan.report()["teacher_truncated_rows"] == 0
+    assert plan.report().teacher.cut.rows == 0
     short = replace(model, max_tokens=8)
-    assert make_plan(short, task, draw, demonstrations=2).report()["teacher_truncated_rows"] > 0
+    assert make_plan(short, task, draw, demonstrations=2).report().teacher.cut.rows > 0
 
 
 def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
@@ -233,10 +234,12 @@ def test_a_teacher_no_better_than_the_untaught_student_is_said() -> None:
             "untaught_student": {"in_domain": {"mcc": 0.6, "accuracy": 0.7}, "away": {"mcc": 0.8}},
         }
 
-    worse = judge_teacher("mcc", metrics(0.6))
-    assert worse["teacher_beats_untaught_student"] == {"in_domain": False, "away": True}
-    assert "0.600, is no better than the untaught student's, 0.600" in worse["warning"]
-    assert "warning" not in judge_teacher("mcc", metrics(0.7))
+    notes = MethodNotes(teacher=TeacherNotes(model="m", contexts=[]))
+    worse = judge_teacher("mcc", notes, metrics(0.6))
+    assert worse.teacher is not None and worse.teacher.beats_untaught_student == {"in_domain": False, "away": True}
+    (warning,) = worse.warnings
+    assert "0.600, is no better than the untaught student's, 0.600" in warning
+    assert judge_teacher("mcc", notes, metrics(0.7)).warnings == []
 
 
 def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
@@ -343,7 +346,7 @@ def test_a_row_is_written_about_once_in_a_context(
     plan = make_plan(models["llama"], task, draw, calibration=calibration, contexts=2, **THINKS)
     content_free = 2 * len(CONTENT_FREE) if calibration == "contextual" else 0
     # Pool rows behind both contexts, support rows behind those that do not show them.
-    shown = plan.report()["teacher_contexts"]
+    shown = plan.report().teacher.contexts
     support = sum(e.row_id not in rows for rows in shown for e in draw.support)
     assert len(asked) == content_free + 2 * len(draw.pool) + support
     rows = [row.without_label() for row in draw.test_sets[0].rows]
@@ -357,11 +360,11 @@ def test_a_scratchpad_alone_is_a_context_and_is_noted_without_its_texts(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
     plan = make_plan(models["llama"], task, draw, context=("scratchpad",), calibration="none", scratchpad_tokens=5)
-    report = plan.report()
-    assert report["scratchpad"] == "{text}\nThoughts:" and report["scratchpad_tokens"] == 5
-    assert 0 < report["scratchpad_mean_tokens"] <= 5
-    assert report["rows_taught"] == len(draw.pool) + len(draw.support)
-    assert "scratchpad" not in make_plan(models["llama"], task, draw, demonstrations=2).report()
+    teacher = plan.report().teacher
+    assert teacher.scratchpad.cue == "{text}\nThoughts:" and teacher.scratchpad.most_tokens == 5
+    assert 0 < teacher.scratchpad.mean_tokens <= 5
+    assert teacher.rows_taught == len(draw.pool) + len(draw.support)
+    assert make_plan(models["llama"], task, draw, demonstrations=2).report().teacher.scratchpad is None
 
 
 def test_the_vocabulary_is_compared_behind_a_scratchpad(
@@ -437,7 +440,7 @@ def test_left_alone_a_teacher_shows_four_rows_a_label_and_the_fit_takes_forty_st
     plan = make_plan(models["llama"], task, draw, batch_size=4)
     assert plan.fitting is not None
     labels = {row.row_id: row.label for row in draw.support}
-    (shown,) = plan.report()["teacher_contexts"]
+    (shown,) = plan.report().teacher.contexts
     assert sorted(str(labels[row_id]) for row_id in shown) == ["0"] * 4 + ["1"] * 4
     rows = len(draw.support) + len(draw.pool)
     assert plan.fitting.optimisation.epochs * -(-rows // 4) == 40

@@ -78,7 +78,7 @@ def test_contextual_calibration_makes_content_free_inputs_even(
     settings = method.settings(demonstrations=2, calibration="contextual")
     plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
     raw = score(models["llama"], task, draw, demonstrations=2, calibration="none")
-    prior = np.array(plan.report()["calibration_log_prior"])
+    prior = np.array(plan.report().demonstrations.log_prior)
     expected = raw - prior
     expected -= np.log(np.exp(expected).sum(1, keepdims=True))
     np.testing.assert_allclose(plan.score([r.without_label() for r in draw.test_sets[0].rows]), expected, atol=1e-6)

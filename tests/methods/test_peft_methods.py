@@ -358,7 +358,7 @@ def test_rows_are_shortened_to_the_positions_that_soft_tokens_leave(
     plan = make_plan("soft_prompt", models["opt"], task, draw, kind=kind, tokens=60, epochs=1)
     long = type(draw.support[0])("long", {"text": "the cook works like a charm " * 40}, None)
     assert np.isfinite(plan.score([long])).all()
-    assert plan.report()["truncated_rows"] == 1
+    assert plan.report().prompt.cut.rows == 1
 
 
 def test_each_kind_has_a_rate_of_its_own_and_the_head_another(

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import Checkpoint, Record, write_record
+from fewtune.records import Checkpoint, Notes, Record, ReferenceNotes, TriedSetting, TuningNotes, write_record
 from fewtune.report.page import write_page
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.tuning import list_choices
@@ -53,9 +53,11 @@ def test_no_checkpoints_no_oracle(tmp_path: Path) -> None:
 
 def test_a_teacher_stands_beside_its_student(tmp_path: Path) -> None:
     records = make_study(tmp_path, {"distilled": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
-    companions = {"teacher": score(0.85, 0.7), "untaught_student": score(0.75, 0.5)}
-    agreement = {"teacher": {"in_domain": 0.91, "hans": 0.83}}
-    write_changed(tmp_path, records, notes={"companions": companions, "companion_agreement": agreement})
+    references = {
+        "teacher": ReferenceNotes(metrics=score(0.85, 0.7), agreement={"in_domain": 0.91, "hans": 0.83}),
+        "untaught_student": ReferenceNotes(metrics=score(0.75, 0.5)),
+    }
+    write_changed(tmp_path, records, notes=Notes(references=references))
     text = " ".join(show(tmp_path).split())
     assert "in domain teacher untaught student itself answers as teacher distilled 0.850 0.750 0.800 0.910" in text
     assert "hans teacher untaught student itself answers as teacher distilled 0.700 0.500 0.600 0.830" in text
@@ -65,11 +67,16 @@ def test_a_teacher_stands_beside_its_student(tmp_path: Path) -> None:
 def test_tuning_says_what_was_chosen_how_often_and_at_what_cost(tmp_path: Path, failed: bool) -> None:
     records = make_study(tmp_path, {"pattern": [0.8, 0.8, 0.8]})
     for record, rate in zip(records, (2e-5, 2e-5, 5e-5), strict=True):
-        tried: list[dict[str, object]] = [{"settings": {"learning_rate": 2e-5}}, {"settings": {"learning_rate": 5e-5}}]
-        if failed:
-            tried[0]["failure"] = "the loss became nan"
-        notes = {"trials": 2, "folds": 4, "chosen": {"learning_rate": rate}, "tried": tried, "seconds": 30.0}
-        write_changed(tmp_path, [record], notes={"tuning": notes})
+        first, second = {"learning_rate": 2e-5}, {"learning_rate": 5e-5}
+        lost = TriedSetting(settings=first, failure="the loss became nan") if failed else TriedSetting(settings=first)
+        tuning = TuningNotes(
+            chosen={"learning_rate": rate},
+            tried=[lost, TriedSetting(settings=second, score=0.8)],
+            folds=4,
+            metric="accuracy",
+            seconds=30.0,
+        )
+        write_changed(tmp_path, [record], notes=Notes(tuning=tuning))
     lost = ", 3 of them failed" if failed else ""
     line = (
         "pattern · sentiment · tiny-model · 16 shots: learning_rate 2e-05 (2 of 3); learning_rate 5e-05 (1 of 3). "

@@ -10,7 +10,7 @@ import pytest
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
-from fewtune.records import load_records, write_record
+from fewtune.records import FitNotes, Notes, ParameterGroupNotes, load_records, write_record
 from fewtune.report.page import place_findings, write_page
 from study_maker import make_study
 
@@ -80,8 +80,9 @@ def test_settings_that_differ_between_trials_are_told_with_the_trials(study: Pat
             rate = 1e-5 if record.trial.data_seed == 1 else 2e-5
             settings = {"batch_size": 16, "learning_rate": rate}
             trial = record.trial.model_copy(update={"settings": settings})
-            groups = [{"name": "all weights", "tensors": 1, "parameters": 100, "peak_learning_rate": rate}]
-            write_record(study, record.model_copy(update={"trial": trial, "notes": {"parameter_groups": groups}}))
+            group = ParameterGroupNotes(name="all weights", tensors=1, parameters=100, peak_learning_rate=rate)
+            notes = Notes(fit=FitNotes(groups=[group]))
+            write_record(study, record.model_copy(update={"trial": trial, "notes": notes}))
     text = re.sub(r"\s+", " ", read_page(study).text)
     assert "sentiment · tiny-model · 16 shots: draws 0, 2" in text
     assert "sentiment · tiny-model · 16 shots: draw 1" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fewtune.records import SharedRows
 from fewtune.tasks import base
 from fewtune.tasks.base import Draw, Example
 from fewtune.tasks.overlap import find_shared_rows
@@ -33,13 +34,13 @@ def test_copies_are_found_to_the_letter_and_but_for_case_spacing_and_punctuation
         ["The film was good.", "A dull one"], ["Never again!"], in_domain=["the  film was GOOD", "A dull one", "fine"]
     )
     assert find_shared_rows(draw) == [
-        {"sets": ["support", "in_domain"], "rows": 2, "exact": 1, "example": ["support/0", "in_domain/0"]}
+        SharedRows(sets=["support", "in_domain"], rows=2, exact=1, example=["support/0", "in_domain/0"])
     ]
 
 
 def test_pool_rows_and_other_test_sets_are_compared_too() -> None:
     draw = make_draw(["one"], ["two"], in_domain=["two", "three"], other=["Three!"])
-    assert [(s["sets"], s["rows"], s["exact"]) for s in find_shared_rows(draw)] == [
+    assert [(s.sets, s.rows, s.exact) for s in find_shared_rows(draw)] == [
         (["pool", "in_domain"], 1, 1),
         (["in_domain", "other"], 1, 0),
     ]

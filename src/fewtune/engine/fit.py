@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure
+from fewtune.records import ParameterGroupNotes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FitReport:
     """
 
     losses: list[float]
-    groups: list[dict[str, Any]]
+    groups: list[ParameterGroupNotes]
     validation_losses: list[float]
     kept_epoch: int | None
 
@@ -100,14 +100,14 @@ def fit(
     kept.restore()
     _set_training(fitting, False)
     groups = [
-        {
-            "name": g.name,
-            "tensors": len(g.parameters),
-            "parameters": sum(p.numel() for p in g.parameters),
-            "peak_learning_rate": g.learning_rate,
-            "starts_at_epoch": g.starts_at_epoch,
-            "rates": [float(f"{rate:.6g}") for rate in seen],
-        }
+        ParameterGroupNotes(
+            name=g.name,
+            tensors=len(g.parameters),
+            parameters=sum(p.numel() for p in g.parameters),
+            peak_learning_rate=g.learning_rate,
+            starts_at_epoch=g.starts_at_epoch,
+            rates=[float(f"{rate:.6g}") for rate in seen],
+        )
         for g, seen in zip(fitting.groups, rates, strict=True)
     ]
     return FitReport(losses, groups, kept.losses, kept.epoch)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from fewtune.predictors.language import Before, LanguageScorer, Prompting, encod
 from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.network import Change, Unchanged
 from fewtune.predictors.predictor import Predictor
+from fewtune.records import MethodNotes, PromptNotes
 from fewtune.tasks.base import Draw, Example, Pattern, Task
 from fewtune.text import Encoder, plain_template
 
@@ -39,7 +40,7 @@ class Answer:
     encoder: Encoder
     template: str
     reader: Reader
-    notes: dict[str, Any]
+    notes: PromptNotes
     head: nn.Linear | None = None
     over_vocabulary: bool = False
     """Whether scores are log-likelihoods under the whole vocabulary, and the loss is the gold word's alone."""
@@ -62,6 +63,10 @@ class Answer:
     def predict_untaught(self) -> Predictor:
         """The predictor that answers so on the model as it is."""
         return self.predict_with(self.model.forward(self.model.frozen), Unchanged())
+
+    def report(self) -> MethodNotes:
+        """How prompts were written so far, for the record."""
+        return MethodNotes(prompt=self.notes.model_copy(update={"cut": self.encoder.count_cut()}))
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """One loss a row, in nats: cross-entropy over the labels, or over the vocabulary."""
@@ -91,15 +96,13 @@ def answer_by_label_words(
     pattern = choose_pattern(task, pattern_name)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     label_tokens = encoder.encode_label_words(pattern)
-    notes = {
-        "pattern": pattern.name,
-        "template": pattern.template,
-        "label_words": list(pattern.label_words),
-        "label_word_tokens": label_tokens,
-        "label_words_split_cleanly": encoder.splits_words_cleanly(
-            pattern.template, draw.support[0], pattern.label_words
-        ),
-    }
+    notes = PromptNotes(
+        pattern=pattern.name,
+        template=pattern.template,
+        label_words=list(pattern.label_words),
+        label_word_tokens=label_tokens,
+        splits_cleanly=encoder.splits_words_cleanly(pattern.template, draw.support[0], pattern.label_words),
+    )
     reader = LabelWordReader(label_tokens, over)
     return Answer(model, task, encoder, pattern.template, reader, notes, over_vocabulary=over == "vocabulary")
 
@@ -121,7 +124,7 @@ def answer_by_head(
         head.weight.normal_(0.0, std, generator=generator)
     head = head.to(model.device)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
-    return Answer(model, task, encoder, template, HeadReader(head), {"template": template}, head)
+    return Answer(model, task, encoder, template, HeadReader(head), PromptNotes(template=template), head)
 
 
 def choose_answer(
@@ -183,7 +186,7 @@ def assemble_plan(
         forward=forward,
         trainable_parameters=sum(p.numel() for p in trainable.values()),
         total_parameters=sum(p.numel() for module in (forward.network, *head) for p in module.parameters()),
-        report=lambda: {**answer.notes, **answer.encoder.report()},
+        report=answer.report,
     )
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,7 @@ from fewtune.methods.optimisation import (
     WeightDecay,
     read_optimisation,
 )
+from fewtune.records import MethodNotes
 from fewtune.tasks.patterns import check_template
 
 if TYPE_CHECKING:
@@ -216,34 +217,41 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     epochs = settings.epochs or math.ceil(LEAST_STEPS / steps_an_epoch)
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
     taught = sum(target is not None for _, target in weighed)
-    notes: dict[str, Any] = {
-        "rows_taught": taught,
-        "rows_labelled": sum(row.label is not None for row, _ in weighed),
-    }
-    if settings.alpha > 0 and taught == 0:
-        notes["nothing_taught"] = "every context shows every support row and there is no pool: labels alone were fitted"
+    fitted = {"rows_taught": taught, "rows_labelled": sum(row.label is not None for row, _ in weighed)}
+    nothing_taught = ["every context shows every support row and there is no pool: labels alone were fitted"]
+
+    def report() -> MethodNotes:
+        return MethodNotes(
+            prompt=base.report().prompt,
+            teacher=teacher.report().model_copy(update=fitted),
+            warnings=nothing_taught if settings.alpha > 0 and taught == 0 else [],
+        )
 
     return replace(
         base,
         taught_by=teacher.forward.network,
         prepared_tokens=teacher.forward.tokens_run,
-        report=lambda: {**base.report(), **teacher.report(), **notes},
+        report=report,
         companions={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
         conclude=partial(judge_teacher, task.primary_metric),
     )
 
 
-def judge_teacher(metric: str, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """Say on which test sets the teacher beats the untaught student, and warn where it does not in domain."""
+def judge_teacher(
+    metric: str, notes: MethodNotes, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> MethodNotes:
+    """Note on which test sets the teacher beats the untaught student, and warn where it does not in domain."""
     teacher, untaught = metrics["teacher"], metrics["untaught_student"]
     beats = {test: teacher[test][metric] > untaught[test][metric] for test in teacher}
-    said: dict[str, Any] = {"teacher_beats_untaught_student": beats}
+    warnings = list(notes.warnings)
     if not beats.get("in_domain", True):
-        said["warning"] = (
+        warnings.append(
             f"the teacher's {metric} in domain, {teacher['in_domain'][metric]:.3f}, is no better than the untaught "
             f"student's, {untaught['in_domain'][metric]:.3f}: it had nothing to teach there"
         )
-    return said
+    assert notes.teacher is not None
+    judged = notes.teacher.model_copy(update={"beats_untaught_student": beats})
+    return notes.model_copy(update={"teacher": judged, "warnings": warnings})
 
 
 def _choose_student(settings: Settings, model: LanguageModel, rng: np.random.Generator) -> Trained:

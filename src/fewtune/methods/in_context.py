@@ -48,6 +48,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged
+    from fewtune.records import DemonstrationNotes
 
     assert model is not None
     forward = model.forward(model.frozen)
@@ -57,17 +58,12 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     before = write_context(answer, words, chosen, settings.separator)
     prior = estimate_prior(answer.prompt(forward), before, settings.calibration, task, draw.pool)
     known = None if prior is None else tuple(map(float, prior))
-    notes = {
-        **answer.notes,
-        "demonstrations_shown": len(chosen),
-        "demonstration_rows": [e.row_id for e in chosen],
-        "calibration_log_prior": list(known or [0.0] * len(task.labels)),
-    }
+    shown = DemonstrationNotes(rows=[e.row_id for e in chosen], log_prior=list(known or [0.0] * len(task.labels)))
     return Plan(
         predictor=answer.predict_with(forward, Unchanged(), [ContextPart(before=before, log_prior=known)]),
         forward=forward,
         total_parameters=model.total_parameters,
-        report=lambda: {**notes, **answer.encoder.report()},
+        report=lambda: answer.report().model_copy(update={"demonstrations": shown}),
     )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewtune.predictors.predictor import Predictor
+from fewtune.records import MethodNotes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from fewtune.engine.fitting import Fitting
     from fewtune.engine.forward import Forward
     from fewtune.tasks.base import Example
+
+Conclude = Callable[[MethodNotes, Mapping[str, Mapping[str, Mapping[str, float]]]], MethodNotes]
+
+
+def keep_notes(notes: MethodNotes, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MethodNotes:
+    """The notes as they are: what a method concludes that has nothing to say of its companions."""
+    return notes
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,11 @@ class Plan:
     """Tokens that other networks ran while the plan was made (a teacher's); `forward` counts its own."""
     trainable_parameters: int = 0
     total_parameters: int = 0
-    report: Callable[[], dict[str, Any]] = field(default=dict)
+    report: Callable[[], MethodNotes] = MethodNotes
     companions: Mapping[str, Callable[[Sequence[Example]], np.ndarray]] = field(default_factory=dict)
     """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""
-    conclude: Callable[[Mapping[str, Mapping[str, Mapping[str, float]]]], dict[str, Any]] = lambda metrics: {}
-    """What the record should say of companions' metrics, by name, test set and metric."""
+    conclude: Conclude = keep_notes
+    """Completes what `report` gave by the companions' metrics, by name, test set and metric."""
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the task's labels, (rows, labels), float64; the rows carry no labels."""

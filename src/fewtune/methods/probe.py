@@ -61,6 +61,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.predictors.network import Unchanged
     from fewtune.predictors.predictor import Predictor
     from fewtune.predictors.regression import Regression
+    from fewtune.records import MethodNotes, PromptNotes
     from fewtune.text import Encoder, plain_template
 
     assert model is not None
@@ -78,7 +79,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         forward=forward,
         trainable_parameters=regression.parameters,
         total_parameters=model.total_parameters,
-        report=lambda: {"template": template, **encoder.report()},
+        report=lambda: MethodNotes(prompt=PromptNotes(template=template, cut=encoder.count_cut())),
     )
 
 

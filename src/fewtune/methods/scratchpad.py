@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.generate import generate_greedily
 from fewtune.methods.blocks import Answer
+from fewtune.records import ScratchpadNotes
 from fewtune.tasks.base import Example
 from fewtune.text import render
 
@@ -52,14 +52,14 @@ class Scratchpad:
 
         return write
 
-    def report(self) -> dict[str, Any]:
-        """The cue, the limit and the mean tokens written so far (None: nothing yet), never a text."""
+    def report(self) -> ScratchpadNotes:
+        """The cue, the limit and the mean tokens written so far, never a text."""
         lengths = [len(tokens) for tokens in self._written.values()]
-        return {
-            "scratchpad": self.template,
-            "scratchpad_tokens": self.max_tokens,
-            "scratchpad_mean_tokens": sum(lengths) / len(lengths) if lengths else None,
-        }
+        return ScratchpadNotes(
+            cue=self.template,
+            most_tokens=self.max_tokens,
+            mean_tokens=sum(lengths) / len(lengths) if lengths else None,
+        )
 
     def _fit(self, before: str, row: Example) -> tuple[Cue, str]:
         """A row's cue, and its prompt as it will follow; the row is cut where both leave no room for a word between."""

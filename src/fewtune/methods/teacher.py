@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from fewtune.methods.contexts import choose_demonstrations, estimate_prior, writ
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.trainable import train_all
 from fewtune.predictors.language import Before, Prompting, average
+from fewtune.records import TeacherNotes
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.text import plain_template
 
@@ -58,7 +59,7 @@ class Teacher:
     """Log-probabilities of what the loss compares: label words, or the whole vocabulary."""
     top_k: int | None
     forward: Forward
-    report: Callable[[], dict[str, Any]]
+    report: Callable[[], TeacherNotes]
     """What the record should note, asked for after the rows are answered."""
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
@@ -111,16 +112,15 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
         contexts.append(Context(before, tuple(chosen)))
         scorers.append(scorer)
         targets.append(scorer if settings.kl_over == "label_words" else _next_tokens(prompting, before))
-    notes = {
-        "teacher_model": model.name,
-        "teacher_contexts": [[e.row_id for e in context.rows] for context in contexts],
-    }
     top_k = settings.top_k if settings.kl_over == "vocabulary" else None
-    written = dict if scratchpad is None else scratchpad.report
 
-    def report() -> dict[str, Any]:
-        cut = {f"teacher_{name}": count for name, count in answer.encoder.report().items()}
-        return {**notes, **cut, **written()}
+    def report() -> TeacherNotes:
+        return TeacherNotes(
+            model=model.name,
+            contexts=[[e.row_id for e in context.rows] for context in contexts],
+            cut=answer.encoder.count_cut(),
+            scratchpad=None if scratchpad is None else scratchpad.report(),
+        )
 
     return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report)
 

@@ -96,20 +96,21 @@ def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> l
     """
     found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for record in members:
-        companions = record.notes.get("companions", {})
+        references = record.notes.references
+        scores = {**{name: each.metrics for name, each in references.items()}, "itself": record.metrics}
         columns = {
             (name, test_set): metrics[group.metric]
-            for name, scores in {**companions, "itself": record.metrics}.items()
-            for test_set, metrics in scores.items()
+            for name, of_sets in scores.items()
+            for test_set, metrics in of_sets.items()
             if test_set in group.test_sets and group.metric in metrics
         }
         columns |= {
             (f"answers as {name}", test_set): share
-            for name, shares in list(record.notes.get("companion_agreement", {}).items())[:1]
+            for name, shares in [(name, each.agreement) for name, each in references.items() if each.agreement][:1]
             for test_set, share in shares.items()
             if test_set in group.test_sets
         }
-        for (name, test_set), value in columns.items() if companions else ():
+        for (name, test_set), value in columns.items() if references else ():
             cells = found.setdefault(record.trial.variant, {})
             cells.setdefault((name, name_test_set(test_set)), []).append(value)
     title = f"{group.title} · beside the method, the models it learns from: {group.metric}, and share of equal answers"

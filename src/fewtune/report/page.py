@@ -268,17 +268,19 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
         combinations.setdefault(tuple(values.get(name, tables.UNKNOWN) for name in varied), []).append(record)
     trained = {
         (
-            group["name"],
+            group.name,
             record.trial.model or tables.UNKNOWN,
-            str(group["tensors"]),
-            tables.word_count(group["parameters"]),
-            f"{group['peak_learning_rate']:g}",
+            str(group.tensors),
+            tables.word_count(group.parameters),
+            f"{group.peak_learning_rate:g}",
         ): None
         for record in records
-        for group in record.notes.get("parameter_groups", [])
+        for group in record.notes.fit.groups
     }
     words = {
-        ", ".join(map(repr, record.notes["label_words"])): None for record in records if "label_words" in record.notes
+        ", ".join(map(repr, prompt.label_words)): None
+        for prompt in (record.notes.prompt for record in records)
+        if prompt.label_words
     }
     results = [MethodResult(group, row) for group in study.groups for row in group.board.rows if row.variant == variant]
     return MethodPart(

@@ -16,20 +16,20 @@ def list_choices(records: Iterable[Record]) -> list[str]:
     """One line for each tuned variant of each task, model and shots."""
     groups: dict[tuple[str, str, str | None, int], list[Record]] = {}
     for record in records:
-        if record.status == "done" and record.notes.get("tuning") is not None:
+        if record.status == "done" and record.notes.tuning is not None:
             axes = record.trial
             groups.setdefault((axes.variant, axes.task, axes.model, axes.shots), []).append(record)
     return [_word_choices(*key, trials) for key, trials in groups.items()]
 
 
 def _word_choices(variant: str, task: str, model: str | None, shots: int, trials: list[Record]) -> str:
-    tuned = [record.notes["tuning"] for record in trials]
-    chosen = Counter(", ".join(f"{key} {value}" for key, value in notes["chosen"].items()) for notes in tuned)
+    tuned = [tuning for record in trials if (tuning := record.notes.tuning) is not None]
+    chosen = Counter(", ".join(f"{key} {value}" for key, value in notes.chosen.items()) for notes in tuned)
     picks = "; ".join(f"{words} ({count} of {len(trials)})" for words, count in chosen.most_common())
-    failed = sum("failure" in entry for notes in tuned for entry in notes["tried"])
+    failed = sum(each.failure is not None for notes in tuned for each in notes.tried)
     lost = f", {failed} of them failed" if failed else ""
     where = " · ".join(part for part in (variant, task, model, f"{shots} shots") if part)
     return (
-        f"{where}: {picks}. {tuned[0]['trials']} settings x {tuned[0]['folds']} folds{lost}: "
-        f"{fmean(notes['seconds'] for notes in tuned):.0f} s of each fit."
+        f"{where}: {picks}. {len(tuned[0].tried)} settings x {tuned[0].folds} folds{lost}: "
+        f"{fmean(notes.seconds for notes in tuned):.0f} s of each fit."
     )

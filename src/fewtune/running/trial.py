@@ -22,7 +22,17 @@ import polars as pl
 from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
-from fewtune.records import Breakdown, Checkpoint, Cost, Failure, Record, TrialAxes
+from fewtune.records import (
+    Breakdown,
+    Checkpoint,
+    Cost,
+    Failure,
+    FitNotes,
+    Notes,
+    Record,
+    ReferenceNotes,
+    TrialAxes,
+)
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.job import Job, Progress, WorkerOptions
 from fewtune.running.tune import tune
@@ -113,7 +123,7 @@ def _run(
     axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
     models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
-    notes: dict[str, Any] = {}
+    tuning, fitted = None, FitNotes()
     checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets, meter)
     with meter.phase("fit") as fitting:
         on_progress(Progress("preparing"))
@@ -131,18 +141,19 @@ def _run(
                     axes,
                     lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
                 )
-            chosen, tuning_tokens, notes["tuning"] = tuned.settings, tuned.tokens, tuned.notes
+            chosen, tuning_tokens, tuning = tuned.settings, tuned.tokens, tuned.notes
         settings: Any = build_settings(method.settings, chosen)
         rng, on_epoch = make_rng("fit", *axes), checkpoints.take if checkpoints.every else None
         with meter.phase("prepare"):
             plan = make_plan(method, settings, model, task, draw, rng)
         report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch)
         if report is not None:
-            notes["losses"] = [round(loss, 6) for loss in report.losses]
-            notes["parameter_groups"] = report.groups
-            if report.kept_epoch is not None:
-                notes["validation_losses"] = [round(loss, 6) for loss in report.validation_losses]
-                notes["kept_epoch"] = report.kept_epoch
+            fitted = FitNotes(
+                losses=[round(loss, 6) for loss in report.losses],
+                groups=report.groups,
+                validation_losses=[round(loss, 6) for loss in report.validation_losses],
+                kept_epoch=report.kept_epoch,
+            )
     tokens_before = plan.forward.tokens_run if plan.forward is not None else 0
     frames, parts = list[pl.DataFrame](), list[Breakdown]()
     answers, metrics, floors = dict[str, list[int]](), {}, {}
@@ -175,6 +186,7 @@ def _run(
         fit_tokens=tokens_before - checkpoints.tokens + tuning_tokens + plan.prepared_tokens,
         predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - tokens_before,
     )
+    references, reference_seconds = _ask_references(plan, draw.test_sets, answers, meter)
     record = Record(
         trial_id=job.trial_id,
         trial=describe_axes(trial).model_copy(update={"settings": chosen}),
@@ -192,13 +204,15 @@ def _run(
             "draw": draw.fingerprint,
             **fingerprint_models(job),
         },
-        notes={
-            **notes,
-            "shared_rows": state.shared_rows(task, draw),
-            **plan.report(),
-            **_ask_companions(plan, draw.test_sets, answers, meter),
-            "task": list(task.notes),
-        },
+        notes=Notes(
+            **dict(plan.conclude(plan.report(), {name: each.metrics for name, each in references.items()})),
+            fit=fitted,
+            tuning=tuning,
+            shared_rows=state.shared_rows(task, draw),
+            references=references,
+            reference_seconds=reference_seconds,
+            task=list(task.notes),
+        ),
     )
     return record, pl.concat(frames)
 
@@ -229,26 +243,21 @@ def _score_blindly(score: Callable[[Sequence[Example]], np.ndarray], test: TestS
     return score([row.without_label() for row in test.rows])
 
 
-def _ask_companions(
+def _ask_references(
     plan: Plan, test_sets: Sequence[TestSet], predicted: Mapping[str, Sequence[int]], meter: Meter
-) -> dict[str, Any]:
-    """Metrics of a plan's companions on the test rows, how often they answer as the plan does, and their seconds."""
+) -> tuple[dict[str, ReferenceNotes], float | None]:
+    """What a plan's companions make of the test rows, by name, and the seconds that took; None where it has none."""
     if not plan.companions:
-        return {}
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
-    agreement: dict[str, dict[str, float]] = {}
+        return {}, None
+    found = {}
     with meter.phase("score") as asking:
         for name, score in plan.companions.items():
-            metrics[name], agreement[name] = {}, {}
+            metrics, agreement = {}, {}
             for test in test_sets:
-                answers, metrics[name][test.name] = score_test_set(test, _score_blindly(score, test))
-                agreement[name][test.name] = float(np.mean(np.equal(answers, predicted[test.name])))
-    return {
-        "companions": metrics,
-        "companion_agreement": agreement,
-        "companion_seconds": round(asking.seconds, 3),
-        **plan.conclude(metrics),
-    }
+                answers, metrics[test.name] = score_test_set(test, _score_blindly(score, test))
+                agreement[test.name] = float(np.mean(np.equal(answers, predicted[test.name])))
+            found[name] = ReferenceNotes(metrics=metrics, agreement=agreement)
+    return found, round(asking.seconds, 3)
 
 
 def fingerprint_models(job: Job) -> dict[str, str]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from fewtune.errors import DataError, FewtuneError, TrialFailure
 from fewtune.methods.base import Method
+from fewtune.records import TriedSetting, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings
 from fewtune.study.seeds import make_rng
@@ -35,7 +36,7 @@ class Tuned:
     """
 
     settings: dict[str, Any]
-    notes: dict[str, Any]
+    notes: TuningNotes
     tokens: int
 
 
@@ -84,10 +85,10 @@ def tune(
     check_folds(task, draw.support, folds)
     parts = split_folds(draw.support, folds, *axes)
     began, tokens = time.perf_counter(), 0
-    tried: list[dict[str, Any]] = []
+    tried: list[TriedSetting] = []
     for number, candidate in enumerate(candidates):
         started = time.perf_counter()
-        entry: dict[str, Any] = {"settings": {key: candidate[key] for key in varied}}
+        judged: dict[str, Any] = {}
         try:
             settings: Any = build_settings(method.settings, candidate)
             reason = method.skip_reason(settings, model.config if model is not None else None, task)
@@ -101,22 +102,22 @@ def tune(
                 )
                 scores.append(fold_scores)
                 tokens += run
-            entry |= _judge(task, [row for part in parts for row in part], np.concatenate(scores))
+            judged = _judge(task, [row for part in parts for row in part], np.concatenate(scores))
         except (TrialFailure, FewtuneError) as error:
-            entry["failure"] = str(error)
-        tried.append({**entry, "seconds": round(time.perf_counter() - started, 3)})
-    sound = [i for i, entry in enumerate(tried) if "failure" not in entry]
+            judged = {"failure": str(error)}
+        chosen = {key: candidate[key] for key in varied}
+        tried.append(TriedSetting(settings=chosen, seconds=round(time.perf_counter() - started, 3), **judged))
+    sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]
     if not sound:
-        raise TrialFailure("error", f"all {len(tried)} settings of the grid failed; the first: {tried[0]['failure']}")
-    best = max(sound, key=lambda i: (tried[i][task.primary_metric], -tried[i]["log_loss"], -i))
-    notes = {
-        "trials": len(tried),
-        "folds": folds,
-        "metric": task.primary_metric,
-        "chosen": tried[best]["settings"],
-        "tried": tried,
-        "seconds": round(time.perf_counter() - began, 3),
-    }
+        raise TrialFailure("error", f"all {len(tried)} settings of the grid failed; the first: {tried[0].failure}")
+    best, _, _ = max(sound, key=lambda each: (each[1], -(each[2] or 0.0), -each[0]))
+    notes = TuningNotes(
+        chosen=tried[best].settings,
+        tried=tried,
+        folds=folds,
+        metric=task.primary_metric,
+        seconds=round(time.perf_counter() - began, 3),
+    )
     return Tuned(dict(candidates[best]), notes, tokens)
 
 
@@ -147,4 +148,4 @@ def _judge(task: Task, rows: Sequence[Example], scores: np.ndarray) -> dict[str,
     _, metrics = score_test_set(held_out, scores)
     gold = [row.label for row in rows]
     loss = -float(np.mean([scores[i, label] for i, label in enumerate(gold) if label is not None]))
-    return {task.primary_metric: round(metrics[task.primary_metric], 6), "log_loss": round(loss, 6)}
+    return {"score": round(metrics[task.primary_metric], 6), "log_loss": round(loss, 6)}

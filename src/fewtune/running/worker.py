@@ -6,12 +6,13 @@ Owns finding them and the check that they are what the job was made for. Does no
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.errors import DataError, ModelError
 from fewtune.models import ModelSnapshot, find_model, resolve_precision
+from fewtune.records import SharedRows
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.prepare import load_task
 from fewtune.tasks.base import Draw, Task
@@ -33,7 +34,7 @@ class WorkerState:
         self._found: dict[tuple[str, str], ModelSnapshot] = {}
         self._held: tuple[str, ...] = ()
         self._tasks: dict[str, Task] = {}
-        self._shared_rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._shared_rows: dict[tuple[str, str], list[SharedRows]] = {}
 
     def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
         """The trial's model with the others its settings name, ready to use, and the seconds it took to load.
@@ -90,7 +91,7 @@ class WorkerState:
             self._tasks[key] = task
         return self._tasks[key]
 
-    def shared_rows(self, task: Task, draw: Draw) -> list[dict[str, Any]]:
+    def shared_rows(self, task: Task, draw: Draw) -> list[SharedRows]:
         """What the sets of a task's draw share, looked for once a draw."""
         key = task.fingerprint, draw.fingerprint
         if key not in self._shared_rows:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
+from fewtune.records import SharedRows
 from fewtune.tasks.base import Draw, Example
 from fewtune.tasks.texts import text_key
 
 SUPPORT, POOL = "support", "pool"
 
 
-def find_shared_rows(draw: Draw) -> list[dict[str, Any]]:
+def find_shared_rows(draw: Draw) -> list[SharedRows]:
     """Find every pair of sets that share texts, exactly or but for case, spacing and punctuation.
 
-    Each entry names the two `sets`, the `rows` of the second that are in the first too, how many of them are `exact`
-    copies, and one `example` of a pair, by row ids. Support and pool come from the same rows and never share one; two
+    Support and pool come from the same rows and never share one; two
     sets out of domain may, for neither is a yardstick of the other.
     """
     sets = {SUPPORT: draw.support, POOL: draw.pool, **{test.name: test.rows for test in draw.test_sets}}
@@ -34,15 +33,13 @@ def _collect(rows: Sequence[Example]) -> dict[str, Example]:
     return {text_key(row): row for row in rows}
 
 
-def _share(
-    first: str, second: str, texts: dict[str, dict[str, Example]], rows: Sequence[Example]
-) -> dict[str, Any] | None:
+def _share(first: str, second: str, texts: dict[str, dict[str, Example]], rows: Sequence[Example]) -> SharedRows | None:
     if texts[first].keys().isdisjoint(texts[second]):
         return None
     twins = [(texts[first][key], row) for row in rows if (key := text_key(row)) in texts[first]]
-    return {
-        "sets": [first, second],
-        "rows": len(twins),
-        "exact": sum(twin.fields == row.fields for twin, row in twins),
-        "example": [twins[0][0].row_id, twins[0][1].row_id],
-    }
+    return SharedRows(
+        sets=[first, second],
+        rows=len(twins),
+        exact=sum(twin.fields == row.fields for twin, row in twins),
+        example=[twins[0][0].row_id, twins[0][1].row_id],
+    )

@@ -13,7 +13,7 @@ import pytest
 from fewtune.analysis.audit.audit import RULES, audit, has_errors
 from fewtune.analysis.audit.finding import Evidence, Finding
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.records import Failure, Record, load_predictions, load_records, write_record
+from fewtune.records import Failure, Notes, Record, load_predictions, load_records, write_record
 from study_maker import make_study
 
 ACCURACIES = {"pattern": [0.85, 0.82, 0.86], "lora": [0.80, 0.81, 0.78], "majority": [0.5, 0.5, 0.5]}
@@ -31,23 +31,23 @@ def clean_notes(record: Record) -> dict[str, Any]:
         return {}
     seed = 10 * record.trial.data_seed + record.trial.fit_seed + len(record.trial.variant)
     return {
-        "losses": [0.7 - 0.001 * seed, 0.3 + 0.002 * seed],
-        "parameter_groups": [GROUP],
-        "label_words": [" bad", " good"],
-        "label_word_tokens": [[4], [9, 2]],
-        "label_words_split_cleanly": True,
-        "truncated_rows": 0,
-        "shared_rows": [],
-        "companions": {
-            "teacher": {"in_domain": {"accuracy": 0.8}},
-            "untaught_student": {"in_domain": {"accuracy": 0.7}},
-        },
+        "fit": {"losses": [0.7 - 0.001 * seed, 0.3 + 0.002 * seed], "groups": [GROUP]},
+        "prompt": {"label_words": [" bad", " good"], "label_word_tokens": [[4], [9, 2]], "splits_cleanly": True},
+        "references": {name: refer(accuracy) for name, accuracy in (("teacher", 0.8), ("untaught_student", 0.7))},
     }
 
 
+def refer(accuracy: float) -> dict[str, Any]:
+    return {"metrics": {"in_domain": {"accuracy": accuracy}}}
+
+
 def revise(out: Path, record: Record, settings: dict[str, Any] | None = None, **notes: Any) -> Record:
+    """The record with other settings and notes, a part of the notes at a time; what a part does not name stays."""
+    whole = record.notes.model_dump()
+    for name, part in notes.items():
+        whole[name] = {**whole[name], **part} if isinstance(part, dict) and isinstance(whole[name], dict) else part
     trial = record.trial.model_copy(update={"settings": {**record.trial.settings, **(settings or {})}})
-    changed = record.model_copy(update={"notes": {**record.notes, **notes}, "trial": trial})
+    changed = record.model_copy(update={"notes": Notes.model_validate(whole), "trial": trial})
     write_record(out, changed)
     return changed
 
@@ -79,7 +79,7 @@ def test_a_finding_about_a_group_names_its_model(tmp_path: Path) -> None:
 def test_equal_losses_with_other_scores_of_rows_are_no_repeated_run(tmp_path: Path) -> None:
     for record in make_clean(tmp_path, accuracies={"pattern": [0.85, 0.85, 0.85], "lora": [0.8, 0.81, 0.79]}):
         if record.trial.variant == "pattern":
-            revise(tmp_path, record, losses=[0.5])
+            revise(tmp_path, record, fit={"losses": [0.5]})
     assert find(tmp_path) == []
 
 
@@ -88,7 +88,7 @@ def test_ten_runs_that_are_two_are_told(tmp_path: Path) -> None:
     ten = [record for record in records if record.trial.variant == "pattern"]
     answers = [load_predictions(tmp_path, record.trial_id) for record in ten[:2]]
     for index, record in enumerate(ten):
-        change(tmp_path, revise(tmp_path, record, losses=[0.7, 0.3 + index % 2]), answers[index % 2])
+        change(tmp_path, revise(tmp_path, record, fit={"losses": [0.7, 0.3 + index % 2]}), answers[index % 2])
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity, len(finding.trials)) == ("identical runs", "error", 10)
     assert "10 fits with different seeds are 2 distinct" in finding.reason
@@ -99,7 +99,7 @@ def test_methods_that_fit_nothing_may_repeat_themselves(tmp_path: Path) -> None:
     records = make_clean(tmp_path, accuracies={"in_context": [0.8, 0.8], "lora": [0.7, 0.7]}, fit_seeds=2)
     for record in records:
         if record.trial.variant == "in_context":
-            change(tmp_path, record, notes={})
+            change(tmp_path, record, notes=Notes())
     assert find(tmp_path) == []
 
 
@@ -136,7 +136,7 @@ def test_rates_that_do_not_decay_are_told(tmp_path: Path) -> None:
     blocks = [{**GROUP, "name": f"block {n}"} for n in (11, 10)]
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora":
-            revise(tmp_path, record, settings={"decay": 0.95}, parameter_groups=blocks)
+            revise(tmp_path, record, settings={"decay": 0.95}, fit={"groups": blocks})
     assert [finding.rule for finding in find(tmp_path)] == ["decay not applied"]
 
 
@@ -154,7 +154,11 @@ def test_out_of_domain_rows_that_are_in_domain_rows_are_told(tmp_path: Path) -> 
 def test_demonstrations_that_are_test_rows_are_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "pattern":
-            revise(tmp_path, record, demonstration_rows=[f"in_domain-{record.trial.data_seed}-00003"])
+            revise(
+                tmp_path,
+                record,
+                demonstrations={"rows": [f"in_domain-{record.trial.data_seed}-00003"], "log_prior": []},
+            )
     [finding] = find(tmp_path)
     assert finding.rule == "shared rows"
     assert "demonstrations and in domain" in finding.reason
@@ -209,8 +213,7 @@ def test_scores_that_predictions_do_not_give_are_an_error(tmp_path: Path) -> Non
 def test_a_teacher_with_nothing_to_teach_is_an_error(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "pattern":
-            teacher = {"in_domain": {"accuracy": 0.7}}
-            revise(tmp_path, record, companions={"teacher": teacher, "untaught_student": teacher})
+            revise(tmp_path, record, references={"teacher": refer(0.7), "untaught_student": refer(0.7)})
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity) == ("idle teacher", "error")
     assert "0.700 over 3 trials, is not above the untaught student's, 0.700" in finding.reason
@@ -234,7 +237,7 @@ def test_losses_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     failure = Failure(kind="diverged", message="loss is not finite at step 3")
     write_record(tmp_path, lora.model_copy(update={"status": "failed", "failure": failure, "metrics": {}}))
     pattern = next(record for record in records if record.trial.variant == "pattern")
-    revise(tmp_path, pattern, losses=[0.7, None])
+    revise(tmp_path, pattern, fit={"losses": [0.7, None]})
     found = find(tmp_path)
     assert rules_of(found) == {"losses not finite", "missing trials"}
     assert {f.where.split(" · ")[0] for f in found if f.rule == "losses not finite"} == {"lora", "pattern"}
@@ -251,7 +254,7 @@ def test_groups_without_effect_are_an_error(tmp_path: Path, group: dict[str, Any
     """Published: the rule for decayed rates looked for `layer` in names spelled `layers`."""
     for record in make_clean(tmp_path):
         if record.trial.variant == "pattern":
-            revise(tmp_path, record, parameter_groups=[GROUP, {**GROUP, **group}])
+            revise(tmp_path, record, fit={"groups": [GROUP, {**GROUP, **group}]})
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity) == ("groups without effect", "error")
     assert words in finding.reason
@@ -261,7 +264,7 @@ def test_an_adapter_at_the_rate_of_all_weights_is_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora":
             adapter = {**GROUP, "name": "adapter", "peak_learning_rate": 1e-5}
-            revise(tmp_path, record, settings={"rank": 8}, parameter_groups=[adapter])
+            revise(tmp_path, record, settings={"rank": 8}, fit={"groups": [adapter]})
     [finding] = find(tmp_path)
     assert finding.rule == "low adapter rate"
     assert "trained at 1e-05" in finding.reason
@@ -270,7 +273,9 @@ def test_an_adapter_at_the_rate_of_all_weights_is_told(tmp_path: Path) -> None:
 def test_unequal_tuning_is_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora":
-            revise(tmp_path, record, tuning={"trials": 6, "folds": 2, "chosen": {}, "seconds": 1.0, "tried": []})
+            tried = [{"settings": {}}] * 6
+            tuned = {"folds": 2, "chosen": {}, "metric": "accuracy", "seconds": 1.0, "tried": tried}
+            revise(tmp_path, record, tuning=tuned)
     [finding] = find(tmp_path)
     assert finding.rule == "unequal tuning"
     assert "pattern: 1 fit to choose from; lora: 12 fits to choose from" in finding.reason
@@ -279,26 +284,28 @@ def test_unequal_tuning_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokens", [[[5], [5]], [[5], [5, 7]]])
 def test_label_words_that_cannot_be_told_apart_are_an_error(tmp_path: Path, tokens: list[list[int]]) -> None:
     for record in make_clean(tmp_path):
-        revise(tmp_path, record, label_word_tokens=tokens)
+        revise(tmp_path, record, prompt={"label_word_tokens": tokens})
     found = [f for f in find(tmp_path) if f.where.startswith("pattern")]
     assert [(f.rule, f.severity) for f in found] == [("label words", "error")]
 
 
 def test_label_words_read_as_other_tokens_are_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
-        revise(tmp_path, record, label_words_split_cleanly=False)
+        revise(tmp_path, record, prompt={"splits_cleanly": False})
     assert {(f.rule, f.severity) for f in find(tmp_path)} == {("label words", "warning")}
 
 
 @pytest.mark.parametrize(("rows", "severity"), [(2, "note"), (40, "warning")])
-@pytest.mark.parametrize("reader", ["", "teacher_"])
+@pytest.mark.parametrize("reader", ["prompt", "teacher"])
 def test_cut_inputs_are_told_by_how_many_there_are(tmp_path: Path, rows: int, severity: str, reader: str) -> None:
+    cut: dict[str, Any] = {"cut": {"rows": rows, "tokens": 90}}
+    who = {} if reader == "prompt" else {"model": "m", "contexts": []}
     for record in make_clean(tmp_path):
         if record.trial.variant == "pattern":
-            revise(tmp_path, record, **{f"{reader}truncated_rows": rows, f"{reader}truncated_tokens": 90})
+            revise(tmp_path, record, **{reader: {**who, **cut}})
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity) == ("cut inputs", severity)
-    assert ("as its teacher read them" in finding.reason) == bool(reader)
+    assert ("as its teacher read them" in finding.reason) == (reader == "teacher")
 
 
 def test_seconds_of_unlike_machines_are_told(tmp_path: Path) -> None:
@@ -352,7 +359,7 @@ def test_errors_stand_first_and_count(tmp_path: Path) -> None:
     records = make_clean(tmp_path, accuracies={"pattern": [0.85], "lora": [0.8]})
     assert not has_errors(find(tmp_path))
     for record in records:
-        revise(tmp_path, record, label_word_tokens=[[1], [1]])
+        revise(tmp_path, record, prompt={"label_word_tokens": [[1], [1]]})
     found = find(tmp_path)
     assert [f.severity for f in found] == ["error", "error", "warning"]
     assert has_errors(found)

@@ -24,7 +24,7 @@ def find_losses_not_finite(evidence: Evidence) -> Iterator[Finding]:
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.records:
         diverged = record.failure is not None and record.failure.kind == "diverged"
-        losses = record.notes.get("losses", [])
+        losses = record.notes.fit.losses
         if diverged or any(loss is None or not math.isfinite(loss) for loss in losses):
             cells[word_where(record)].append(record)
     for where, records in cells.items():
@@ -42,11 +42,11 @@ def find_groups_without_effect(evidence: Evidence) -> Iterator[Finding]:
     """Parameter groups that matched no tensor or never had a rate above zero."""
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in evidence.done:
-        for group in record.notes.get("parameter_groups", []):
-            if group["tensors"] == 0:
-                cells[word_where(record), f"{group['name']} matched no tensor"].append(record)
-            elif max(group.get("rates") or [1.0]) == 0:
-                cells[word_where(record), f"{group['name']} never had a learning rate above 0"].append(record)
+        for group in record.notes.fit.groups:
+            if group.tensors == 0:
+                cells[word_where(record), f"{group.name} matched no tensor"].append(record)
+            elif max(group.rates or [1.0]) == 0:
+                cells[word_where(record), f"{group.name} never had a learning rate above 0"].append(record)
     for (where, what), records in cells.items():
         yield Finding(
             rule="groups without effect",
@@ -63,8 +63,8 @@ def find_decay_not_applied(evidence: Evidence) -> Iterator[Finding]:
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.done:
         decay = record.trial.settings.get("decay")
-        blocks = [group for group in record.notes.get("parameter_groups", []) if group["name"].startswith("block")]
-        rates = {group["peak_learning_rate"] for group in blocks}
+        blocks = [group for group in record.notes.fit.groups if group.name.startswith("block")]
+        rates = {group.peak_learning_rate for group in blocks}
         if isinstance(decay, float) and decay < 1 and len(blocks) > 1 and len(rates) == 1:
             cells[word_where(record)].append(record)
     for where, records in cells.items():
@@ -85,9 +85,9 @@ def find_low_adapter_rates(evidence: Evidence) -> Iterator[Finding]:
     for record in evidence.done:
         if record.trial.settings.get("rank") is None:
             continue
-        for group in record.notes.get("parameter_groups", []):
-            rate = group["peak_learning_rate"]
-            if group["name"] == "adapter" and 0 < rate < LOWEST_ADAPTER_RATE:
+        for group in record.notes.fit.groups:
+            rate = group.peak_learning_rate
+            if group.name == "adapter" and 0 < rate < LOWEST_ADAPTER_RATE:
                 cells[word_where(record), rate].append(record)
     for (where, rate), records in cells.items():
         yield Finding(
@@ -104,11 +104,11 @@ def find_low_adapter_rates(evidence: Evidence) -> Iterator[Finding]:
 def find_unequal_tuning(evidence: Evidence) -> Iterator[Finding]:
     """Methods of one comparison of which some were tuned more than others."""
     for members in group_records(evidence.done).values():
-        fitted = [record for record in members if record.notes.get("losses")]
+        fitted = [record for record in members if record.notes.fit.losses]
         effort: dict[int, list[Record]] = defaultdict(list)
         for record in fitted:
-            tuning = record.notes.get("tuning") or {}
-            effort[tuning.get("trials", 1) * tuning.get("folds", 1)].append(record)
+            tuning = record.notes.tuning
+            effort[1 if tuning is None else len(tuning.tried) * tuning.folds].append(record)
         if len(effort) > 1:
             each = "; ".join(
                 f"{', '.join(sorted({r.trial.variant for r in records}))}: {word_number(fits, 'fit')} to choose from"

@@ -13,7 +13,7 @@ from itertools import chain, combinations
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
 from fewtune.analysis.leaderboard import IN_DOMAIN, name_test_set
-from fewtune.records import Record
+from fewtune.records import CutInputs, Record
 
 SHOWN = "demonstrations"
 LARGEST_CUT_SHARE = 0.01
@@ -53,11 +53,11 @@ def find_bad_label_words(evidence: Evidence) -> Iterator[Finding]:
     collide: dict[tuple[str, str], list[Record]] = defaultdict(list)
     split: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in evidence.done:
-        tokens = record.notes.get("label_word_tokens")
-        words = ", ".join(map(repr, record.notes.get("label_words", [])))
-        if tokens and _collide(tokens):
+        prompt = record.notes.prompt
+        words = ", ".join(map(repr, prompt.label_words))
+        if _collide(prompt.label_word_tokens):
             collide[word_where(record), words].append(record)
-        if record.notes.get("label_words_split_cleanly") is False:
+        if prompt.splits_cleanly is False:
             split[word_where(record), words].append(record)
     for (where, words), records in collide.items():
         yield Finding(
@@ -81,21 +81,21 @@ def find_bad_label_words(evidence: Evidence) -> Iterator[Finding]:
 
 def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
     """Trials in which inputs were too long and lost tokens."""
-    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[tuple[Record, CutInputs]]] = defaultdict(list)
     for record in evidence.done:
-        for reader in ("", "teacher_"):
-            if record.notes.get(f"{reader}truncated_rows"):
-                cells[word_where(record), reader].append(record)
-    for (where, reader), records in cells.items():
-        cut = max(record.notes[f"{reader}truncated_rows"] for record in records)
-        tokens = max(record.notes.get(f"{reader}truncated_tokens", 0) for record in records)
+        for reader, lost in (("", record.notes.prompt), (" as its teacher read them", record.notes.teacher)):
+            if lost is not None and lost.cut.rows:
+                cells[word_where(record), reader].append((record, lost.cut))
+    for (where, reader), members in cells.items():
+        records = [record for record, _ in members]
+        cut, tokens = (max(counts) for counts in zip(*((lost.rows, lost.tokens) for _, lost in members), strict=True))
         rows = max(sum(int(floor.get("rows", 0)) for floor in record.baselines.values()) for record in records)
         grave = not rows or cut / rows > LARGEST_CUT_SHARE
         yield Finding(
             rule="cut inputs",
             severity="warning" if grave else "note",
             where=where,
-            reason=f"up to {word_number(cut, 'row')} of a trial{' as its teacher read them' if reader else ''} lost "
+            reason=f"up to {word_number(cut, 'row')} of a trial{reader} lost "
             f"{word_number(tokens, 'token')} of their longest text for want of room ({rows} rows scored)",
             remedy="Raise max_tokens, or say that long texts were cut.",
             trials=ids_of(records),
@@ -104,17 +104,19 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
 
 def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
     """Pairs of sets that share rows, each with what they share in words."""
-    told = record.notes.get("shared_rows", [])
+    told = record.notes.shared_rows
     for shared in told:
-        first, second = shared["sets"]
+        first, second = shared.sets
         words = (
-            f"{word_number(shared['rows'], 'row')} of {name_test_set(second)}, {shared['exact']} of them to the "
-            f"letter, the others but for case, spacing and punctuation; such as {' and '.join(shared['example'])}"
+            f"{word_number(shared.rows, 'row')} of {name_test_set(second)}, {shared.exact} of them to the "
+            f"letter, the others but for case, spacing and punctuation; such as {' and '.join(shared.example)}"
         )
         yield f"{name_test_set(first)} and {name_test_set(second)}", words
-    shown = {*record.notes.get("demonstration_rows", ()), *chain(*record.notes.get("teacher_contexts", ()))}
+    demonstrations, teacher = record.notes.demonstrations, record.notes.teacher
+    shown = set(demonstrations.rows if demonstrations is not None else ())
+    shown |= set(chain(*(teacher.contexts if teacher is not None else ())))
     ids = {**test_ids, SHOWN: shown}
-    by_text = {frozenset(shared["sets"]) for shared in told}
+    by_text = {frozenset(shared.sets) for shared in told}
     for first, second in combinations(sorted(ids), 2):
         common = ids[first] & ids[second] if {first, second} & {IN_DOMAIN, SHOWN} else set()
         if common and frozenset((first, second)) not in by_text:

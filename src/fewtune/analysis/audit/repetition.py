@@ -21,8 +21,8 @@ def find_identical_runs(evidence: Evidence) -> Iterator[Finding]:
     for cell in _split(evidence.done):
         same: dict[str, list[Record]] = defaultdict(list)
         for record in cell:
-            if record.notes.get("losses"):
-                same[json.dumps([record.notes["losses"], record.metrics], sort_keys=True)].append(record)
+            if record.notes.fit.losses:
+                same[json.dumps([record.notes.fit.losses, record.metrics], sort_keys=True)].append(record)
         distinct = [alike for records in same.values() for alike in _part_alike(evidence, records)]
         copies = [records for records in distinct if len(records) > 1]
         if copies:
@@ -174,6 +174,6 @@ def _part_alike(evidence: Evidence, records: Sequence[Record]) -> list[list[Reco
 
 
 def _answer_alike(evidence: Evidence, first: Record, second: Record) -> bool:
-    if first.metrics != second.metrics or first.notes.get("losses") != second.notes.get("losses"):
+    if first.metrics != second.metrics or first.notes.fit.losses != second.notes.fit.losses:
         return False
     return evidence.reader.digest(first.trial_id) == evidence.reader.digest(second.trial_id)

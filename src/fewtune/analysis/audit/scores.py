@@ -123,5 +123,5 @@ def _margin(records: list[Record], test_set: str) -> float:
 
 
 def _companion(record: Record, name: str) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = record.notes.get("companions", {}).get(name, {})
-    return found
+    found = record.notes.references.get(name)
+    return found.metrics if found is not None else {}

@@ -1,7 +1,7 @@
-"""What makes a record unsound though every field is there: notes of other types, figures that nothing measures.
+"""What makes a record unsound though every field is there: figures that nothing measures.
 
-Owns the notes that analysis and reports read, typed, and what a record's figures can be. Hand-edited records are told
-by it before anything is computed from them. Does not know files (`records`).
+Owns what a record's figures can be, and how a fault is worded. Hand-edited records are found by it before anything is
+computed from them. Knows no file.
 """
 
 from __future__ import annotations
@@ -11,65 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fewtune.records.notes import Count, Seconds
+
 if TYPE_CHECKING:
-    from fewtune.records import Record
+    from fewtune.records.schema import Record
 
 DEEPEST = 40
 """Lists and objects within one another that a record may hold."""
 MOST_SHOWN = 120
 NEAR = 1e-9
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Scores = dict[str, dict[str, float]]
-_Positive = Annotated[float, Field(ge=0, lt=2**63, allow_inf_nan=False)]
 _RANGES = {"accuracy": (0.0, 1.0), "macro_f1": (0.0, 1.0), "mcc": (-1.0, 1.0)}
 
 
 class _Typed(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
-
-
-class _ParameterGroup(_Typed):
-    name: str
-    tensors: Count
-    parameters: Count
-    peak_learning_rate: float
-    rates: list[float] | None = None
-
-
-class _Tuning(_Typed):
-    chosen: dict[str, Any]
-    tried: list[dict[str, Any]]
-    trials: Count
-    folds: Count
-    seconds: _Positive
-
-
-class _SharedRows(_Typed):
-    sets: Annotated[list[str], Field(min_length=2, max_length=2)]
-    rows: Count
-    exact: Count
-    example: list[str]
-
-
-class _Notes(_Typed):
-    """The notes that anything reads; others may stand beside them."""
-
-    losses: list[float | None] = []
-    parameter_groups: list[_ParameterGroup] = []
-    tuning: _Tuning | None = None
-    label_words: list[str] = []
-    label_word_tokens: list[list[int]] | None = None
-    label_words_split_cleanly: bool | None = None
-    truncated_rows: Count = 0
-    truncated_tokens: Count = 0
-    teacher_truncated_rows: Count = 0
-    teacher_truncated_tokens: Count = 0
-    companions: dict[str, Scores] = {}
-    companion_agreement: Scores | dict[str, dict[str, float]] = {}
-    shared_rows: list[_SharedRows] = []
-    demonstration_rows: list[str] = []
-    teacher_contexts: list[list[str]] = []
 
 
 class _Environment(_Typed):
@@ -79,17 +35,17 @@ class _Environment(_Typed):
 class _Baselines(_Typed):
     chance: Annotated[float, Field(gt=0, le=1)] | None = None
     majority: Annotated[float, Field(ge=0, le=1)] | None = None
-    rows: _Positive = 0.0
+    rows: Seconds = 0.0
     labels: Annotated[float, Field(gt=0)] | None = None
 
 
 class _Cost(BaseModel):
     model_config = ConfigDict(extra="allow", from_attributes=True)
 
-    fit_seconds: _Positive | None
-    predict_seconds: _Positive | None
+    fit_seconds: Seconds | None
+    predict_seconds: Seconds | None
     predict_rows: Count | None
-    load_seconds: _Positive | None
+    load_seconds: Seconds | None
     peak_memory_bytes: Count | None
     resident_memory_bytes: Count | None
     trainable_parameters: Count | None
@@ -103,11 +59,10 @@ class _Figures(BaseModel):
 
     model_config = ConfigDict(extra="ignore", from_attributes=True)
 
-    notes: _Notes
     environment: _Environment
     baselines: dict[str, _Baselines]
     cost: _Cost | None
-    phase_seconds: dict[str, _Positive]
+    phase_seconds: dict[str, Seconds]
     primary_metric: Literal["accuracy", "mcc", "macro_f1"]
 
 
