@@ -13,7 +13,6 @@ the analysis's.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ from fewtune.analysis.comparison import Comparison, compare
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
-from fewtune.records import load_records
+from fewtune.records import load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.tables import head_verdict, list_comparisons, word_bytes, word_score, word_seconds, word_share
 
@@ -141,7 +140,7 @@ def word_phase_share(folder: Path, *phases: str) -> str:
 
 def word_wall(folder: Path) -> str:
     """Word the wall time of the commands that ran a study, each from its first trial to the last event it kept."""
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    events = load_events(folder)
     starts = [index for index, event in enumerate(events) if event["event"] == "run"]
     ends = [*(index - 1 for index in starts[1:]), len(events) - 1]
     return word_seconds(sum(events[b]["time"] - events[a]["time"] for a, b in zip(starts, ends, strict=True)))

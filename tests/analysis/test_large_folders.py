@@ -18,7 +18,7 @@ from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import group_records
 from fewtune.analysis.statistics import sign_flip_p
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import load_records, record_path
+from fewtune.records import folder, load_records, record_path
 from fewtune.report import page
 from fewtune.report.charts import MOST_DOTS, draw_group
 from fewtune.report.page import MOST_GROUPS_DRAWN, render_page
@@ -29,18 +29,18 @@ from study_maker import make_study
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each record and each trial's predictions were read."""
     counts: Counter[str] = Counter()
-    load_record, load_predictions = store.load_record, store.load_predictions
+    load_record, read_predictions = store.load_record, folder.read_predictions
 
     def count_record(path: Path) -> Any:
         counts[f"record {path.stem}"] += 1
         return load_record(path)
 
-    def count_predictions(out: Path, trial_id: str, columns: Any = None) -> Any:
-        counts[f"predictions {trial_id}"] += 1
-        return load_predictions(out, trial_id, columns)
+    def count_predictions(path: Path, columns: Any = None) -> Any:
+        counts[f"predictions {path.stem}"] += 1
+        return read_predictions(path, columns)
 
     monkeypatch.setattr(store, "load_record", count_record)
-    monkeypatch.setattr(store, "load_predictions", count_predictions)
+    monkeypatch.setattr(folder, "read_predictions", count_predictions)
     return counts
 
 

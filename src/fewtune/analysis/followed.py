@@ -7,7 +7,6 @@ analysed anew. Does not know when a look is due or how it is shown (`report`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +36,17 @@ class FollowedFolder:
 
     def __init__(self, out_dir: Path) -> None:
         self._out_dir = out_dir
-        self._reader = AnswerReader(partial(store.load_predictions, out_dir))
+        self._reader = AnswerReader(store.StudyPredictions(out_dir))
         self._records: dict[str, tuple[_Stamp, Record]] = {}
         self._groups: dict[GroupKey, _Kept] = {}
 
     def read(self) -> FolderContents:
         """The folder's records and study as they stand; raises RecordError where they cannot be read."""
-        return read_contents(self._out_dir, self._load)
+        contents = read_contents(self._out_dir, self._load)
+        if store.is_packed(self._out_dir):  # finished, and read whole
+            stamp = _stamp(self._out_dir / store.PACKED_RECORDS)
+            self._records = {record.trial_id: (stamp, record) for record in contents.records}
+        return contents
 
     def analyse(self, contents: FolderContents) -> StudyAnalysis:
         """Analyse what was read: every verdict as if its group stood alone.
@@ -63,8 +66,7 @@ class FollowedFolder:
         return _Kept(made_of, analyse_group(key, members, find_collapsed(members, self._reader), verdict))
 
     def _load(self, path: Path) -> Record:
-        found = path.stat()
-        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        stamp = _stamp(path)
         kept = self._records.get(path.stem)
         if kept is not None and kept[0] == stamp:
             return kept[1]
@@ -72,3 +74,8 @@ class FollowedFolder:
         self._reader.forget(record.trial_id)
         self._records[record.trial_id] = (stamp, record)
         return record
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +78,7 @@ class FolderContents:
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
     contents = read_folder(out_dir)
-    records, reader = contents.records, AnswerReader(partial(store.load_predictions, out_dir))
+    records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
     collapsed = find_collapsed(records, reader)
     verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=contents.region)

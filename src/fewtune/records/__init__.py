@@ -6,7 +6,9 @@ It is the only thing that running and analysing share, and imports without torch
 from fewtune.records.events import append_event as append_event
 from fewtune.records.files import PART as PART
 from fewtune.records.files import write_atomically as write_atomically
+from fewtune.records.folder import StudyPredictions as StudyPredictions
 from fewtune.records.folder import find_last_run as find_last_run
+from fewtune.records.folder import list_written as list_written
 from fewtune.records.folder import load_events as load_events
 from fewtune.records.folder import load_planned as load_planned
 from fewtune.records.folder import load_predictions as load_predictions
@@ -25,6 +27,11 @@ from fewtune.records.notes import SharedRows as SharedRows
 from fewtune.records.notes import TeacherNotes as TeacherNotes
 from fewtune.records.notes import TriedSetting as TriedSetting
 from fewtune.records.notes import TuningNotes as TuningNotes
+from fewtune.records.packed_files import PACKED_PREDICTIONS as PACKED_PREDICTIONS
+from fewtune.records.packed_files import PACKED_RECORDS as PACKED_RECORDS
+from fewtune.records.packed_files import is_packed as is_packed
+from fewtune.records.packing import pack as pack
+from fewtune.records.packing import unpack as unpack
 from fewtune.records.schema import IN_DOMAIN as IN_DOMAIN
 from fewtune.records.schema import PHASES as PHASES
 from fewtune.records.schema import Breakdown as Breakdown

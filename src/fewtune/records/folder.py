@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fewtune.errors import RecordError
 from fewtune.records import events
 from fewtune.records.files import write_atomically
+from fewtune.records.packed_files import PACKED_PREDICTIONS, PACKED_RECORDS, PackedTables, is_packed, read_packed
 from fewtune.records.schema import Cell, Record
 from fewtune.records.trial_files import load_record, predictions_path, read_predictions
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def load_records(out: Path, load: Callable[[Path], Record] = load_record) -> list[Record]:
-    """Every record of an output folder, ordered by axes; raises RecordError where the folder holds none."""
+    """Every record of an output folder, ordered by axes; raises RecordError where the folder holds none.
+
+    `load` reads a trial's own file; a packed study has none.
+    """
+    if is_packed(out):
+        return sorted(read_packed(out).records(), key=_axes_order)
     folder = out / "trials"
     planned = load_planned(out)
     if planned is None and not folder.is_dir():
@@ -47,6 +53,8 @@ def write_planned(out: Path, planned: Mapping[str, Cell]) -> None:
 
 def load_planned(out: Path) -> dict[str, Cell] | None:
     """The study's trials as last planned, cell by trial id; None where the folder does not say."""
+    if is_packed(out):
+        return read_packed(out).cells()
     path = out / "planned.json"
     if not path.is_file():
         return None
@@ -61,14 +69,46 @@ def load_planned(out: Path) -> dict[str, Cell] | None:
         ) from error
 
 
+class StudyPredictions:
+    """The predictions of a folder's trials, asked for one trial at a time; whichever way they lie there then."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._tables: PackedTables | None = None
+
+    def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One trial's test_set, row_id, gold, predicted and score_<label> columns, or some; raises RecordError."""
+        if not is_packed(self._out):
+            self._tables = None
+            return read_predictions(predictions_path(self._out, trial_id), columns)
+        if self._tables is None:
+            self._tables = PackedTables(self._out / PACKED_PREDICTIONS, read_packed(self._out).predictions_sha256)
+        return self._tables.read(trial_id, columns)
+
+
 def load_predictions(out: Path, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Per-row predictions of one trial: test_set, row_id, gold, predicted, score_<label> columns, or some of them."""
-    return read_predictions(predictions_path(out, trial_id), columns)
+    """Per-row predictions of one trial; of many trials `StudyPredictions` reads faster."""
+    return StudyPredictions(out)(trial_id, columns)
+
+
+def list_written(out: Path) -> dict[str, float]:
+    """When each trial's record was written, by trial id, UTC time in seconds; of records outside the study too."""
+    if is_packed(out):
+        written = (out / PACKED_RECORDS).stat().st_mtime
+        return dict.fromkeys(read_packed(out).raw_records(), written)
+    return {path.stem: path.stat().st_mtime for path in (out / "trials").glob("*.json")}
+
+
+def find_event_lines(out: Path) -> list[str]:
+    """The lines of a folder's events: those packed with its records first, then those since."""
+    packed = read_packed(out).events if is_packed(out) else ()
+    # What packing or unpacking left when it was ended stands in both.
+    return list(dict.fromkeys([*packed, *events.read_lines(out)]))
 
 
 def load_events(out: Path) -> list[dict[str, Any]]:
     """Every event of a folder, oldest first."""
-    return events.parse_events(events.read_lines(out))
+    return events.parse_events(find_event_lines(out))
 
 
 def find_last_run(out: Path) -> float:

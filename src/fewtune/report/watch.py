@@ -22,7 +22,7 @@ from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
-from fewtune.records import Cell, Record, find_last_run, load_planned
+from fewtune.records import Cell, Record, find_last_run, list_written, load_planned
 from fewtune.report.findings import word_outcome
 from fewtune.report.tables import UNKNOWN, head_verdict, list_comparisons, word_score, word_seconds
 from fewtune.terminal import make_text
@@ -46,8 +46,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         seen: dict[str, float] | None = None
         while True:
-            records = (out_dir / "trials").glob("*.json")
-            found = {path.stem: path.stat().st_mtime for path in records if path.stem in planned}
+            found = {trial_id: when for trial_id, when in list_written(out_dir).items() if trial_id in planned}
             if found != seen:
                 contents = followed.read() if found else None
                 again = list_repeated(contents.records, found, find_last_run(out_dir)) if contents is not None else []

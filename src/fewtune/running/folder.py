@@ -15,13 +15,20 @@ from pathlib import Path
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import FewtuneError, RecordError
 from fewtune.records import (
+    PACKED_PREDICTIONS,
+    PACKED_RECORDS,
     PART,
     Cell,
     Record,
+    is_packed,
+    list_written,
     load_events,
     load_predictions,
     load_record,
+    load_records,
+    pack,
     record_path,
+    unpack,
     write_atomically,
     write_planned,
     write_record,
@@ -70,6 +77,13 @@ def open_folder(
     with _hold_folder(out):
         claim_folder(out, study)  # under the lock: another study may have come and gone since it was asked
         remove_leftovers(out)
+        if is_packed(out):
+            finished = _find_whole(out, planned)
+            if finished is not None:
+                yield finished
+                return
+            unpack(out)
+            tell(f"{out}: the packed study is taken apart, so that trials can be added. `fewtune pack` packs it again.")
         known = (out / "study.yaml").is_file()
         # In this order: whatever kills a command here, what it leaves is known to be ours.
         write_planned(out, planned)
@@ -82,6 +96,20 @@ def open_folder(
             rest = f"; {others} more there belong to no trial of this study and do not count" if others else ""
             tell(f"{out} has no study.yaml: takes over {len(done)} finished trials that lie there{rest}.")
         yield done
+
+
+def pack_folder(out: Path) -> int:
+    """Pack a finished study's folder while nothing runs there, and return how many trials it has.
+
+    Raises RecordError where there is no study, or an unfinished one.
+    """
+    if not out.is_dir():
+        raise RecordError(f"{out}: no such folder. Give the folder that `fewtune run` wrote (its --out).")
+    if not _is_ours(out):
+        raise RecordError(f"{out} holds no study. Give the folder that `fewtune run` wrote (its --out).")
+    with _hold_folder(out):
+        remove_leftovers(out)
+        return pack(out)
 
 
 class Presence:
@@ -105,7 +133,7 @@ class Presence:
 
 def check_whole(out: Path, trial_ids: Collection[str]) -> None:
     """Raise RecordError where the record of a trial that ran or was reused is gone: deleted while the study ran."""
-    gone = [trial_id for trial_id in trial_ids if not record_path(out, trial_id).is_file()]
+    gone = set(trial_ids) - list_written(out).keys()
     if gone:
         raise RecordError(
             f"{len(gone)} of {len(trial_ids)} records are gone from {out / 'trials'}: something deleted them while the "
@@ -116,7 +144,7 @@ def check_whole(out: Path, trial_ids: Collection[str]) -> None:
 def remove_leftovers(out: Path) -> None:
     """Remove files that commands were writing when they were killed: in a folder that is held, and in the cache."""
     own = [*(out / "trials").glob(f".*{PART}"), *(out / "predictions").glob(f".*{PART}")]
-    for name in ("study.yaml", "planned.json"):
+    for name in ("study.yaml", "planned.json", PACKED_RECORDS, PACKED_PREDICTIONS):
         own += out.glob(f".{name}.*{PART}")
     # Reports need no lock, and the cache is everyone's: what is new there may be in work.
     shared = [path for path in [*out.glob(f".*{PART}"), *cache_folder().rglob(f".*{PART}")] if path not in own]
@@ -126,7 +154,7 @@ def remove_leftovers(out: Path) -> None:
 
 
 def _is_ours(out: Path) -> bool:
-    return (out / "planned.json").is_file() or bool(_list_records(out)) or bool(load_events(out))
+    return is_packed(out) or (out / "planned.json").is_file() or bool(_list_records(out)) or bool(load_events(out))
 
 
 def _list_records(out: Path) -> list[Path]:
@@ -173,6 +201,15 @@ def _hold_folder(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _find_whole(out: Path, planned: Mapping[str, Cell]) -> dict[str, Record] | None:
+    """A packed study's records by trial id, where they are the planned trials', all done; else None."""
+    records = {record.trial_id: record for record in load_records(out)}
+    whole = records.keys() == planned.keys() and all(
+        record.reusable and record.trial.cell == planned[trial_id] for trial_id, record in records.items()
+    )
+    return records if whole else None
 
 
 def _find_done(out: Path, trial_id: str, cell: Cell, tell: Callable[[str], None]) -> Record | None:

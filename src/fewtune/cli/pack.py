@@ -1,0 +1,15 @@
+"""`fewtune pack`: a finished study's many files made into two."""
+
+from __future__ import annotations
+
+from fewtune.cli.options import OutFolder
+from fewtune.cli.output import say
+
+
+def pack(out: OutFolder) -> int:
+    """Put a finished study's records into one file and its predictions into another; every command reads these too."""
+    from fewtune.running.folder import pack_folder
+
+    trials = pack_folder(out)
+    say(f"{out}: {trials} trials packed into records.jsonl and predictions.parquet.")
+    return 0

@@ -1,0 +1,237 @@
+"""A finished study in two files: everything reads it, trials can be added, no accident loses or changes a record."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+import fewtune
+from fewtune.analysis.followed import FollowedFolder
+from fewtune.analysis.study import analyse_folder
+from fewtune.cli.pack import pack as pack_command
+from fewtune.errors import RecordError
+from fewtune.executors.in_process import InProcess
+from fewtune.records import (
+    StudyPredictions,
+    append_event,
+    find_last_run,
+    load_events,
+    load_planned,
+    load_predictions,
+    load_records,
+    pack,
+    predictions_path,
+    record_path,
+    unpack,
+    write_planned,
+    write_record,
+)
+from fewtune.report.export import FORMATS
+from fewtune.report.watch import watch_study
+from study_maker import make_study
+
+TWO = {"predictions.parquet", "records.jsonl"}
+
+
+def make_finished(out: Path) -> Path:
+    """Two tasks whose labels differ, a failed trial, predictions with scores, events, and a study.yaml."""
+    made = make_study(out, {"lora": [0.8, 0.7], "tfidf": [0.6, 0.5]}, failures={"ia3": "no"}, rows=20)
+    made += make_study(out, {"lora": [0.8]}, task="colours", labels=("red", "green", "blue"), rows=12)
+    for record in made:
+        if record.status == "done":
+            path = predictions_path(out, record.trial_id)
+            scores = [pl.lit(-0.5, pl.Float32).alias(f"score_{label}") for label in record.labels]
+            pl.read_parquet(path).with_columns(*scores).write_parquet(path)
+    write_planned(out, {record.trial_id: record.trial.cell for record in made})
+    for event in ("run", "started", "finished"):
+        append_event(out, event)
+    (out / "study.yaml").write_text("name: packed\ntasks: [sentiment, colours]\n")
+    return out
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return make_finished(tmp_path / "study")
+
+
+def read_all(out: Path) -> tuple[object, ...]:
+    """All that a folder says."""
+    records = load_records(out)
+    done = [record.trial_id for record in records if record.status == "done"]
+    tables = [load_predictions(out, trial_id) for trial_id in done]
+    some = [load_predictions(out, trial_id, ["gold"]) for trial_id in done]
+    shown = [write(analyse_folder(out)) for write in FORMATS.values()]
+    seen = [(table.schema, table.rows()) for table in tables + some]
+    return records, load_planned(out), load_events(out), find_last_run(out), seen, shown
+
+
+def test_a_packed_study_is_two_files_and_says_the_same(out: Path) -> None:
+    before = read_all(out)
+    assert pack(out) == 6
+    assert {path.name for path in out.iterdir()} == TWO | {"study.yaml"}
+    assert read_all(out) == before
+    unpack(out)
+    assert not TWO & {path.name for path in out.iterdir()}
+    assert read_all(out) == before
+    assert pack(out) == 6 and read_all(out) == before
+
+
+def test_what_follows_a_folder_sees_a_packed_study(out: Path) -> None:
+    console = Console(file=StringIO(), width=120)
+    followed = FollowedFolder(out)
+    before = followed.analyse(followed.read())
+    pack(out)
+    after = followed.analyse(followed.read())
+    assert after.records == before.records and [g.board for g in after.groups] == [g.board for g in before.groups]
+    watch_study(console, out, every=1.0, pause=lambda _: pytest.fail("looked again"))
+    assert "6 of 6 trials" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_predictions_are_read_in_any_order_and_a_part_at_a_time(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [record.trial_id for record in load_records(out) if record.status == "done"]
+    apart = {trial_id: load_predictions(out, trial_id) for trial_id in ids}
+    pack(out)
+    monkeypatch.setattr("fewtune.records.packed_files.ROWS_AT_ONCE", 21)  # a trial and a bit
+    read = StudyPredictions(out)
+    for trial_id in [*reversed(ids), ids[2], ids[0], ids[-1]]:
+        assert read(trial_id).equals(apart[trial_id])
+        assert read(trial_id, ["row_id", "gold"]).equals(apart[trial_id].select("row_id", "gold"))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def raise_format(out: Path) -> None:
+    opening, _, rest = (out / "records.jsonl").read_text().partition("\n")
+    (out / "records.jsonl").write_text(json.dumps({**json.loads(opening), "packed": 9}) + "\n" + rest)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "cut short": (lambda out: os.truncate(out / "records.jsonl", 3000), "records.jsonl", "damaged, or edited"),
+    "emptied": (lambda out: (out / "records.jsonl").write_bytes(b""), "records.jsonl", "damaged, or edited"),
+    "other bytes": (lambda out: (out / "records.jsonl").write_bytes(b"\xff\n"), "records.jsonl", "damaged, or edited"),
+    "a list": (lambda out: (out / "records.jsonl").write_text("[]\n"), "records.jsonl", "damaged, or edited"),
+    "an edited record": (lambda out: flip(out / "records.jsonl", -100), "records.jsonl", "damaged, or edited"),
+    "newer": (raise_format, "records.jsonl", "packed in format 9, this fewtune reads 1"),
+    "no predictions": (lambda out: (out / "predictions.parquet").unlink(), "predictions.parquet", "are missing"),
+    "edited predictions": (lambda out: flip(out / "predictions.parquet", 50), "predictions.parquet", "damaged, or not"),
+    "cut predictions": (lambda out: os.truncate(out / "predictions.parquet", 99), "predictions.parquet", "damaged"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_packed_study_is_refused_by_its_file(out: Path, what: str) -> None:
+    damage, file, told = DAMAGE[what]
+    pack(out)
+    damage(out)
+    for read in (analyse_folder, unpack):
+        with pytest.raises(RecordError) as refused:
+            read(out)
+        assert str(refused.value).startswith(f"{out / file}: ") and told in str(refused.value)
+
+
+class Killed(BaseException):
+    """What ends a process in the middle of things."""
+
+
+@pytest.mark.parametrize("act", [pack, unpack])
+def test_killed_at_any_step_the_study_is_whole_and_can_be_packed(
+    act: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each renaming of a written file and each removal is a step; the process ends before each of them in turn."""
+    before = without_times(read_all(make_finished(tmp_path / "whole")))
+    for steps in range(100):
+        out = make_finished(tmp_path / f"after{steps}")
+        if act is unpack:
+            pack(out)
+        with monkeypatch.context() as patch:
+            left = kill_after(steps, patch)
+            with contextlib.suppress(Killed):
+                act(out)
+        assert without_times(read_all(out)) == before, f"killed after {steps} steps"
+        if (out / "trials").exists() or not (out / "records.jsonl").exists():
+            pack(out)
+        assert without_times(read_all(out)) == before and not (out / "trials").exists()
+        if left():
+            break
+    assert 10 < steps < 99
+
+
+def kill_after(steps: int, patch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Let the process do so many steps and end before the next; what is returned says whether all were done."""
+    todo = iter(range(steps))
+    alive = True
+
+    def limit(real: Callable[..., object]) -> Callable[..., object]:
+        def step(path: Path, *arguments: object, **named: object) -> object:
+            nonlocal alive
+            if alive and next(todo, None) is None:
+                alive = False
+                raise Killed
+            return real(path, *arguments, **named)
+
+        return step
+
+    for name in ("unlink", "replace"):
+        patch.setattr(Path, name, limit(getattr(Path, name)))
+    return lambda: alive
+
+
+def without_times(said: tuple[object, ...]) -> tuple[object, ...]:
+    """What a folder says, but for when its events were: each made study has its own."""
+    records, planned, events, _, *rest = said
+    assert isinstance(events, list)
+    return records, planned, [event["event"] for event in events], *rest
+
+
+def test_what_cannot_be_packed_is_refused(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (record, *_) = load_records(out)
+    record_path(out, record.trial_id).unlink()
+    with pytest.raises(RecordError, match="1 of 6 trials have no record yet"):
+        pack_command(out)
+    write_record(out, record)
+    assert pack_command(out) == 0 and "6 trials packed" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="packed already"):
+        pack_command(out)
+    with pytest.raises(RecordError, match="no such folder"):
+        pack_command(out / "nowhere")
+    (out.parent / "mine").mkdir()
+    (out.parent / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(RecordError, match="holds no study"):
+        pack_command(out.parent / "mine")
+
+
+def test_records_of_no_trial_of_the_study_stay_where_they_are(out: Path) -> None:
+    planned = load_planned(out)
+    assert planned is not None
+    left_out, *kept = planned
+    write_planned(out, {trial_id: planned[trial_id] for trial_id in kept})
+    assert pack(out) == 5
+    assert [path.stem for path in (out / "trials").iterdir()] == [left_out]
+    assert left_out not in {record.trial_id for record in load_records(out)}
+
+
+def test_a_packed_study_is_reused_and_grows(study_file: Path, tmp_path: Path) -> None:
+    task = {"own_files": {"train": study_file.parent / "feelings.csv", "as": "feelings"}}
+    values = {"name": "grows", "tasks": [task], "methods": ["majority", "tfidf"], "shots": [4], "floors": False}
+    out = tmp_path / "out"
+    first = fewtune.run_study({**values, "data_seeds": [0]}, out, executor=InProcess())
+    pack_command(out)
+    again = fewtune.run_study({**values, "data_seeds": [0]}, out, executor=InProcess())
+    assert again.records == first.records and not (out / "trials").exists(), "nothing ran: it stays packed"
+    more = fewtune.run_study({**values, "data_seeds": [0, 1]}, out, executor=InProcess())
+    assert len(more.records) == 4 and all(record in more.records for record in first.records)
+    assert [event.get("reused") for event in load_events(out) if event["event"] == "run"] == [0, 2, 2]
+    pack_command(out)
+    assert {path.name for path in out.iterdir()} >= TWO and len(fewtune.analyse(out).records) == 4
