@@ -22,14 +22,14 @@ from transformers import (
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks
 from fewtune.engine.loading import load_model
 from fewtune.engine.model_cache import ModelCache
-from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import ModelError
 from fewtune.methods.trainable import train_last_blocks
 from fewtune.models import find_model, inspect_model, refuse_unsuited, resolve_precision
+from fewtune.models.architectures import architecture_of
 
 PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
 
@@ -37,9 +37,9 @@ PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
 def test_bfloat16_scores_stay_near_float32(model_folders: dict[str, Path], model: LanguageModel) -> None:
     place = find_model(str(model_folders[next(n for n, p in model_folders.items() if str(p) == model.name)]))
     half = load_model(place, "bfloat16")
-    reader = LabelWordReader([[70], [71]])
-    exact = score_prompts(Forward(model.frozen, "float32"), PROMPTS, reader)
-    near = score_prompts(Forward(half.frozen, "bfloat16"), PROMPTS, reader)
+    readout = LabelWordReadout([[70], [71]])
+    exact = score_prompts(Forward(model.frozen, "float32"), PROMPTS, readout)
+    near = score_prompts(Forward(half.frozen, "bfloat16"), PROMPTS, readout)
     np.testing.assert_allclose(near, exact, atol=0.05 * np.abs(exact).max() + 0.05)
     assert not np.array_equal(near, exact)
 
@@ -175,10 +175,10 @@ def test_a_model_on_a_gpu_scores_as_on_the_processor(
 ) -> None:
     on_gpu = load_model(find_model(str(model_folders["llama"])), "float32")
     assert on_gpu.device.type == "cuda"
-    reader = LabelWordReader([[70], [71]])
+    readout = LabelWordReadout([[70], [71]])
     network = models["llama"].frozen.to("cpu")
-    expected = score_prompts(Forward(network, "float32"), PROMPTS, reader)
-    np.testing.assert_allclose(score_prompts(Forward(on_gpu.frozen, "float32"), PROMPTS, reader), expected, atol=1e-3)
+    expected = score_prompts(Forward(network, "float32"), PROMPTS, readout)
+    np.testing.assert_allclose(score_prompts(Forward(on_gpu.frozen, "float32"), PROMPTS, readout), expected, atol=1e-3)
 
 
 def test_an_adaptable_copy_shares_the_frozen_networks_tensors_and_what_trains_is_its_own(model: LanguageModel) -> None:
@@ -189,4 +189,4 @@ def test_an_adaptable_copy_shares_the_frozen_networks_tensors_and_what_trains_is
     own = sum(4 * p.numel() for group in groups for p in group.parameters)
     assert model.shared_bytes([trained]) == model.shared_bytes([model.frozen]) - own
     assert model.shared_bytes([model.trainable_copy()]) == 0
-    assert not any(p.requires_grad for p in find_blocks(network)[-1].parameters())
+    assert not any(p.requires_grad for p in architecture_of(network).find_blocks(network)[-1].parameters())

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from benchmarks.race.works import MODEL, TASK, Size
-from fewtune.methods.contexts import choose_demonstrations
 from fewtune.models import ModelSnapshot, find_model
+from fewtune.prompts.demonstrations import choose_demonstrations
+from fewtune.prompts.template import plain_template, render
 from fewtune.study.seeds import make_rng
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.tasks.draw import make_draw
-from fewtune.text import plain_template, render
 
 SEPARATOR = "\n\n"
 MAX_TOKENS = 512

@@ -24,7 +24,7 @@ from benchmarks.race.material import (
 from benchmarks.race.works import METHODS, settings_of
 from fewtune.engine.fit import FitReport
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks, find_outer_linear
+from fewtune.engine.layers import find_outer_linear
 from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
@@ -116,7 +116,7 @@ def count_flops(model: LanguageModel, tokens: int, rows: int) -> float:
 
     Layers that run the last token of a row alone, which is all that is read, count it alone.
     """
-    run = {layer: 0 for block in find_blocks(model.frozen) for layer in find_outer_linear(block)}
+    run = dict.fromkeys(find_outer_linear(model.architecture.find_blocks(model.frozen)), 0)
 
     def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         run[layer] = inputs[0].shape[-2]

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from fewtune.engine.layers import find_blocks
 from fewtune.engine.loading import sketch_network
 from fewtune.models import ModelSnapshot, read_config
+from fewtune.models.architectures import architecture_of
 
 SQUARES = (512, 1024, 1536, 2048)
 ROWS = (512, 2048)
@@ -44,6 +44,7 @@ def measure_shape(shape: tuple[int, ...], dtype: torch.dtype) -> float:
 
 def find_layer_shapes(place: ModelSnapshot) -> list[tuple[int, int]]:
     """(inputs, outputs) of the linear layers of one block."""
-    block = find_blocks(sketch_network(read_config(place.path)))[0]
+    network = sketch_network(read_config(place.path))
+    block = architecture_of(network).find_blocks(network)[0]
     linear = [m for m in block.modules() if isinstance(m, torch.nn.Linear)]
     return sorted({(layer.in_features, layer.out_features) for layer in linear})

@@ -20,14 +20,14 @@ from benchmarks.scaling.curves import SCORING
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks
 from fewtune.engine.loading import hold_model, load_model
 from fewtune.engine.meter import Meter
-from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
 from fewtune.models import ModelSnapshot, resolve_precision
+from fewtune.models.architectures import architecture_of
 from fewtune.running.adapt import make_plan
 
 ROWS = BATCH_ROWS = 16
@@ -61,7 +61,7 @@ def answer_point(request: dict[str, Any]) -> dict[str, Any]:
 def cut_blocks(place: ModelSnapshot, model: LanguageModel, count: int) -> LanguageModel:
     """The same model with its first blocks alone."""
     network = model.trainable_copy()
-    del find_blocks(network)[count:]
+    del architecture_of(network).find_blocks(network)[count:]
     network.config.num_hidden_layers = count
     return hold_model(place, network, model.tokenizer.source, model.precision)
 
@@ -125,10 +125,10 @@ def time_epochs(fitting: Fitting, epochs: int, rng: np.random.Generator) -> list
 
 def time_scoring(rows: Sequence[Sequence[int]], model: LanguageModel, times: int) -> list[float]:
     """Seconds of scoring the rows by two tokens' columns, each time."""
-    forward, reader = model.forward(model.frozen), LabelWordReader([[0], [1]])
+    forward, readout = model.forward(model.frozen), LabelWordReadout([[0], [1]])
     clock = [time.perf_counter()]
     for _ in range(times):
-        score_prompts(forward, rows, reader)
+        score_prompts(forward, rows, readout)
         clock.append(time.perf_counter())
     return np.diff(clock).tolist()
 

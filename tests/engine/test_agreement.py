@@ -14,7 +14,7 @@ from benchmarks.agreement import plain
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.models import Precision, find_model, resolve_precision
 from fewtune.predictors.language import normalise
@@ -50,7 +50,7 @@ def test_answers_are_those_of_the_plain_float32_path(model: LanguageModel, openi
 
     before = draw(opening)
     prompts = [before + draw(length) for length in torch.randint(1, 60, (ROWS,), generator=generator).tolist()]
-    ours = normalise(score_prompts(Forward(fast.frozen, precision), prompts, LabelWordReader([[w] for w in WORDS])))
+    ours = normalise(score_prompts(Forward(fast.frozen, precision), prompts, LabelWordReadout([[w] for w in WORDS])))
     theirs = plain.score_rows(load_plain(model), prompts, WORDS)
     within = SCORES_WITHIN[precision]
     np.testing.assert_allclose(ours, theirs, atol=within)

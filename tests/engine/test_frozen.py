@@ -8,10 +8,10 @@ import torch
 from fewtune.engine.forward import Forward
 from fewtune.engine.frozen import count_frozen_blocks, find_memory_bytes
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import pack, run_packed, run_to_block
 from fewtune.methods.trainable import train_all, train_last_blocks
+from fewtune.models.architectures import architecture_of
 
 ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95], [5, 9, 200, 31, 7, 64]]
 
@@ -69,7 +69,7 @@ def test_scoring_keeps_nothing(model: LanguageModel) -> None:
 
 def test_frozen_blocks_are_those_below_all_that_trains(model: LanguageModel) -> None:
     network = train_last_blocks(model, 1, 1e-3).network
-    blocks = len(find_blocks(network))
+    blocks = len(architecture_of(network).find_blocks(network))
     assert count_frozen_blocks(network) == blocks - 1
     assert count_frozen_blocks(model.frozen) == blocks
     assert count_frozen_blocks(train_all(model, 1e-3, True).network) == 0
@@ -113,7 +113,7 @@ def test_blocks_that_put_out_a_tuple_are_resumed_with_one(
             return self.block(states, **named), None
 
     if besides is not None:
-        blocks = find_blocks(network)
+        blocks = architecture_of(network).find_blocks(network)
         last = len(blocks) - 1
         for index in range(last):
             blocks[index] = Wrapping(blocks[index])

@@ -14,7 +14,7 @@ import torch
 
 import tiny_models
 from fewtune.engine.meter import Meter
-from fewtune.text import Tokenizer
+from fewtune.prompts.tokens import Tokenizer
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def meter(clock: Clock) -> Iterator[Meter]:
 
 @pytest.fixture
 def tokenizer() -> Tokenizer:
-    return Tokenizer(tiny_models.make_tokenizer(False))
+    return Tokenizer(tiny_models.make_tokenizer(False), [])
 
 
 def test_phases_within_phases_are_counted_once_and_add_up(meter: Meter, clock: Clock) -> None:

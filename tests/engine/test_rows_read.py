@@ -8,7 +8,7 @@ import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks, find_outer_linear
+from fewtune.engine.layers import find_outer_linear
 from fewtune.engine.packing import Prefix
 from fewtune.methods.trainable import LoraShape, train_lora
 
@@ -52,7 +52,8 @@ def test_rows_behind_virtual_tokens_are_found(model: LanguageModel) -> None:
 
 def test_the_last_linear_layer_runs_what_is_read_alone(model: LanguageModel) -> None:
     forward = Forward(model.frozen, "float32")
-    layers = [find_outer_linear(find_blocks(model.frozen)[block])[place] for block in (0, -1) for place in (0, -1)]
+    blocks = model.architecture.find_blocks(model.frozen)
+    layers = [find_outer_linear(blocks[block])[place] for block in (0, -1) for place in (0, -1)]
     counts: list[int] = []
     hooks = [
         layer.register_forward_hook(lambda layer, inputs, output: counts.append(inputs[0].shape[-2]))

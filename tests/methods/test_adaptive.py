@@ -10,7 +10,6 @@ import torch
 
 from fewtune.engine.fit import FitReport, fit
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks, find_final_norm
 from fewtune.engine.schedule import Optimisation, Plateau
 from fewtune.errors import DataError, ModelError
 from fewtune.methods import get_method
@@ -30,9 +29,8 @@ def test_all_but_the_last_block_norm_and_head_stay_bit_identical(model: Language
     plan, report = run(model, task, draw, blocks=1, epochs=3, learning_rate=1e-2, reads="head")
     assert plan.forward is not None
     network = plan.forward.network
-    trained = {
-        id(p) for m in (find_blocks(network)[-1], find_final_norm(network)) if m is not None for p in m.parameters()
-    }
+    blocks, norm = model.architecture.find_blocks(network), model.architecture.find_final_norm(network)
+    trained = {id(p) for m in (blocks[-1], norm) if m is not None for p in m.parameters()}
     before = dict(model.frozen.named_parameters())
     moved = 0
     for name, parameter in network.named_parameters():
@@ -41,11 +39,10 @@ def test_all_but_the_last_block_norm_and_head_stay_bit_identical(model: Language
         else:
             assert torch.equal(parameter, before[name]), name
     assert moved > 0
-    has_norm = find_final_norm(network) is not None
     assert [g.name for g in report.groups] == [
         "head",
-        *(["final norm"] if has_norm else []),
-        f"block {len(find_blocks(network)) - 1}",
+        *(["final norm"] if norm is not None else []),
+        f"block {len(blocks) - 1}",
     ]
     assert all(g.tensors > 0 and g.parameters > 0 for g in report.groups)
 
@@ -99,7 +96,7 @@ def test_a_network_without_a_list_of_blocks_is_told_with_its_parameters(models: 
     network = models["llama"].trainable_copy()
     network.config.num_hidden_layers = 7
     with pytest.raises(ModelError, match=r"no list of 7 blocks.*model\.embed_tokens\.weight"):
-        find_blocks(network)
+        models["llama"].architecture.find_blocks(network)
 
 
 def test_the_epoch_with_the_lowest_validation_loss_is_kept(

@@ -16,16 +16,17 @@ from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readers import NextTokenReader
+from fewtune.engine.readouts import NextTokenReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
 from fewtune.methods import get_method
 from fewtune.methods.blocks import Answer, answer_by_label_words
 from fewtune.methods.context_distillation import judge_teacher
-from fewtune.methods.contexts import CONTENT_FREE, choose_demonstrations, write_context
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
 from fewtune.methods.plan import Plan
 from fewtune.methods.scratchpad import Scratchpad
+from fewtune.prompts.calibration import CONTENT_FREE
+from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.records import MethodNotes, TeacherNotes
 from fewtune.tasks.base import Draw, Task
 
@@ -324,10 +325,10 @@ def test_a_teachers_prompt_is_context_cue_thoughts_and_the_patterns_end(
         for row, thought in zip(rows, thoughts, strict=True)
     ]
     answer, scratchpad = scratchpad_of(model, task, draw)
-    context = scratchpad.follow(write_context(answer, words, shown, "\n", "Good?"))
+    context = scratchpad.follow(write_context(answer.encoder, task.patterns[0], shown, "\n", "Good?"))
     prompts = answer.encode(rows, context)
     assert prompts == [model.tokenizer.source(text).input_ids for text in texts]
-    scores = np.stack([score_prompts(Forward(model.frozen, "float32"), [p], answer.reader)[0] for p in prompts])
+    scores = np.stack([score_prompts(Forward(model.frozen, "float32"), [p], answer.readout)[0] for p in prompts])
     expected = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
     np.testing.assert_allclose(plan.companions["teacher"](rows), expected, atol=1e-4)
     # What trains and what is scored never reads it.
@@ -375,9 +376,9 @@ def test_the_vocabulary_is_compared_behind_a_scratchpad(
     answer, scratchpad = scratchpad_of(models["llama"], task, draw)
     (rng,) = np.random.default_rng(0).spawn(1)
     shown = choose_demonstrations(draw.support, 2, rng)
-    context = scratchpad.follow(write_context(answer, task.patterns[0].label_words, shown, "\n", "Good?"))
+    context = scratchpad.follow(write_context(answer.encoder, task.patterns[0], shown, "\n", "Good?"))
     prompts = answer.encode(draw.pool, context)
-    expected = score_prompts(Forward(models["llama"].frozen, "float32"), prompts, NextTokenReader())
+    expected = score_prompts(Forward(models["llama"].frozen, "float32"), prompts, NextTokenReadout())
     targets = [e.target for e in plan.fitting.examples if e.label is None]
     for target, scores in zip(targets, expected, strict=True):
         assert target is not None
@@ -395,7 +396,7 @@ def test_thoughts_give_way_to_a_long_row_and_then_the_row_to_the_prompts_end(
         row = replace(draw.pool[0], fields={"text": " ".join([text] * (words // len(text.split())))})
         (text,) = before([row])
         (prompt,) = answer.encode([row], before)
-        assert len(prompt) + answer.reader.answer_tokens <= model.max_positions
+        assert len(prompt) + answer.readout.answer_tokens <= model.max_positions
         assert text.startswith("Good?\n" + row.fields["text"][:20]) and ". So:" in text and text.endswith("\n")
         read = model.tokenizer.source.decode(prompt)
         assert read.endswith(". Feeling:")

@@ -17,7 +17,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.methods.blocks import answer_by_label_words
-from fewtune.methods.contexts import choose_demonstrations
+from fewtune.prompts.demonstrations import choose_demonstrations
 from fewtune.tasks.base import Draw, Task
 
 
@@ -56,7 +56,7 @@ def test_scores_equal_lm_evaluation_harness(
         answers = np.array([a[0] for a in harness.loglikelihood(requests, disable_tqdm=True)]).reshape(len(rows), -1)
     model = models[name]
     answer = answer_by_label_words(model, task, draw, pattern, "vocabulary")
-    ours = score_prompts(Forward(model.frozen, "float32"), answer.encode(rows, before), answer.reader)
+    ours = score_prompts(Forward(model.frozen, "float32"), answer.encode(rows, before), answer.readout)
     np.testing.assert_allclose(ours, answers, atol=1e-3)
     predicted = score(model, task, draw, demonstrations=4, pattern=pattern, calibration="none").argmax(1)
     np.testing.assert_array_equal(predicted, answers.argmax(1))

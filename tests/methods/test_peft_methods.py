@@ -29,7 +29,7 @@ from fewtune.engine import four_bit
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.engine.packing import Prefix
-from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method, soft_prompt
 from fewtune.methods.plan import Plan
@@ -273,11 +273,11 @@ def test_sharing_a_text_prefix_behind_soft_tokens_changes_no_score(
     for share in (True, False):
         plan = make_plan("soft_prompt", model, task, draw, kind=kind, tokens=SOFT)
         assert plan.forward is not None
-        scores.append(score_prompts(plan.forward, prompts, LabelWordReader(words), share_prefix=share))
+        scores.append(score_prompts(plan.forward, prompts, LabelWordReadout(words), share_prefix=share))
         tokens.append(plan.forward.tokens_run)
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
     assert tokens[0] < tokens[1] / 2
-    bare = score_prompts(type(plan.forward)(model.frozen, "float32"), prompts, LabelWordReader(words))
+    bare = score_prompts(type(plan.forward)(model.frozen, "float32"), prompts, LabelWordReadout(words))
     assert np.abs(bare - scores[0]).max() > 1e-2, "soft tokens must matter"
 
 

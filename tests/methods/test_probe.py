@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readers import StateReader
+from fewtune.engine.readouts import StateReadout
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
 from fewtune.tasks.base import Draw, Example, Task
@@ -79,7 +79,7 @@ def test_a_layers_features_are_transformers_own_hidden_states(
     plain, rows = Plain(model_folders[name], task, attention), list(draw.support)
     plan = make_plan("probe", models[name], task, draw, layer=layer)
     assert plan.forward is not None
-    ours = score_prompts(plan.forward, plain.tokens(rows), StateReader())
+    ours = score_prompts(plan.forward, plain.tokens(rows), StateReadout())
     # Transformers' last entry is after the final norm (and OPT-350M's projection), so the last block is caught itself.
     last = layer == tiny_models.CONFIGS[name].num_hidden_layers
     theirs = plain.block_outputs(rows, last_block(plain.network)) if last else plain.features(rows, layer)
@@ -123,7 +123,7 @@ def test_sharing_a_prefix_changes_no_layers_state(model: LanguageModel, task: Ta
         forward = make_plan("probe", model, task, draw, layer=1).forward
         assert forward is not None
         before = forward.tokens_run
-        states.append(score_prompts(forward, prompts, StateReader(), share_prefix=share))
+        states.append(score_prompts(forward, prompts, StateReadout(), share_prefix=share))
         tokens.append(forward.tokens_run - before)
     np.testing.assert_allclose(states[0], states[1], atol=1e-4)
     assert tokens[0] < tokens[1] / 2

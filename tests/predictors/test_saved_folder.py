@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readers import LabelWordReader
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError, ModelError, PredictorError
 from fewtune.methods import get_method
@@ -139,12 +139,12 @@ def test_saving_overwrites_nothing_and_leaves_nothing_behind(saved: Path, tmp_pa
 def test_peft_alone_reads_a_saved_adapter(
     saved: Path, models: dict[str, LanguageModel], model_folders: dict[str, Path]
 ) -> None:
-    prompts, reader = [[40 + i, 41, 42] for i in range(4)], LabelWordReader([[70], [71]])
+    prompts, readout = [[40 + i, 41, 42] for i in range(4)], LabelWordReadout([[70], [71]])
     base = AutoModelForCausalLM.from_pretrained(model_folders["llama"])
     theirs = PeftModel.from_pretrained(base, str(saved / "adapter")).eval()
     scorer: Any = load_predictor(saved).scorer
-    ours = score_prompts(scorer.prompting.forward, prompts, reader)
-    plain = score_prompts(Forward(models["llama"].frozen, "float32"), prompts, reader)
+    ours = score_prompts(scorer.prompting.forward, prompts, readout)
+    plain = score_prompts(Forward(models["llama"].frozen, "float32"), prompts, readout)
     assert np.abs(ours - plain).max() > 1e-6
     import torch
 

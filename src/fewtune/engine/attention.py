@@ -21,9 +21,10 @@ from fewtune.engine import pulse
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
 from fewtune.errors import ModelError
+from fewtune.models.architectures.base import AttentionKind
 
-PACKED_ATTENTION = "fewtune_packed"
-"""The name under which Transformers finds the attention of this module."""
+PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed"}
+"""The names under which Transformers finds the attention of this module, by what an architecture's networks need."""
 PLACES_BEHIND_PREFIX = 256
 """Places that read a prefix at once: their scores over it, (heads, places, prefix tokens), stand in memory."""
 
@@ -282,4 +283,4 @@ def _attend_next(
     return (from_own + from_prefix.view_as(from_own)).flatten(0, 1)[None]
 
 
-AttentionInterface.register(PACKED_ATTENTION, _attend_packed)
+AttentionInterface.register(PACKED_ATTENTION["causal"], _attend_packed)

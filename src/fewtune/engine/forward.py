@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
@@ -29,6 +30,7 @@ from fewtune.engine.packing import (
 )
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision
+from fewtune.models.architectures import architecture_of
 
 SHORTEST_PREFIX = 16
 """A shared opening of fewer tokens is not worth a pass of its own."""
@@ -37,7 +39,7 @@ SHORTEST_PREFIX = 16
 class Forward:
     """Runs a network over packed rows, behind soft tokens where given, and counts the tokens it ran.
 
-    With `block`, counted from 1, its states are what that block puts out, for readers that need no language-model head.
+    With `block`, counted from 1, its states are that block's output, for readouts that need no language-model head.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Forward:
         self.soft = soft
         self.block = block
         self.precision = precision
+        self.architecture = architecture_of(network)
         self.device = next(network.parameters()).device
         self.tokens_run = 0
         self.options = options
@@ -89,6 +92,10 @@ class Forward:
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
             return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()
 
+    def answer_indices(self, batch: Packed) -> Tensor:
+        """Index, among a batch's tokens, of the one each sequence is answered at."""
+        return {"last_token": batch.ends}[self.architecture.answers_at]
+
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
         """Keys and values of tokens that open every row, soft tokens before them, for later packed batches to read."""
@@ -100,7 +107,7 @@ class Forward:
     def share_opening(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, int]:
         """Run once what opens every prompt alike, and how many tokens that are; None and 0 where it is not worth it."""
         if len(prompts) > 1 and self.options.shared_prefix:
-            # Each prompt keeps its last token: a reader may need the state that stands there.
+            # Each prompt keeps its last token: a readout may need the state that stands there.
             shared = shared_prefix_length(prompts)
             if shared >= SHORTEST_PREFIX:
                 return self.compute_prefix(prompts[0][:shared]), shared
@@ -108,10 +115,10 @@ class Forward:
 
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""
-        head = self.network.get_output_embeddings()
+        head: Any = self.architecture.find_head(self.network)
         weight, bias = head.weight, getattr(head, "bias", None)
         if token_ids is None:
             return weight, bias
         # As rows of an embedding: where its gradients come by row, theirs do too.
-        by_row = bool(getattr(self.network.get_input_embeddings(), "sparse", False))
+        by_row = self.architecture.find_embeddings(self.network).sparse
         return F.embedding(token_ids, weight, sparse=by_row), None if bias is None else bias[token_ids]

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+
+from fewtune.engine.layers import holds_transposed
+from fewtune.models.architectures import architecture_of
 
 LARGEST_ERROR = 0.15
 """Relative error of normally distributed weights held in 4 bits above which something else is wrong: they lose 9%."""
@@ -19,7 +21,7 @@ LARGEST_ERROR = 0.15
 
 def find_obstacle(network: PreTrainedModel, device: torch.device) -> str | None:
     """Why this network, of whose weights nothing is read, cannot be held in 4 bits on a device; None where it can."""
-    if any(isinstance(module, Conv1D) for module in network.modules()):
+    if holds_transposed(network):
         return f"model type {network.config.model_type!r} keeps its matrices in Conv1D, which is no linear layer"
     try:
         errors = {width: _measure_error(width, device) for width in sorted({m.in_features for m in _linear(network)})}
@@ -46,7 +48,7 @@ def quantise_linear_layers(network: PreTrainedModel, compute_dtype: torch.dtype)
 
 def _linear(network: PreTrainedModel) -> list[nn.Linear]:
     """The linear layers but the language-model head, which is always read in float32."""
-    head = network.get_output_embeddings()
+    head = architecture_of(network).find_head(network)
     return [m for m in network.modules() if isinstance(m, nn.Linear) and m is not head]
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fewtune.engine.layers import find_blocks, find_final_norm
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import BlockOutput, Packed, pack, pad_states, run_to_block
+from fewtune.models.architectures import architecture_of
 
 
 class FrozenBlocks:
@@ -57,7 +57,8 @@ class FrozenBlocks:
 
 def count_frozen_blocks(network: PreTrainedModel) -> int:
     """The first blocks without trainable tensors; 0 where anything outside blocks and final norm trains."""
-    blocks, norm = find_blocks(network), find_final_norm(network)
+    architecture = architecture_of(network)
+    blocks, norm = architecture.find_blocks(network), architecture.find_final_norm(network)
     above = {id(p) for module in (*blocks, norm) if module is not None for p in module.parameters()}
     if any(p.requires_grad and id(p) not in above for p in network.parameters()):
         return 0

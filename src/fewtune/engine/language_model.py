@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from fewtune.engine.forward import Forward
+from fewtune.engine.layers import LINEAR
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision, max_positions
-from fewtune.text import Tokenizer
+from fewtune.models.architectures import architecture_of
+from fewtune.models.architectures.base import Architecture
+from fewtune.prompts.tokens import Tokenizer
 
 
 class SharedNetworks:
@@ -61,6 +63,11 @@ class LanguageModel:
         return self.reference.config
 
     @property
+    def architecture(self) -> Architecture:
+        """The family its networks are of."""
+        return architecture_of(self.reference)
+
+    @property
     def max_positions(self) -> int:
         """Tokens the model can read at once."""
         return max_positions(self.config)
@@ -68,7 +75,8 @@ class LanguageModel:
     @property
     def width(self) -> int:
         """Features of the states that the language-model head reads (OPT-350m: after its projection)."""
-        return int(self.reference.get_output_embeddings().weight.shape[1])
+        head: Any = self.architecture.find_head(self.reference)
+        return int(head.weight.shape[1])
 
     @property
     def total_parameters(self) -> int:
@@ -117,9 +125,9 @@ class LanguageModel:
 
 def _hold_in_bfloat16(reference: PreTrainedModel) -> PreTrainedModel:
     network: PreTrainedModel = copy.deepcopy(reference)
-    head = network.get_output_embeddings()
+    head = architecture_of(network).find_head(network)
     for module in network.modules():
         # The head stays in float32: it may share the embedding's weights, and scores are read from it.
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+        if isinstance(module, LINEAR) and module is not head:
             module.to(torch.bfloat16)
     return network

@@ -12,16 +12,17 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from fewtune.engine.attention import PACKED_ATTENTION
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
-from fewtune.models.configuration import draw_up_network
+from fewtune.models.architectures import architecture_of, find_architecture
 from fewtune.models.loading import read_network
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
-from fewtune.text import Tokenizer
+from fewtune.prompts.tokens import Tokenizer
 
 
 def load_model(place: ModelSnapshot, precision: Precision) -> LanguageModel:
     """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
-    refuse_unsuited(place.name, read_config(place.path))
-    network = read_network(place.name, place.path, "cpu", PACKED_ATTENTION)
+    config = read_config(place.path)
+    refuse_unsuited(place.name, config)
+    network = read_network(place, config, "cpu", PACKED_ATTENTION[find_architecture(config).attention])
     tokenizer = read_tokenizer(place.path)
     check_vocabulary(place.name, tokenizer, network)
     torch.nn.Module.to(network, find_device())  # Transformers types its own `to` too narrowly
@@ -35,7 +36,7 @@ def hold_model(
     return LanguageModel(
         name=place.name,
         weights_fingerprint=place.weights_fingerprint,
-        tokenizer=Tokenizer(tokenizer),
+        tokenizer=Tokenizer(tokenizer, architecture_of(network).find_opening(tokenizer)),
         networks=SharedNetworks(network.eval().requires_grad_(False)),
         precision=precision,
         device=next(network.parameters()).device,
@@ -44,4 +45,9 @@ def hold_model(
 
 def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
     """The network of a configuration without any weights, to look at its shape before anything is loaded."""
-    return draw_up_network(config, PACKED_ATTENTION)
+    architecture = find_architecture(config)
+    with torch.device("meta"):
+        network: PreTrainedModel = architecture.choose_class().from_config(
+            config, dtype=torch.float32, attn_implementation=PACKED_ATTENTION[architecture.attention]
+        )
+    return network

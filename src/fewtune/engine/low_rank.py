@@ -16,6 +16,8 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from fewtune.engine.layers import LINEAR
+
 
 def find_plain_adapters(network: nn.Module) -> list[Linear]:
     """Adapter layers that add one update, scale x B A, to a frozen matrix and do nothing else (no dropout, no DoRA)."""
@@ -24,7 +26,7 @@ def find_plain_adapters(network: nn.Module) -> list[Linear]:
 
 def _is_plain(layer: Linear) -> bool:
     base, adapters = layer.get_base_layer(), layer.active_adapters
-    if type(base) not in (nn.Linear, Conv1D) or base.weight.requires_grad or len(adapters) != 1:
+    if type(base) not in LINEAR or base.weight.requires_grad or len(adapters) != 1:
         return False
     if layer.disable_adapters or layer.merged or adapters[0] in layer.lora_variant:
         return False

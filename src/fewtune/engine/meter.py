@@ -22,7 +22,7 @@ from fewtune.engine.memory import PeakMemory
 if TYPE_CHECKING:
     import torch
 
-    from fewtune.text import Tokenizer
+    from fewtune.prompts.tokens import Tokenizer
 
 OTHER = "other"
 """The phase of every moment that no other phase claims."""

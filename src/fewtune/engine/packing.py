@@ -21,9 +21,9 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fewtune.engine.layers import find_blocks
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.rows_read import run_rows_alone
+from fewtune.models.architectures import architecture_of
 
 FILLER = 0
 """The token that fills up a padded row; no token of the row reads it."""
@@ -153,7 +153,7 @@ def run_packed(
         if not batch.options.last_block_rows_only:
             return _run_body(network, batch)[token_indices]
         rows = (token_indices + _count_virtual(batch)).unique()
-        with run_rows_alone(find_blocks(network)[-1], rows) as begin:
+        with run_rows_alone(architecture_of(network).find_blocks(network)[-1], rows) as begin:
             return _run_body(network, replace(batch, after_attention=begin))[token_indices]
 
 
@@ -163,7 +163,7 @@ def run_to_block(network: PreTrainedModel, batch: Packed, block: int) -> BlockOu
     def stop(module: torch.nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         raise _BlockReached(output)
 
-    hook = find_blocks(network)[block - 1].register_forward_hook(stop)
+    hook = architecture_of(network).find_blocks(network)[block - 1].register_forward_hook(stop)
     try:
         _run_body(network, batch)
     except _BlockReached as reached:
@@ -182,11 +182,12 @@ class _BlockReached(Exception):  # noqa: N818 - not an error: it ends a pass tha
 
 
 def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
+    architecture = architecture_of(network)
     inputs = {"input_ids": batch.tokens}
     if batch.embeddings is not None:
-        words = network.get_input_embeddings()(batch.tokens)
+        words = architecture.find_embeddings(network)(batch.tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
-    output = network.base_model(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
+    output = architecture.find_body(network)(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
     return _keep_sequences(output.last_hidden_state, batch)
 
 
@@ -204,7 +205,7 @@ def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Itera
     output: Any = resume.states[None]
     if resume.besides is not None:
         output = (output, *[None] * resume.besides)
-    skipped = list(find_blocks(network))[: resume.block]
+    skipped = list(architecture_of(network).find_blocks(network))[: resume.block]
     for block in skipped:
         block.forward = lambda *inputs, **named: output
     try:

@@ -12,18 +12,18 @@ import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import group_by_tokens
-from fewtune.engine.readers import Reader
+from fewtune.engine.readouts import Readout
 
 
 @torch.no_grad()
-def score_prompts(forward: Forward, prompts: Sequence[Sequence[int]], reader: Reader) -> np.ndarray:
+def score_prompts(forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout) -> np.ndarray:
     """Scores (rows, labels), float64, of tokenised prompts in the order given.
 
     Tokens that open every prompt alike (demonstrations) run once.
     """
     if not prompts:
         return np.zeros((0, 0))
-    sequences = [reader.sequences(p) for p in prompts]
+    sequences = [readout.sequences(p) for p in prompts]
     prefix, cut = forward.share_opening(prompts)
     lengths = [sum(len(s) - cut for s in group) for group in sequences]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
@@ -31,7 +31,7 @@ def score_prompts(forward: Forward, prompts: Sequence[Sequence[int]], reader: Re
     for group in group_by_tokens([lengths[i] for i in order], forward.options.tokens_per_pass):
         rows = [s[cut:] for i in group for s in sequences[order[i]]]
         batch = forward.pack(rows, prefix)
-        scores = reader.read(forward, forward.hidden_states(batch, reader.token_indices(batch)), batch)
+        scores = readout.read(forward, forward.hidden_states(batch, readout.token_indices(forward, batch)), batch)
         parts.append(scores.double().cpu().numpy())
     stacked = np.concatenate(parts)
     result = np.empty_like(stacked)

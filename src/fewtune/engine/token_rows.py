@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from fewtune.models.architectures import architecture_of
+
 
 @contextmanager
 def gradients_by_row(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Inside, token embeddings of these networks have sparse gradients: of the rows that were read alone."""
-    embeddings = [m.get_input_embeddings() for m in modules if isinstance(m, PreTrainedModel)]
+    networks = [m for m in modules if isinstance(m, PreTrainedModel)]
+    embeddings = [architecture_of(network).find_embeddings(network) for network in networks]
     plain = [e for e in embeddings if type(e) is nn.Embedding and not e.sparse]
     for embedding in plain:
         embedding.sparse = True

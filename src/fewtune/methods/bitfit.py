@@ -37,12 +37,13 @@ class Settings(FineTuning):
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has no biases."""
     from fewtune.engine.loading import sketch_network
+    from fewtune.models.architectures import find_architecture
 
     if config is None:
         return None
     network = sketch_network(config)
     # A linear head leaves the language-model head out.
-    part = network.base_model if settings.reads == "head" else network
+    part = find_architecture(config).find_body(network) if settings.reads == "head" else network
     if any(_is_bias(name) for name, _ in part.named_parameters()):
         return None
     return (

@@ -17,7 +17,7 @@ from torch import nn
 from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readers import HeadReader, LabelWordReader, Reader
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError, name_choices
 from fewtune.methods.plan import Plan
@@ -26,9 +26,10 @@ from fewtune.predictors.language import Before, LanguageScorer, Prompting, encod
 from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.network import Change, Unchanged
 from fewtune.predictors.predictor import Predictor
+from fewtune.prompts.template import plain_template
+from fewtune.prompts.tokens import Encoder
 from fewtune.records import MethodNotes, PromptNotes
 from fewtune.tasks.base import Draw, Example, Pattern, Task
-from fewtune.text import Encoder, plain_template
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Answer:
     task: Task
     encoder: Encoder
     template: str
-    reader: Reader
+    readout: Readout
     notes: PromptNotes
     head: nn.Linear | None = None
     over_vocabulary: bool = False
@@ -47,11 +48,11 @@ class Answer:
 
     def encode(self, examples: Sequence[Example], before: Before = "") -> list[list[int]]:
         """Prompts of tokens, one an example, with room left for the answer."""
-        return encode_rows(self.encoder, self.template, self.reader, examples, before)
+        return encode_rows(self.encoder, self.template, self.readout, examples, before)
 
     def prompt(self, forward: Forward) -> Prompting:
         """The same prompts and readout on a network that runs."""
-        return Prompting(forward, self.encoder, self.template, self.reader)
+        return Prompting(forward, self.encoder, self.template, self.readout)
 
     def predict_with(
         self, forward: Forward, change: Change, contexts: Sequence[ContextPart] = (ContextPart(),)
@@ -103,8 +104,8 @@ def answer_by_label_words(
         label_word_tokens=label_tokens,
         splits_cleanly=encoder.splits_words_cleanly(pattern.template, draw.support[0], pattern.label_words),
     )
-    reader = LabelWordReader(label_tokens, over)
-    return Answer(model, task, encoder, pattern.template, reader, notes, over_vocabulary=over == "vocabulary")
+    readout = LabelWordReadout(label_tokens, over)
+    return Answer(model, task, encoder, pattern.template, readout, notes, over_vocabulary=over == "vocabulary")
 
 
 def answer_by_head(
@@ -124,7 +125,7 @@ def answer_by_head(
         head.weight.normal_(0.0, std, generator=generator)
     head = head.to(model.device)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
-    return Answer(model, task, encoder, template, HeadReader(head), PromptNotes(template=template), head)
+    return Answer(model, task, encoder, template, HeadReadout(head), PromptNotes(template=template), head)
 
 
 def choose_answer(
@@ -152,7 +153,7 @@ def plan_training(
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way."""
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        (scores,) = read_batch(trained.forward, batch, answer.reader)
+        (scores,) = read_batch(trained.forward, batch, answer.readout)
         return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
     fitted, held_out = hold_out(draw.support, validation_fraction, rng)
@@ -196,17 +197,17 @@ def make_examples(
     """Rows as the fitting loop takes them, with the teacher's distributions where there are any."""
     given = targets if targets is not None else [None] * len(rows)
     return [
-        FitExample(tuple(answer.reader.sequences(prompt)), row.label, target)
+        FitExample(tuple(answer.readout.sequences(prompt)), row.label, target)
         for row, prompt, target in zip(rows, answer.encode(rows), given, strict=True)
     ]
 
 
-def read_batch(forward: Forward, batch: Sequence[FitExample], *readers: Reader) -> list[torch.Tensor]:
-    """What each reader makes of one pass over a batch, (examples, outcomes), with gradients."""
+def read_batch(forward: Forward, batch: Sequence[FitExample], *readouts: Readout) -> list[torch.Tensor]:
+    """What each readout makes of one pass over a batch, (examples, outcomes), with gradients."""
     packed = forward.pack([s for e in batch for s in e.sequences])
-    token_indices = [reader.token_indices(packed) for reader in readers]
+    token_indices = [readout.token_indices(forward, packed) for readout in readouts]
     states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])
-    return [reader.read(forward, part, packed) for reader, part in zip(readers, states, strict=True)]
+    return [readout.read(forward, part, packed) for readout, part in zip(readouts, states, strict=True)]
 
 
 def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:

@@ -172,7 +172,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     import torch
 
     from fewtune.engine.fitting import FitExample
-    from fewtune.engine.readers import NextTokenReader, Reader
+    from fewtune.engine.readouts import NextTokenReadout, Readout
     from fewtune.methods.blocks import answer_by_label_words, assemble_plan, make_examples, read_batch
     from fewtune.methods.distilling import compare_label_words, compare_vocabulary
     from fewtune.methods.teacher import make_teacher
@@ -194,11 +194,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         if (target is not None and settings.alpha > 0) or (row.label is not None and settings.alpha < 1)
     ]
     examples = make_examples(answer, [row for row, _ in weighed], [target for _, target in weighed])
-    compared: Reader = answer.reader if settings.kl_over == "label_words" else NextTokenReader()
+    compared: Readout = answer.readout if settings.kl_over == "label_words" else NextTokenReadout()
     compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        scores, seen = read_batch(student.forward, batch, answer.reader, compared)
+        scores, seen = read_batch(student.forward, batch, answer.readout, compared)
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled and settings.alpha < 1:

@@ -79,16 +79,15 @@ def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:
     """Put PEFT's vectors, all ones at first, into a frozen network's layers."""
     import torch
     from peft import IA3Config, get_peft_model
-    from transformers.pytorch_utils import Conv1D
 
-    # PEFT needs to know whether layers hold their weights transposed, as Conv1D does.
-    transposed = any(isinstance(module, Conv1D) for module in network.modules())
+    from fewtune.engine.layers import holds_transposed
+
     # PEFT draws from torch's global generator before it sets the vectors: seeded here, given back after.
     with torch.random.fork_rng(), warnings.catch_warnings():
         # PEFT asks Transformers for something by its old name; the user can do nothing about it.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(seed)
-        return get_peft_model(network, IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=transposed))
+        return get_peft_model(network, IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=holds_transposed(network)))
 
 
 METHOD = Method(

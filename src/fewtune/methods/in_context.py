@@ -1,12 +1,13 @@
 """In-context learning: demonstrations before the query, the best-scoring label word after it; nothing trains.
 
-Owns its settings; the context and its calibration are `contexts`. Source: Brown et al. 2020,
+Owns its settings; the context and its calibration are `prompts`. Source: Brown et al. 2020,
 https://arxiv.org/abs/2005.14165
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -44,19 +45,20 @@ class Settings:
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.methods.blocks import answer_by_label_words, choose_pattern
-    from fewtune.methods.contexts import choose_demonstrations, estimate_prior, write_context
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged
+    from fewtune.prompts.calibration import estimate_prior
+    from fewtune.prompts.demonstrations import choose_demonstrations, write_context
     from fewtune.records import DemonstrationNotes
 
     assert model is not None
     forward = model.forward(model.frozen)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
-    words = choose_pattern(task, settings.pattern).label_words
-    before = write_context(answer, words, chosen, settings.separator)
-    prior = estimate_prior(answer.prompt(forward), before, settings.calibration, task, draw.pool)
+    before = write_context(answer.encoder, choose_pattern(task, settings.pattern), chosen, settings.separator)
+    score = partial(answer.prompt(forward).score, before=before)
+    prior = estimate_prior(score, settings.calibration, task.fields, draw.pool)
     known = None if prior is None else tuple(map(float, prior))
     shown = DemonstrationNotes(rows=[e.row_id for e in chosen], log_prior=list(known or [0.0] * len(task.labels)))
     return Plan(

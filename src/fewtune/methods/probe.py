@@ -54,21 +54,22 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    from fewtune.engine.readers import StateReader
+    from fewtune.engine.readouts import StateReadout
     from fewtune.methods.blocks import choose_pattern
     from fewtune.methods.plan import Plan
     from fewtune.predictors.language import LanguageScorer, Prompting
     from fewtune.predictors.network import Unchanged
     from fewtune.predictors.predictor import Predictor
     from fewtune.predictors.regression import Regression
+    from fewtune.prompts.template import plain_template
+    from fewtune.prompts.tokens import Encoder
     from fewtune.records import MethodNotes, PromptNotes
-    from fewtune.text import Encoder, plain_template
 
     assert model is not None
     forward = model.forward(model.frozen, block=settings.layer)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     template = choose_pattern(task, settings.pattern).template if settings.prompted else plain_template(task.fields)
-    prompting = Prompting(forward, encoder, template, StateReader())
+    prompting = Prompting(forward, encoder, template, StateReadout())
     states, scaler = prompting.read(draw.support), StandardScaler()
     fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
     fitted.fit(scaler.fit_transform(states), [e.label for e in draw.support])

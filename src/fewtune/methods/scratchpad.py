@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from fewtune.engine.forward import Forward
 from fewtune.engine.generate import generate_greedily
 from fewtune.methods.blocks import Answer
+from fewtune.prompts.template import render
 from fewtune.records import ScratchpadNotes
 from fewtune.tasks.base import Example
-from fewtune.text import render
 
 BLANK_LINE = "\n\n"
 
@@ -63,7 +63,7 @@ class Scratchpad:
 
     def _fit(self, before: str, row: Example) -> tuple[Cue, str]:
         """A row's cue, and its prompt as it will follow; the row is cut where both leave no room for a word between."""
-        encoder, template, reserve = self.answer.encoder, self.answer.template, self.answer.reader.answer_tokens
+        encoder, template, reserve = self.answer.encoder, self.answer.template, self.answer.readout.answer_tokens
         room = encoder.count_room(before, reserve)
         cue = encoder.shorten(self.template, row, encoder.max_tokens)
         prompt = encoder.shorten(template, row, encoder.max_tokens - reserve)
@@ -88,7 +88,7 @@ class Scratchpad:
 
     def _join(self, cue: Cue, prompt: str) -> str:
         encoder = self.answer.encoder
-        longest = encoder.count_room("", self.answer.reader.answer_tokens)
+        longest = encoder.count_room("", self.answer.readout.answer_tokens)
         tokens = self._written[cue]
         while True:
             # Its leading space stays: with `Thoughts:` before it, that is how the model wrote it.

@@ -8,7 +8,7 @@ reparameterisation, Li and Liang 2021, https://arxiv.org/abs/2101.00190, who too
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -64,6 +64,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
     """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
     from fewtune.engine.loading import sketch_network
     from fewtune.models import max_positions
+    from fewtune.models.architectures import find_architecture
 
     if config is None:
         return None
@@ -80,7 +81,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
         network, nowhere = sketch_network(config), torch.device("meta")
         # Behind embeddings the architecture takes embeddings itself: some look into token numbers, which are nowhere.
-        embeddings: Any = network.get_input_embeddings()
+        embeddings = find_architecture(config).find_embeddings(network)
         word = torch.zeros(1, embeddings.weight.shape[1], device=nowhere)
         shapes = _key_value_shapes(capture_prefix(network, pack([[0]], nowhere, Prefix(1, embeddings=word))))
         if len(shapes) > 1:
@@ -96,7 +97,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.engine.fitting import ParameterGroup
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.methods.trainable import Trained
-    from fewtune.text import Encoder
+    from fewtune.prompts.tokens import Encoder
 
     assert model is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
@@ -131,9 +132,10 @@ def _add_prompt(network: PreTrainedModel, settings: Settings, seed: int) -> Soft
     from peft import PromptEmbedding, PromptTuningConfig
 
     from fewtune.engine.soft import SoftPrompt
+    from fewtune.models.architectures import architecture_of
     from fewtune.predictors.network import SoftTokensAdded
 
-    embeddings: Any = network.get_input_embeddings()
+    embeddings = architecture_of(network).find_embeddings(network)
     config = PromptTuningConfig(
         num_virtual_tokens=settings.tokens,
         token_dim=embeddings.embedding_dim,
@@ -167,7 +169,7 @@ def _add_prefix(forward: Forward, settings: Settings, seed: int) -> SoftTokensAd
         num_transformer_submodules=1,
         task_type="CAUSAL_LM",
     )
-    embeddings: Any = forward.network.get_input_embeddings()
+    embeddings = forward.architecture.find_embeddings(forward.network)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = PrefixEncoder(config).to(forward.device)

@@ -16,17 +16,18 @@ import numpy as np
 from fewtune.engine.fit import fit
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readers import NextTokenReader
+from fewtune.engine.readouts import NextTokenReadout
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError
 from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, plan_training
-from fewtune.methods.contexts import choose_demonstrations, estimate_prior, write_context
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.trainable import train_all
 from fewtune.predictors.language import Before, Prompting, average
+from fewtune.prompts.calibration import estimate_prior
+from fewtune.prompts.demonstrations import choose_demonstrations, write_context
+from fewtune.prompts.template import plain_template
 from fewtune.records import TeacherNotes
 from fewtune.tasks.base import Draw, Example, Task
-from fewtune.text import plain_template
 
 if TYPE_CHECKING:
     from fewtune.methods.context_distillation import Settings
@@ -97,7 +98,7 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
     prompting = answer.prompt(forward)
-    words = choose_pattern(task, settings.pattern).label_words
+    pattern = choose_pattern(task, settings.pattern)
     asked = settings.demonstrations or DEMONSTRATIONS_A_LABEL * len(task.labels)
     demonstrations = asked if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
@@ -105,10 +106,11 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
     contexts, scorers, targets = [], [], []
     for _ in range(settings.contexts):
         chosen = choose_demonstrations(draw.support, demonstrations, rng)
-        text = write_context(answer, words, chosen, settings.separator, instruction)
+        text = write_context(answer.encoder, pattern, chosen, settings.separator, instruction)
         before: Before = text if scratchpad is None else scratchpad.follow(text)
-        prior = estimate_prior(prompting, before, settings.calibration, task, draw.pool)
-        scorer = partial(prompting.score, before=before, log_prior=prior)
+        score = partial(prompting.score, before=before)
+        prior = estimate_prior(score, settings.calibration, task.fields, draw.pool)
+        scorer = partial(score, log_prior=prior)
         contexts.append(Context(before, tuple(chosen)))
         scorers.append(scorer)
         targets.append(scorer if settings.kl_over == "label_words" else _next_tokens(prompting, before))
@@ -146,6 +148,6 @@ def _freeze(settings: Settings, model: LanguageModel, answer: Answer, draw: Draw
 
 def _next_tokens(prompting: Prompting, before: Before) -> Scorer:
     """Log-probabilities over the vocabulary after the prompt, (rows, vocabulary)."""
-    if prompting.reader.answer_tokens != 1:
+    if prompting.readout.answer_tokens != 1:
         raise DataError("kl_over vocabulary compares one next token; a label word here has several: use label_words.")
-    return partial(replace(prompting, reader=NextTokenReader()).read, before=before)
+    return partial(replace(prompting, readout=NextTokenReadout()).read, before=before)

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER, Method
-from fewtune.text import plain_template, render
+from fewtune.prompts.template import plain_template, render
 
 if TYPE_CHECKING:
     from fewtune.methods.plan import Plan

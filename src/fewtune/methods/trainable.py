@@ -19,7 +19,7 @@ from fewtune.engine.fitting import ParameterGroup
 from fewtune.engine.forward import Forward
 from fewtune.engine.four_bit import quantise_linear_layers
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.layers import find_blocks, find_final_norm
+from fewtune.engine.layers import holds_transposed
 from fewtune.predictors.network import Adapter, Change, ChangedWeights
 
 
@@ -55,7 +55,7 @@ class LoraShape:
 def train_all(model: LanguageModel, learning_rate: float, body_only: bool) -> Trained:
     """A network all of whose weights train; `body_only` leaves out the language-model head where it is not read."""
     network = model.trainable_copy()
-    module = network.base_model if body_only else network
+    module = model.architecture.find_body(network) if body_only else network
     group = ParameterGroup("all weights", tuple(module.parameters()), learning_rate)
     return Trained(model.forward(network), (group,), ChangedWeights())
 
@@ -65,9 +65,9 @@ def train_last_blocks(
 ) -> Trained:
     """A network whose last blocks and final norm train; rates and starts as adaptive's settings say."""
     network = model.adaptable_copy()
-    stack = find_blocks(network)
+    stack = model.architecture.find_blocks(network)
     groups = []
-    norm = find_final_norm(network)
+    norm = model.architecture.find_final_norm(network)
     if norm is not None:
         groups.append(_unfreeze("final norm", norm, learning_rate))
     for distance in range(blocks):
@@ -85,7 +85,7 @@ def train_chosen(
     `body_only` leaves out the language-model head where it is not read.
     """
     network = model.adaptable_copy()
-    module = network.base_model if body_only else network
+    module = model.architecture.find_body(network) if body_only else network
     chosen = tuple(parameter for tensor, parameter in module.named_parameters() if choose(tensor))
     group = ParameterGroup(name, _make_own(chosen), learning_rate)
     return Trained(model.forward(network), (group,), ChangedWeights())
@@ -110,8 +110,7 @@ def train_lora(
         # PEFT's own choice for the architecture is its query and value projections.
         target_modules=None if shape.query_value_only else "all-linear",
         task_type="CAUSAL_LM",
-        # LoRA needs to know which layers hold weights transposed, as GPT-2's do.
-        fan_in_fan_out=network.config.model_type == "gpt2",
+        fan_in_fan_out=holds_transposed(network),
     )
     # PEFT draws A from torch's global generator: seeded before the adapters are made, given back after.
     with torch.random.fork_rng(), warnings.catch_warnings():

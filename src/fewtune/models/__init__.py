@@ -3,8 +3,9 @@
 Owns nothing but the names that the rest of fewtune uses. Torch is imported only where weights are read.
 """
 
+from fewtune.models.architectures import refuse_unsuited
 from fewtune.models.catalogue import CATALOGUE
-from fewtune.models.configuration import max_positions, read_config, refuse_unsuited
+from fewtune.models.configuration import max_positions, read_config
 from fewtune.models.inspection import inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
 from fewtune.models.snapshot import ModelSnapshot, find_model

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import ModelError
-from fewtune.models.configuration import describe_error, read_config, refuse_unsuited
+from fewtune.models.architectures import refuse_unsuited
+from fewtune.models.configuration import describe_error, read_config
 from fewtune.models.fingerprint import list_weight_files
 from fewtune.models.loading import read_network
 from fewtune.models.snapshot import ModelSnapshot
@@ -35,7 +36,7 @@ def inspect_model(place: ModelSnapshot) -> PreTrainedConfig:
         return config
     refuse_unsuited(place.name, config)
     _check_files(place, config)
-    network = read_network(place.name, place.path, "meta")
+    network = read_network(place, config, "meta")
     check_vocabulary(place.name, read_tokenizer(place.path), network)
     _check_finite(place)
     with contextlib.suppress(OSError):  # without room or right to keep it, it is asked again next time

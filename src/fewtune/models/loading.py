@@ -11,38 +11,45 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fewtune.causes import find_failure_kind
 from fewtune.errors import ModelError
+from fewtune.models.architectures import find_architecture
 from fewtune.models.configuration import describe_error
 from fewtune.models.quiet import quiet_transformers
+from fewtune.models.snapshot import ModelSnapshot
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _NAMED = 3
 """Of the tensors that do not fit, how many a message names."""
 
 
-def read_network(name: str, path: Path, onto: Literal["cpu", "meta"], attention: str | None = None) -> PreTrainedModel:
+def read_network(
+    place: ModelSnapshot, config: PreTrainedConfig, onto: Literal["cpu", "meta"], attention: str | None = None
+) -> PreTrainedModel:
     """A folder's network in float32; onto `meta` without its weights, of which only names and shapes are read.
 
-    `attention`: a name that Transformers knows it by; None: the network's own.
-
-    Raises ModelError where any weight is missing, unexpected or of another shape.
+    `attention`: a name that Transformers knows it by; None: the network's own. Raises ModelError where any weight is
+    missing, unexpected or of another shape.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
+    name, path = place.name, place.path
     try:
         with quiet_transformers():
-            read: Any = AutoModelForCausalLM.from_pretrained(
-                path,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                attn_implementation=attention,
-                ignore_mismatched_sizes=True,  # else it raises without naming them; they are refused below
-                output_loading_info=True,
-                **({"device_map": "meta"} if onto == "meta" else {}),
+            read: Any = (
+                find_architecture(config, name)
+                .choose_class()
+                .from_pretrained(
+                    path,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    attn_implementation=attention,
+                    ignore_mismatched_sizes=True,  # else it raises without naming them; they are refused below
+                    output_loading_info=True,
+                    **({"device_map": "meta"} if onto == "meta" else {}),
+                )
             )
     except Exception as error:  # what a damaged folder leads to can be of any type
         if find_failure_kind(error) == "out_of_memory":

@@ -6,9 +6,10 @@ Does not write prompts with them (`text`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewtune.errors import ModelError
+from fewtune.models.architectures import architecture_of
 from fewtune.models.configuration import describe_error, read_json_object
 from fewtune.models.snapshot import ModelSnapshot
 
@@ -41,8 +42,7 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: Pre
 
     Special tokens that no text leads to (padding that was added) may lie beyond it.
     """
-    embeddings: Any = network.get_input_embeddings()
-    rows = int(embeddings.weight.shape[0])
+    rows = int(architecture_of(network).find_embeddings(network).weight.shape[0])
     special = set(tokenizer.all_special_ids) - set(tokenizer("a").input_ids)
     beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
     met = [(number, token) for number, token in beyond if number not in special]

@@ -15,7 +15,7 @@ import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readers import HeadReader, LabelWordReader, Reader, StateReader
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
 from fewtune.predictors.manifest import (
     BasePart,
@@ -27,8 +27,8 @@ from fewtune.predictors.manifest import (
 )
 from fewtune.predictors.network import Change, rebuild_forward
 from fewtune.predictors.regression import Regression
+from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Example
-from fewtune.text import Encoder
 
 Before = str | Callable[[Sequence[Example]], Sequence[str]]
 """What stands before a prompt: one text for every row, or what gives each row its own."""
@@ -41,12 +41,12 @@ class Prompting:
     forward: Forward
     encoder: Encoder
     template: str
-    reader: Reader
+    readout: Readout
 
     def read(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:
-        """What the reader makes of rows behind a text, (rows, outcomes), float64."""
-        prompts = encode_rows(self.encoder, self.template, self.reader, rows, before)
-        return score_prompts(self.forward, prompts, self.reader)
+        """What the readout makes of rows behind a text, (rows, outcomes), float64."""
+        prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
+        return score_prompts(self.forward, prompts, self.readout)
 
     def score(self, rows: Sequence[Example], before: Before = "", log_prior: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities over what is read, (rows, outcomes), less a log prior where one is given."""
@@ -94,22 +94,22 @@ class LanguageScorer:
         )
 
     def _describe_readout(self) -> LabelWordsPart | HeadPart | RegressionPart:
-        reader = self.prompting.reader
+        readout = self.prompting.readout
         if self.regression is not None:
             return self.regression.describe()
-        if isinstance(reader, HeadReader):
+        if isinstance(readout, HeadReadout):
             return HeadPart()
-        if isinstance(reader, LabelWordReader):
-            return LabelWordsPart(tokens=tuple(map(tuple, reader.label_tokens)), over=reader.over)
-        raise TypeError(f"{type(reader).__name__} reads no label's score and cannot be saved")
+        if isinstance(readout, LabelWordReadout):
+            return LabelWordsPart(tokens=tuple(map(tuple, readout.label_tokens)), over=readout.over)
+        raise TypeError(f"{type(readout).__name__} reads no label's score and cannot be saved")
 
     def arrays(self) -> dict[str, np.ndarray]:
         found = self.change.arrays(self.prompting.forward, self.model)
-        reader = self.prompting.reader
+        readout = self.prompting.readout
         if self.regression is not None:
             found |= self.regression.arrays()
-        elif isinstance(reader, HeadReader):
-            found["head.weight"] = reader.head.weight.detach().float().cpu().numpy()
+        elif isinstance(readout, HeadReadout):
+            found["head.weight"] = readout.head.weight.detach().float().cpu().numpy()
         return found
 
     def write_more(self, folder: Path) -> None:
@@ -123,26 +123,26 @@ class LanguageScorer:
         forward, change = rebuild_forward(part.network, arrays, folder, model, part.block)
         encoder = Encoder(model.tokenizer, part.max_tokens, part.max_positions)
         regression: Regression | None = None
-        reader: Reader
+        readout: Readout
         if isinstance(part.readout, RegressionPart):
-            regression, reader = Regression.rebuild(part.readout, arrays), StateReader()
+            regression, readout = Regression.rebuild(part.readout, arrays), StateReadout()
         elif isinstance(part.readout, HeadPart):
             weight = torch.from_numpy(arrays["head.weight"]).to(model.device)
             head: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, *weight.shape[::-1], bias=False)
             head.weight.data = weight
-            reader = HeadReader(head)
+            readout = HeadReadout(head)
         else:
-            reader = LabelWordReader(part.readout.tokens, part.readout.over)
-        prompting = Prompting(forward, encoder, part.template, reader)
+            readout = LabelWordReadout(part.readout.tokens, part.readout.over)
+        prompting = Prompting(forward, encoder, part.template, readout)
         return LanguageScorer(model, prompting, change, part.contexts, regression, part.temperature)
 
 
 def encode_rows(
-    encoder: Encoder, template: str, reader: Reader, rows: Sequence[Example], before: Before = ""
+    encoder: Encoder, template: str, readout: Readout, rows: Sequence[Example], before: Before = ""
 ) -> list[list[int]]:
     """Prompts of tokens, one a row, with room left for the answer."""
     texts = before if isinstance(before, str) else before(rows)
-    return encoder.encode(template, rows, texts, reserve=reader.answer_tokens)
+    return encoder.encode(template, rows, texts, reserve=readout.answer_tokens)
 
 
 def normalise(scores: np.ndarray) -> np.ndarray:

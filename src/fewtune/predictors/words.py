@@ -15,8 +15,8 @@ import numpy as np
 
 from fewtune.predictors.manifest import WordsPart
 from fewtune.predictors.regression import Regression
+from fewtune.prompts.template import render
 from fewtune.tasks.base import Example
-from fewtune.text import render
 
 TOKEN = r"(?u)\w+|[^\w\s]"
 """Every character run is a word, so that one-letter words and texts without letters still count."""

@@ -1,4 +1,4 @@
-"""From an example to a prompt: rendering patterns, encoding, and keeping over-long texts within limits.
+"""Prompts as tokens: encoding, label words, and over-long texts kept within limits.
 
 Owns tokenisation and its seconds: the tokens that open a prompt once, label words without stray special tokens, and
 which text loses tokens when a row is too long (never the end of the prompt). Does not know models' weights or methods.
@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from fewtune.errors import DataError, ModelError
+from fewtune.errors import DataError
+from fewtune.prompts.template import render
 from fewtune.records import CutInputs
 
 if TYPE_CHECKING:
@@ -21,28 +22,15 @@ if TYPE_CHECKING:
 from fewtune.tasks.base import Example, Pattern
 
 
-def plain_template(fields: Sequence[str]) -> str:
-    """The texts themselves, one a line, for methods that use no cloze text."""
-    return "\n".join("{" + name + "}" for name in fields)
-
-
-def render(template: str, fields: Mapping[str, str]) -> str:
-    """Put an example's texts into a template; braces inside the texts are left as they are."""
-    parts = []
-    for literal, name, _, _ in string.Formatter().parse(template):
-        parts.append(literal)
-        if name is not None:
-            parts.append(fields[name])
-    return "".join(parts)
-
-
 class Tokenizer:
-    """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken."""
+    """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken.
 
-    def __init__(self, source: PreTrainedTokenizerBase) -> None:
+    `opening` are the special tokens that stand once before a prompt, as the model's architecture says.
+    """
+
+    def __init__(self, source: PreTrainedTokenizerBase, opening: Sequence[int]) -> None:
         self.source = source
-        self.opening = _opening_tokens(source)
-        """Special tokens that stand once before a prompt (OPT: </s>), as the tokenizer itself puts them."""
+        self.opening = list(opening)
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
         self.seconds = 0.0
@@ -179,15 +167,3 @@ class Encoder:
     def count_cut(self) -> CutInputs:
         """How many rows were shortened so far, and the tokens they lost."""
         return CutInputs(rows=len(self._cut), tokens=sum(self._cut.values()))
-
-
-def _opening_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    plain = tokenizer("a", add_special_tokens=False).input_ids
-    marked = tokenizer("a", add_special_tokens=True).input_ids
-    for start in range(len(marked) - len(plain) + 1):
-        if marked[start : start + len(plain)] == plain:
-            return list(marked[:start])
-    raise ModelError(
-        f"tokenizer {type(tokenizer).__name__} changes a text when it adds special tokens; fewtune cannot tell "
-        "which tokens open a prompt."
-    )

@@ -8,9 +8,11 @@ import pytest
 
 import tiny_models
 from fewtune.errors import DataError
+from fewtune.models.architectures import DECODERS
+from fewtune.prompts.template import plain_template, render
+from fewtune.prompts.tokens import Encoder, Tokenizer
 from fewtune.records import CutInputs
 from fewtune.tasks.base import Example, Pattern
-from fewtune.text import Encoder, Tokenizer, plain_template, render
 
 LONG = "the cook works like a charm and never lets us down"
 
@@ -21,7 +23,7 @@ def tokenizers() -> dict[bool, Any]:
 
 
 def make_encoder(tokenizer: Any, max_tokens: int, max_positions: int) -> Encoder:
-    return Encoder(Tokenizer(tokenizer), max_tokens, max_positions)
+    return Encoder(Tokenizer(tokenizer, DECODERS.find_opening(tokenizer)), max_tokens, max_positions)
 
 
 def example(**fields: str) -> Example:

@@ -1,6 +1,6 @@
 """What reads the answer: from the hidden states of packed rows to one score a label.
 
-Owns the two readers every method is composed of: a linear head on the last token, and the language-model head
+Owns the two readouts every method is composed of: a linear head on the last token, and the language-model head
 over label words. Both serve the fitting loop and the scoring loop. Does not know methods or tasks.
 """
 
@@ -17,7 +17,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.packing import Packed
 
 
-class Reader(Protocol):
+class Readout(Protocol):
     """Turns prompts into the sequences to run, and their hidden states into scores (rows, labels).
 
     `answer_tokens` is the most tokens it adds to a prompt.
@@ -28,14 +28,14 @@ class Reader(Protocol):
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         """The sequences to run for one prompt."""
 
-    def token_indices(self, batch: Packed) -> Tensor:
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         """Which tokens' states are read, as indices among the batch's tokens."""
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        """Scores (rows, labels), float32, from the states read (token_indices, width); softmax gives probabilities."""
+        """Scores (rows, labels), float32, from the states read (token indices, width); softmax gives probabilities."""
 
 
-class HeadReader:
+class HeadReadout:
     """A linear head on the last token's state."""
 
     answer_tokens = 0
@@ -46,15 +46,15 @@ class HeadReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
-    def token_indices(self, batch: Packed) -> Tensor:
-        return batch.ends
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
+        return forward.answer_indices(batch)
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         scores: Tensor = self.head(states)
         return scores
 
 
-class StateReader:
+class StateReadout:
     """No head at all: the last token's state itself, (rows, width)."""
 
     answer_tokens = 0
@@ -62,14 +62,14 @@ class StateReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
-    def token_indices(self, batch: Packed) -> Tensor:
-        return batch.ends
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
+        return forward.answer_indices(batch)
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         return states
 
 
-class NextTokenReader:
+class NextTokenReadout:
     """The language-model head over the whole vocabulary: log-probabilities (rows, vocabulary) of the next token."""
 
     answer_tokens = 1
@@ -77,8 +77,8 @@ class NextTokenReader:
     def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
         return [prompt]
 
-    def token_indices(self, batch: Packed) -> Tensor:
-        return batch.ends
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
+        return forward.answer_indices(batch)
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         return read_vocabulary(forward, states)
@@ -90,7 +90,7 @@ def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
     return F.linear(states, weight.float(), bias).log_softmax(-1)
 
 
-class LabelWordReader:
+class LabelWordReadout:
     """The language-model head's log-likelihood of each label's words after the prompt.
 
     `over="label_words"` normalises over the label words where every one is a single token (only their columns
@@ -114,9 +114,9 @@ class LabelWordReader:
             return [prompt]
         return [[*prompt, *tokens[:-1]] for tokens in self.label_tokens]
 
-    def token_indices(self, batch: Packed) -> Tensor:
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         if self.single:
-            return batch.ends
+            return forward.answer_indices(batch)
         # The state that predicts token j of a label's n stands n - 1 - j before the sequence's end.
         return torch.cat(
             [

@@ -1,0 +1,24 @@
+"""Templates: an example's texts put into the text around them.
+
+Owns rendering. Which text fields a pattern must name is `tasks.patterns`.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+
+
+def plain_template(fields: Sequence[str]) -> str:
+    """The texts themselves, one a line, for methods that use no cloze text."""
+    return "\n".join("{" + name + "}" for name in fields)
+
+
+def render(template: str, fields: Mapping[str, str]) -> str:
+    """Put an example's texts into a template; braces inside the texts are left as they are."""
+    parts = []
+    for literal, name, _, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if name is not None:
+            parts.append(fields[name])
+    return "".join(parts)
