@@ -30,7 +30,7 @@ from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
 from fewtune.records import load_events, load_records
 from fewtune.report.profile import sum_phases
-from fewtune.report.tables import head_verdict, list_comparisons, word_bytes, word_score, word_seconds, word_share
+from fewtune.report.wording import list_verdict, word_bytes, word_decision, word_score, word_seconds, word_share
 
 RESULTS = ROOT / "results"
 DOCUMENTS = (ROOT / "README.md", RESULTS / "README.md")
@@ -108,9 +108,9 @@ def word_memory(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str
 
 def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
     """The verdict, a line a comparison."""
-    return "\n".join(
-        ["", "```", head_verdict(group.verdict), *(f"- {x}" for x in list_comparisons(group.verdict)), "```", ""]
-    )
+    decision = study.decision(group.board)
+    lines = [word_decision(decision), *(f"- {line}" for line in list_verdict(decision, group.verdict))]
+    return "\n".join(["", "```", *lines, "```", ""])
 
 
 FIGURES: Mapping[str, Callable[..., str]] = {

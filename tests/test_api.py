@@ -75,7 +75,7 @@ def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_pa
     assert isinstance(table, pl.DataFrame) and set(table["variant"]) == {"majority", "tfidf"}
     assert table.height == 2 and table["draws"].to_list() == [2, 2] and table["low"].null_count() == 0
     assert result.name == "values" and len(result.records) == 4
-    assert [advice.shots for advice in result.recommendations] == [4]
+    assert [result.decision] == list(result.decisions) and result.decision.question.shots == 4
     assert "<table" in result._repr_html_() and result.write_report().is_file()
     heard.clear()
     again = fewtune.run_study(values, out, executor=InProcess(), on_event=heard.append)

@@ -13,6 +13,7 @@ from fewtune import cli
 from fewtune.cli.options import parse_bytes
 from fewtune.errors import FewtuneError
 from fewtune.records import Notes, PromptNotes, load_records, write_planned, write_record
+from fewtune.results import read_result
 from study_maker import make_study
 
 
@@ -93,6 +94,8 @@ def test_a_table_may_come_from_standard_input(
         (("audit", "OUT", "--majority", "0.5"), "--majority goes with --table"),
         (("audit", "--table", "missing.csv"), "not a readable CSV file"),
         (("recommend", "OUT", "--queries", "-1"), "--queries is -1"),
+        (("recommend", "OUT", "--within", "nan"), "--within is nan; give a number from 0 to below 1"),
+        (("recommend", "OUT", "--within", "3"), "--within is 3; give a number from 0 to below 1 (0.03: three points)."),
         (("recommend", "OUT", "--max-memory", "2 GiBB"), "--max-memory is '2 GiBB'"),
         (("recommend", "OUT", "--max-memory", "0"), "--max-memory is '0'; give a number of bytes above 0"),
         (("recommend", "OUT", "--max-fit-seconds", "nan"), "--max-fit-seconds is nan; give seconds above 0."),
@@ -120,9 +123,10 @@ def test_a_recommendation_has_its_evidence_and_its_risk(study: Path, capsys: pyt
     code, told, _ = run_cli("recommend", study, "--max-memory", "2GiB", "--out-of-domain-weight", "0.3", capsys=capsys)
     told = " ".join(told.split())
     assert code == 0
-    assert "Use pattern." in told
-    assert "ruled out, credibly worse than pattern: lora" in told
-    assert "What it costs to be wrong" in told
+    assert "Use pattern: the best of 2, costs " in told
+    assert "points from always answering the commonest label" in told
+    code, told, _ = run_cli("recommend", study, "--within", "0.4", capsys=capsys)
+    assert "Use lora: within " in told, "a cheaper one will do where so much may be lost"
 
 
 def test_a_recommendation_from_a_faulty_study_opens_with_its_errors(
@@ -156,6 +160,28 @@ def test_a_recommendation_from_an_unfinished_study_says_so(study: Path, capsys: 
     code, told, _ = run_cli("recommend", study, capsys=capsys)
     assert code == 0
     assert "Unfinished: 1 trial has not run yet: lora (1)." in told
+
+
+def test_every_report_says_the_one_decision(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "Use pattern: the best of 2, costs "
+    told = [
+        run_cli("recommend", study, capsys=capsys)[1],
+        run_cli("report", study, capsys=capsys)[1],
+        (study / "report.html").read_text(),
+        json.loads(run_cli("report", study, "--format", "json", capsys=capsys)[1])["decisions"][0]["sentence"],
+        run_cli("report", study, "--format", "markdown", capsys=capsys)[1],
+    ]
+    assert all(sentence in each for each in told)
+    decision = read_result(study).decision
+    assert decision.chosen is not None and decision.chosen.name == "pattern" and decision.regret == 0.0
+
+
+def test_what_may_be_lost_is_the_studys_to_say(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "study.yaml").write_text("name: lenient\nwithin: 0.5\n")
+    assert "Use lora: within " in run_cli("recommend", study, capsys=capsys)[1]
+    (study / "study.yaml").write_text("name: edited\nwithin: 50\n")
+    code, _, errors = run_cli("recommend", study, capsys=capsys)
+    assert code == 2 and errors.startswith(f"fewtune: {study / 'study.yaml'}: `within` is 50; give a number from 0")
 
 
 def test_what_does_not_matter_is_the_studys_to_say(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

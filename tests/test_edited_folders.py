@@ -11,12 +11,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 
-from fewtune.analysis.recommend import Budget, recommend
+from fewtune.analysis.recommend import Budget, Terms, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import RecordError
 from fewtune.records import (
@@ -31,7 +30,7 @@ from fewtune.records import (
     write_record,
 )
 from fewtune.report import page
-from fewtune.report.advice import show_advice
+from fewtune.report.advice import show_decisions
 from fewtune.report.against import show_against
 from fewtune.report.export import FORMATS
 from fewtune.report.findings import show_findings
@@ -120,7 +119,7 @@ def show_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> StudyAnalysis:
     render_page(study)
     boards = [group.board for group in study.groups]
     for budget in (Budget(), Budget(max_memory_bytes=1, out_of_domain_weight=0.5)):
-        show_advice(console, recommend(boards, study.records, study.reader, budget, np.random.default_rng(0)))
+        show_decisions(console, recommend(boards, study.records, study.reader, Terms(budget=budget)))
     watch_study(console, out, every=1.0, pause=lambda _: pytest.fail("looked again"))
     return study
 
@@ -309,6 +308,8 @@ STUDIES = (
     "tasks: [{cola: 3}]\n",
     "equivalence: [0.1]\n",
     "equivalence: .nan\n",
+    "within: [0.1]\n",
+    "within: 1.5\n",
     f"equivalence: 1{'0' * 400}\n",
     f"name: {'[' * 2000}{']' * 2000}\n",
     "a: &a [x, x]\nb: &b [*a, *a, *a, *a]\nc: &c [*b, *b, *b, *b]\nequivalence: [*c, *c, *c]\n",

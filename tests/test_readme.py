@@ -72,7 +72,7 @@ def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(
     with pytest.raises(SystemExit) as stopped:
         cli.main(["recommend", str(tmp_path), *found.group(1).split()])
     assert not stopped.value.code
-    assert "Use lora." in capsys.readouterr().out, "pattern takes more seconds than README asks"
+    assert "Use lora: " in capsys.readouterr().out, "pattern takes more seconds than README asks"
 
 
 def test_files_that_the_pages_name_exist() -> None:

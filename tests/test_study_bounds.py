@@ -159,7 +159,18 @@ _JUNK = st.recursive(
     max_leaves=8,
 )
 _KEYS = ["name", "models", "tasks", "methods", "shots", "shots_per", "data_seeds", "fit_seeds", "evaluation", "floors"]
-_KEYS += ["patterns", "tuning", "pool_rows", "precision", "max_tokens", "metrics", "equivalence", "sampling", "other"]
+_KEYS += [
+    "patterns",
+    "tuning",
+    "pool_rows",
+    "precision",
+    "max_tokens",
+    "metrics",
+    "equivalence",
+    "within",
+    "sampling",
+    "other",
+]
 
 
 @settings(

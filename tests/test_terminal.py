@@ -13,16 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 
-from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import analyse_folder
 from fewtune.progress import LiveProgress, PlainProgress
 from fewtune.records import FitNotes, Notes, PromptNotes, load_predictions, load_records, write_planned, write_record
-from fewtune.report.advice import show_advice
+from fewtune.report.advice import show_decisions
 from fewtune.report.charts import draw_group
 from fewtune.report.export import write_csv, write_latex, write_markdown
 from fewtune.report.findings import show_findings
@@ -61,8 +59,7 @@ def show_everything(out: Path) -> str:
     show_findings(console, study.findings, trials=True)
     show_leaderboard(console, study)
     show_profile(console, study.records)
-    boards = [group.board for group in study.groups]
-    show_advice(console, recommend(boards, study.records, study.reader, Budget(), np.random.default_rng(0)))
+    show_decisions(console, study.decisions, memory_limited=True)
     write_planned(out, {record.trial_id: record.trial.cell for record in study.records})
     watch_study(console, out, every=1.0, pause=lambda _: pytest.fail("looked again"))
     watched(console, study.records)

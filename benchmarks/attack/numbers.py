@@ -42,7 +42,14 @@ NEVER = ("nan", "-nan", "-inf", "empty", "a space", "-1", "a word", "markup", "a
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "run": ("--workers", "--cache-share", "--stall-after"),
-    "recommend": ("--max-fit-seconds", "--max-memory", "--max-latency", "--out-of-domain-weight", "--queries"),
+    "recommend": (
+        "--within",
+        "--max-fit-seconds",
+        "--max-memory",
+        "--max-latency",
+        "--out-of-domain-weight",
+        "--queries",
+    ),
     "watch": ("--every",),
     "audit": ("--majority",),
 }

@@ -1,4 +1,4 @@
-"""What a study's records say, for Python: tables, charts, the recommendation, the report.
+"""What a study's records say, for Python: tables, charts, decisions, the report.
 
 Owns how an analysed study is handed out; what it says is `analysis`, how it is drawn `report`.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.audit.finding import Finding
-from fewtune.analysis.recommend import Budget, Recommendation, recommend
-from fewtune.analysis.study import ANALYSIS_SEED, StudyAnalysis, analyse_folder
+from fewtune.analysis.decision import Decision
+from fewtune.analysis.recommend import Budget, Terms, recommend
+from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.records import Record
 
@@ -44,19 +44,24 @@ class StudyResult:
         """What the audit found, worst first."""
         return self.analysis.findings
 
-    @cached_property
-    def recommendations(self) -> list[Recommendation]:
-        """Which method to use for each task and number of shots, without a limit on what it may cost."""
-        return self.recommend(Budget())
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """Which method to use for each task and number of shots, or what is missing; no limit on what it may cost."""
+        return self.analysis.decisions
 
-    def recommend(self, budget: Budget) -> list[Recommendation]:
-        """Which method to use within a budget, for each task and number of shots."""
-        import numpy as np
+    @property
+    def decision(self) -> Decision:
+        """The decision of a study of one task and number of shots; raises FewtuneError where there are several."""
+        if len(self.decisions) != 1:
+            places = ", ".join(f"{d.question.task} at {d.question.shots} shots" for d in self.decisions)
+            raise FewtuneError(f"this study has {len(self.decisions)} decisions ({places}); take one of `decisions`.")
+        return self.decisions[0]
 
+    def recommend(self, budget: Budget, within: float | None = None) -> list[Decision]:
+        """The decisions within a budget; `within` is the loss that is accepted, the study's own where not given."""
         study = self.analysis
-        boards = [group.board for group in study.groups]
-        rng = np.random.default_rng(ANALYSIS_SEED)
-        return recommend(boards, study.records, study.reader, budget, rng, region=study.region)
+        terms = Terms(study.within if within is None else within, budget)
+        return recommend([group.board for group in study.groups], study.records, study.reader, terms)
 
     def table(self) -> polars.DataFrame:
         """A row for each variant and test set of each group: scores with their intervals, and what they cost."""

@@ -99,7 +99,7 @@ STEADY: Scores = {"best": [0.90, 0.91, 0.90, 0.91], "cheap": [0.89, 0.90, 0.89, 
 
 
 def ask(within: float = 0.03) -> Question:
-    return Question("made-up", "small", 16, "accuracy", within)
+    return Question("made-up", 16, "accuracy", within)
 
 
 def test_the_cheapest_within_the_tolerance_is_chosen() -> None:
@@ -134,3 +134,25 @@ def test_what_is_missing_is_said_in_draws_trials_and_seconds() -> None:
     single = {name: answer(values[:1]) for name, values in noisy.items()}
     first = decide(ask(), contenders, single).missing
     assert first is not None and first.draws == 1 and first.methods == ("a", "b", "poor")
+
+
+def test_a_method_with_one_draw_is_not_compared_and_holds_nobody_up() -> None:
+    rows = {name: answer(values, rows=100_000) for name, values in STEADY.items()}
+    rows["late"] = answer([0.99], rows=100_000)
+    found = decide(ask(), [contend(name, 0.9, 1.0) for name in rows], rows)
+    assert found.chosen is not None and {c.name for c in found.compared} == {"best", "cheap", "poor"}
+
+
+def test_a_look_with_less_error_has_wider_bounds() -> None:
+    rows = {name: answer(values, rows=100_000) for name, values in STEADY.items()}
+    contenders = [contend(name, 0.9, 1.0) for name in rows]
+    looks = [decide(Question("made-up", 16, "accuracy", level=level), contenders, rows) for level in (0.05, 0.01)]
+    whole, share = ({c.name: c.regret.bound for c in found.compared if c.regret} for found in looks)
+    assert (share["cheap"] or 0.0) > (whole["cheap"] or 0.0) > 0
+
+
+def test_the_lead_over_the_commonest_label_is_bounded_with_the_others() -> None:
+    """Gold is one label here: always answering it is always right, and every method is below."""
+    found = decide(ask(), [contend("a", 0.8, 1.0)], {"a": answer([0.81, 0.8, 0.79], rows=100_000)})
+    assert found.lead is not None and found.lead.point == pytest.approx(-0.2)
+    assert found.lead.least == pytest.approx(-0.2 - stats.t.ppf(0.95, 2) * 0.01 / math.sqrt(3), abs=1e-4)

@@ -15,7 +15,7 @@ from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records
-from fewtune.report.tables import head_verdict, list_comparisons
+from fewtune.report.wording import list_comparisons, word_leader
 from study_maker import make_study
 
 
@@ -24,7 +24,7 @@ def judge(out: Path) -> list[GroupVerdict]:
 
 
 def say(verdict: GroupVerdict) -> str:
-    return "; ".join([head_verdict(verdict), *list_comparisons(verdict)])
+    return "; ".join([word_leader(verdict), *list_comparisons(verdict)])
 
 
 @pytest.mark.parametrize(

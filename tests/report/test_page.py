@@ -57,7 +57,7 @@ def test_every_section_is_there_and_every_link_has_its_target(study: Path) -> No
     assert len(ids) == len(set(ids))
     links = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
     assert {
-        f"#{name}" for name in ("verdict", "audit", "recommendation", "leaderboard", "methods", "unfinished", "reading")
+        f"#{name}" for name in ("decision", "audit", "verdict", "leaderboard", "methods", "unfinished", "reading")
     } <= set(links)
     assert {link.removeprefix("#") for link in links} <= set(ids)
 

@@ -11,14 +11,15 @@ from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import load_records, write_record
-from fewtune.report import tables
-from fewtune.report.tables import head_verdict
+from fewtune.report import wording
+from fewtune.report.tables import show_leaderboard
+from fewtune.report.wording import word_leader
 from study_maker import make_study
 
 
 def show(out: Path, width: int = 100) -> str:
     stream = StringIO()
-    tables.show_leaderboard(Console(file=stream, width=width, color_system=None), analyse_folder(out))
+    show_leaderboard(Console(file=stream, width=width, color_system=None), analyse_folder(out))
     return stream.getvalue()
 
 
@@ -84,7 +85,7 @@ def test_a_verdicts_head_says_how_far_the_lead_is_told(
     draws["pattern"] = [score + 0.0025 for score in draws["pattern"]]
     make_study(tmp_path, draws)
     [verdict] = [group.verdict for group in analyse_folder(tmp_path).groups]
-    assert re.fullmatch(r"pattern leads \(0\.\d{3} accuracy\)" + re.escape(standing), head_verdict(verdict))
+    assert re.fullmatch(r"pattern leads \(0\.\d{3} accuracy\)" + re.escape(standing), word_leader(verdict))
 
 
 def test_of_many_draws_the_lowest_and_the_highest_are_shown(tmp_path: Path) -> None:
@@ -108,21 +109,21 @@ def test_a_facet_of_many_values_is_not_broken_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("worded", "expected"),
     [
-        (tables.word_seconds(None), "–"),
-        (tables.word_seconds(0.0001), "<0.01 s"),
-        (tables.word_seconds(3.14159), "3.14 s"),
-        (tables.word_seconds(1200), "20 min"),
-        (tables.word_bytes(None), "–"),
-        (tables.word_bytes(3 * 2**29), "1.50 GiB"),
-        (tables.word_bytes(5 * 2**20), "5 MiB"),
-        (tables.word_count(294_912), "295k"),
-        (tables.word_count(0), "0"),
-        (tables.word_count(999), "999"),
-        (tables.word_count(999_999), "1M"),
-        (tables.word_missing({"lora": 1}), "Unfinished: 1 trial has not run yet: lora (1). `fewtune run` goes on."),
-        (tables.word_count(None), "–"),
-        (tables.word_milliseconds(0.0032), "3.20"),
-        (tables.word_points(-0.021), "-2.1"),
+        (wording.word_seconds(None), "–"),
+        (wording.word_seconds(0.0001), "<0.01 s"),
+        (wording.word_seconds(3.14159), "3.14 s"),
+        (wording.word_seconds(1200), "20 min"),
+        (wording.word_bytes(None), "–"),
+        (wording.word_bytes(3 * 2**29), "1.50 GiB"),
+        (wording.word_bytes(5 * 2**20), "5 MiB"),
+        (wording.word_count(294_912), "295k"),
+        (wording.word_count(0), "0"),
+        (wording.word_count(999), "999"),
+        (wording.word_count(999_999), "1M"),
+        (wording.word_missing({"lora": 1}), "Unfinished: 1 trial has not run yet: lora (1). `fewtune run` goes on."),
+        (wording.word_count(None), "–"),
+        (wording.word_milliseconds(0.0032), "3.20"),
+        (wording.word_points(-0.021), "-2.1"),
     ],
 )
 def test_quantities_are_worded(worded: str, expected: str) -> None:

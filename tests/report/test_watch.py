@@ -38,7 +38,7 @@ def test_watching_follows_records_until_the_last_is_there(tmp_path: Path) -> Non
     text = stream.getvalue()
     assert looks == [0.5] * 4
     assert "4 of 4 trials: 4 done" in text
-    assert "so far: pattern leads (0.850 accuracy)" in text
+    assert "- pattern leads (0.850 accuracy)" in text and "so far: " in text
     assert "Audit" in text
 
 

@@ -36,6 +36,8 @@ Answer = Literal["better", "tie", "worse", "cannot tell"]
 REGION = 0.01
 RESAMPLES = 2000
 IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
+ANALYSIS_SEED = 20240501
+"""Seed of every bootstrap of a report, so that one folder always gives one report."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The decision: use X, within R points of the best; or what is still missing.
 
-Owns the rule. Does not know how a bound is made (`regret`), what a method costs (`leaderboard`) or how it is worded.
+Owns the rule. Does not know how a bound is made (`regret`), which methods a study offers and what they cost
+(`recommend`) or how a decision is worded (`report`).
 
-The rule, for one task, model and number of shots:
+The rule, for one task and number of shots, over every method and model that was tried:
 1. Compared are all methods that were scored on two draws or more and keep within the budget. Each has a regret bound:
    at most so many points below the best of them, all bounds at once at 95 %.
 2. May be chosen: those of them that were scored on every draw and failed in none.
@@ -13,32 +14,36 @@ The rule, for one task, model and number of shots:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fewtune.analysis import statistics
-from fewtune.analysis.answers import VariantAnswers
+from fewtune.analysis.answers import VariantAnswers, answer_commonest
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.regret import (
-    PairDifference,
+    FEWEST_DRAWS,
     RegretBound,
-    Scored,
-    borrow,
-    bound_scored,
+    Rivals,
+    bound_rivals,
+    pair_methods,
     reach_above,
     score_draws,
+    share_level,
     subtract,
 )
 
 WITHIN = 0.03
-"""Points that a choice may cost, where nothing is asked: 3."""
+"""How far below the best a choice may be, where nothing is asked: 3 points."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One method on one model: its mean score, what it costs, its bound; `excluded` says why it cannot be chosen."""
+    """One method on one model: its mean score, what it costs, its bound; whatever is not known is None.
+
+    `excluded` says why it cannot be chosen, None where it can.
+    """
 
     name: str
     score: float | None
@@ -48,6 +53,13 @@ class Contender:
     """What one further draw of it takes, all its fit seeds."""
     trials_a_draw: int
     excluded: str | None = None
+    fit_seconds: float | None = None
+    seconds_a_row: float | None = None
+    memory_bytes: int | None = None
+    memory_is_held: bool = False
+    """Whether it is what the process held, and not only what was allocated, which is less."""
+    collapses: bool = False
+    """Collapsed in some trials and not in others: its bounds, and others', hold less often than they say."""
     regret: RegretBound | None = None
     """None where it was not compared."""
 
@@ -65,39 +77,52 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The answer for one task and number of shots; `chosen` is None where something is missing, which `missing` says.
+class Lead:
+    """How far a method's mean is above always answering the commonest label, and by how much at the least."""
 
-    `within` is the tolerance, `best` the compared method of the highest mean score.
-    """
+    point: float
+    least: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is decided: a task and number of shots, the metric, and the loss that is accepted."""
 
     task: str
-    model: str | None
     shots: int
     metric: str
-    within: float
+    within: float = WITHIN
+    level: float = statistics.LEVEL
+    """The chance that any bound of this look is wrong; of several looks each has a share of the whole."""
+    look: int = 1
+    """Which look at these methods it is, from 1."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer to a question; `chosen` is None where something is missing, which `missing` then says.
+
+    `best` is the compared method of the highest mean score; `draws` are those of the method that has most.
+    `lead` is the chosen one's over always answering the commonest label, one-sided at the level over the methods.
+    """
+
+    question: Question
     chosen: Contender | None
     best: str | None
+    draws: int
     contenders: tuple[Contender, ...]
     missing: Missing | None
+    lead: Lead | None = None
 
     @property
     def regret(self) -> float | None:
         """How far the chosen one may be below the best, in the metric's own unit."""
         return None if self.chosen is None or self.chosen.regret is None else self.chosen.regret.bound
 
-
-@dataclass(frozen=True)
-class Question:
-    """What is decided: the task, model and shots of a group, its metric, and the loss that is accepted."""
-
-    task: str
-    model: str | None
-    shots: int
-    metric: str
-    within: float = WITHIN
-    level: float = statistics.LEVEL
-    """The chance that any bound is wrong; a look of several has a share of it."""
+    @property
+    def compared(self) -> tuple[Contender, ...]:
+        """The methods that were compared, the highest mean first."""
+        return tuple(each for each in self.contenders if each.regret is not None)
 
 
 def decide(
@@ -108,9 +133,9 @@ def decide(
     beyond_budget: Collection[str] = (),
 ) -> Decision:
     """Decide by the rule in this module's text; methods beyond the budget are neither compared nor chosen."""
-    compared = {name: found for name, found in answers.items() if name not in beyond_budget}
-    scored = score_draws(compared, question.metric, weights)
-    regrets = bound_scored(scored, question.metric, question.level)
+    within_budget = {name: draws for name, draws in answers.items() if name not in beyond_budget}
+    rivals = pair_methods(score_draws(_keep_bounded(within_budget), question.metric, weights))
+    regrets = bound_rivals(rivals, question.metric, question.level)
     held = tuple(
         sorted(
             (replace(each, regret=regrets.get(each.name)) for each in contenders),
@@ -120,46 +145,57 @@ def decide(
     able = [c for c in held if c.excluded is None and c.regret is not None]
     good = [c for c in able if c.regret and c.regret.bound is not None and c.regret.bound <= question.within]
     chosen = min(good, key=lambda c: (c.seconds is None, c.seconds or 0.0, -(c.score or 0.0)), default=None)
-    best = next((c.name for c in held if c.regret is not None), None)
-    missing = None if chosen is not None else _find_missing(question, able, scored)
     return Decision(
-        question.task, question.model, question.shots, question.metric, question.within, chosen, best, held, missing
+        question=question,
+        chosen=chosen,
+        best=next((c.name for c in held if c.regret is not None), None),
+        draws=max((len(draws) for draws in within_budget.values()), default=0),
+        contenders=held,
+        missing=None if chosen is not None else _find_missing(question, able, rivals),
+        lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
     )
 
 
-def _find_missing(question: Question, able: Sequence[Contender], scored: Mapping[str, Scored]) -> Missing:
+def _keep_bounded(answers: Mapping[str, VariantAnswers]) -> dict[str, VariantAnswers]:
+    """Those that share draws enough with the method that has most of them to be bounded; all where none does."""
+    fullest = max(answers.values(), key=len, default={})
+    kept = {name: draws for name, draws in answers.items() if len(draws.keys() & fullest.keys()) >= FEWEST_DRAWS}
+    return kept or dict(answers)
+
+
+def _lead_commonest(
+    question: Question,
+    rivals: Mapping[str, Rivals],
+    answers: VariantAnswers,
+    name: str,
+    weights: Mapping[str, float],
+) -> Lead:
+    scored = score_draws({"chosen": answers, "commonest": answer_commonest(answers)}, question.metric, weights)
+    pair = subtract(scored["chosen"], scored["commonest"])
+    point = float(np.mean(pair.by_draw))
+    borrowed = rivals[name].borrowed.get(len(pair.by_draw), statistics.NOTHING_BORROWED)
+    return Lead(point, point - reach_above(pair, borrowed, question.level / len(rivals)))
+
+
+def _find_missing(question: Question, able: Sequence[Contender], rivals: Mapping[str, Rivals]) -> Missing:
     bounds = {c.name: c.regret.bound for c in able if c.regret is not None and c.regret.bound is not None}
     closest = min(bounds, key=bounds.__getitem__, default=None)
     names = tuple(c.name for c in able)
-    have = min((len(scored[name]) for name in names), default=0)
+    have = min((rivals[name].draws for name in names), default=0)
+    if not names:
+        return Missing(None, (), None, None, None)
     if closest is None:
-        return _price(1 if have == 1 else 2 - have, able, closest) if names else Missing(None, (), None, None, None)
-    level = question.level / max(1, len(scored) - 1)
-    pairs = {name: {o: subtract(scored[o], scored[name]) for o in scored if o != name} for name in bounds}
+        return _price(max(1, FEWEST_DRAWS - have), able, closest)
+    level = share_level(question.level, len(rivals))
     for draws in range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1):
-        if any(_project(each.values(), level, draws) <= question.within for each in pairs.values()):
-            return _price(draws - have, [c for c in able if _is_open(c.name, pairs, level)], closest)
+        if any(max(rivals[name].highest(level, draws).values()) <= question.within for name in bounds):
+            return _price(draws - have, [c for c in able if _is_open(rivals[c.name], level)], closest)
     return Missing(None, names, None, None, closest)
 
 
-def _project(pairs: Iterable[PairDifference], level: float, draws: int) -> float:
-    """The bound that these pairs would give on so many draws, if they go on as they are."""
-    every = list(pairs)
-    return max(
-        (
-            float(np.mean(pair.by_draw)) + reach_above(pair, borrow(every, len(pair.by_draw)), level, draws)
-            for pair in every
-        ),
-        default=0.0,
-    )
-
-
-def _is_open(name: str, pairs: Mapping[str, Mapping[str, PairDifference]], level: float) -> bool:
+def _is_open(rivals: Rivals, level: float) -> bool:
     """Whether a method may still be the best: none is above it beyond doubt."""
-    every = list(pairs.get(name, {}).values())
-    return not any(
-        float(np.mean(pair.by_draw)) - reach_above(pair, borrow(every, len(pair.by_draw)), level) > 0 for pair in every
-    )
+    return not any(low > 0 for low in rivals.lowest(level).values())
 
 
 def _price(draws: int, methods: Sequence[Contender], closest: str | None) -> Missing:

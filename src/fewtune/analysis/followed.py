@@ -6,15 +6,19 @@ analysed anew. Does not know when a look is due or how it is shown (`report`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fewtune import records as store
+from fewtune.analysis.comparison import ANALYSIS_SEED
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.study import ANALYSIS_SEED, FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
+from fewtune.analysis.recommend import Terms, decide_cell
+from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
 from fewtune.analysis.verdict import judge_group
 from fewtune.records import Record
@@ -31,6 +35,14 @@ class _Kept:
     analysis: GroupAnalysis
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """A decision, and the groups it was made on."""
+
+    groups: tuple[GroupAnalysis, ...]
+    decision: Decision
+
+
 class FollowedFolder:
     """An output folder and what was found in it so far."""
 
@@ -39,6 +51,7 @@ class FollowedFolder:
         self._reader = AnswerReader(store.StudyPredictions(out_dir))
         self._records: dict[str, tuple[_Stamp, Record]] = {}
         self._groups: dict[GroupKey, _Kept] = {}
+        self._decisions: dict[tuple[str, int], _Decided] = {}
 
     def read(self) -> FolderContents:
         """The folder's records and study as they stand; raises RecordError where they cannot be read."""
@@ -55,7 +68,23 @@ class FollowedFolder:
         """
         grouped = group_records(contents.records)
         self._groups = {key: self._analyse(key, members, contents.region) for key, members in grouped.items()}
-        return assemble(contents, [kept.analysis for kept in self._groups.values()], self._reader)
+        groups = [kept.analysis for kept in self._groups.values()]
+        return assemble(contents, groups, self._decide(groups, contents.within), self._reader)
+
+    def _decide(self, groups: Sequence[GroupAnalysis], within: float) -> list[Decision]:
+        cells: dict[tuple[str, int], list[GroupAnalysis]] = {}
+        for group in groups:
+            cells.setdefault((group.board.task, group.board.shots), []).append(group)
+        for place, members in cells.items():
+            kept = self._decisions.get(place)
+            # A group that did not change is the same object as before.
+            same = kept is not None and list(map(id, kept.groups)) == list(map(id, members))
+            if not same or kept is None or kept.decision.question.within != within:
+                records = {record.trial_id: record for group in members for record in group.members}
+                boards = [group.board for group in members]
+                decision = decide_cell(boards, records.values(), self._reader, Terms(within=within))
+                self._decisions[place] = _Decided(tuple(members), decision)
+        return [self._decisions[place].decision for place in cells]
 
     def _analyse(self, key: GroupKey, members: list[Record], region: float) -> _Kept:
         made_of = (region, *((r.trial_id, self._records[r.trial_id][0], r.primary_metric) for r in members))

@@ -22,6 +22,10 @@ DrawKey = tuple[int, str]
 """A draw's data seed and the fingerprint of its rows: equal keys mean equal rows, which may be paired."""
 
 
+COLLAPSE_DEPTH = 0.1
+"""How far the mean of a variant's collapsed trials is below that of its others where collapses are more than noise."""
+
+
 @dataclass(frozen=True)
 class DrawValue:
     """One draw's score, averaged over its fit seeds."""
@@ -62,6 +66,10 @@ class LeaderboardRow:
     """Held at once by the process of the trial that held most; None where no record tells, as those of old."""
     trainable_parameters: int | None
     total_parameters: int | None
+    trial_seconds: float | None
+    """Mean wall seconds of a done trial, all its phases."""
+    collapses: bool
+    """Some done trials collapsed and others did not, COLLAPSE_DEPTH above them on average."""
 
     @property
     def in_domain(self) -> float | None:
@@ -273,7 +281,26 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
         resident_memory_bytes=_largest(cost.resident_memory_bytes for cost in costs),
         trainable_parameters=_largest(cost.trainable_parameters for cost in costs),
         total_parameters=_largest(cost.total_parameters for cost in costs),
+        trial_seconds=_mean([count_seconds(record) for record in done]),
+        collapses=_collapses_at_times(done, collapsed),
     )
+
+
+def count_seconds(record: Record) -> float | None:
+    """Wall seconds of a done trial: of its phases, of what was timed otherwise where they were not measured."""
+    if record.phase_seconds:
+        return sum(record.phase_seconds.values())
+    known = (record.cost.load_seconds, record.cost.fit_seconds, record.cost.predict_seconds) if record.cost else ()
+    timed = [seconds for seconds in known if seconds is not None]
+    return sum(timed) if timed else None
+
+
+def _collapses_at_times(done: Sequence[Record], collapsed: Mapping[str, bool]) -> bool:
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for record in done:
+        if record.primary_metric in record.metrics.get(IN_DOMAIN, {}):
+            scores[collapsed[record.trial_id]].append(record.metrics[IN_DOMAIN][record.primary_metric])
+    return bool(scores[True] and scores[False]) and fmean(scores[False]) - fmean(scores[True]) >= COLLAPSE_DEPTH
 
 
 def _order_test_sets(records: Iterable[Record]) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ https://doi.org/10.1287/mnsc.41.12.1935; Smyth 2004, https://doi.org/10.2202/154
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -37,7 +37,7 @@ FEWEST_DRAWS = 2
 
 @dataclass(frozen=True)
 class PairedDraw:
-    """One method's score on one draw: rows' codes (rows,), and what one more of each would add to it (rows,)."""
+    """One method's score on one draw: rows' codes (rows,), from 0, and what one more of each adds to it (rows,)."""
 
     score: float
     rows: IntArray
@@ -58,6 +58,33 @@ class PairDifference:
     by_draw: tuple[float, ...]
     rows_variance: float
     common_variance: float
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """One method against all others: each other's scores minus its own, by the other's name.
+
+    `borrowed` is what the variances of these differences say of one another, by the number of draws.
+    """
+
+    draws: int
+    """Those of the method itself."""
+    pairs: Mapping[str, PairDifference]
+    borrowed: Mapping[int, statistics.Borrowed]
+
+    def highest(self, level: float, draws: int | None = None) -> dict[str, float]:
+        """How far each other may be above, one-sided at a level; of `draws` draws like these."""
+        return {name: self._mean(pair) + self._reach(pair, level, draws) for name, pair in self.pairs.items()}
+
+    def lowest(self, level: float) -> dict[str, float]:
+        """How far each other is above at the least, one-sided at a level."""
+        return {name: self._mean(pair) - self._reach(pair, level, None) for name, pair in self.pairs.items()}
+
+    def _mean(self, pair: PairDifference) -> float:
+        return float(np.mean(pair.by_draw))
+
+    def _reach(self, pair: PairDifference, level: float, draws: int | None) -> float:
+        return reach_above(pair, self.borrowed[len(pair.by_draw)], level, draws)
 
 
 @dataclass(frozen=True)
@@ -84,8 +111,18 @@ def bound_regrets(
 
 def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
     """Every method's bound from its scores by draw."""
+    return bound_rivals(pair_methods(scored), metric, level)
+
+
+def bound_rivals(rivals: Mapping[str, Rivals], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
+    """Every method's bound from its differences to all others."""
     span = statistics.RANGES[metric][1] - statistics.RANGES[metric][0]
-    return {name: _bound_one(name, scored, level / max(1, len(scored) - 1), span) for name in scored}
+    return {name: _bound_one(each, share_level(level, len(rivals)), span) for name, each in rivals.items()}
+
+
+def share_level(level: float, methods: int) -> float:
+    """The level of one pair of so many methods, of which one is the best."""
+    return level / max(1, methods - 1)
 
 
 def score_draws(
@@ -119,28 +156,43 @@ def subtract(first: Scored, second: Scored) -> PairDifference:
     rows = np.concatenate([first[key].rows for key in shared])
     effects = np.concatenate([first[key].effects - second[key].effects for key in shared]) / len(shared)
     own = float((effects**2).sum())
-    together = float((np.bincount(np.unique(rows, return_inverse=True)[1], effects) ** 2).sum())
+    together = float((np.bincount(rows, effects) ** 2).sum())
     return PairDifference(by_draw, own, max(0.0, together - own))
 
 
-def _bound_one(name: str, scored: Mapping[str, Scored], level: float, span: float) -> RegretBound:
-    pairs = {other: subtract(draws, scored[name]) for other, draws in scored.items() if other != name}
-    fewest = min((len(pair.by_draw) for pair in pairs.values()), default=len(scored[name]))
+def pair_methods(scored: Mapping[str, Scored]) -> dict[str, Rivals]:
+    """Every method's differences to all others."""
+    names = list(scored)
+    differences: dict[tuple[str, str], PairDifference] = {}
+    for place, first in enumerate(names):
+        for second in names[:place]:
+            found = subtract(scored[first], scored[second])
+            differences[first, second] = found
+            differences[second, first] = replace(found, by_draw=tuple(-each for each in found.by_draw))
+    return {name: _pair_one(name, names, len(scored[name]), differences) for name in names}
+
+
+def _pair_one(
+    name: str, names: Sequence[str], draws: int, differences: Mapping[tuple[str, str], PairDifference]
+) -> Rivals:
+    pairs = {other: differences[other, name] for other in names if other != name}
+    counts = {len(pair.by_draw) for pair in pairs.values()}
+    borrowed = {
+        count: statistics.borrow_variance([each.by_draw for each in pairs.values() if len(each.by_draw) == count])
+        for count in counts
+    }
+    return Rivals(draws, pairs, borrowed)
+
+
+def _bound_one(rivals: Rivals, level: float, span: float) -> RegretBound:
+    fewest = min((len(pair.by_draw) for pair in rivals.pairs.values()), default=rivals.draws)
     if fewest < FEWEST_DRAWS:
         return RegretBound(None, None, fewest)
-    reaches = {
-        other: reach_above(pair, borrow(pairs.values(), len(pair.by_draw)), level) for other, pair in pairs.items()
-    }
-    highest = {other: float(np.mean(pair.by_draw)) + reaches[other] for other, pair in pairs.items()}
+    highest = rivals.highest(level)
     rival = max(highest, key=highest.__getitem__, default=None)
     if rival is None or highest[rival] <= 0:
         return RegretBound(0.0, None, fewest)
     return RegretBound(min(span, highest[rival]), rival, fewest)
-
-
-def borrow(pairs: Iterable[PairDifference], draws: int) -> statistics.Borrowed:
-    """What the variances of pairs on so many draws say of each of theirs."""
-    return statistics.borrow_variance([each.by_draw for each in pairs if len(each.by_draw) == draws])
 
 
 def reach_above(pair: PairDifference, borrowed: statistics.Borrowed, level: float, draws: int | None = None) -> float:

@@ -17,17 +17,17 @@ from fewtune import records as store
 from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
+from fewtune.analysis.comparison import ANALYSIS_SEED as ANALYSIS_SEED
 from fewtune.analysis.curves import Curve, trace_curves
+from fewtune.analysis.decision import WITHIN, Decision
 from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
 from fewtune.analysis.leaderboard import GroupKey, LeaderboardGroup, find_collapsed, group_records, rank_group
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.recommend import Terms, recommend
 from fewtune.analysis.stability import Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError, shorten
 from fewtune.records import Record
-
-ANALYSIS_SEED = 20240501
-"""Seed of every bootstrap of a report, so that one folder always gives one report."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class StudyAnalysis:
     name: str
     records: tuple[Record, ...]
     groups: tuple[GroupAnalysis, ...]
+    decisions: tuple[Decision, ...]
+    """One a task and number of shots, without a budget, in the order of the groups."""
     curves: tuple[Curve, ...]
     findings: tuple[Finding, ...]
     waiting: tuple[store.Cell, ...]
@@ -58,6 +60,13 @@ class StudyAnalysis:
     reader: AnswerReader
     region: float
     """The largest difference that does not matter."""
+    within: float
+    """How far below the best a choice may be."""
+
+    def decision(self, board: LeaderboardGroup) -> Decision:
+        """The decision for a group's task and number of shots."""
+        places = ((each.question.task, each.question.shots) for each in self.decisions)
+        return dict(zip(places, self.decisions, strict=True))[board.task, board.shots]
 
     @property
     def missing(self) -> dict[str, int]:
@@ -73,6 +82,7 @@ class FolderContents:
     records: tuple[Record, ...]
     waiting: tuple[store.Cell, ...]
     region: float
+    within: float
 
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
@@ -84,7 +94,8 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=contents.region)
     grouped = zip(group_records(records).items(), verdicts, strict=True)
     groups = [analyse_group(key, members, collapsed, verdict) for (key, members), verdict in grouped]
-    return assemble(contents, groups, reader)
+    decisions = recommend([group.board for group in groups], records, reader, Terms(within=contents.within))
+    return assemble(contents, groups, decisions, reader)
 
 
 def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_record) -> FolderContents:
@@ -96,7 +107,8 @@ def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_recor
         name=store.load_study_entry(out_dir, "name") or out_dir.resolve().name,
         records=tuple(records),
         waiting=tuple(cell for trial_id, cell in planned.items() if trial_id not in recorded),
-        region=_read_region(out_dir),
+        region=_read_share(out_dir, "equivalence", comparison.REGION, "0.01: one point"),
+        within=_read_share(out_dir, "within", WITHIN, "0.03: three points"),
     )
 
 
@@ -115,35 +127,38 @@ def analyse_group(
     )
 
 
-def assemble(contents: FolderContents, groups: Sequence[GroupAnalysis], reader: AnswerReader) -> StudyAnalysis:
+def assemble(
+    contents: FolderContents, groups: Sequence[GroupAnalysis], decisions: Sequence[Decision], reader: AnswerReader
+) -> StudyAnalysis:
     """A study from its groups: learning curves and the audit, which look at all of them."""
     return StudyAnalysis(
         name=contents.name,
         records=contents.records,
         groups=tuple(groups),
+        decisions=tuple(decisions),
         curves=tuple(trace_curves(group.board for group in groups)),
         findings=tuple(audit(Evidence(contents.records, reader, count_by_variant(contents.waiting)))),
         waiting=contents.waiting,
         reader=reader,
         region=contents.region,
+        within=contents.within,
     )
 
 
-def _read_region(out_dir: Path) -> float:
-    """The study's `equivalence`, the default where it has none."""
-    given = store.load_study_entry(out_dir, "equivalence")
+def _read_share(out_dir: Path, key: str, otherwise: float, example: str) -> float:
+    """A difference of scores that the study sets, or what holds where it sets none."""
+    given = store.load_study_entry(out_dir, key)
     if given is None:
-        return comparison.REGION
+        return otherwise
     try:
-        region = math.nan if isinstance(given, bool) else float(given)
+        share = math.nan if isinstance(given, bool) else float(given)
     except (ValueError, OverflowError):
-        region = math.nan
-    if not 0 <= region < 1:
+        share = math.nan
+    if not 0 <= share < 1:
         raise RecordError(
-            f"{out_dir / 'study.yaml'}: `equivalence` is {shorten(repr(given))}; give a number from 0 to below 1 "
-            "(0.01: one point)."
+            f"{out_dir / 'study.yaml'}: `{key}` is {shorten(repr(given))}; give a number from 0 to below 1 ({example})."
         )
-    return region
+    return share
 
 
 def count_by_variant(cells: Sequence[store.Cell]) -> dict[str, int]:

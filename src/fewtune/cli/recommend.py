@@ -1,4 +1,4 @@
-"""`fewtune recommend`: which method to use within a budget."""
+"""`fewtune recommend`: which method to use, and how far it may be below the best."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from fewtune.cli.options import OutFolder, check_number, check_seconds, check_share, parse_bytes
 from fewtune.cli.output import console, say
+from fewtune.errors import FewtuneError
 
 MOST_QUERIES = 10**15
 
@@ -15,6 +16,9 @@ MOST_QUERIES = 10**15
 def recommend(
     out: OutFolder,
     *,
+    within: Annotated[
+        float | None, Parameter(help="How far below the best it may be (0.03: three points); else the study's.")
+    ] = None,
     max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None,
     max_memory: Annotated[
         str | None, Parameter(help="Memory that the process may hold, such as 900MiB, 2GiB or a number of bytes.")
@@ -25,15 +29,17 @@ def recommend(
     ] = 0.0,
     queries: Annotated[int, Parameter(help="Rows to be answered: what the cheapest method is priced by.")] = 1000,
 ) -> int:
-    """Say which method to use within a budget, with the evidence, the risk, and what would change the answer."""
+    """Say which method to use and how far it may be below the best, or which trials are missing to say so."""
     from fewtune.analysis.recommend import Budget
-    from fewtune.report.advice import show_advice
+    from fewtune.report.advice import show_decisions
     from fewtune.report.findings import show_errors
-    from fewtune.report.tables import word_missing
+    from fewtune.report.wording import word_missing
     from fewtune.results import read_result
 
     check_number("--queries", queries, 0, MOST_QUERIES)
     check_share("--out-of-domain-weight", out_of_domain_weight, "in domain alone")
+    if within is not None and not 0 <= within < 1:  # nor is what is not a number
+        raise FewtuneError(f"--within is {within:g}; give a number from 0 to below 1 (0.03: three points).")
     check_seconds("--max-fit-seconds", max_fit_seconds)
     check_seconds("--max-latency", max_latency)
     budget = Budget(
@@ -44,9 +50,8 @@ def recommend(
         queries=queries,
     )
     result = read_result(out)
-    advices = result.recommend(budget)
     show_errors(console, result.findings)
     if result.analysis.missing:
         say(word_missing(result.analysis.missing))
-    show_advice(console, advices)
+    show_decisions(console, result.recommend(budget, within), memory_limited=max_memory is not None)
     return 0

@@ -18,6 +18,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "metrics": TypeAdapter(list[str]),
     "tasks": TypeAdapter(list[str | Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]]),
     "equivalence": TypeAdapter(int | float | str),
+    "within": TypeAdapter(int | float | str),
 }
 """The entries of a study that are read from its folder."""
 

@@ -1,6 +1,6 @@
-"""A recommendation in words, and in a terminal.
+"""Decisions in a terminal, each with what it rests on and a table of the methods.
 
-Owns the sentences around an answer. Does not know the rule (`analysis.recommend`).
+Owns their layout. Does not know the rule (`analysis.decision`) or the sentences (`wording`).
 """
 
 from __future__ import annotations
@@ -11,80 +11,48 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from fewtune.analysis.recommend import Candidate, Recommendation
-from fewtune.report.tables import UNKNOWN, word_score, word_seconds, word_standing
+from fewtune.analysis.decision import Contender, Decision
+from fewtune.report.wording import (
+    explain_decision,
+    word_bound,
+    word_decision,
+    word_question,
+    word_score,
+    word_seconds,
+    word_unsure_memory,
+)
 from fewtune.terminal import make_text
 
 
-def word_answer(advice: Recommendation) -> str:
-    """Word the answer: 'Use pattern.', or 'Cannot tell: ia3 is the cheapest not ruled out, pattern scores highest.'"""
-    if advice.chosen is None:
-        return f"Cannot tell: {advice.reasons[0]}."
-    if advice.answer == "use":
-        return f"Use {advice.chosen}."
-    if advice.chosen == advice.best:
-        return (
-            f"Cannot tell: {advice.chosen} scores highest{advice.among}, but is not credibly above the commonest label."
-        )
-    return f"Cannot tell: {advice.chosen} is the {advice.choice}, {advice.best} scores highest{advice.among}."
-
-
-def word_risk(advice: Recommendation) -> str | None:
-    """Word what it may cost to be wrong; None where nothing is chosen."""
-    if advice.chosen is None:
-        return None
-    if advice.rival is None or advice.at_risk is None:
-        eligible = sum(candidate.excluded is None for candidate in advice.candidates)
-        why = "no other is eligible" if eligible == 1 else "all others within the budget were credibly worse"
-        return f"What it costs to be wrong: nothing is known to be near; {why}."
-    if advice.at_risk == 0:
-        return "What it costs to be wrong: no method that was not ruled out can be expected to score more."
-    return (
-        f"What it costs to be wrong about {advice.chosen}: {advice.rival} may score up to {100 * advice.at_risk:.1f} "
-        "points more (the end of the 95 % interval)."
-    )
-
-
-def word_further_trials(advice: Recommendation) -> str | None:
-    """Word which trials would change the answer; None where none would."""
-    return f"What would change the answer: {'; '.join(advice.further)}." if advice.further else None
-
-
-def show_advice(console: Console, advices: Sequence[Recommendation]) -> None:
-    """Print every recommendation with its evidence."""
-    for advice in advices:
-        shots = f"{advice.shots} shot{'s' if advice.shots != 1 else ''}"
+def show_decisions(console: Console, decisions: Sequence[Decision], *, memory_limited: bool = False) -> None:
+    """Print every decision with its evidence; `memory_limited` where a limit of memory was asked."""
+    for decision in decisions:
         console.print()
-        console.print(make_text(f"{advice.task} · {shots}", style="bold"))
-        lines = [make_text(word_answer(advice), style="bold")]
-        lines += [make_text(f"- {reason}") for reason in advice.reasons]
-        lines += [
-            make_text(f"- {line}") for line in (word_risk(advice), word_further_trials(advice)) if line is not None
-        ]
+        console.print(make_text(word_question(decision), style="bold"))
+        console.print(Padding(make_text(word_decision(decision), style="bold"), (0, 0, 0, 1)))
+        lines = [*explain_decision(decision), *(word_unsure_memory(decision) if memory_limited else [])]
         for line in lines:
-            console.print(Padding(line, (0, 0, 0, 1)))
-        console.print(Padding(_tabulate(advice), (1, 0, 0, 1)))
+            console.print(Padding(make_text(f"- {line}"), (0, 0, 0, 1)))
+        console.print(Padding(_tabulate(decision), (1, 0, 0, 1)))
 
 
-def _word_place(advice: Recommendation, candidate: Candidate) -> str:
-    """Word why a candidate is chosen or not, in a few words; 'cannot tell' chooses none."""
-    if candidate.excluded is not None:
-        return f"not eligible: {candidate.excluded}"
-    mark = "chosen" if advice.answer == "use" else advice.choice
-    chosen = [mark] * (candidate.name == advice.chosen)
-    if candidate.name == advice.best:
-        return "; ".join([*chosen, f"highest mean{advice.among}"])
-    return "; ".join([*chosen, word_standing(candidate.best_against_it)])
-
-
-def _tabulate(advice: Recommendation) -> Table:
+def _tabulate(decision: Decision) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold", min_width=12)
-    table.add_column(make_text(advice.metric), justify="right")
+    table.add_column(make_text(decision.question.metric), justify="right")
+    table.add_column(make_text("below the best\nat most, points"), justify="right")
     table.add_column(make_text("fit and\nqueries"), justify="right")
-    table.add_column("against the highest mean, points", overflow="fold")
-    for candidate in advice.candidates:
-        score = word_score(candidate.score) if candidate.score is not None else UNKNOWN
-        standing = make_text(_word_place(advice, candidate))
-        table.add_row(make_text(candidate.name), score, word_seconds(candidate.seconds), standing)
+    table.add_column("", overflow="fold")
+    for each in decision.contenders:
+        cells = (word_score(each.score), word_bound(each), word_seconds(each.seconds), _word_place(decision, each))
+        table.add_row(make_text(each.name), *map(make_text, cells))
     return table
+
+
+def _word_place(decision: Decision, contender: Contender) -> str:
+    """Word why a method is chosen or cannot be, in a few words."""
+    if contender.excluded is not None:
+        return f"not eligible: {contender.excluded}"
+    chosen = decision.chosen is not None and contender.name == decision.chosen.name
+    marks = ["chosen"] * chosen + ["highest mean"] * (contender.name == decision.best)
+    return "; ".join(marks)

@@ -35,7 +35,7 @@ from fewtune.published import (
     list_published,
 )
 from fewtune.records import Record, load_records, load_study_entry
-from fewtune.report.tables import UNKNOWN
+from fewtune.report.wording import UNKNOWN
 from fewtune.terminal import make_text
 
 PUBLISHED_STUDIES = {"paper": SOURCE_URL}

@@ -31,7 +31,7 @@ from fewtune.report.look import (
     name_data,
 )
 from fewtune.report.palette import BLACK, BLUE, GREEN, INK, QUIET, VERMILION
-from fewtune.report.tables import word_bytes, word_count, word_score, word_seconds
+from fewtune.report.wording import word_bytes, word_count, word_score, word_seconds
 
 DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMILION
 

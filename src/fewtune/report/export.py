@@ -16,12 +16,12 @@ from typing import Any
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.report.findings import capitalise, word_outcome
-from fewtune.report.tables import (
+from fewtune.report.wording import (
     UNKNOWN,
-    head_verdict,
-    list_comparisons,
+    list_verdict,
     word_bytes,
     word_count,
+    word_decision,
     word_score,
     word_seconds,
     word_standing,
@@ -52,6 +52,10 @@ def write_json(study: StudyAnalysis) -> str:
         "name": study.name,
         "missing": study.missing,
         "findings": [asdict(finding) for finding in study.findings],
+        "decisions": [
+            {"sentence": word_decision(decision), **asdict(decision), "regret": decision.regret}
+            for decision in study.decisions
+        ],
         "groups": [
             {
                 "leaderboard": asdict(group.board),
@@ -105,8 +109,9 @@ def write_markdown(study: StudyAnalysis) -> str:
     parts += [f"- **{f.severity}**, {_plain(f.rule)} · {_plain(f.where)}: {_plain(f.reason)}." for f in study.findings]
     for group in study.groups:
         heads, rows = _tabulate(group)
-        parts += [f"\n## {_plain(group.board.title)}\n", f"{_plain(head_verdict(group.verdict))}\n"]
-        parts += [f"- {capitalise(_plain(line))}" for line in list_comparisons(group.verdict)]
+        decision = study.decision(group.board)
+        parts += [f"\n## {_plain(group.board.title)}\n", f"{_plain(word_decision(decision))}\n"]
+        parts += [f"- {capitalise(_plain(line))}" for line in list_verdict(decision, group.verdict)]
         parts += ["", f"| {' | '.join(map(_plain, heads))} |", f"|{'---|' * len(heads)}"]
         parts += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
         parts.append(f"\n{_word_note(group)}")

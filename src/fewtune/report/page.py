@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -23,11 +22,11 @@ from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.audit.finding import Finding, word_group
 from fewtune.analysis.curves import Curve
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
-from fewtune.analysis.recommend import Budget, recommend
-from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis
+from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
-from fewtune.report import advice, breakdowns, findings, tables
+from fewtune.report import breakdowns, findings, tables, wording
 from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_group
 from fewtune.report.look import build_fast
 from fewtune.report.svg import embed_chart, open_drawing
@@ -101,13 +100,13 @@ def render_page(study: StudyAnalysis) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "score": tables.word_score,
-        "points": tables.word_points,
-        "share": tables.word_share,
-        "seconds": tables.word_seconds,
-        "milliseconds": tables.word_milliseconds,
-        "bytes": tables.word_bytes,
-        "count": tables.word_count,
+        "score": wording.word_score,
+        "points": wording.word_points,
+        "share": wording.word_share,
+        "seconds": wording.word_seconds,
+        "milliseconds": wording.word_milliseconds,
+        "bytes": wording.word_bytes,
+        "count": wording.word_count,
         "test_set": name_test_set,
         "capitalise": findings.capitalise,
     }
@@ -115,15 +114,18 @@ def render_page(study: StudyAnalysis) -> str:
     curves = group_curves(study.curves) if kinds else []
     with open_drawing(len(curves) + len(kinds) * len(study.groups)) as drawing:
         drawn_curves = [_prepare_curves(each, number, drawing) for number, each in enumerate(curves, start=1)]
-        groups = [_prepare_group(group, number, kinds, drawing) for number, group in enumerate(study.groups, start=1)]
+        groups = [
+            _prepare_group(group, study.decision(group.board), number, kinds, drawing)
+            for number, group in enumerate(study.groups, start=1)
+        ]
         # Charts are drawn while the page is filled in.
         return environment.get_template("page.html.jinja").render(
             name=study.name,
             css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
             script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
-            unfinished_study=tables.word_missing(study.missing) if study.missing else "",
+            unfinished_study=wording.word_missing(study.missing) if study.missing else "",
             filters=list_filters(study),
-            advices=_list_advice(study),
+            decisions=[_prepare_decision(decision) for decision in study.decisions],
             findings=place_findings(study),
             outcome=findings.word_outcome(study.findings),
             rules=RULES,
@@ -208,30 +210,27 @@ def _choose_kinds(groups: int) -> Sequence[str]:
     return KINDS if groups <= MOST_GROUPS_IN_FULL else (SCORES, "fit seconds")
 
 
-def _list_advice(study: StudyAnalysis) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(ANALYSIS_SEED)
-    boards = [group.board for group in study.groups]
-    return [
-        {
-            "task": each.task,
-            "shots": each.shots,
-            "answer": advice.word_answer(each),
-            "reasons": each.reasons,
-            "lines": [line for line in (advice.word_risk(each), advice.word_further_trials(each)) if line is not None],
-        }
-        for each in recommend(boards, study.records, study.reader, Budget(), rng, region=study.region)
-    ]
+def _prepare_decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "task": decision.question.task,
+        "shots": decision.question.shots,
+        "title": wording.word_question(decision),
+        "answer": wording.word_decision(decision),
+        "reasons": wording.explain_decision(decision),
+    }
 
 
-def _prepare_group(group: GroupAnalysis, number: int, kinds: Collection[str], drawing: Executor) -> dict[str, Any]:
+def _prepare_group(
+    group: GroupAnalysis, decision: Decision, number: int, kinds: Collection[str], drawing: Executor
+) -> dict[str, Any]:
     with build_fast():
         charts = draw_group(group, kinds)
     return {
         "id": number,
         "group": group.board,
         "verdict": group.verdict,
-        "head": tables.head_verdict(group.verdict),
-        "comparisons": tables.list_comparisons(group.verdict),
+        "head": wording.word_decision(decision),
+        "comparisons": wording.list_verdict(decision, group.verdict),
         "metrics": {test: average_metrics(group.members, test) for test in group.board.test_sets},
         "versus": {row.variant: tables.compare_with_majority(group.board, row) for row in group.board.rows},
         "stability": group.stability,
@@ -262,16 +261,16 @@ def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:
     worded = [dict(_word_values(record.trial.settings)) for record in records]
     names = list(dict.fromkeys(name for values in worded for name in values))
-    varied = [name for name in names if len({values.get(name, tables.UNKNOWN) for values in worded}) > 1]
+    varied = [name for name in names if len({values.get(name, wording.UNKNOWN) for values in worded}) > 1]
     combinations: dict[tuple[str, ...], list[Record]] = {}
     for record, values in zip(records, worded, strict=True):
-        combinations.setdefault(tuple(values.get(name, tables.UNKNOWN) for name in varied), []).append(record)
+        combinations.setdefault(tuple(values.get(name, wording.UNKNOWN) for name in varied), []).append(record)
     trained = {
         (
             group.name,
-            record.trial.model or tables.UNKNOWN,
+            record.trial.model or wording.UNKNOWN,
             str(group.tensors),
-            tables.word_count(group.parameters),
+            wording.word_count(group.parameters),
             f"{group.peak_learning_rate:g}",
         ): None
         for record in records

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from fewtune.analysis.leaderboard import group_by_variant
 from fewtune.records import PHASES, Record
-from fewtune.report.tables import UNKNOWN, word_share
+from fewtune.report.wording import UNKNOWN, word_share
 from fewtune.terminal import make_text
 
 OUTSIDE = {

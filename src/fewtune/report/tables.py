@@ -1,12 +1,12 @@
-"""The leaderboard in a terminal, and the wording of its quantities.
+"""The leaderboard in a terminal.
 
-Owns which columns a width has room for, and how seconds, bytes and counts are written. Does not know how a
-number came about (`analysis`). Everything a user named is printed as text, never read as markup.
+Owns which columns a width has room for. Does not know how a number came about (`analysis`) or how it is worded
+(`wording`). Everything a user named is printed as text, never read as markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rich.console import Console
@@ -14,15 +14,25 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.audit.finding import word_number
-from fewtune.analysis.comparison import Comparison, word_comparison
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
-from fewtune.analysis.statistics import LEVEL
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.tuning import list_choices
+from fewtune.report.wording import (
+    list_verdict,
+    word_bytes,
+    word_count,
+    word_decision,
+    word_milliseconds,
+    word_missing,
+    word_points,
+    word_score,
+    word_seconds,
+    word_share,
+)
 from fewtune.terminal import make_text
 
 WIDE = 96
@@ -30,11 +40,6 @@ WIDE = 96
 
 MOST_DRAWS_APART = 5
 """Draws that stand one by one under a mean; of more, the lowest and the highest."""
-
-MOST_RIVALS = 3
-"""Names after which a verdict's head counts the rivals instead of naming them."""
-
-UNKNOWN = "–"
 
 
 def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
@@ -46,18 +51,11 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
         console.print(make_text(group.board.title, style="bold"))
         if any(row.in_domain is not None for row in group.board.rows):
             _show_scores(console, group.board)
-        _show_verdict(console, group.verdict)
+        _show_verdict(console, study.decision(group.board), group.verdict)
     for breakdown in break_down(study):
         _show_breakdown(console, breakdown)
     _show_tuning(console, list_choices(study.records))
     _show_unfinished(console, study.records)
-
-
-def word_missing(missing: Mapping[str, int]) -> str:
-    """Say that a study is unfinished, and which of its trials have not run."""
-    each = ", ".join(f"{variant} ({count})" for variant, count in missing.items())
-    count = sum(missing.values())
-    return f"Unfinished: {count} trial{'s have' if count != 1 else ' has'} not run yet: {each}. `fewtune run` goes on."
 
 
 def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
@@ -70,70 +68,6 @@ def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]
             key = (where, record.failure.kind.replace("_", " "), record.failure.message)
             reasons[key] = reasons.get(key, 0) + 1
     return [(*key, count) for key, count in reasons.items()]
-
-
-def word_score(value: float | None) -> str:
-    """Word a score to three places."""
-    return UNKNOWN if value is None else f"{value:z.3f}"
-
-
-def word_points(value: float | None) -> str:
-    """Word a difference of scores in points (hundredths), signed."""
-    return UNKNOWN if value is None else f"{100 * value:+z.1f}"
-
-
-def word_share(value: float | None) -> str:
-    """Word a share as per cent."""
-    return UNKNOWN if value is None else f"{100 * value:.0f}%"
-
-
-def word_seconds(seconds: float | None) -> str:
-    """Word seconds with the unit that suits their size."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 0.01:
-        return "<0.01 s"
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
-
-
-def word_milliseconds(seconds: float | None) -> str:
-    """Word seconds as milliseconds, without the unit."""
-    if seconds is None:
-        return UNKNOWN
-    milliseconds = 1000 * seconds
-    if milliseconds < 0.01:
-        return "<0.01"
-    return f"{milliseconds:.2f}" if milliseconds < 10 else f"{milliseconds:.0f}"
-
-
-def word_bytes(size: int | None) -> str:
-    """Word bytes as MiB or GiB."""
-    if size is None:
-        return UNKNOWN
-    mebibytes = size / 2**20
-    return f"{mebibytes:.0f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.2f} GiB"
-
-
-def word_count(count: int | None) -> str:
-    """Word a number of parameters with k, M or B."""
-    if count is None:
-        return UNKNOWN
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if float(f"{count / size:.3g}") >= 1 and count >= 1000:
-            return f"{count / size:.3g}{letter}"
-    return str(count)
-
-
-def word_standing(against: Comparison | None) -> str:
-    """Word how the second of a comparison stands to the first: 'worse, -5.9 [-11.2, -0.6]', in points."""
-    if against is None or against.point is None or against.low is None or against.high is None:
-        return UNKNOWN
-    answer = {"better": "worse", "worse": "better"}.get(against.answer, against.answer)
-    return f"{answer}, {-100 * against.point:+z.1f} [{-100 * against.high:z.1f}, {-100 * against.low:z.1f}]"
 
 
 def compare_with_majority(group: LeaderboardGroup, row: LeaderboardRow) -> float | None:
@@ -218,54 +152,11 @@ def _word_briefly(value: float) -> str:
     return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.2f}"
 
 
-def _show_verdict(console: Console, verdict: GroupVerdict) -> None:
-    lines = [Text.assemble(("Verdict  ", "bold"), make_text(head_verdict(verdict)))]
-    lines += [make_text(f"- {line}") for line in list_comparisons(verdict)]
+def _show_verdict(console: Console, decision: Decision, verdict: GroupVerdict) -> None:
+    lines = [Text.assemble(("Verdict  ", "bold"), make_text(word_decision(decision)))]
+    lines += [make_text(f"- {line}") for line in list_verdict(decision, verdict)]
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 1)))
-
-
-def head_verdict(verdict: GroupVerdict) -> str:
-    """Word who leads, how far that is told, and what was not scored."""
-    missing = [f"{count} {word}" for count, word in ((verdict.failed, "failed"), (verdict.skipped, "skipped")) if count]
-    left_out = f" Not scored: {', '.join(missing)}." if missing else ""
-    if verdict.leader is None:
-        return f"No trial was scored, so nothing leads.{left_out}"
-    standing = _word_standing(verdict)
-    return f"{verdict.leader} leads ({word_score(verdict.leader_score)} {verdict.metric}){standing}.{left_out}"
-
-
-def _word_standing(verdict: GroupVerdict) -> str:
-    """Word what the leader is credibly better than: the commonest label first, for without that no order counts."""
-    majority = verdict.against_majority
-    if majority is not None and majority.answer != "better":
-        draws = word_number(majority.draws, "draw")
-        return f", but over {draws} not credibly above always answering the commonest label"
-    rivals = [other for other, comparison in verdict.comparisons.items() if comparison.answer != "better"]
-    if rivals:
-        return f", but not credibly better than {_list_briefly(rivals)}"
-    return ", credibly better than every other" if verdict.comparisons else ""
-
-
-def _list_briefly(names: Sequence[str]) -> str:
-    """List the first names and count the others: 'a', 'a and b', 'a, b and 4 more'."""
-    shown = list(names)
-    if len(names) > MOST_RIVALS:
-        shown[MOST_RIVALS - 1 :] = [f"{len(names) - MOST_RIVALS + 1} more"]
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
-
-
-def list_comparisons(verdict: GroupVerdict) -> list[str]:
-    """Word the leader's comparisons, the majority's first, each with its p where draws are enough for one to decide."""
-    lines = []
-    # The least that Holm's rule can leave of an exact test over so many draws.
-    count = sum(comparison.p is not None for comparison in verdict.comparisons.values())
-    if verdict.against_majority is not None:
-        lines.append(word_comparison("always answering the commonest label", verdict.against_majority))
-    for other, comparison in verdict.comparisons.items():
-        decides = comparison.p is not None and count * 2.0 ** (1 - comparison.draws) <= LEVEL
-        lines.append(word_comparison(other, comparison) + (f", p = {comparison.p:.3f}" if decides else ""))
-    return lines
 
 
 def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:

@@ -24,11 +24,11 @@ from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
 from fewtune.records import Cell, Record, find_last_run, list_written, load_planned
 from fewtune.report.findings import word_outcome
-from fewtune.report.tables import UNKNOWN, head_verdict, list_comparisons, word_score, word_seconds
+from fewtune.report.wording import UNKNOWN, list_verdict, word_decision, word_score, word_seconds
 from fewtune.terminal import make_text
 
-MOST_COMPARISONS = 3
-"""Of a leader's comparisons, how many are shown while a study runs."""
+MOST_LINES = 4
+"""Of the lines below a verdict's first one, how many are shown while a study runs."""
 
 
 def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[float], None] = time.sleep) -> None:
@@ -79,8 +79,9 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
     for group in study.groups:
         parts.append(make_text(group.board.title, style="bold"))
         parts.append(Padding(_tabulate(group.board.rows), (0, 0, 0, 1)))
-        parts.append(Padding(make_text(f"so far: {head_verdict(group.verdict)}"), (0, 0, 0, 1)))
-        lines = list_comparisons(group.verdict)[:MOST_COMPARISONS]
+        decision = study.decision(group.board)
+        parts.append(Padding(make_text(f"so far: {word_decision(decision)}"), (0, 0, 0, 1)))
+        lines = list_verdict(decision, group.verdict)[:MOST_LINES]
         parts += [Padding(make_text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
         parts.append(Text(""))
     parts.append(Text.assemble(("Audit  ", "bold"), make_text(word_outcome(study.findings))))

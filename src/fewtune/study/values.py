@@ -161,6 +161,13 @@ class Study(_Frozen):
         lt=1,
         description="Largest difference of scores that does not matter (0.01: one point): within it methods tie.",
     )
+    within: float = Field(
+        default=0.03,
+        ge=0,
+        lt=1,
+        description="How far below the best a method may be and still be used (0.03: three points): the decision is "
+        "the cheapest method that is bounded so.",
+    )
 
     def to_yaml(self) -> str:
         """The resolved study as a file that `load_study` reads back to an equal study."""
