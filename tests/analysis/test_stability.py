@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from fewtune.analysis.stability import bound_mean
-from fewtune.analysis.study import analyse_folder
+from fewtune.analysis.study import GroupAnalysis, analyse_folder
 from fewtune.records import write_planned, write_record
 from study_maker import make_study
 
@@ -24,15 +25,46 @@ def test_a_mean_has_its_interval_and_no_further_than_the_metric_goes(tmp_path: P
     assert steady.spread.fit_seeds is None and steady.spread.patterns is None
 
 
-def test_one_draw_has_no_interval() -> None:
-    assert bound_mean([0.7]).low is None
+def test_one_draw_has_no_interval(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.7]})
+    bounds = analyse_folder(tmp_path).groups[0].stability["pattern"].bounds["in_domain"]
+    assert (bounds.mean, bounds.low, bounds.high) == (pytest.approx(0.7), None, None)
+
+
+def score_shared_rows(out: Path, metric: str = "accuracy") -> GroupAnalysis:
+    """Four draws of the same 100 rows, answered alike in each: 80 right, all of one gold label but 30."""
+    gold = ["negative"] * 70 + ["positive"] * 30
+    predicted = ["negative"] * 60 + ["positive"] * 30 + ["negative"] * 10
+    for record in make_study(out, {"pattern": [0.8] * 4}, rows=100, metric=metric):
+        ids = [f"row {place:03d}" for place in range(100)]
+        columns = {"test_set": ["in_domain"] * 100, "row_id": ids, "gold": gold, "predicted": predicted}
+        write_record(out, record, pl.DataFrame(columns))
+    return analyse_folder(out).groups[0]
+
+
+def test_rows_that_draws_share_count_once_in_a_scores_interval(tmp_path: Path) -> None:
+    bounds = score_shared_rows(tmp_path).stability["pattern"].bounds["in_domain"]
+    # No draw differs from another: what is left is the choice of 100 rows, once; own rows are taken off it.
+    rows, own = 0.8 * 0.2 / 100, 0.8 * 0.2 / 400
+    assert bounds.low == pytest.approx(0.8 - 1.96 * math.sqrt(rows - own), abs=1e-4)
+    assert bounds.high == pytest.approx(0.8 + 1.96 * math.sqrt(rows - own), abs=1e-4)
+
+
+def test_a_score_and_its_difference_from_nothing_have_one_interval(tmp_path: Path) -> None:
+    """Always answering the commonest label has a Matthews correlation of 0."""
+    group = score_shared_rows(tmp_path, "mcc")
+    bounds, floor = group.stability["pattern"].bounds["in_domain"], group.verdict.against_majority
+    assert floor is not None and floor.low is not None and bounds.low is not None
+    assert bounds.low - bounds.mean == pytest.approx(floor.low - (floor.point or 0.0), abs=1e-9)
 
 
 def test_gaps_are_paired_by_draw(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.9, 0.7]}, out_of_domain={"yelp": -0.2}, rows=100)
     gap = analyse_folder(tmp_path).groups[0].stability["pattern"].gaps["yelp"]
-    # The draws' own gaps are equal, so nothing is left to chance.
-    assert (gap.mean, gap.low, gap.high) == (pytest.approx(0.2), pytest.approx(0.2), pytest.approx(0.2))
+    # The draws' own gaps are equal: what is left to chance is the choice of 100 rows on each side, in each draw.
+    variance = sum(p * (1 - p) / 100 for p in (0.9, 0.7, 0.7, 0.5)) / 4
+    assert gap.mean == pytest.approx(0.2) and gap.low is not None and gap.high is not None
+    assert (gap.high - gap.low) / 2 == pytest.approx(1.96 * math.sqrt(variance), rel=0.1)
 
 
 def test_calibration_errors_are_averaged_where_there_are_any(tmp_path: Path) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from fewtune.analysis.comparison import apply_rule
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.statistics import Interval
+from fewtune.analysis.statistics import Interval, bound_difference, subtract_rows
 from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError
-from fewtune.records import load_predictions, load_records
+from fewtune.records import load_predictions, load_records, write_record
 from fewtune.report.wording import list_comparisons, word_leader
 from study_maker import make_study
+
+RNG = np.random.default_rng(0)
 
 
 def judge(out: Path) -> list[GroupVerdict]:
@@ -41,6 +45,27 @@ def say(verdict: GroupVerdict) -> str:
 )
 def test_the_rule_gives(point: float, low: float, high: float, draws: int, answer: str) -> None:
     assert apply_rule(Interval(point, low, high, draws))[0] == answer
+
+
+def test_a_tie_asks_two_one_sided_tests_at_their_level() -> None:
+    """The 95 % interval of these draws reaches beyond a point and the 90 % one does not."""
+    points = [0.004, -0.004, 0.008, -0.002, 0.009, 0.003]
+    draws = [subtract_rows(np.array([point]), np.array([place]), RNG) for place, point in enumerate(points)]
+    interval = bound_difference(draws, 200, RNG)
+    deviation = float(np.std(points, ddof=1)) / math.sqrt(6)
+    assert interval.tie_reach == pytest.approx(2.015 * deviation, rel=1e-3)
+    region = 0.003 + 2.2 * deviation
+    assert interval.high > region
+    assert apply_rule(interval, region)[0] == "tie"
+
+
+def test_an_exact_test_is_not_told_where_draws_share_rows(tmp_path: Path) -> None:
+    draws = {"pattern": [0.85, 0.86, 0.84, 0.85, 0.86, 0.85, 0.84], "tfidf": [0.6, 0.62, 0.58, 0.6, 0.6, 0.61, 0.6]}
+    for record in make_study(tmp_path, draws):
+        own = load_predictions(tmp_path, record.trial_id)
+        write_record(tmp_path, record, own.with_columns(pl.col("row_id").str.replace(r"-\d+-", "-")))
+    [verdict] = judge(tmp_path)
+    assert verdict.comparisons["tfidf"].p is None and ", p = " not in say(verdict)
 
 
 def test_a_clear_leader_is_better_and_says_by_how_much(tmp_path: Path) -> None:

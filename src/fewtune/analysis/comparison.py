@@ -6,7 +6,7 @@ by draw and row, fit seeds averaged inside a draw.
 
 The rule, with `region` = the largest difference that does not matter (0.01 = 1 point by default), in order:
 - fewer than two draws in common: cannot tell, whatever the rows say, for the next draw may differ;
-- the whole interval lies inside ±region: tie;
+- two one-sided tests at 5 % put the difference inside ±region (the 90 % interval lies there): tie;
 - the whole interval lies above 0 and its point is beyond the region: better; mirrored: worse;
 - anything else: cannot tell.
 
@@ -45,7 +45,8 @@ class Comparison:
     """The answer on a first method against a second; the numbers are None where they share no draw.
 
     `point`, `low`, `high` are differences of the primary metric with their 95 % interval, no further than the metric
-    can differ, and `by_draw` each draw's own; `p` is the exact sign-flip test's, None below six draws; `reason` says in
+    can differ, and `by_draw` each draw's own; `p` is the exact sign-flip test's, None below six draws and where
+    draws share rows, which it does not allow for; `reason` says in
     a few words why the answer is what it is. `wins` is the share of draws in which the first scored higher, equal ones
     counting half; `further_draws` about how many more would settle a "cannot tell" if they go on as these (None: none
     within reach, or not to be guessed from one draw).
@@ -63,6 +64,8 @@ class Comparison:
     """Half the width of the bootstrap's own interval."""
     common: float = 0.0
     """Half the width of what shared test rows do to all draws: further draws leave it as it is."""
+    tie_reach: float | None = None
+    """Half the width of the interval that is asked to be inside the region for a tie."""
     wins: float | None = None
     further_draws: int | None = None
     region: float = REGION
@@ -101,11 +104,12 @@ def compare(
             low=max(-span, interval.low),
             high=min(span, interval.high),
             draws=interval.draws,
-            p=statistics.sign_flip_p(points),
+            p=None if statistics.share_rows(draws) else statistics.sign_flip_p(points),
             reason=reason,
             by_draw=tuple(points),
             resampled=interval.resampled,
             common=interval.common,
+            tie_reach=interval.tie_reach,
             wins=statistics.share_wins(points),
             region=region,
         ),
@@ -153,8 +157,8 @@ def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[A
     points = word_region(region)
     if interval.draws < 2:
         return "cannot tell", "one draw: the interval covers the choice of test rows only"
-    if -region <= interval.low and interval.high <= region:
-        return "tie", f"the whole interval is within {points}"
+    if interval.lies_within(region):
+        return "tie", f"two one-sided tests put it within {points}"
     if interval.low > 0 and interval.point > region:
         return "better", "the whole interval is above 0"
     if interval.high < 0 and interval.point < -region:
@@ -231,6 +235,7 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
         comparison.draws,
         comparison.resampled,
         comparison.common,
+        comparison.tie_reach,
     )
 
 

@@ -5,11 +5,11 @@ Owns which points belong to one curve. Does not know how one is drawn (`report`)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fewtune.analysis.leaderboard import LeaderboardGroup
-from fewtune.analysis.stability import Bounds, bound_scores
+from fewtune.analysis.stability import Bounds, Stability
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Curve:
     points: tuple[CurvePoint, ...]
 
 
-def trace_curves(groups: Iterable[LeaderboardGroup]) -> list[Curve]:
+def trace_curves(groups: Iterable[tuple[LeaderboardGroup, Mapping[str, Stability]]]) -> list[Curve]:
     """Trace every variant over shots, in and out of domain; those scored at one number of shots make no curve."""
     found: dict[tuple[str, str | None, str, str, str], list[CurvePoint]] = {}
-    for group in groups:
+    for group, stability in groups:
         for row in group.rows:
             for test_set, score in row.scores.items():
-                if score.draws:
+                if score.draws and row.variant in stability:
                     key = (group.task, group.model, row.variant, test_set, group.metric)
-                    bounds = bound_scores(score, group.metric)
+                    bounds = stability[row.variant].bounds[test_set]
                     found.setdefault(key, []).append(CurvePoint(group.shots, len(score.draws), bounds))
     return [
         Curve(*key, points=tuple(sorted(points, key=lambda point: point.shots)))

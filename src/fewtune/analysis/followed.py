@@ -92,7 +92,8 @@ class FollowedFolder:
         if kept is not None and kept.made_of == made_of:
             return kept
         verdict = judge_group(key, members, self._reader, np.random.default_rng(ANALYSIS_SEED), region=region)
-        return _Kept(made_of, analyse_group(key, members, find_collapsed(members, self._reader), verdict))
+        collapsed = find_collapsed(members, self._reader)
+        return _Kept(made_of, analyse_group(key, members, collapsed, verdict, self._reader))
 
     def _load(self, path: Path) -> Record:
         stamp = _stamp(path)

@@ -10,14 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
+
 from fewtune.analysis import statistics
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, TestSetScore, average_draws, draw_of
+from fewtune.analysis.answers import DrawAnswers, read_answers
+from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
+from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, LeaderboardRow, draw_of, name_metric
+from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Record
+
+_Scored = Mapping[DrawKey, statistics.DrawDifference]
+"""One variant's own scores on a test set, by draw."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """A mean over draws with its 95 % interval, Student's t over the draws; no interval for a single one."""
+    """A mean over draws with its 95 % interval, made as a difference's is; no interval for a single draw."""
 
     mean: float
     low: float | None
@@ -41,38 +49,69 @@ class Stability:
     calibration_error: float | None
 
 
-def summarise_variants(members: Sequence[Record], rows: Sequence[LeaderboardRow]) -> dict[str, Stability]:
+def summarise_variants(
+    members: Sequence[Record], rows: Sequence[LeaderboardRow], reader: AnswerReader
+) -> dict[str, Stability]:
     """Summarise every scored variant of a group, by name, in the leaderboard's order."""
+    metric, rng = name_metric(members), np.random.default_rng(ANALYSIS_SEED)
+    test_sets = list(dict.fromkeys(name for row in rows for name in row.scores))
+    scored = {name: _score_draws(members, reader, name, metric, rng) for name in test_sets}
     return {
-        row.variant: _summarise([record for record in members if record.trial.variant == row.variant], row)
+        row.variant: _summarise(
+            [record for record in members if record.trial.variant == row.variant],
+            row,
+            {name: draws.get(row.variant, {}) for name, draws in scored.items()},
+            statistics.RANGES[metric],
+        )
         for row in rows
         if row.in_domain is not None
     }
 
 
-def bound_mean(values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)) -> Bounds:
-    """Bound the mean of values (draws,), no further than the limits of what they can be."""
-    by_draws = statistics.bound_by_draws(values)
-    if by_draws is None:
-        return Bounds(fmean(values), None, None)
-    return Bounds(fmean(values), max(limits[0], by_draws[0]), min(limits[1], by_draws[1]))
+def _score_draws(
+    members: Sequence[Record], reader: AnswerReader, test_set: str, metric: str, rng: np.random.Generator
+) -> dict[str, _Scored]:
+    answers = read_answers(members, reader, [test_set])
+    return {
+        variant: {key: _take(sets[test_set], metric, rng) for key, sets in draws.items()}
+        for variant, draws in answers.items()
+    }
 
 
-def bound_scores(score: TestSetScore, metric: str) -> Bounds:
-    """Bound the mean of a test set's scores over draws, within what the metric can be."""
-    return bound_mean([draw.value for draw in score.draws], statistics.RANGES[metric])
+def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> statistics.DrawDifference:
+    gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
+    return statistics.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
 
 
-def _summarise(trials: Sequence[Record], row: LeaderboardRow) -> Stability:
+def _bound(mean: float, draws: Sequence[statistics.DrawDifference], limits: tuple[float, float]) -> Bounds:
+    """The mean of records' scores with the interval that their predictions give, no further than the limits."""
+    if len(draws) < 2:
+        return Bounds(mean, None, None)
+    found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED))
+    moved = mean - found.point  # nothing, but where a record was rounded
+    return Bounds(mean, max(limits[0], found.low + moved), min(limits[1], found.high + moved))
+
+
+def _summarise(
+    trials: Sequence[Record], row: LeaderboardRow, scored: Mapping[str, _Scored], limits: tuple[float, float]
+) -> Stability:
     done = [record for record in trials if record.status == "done"]
     values = [draw.value for draw in row.scores[IN_DOMAIN].draws]
     errors = [r.metrics[IN_DOMAIN]["ece"] for r in done if "ece" in r.metrics.get(IN_DOMAIN, {})]
     return Stability(
-        bounds={name: bound_scores(score, done[0].primary_metric) for name, score in row.scores.items() if score.draws},
+        bounds={
+            name: _bound(score.mean, list(scored[name].values()), limits)
+            for name, score in row.scores.items()
+            if score.mean is not None
+        },
         interquartile_mean=statistics.interquartile_mean(values),
         worst=min(values),
         spread=statistics.split_spread(_cells(done)),
-        gaps={name: bound_mean(gaps) for name in row.scores if name != IN_DOMAIN and (gaps := _gaps(done, name))},
+        gaps={
+            name: _bound_gap(scored[IN_DOMAIN], scored[name])
+            for name in row.scores
+            if name != IN_DOMAIN and scored[IN_DOMAIN].keys() & scored[name].keys()
+        },
         calibration_error=fmean(errors) if errors else None,
     )
 
@@ -88,7 +127,8 @@ def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:
     return cells
 
 
-def _gaps(done: Sequence[Record], test_set: str) -> list[float]:
-    both = [record for record in done if test_set in record.metrics and IN_DOMAIN in record.metrics]
-    inside, outside = (average_draws(both, name) for name in (IN_DOMAIN, test_set))
-    return [one.value - other.value for one, other in zip(inside, outside, strict=True)]
+def _bound_gap(inside: _Scored, outside: _Scored) -> Bounds:
+    """The score in domain less that on a test set, paired by draw."""
+    both = sorted(inside.keys() & outside.keys())
+    draws = [statistics.weigh([(1.0, inside[key]), (-1.0, outside[key])]) for key in both]
+    return _bound(fmean(draw.point for draw in draws), draws, (-math.inf, math.inf))

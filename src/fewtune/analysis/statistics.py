@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,13 @@ class Interval:
     """Half the width of the bootstrap's interval alone."""
     common: float = 0.0
     """Half the width of what test rows that draws share do to all of them; 0 where each draw has its own."""
+    tie_reach: float | None = None
+    """Half the width at twice the level: two one-sided tests put the difference where all of it lies."""
+
+    def lies_within(self, region: float) -> bool:
+        """Whether two one-sided tests, each at LEVEL, put the difference within ±region."""
+        reach = max(self.high - self.point, self.point - self.low) if self.tie_reach is None else self.tie_reach
+        return abs(self.point) + reach <= region
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Spread:
 class PairedRows:
     """One draw's answers of two methods: gold (rows,), first (fit seeds, rows), second (fit seeds, rows).
 
-    All three hold label indices.
+    All three hold label indices; a second method of no fit seeds scores 0.
     """
 
     gold: IntArray
@@ -139,6 +146,26 @@ def subtract_scores(
     )
 
 
+def take_score(
+    gold: IntArray,
+    predicted: IntArray,
+    rows: npt.NDArray[np.integer[Any]],
+    labels: int,
+    metric: str,
+    rng: np.random.Generator,
+) -> DrawDifference:
+    """A method's own score on one draw, as its difference from nothing; gold (rows,), predicted (fit seeds, rows)."""
+    if metric == "accuracy":
+        return subtract_rows((predicted == gold).mean(0), rows, rng)
+    return subtract_scores(PairedRows(gold, predicted, predicted[:0]), rows, labels, SCORES[metric], rng)
+
+
+def share_rows(draws: Sequence[DrawDifference]) -> bool:
+    """Whether any row stands in two draws."""
+    rows = np.concatenate([draw.rows for draw in draws])
+    return len(np.unique(rows)) < len(rows)
+
+
 def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
     """One draw's differences on several test sets as one, each with its weight; rows are resampled set by set."""
     if len(parts) == 1 and parts[0][0] == 1:
@@ -174,14 +201,15 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
         common = _z(LEVEL) * _deviate_together(draws)
         reach = float(np.hypot((by_draws[1] - by_draws[0]) / 2, common))
         low, high = min(low, mean - reach), max(high, mean + reach)
-    return Interval(mean, float(low), float(high), len(draws), resampled, common)
+    found = Interval(mean, float(low), float(high), len(draws), resampled, common)
+    return found if by_draws is None else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
     """Score the first method minus the second on one draw, each averaged over its fit seeds."""
     first = [score(count_answers(rows.gold, answers, labels)) for answers in rows.first]
     second = [score(count_answers(rows.gold, answers, labels)) for answers in rows.second]
-    return float(np.mean(first) - np.mean(second))
+    return float(np.mean(first) - (np.mean(second) if second else 0.0))
 
 
 def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
@@ -257,11 +285,12 @@ def reach_of(
 def count_further_draws(
     points: Sequence[float], interval: Interval, region: float, level: float, borrowed: Borrowed = NOTHING_BORROWED
 ) -> int | None:
-    """Count the draws to add until an interval leaves 0 out or lies within ±region, if draws go on as these (draws,).
+    """Count the draws to add until an interval leaves 0 out or is told to be within ±region, if draws go on as these.
 
-    `level`: that at which 0 must be left out, with a variance that borrows; at LEVEL it must be left out, or all lie
-    within the region, without. Mean and spread are taken as they are, so it is a guess to plan by. 0 where it is
-    settled already; None where a single draw shows no spread, or MOST_FURTHER_DRAWS would not do.
+    `level`: that at which 0 must be left out, with a variance that borrows; at LEVEL it must be left out, or two
+    one-sided tests at LEVEL put it within the region, without. Mean and spread are taken as they are, so it is a guess
+    to plan by. 0 where it is settled already; None where a single draw shows no spread, or MOST_FURTHER_DRAWS would not
+    do.
     """
     have, size = len(points), abs(float(np.mean(points)))
     if have < 2:
@@ -269,7 +298,7 @@ def count_further_draws(
     for draws in range(have, have + MOST_FURTHER_DRAWS + 1):
         alone = reach_of(points, interval, LEVEL, draws)
         apart = size > max(region, alone, reach_of(points, interval, level, draws, borrowed))
-        if apart or size + alone <= region:
+        if apart or size + reach_of(points, interval, 2 * LEVEL, draws) <= region:
             return draws - have
     return None
 
@@ -308,7 +337,10 @@ def split_spread(scores: Mapping[tuple[int, str], Sequence[float]]) -> Spread:
 
 
 def sign_flip_p(draw_differences: npt.ArrayLike) -> float | None:
-    """Test that differences (draws,) are symmetric about zero, two-sided, exact to 36 draws; None below six."""
+    """Test that differences (draws,) are symmetric about zero, two-sided, exact to 36 draws; None below six.
+
+    Draws must be independent of one another: where they share test rows it finds differences where there are none.
+    """
     differences = np.asarray(draw_differences, dtype=np.float64)
     if len(differences) < FEWEST_DRAWS_TO_TEST:
         return None
@@ -456,7 +488,8 @@ def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: in
                 for right, given in answers
             ]
         )
-        differences.append(scores[: len(rows.first)].mean(0) - scores[len(rows.first) :].mean(0))
+        theirs = scores[len(rows.first) :].mean(0) if len(rows.second) else 0.0
+        differences.append(scores[: len(rows.first)].mean(0) - theirs)
     return np.concatenate(differences)
 
 
@@ -488,7 +521,8 @@ def score_with_effects(gold: IntArray, predicted: IntArray, labels: int, metric:
 def _score_effects(pair: PairedRows, labels: int, score: Score) -> FloatArray:
     """What one more of each row (rows,) would add to the first method's score minus the second's, to first order."""
     seeds = [[_effects_on_score(pair.gold, each, labels, score) for each in side] for side in (pair.first, pair.second)]
-    return np.asarray(np.mean(seeds[0], 0) - np.mean(seeds[1], 0), dtype=np.float64)
+    theirs = np.mean(seeds[1], 0) if seeds[1] else 0.0
+    return np.asarray(np.mean(seeds[0], 0) - theirs, dtype=np.float64)
 
 
 def _effects_on_score(gold: IntArray, predicted: IntArray, labels: int, score: Score) -> FloatArray:

@@ -93,7 +93,7 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     collapsed = find_collapsed(records, reader)
     verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=contents.region)
     grouped = zip(group_records(records).items(), verdicts, strict=True)
-    groups = [analyse_group(key, members, collapsed, verdict) for (key, members), verdict in grouped]
+    groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
     decisions = recommend([group.board for group in groups], records, reader, Terms(within=contents.within))
     return assemble(contents, groups, decisions, reader)
 
@@ -113,7 +113,11 @@ def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_recor
 
 
 def analyse_group(
-    key: GroupKey, members: Sequence[Record], collapsed: Mapping[str, bool], verdict: GroupVerdict
+    key: GroupKey,
+    members: Sequence[Record],
+    collapsed: Mapping[str, bool],
+    verdict: GroupVerdict,
+    reader: AnswerReader,
 ) -> GroupAnalysis:
     """All that reports show of one group, its verdict given."""
     board = rank_group(key, members, collapsed)
@@ -121,7 +125,7 @@ def analyse_group(
         members=tuple(members),
         board=board,
         verdict=verdict,
-        stability=summarise_variants(members, board.rows),
+        stability=summarise_variants(members, board.rows, reader),
         frontiers={cost: find_frontier(board, price) for cost, price in COSTS.items()},
         break_evens=tuple(find_break_evens(board)),
     )
@@ -136,7 +140,7 @@ def assemble(
         records=contents.records,
         groups=tuple(groups),
         decisions=tuple(decisions),
-        curves=tuple(trace_curves(group.board for group in groups)),
+        curves=tuple(trace_curves((group.board, group.stability) for group in groups)),
         findings=tuple(audit(Evidence(contents.records, reader, count_by_variant(contents.waiting)))),
         waiting=contents.waiting,
         reader=reader,

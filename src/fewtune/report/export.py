@@ -15,7 +15,7 @@ from typing import Any
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
-from fewtune.report.findings import capitalise, word_outcome
+from fewtune.report.findings import word_outcome
 from fewtune.report.wording import (
     UNKNOWN,
     list_verdict,
@@ -111,7 +111,7 @@ def write_markdown(study: StudyAnalysis) -> str:
         heads, rows = _tabulate(group)
         decision = study.decision(group.board)
         parts += [f"\n## {_plain(group.board.title)}\n", f"{_plain(word_decision(decision))}\n"]
-        parts += [f"- {capitalise(_plain(line))}" for line in list_verdict(decision, group.verdict)]
+        parts += [f"- {_plain(line)}" for line in list_verdict(decision, group.verdict)]
         parts += ["", f"| {' | '.join(map(_plain, heads))} |", f"|{'---|' * len(heads)}"]
         parts += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
         parts.append(f"\n{_word_note(group)}")

@@ -24,6 +24,7 @@ from fewtune.analysis.audit.finding import Finding, word_group
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
+from fewtune.analysis.recommend import QUERIES
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
 from fewtune.report import breakdowns, findings, tables, wording
@@ -140,6 +141,8 @@ def render_page(study: StudyAnalysis) -> str:
             in_domain=IN_DOMAIN,
             most_comparisons=MOST_COMPARISONS,
             region=comparison.word_region(study.region),
+            tolerance=comparison.word_region(study.within),
+            queries=QUERIES,
             confidence=statistics.CONFIDENCE,
             resamples=comparison.RESAMPLES,
             fewest_draws=statistics.FEWEST_DRAWS_TO_TEST,

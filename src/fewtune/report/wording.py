@@ -58,7 +58,7 @@ def word_regret(decision: Decision) -> str:
     if compared == 1:
         return "the only method compared"
     if not decision.regret:
-        return "the best" if compared == 2 else f"the best of {compared}"
+        return f"the best of {compared}"
     return f"{_word_within(decision.regret)} of the best"
 
 
