@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from fewtune.analysis.study import analyse_folder
+from fewtune.records import PACKED_PREDICTIONS, PACKED_RECORDS, is_packed
 from fewtune.report.page import render_page
 
 ROOT = Path(__file__).parent.parent
-STUDIES = sorted(folder.parent for folder in (ROOT / "results").glob("*/trials"))
+STUDIES = sorted(folder for folder in (ROOT / "results").iterdir() if is_packed(folder))
 # The others are trials of settings, put together from several studies.
 SHIPPED = [folder for folder in STUDIES if (ROOT / "studies" / f"{folder.name}.yaml").is_file()]
 
@@ -33,10 +34,13 @@ def test_a_study_that_ships_was_soundly_made(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_its_predictions_are_row_ids_labels_and_scores_alone(folder: Path) -> None:
-    files = sorted((folder / "predictions").glob("*.parquet"))
-    assert files
-    for path in files:
-        table = pl.read_parquet(path)
-        named = [name for name in table.columns if not name.startswith("score_")]
-        assert named == ["test_set", "row_id", "gold", "predicted"]
-        assert table["row_id"].str.contains(r"\s").sum() == 0
+    table = pl.read_parquet(folder / PACKED_PREDICTIONS)
+    named = [name for name in table.columns if not name.startswith("score_")]
+    assert named == ["trial_id", "test_set", "row_id", "gold", "predicted"]
+    assert table.height and table["row_id"].str.contains(r"\s").sum() == 0
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_it_is_packed_and_nothing_else_lies_there(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()} - {"study.yaml", "report.html"}
+    assert names == {PACKED_RECORDS, PACKED_PREDICTIONS}

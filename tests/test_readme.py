@@ -12,7 +12,7 @@ from rich.console import Console
 from fewtune import cli
 from fewtune.analysis.study import analyse_folder
 from fewtune.methods import METHODS
-from fewtune.records import load_records
+from fewtune.records import is_packed, load_records
 from fewtune.report.findings import show_findings
 from fewtune.report.tables import show_leaderboard
 from fewtune.study import load_study
@@ -85,7 +85,7 @@ def test_files_that_the_pages_name_exist() -> None:
 
 def test_committed_records_hold_no_texts() -> None:
     for folder in (ROOT / "results").iterdir():
-        for record in load_records(folder) if (folder / "trials").is_dir() else []:
+        for record in load_records(folder) if is_packed(folder) else []:
             said = [record.notes.prompt.template or "", *record.notes.warnings, *map(str, record.notes.other.values())]
             assert len(" ".join(said).split()) < 40, record.trial_id
 
