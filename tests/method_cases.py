@@ -59,6 +59,7 @@ CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name,
 def run(method: Method, settings: Any, model: LanguageModel, task: Task, draw: Draw, seed: int = 0) -> Plan:
     """The plan, fitted where it trains anything."""
     rng = np.random.default_rng(seed)
+    settings = method.resolve(settings, task, len(draw.support), len(draw.pool))
     plan = make_plan(method, settings, model if method.uses_model else None, task, draw, rng)
     fit_plan(plan, rng)
     return plan

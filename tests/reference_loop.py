@@ -22,7 +22,8 @@ PLAN_SEED, FIT_SEED = 3, 5
 def make_plan(name: str, model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> Plan:
     """A method's plan, its randomness from PLAN_SEED."""
     method = get_method(name)
-    return method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(PLAN_SEED))
+    chosen = method.resolve(method.settings(**settings), task, len(draw.support), len(draw.pool))
+    return method.plan(chosen, model, task, draw, np.random.default_rng(PLAN_SEED))
 
 
 def fit_losses(plan: Plan) -> list[float]:

@@ -147,7 +147,9 @@ def test_what_cannot_be_fitted_is_told(model_folders: dict[str, Path]) -> None:
         fewtune.fit(texts, ["a", "b"], "lorra")
     with pytest.raises(StudyError, match="rank"):
         fewtune.fit(texts, ["a", "b"], "lora", str(model_folders["llama"]), rank=0)
-    with pytest.raises(StudyError, match="`models` is missing"):
+    with pytest.raises(StudyError, match="only a study chooses from a grid"):
+        fewtune.fit(texts, ["a", "b"], "tfidf", grid={"inverse_penalty": [1.0]})
+    with pytest.raises(FewtuneError, match="lora needs a model: name one"):
         fewtune.fit(texts, ["a", "b"], "lora")
     with pytest.raises(FewtuneError, match=r"bitfit cannot be used on .* has no biases"):
         fewtune.fit(texts, ["a", "b"], "bitfit", str(model_folders["llama"]))

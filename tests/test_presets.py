@@ -50,7 +50,7 @@ def test_a_preset_passes_the_check_on_tiny_models_and_real_rows(name: str, model
     spread = 5 * 2 * 3 * (3 + 3 + 2 + 1 - 4) if name == "mosbach2023" else 0
     assert len(jobs) == GRIDS[name] // 10 + spread
     for job in jobs:
-        pattern = job.trial.method.settings.get("pattern")
+        pattern = job.trial.settings.get("pattern")
         names = [given.name for given in tasks[job.trial.task.label].patterns]
         assert pattern is None or pattern in names, f"{job.trial.task.label} has no pattern {pattern}"
 

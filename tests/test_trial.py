@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fake_tables import install_tables
-from fewtune.study import Evaluation, MethodChoice, ModelChoice, Study, TaskChoice, load_study
+from fewtune.study import Evaluation, MethodChoice, ModelChoice, Study, TaskChoice, Tuning, load_study
 from fewtune.study.grid import Trial, list_trials, resolve_shots
 from fewtune.study.identity import fingerprint_patterns, identify_trial
 from fewtune.study.seeds import derive_seed, make_rng
@@ -31,6 +31,7 @@ TRIAL = Trial(
     model=ModelChoice(name="a"),
     task=TaskChoice(name="mnli", label="mnli", settings={"three_way": False}),
     method=MethodChoice(name="lora", variant="lora", settings={"rank": 8, "reads": "head"}),
+    candidates=({"rank": 8, "reads": "head"},),
     shots=16,
     shots_per="total",
     sampling="balanced",
@@ -111,7 +112,8 @@ def test_an_id_is_pinned() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"method": MethodChoice(name="lora", variant="lora", settings={"rank": 9, "reads": "head"})},
+        {"candidates": ({"rank": 9, "reads": "head"},)},
+        {"candidates": ({"rank": 8, "reads": "head"}, {"rank": 9, "reads": "head"}), "tuning": Tuning(trials=2)},
         {"method": MethodChoice(name="in_context", variant="lora", settings={"rank": 8, "reads": "head"})},
         {"task": TaskChoice(name="rte", label="mnli", settings={"three_way": False})},
         {"shots": 17},
@@ -141,7 +143,10 @@ def test_every_fingerprint_and_revision_changes_the_id(name: str) -> None:
     [
         {"model": ModelChoice(name="./a/folder", revision="r")},
         {"task": TaskChoice(name="mnli", label="other", settings={"train": "b.csv"})},
-        {"method": MethodChoice(name="lora", variant="other", settings={"reads": "head", "rank": 8})},
+        {
+            "method": MethodChoice(name="lora", variant="other", settings={}),
+            "candidates": ({"reads": "head", "rank": 8},),
+        },
     ],
 )
 def test_names_paths_and_order_do_not_change_the_id(changes: dict[str, Any]) -> None:
@@ -150,7 +155,8 @@ def test_names_paths_and_order_do_not_change_the_id(changes: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("changes", [{"fit_seed": 1}, {"precision": "auto"}, {"max_tokens": 9}])
 def test_what_a_method_without_model_or_seed_ignores_does_not_change_its_id(changes: dict[str, Any]) -> None:
-    floor = replace(TRIAL, model=None, method=MethodChoice(name="majority", variant="majority", settings={}))
+    majority = MethodChoice(name="majority", variant="majority", settings={})
+    floor = replace(TRIAL, model=None, method=majority, candidates=({},))
     given = GIVEN | {"weights_fingerprint": None}
     assert identify_trial(replace(floor, **changes), **given) == identify_trial(floor, **given)
 

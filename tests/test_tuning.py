@@ -19,7 +19,7 @@ from fewtune.methods.plan import Plan
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.prepare import Job, prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial
-from fewtune.running.tune import Tuned, check_folds, split_folds, tune
+from fewtune.running.tune import Search, Tuned, check_folds, split_folds, tune
 from fewtune.study import Study, Tuning, load_study
 from fewtune.tasks.base import Draw, Example, Task
 
@@ -67,7 +67,8 @@ class Witness:
 
 def choose(witness: Witness, task: Task, draw: Draw, *candidates: dict[str, Any], folds: int = 4) -> Tuned:
     axes = ("made-up", 8, 0, 0)
-    return tune(witness.method, candidates, list(candidates[0]), folds, None, task, draw, axes, lambda *fits: None)
+    search = Search(witness.method, candidates, list(candidates[0]), folds)
+    return tune(search, None, task, draw, axes, lambda *fits: None)
 
 
 def test_folds_part_the_support_and_hold_every_label() -> None:
@@ -168,9 +169,9 @@ def test_a_tuned_trial_equals_the_same_trial_with_the_chosen_settings(tuned_stud
         notes = record.notes.tuning
         assert notes is not None
         assert len(notes.tried) == 2 and notes.folds == 2
-        assert record.trial.settings == {**job.trial.method.settings, **notes.chosen}
-        choice = job.trial.method.model_copy(update={"settings": record.trial.settings, "grid": {}})
-        plain, expected = run_trial(replace(job, trial=replace(job.trial, method=choice, tuning=None)), state)
+        assert record.trial.settings == {**job.trial.settings, **notes.chosen}
+        untuned = replace(job.trial, candidates=(record.trial.settings,), tuning=None)
+        plain, expected = run_trial(replace(job, trial=untuned), state)
         assert expected is not None and plain.cost is not None and record.cost is not None
         assert predictions.equals(expected)
         assert plain.cost.fit_tokens is not None and record.cost.fit_tokens is not None

@@ -20,7 +20,8 @@ from fewtune.tasks.base import Draw, Task
 def run(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> tuple[Plan, FitReport]:
     method = get_method("adaptive")
     rng = np.random.default_rng(0)
-    plan = method.plan(method.settings(**settings), model, task, draw, rng)
+    chosen = method.resolve(method.settings(**settings), task, len(draw.support), len(draw.pool))
+    plan = method.plan(chosen, model, task, draw, rng)
     assert plan.fitting is not None
     return plan, fit(plan.fitting, rng, lambda step, steps, loss: None)
 

@@ -38,7 +38,7 @@ def make_plan(
 ) -> Plan:
     method = get_method(name)
     one = {"contexts": 1, "calibration": "contextual"} if name == "context_distillation" else {}
-    chosen = method.settings(**{**one, **settings})
+    chosen = method.resolve(method.settings(**{**one, **settings}), task, len(draw.support), len(draw.pool))
     assert method.skip_reason(chosen, model.config, task) is None
     return method.plan(chosen, model, task, draw, np.random.default_rng(0))
 

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2405.13181, whose decay never applied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 
-# What a null setting stands for is no part of a trial's identity: changing it means raising METHOD's revision.
 DEFAULT_RATES = {"label_words": 1e-5, "head": 2e-4}
 """A head starts from nothing and has far to go; label words start from what the model already knows."""
 
@@ -70,6 +69,12 @@ class Settings(FineTuning):
     ] = 0.5
 
 
+def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
+    """A rate that suits what reads the answer, where none is given."""
+    rate = settings.learning_rate
+    return replace(settings, learning_rate=DEFAULT_RATES[settings.reads] if rate is None else rate)
+
+
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has fewer blocks than should train."""
     return refuse_beyond_blocks("blocks", settings.blocks, config)
@@ -80,9 +85,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
     from fewtune.methods.trainable import train_last_blocks
 
-    assert model is not None
+    assert model is not None and settings.learning_rate is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
-    rate = settings.learning_rate or DEFAULT_RATES[settings.reads]
+    rate = settings.learning_rate
     trained = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
     return plan_training(
         draw,
@@ -101,4 +106,5 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     skip_reason=skip_reason,
+    resolve=resolve,
 )

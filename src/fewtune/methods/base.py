@@ -39,6 +39,15 @@ class PlanFunction(Protocol):
     ) -> Plan: ...
 
 
+class ResolveFunction(Protocol):
+    """A method's settings with every null that stands for a value replaced by it.
+
+    `shots` are the support's rows, `pool_rows` the unlabelled ones. What only a running trial can know stays null.
+    """
+
+    def __call__(self, settings: Any, task: Task, shots: int, pool_rows: int) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Method:
     """One way to adapt a model.
@@ -67,6 +76,8 @@ class Method:
     other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     """Teachers these settings need besides the trial's own model, by name, of its vocabulary; see `model.find`."""
     skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None
+    resolve: ResolveFunction = lambda settings, task, shots, pool_rows: settings
+    """Asked of every trial before its id is made; `plan` gets what comes of it. A null pattern is the task's first."""
 
 
 def refuse_beyond_blocks(setting: str, wanted: int, config: PreTrainedConfig | None) -> str | None:

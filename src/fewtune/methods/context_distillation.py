@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from fewtune.methods.trainable import Trained
     from fewtune.tasks.base import Draw, Task
 
-# What a null setting stands for is no part of a trial's identity: changing it means raising METHOD's revision.
+DEMONSTRATIONS_A_LABEL = 4
+"""Rows a label in each of the teacher's contexts where a study does not say."""
 DEFAULT_RATES = {"all": 5e-5, "last_blocks": 1e-5, "low_rank": 5e-4}
 LEAST_STEPS = 40
 """Steps of a fit whose epochs are not given: what the other methods take over sixteen rows."""
@@ -153,6 +154,28 @@ class Settings:
     clip_norm: ClipNorm = 1.0
 
 
+def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
+    """A rate that suits what trains, four demonstrations a label, and epochs for enough steps, where none are given.
+
+    Where the teacher alone is learnt from (alpha 1), epochs stay null: support rows that every context shows are not
+    taught, and which these are is drawn while the trial runs.
+    """
+    rate, shown, epochs = settings.learning_rate, settings.demonstrations, settings.epochs
+    if rate is None:
+        rate = DEFAULT_RATES[settings.student]
+    if shown is None and "demonstrations" in settings.context:
+        shown = DEMONSTRATIONS_A_LABEL * len(task.labels)
+    if epochs is None and settings.alpha < 1:
+        taught = pool_rows if settings.variant == "few_shot" and settings.alpha > 0 else 0
+        epochs = _count_epochs(shots + taught, settings.batch_size)
+    return replace(settings, learning_rate=rate, demonstrations=shown, epochs=epochs)
+
+
+def _count_epochs(rows: int, batch_size: int) -> int:
+    """Passes over so many rows that make LEAST_STEPS steps."""
+    return math.ceil(LEAST_STEPS / max(1, math.ceil(rows / batch_size)))
+
+
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where settings contradict each other or do not fit the model."""
     if "instruction" in settings.context and not settings.instruction.strip():
@@ -213,8 +236,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
             )
         return total
 
-    steps_an_epoch = max(1, math.ceil(len(examples) / settings.batch_size))
-    epochs = settings.epochs or math.ceil(LEAST_STEPS / steps_an_epoch)
+    epochs = settings.epochs or _count_epochs(len(examples), settings.batch_size)
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
     taught = sum(target is not None for _, target in weighed)
     fitted = {"rows_taught": taught, "rows_labelled": sum(row.label is not None for row, _ in weighed)}
@@ -257,7 +279,8 @@ def judge_teacher(
 def _choose_student(settings: Settings, model: LanguageModel, rng: np.random.Generator) -> Trained:
     from fewtune.methods.trainable import LoraShape, train_all, train_last_blocks, train_lora
 
-    rate = settings.learning_rate or DEFAULT_RATES[settings.student]
+    rate = settings.learning_rate
+    assert rate is not None
     if settings.student == "last_blocks":
         return train_last_blocks(model, settings.blocks, rate)
     if settings.student == "low_rank":
@@ -273,5 +296,6 @@ METHOD = Method(
     plan=plan,
     needs_pool=lambda settings: settings.calibration == "batch",
     skip_reason=skip_reason,
+    resolve=resolve,
     other_models=lambda settings: () if settings.teacher is None else (settings.teacher,),
 )

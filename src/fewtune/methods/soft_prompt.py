@@ -60,6 +60,12 @@ class Settings(FineTuning):
     ] = 1e-3
 
 
+def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
+    """A rate that suits the kind of virtual tokens, where none is given."""
+    rate = settings.learning_rate
+    return replace(settings, learning_rate=RATES[settings.kind] if rate is None else rate)
+
+
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
     from fewtune.engine.loading import sketch_network
@@ -99,7 +105,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.trainable import Trained
     from fewtune.prompts.tokens import Encoder
 
-    assert model is not None
+    assert model is not None and settings.learning_rate is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
     # Virtual tokens take positions that rows then lack.
     room = Encoder(model.tokenizer, model.max_tokens, model.max_positions - settings.tokens)
@@ -111,9 +117,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         if settings.kind == "prompt"
         else _add_prefix(model.forward(network), settings, seed)
     )
-    rate = settings.learning_rate if settings.learning_rate is not None else RATES[settings.kind]
     parameters = tuple(change.soft.encoder.parameters())
-    group = ParameterGroup(f"soft {settings.kind}", parameters, rate)
+    group = ParameterGroup(f"soft {settings.kind}", parameters, settings.learning_rate)
     trained = Trained(model.forward(network, change.soft), (group,), change)
     made = plan_training(
         draw,
@@ -193,4 +198,5 @@ METHOD = Method(
     plan=plan,
     revision=2,  # the rate that null stands for, with prompts
     skip_reason=skip_reason,
+    resolve=resolve,
 )

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from fewtune.methods.context_distillation import Settings
 
 TUNING_RATE = 2e-5
-DEMONSTRATIONS_A_LABEL = 4
-"""Rows a label in each context where a study does not say; as with null rates, changing it raises the revision."""
 
 ROWS_OF_VOCABULARY = 64
 """Rows of which the probabilities of the whole vocabulary are held at once, a context each."""
@@ -99,8 +97,7 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
     forward = _freeze(settings, model, answer, draw, rng)
     prompting = answer.prompt(forward)
     pattern = choose_pattern(task, settings.pattern)
-    asked = settings.demonstrations or DEMONSTRATIONS_A_LABEL * len(task.labels)
-    demonstrations = asked if "demonstrations" in settings.context else 0
+    demonstrations = (settings.demonstrations or 0) if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
     scratchpad = _open_scratchpad(settings, forward, answer, task)
     contexts, scorers, targets = [], [], []

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import DataError, FewtuneError
 from fewtune.methods import get_method
+from fewtune.methods.base import Method
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.adapt import fit_plan, make_plan
-from fewtune.running.worker import DEFAULT_MAX_TOKENS
-from fewtune.study import build_settings, read_study
+from fewtune.study import build_settings, read_settings
+from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
 from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.tasks.build import fingerprint_rows
 from fewtune.tasks.label_column import order_labels
 from fewtune.tasks.own_files import derive_pattern
+
+if TYPE_CHECKING:
+    from fewtune.engine.language_model import LanguageModel
 
 Row = str | Mapping[str, str]
 """A row's text, or its texts by name."""
@@ -36,33 +40,40 @@ def fit_rows(
     seed: int = 0,
 ) -> Predictor:
     """A method fitted on all these rows; raises FewtuneError where method, model, settings or rows cannot be used."""
-    task = make_task(rows, labels)
-    precision, chosen = _read_choice(method, model, settings or {})
+    task, given = make_task(rows, labels), read_settings(method, settings or {})
     known = get_method(method)
-    loaded = None
-    if known.uses_model:
-        from fewtune.engine.loading import load_model
-        from fewtune.models import find_model, inspect_model
-
-        place = find_model(model or "")
-        config = inspect_model(place)
-        reason = known.skip_reason(chosen, config, task)
-        if reason is not None:
-            raise FewtuneError(f"{method} cannot be used on {model}: {reason}")
-        loaded = replace(load_model(place, precision), max_tokens=DEFAULT_MAX_TOKENS)
+    chosen = resolve_settings(known, given, task, shots=len(task.train), pool_rows=0)
+    typed: Any = build_settings(known.settings, chosen)
+    loaded = _load_model(known, typed, model, task) if known.uses_model else None
     draw = Draw(task.train, (), (), hashlib.sha256(task.fingerprint.encode()).hexdigest())
     rng = make_rng("fit", task.name, len(task.train), 0, seed)
-    plan = make_plan(known, chosen, loaded, task, draw, rng)
+    plan = make_plan(known, typed, loaded, task, draw, rng)
     fit_plan(plan, rng)
     origin = {
         "method": method,
-        "settings": asdict(chosen),
+        "settings": chosen,
         "rows": len(task.train),
         "data": task.fingerprint,
         "seed": seed,
         "fewtune": version("fewtune"),
     }
     return replace(plan.predictor, origin=origin)
+
+
+def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> LanguageModel:
+    """The model by that name in this machine's precision; raises FewtuneError where the method cannot use it."""
+    from fewtune.engine.loading import load_model
+    from fewtune.models import find_model, inspect_model, max_positions, resolve_precision
+
+    if name is None:
+        raise FewtuneError(f"{method.name} needs a model: name one, for example model='smollm2-135m'.")
+    snapshot = find_model(name)
+    config = inspect_model(snapshot)
+    reason = method.skip_reason(settings, config, task)
+    if reason is not None:
+        raise FewtuneError(f"{method.name} cannot be used on {name}: {reason}")
+    loaded = load_model(snapshot, resolve_precision("auto"))
+    return replace(loaded, max_tokens=min(DEFAULT_MAX_TOKENS, max_positions(config)))
 
 
 def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
@@ -94,20 +105,3 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
         test_sets=(),
         fingerprint=fingerprint_rows(train, ()),
     )
-
-
-def _read_choice(
-    method: str, model: str | None, settings: Mapping[str, Any]
-) -> tuple[Literal["bfloat16", "float32"], Any]:
-    """This machine's precision, and a method's settings, read and refused as a study's are."""
-    from fewtune.models import resolve_precision
-
-    values: dict[str, Any] = {
-        "name": "fit",
-        "tasks": ["sentiment"],
-        "methods": [{method: dict(settings)}],
-        "shots": [2],
-        "floors": False,
-    }
-    study = read_study({**values, **({"models": [model]} if model is not None else {})})
-    return resolve_precision("auto"), build_settings(get_method(method).settings, study.methods[0].settings)

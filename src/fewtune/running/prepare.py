@@ -5,7 +5,8 @@ Owns the checks that come before any trial starts, and the jobs that any process
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from fewtune.running.tune import check_folds
 from fewtune.study import MOST_TRIALS, MethodChoice, Study, TaskChoice, build_settings
 from fewtune.study.grid import Trial, list_trials, resolve_shots, spread_patterns
 from fewtune.study.identity import fingerprint_patterns, identify_trial
+from fewtune.study.nulls import resolve_candidates, resolve_max_tokens
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.draw import check_shots, make_draw
@@ -47,60 +49,90 @@ def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[s
     does not fit, at once.
     """
     faults: list[Fault] = []
+    tasks = _read_tasks(study, data_dir, faults)
+    models = _find_models(study, faults)
+    faults += _check_twins(tasks)
+    faults += _check_model_twins(study, models)
+    faults += _check_patterns(study, tasks)
+    faults += _check_vocabularies(study, models)
+    if faults:
+        raise StudyError(f"study {study.name!r} cannot run", faults)
+    maker = _JobMaker(models, tasks)
+    jobs: dict[str, Job] = {}
+    for trial in _list_trials(study, tasks):
+        job = maker.make(trial)
+        # Two names for one thing (the same weights in two folders) are one trial: it runs once.
+        jobs.setdefault(job.trial_id, job)
+    return list(jobs.values()), tasks
+
+
+def _read_tasks(study: Study, data_dir: Path | None, faults: list[Fault]) -> dict[str, Task]:
+    """The tasks that can be read and have rows enough, by label; of the others, a fault each."""
     tasks: dict[str, Task] = {}
     for choice in study.tasks:
         try:
             task = load_task(choice, data_dir)
-            for shots in study.shots:
-                check_shots(
-                    task,
-                    shots,
-                    per_class=study.shots_per == "class",
-                    balanced=study.sampling == "balanced",
-                    pool_rows=study.pool_rows,
-                )
-                if shots != min(study.shots):
-                    continue  # supports nest over shots: the smallest has the fewest rows of every label
-                # Balanced draws hold equal rows a label whatever the seed: one tells of all.
-                tuned = study.data_seeds[:1] if study.tuning is not None else ()
-                for data_seed in study.data_seeds if study.sampling == "natural" else tuned:
-                    draw = make_draw(
-                        task,
-                        shots=shots,
-                        per_class=study.shots_per == "class",
-                        balanced=study.sampling == "balanced",
-                        data_seed=data_seed,
-                        pool_rows=study.pool_rows,
-                        in_domain_rows=1,
-                        out_of_domain_rows=1,
-                    )
-                    if study.tuning is not None:
-                        check_folds(task, draw.support, study.tuning.folds)
+            _check_rows(study, task)
             tasks[choice.label] = task
         except DataError as error:
             faults.append(Fault(f"task {choice.label}: {error}"))
-    places: dict[str, ModelSnapshot] = {}
+    return tasks
+
+
+def _check_rows(study: Study, task: Task) -> None:
+    """Raise DataError where a task has too few rows for a study's shots, pool or folds."""
+    per_class, balanced = study.shots_per == "class", study.sampling == "balanced"
+    for shots in study.shots:
+        check_shots(task, shots, per_class=per_class, balanced=balanced, pool_rows=study.pool_rows)
+    # Supports nest over shots: the smallest has the fewest rows of every label. Balanced draws hold equal rows a label
+    # whatever the seed: one tells of all.
+    tuned = study.data_seeds[:1] if study.tuning is not None else ()
+    for data_seed in tuned if balanced else study.data_seeds:
+        draw = make_draw(
+            task,
+            shots=min(study.shots),
+            per_class=per_class,
+            balanced=balanced,
+            data_seed=data_seed,
+            pool_rows=study.pool_rows,
+            in_domain_rows=1,
+            out_of_domain_rows=1,
+        )
+        if study.tuning is not None:
+            check_folds(task, draw.support, study.tuning.folds)
+
+
+@dataclass(frozen=True)
+class _FoundModel:
+    """A model that a study names, itself or as a teacher."""
+
+    snapshot: ModelSnapshot
+    positions: int
+    """Tokens that it reads."""
+
+
+def _find_models(study: Study, faults: list[Fault]) -> dict[str, _FoundModel]:
+    """The models that are there and sound, by name, teachers among them; of the others, a fault each."""
     wanted = {model.name: model.revision for model in study.models}
     for method_choice in study.methods:
         wanted |= {name: None for name in _list_other_models(method_choice) if name not in wanted}
+    models: dict[str, _FoundModel] = {}
     for name, revision in wanted.items():
         try:
-            places[name] = find_model(name, revision)
-            positions = max_positions(inspect_model(places[name]))
+            snapshot = find_model(name, revision)
+            positions = max_positions(inspect_model(snapshot))
+            models[name] = _FoundModel(snapshot, positions)
             if (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
                 )
         except (ModelError, DataError) as error:
             faults.append(Fault(f"model {name}: {error}"))
-    faults += _check_twins(tasks)
-    faults += _check_model_twins(study, places)
-    faults += _check_patterns(study, tasks)
-    faults += _check_vocabularies(study, places)
-    if faults:
-        raise StudyError(f"study {study.name!r} cannot run", faults)
-    jobs: dict[str, Job] = {}
-    skip = _SkipReasons()
+    return models
+
+
+def _list_trials(study: Study, tasks: Mapping[str, Task]) -> list[Trial]:
+    """Every trial of a study, under each pattern that it asks for; raises StudyError where these are too many."""
     listed = list_trials(study, resolve_precision(study.precision))
     spread = [over for trial in listed for over in spread_patterns(trial, study, tasks[trial.task.label])]
     if len(spread) > MOST_TRIALS:
@@ -108,26 +140,51 @@ def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[s
             f"its patterns make {len(spread)} trials of {len(listed)}; a study may have {MOST_TRIALS}. Name fewer."
         )
         raise StudyError(f"study {study.name!r} cannot run", [Fault(message)])
-    for trial in spread:
-        task = tasks[trial.task.label]
-        trial = resolve_shots(trial, len(task.labels))
-        place = places[trial.model.name] if trial.model is not None else None
-        method = get_method(trial.method.name)
-        others = tuple(places[name] for name in _list_other_models(trial.method))
+    return spread
+
+
+class _JobMaker:
+    """Makes jobs of a study's trials, of models that were found and tasks that were read."""
+
+    def __init__(self, models: Mapping[str, _FoundModel], tasks: Mapping[str, Task]) -> None:
+        self._models = models
+        self._tasks = tasks
+        self._skips = _SkipReasons()
+        self._candidates: dict[tuple[Any, ...], tuple[Mapping[str, Any], ...]] = {}
+        self._others: dict[str, tuple[ModelSnapshot, ...]] = {}
+
+    def make(self, trial: Trial) -> Job:
+        """The job of a trial: its shots in total, its nulls resolved, with its id and why it is skipped, if it is."""
+        task, method = self._tasks[trial.task.label], get_method(trial.method.name)
+        model = self._models[trial.model.name] if trial.model is not None else None
+        trial = self._resolve(resolve_shots(trial, len(task.labels)), task, model)
+        used = () if model is None else (model.snapshot, *self._find_others(trial.method))
         trial_id = identify_trial(
             trial,
             data_fingerprint=task.fingerprint,
-            weights_fingerprint=_join_fingerprints(place, others),
+            weights_fingerprint="+".join(each.weights_fingerprint for each in used) or None,
             method_revision=method.revision,
             task_revision=task.revision,
             patterns_fingerprint=fingerprint_patterns(task.patterns),
         )
-        # Two names for one thing (the same weights in two folders) are one trial: it runs once.
-        reason = skip.find(trial, place, task)
-        used = () if place is None else (place, *others)
+        reason = self._skips.find(trial, None if model is None else model.snapshot, task)
         weights = {each.name: each.weights_fingerprint for each in used}
-        jobs.setdefault(trial_id, Job(trial, trial_id, task.fingerprint, weights, reason))
-    return list(jobs.values()), tasks
+        return Job(trial, trial_id, task.fingerprint, weights, reason)
+
+    def _resolve(self, trial: Trial, task: Task, model: _FoundModel | None) -> Trial:
+        """The trial with its nulls resolved, once for all draws and seeds."""
+        key = trial.method.variant, trial.pattern, trial.task.label, trial.shots
+        if key not in self._candidates:
+            self._candidates[key] = resolve_candidates(trial, get_method(trial.method.name), task)
+        positions = None if model is None else model.positions
+        return replace(trial, candidates=self._candidates[key], max_tokens=resolve_max_tokens(trial, positions))
+
+    def _find_others(self, choice: MethodChoice) -> tuple[ModelSnapshot, ...]:
+        """The models that a method's settings name besides the trial's own."""
+        if choice.variant not in self._others:
+            names = _list_other_models(choice)
+            self._others[choice.variant] = tuple(self._models[name].snapshot for name in names)
+        return self._others[choice.variant]
 
 
 class _SkipReasons:
@@ -139,7 +196,7 @@ class _SkipReasons:
 
     def find(self, trial: Trial, place: ModelSnapshot | None, task: Task) -> str | None:
         """The first candidate's reason where every candidate has one."""
-        key = f"{trial.method!r} {place} {trial.task.label}"
+        key = f"{trial.method.name} {trial.candidates!r} {place} {trial.task.label}"
         if key not in self._known:
             if place is not None and place.path not in self._configs:
                 self._configs[place.path] = read_config(place.path)
@@ -147,7 +204,7 @@ class _SkipReasons:
             method = get_method(trial.method.name)
             reasons = [
                 method.skip_reason(build_settings(method.settings, settings), config, task)
-                for settings in trial.method.candidates
+                for settings in trial.candidates
             ]
             self._known[key] = None if None in reasons else reasons[0]
         return self._known[key]
@@ -164,11 +221,11 @@ def _check_twins(tasks: Mapping[str, Task]) -> Iterator[Fault]:
             )
 
 
-def _check_model_twins(study: Study, places: Mapping[str, ModelSnapshot]) -> Iterator[Fault]:
+def _check_model_twins(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for model in study.models:
-        place = places.get(model.name)
-        twin = first.setdefault(place.weights_fingerprint, model.name) if place is not None else model.name
+        found = models.get(model.name)
+        twin = first.setdefault(found.snapshot.weights_fingerprint, model.name) if found is not None else model.name
         if twin != model.name:
             yield Fault(
                 f"models {twin} and {model.name} hold the same weights, tokenizer and configuration, and all trials "
@@ -176,13 +233,13 @@ def _check_model_twins(study: Study, places: Mapping[str, ModelSnapshot]) -> Ite
             )
 
 
-def _check_vocabularies(study: Study, places: Mapping[str, ModelSnapshot]) -> Iterator[Fault]:
+def _check_vocabularies(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
     """Teachers whose tokens are not those of a model they would teach."""
     for method in study.methods:
         for teacher in _list_other_models(method):
             for student in [model.name for model in study.models]:
-                known = teacher in places and student in places
-                if known and not share_vocabulary(places[teacher], places[student]):
+                known = teacher in models and student in models
+                if known and not share_vocabulary(models[teacher].snapshot, models[student].snapshot):
                     yield Fault(
                         f"{method.variant}: teacher {teacher!r} and student {student!r} have different vocabularies. "
                         "Use a teacher of the student's family."
@@ -216,9 +273,3 @@ def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:
             for name in names:
                 if name not in have:
                     yield Fault(f"patterns: {label}: {name_choices(name, have, 'pattern')}")
-
-
-def _join_fingerprints(place: ModelSnapshot | None, others: Sequence[ModelSnapshot]) -> str | None:
-    if place is None:
-        return None
-    return "+".join([place.weights_fingerprint, *(other.weights_fingerprint for other in others)])

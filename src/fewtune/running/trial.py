@@ -35,7 +35,7 @@ from fewtune.records import (
 )
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.job import Job, Progress, WorkerOptions
-from fewtune.running.tune import tune
+from fewtune.running.tune import Search, tune
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial
@@ -127,14 +127,11 @@ def _run(
     checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets, meter)
     with meter.phase("fit") as fitting:
         on_progress(Progress("preparing"))
-        chosen, tuning_tokens = trial.method.settings, 0
+        chosen, tuning_tokens = dict(trial.settings), 0
         if trial.tuning is not None:
             with meter.phase("tune"):
                 tuned = tune(
-                    method,
-                    trial.method.candidates,
-                    list(trial.method.grid),
-                    trial.tuning.folds,
+                    Search(method, trial.candidates, tuple(trial.method.grid), trial.tuning.folds),
                     model,
                     task,
                     draw,
@@ -279,7 +276,7 @@ def describe_axes(trial: Trial) -> TrialAxes:
         data_seed=trial.data_seed,
         fit_seed=trial.fit_seed,
         pattern=trial.pattern,
-        settings=trial.method.settings,
+        settings=dict(trial.settings),
     )
 
 

@@ -26,6 +26,25 @@ from fewtune.tasks.metrics import score_test_set
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
+    from fewtune.methods.plan import Plan
+
+
+@dataclass(frozen=True)
+class Search:
+    """The settings of a method that are tried, and how."""
+
+    method: Method
+    candidates: Sequence[Mapping[str, Any]]
+    """Every setting of each."""
+    varied: Sequence[str]
+    """The settings by which candidates differ, as the record names them."""
+    folds: int
+    """Parts of the support, each held out once."""
+
+    @property
+    def fits(self) -> int:
+        """Fits that the search takes."""
+        return len(self.candidates) * self.folds
 
 
 @dataclass(frozen=True)
@@ -67,10 +86,7 @@ def split_folds(support: Sequence[Example], folds: int, *axes: str | int) -> lis
 
 
 def tune(
-    method: Method,
-    candidates: Sequence[Mapping[str, Any]],
-    varied: Sequence[str],
-    folds: int,
+    search: Search,
     model: LanguageModel | None,
     task: Task,
     draw: Draw,
@@ -82,30 +98,30 @@ def tune(
     `on_fit(phase, done, fits)` is told before each fit. A candidate that diverges or does not fit model, task or draw
     is out of the choice, with its reason in the notes; raises TrialFailure where all fail.
     """
-    check_folds(task, draw.support, folds)
-    parts = split_folds(draw.support, folds, *axes)
+    check_folds(task, draw.support, search.folds)
+    parts = split_folds(draw.support, search.folds, *axes)
     began, tokens = time.perf_counter(), 0
     tried: list[TriedSetting] = []
-    for number, candidate in enumerate(candidates):
+    for number, candidate in enumerate(search.candidates):
         started = time.perf_counter()
         judged: dict[str, Any] = {}
         try:
-            settings: Any = build_settings(method.settings, candidate)
-            reason = method.skip_reason(settings, model.config if model is not None else None, task)
+            settings: Any = build_settings(search.method.settings, candidate)
+            reason = search.method.skip_reason(settings, model.config if model is not None else None, task)
             if reason is not None:
                 raise TrialFailure("error", reason)
             scores = []
             for fold, held_out in enumerate(parts):
-                on_fit(f"tuning, setting {number + 1}", number * folds + fold, len(candidates) * folds)
-                fold_scores, run = _score_fold(
-                    method, settings, model, task, draw, held_out, make_rng("tuning", *axes, fold)
-                )
-                scores.append(fold_scores)
+                on_fit(f"tuning, setting {number + 1}", number * search.folds + fold, search.fits)
+                rng, rest = make_rng("tuning", *axes, fold), _leave_out(draw, held_out)
+                answers, run = _answer(make_plan(search.method, settings, model, task, rest, rng), held_out, rng)
+                gc.collect()  # plans hold their network in closures: let go of it before the next one is made
+                scores.append(answers)
                 tokens += run
             judged = _judge(task, [row for part in parts for row in part], np.concatenate(scores))
         except (TrialFailure, FewtuneError) as error:
             judged = {"failure": str(error)}
-        chosen = {key: candidate[key] for key in varied}
+        chosen = {key: candidate[key] for key in search.varied}
         tried.append(TriedSetting(settings=chosen, seconds=round(time.perf_counter() - started, 3), **judged))
     sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]
     if not sound:
@@ -114,32 +130,24 @@ def tune(
     notes = TuningNotes(
         chosen=tried[best].settings,
         tried=tried,
-        folds=folds,
+        folds=search.folds,
         metric=task.primary_metric,
         seconds=round(time.perf_counter() - began, 3),
     )
-    return Tuned(dict(candidates[best]), notes, tokens)
+    return Tuned(dict(search.candidates[best]), notes, tokens)
 
 
-def _score_fold(
-    method: Method,
-    settings: Any,
-    model: LanguageModel | None,
-    task: Task,
-    draw: Draw,
-    held_out: Sequence[Example],
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, int]:
-    """Log-probabilities of the held-out rows (rows, labels) after a fit on the others, and the tokens it took."""
+def _leave_out(draw: Draw, held_out: Sequence[Example]) -> Draw:
+    """The draw without some rows of its support, and without test rows."""
     taken = {row.row_id for row in held_out}
-    rest = replace(draw, support=tuple(row for row in draw.support if row.row_id not in taken), test_sets=())
-    plan = make_plan(method, settings, model, task, rest, rng)
+    return replace(draw, support=tuple(row for row in draw.support if row.row_id not in taken), test_sets=())
+
+
+def _answer(plan: Plan, rows: Sequence[Example], rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Log-probabilities of rows (rows, labels) after a plan's fit, and the tokens that plan, fit and answers took."""
     fit_plan(plan, rng)
-    scores = plan.score([row.without_label() for row in held_out])
-    run = plan.prepared_tokens + (plan.forward.tokens_run if plan.forward is not None else 0)
-    del plan
-    gc.collect()  # plans hold their network in closures: let go of it before the next one is made
-    return scores, run
+    scores = plan.score([row.without_label() for row in rows])
+    return scores, plan.prepared_tokens + (plan.forward.tokens_run if plan.forward is not None else 0)
 
 
 def _judge(task: Task, rows: Sequence[Example], scores: np.ndarray) -> dict[str, float]:

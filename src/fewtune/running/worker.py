@@ -21,9 +21,6 @@ from fewtune.tasks.overlap import find_shared_rows
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
 
-DEFAULT_MAX_TOKENS = 512
-"""Tokens one rendered example may have where a study does not say."""
-
 
 class WorkerState:
     """What one process keeps between trials, and how it is told to run them."""
@@ -56,7 +53,8 @@ class WorkerState:
             each = self._models.get(place, precision)
             load_seconds += self._models.load_seconds
             _ = each.frozen  # made before memory is watched: it is shared, and no trial's own cost
-            max_tokens = job.trial.max_tokens or DEFAULT_MAX_TOKENS
+            max_tokens = job.trial.max_tokens
+            assert max_tokens is not None  # resolved where there is a model
             loaded.append(replace(each, name=place.name, max_tokens=max_tokens, options=self._engine_options()))
         return replace(loaded[0], others={each.name: each for each in loaded[1:]}), load_seconds
 

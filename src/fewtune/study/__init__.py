@@ -1,9 +1,9 @@
 """A study file: YAML -> frozen, validated `Study`, with every fault told at once and the line it stands on.
 
-The public names; `values` says what a study is, `resolve` how a file becomes one.
+The public names; `values` says what a study is, `reading` and `resolve` how a file becomes one.
 """
 
-from fewtune.study.resolve import load_study, read_study
+from fewtune.study.reading import load_study, read_settings, read_study
 from fewtune.study.schema import study_schema
 from fewtune.study.values import (
     MOST_TRIALS,
@@ -30,6 +30,7 @@ __all__ = [
     "Tuning",
     "build_settings",
     "load_study",
+    "read_settings",
     "read_study",
     "study_schema",
 ]

@@ -6,7 +6,7 @@ Owns what a trial is and how a study spreads into them. Does not load models or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -33,6 +33,8 @@ class Trial:
     """None where the method uses no language model."""
     task: TaskChoice
     method: MethodChoice
+    candidates: tuple[Mapping[str, Any], ...]
+    """Every setting of the method, for each combination of its grid; one where it has none."""
     shots: int
     """Labelled rows, counted as `shots_per` says; see `resolve_shots`."""
     shots_per: Literal["total", "class"]
@@ -49,6 +51,11 @@ class Trial:
     tuning: Tuning | None = None
     """How the method's settings are chosen from its grid; None where it has none."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The method's settings; its first candidate's where they are chosen."""
+        return self.candidates[0]
+
 
 def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None = None) -> list[Trial]:
     """Every trial of a study: first those without a model, then by model, task and draw.
@@ -64,11 +71,13 @@ def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None =
     fit_seeds = {
         each.variant: study.fit_seeds if uses_fit_seed(each) else study.fit_seeds[:1] for each in study.methods
     }
+    candidates = {each.variant: tuple(each.candidates) for each in study.methods}
     return [
         Trial(
             model=model,
             task=task,
             method=method,
+            candidates=candidates[method.variant],
             shots=shots,
             shots_per=study.shots_per,
             sampling=study.sampling,
@@ -107,15 +116,14 @@ def resolve_shots(trial: Trial, labels: int) -> Trial:
 
 def spread_patterns(trial: Trial, study: Study, task: Task) -> list[Trial]:
     """The trial under each of the study's patterns, where its method has one to set and sets none itself."""
-    settings = trial.method.settings
-    settable = settings.get("pattern", "none to set") is None and not trial.method.grid.get("pattern")
+    settable = all(settings.get("pattern", "none to set") is None for settings in trial.candidates)
     if study.patterns == "default" or not settable or not uses_pattern(trial.method):
         return [trial]
     names = [pattern.name for pattern in task.patterns]
     if isinstance(study.patterns, dict):
         names = list(study.patterns.get(trial.task.label, names[:1]))
     return [
-        replace(trial, method=trial.method.model_copy(update={"settings": {**settings, "pattern": name}}), pattern=name)
+        replace(trial, candidates=tuple({**each, "pattern": name} for each in trial.candidates), pattern=name)
         for name in names
     ]
 

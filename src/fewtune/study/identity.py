@@ -3,7 +3,7 @@
 **What enters an id.** Everything that decides the result, and nothing else:
 - the task's name and revision, the fingerprint of its rows, and that of its patterns;
 - the draw: shots and what they count, sampling, data seed, pool rows, limits on test rows;
-- the method's name, revision and every setting, and where it is tuned its grid and the folds;
+- the method's name, revision and every setting, and where it is tuned its candidates and the folds;
 - the fit seed, where the method uses it;
 - where the method uses a model: the fingerprint of its weights, precision, tokens a prompt may have.
 
@@ -35,7 +35,8 @@ def identify_trial(
 ) -> str:
     """The trial's id: 16 hex digits of SHA-256 over what the module's rule lists, as canonical JSON.
 
-    Resolve the trial's shots (`resolve_shots`) and precision first, so that equal trials have equal ids.
+    Resolve the trial's shots (`resolve_shots`), precision and null settings (`nulls`) first, so that equal trials have
+    equal ids.
     `weights_fingerprint` stands for the whole model, tokenizer included; None where the method uses no model.
     `patterns_fingerprint` is needed wherever patterns come from settings and not from the task's revision.
     """
@@ -55,14 +56,14 @@ def identify_trial(
             "in_domain_rows": trial.evaluation.in_domain_rows,
             "out_of_domain_rows": trial.evaluation.out_of_domain_rows,
         },
-        "method": [trial.method.name, method_revision, trial.method.settings],
+        "method": [trial.method.name, method_revision, trial.settings],
         "fit_seed": trial.fit_seed if uses_fit_seed(trial.method) else None,
         "model": [weights_fingerprint, trial.precision, trial.max_tokens] if uses_model else None,
     }
     if trial.evaluation.checkpoint_every:
         identity["draw"]["checkpoint_every"] = trial.evaluation.checkpoint_every
     if trial.tuning is not None:
-        identity["tuning"] = {"grid": trial.method.grid, "folds": trial.tuning.folds}
+        identity["tuning"] = {"candidates": trial.candidates, "folds": trial.tuning.folds}
     return hashlib.sha256(write_canonically(identity)).hexdigest()[:16]
 
 
