@@ -126,6 +126,22 @@ def test_a_worker_that_has_worked_long_makes_way_between_two_trials(
     assert len({failure.message for failure in listener.failures}) == processes
 
 
+def _start_without_memory(pipe: Connection, options: WorkerOptions) -> None:
+    local._set_imports_apart = Mock(side_effect=MemoryError)
+    local._work(pipe, options)
+
+
+def test_a_worker_that_cannot_start_for_memory_costs_its_trial_and_prints_nothing(
+    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given(_start_without_memory)
+    listener = Listener()
+    run_jobs(jobs, tmp_path / "out", listener)
+    assert [failure.kind for failure in listener.failures] == ["out_of_memory"] * 2
+    assert "could not start: MemoryError" in listener.failures[0].message
+    assert capfd.readouterr().err == ""
+
+
 def _run_out_of_memory(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, str(os.getpid()), "out_of_memory")

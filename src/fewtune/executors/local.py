@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import types
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +24,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from fewtune.causes import find_failure_kind
 from fewtune.interruption import held_back, name_signal
+from fewtune.records import Failure
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
-from fewtune.running.trial import run_trial
+from fewtune.running.trial import failed_record, run_trial
 from fewtune.running.worker import WorkerState
 
 WORKER_ENVIRONMENT = {
@@ -226,9 +229,16 @@ def _end(worker: _Worker) -> None:
 
 def _work(pipe: Connection, options: WorkerOptions) -> None:
     """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    state = WorkerState(options)
-    _set_imports_apart()
+    try:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        state = WorkerState(options)
+        _set_imports_apart()
+    except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
+        job = pipe.recv()
+        told = f"the process for this trial could not start: {type(error).__name__}: {error}"
+        failure = Failure(kind=find_failure_kind(error), message=" ".join(told.split()), trace=traceback.format_exc())
+        pipe.send((failed_record(job, failure, None, options), None))
+        return
     while (job := pipe.recv()) is not None:
         pipe.send(run_trial(job, state, pipe.send))
 
