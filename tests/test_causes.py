@@ -23,6 +23,7 @@ from fewtune.errors import DataError, ModelError, TrialFailure
         RuntimeError("could not create a memory object"),
         RuntimeError("could not allocate 4096 bytes"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),

@@ -20,6 +20,7 @@ OUT_OF_MEMORY = (
     "failed to allocate",
     "bad_alloc",  # C++, bare or behind "std::"
     "bad allocation",
+    "can't start new thread",  # Python; mostly its stack finds no room
     "_alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED and its siblings
     # oneDNN names what it could not make, not that memory was missing. With shapes it has run before it is memory.
     "could not create a primitive",

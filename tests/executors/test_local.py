@@ -142,6 +142,21 @@ def test_a_worker_that_cannot_start_for_memory_costs_its_trial_and_prints_nothin
     assert capfd.readouterr().err == ""
 
 
+def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
+    local.run_trial = Mock(side_effect=MemoryError)
+    local._work(pipe, options)
+
+
+def test_a_worker_without_memory_for_a_record_has_it_made_by_the_command(
+    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given(_record_without_memory)
+    listener = Listener()
+    run_jobs(jobs[:1], tmp_path / "out", listener)
+    assert [(failure.kind, failure.message) for failure in listener.failures] == [("out_of_memory", "MemoryError:")]
+    assert capfd.readouterr().err == ""
+
+
 def _run_out_of_memory(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, str(os.getpid()), "out_of_memory")
@@ -194,7 +209,7 @@ def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job]) -> N
     hour_ago, process, pipe = time.monotonic() - 3600, Mock(), Mock()
     worker = local._Worker(process, pipe, jobs[0], heard=hour_ago, started=hour_ago)
     pipe.recv.return_value = Progress("scoring")
-    assert local._listen(worker, []) == (Progressed(jobs[0], Progress("scoring")), True)
+    assert local._listen(worker, [], WorkerOptions()) == (Progressed(jobs[0], Progress("scoring")), True)
     assert local._check_stall(worker, stall_after=60.0) == (None, True)
     process.kill.assert_not_called()
     worker.heard = hour_ago

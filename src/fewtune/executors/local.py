@@ -112,7 +112,7 @@ class LocalProcesses:
                 ready = wait([w.pipe for w in team], timeout=1.0)
                 for worker in list(team):
                     if worker.pipe in ready:
-                        event, stays = _listen(worker, waiting)
+                        event, stays = _listen(worker, waiting, self.options)
                     else:
                         event, stays = _check_stall(worker, self._stall_after)
                     if not stays:
@@ -136,7 +136,7 @@ def _hand_over(worker: _Worker, waiting: list[Job]) -> bool:
     return True
 
 
-def _listen(worker: _Worker, waiting: list[Job]) -> tuple[Event | None, bool]:
+def _listen(worker: _Worker, waiting: list[Job], options: WorkerOptions) -> tuple[Event | None, bool]:
     """Take one message of a worker: what it tells, and whether the worker is there still."""
     job = worker.job
     try:
@@ -156,7 +156,8 @@ def _listen(worker: _Worker, waiting: list[Job]) -> tuple[Event | None, bool]:
         worker.progress = message
         return Progressed(job, message), True
     worker.job, worker.done = None, worker.done + 1
-    record, predictions = message
+    made = (failed_record(job, message, None, options), None) if isinstance(message, Failure) else message
+    record, predictions = made
     if record.failure is not None and record.failure.kind == "out_of_memory":
         # What could not be allocated is half set up in the libraries: later trials would fail by it.
         _end(worker)
@@ -234,13 +235,20 @@ def _work(pipe: Connection, options: WorkerOptions) -> None:
         state = WorkerState(options)
         _set_imports_apart()
     except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
-        job = pipe.recv()
-        told = f"the process for this trial could not start: {type(error).__name__}: {error}"
-        failure = Failure(kind=find_failure_kind(error), message=" ".join(told.split()), trace=traceback.format_exc())
-        pipe.send((failed_record(job, failure, None, options), None))
+        pipe.recv()
+        pipe.send(_describe_failure(error, "the process for this trial could not start: "))
         return
     while (job := pipe.recv()) is not None:
-        pipe.send(run_trial(job, state, pipe.send))
+        try:
+            ended: Any = run_trial(job, state, pipe.send)
+        except Exception as error:  # too little is left to make a record of a failure: the command makes it
+            ended = _describe_failure(error)
+        pipe.send(ended)
+
+
+def _describe_failure(error: Exception, where: str = "") -> Failure:
+    told = f"{where}{type(error).__name__}: {error}"
+    return Failure(kind=find_failure_kind(error), message=" ".join(told.split()), trace=traceback.format_exc())
 
 
 def _set_imports_apart() -> None:
