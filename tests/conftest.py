@@ -14,6 +14,7 @@ import pytest
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
+from fewtune.executors import local
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import make_draw
@@ -38,7 +39,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
-def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def imports_apart() -> None:
+    """What trials import, imported and kept out of garbage collections as workers do: each trial asks for several."""
+    local._set_imports_apart()
+
+
+@pytest.fixture(scope="session")
+def model_folders(imports_apart: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random models by architecture name."""
     root = tmp_path_factory.mktemp("models")
     return {name: tiny_models.save(name, root / name) for name in tiny_models.CONFIGS}
@@ -63,7 +70,7 @@ def task() -> Task:
 
 
 @pytest.fixture(scope="session")
-def draw(task: Task) -> Draw:
+def draw(imports_apart: None, task: Task) -> Draw:
     return make_draw(
         task,
         shots=8,

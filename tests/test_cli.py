@@ -14,6 +14,8 @@ import pytest
 from filelock import FileLock
 
 from fewtune import cli
+from fewtune.executors.in_process import InProcess
+from fewtune.executors.local import LocalProcesses
 from fewtune.progress import PlainProgress
 from fewtune.records import load_records
 from fewtune.running import folder
@@ -28,6 +30,12 @@ def run_cli(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple
         cli.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return int(stopped.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of commands run in this process: a worker takes seconds to start, and is the claim of few tests."""
+    monkeypatch.setattr(LocalProcesses, "run", InProcess.run)
 
 
 @pytest.fixture
@@ -57,6 +65,7 @@ def test_run_report_and_run_again(small_study: Path, tmp_path: Path, capsys: pyt
     assert events == ["run", "started", "finished", "run"]
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_where_the_time_went_is_told_on_request(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +83,7 @@ def test_where_the_time_went_is_told_on_request(
     assert "1 trial was done before this run" in " ".join(table.split())
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_study_may_grow_in_its_folder_but_not_become_another(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,6 +277,7 @@ def test_a_command_that_is_not_to_be_hung_up_is_not(small_study: Path, tmp_path:
     assert done.stdout == "went on\n"
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_folder_deleted_while_its_study_runs_ends_it_with_an_error(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +339,7 @@ def test_a_worker_ends_with_the_command_that_started_it(study_file: Path, tmp_pa
         assert "pattern" not in running.stdout.read()
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_records_of_an_edited_file_do_not_count(
     small_study: Path, study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,6 +356,7 @@ def test_records_of_an_edited_file_do_not_count(
     assert len(first) == len(second) == 1 and first[0].trial_id != second[0].trial_id
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_an_unfinished_study_says_so(small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     run_cli("run", small_study, "--out", out, "--set", "data_seeds=[0, 1]", capsys=capsys)
@@ -353,6 +366,7 @@ def test_an_unfinished_study_says_so(small_study: Path, tmp_path: Path, capsys: 
     assert "Unfinished: 1 trial has" in (out / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_damaged_files_are_told_and_run_again(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,6 +403,7 @@ def test_an_unknown_pattern_is_told_before_anything_runs(study_file: Path, capsy
     assert code == 2 and "pattern: unknown pattern of feelings 'nope'" in told
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_two_commands_cannot_run_trials_in_one_folder(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
