@@ -18,6 +18,8 @@ import pytest
 
 import tiny_models
 from fewtune import cli
+from fewtune.executors.in_process import InProcess
+from fewtune.executors.local import LocalProcesses
 from fewtune.records import Record, load_planned, load_predictions, load_records
 from fewtune.tasks import cola, mnli
 
@@ -112,7 +114,7 @@ def write_data(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(imports_apart: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The preset's grid, run once."""
     root = tmp_path_factory.mktemp("paper")
     data = write_data(root / "data")
@@ -121,7 +123,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folders = [tiny_models.save(shape, root / name, positions=2048, more=more) for name, shape in SHAPES.items()]
     changes = [f"models=[{', '.join(map(str, folders))}]", *REDUCED]
     overrides = [part for change in changes for part in ("--set", change)]
-    code, told = call("run", PRESET, "--out", root / "out", "--data-dir", data, "--workers", "2", *overrides)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalProcesses, "run", InProcess.run)  # what imports took is not paid again
+        code, told = call("run", PRESET, "--out", root / "out", "--data-dir", data, *overrides)
     return Ran(root / "out", code, told)
 
 
