@@ -49,6 +49,7 @@ def small_study(study_file: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_run_report_and_run_again(small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     code, told, _ = run_cli("run", small_study, "--out", out, capsys=capsys)
@@ -188,13 +189,20 @@ def test_checking_and_reporting_import_no_torch(study_file: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_workers")
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
+    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "fewtune.cli", "run", str(study_file), "--out", str(out)]
     # The second trial is long enough to be interrupted.
-    command += ["--set", "methods=[majority, pattern: {epochs: 200}]", "--set", "data_seeds=[0]"]
+    methods = "methods=[majority, pattern: {epochs: 200}]"
+    command = ["run", str(study_file), "--out", str(out), "--set", methods, "--set", "data_seeds=[0]"]
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [sys.executable, "-m", "fewtune.cli", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert running.stdout is not None
     told = ""
@@ -211,8 +219,8 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(study_file: Path, tmp_
     assert not list(out.rglob("*.part"))
     events = [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
     assert events[-1] == "interrupted"
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 0 and "2 trials, 1 already done" in again.stdout
+    code, told, _ = run_cli(*command, capsys=capsys)
+    assert code == 0 and "2 trials, 1 already done" in told
 
 
 def test_ctrl_c_outside_of_trials_has_a_word_too(

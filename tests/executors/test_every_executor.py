@@ -21,8 +21,7 @@ from fewtune.study import load_study
 
 EXECUTORS: dict[str, Callable[[WorkerOptions], Executor]] = {
     "in_process": InProcess,
-    "local": LocalProcesses,
-    "local, two workers": lambda options: LocalProcesses(WorkerOptions(2, options.data_dir, options.cache_share)),
+    "local": lambda options: LocalProcesses(WorkerOptions(2, options.data_dir, options.cache_share)),
 }
 
 

@@ -23,6 +23,7 @@ import pytest
 from fewtune.engine import pulse
 from fewtune.errors import RecordError
 from fewtune.executors import local
+from fewtune.executors.in_process import InProcess
 from fewtune.records import Failure, FailureKind, Notes, load_events, load_record, record_path
 from fewtune.running import ledger as ledger_module
 from fewtune.running import trial as run
@@ -62,10 +63,15 @@ def _die(pipe: Connection, options: WorkerOptions) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_killed_worker_costs_its_trial_alone(jobs: list[Job], tmp_path: Path, given: Any) -> None:
+def test_a_killed_worker_costs_its_trial_alone_and_no_more_start_than_there_are_trials(
+    jobs: list[Job], tmp_path: Path, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Mock(wraps=local._start_worker)
     given(_die)
+    monkeypatch.setattr(local, "_start_worker", started)
     listener = Listener()
-    run_jobs(jobs, tmp_path, listener)
+    run_jobs(jobs, tmp_path, listener, workers=5)
+    assert started.call_count == 2
     assert [failure.kind for failure in listener.failures] == ["killed", "killed"]
     assert "SIGKILL" in listener.failures[0].message and "out of memory" in listener.failures[0].message
     assert load_record(record_path(tmp_path, jobs[0].trial_id)).status == "failed"
@@ -97,16 +103,6 @@ def test_what_was_done_before_a_worker_died_is_kept_and_the_next_trial_waits_for
     run_jobs(jobs, tmp_path, listener)
     assert [record.status for record in listener.records] == ["done", "done"]
     assert all(load_record(record_path(tmp_path, job.trial_id)).status == "done" for job in jobs)
-
-
-def test_no_more_workers_start_than_there_are_trials(
-    jobs: list[Job], tmp_path: Path, given: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = Mock(wraps=local._start_worker)
-    given(_die)
-    monkeypatch.setattr(local, "_start_worker", started)
-    run_jobs(jobs, tmp_path, Listener(), workers=5)
-    assert started.call_count == 2
 
 
 def _tell_process(pipe: Connection, options: WorkerOptions) -> None:
@@ -268,26 +264,22 @@ def _wait_for_ever(pipe: Connection, options: WorkerOptions) -> None:
 
 @pytest.mark.parametrize("failing", ["write_files", "append_event"])
 def test_a_full_disk_stops_the_run_with_one_message_that_names_the_file(
-    jobs: list[Job], tmp_path: Path, given: Any, monkeypatch: pytest.MonkeyPatch, failing: str
+    jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     def refuse(out: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "that.json"))
 
-    given(_wait_for_ever)
     monkeypatch.setattr(ledger_module, failing, refuse)
     with pytest.raises(RecordError) as told:
-        run_jobs(jobs, tmp_path, Listener())
+        run_jobs(jobs, tmp_path, Listener(), executor=InProcess())
     assert f"{tmp_path / 'that.json'}: No space left on device" in str(told.value)
     assert f"Finished trials are kept in {tmp_path}" in str(told.value)
 
 
-def test_a_folder_that_is_deleted_while_its_study_runs_is_not_made_again(
-    jobs: list[Job], tmp_path: Path, given: Any
-) -> None:
-    given(_wait_for_ever)
+def test_a_folder_that_is_deleted_while_its_study_runs_is_not_made_again(jobs: list[Job], tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(RecordError, match="was deleted, moved or replaced while its study ran"):
-        run_jobs(jobs, out, Listener(on_finished=lambda: shutil.rmtree(out)))
+        run_jobs(jobs, out, Listener(on_finished=lambda: shutil.rmtree(out)), executor=InProcess())
     assert not out.exists()
 
 

@@ -63,7 +63,7 @@ def test_labels_have_one_order_whatever_the_hash_seed() -> None:
     script = "from fewtune.tasks.label_column import order_labels; print(order_labels({labels}))"
     labels = {"2", "1", "1.0", "01", "nan", "NaN", "inf", "-inf", "1e999", "１", "b", "a", "-nan", "1_0"}
     orders = set()
-    for seed in ("0", "1", "2"):
+    for seed in ("0", "1"):
         source = script.replace("{labels}", f"set({sorted(labels)!r})")
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run([sys.executable, "-c", source], capture_output=True, env=environment, check=True)
@@ -267,7 +267,7 @@ def test_damaged_parquet_is_read_or_refused_wherever_its_bytes_are_changed(tmp_p
     pl.DataFrame({"text": [f"row {i}" for i in range(40)], "label": ["a", "b"] * 20}).write_parquet(path)
     whole, rng = path.read_bytes(), random.Random(0)
     damaged = [b"", whole[:4], whole[: len(whole) // 2], whole[:-1]]
-    for _ in range(12):
+    for _ in range(6):
         changed = bytearray(whole)
         for _ in range(3):
             changed[rng.randrange(len(whole))] = rng.randrange(256)
