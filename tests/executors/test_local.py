@@ -24,12 +24,12 @@ from fewtune.engine import pulse
 from fewtune.errors import RecordError
 from fewtune.executors import local
 from fewtune.executors.in_process import InProcess
-from fewtune.records import Failure, FailureKind, Notes, load_events, load_record, record_path
+from fewtune.records import Failure, FailureKind, Notes, Record, load_events, load_record, record_path
 from fewtune.running import ledger as ledger_module
 from fewtune.running import trial as run
 from fewtune.running.job import Finished, Job, Lost, Progress, Progressed, WorkerOptions
 from fewtune.running.ledger import Ledger
-from fewtune.running.trial import failed_record
+from fewtune.running.trial import describe_axes
 from listening import Listener, run_jobs
 
 DONE = {"status": "done", "failure": None}
@@ -51,7 +51,9 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 
 
 def fail(job: Job, message: str = "none", kind: FailureKind = "error") -> Any:
-    return failed_record(job, Failure(kind=kind, message=message), None, WorkerOptions())
+    """A failed trial's record, without the environment: telling that imports torch, in each made-up worker."""
+    failure = Failure(kind=kind, message=message)
+    return Record(trial_id=job.trial_id, trial=describe_axes(job.trial), status="failed", failure=failure)
 
 
 def send_failure(pipe: Connection, job: Job, message: str, kind: FailureKind = "error") -> None:
