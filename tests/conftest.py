@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: tests share their cores with what they start
+if sys.platform == "linux" and (WORKER := os.environ.get("PYTEST_XDIST_WORKER")):
+    # Each worker of pytest-xdist, with all that it starts, has a core of its own: else each would use every core.
+    CORES = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +20,8 @@ import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.executors import local
+from fewtune.executors.in_process import InProcess
+from fewtune.executors.local import LocalProcesses
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import make_draw
@@ -42,6 +49,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 def imports_apart() -> None:
     """What trials import, imported and kept out of garbage collections as workers do: each trial asks for several."""
     local._set_imports_apart()
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of commands run in this process: a worker takes seconds to start, and is the claim of few tests."""
+    monkeypatch.setattr(LocalProcesses, "run", InProcess.run)
 
 
 @pytest.fixture(scope="session")

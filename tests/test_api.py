@@ -20,6 +20,7 @@ from fewtune.running.job import Finished, Progressed, Started
 from fewtune.study import load_study, read_study
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_the_examples_of_every_public_name_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()

@@ -14,8 +14,6 @@ import pytest
 from filelock import FileLock
 
 from fewtune import cli
-from fewtune.executors.in_process import InProcess
-from fewtune.executors.local import LocalProcesses
 from fewtune.progress import PlainProgress
 from fewtune.records import load_records
 from fewtune.running import folder
@@ -30,12 +28,6 @@ def run_cli(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple
         cli.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return int(stopped.value.code or 0), captured.out, captured.err
-
-
-@pytest.fixture
-def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials of commands run in this process: a worker takes seconds to start, and is the claim of few tests."""
-    monkeypatch.setattr(LocalProcesses, "run", InProcess.run)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,14 +15,16 @@ FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
+@pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
-def test_an_example_runs_on_a_tiny_model(path: Path, model_folders: dict[str, Path]) -> None:
-    done = subprocess.run(
-        [sys.executable, path, model_folders["llama"]], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert "in_context: accuracy" in done.stdout
-    assert done.stdout.splitlines()[-1] in ("late and broken: praise", "late and broken: complaint")
+def test_an_example_runs_on_a_tiny_model(
+    path: Path, model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(path), str(model_folders["llama"])])
+    runpy.run_path(str(path), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "in_context: accuracy" in told
+    assert told.splitlines()[-1] in ("late and broken: praise", "late and broken: complaint")
 
 
 def test_the_notebook_runs_with_its_charts_as_pictures(
