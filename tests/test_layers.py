@@ -83,6 +83,7 @@ SHARED = (
     "plan",
     "scratchpad",
     "teacher",
+    "teacher_settings",
     "trainable",
 )
 METHOD_FILES = [p for p in sorted((SOURCE / "methods").glob("*.py")) if p.stem not in SHARED]

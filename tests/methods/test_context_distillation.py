@@ -112,7 +112,7 @@ def test_the_teachers_scores_are_in_contexts_for_the_same_demonstrations(
     (again,) = np.random.default_rng(0).spawn(1)
     reference = in_context.plan(settings, model, task, draw, again)
     rows = [row.without_label() for row in draw.test_sets[0].rows]
-    np.testing.assert_allclose(plan.companions["teacher"](rows), reference.score(rows), atol=1e-6)
+    np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), reference.score(rows), atol=1e-6)
     targets = [e.target for e in plan.fitting.examples if e.label is None]  # type: ignore[union-attr]
     np.testing.assert_allclose(targets, reference.score(draw.pool), atol=1e-5)
 
@@ -130,7 +130,7 @@ def test_several_contexts_are_averaged_as_probabilities(
             in_context.settings(demonstrations=2, calibration="none"), models["llama"], task, draw, rng
         )
         each.append(np.exp(reference.score(rows)))
-    np.testing.assert_allclose(np.exp(plan.companions["teacher"](rows)), np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_allclose(np.exp(plan.reference_scorers["teacher"](rows)), np.mean(each, axis=0), atol=1e-6)
 
 
 def test_alpha_0_is_pattern_tuning(model: LanguageModel, task: Task, draw: Draw) -> None:
@@ -160,7 +160,8 @@ def test_with_alpha_1_a_student_without_labels_follows_its_teacher(
     assert plan.fitting is not None and all(e.label is None for e in plan.fitting.examples)
     losses = fit_losses(plan)
     assert losses[-1] < losses[0] / 20
-    np.testing.assert_allclose(np.exp(plan.score(draw.pool)), np.exp(plan.companions["teacher"](draw.pool)), atol=0.05)
+    taught = plan.reference_scorers["teacher"](draw.pool)
+    np.testing.assert_allclose(np.exp(plan.score(draw.pool)), np.exp(taught), atol=0.05)
 
 
 def test_the_full_variant_leaves_the_pool_alone(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
@@ -207,7 +208,7 @@ def test_another_model_may_teach_where_it_shares_the_vocabulary(
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     settings = reference.settings(demonstrations=2, calibration="contextual")
     expected = reference.plan(settings, models["gpt2"], task, draw, rng).score(rows)
-    np.testing.assert_allclose(plan.companions["teacher"](rows), expected, atol=1e-6)
+    np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), expected, atol=1e-6)
 
 
 def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
@@ -223,8 +224,10 @@ def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
 
 def test_a_tuned_teacher_is_not_the_untuned_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     rows = [row.without_label() for row in draw.test_sets[0].rows]
-    plain = make_plan(models["llama"], task, draw, demonstrations=2).companions["teacher"](rows)
-    tuned = make_plan(models["llama"], task, draw, demonstrations=2, tuned_teacher_epochs=3).companions["teacher"](rows)
+    plain, tuned = (
+        make_plan(models["llama"], task, draw, demonstrations=2, **tuning).reference_scorers["teacher"](rows)
+        for tuning in ({}, {"tuned_teacher_epochs": 3})
+    )
     assert not np.allclose(plain, tuned)
 
 
@@ -330,7 +333,7 @@ def test_a_teachers_prompt_is_context_cue_thoughts_and_the_patterns_end(
     assert prompts == [model.tokenizer.source(text).input_ids for text in texts]
     scores = np.stack([score_prompts(Forward(model.frozen, "float32"), [p], answer.readout)[0] for p in prompts])
     expected = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-    np.testing.assert_allclose(plan.companions["teacher"](rows), expected, atol=1e-4)
+    np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), expected, atol=1e-4)
     # What trains and what is scored never reads it.
     plain = [tuple(model.tokenizer.source(f"{row.fields['text']}. Feeling:").input_ids) for row in rows]
     student = make_plan(model, task, draw, calibration="none", demonstrations=2)
@@ -352,7 +355,7 @@ def test_a_row_is_written_about_once_in_a_context(
     assert len(asked) == content_free + 2 * len(draw.pool) + support
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     for _ in range(2):
-        plan.companions["teacher"](rows)
+        plan.reference_scorers["teacher"](rows)
     assert len(asked) == content_free + 2 * len(draw.pool) + support + 2 * len(rows)
     assert len({tuple(prompt) for prompt in asked}) == len(asked)
 

@@ -8,14 +8,14 @@ https://arxiv.org/abs/2405.13181, whose decay never applied.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from fewtune.engine.schedule import Schedule
 from fewtune.methods.base import LARGEST_RATE, MOST_BLOCKS, MOST_EPOCHS, Method, refuse_beyond_blocks
-from fewtune.methods.optimisation import FineTuning, read_optimisation
+from fewtune.methods.optimisation import FineTuning, ReadoutChoice, read_optimisation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -47,10 +47,7 @@ class Settings(FineTuning):
             description="Epochs between unfreezing one block and the next below it; 0: all at once.",
         ),
     ] = 0
-    reads: Annotated[
-        Literal["label_words", "head"],
-        Field(description="What reads the answer: label words (their head stays frozen), or a fresh linear head."),
-    ] = "label_words"
+    reads: ReadoutChoice = "label_words"
     learning_rate: Annotated[
         float | None,
         Field(gt=0, le=LARGEST_RATE, description="Peak rate of AdamW; null: 1e-5 with label words, 2e-4 with a head."),
@@ -89,14 +86,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
     rate = settings.learning_rate
     trained = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
-    return plan_training(
-        draw,
-        answer,
-        trained.join(head_parameters(answer, rate), first=True),
-        read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor),
-        settings.validation_fraction,
-        rng,
-    )
+    optimisation = read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor)
+    trained = trained.join(head_parameters(answer, rate), first=True)
+    return plan_training(settings, draw, answer, trained, rng, optimisation)
 
 
 METHOD = Method(

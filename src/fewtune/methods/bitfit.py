@@ -7,13 +7,12 @@ Source: Zaken et al. 2022, https://arxiv.org/abs/2106.10199
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
 class Settings(FineTuning):
     """What reads the answer, and how the biases train."""
 
-    reads: Annotated[
-        Literal["label_words", "head"],
-        Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
-    ] = "label_words"
+    reads: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 1e-3
 
 
@@ -60,14 +56,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
     trained = train_chosen(model, "biases", _is_bias, settings.learning_rate, settings.reads == "head")
-    return plan_training(
-        draw,
-        answer,
-        trained.join(head_parameters(answer, settings.learning_rate)),
-        read_optimisation(settings, settings.epochs),
-        settings.validation_fraction,
-        rng,
-    )
+    return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
 
 
 def _is_bias(tensor: str) -> bool:

@@ -20,6 +20,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError, name_choices
+from fewtune.methods.optimisation import FineTuning, read_optimisation
 from fewtune.methods.plan import Plan
 from fewtune.methods.trainable import Trained
 from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
@@ -143,22 +144,26 @@ def choose_answer(
 
 
 def plan_training(
+    settings: FineTuning,
     draw: Draw,
     answer: Answer,
     trained: Trained,
-    optimisation: Optimisation,
-    validation_fraction: float,
     rng: np.random.Generator,
+    optimisation: Optimisation | None = None,
 ) -> Plan:
-    """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way."""
+    """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
+
+    `optimisation`: how the loop steps, where that is not all in the recipe.
+    """
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
         return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
-    fitted, held_out = hold_out(draw.support, validation_fraction, rng)
+    fitted, held_out = hold_out(draw.support, settings.validation_fraction, rng)
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
-    return assemble_plan(answer, trained, examples, loss, optimisation, validation)
+    steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation
+    return assemble_plan(answer, trained, examples, loss, steps, validation)
 
 
 def assemble_plan(

@@ -20,21 +20,13 @@ from fewtune.errors import DataError
 from fewtune.methods.base import (
     LARGEST_RATE,
     MOST_BLOCKS,
-    MOST_DEMONSTRATIONS,
     MOST_EPOCHS,
     MOST_RANK,
     Method,
     refuse_beyond_blocks,
 )
-from fewtune.methods.optimisation import (
-    BatchSize,
-    ClipNorm,
-    PatternName,
-    RateSchedule,
-    WarmupFraction,
-    WeightDecay,
-    read_optimisation,
-)
+from fewtune.methods.optimisation import read_optimisation
+from fewtune.methods.teacher_settings import TeacherSettings
 from fewtune.records import MethodNotes
 from fewtune.tasks.patterns import check_template
 
@@ -54,8 +46,8 @@ LEAST_STEPS = 40
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the teacher reads, what the student learns from it, and how it trains."""
+class Settings(TeacherSettings):
+    """What the student learns from the teacher, and how it trains."""
 
     variant: Annotated[
         Literal["few_shot", "full"],
@@ -64,51 +56,6 @@ class Settings:
             "give it all of them with `shots`."
         ),
     ] = "few_shot"
-    context: Annotated[
-        tuple[Literal["demonstrations", "instruction", "scratchpad"], ...],
-        Field(
-            min_length=1,
-            max_length=3,
-            description="What the teacher reads before a row, any or several. scratchpad: what it wrote itself about "
-            "the row, behind the rest.",
-        ),
-    ] = ("demonstrations",)
-    instruction: Annotated[str, Field(description="The instruction's text, where the context has one.")] = ""
-    scratchpad: Annotated[
-        str,
-        Field(
-            description="What the teacher goes on from to write about a row, text fields in braces; empty: the fields, "
-            "one a line, then `Thoughts:`."
-        ),
-    ] = ""
-    scratchpad_tokens: Annotated[
-        int, Field(ge=1, le=256, description="Most tokens that the teacher writes about a row.")
-    ] = 24
-    demonstrations: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=MOST_DEMONSTRATIONS,
-            description="Support rows shown in each of the teacher's contexts; null: four a label.",
-        ),
-    ] = None
-    contexts: Annotated[
-        int, Field(ge=1, le=64, description="Different contexts whose answers are averaged, each drawn anew.")
-    ] = 4
-    calibration: Annotated[
-        Literal["none", "contextual", "batch"],
-        Field(
-            description="How the teacher's label probabilities are calibrated, as in_context does; batch needs a pool."
-        ),
-    ] = "batch"
-    tuned_teacher_epochs: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MOST_EPOCHS,
-            description="Epochs of pattern tuning on the support before the teacher is frozen; 0: none.",
-        ),
-    ] = 0
     teacher: Annotated[
         str | None, Field(description="Another model as the teacher, of the same vocabulary; null: the student's own.")
     ] = None
@@ -117,13 +64,6 @@ class Settings:
         float,
         Field(ge=0.1, le=20, description="Both distributions are flattened by it; the loss is scaled by its square."),
     ] = 1.0
-    kl_over: Annotated[
-        Literal["label_words", "vocabulary"],
-        Field(description="Compare label words, or the teacher's likeliest next tokens and a bucket for the rest."),
-    ] = "label_words"
-    top_k: Annotated[
-        int, Field(ge=2, le=1_000_000, description="Next tokens compared one by one, over the vocabulary.")
-    ] = 50
     student: Annotated[Literal["all", "last_blocks", "low_rank"], Field(description="What trains in the student.")] = (
         "all"
     )
@@ -131,8 +71,6 @@ class Settings:
     rank: Annotated[
         int, Field(ge=1, le=MOST_RANK, description="Rank of LoRA adapters, with low_rank; alpha is twice that.")
     ] = 8
-    pattern: PatternName = None
-    separator: Annotated[str, Field(description="Text between the parts of a context.")] = "\n\n"
     epochs: Annotated[
         int | None,
         Field(
@@ -141,17 +79,12 @@ class Settings:
             description=f"Passes over support and pool; null: as many as make {LEAST_STEPS} steps.",
         ),
     ] = None
-    batch_size: BatchSize = 16
     learning_rate: Annotated[
         float | None,
         Field(
             gt=0, le=LARGEST_RATE, description="Peak rate of AdamW; null: 5e-5 all, 1e-5 last_blocks, 5e-4 low_rank."
         ),
-    ] = None
-    weight_decay: WeightDecay = 0.0
-    warmup_fraction: WarmupFraction = 0.1
-    schedule: RateSchedule = "linear"
-    clip_norm: ClipNorm = 1.0
+    ] = None  # type: ignore[assignment]  # null stands for a rate that other settings choose
 
 
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
@@ -254,7 +187,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         taught_by=teacher.forward.network,
         prepared_tokens=teacher.forward.tokens_run,
         report=report,
-        companions={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
+        reference_scorers={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
         conclude=partial(judge_teacher, task.primary_metric),
     )
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -29,10 +28,7 @@ if TYPE_CHECKING:
 class Settings(FineTuning):
     """What reads the answer, and how the vectors train."""
 
-    reads: Annotated[
-        Literal["label_words", "head"],
-        Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
-    ] = "label_words"
+    reads: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 3e-3
 
 
@@ -65,14 +61,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     wrapped = _add_vectors(network, int(rng.integers(2**63)))
     group = trainable_group("vectors", network, settings.learning_rate)
     trained = Trained(model.forward(network), (group,), Adapter(wrapped))
-    return plan_training(
-        draw,
-        answer,
-        trained.join(head_parameters(answer, settings.learning_rate)),
-        read_optimisation(settings, settings.epochs),
-        settings.validation_fraction,
-        rng,
-    )
+    return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
 
 
 def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:

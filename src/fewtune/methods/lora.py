@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import LARGEST_NUMBER, MOST_RANK, Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -48,10 +48,7 @@ class Settings(FineTuning):
             "bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314)."
         ),
     ] = "full"
-    reads: Annotated[
-        Literal["label_words", "head"],
-        Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
-    ] = "label_words"
+    reads: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 5e-4
 
 
@@ -87,14 +84,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         settings.targets == "query_value",
     )
     trained = train_lora(model, shape, settings.learning_rate, rng, settings.base == "4bit")
-    made = plan_training(
-        draw,
-        answer,
-        trained.join(head_parameters(answer, settings.learning_rate)),
-        read_optimisation(settings, settings.epochs),
-        settings.validation_fraction,
-        rng,
-    )
+    made = plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
     # All that trains comes on top of the model, of whose parameters 4 bits pack two in a stored element.
     return replace(made, total_parameters=model.total_parameters + made.trainable_parameters)
 

@@ -6,11 +6,11 @@ Owns the fields' meaning, units, bounds and defaults, in one place. A default th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fewtune.engine.schedule import Optimisation, Schedule
+from fewtune.engine.schedule import Optimisation
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS
 
 Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS, description="Passes over the support.")]
@@ -34,39 +34,36 @@ ValidationFraction = Annotated[
 ]
 PatternName = Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")]
 
+ReadoutKind = Literal["label_words", "head"]
+ReadoutChoice = Annotated[
+    ReadoutKind,
+    Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
+]
+
 
 @dataclass(frozen=True)
-class FineTuning:
-    """What every method that fine-tunes on the support can set; a method's settings add their own to these."""
+class Recipe:
+    """What every method that trains can set, whatever it trains on; a method's settings add their own to these."""
 
     pattern: PatternName = None
-    epochs: Epochs = 40
     batch_size: BatchSize = 16
     learning_rate: LearningRate = 2e-5
     weight_decay: WeightDecay = 0.0
     warmup_fraction: WarmupFraction = 0.1
     schedule: RateSchedule = "linear"
     clip_norm: ClipNorm = 1.0
+
+
+@dataclass(frozen=True)
+class FineTuning(Recipe):
+    """What every method that fine-tunes on the support's labels can set."""
+
+    epochs: Epochs = 40
     validation_fraction: ValidationFraction = 0.0
 
 
-class TrainingSettings(Protocol):
-    """The fields that every trained method's settings have, besides its epochs."""
-
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def warmup_fraction(self) -> float: ...
-    @property
-    def schedule(self) -> Schedule: ...
-    @property
-    def clip_norm(self) -> float: ...
-
-
 def read_optimisation(
-    settings: TrainingSettings, epochs: int, plateau_patience: int = 2, plateau_factor: float = 0.5
+    settings: Recipe, epochs: int, plateau_patience: int = 2, plateau_factor: float = 0.5
 ) -> Optimisation:
     """How the loop steps, from a trained method's settings; the plateau's matter to that schedule alone."""
     return Optimisation(

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, read_optimisation
+from fewtune.methods.optimisation import FineTuning
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
@@ -40,14 +40,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     answer = answer_by_label_words(model, task, draw, settings.pattern, settings.loss_over)
     trained = train_all(model, settings.learning_rate, body_only=False)
-    return plan_training(
-        draw,
-        answer,
-        trained,
-        read_optimisation(settings, settings.epochs),
-        settings.validation_fraction,
-        rng,
-    )
+    return plan_training(settings, draw, answer, trained, rng)
 
 
 METHOD = Method(

@@ -25,7 +25,7 @@ Conclude = Callable[[MethodNotes, Mapping[str, Mapping[str, Mapping[str, float]]
 
 
 def keep_notes(notes: MethodNotes, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MethodNotes:
-    """The notes as they are: what a method concludes that has nothing to say of its companions."""
+    """The notes as they are: what a method concludes that has nothing to say of its reference scorers."""
     return notes
 
 
@@ -47,10 +47,10 @@ class Plan:
     trainable_parameters: int = 0
     total_parameters: int = 0
     report: Callable[[], MethodNotes] = MethodNotes
-    companions: Mapping[str, Callable[[Sequence[Example]], np.ndarray]] = field(default_factory=dict)
+    reference_scorers: Mapping[str, Callable[[Sequence[Example]], np.ndarray]] = field(default_factory=dict)
     """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""
     conclude: Conclude = keep_notes
-    """Completes what `report` gave by the companions' metrics, by name, test set and metric."""
+    """Completes what `report` gave by the reference scorers' metrics, by name, test set and metric."""
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the task's labels, (rows, labels), float64; the rows carry no labels."""

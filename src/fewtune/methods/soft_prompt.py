@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, read_optimisation
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -47,10 +47,7 @@ class Settings(FineTuning):
             "or a standard normal."
         ),
     ] = "vocabulary"
-    reads: Annotated[
-        Literal["label_words", "head"],
-        Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
-    ] = "label_words"
+    reads: ReadoutChoice = "label_words"
     learning_rate: Annotated[
         LearningRate | None,
         Field(description="Peak rate of AdamW for the virtual tokens; null: 0.003 for prompt, 0.01 for prefix."),
@@ -120,14 +117,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     parameters = tuple(change.soft.encoder.parameters())
     group = ParameterGroup(f"soft {settings.kind}", parameters, settings.learning_rate)
     trained = Trained(model.forward(network, change.soft), (group,), change)
-    made = plan_training(
-        draw,
-        answer,
-        trained.join(head_parameters(answer, settings.head_learning_rate)),
-        read_optimisation(settings, settings.epochs),
-        settings.validation_fraction,
-        rng,
-    )
+    trained = trained.join(head_parameters(answer, settings.head_learning_rate))
+    made = plan_training(settings, draw, answer, trained, rng)
     return replace(made, total_parameters=made.total_parameters + sum(p.numel() for p in parameters))
 
 

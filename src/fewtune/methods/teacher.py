@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +16,11 @@ from fewtune.engine.fit import fit
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import NextTokenReadout
-from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError
 from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, plan_training
+from fewtune.methods.optimisation import FineTuning
 from fewtune.methods.scratchpad import Scratchpad
+from fewtune.methods.teacher_settings import TeacherSettings
 from fewtune.methods.trainable import train_all
 from fewtune.predictors.language import Before, Prompting, average
 from fewtune.prompts.calibration import estimate_prior
@@ -28,9 +28,6 @@ from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.prompts.template import plain_template
 from fewtune.records import TeacherNotes
 from fewtune.tasks.base import Draw, Example, Task
-
-if TYPE_CHECKING:
-    from fewtune.methods.context_distillation import Settings
 
 TUNING_RATE = 2e-5
 
@@ -91,7 +88,9 @@ class Teacher:
         return target
 
 
-def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Draw, rng: np.random.Generator) -> Teacher:
+def make_teacher(
+    settings: TeacherSettings, model: LanguageModel, task: Task, draw: Draw, rng: np.random.Generator
+) -> Teacher:
     """Freeze the teacher, tuned on the support first where that is asked, and write its contexts."""
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
@@ -124,19 +123,21 @@ def make_teacher(settings: Settings, model: LanguageModel, task: Task, draw: Dra
     return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report)
 
 
-def _open_scratchpad(settings: Settings, forward: Forward, answer: Answer, task: Task) -> Scratchpad | None:
+def _open_scratchpad(settings: TeacherSettings, forward: Forward, answer: Answer, task: Task) -> Scratchpad | None:
     if "scratchpad" not in settings.context:
         return None
     cue = settings.scratchpad or plain_template(task.fields) + "\nThoughts:"
     return Scratchpad(forward, answer, cue, settings.scratchpad_tokens, settings.separator)
 
 
-def _freeze(settings: Settings, model: LanguageModel, answer: Answer, draw: Draw, rng: np.random.Generator) -> Forward:
+def _freeze(
+    settings: TeacherSettings, model: LanguageModel, answer: Answer, draw: Draw, rng: np.random.Generator
+) -> Forward:
     if settings.tuned_teacher_epochs == 0:
         return model.forward(model.frozen)
     trained = train_all(model, TUNING_RATE, body_only=False)
-    optimisation = Optimisation(settings.tuned_teacher_epochs, settings.batch_size)
-    tuned = plan_training(draw, answer, trained, optimisation, 0.0, rng)
+    recipe = FineTuning(epochs=settings.tuned_teacher_epochs, batch_size=settings.batch_size)
+    tuned = plan_training(recipe, draw, answer, trained, rng)
     assert tuned.fitting is not None
     fit(tuned.fitting, rng, lambda step, steps, loss: None)
     trained.network.requires_grad_(False)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, read_optimisation
+from fewtune.methods.optimisation import FineTuning
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
@@ -36,14 +36,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     answer = answer_by_head(model, task, settings.pattern, settings.prompted, rng)
     trained = train_all(model, settings.learning_rate, body_only=True)
-    return plan_training(
-        draw,
-        answer,
-        trained.join(head_parameters(answer, settings.learning_rate)),
-        read_optimisation(settings, settings.epochs),
-        settings.validation_fraction,
-        rng,
-    )
+    return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
 
 
 METHOD = Method(

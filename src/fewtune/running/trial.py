@@ -243,12 +243,12 @@ def _score_blindly(score: Callable[[Sequence[Example]], np.ndarray], test: TestS
 def _ask_references(
     plan: Plan, test_sets: Sequence[TestSet], predicted: Mapping[str, Sequence[int]], meter: Meter
 ) -> tuple[dict[str, ReferenceNotes], float | None]:
-    """What a plan's companions make of the test rows, by name, and the seconds that took; None where it has none."""
-    if not plan.companions:
+    """What a plan's reference scorers make of test rows, by name, and the seconds; None where it has none."""
+    if not plan.reference_scorers:
         return {}, None
     found = {}
     with meter.phase("score") as asking:
-        for name, score in plan.companions.items():
+        for name, score in plan.reference_scorers.items():
             metrics, agreement = {}, {}
             for test in test_sets:
                 answers, metrics[test.name] = score_test_set(test, _score_blindly(score, test))
