@@ -1,15 +1,14 @@
-"""How a running study is shown: what was found, then its trials, in a live table on a terminal, plain lines elsewhere.
+"""How a study's trials are shown while they run: a live table on a terminal, plain lines elsewhere.
 
-Owns what is shown of each event, and the clock of the command that runs a study. Does not know what a trial does.
+Owns the two listeners. Does not know what a trial does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -19,9 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.time_left import guess_seconds_left
-from fewtune.conduct import Closed, Noticed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.records import Record
-from fewtune.report.profile import CommandSeconds
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
 from fewtune.running.trial import describe_axes
 from fewtune.terminal import make_text
@@ -153,93 +150,6 @@ class PlainProgress:
             f"{describe_outcome(record)} ({told})"
         )
         self._console.print(make_text(line), soft_wrap=True)
-
-
-class RunDisplay:
-    """Shows a study that runs, told event by event: what was found first, then its trials; use as a context."""
-
-    def __init__(self, console: Console, workers: int, began: float) -> None:
-        """`began` is when the command did, on `time.perf_counter`."""
-        self.folder: Path | None = None
-        """Where records are kept, once trials have begun."""
-        self._console = console
-        self._workers = workers
-        self._clock = [began, time.perf_counter()]
-        """When the command began, was ready to run a study, and each event of that study that ends a part of it."""
-        self._study: Preparing | None = None
-        self._jobs: Sequence[Job] = ()
-        self._reused: Sequence[Record] = ()
-        self._listener: LiveProgress | PlainProgress | None = None
-        self._exits = contextlib.ExitStack()
-
-    def __enter__(self) -> RunDisplay:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._exits.close()
-
-    def hear(self, event: StudyEvent) -> None:
-        """Show an event."""
-        match event:
-            case Preparing():
-                self._study = event
-                self._print("Finding models and data (fetched once and kept) …")
-            case Prepared(jobs, tasks):
-                self._clock.append(time.perf_counter())
-                notes = [f"{label}: {note}" for label, task in tasks.items() for note in task.notes]
-                self._print(*notes, *list_skips(jobs))
-            case Noticed(text):
-                self._print(text)
-            case Opened(jobs, reused):
-                assert self._study is not None
-                self.folder, self._jobs, self._reused = self._study.folder, jobs, reused
-                total = len(jobs) + len(reused)
-                name = self._study.study.name
-                self._print(f"{name}: {total} trials, {len(reused)} already done, in {self.folder}")
-                kind = LiveProgress if self._console.is_terminal else PlainProgress
-                self._listener = kind(self._console, jobs, self._workers, reused)
-                self._exits.enter_context(self._listener)
-            case Closed():
-                self._clock.append(time.perf_counter())
-                self._exits.close()
-            case _:
-                assert self._listener is not None
-                pass_on(self._listener, event)
-
-    def pick_run(self, records: Iterable[Record]) -> list[Record]:
-        """Of a study's records, those of trials that ran just now."""
-        ran = {job.trial_id for job in self._jobs}
-        return [record for record in records if record.trial_id in ran and record.status != "skipped"]
-
-    @property
-    def reused(self) -> int:
-        """How many trials were done before."""
-        return len(self._reused)
-
-    def read_clock(self) -> CommandSeconds:
-        """Where the command's time went, of a study that ran to its end."""
-        began, ready, prepared, closed = self._clock
-        return CommandSeconds(
-            check=prepared - ready,
-            run=closed - prepared,
-            analyse=time.perf_counter() - closed,
-            rest=ready - began,
-            workers=min(self._workers, len(self._jobs)),
-        )
-
-    def _print(self, *lines: str) -> None:
-        for line in lines:
-            self._console.print(make_text(line), soft_wrap=True)
-
-
-def list_skips(jobs: Sequence[Job]) -> list[str]:
-    """Say which methods cannot be used on which model, and why, a line each."""
-    trials = Counter((job.trial.method.variant, next(iter(job.weights), ""), job.skip_reason) for job in jobs)
-    return [
-        f"{variant} on {model or 'no model'} will be skipped ({count} trials): {reason}"
-        for (variant, model, reason), count in trials.items()
-        if reason is not None
-    ]
 
 
 def pass_on(listener: Listener, event: Event) -> None:

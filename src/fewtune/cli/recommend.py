@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -10,7 +11,42 @@ from fewtune.cli.options import OutFolder, check_number, check_seconds, check_sh
 from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
 
+if TYPE_CHECKING:
+    from fewtune.analysis.recommend import Budget
+
 MOST_QUERIES = 10**15
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Limits:
+    """What the method may cost, and what it is judged and priced by."""
+
+    max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None
+    max_memory: Annotated[
+        str | None, Parameter(help="Memory that the process may hold, such as 900MiB, 2GiB or a number of bytes.")
+    ] = None
+    max_latency: Annotated[float | None, Parameter(help="Seconds that answering one row may take.")] = None
+    out_of_domain_weight: Annotated[
+        float, Parameter(help="Weight of the test sets out of domain, together: 0 to 1.")
+    ] = 0.0
+    queries: Annotated[int, Parameter(help="Rows to be answered: what the cheapest method is priced by.")] = 1000
+
+    def read(self) -> Budget:
+        """The budget that is asked for; raises FewtuneError for a value out of range."""
+        from fewtune.analysis.recommend import Budget
+
+        check_number("--queries", self.queries, 0, MOST_QUERIES)
+        check_share("--out-of-domain-weight", self.out_of_domain_weight, "in domain alone")
+        check_seconds("--max-fit-seconds", self.max_fit_seconds)
+        check_seconds("--max-latency", self.max_latency)
+        return Budget(
+            max_fit_seconds=self.max_fit_seconds,
+            max_memory_bytes=None if self.max_memory is None else parse_bytes(self.max_memory),
+            max_latency_seconds=self.max_latency,
+            out_of_domain_weight=self.out_of_domain_weight,
+            queries=self.queries,
+        )
 
 
 def recommend(
@@ -19,39 +55,20 @@ def recommend(
     within: Annotated[
         float | None, Parameter(help="How far below the best it may be (0.03: three points); else the study's.")
     ] = None,
-    max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None,
-    max_memory: Annotated[
-        str | None, Parameter(help="Memory that the process may hold, such as 900MiB, 2GiB or a number of bytes.")
-    ] = None,
-    max_latency: Annotated[float | None, Parameter(help="Seconds that answering one row may take.")] = None,
-    out_of_domain_weight: Annotated[
-        float, Parameter(help="Weight of the test sets out of domain, together: 0 to 1.")
-    ] = 0.0,
-    queries: Annotated[int, Parameter(help="Rows to be answered: what the cheapest method is priced by.")] = 1000,
+    limits: Limits = Limits(),
 ) -> int:
     """Say which method to use and how far it may be below the best, or which trials are missing to say so."""
-    from fewtune.analysis.recommend import Budget
     from fewtune.report.advice import show_decisions
     from fewtune.report.findings import show_errors
     from fewtune.report.wording import word_missing
     from fewtune.results import read_result
 
-    check_number("--queries", queries, 0, MOST_QUERIES)
-    check_share("--out-of-domain-weight", out_of_domain_weight, "in domain alone")
     if within is not None and not 0 <= within < 1:  # nor is what is not a number
         raise FewtuneError(f"--within is {within:g}; give a number from 0 to below 1 (0.03: three points).")
-    check_seconds("--max-fit-seconds", max_fit_seconds)
-    check_seconds("--max-latency", max_latency)
-    budget = Budget(
-        max_fit_seconds=max_fit_seconds,
-        max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
-        max_latency_seconds=max_latency,
-        out_of_domain_weight=out_of_domain_weight,
-        queries=queries,
-    )
+    budget = limits.read()
     result = read_result(out)
     show_errors(console, result.findings)
     if result.analysis.missing:
         say(word_missing(result.analysis.missing))
-    show_decisions(console, result.recommend(budget, within), memory_limited=max_memory is not None)
+    show_decisions(console, result.recommend(budget, within), memory_limited=limits.max_memory is not None)
     return 0

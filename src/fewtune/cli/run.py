@@ -84,7 +84,7 @@ def run(
     """Run a study's trials, reusing those already done, then show audit and leaderboard, and write the report."""
     began = time.perf_counter()
     from fewtune.api import run_study
-    from fewtune.progress import RunDisplay
+    from fewtune.cli.run_display import RunDisplay
     from fewtune.report.profile import show_profile
     from fewtune.study import load_study
 
@@ -110,7 +110,7 @@ def run(
 
 def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None) -> int:
     """Tell every fault of a study at once, and the trials it would run; trains nothing."""
-    from fewtune.progress import list_skips
+    from fewtune.cli.run_display import list_skips
     from fewtune.running.prepare import prepare_jobs
     from fewtune.study import load_study
 

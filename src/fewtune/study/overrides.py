@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from fewtune.errors import Fault, shorten
-from fewtune.study.draft import Draft, NotYamlError, Steps, join_steps, name_kind, read_yaml
+from fewtune.study.draft import Draft, Steps, join_steps, name_kind
 from fewtune.study.values import ModelChoice
+from fewtune.study.yaml_text import NotYamlError, read_yaml
 
 
 def apply_override(draft: Draft, override: str) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.errors import Fault, StudyError
-from fewtune.study.draft import MOST_CHARACTERS, Draft, parse_file
+from fewtune.study.draft import Draft
 from fewtune.study.entries import read_entries
 from fewtune.study.overrides import apply_override
 from fewtune.study.resolve import resolve_study
 from fewtune.study.values import Study
+from fewtune.study.yaml_text import MOST_CHARACTERS, parse_file
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
