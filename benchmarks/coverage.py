@@ -1,6 +1,8 @@
 """How often intervals hold the truth, and how often a verdict finds a difference where there is none.
 
-python -m benchmarks.coverage   prints every cell and writes benchmarks/results/coverage.json
+    python -m benchmarks.coverage [PART ...]   prints every cell and writes benchmarks/results/coverage.json
+
+Parts are pairs, leaders, floors and decisions; where some are named the others' figures are kept.
 
 Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. Their true difference in a draw is
 normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
@@ -9,12 +11,18 @@ of them the two methods answer as in every other draw. Intervals and answers are
 table a leader is the best of so many methods that do not differ, and is compared with each of the others; or half of
 them are ten points below the others, and it is counted how many of these it is called better than. In the third it is
 compared with always answering the commonest label, which all methods equal, or which all are ten points above.
+
+The fourth is of decisions among nine methods. In one half of its studies one is the best and all others are below it by
+the tolerance: there a bound is wrong where any method's is less than that. In the other half all are equal: there no
+"better" is right.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -26,6 +34,7 @@ from benchmarks.race.results import describe_commit
 from fewtune.analysis import statistics
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_commonest
 from fewtune.analysis.comparison import Comparison, apply_rule, compare, correct_leader, correct_selected
+from fewtune.analysis.decision import WITHIN, Contender, Decision, Question, decide
 from fewtune.analysis.leaderboard import IN_DOMAIN
 
 ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 4000, 600
@@ -39,6 +48,29 @@ ONES = np.ones(ROWS, dtype=np.int64)
 DRAWS = (3, 5, 10)
 DEVIATIONS = ((0.03, 0.03), (0.01, 0.08))
 """Of the methods of a group, over draws: the least and the most."""
+METHODS, STUDIES = 9, 300
+"""Of each study that is decided, and how many of each kind."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the methods of a study vary over draws: their deviations (least, most), collapses, rows that draws share.
+
+    `steady` is the share of rows on which a method answers as in every other draw; None: each draw has its own rows.
+    """
+
+    name: str
+    deviations: tuple[float, float] = (0.03, 0.03)
+    collapses: bool = False
+    steady: float | None = None
+
+
+KINDS = (
+    Kind("3 points"),
+    Kind("1 to 8 points", (0.01, 0.08)),
+    Kind("3 points, one in seven collapses", collapses=True),
+    *(Kind(f"3 points, rows shared, {100 * share:g} % alike", steady=share) for share in (0.5, 0.75, 0.9, 0.97)),
+)
 
 
 def draw_shifts(draws: int, deviation: float, collapses: bool, rng: np.random.Generator) -> np.ndarray:
@@ -163,6 +195,53 @@ def answer_rows(
     }
 
 
+def measure_decisions(kind: Kind, draws: int, studies: int, seed: int = 0) -> dict[str, float]:
+    """Shares of studies with any wrong bound, and with any false "better"; of those decided, and what choices lose."""
+    rng = np.random.default_rng(seed)
+    wrong, better, lost = [], [], []
+    for _ in range(studies):
+        lower = [0.0, *[WITHIN] * (METHODS - 1)]
+        found = decide_made_up(make_study(kind, draws, lower, rng))
+        bounds = {c.name: 1.0 if c.regret is None or c.regret.bound is None else c.regret.bound for c in found.compared}
+        wrong.append(any(bounds[str(m)] < below for m, below in enumerate(lower)))
+        if found.chosen is not None:
+            lost.append(lower[int(found.chosen.name)])
+        better.append(any(judge_group(make_study(kind, draws, [0.0] * METHODS, rng), rng)[1].values()))
+    return {
+        "wrong": float(np.mean(wrong)),
+        "better": float(np.mean(better)),
+        "decided": len(lost) / studies,
+        "lost": float(np.mean(lost)) if lost else 0.0,
+    }
+
+
+def make_study(kind: Kind, draws: int, lower: Sequence[float], rng: np.random.Generator) -> list[VariantAnswers]:
+    """Methods that are right on a share of RIGHT less what each is lower by, in the mean over all draws."""
+    deviations = np.geomspace(*kind.deviations, len(lower))
+    found = []
+    for place, (below, deviation) in enumerate(zip(lower, deviations, strict=True)):
+        shares = RIGHT - below + rng.normal(0.0, deviation / np.sqrt(2), draws)
+        if kind.collapses and place % 2:
+            shares -= LOSS * ((rng.random(draws) < COLLAPSE) - COLLAPSE)
+        # A row is answered right where its own number is below the share: the same number in every draw, or a new one.
+        always = rng.random(ROWS)
+        method = {}
+        for draw, share in enumerate(np.clip(shares, 0, 1)):
+            alike = rng.random(ROWS) < (kind.steady or 0.0)
+            right = np.where(alike, always < RIGHT - below, rng.random(ROWS) < share)
+            codes = np.arange(ROWS) + (0 if kind.steady is not None else ROWS * draw)
+            method[draw, ""] = {IN_DOMAIN: DrawAnswers(ONES, right.astype(np.int64)[None], 2, codes)}
+        found.append(method)
+    return found
+
+
+def decide_made_up(answers: Sequence[VariantAnswers]) -> Decision:
+    """The decision among methods that cost the more the better they are."""
+    named = {str(m): each for m, each in enumerate(answers)}
+    contenders = [Contender(name, 0.0, float(-int(name)), 1.0, 1) for name in named]
+    return decide(Question("made-up", 16, "accuracy", WITHIN), contenders, named)
+
+
 def write_table(results: dict[str, Any]) -> str:
     """The tables as Markdown."""
     pairs = [
@@ -191,7 +270,10 @@ def write_table(results: dict[str, Any]) -> str:
     return (
         f"{write_markdown(head, pairs)}\n\nThe leader against each other method:\n\n{groups[0]}\n\n"
         f"The leader against always answering the commonest label:\n\n{groups[1]}\n\n"
-        f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods."
+        f"Decisions among {METHODS} methods, {100 * WITHIN:g} points of tolerance:\n\n"
+        f"{_write_decisions(results['decisions'])}\n\n"
+        f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods "
+        f"and {results['studies']} studies a row."
     )
 
 
@@ -209,35 +291,71 @@ def _write_groups(cells: Sequence[dict[str, Any]], told: str) -> str:
     return write_markdown(("methods", "draws differ by", "draws", uncorrected, corrected, told), rows)
 
 
-def main() -> None:
-    """Measure every cell."""
-    kinds = ((False, None), (False, 0.5), (False, 0.9), (True, None))
-    pairs = [
-        {"draws": draws, "deviation": deviation, "collapses": collapses, "steady": steady}
-        # Each from a seed of its own: what chance does to one cell is not done to all.
-        | measure_pairs(draws, deviation, collapses, steady, REPETITIONS, seed)
-        for seed, ((collapses, steady), deviation, draws) in enumerate(product(kinds, (0.0, 0.02, 0.05, 0.1), DRAWS))
-    ]
-    leaders, floors = (
+def _write_decisions(cells: Sequence[dict[str, Any]]) -> str:
+    rows = [
         [
+            cell["kind"],
+            str(cell["draws"]),
+            str(METHODS * cell["draws"]),
+            *(f"{100 * cell[key]:.1f} %" for key in ("wrong", "better", "decided")),
+            f"{100 * cell['lost']:.1f} points",
+        ]
+        for cell in cells
+    ]
+    heads = ("draws differ by", "draws", "trials", "any bound wrong", 'a false "better"', "decided", "a choice loses")
+    return write_markdown(heads, rows)
+
+
+def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
+    """What measures the cells of each table."""
+    kinds = ((False, None), (False, 0.5), (False, 0.9), (True, None))
+
+    def pairs() -> list[dict[str, Any]]:
+        return [
+            {"draws": draws, "deviation": deviation, "collapses": collapses, "steady": steady}
+            # Each from a seed of its own: what chance does to one cell is not done to all.
+            | measure_pairs(draws, deviation, collapses, steady, REPETITIONS, seed)
+            for seed, ((collapses, steady), deviation, draws) in enumerate(
+                product(kinds, (0.0, 0.02, 0.05, 0.1), DRAWS)
+            )
+        ]
+
+    def groups(measure: Callable[..., dict[str, float]]) -> list[dict[str, Any]]:
+        return [
             {"methods": methods, "draws": draws, "deviations": deviations} | measure(methods, draws, deviations, GROUPS)
             for methods in (3, 6, 10)
             for deviations in DEVIATIONS
             for draws in DRAWS
         ]
-        for measure in (measure_leaders, measure_floors)
-    )
-    for cell in [*pairs, *leaders, *floors]:
-        print(
-            "  ".join(
-                f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in cell.items()
-            )
-        )
-    found = {
-        "rows": ROWS, "repetitions": REPETITIONS, "groups": GROUPS, "commit": describe_commit(),
-        "pairs": pairs, "leaders": leaders, "floors": floors,
-    }  # fmt: skip
+
+    def decisions() -> list[dict[str, Any]]:
+        return [
+            {"kind": kind.name, "draws": draws} | measure_decisions(kind, draws, STUDIES, seed)
+            for seed, (kind, draws) in enumerate(product(KINDS, DRAWS))
+        ]
+
+    return {
+        "pairs": pairs,
+        "leaders": lambda: groups(measure_leaders),
+        "floors": lambda: groups(measure_floors),
+        "decisions": decisions,
+    }
+
+
+def main() -> None:
+    """Measure every cell of the parts that are named, of all where none is."""
     path = ROOT / "benchmarks" / "results" / "coverage.json"
+    parts = measure_parts()
+    named = sys.argv[1:] or list(parts)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and len(named) < len(parts) else {}
+    found |= {"rows": ROWS, "repetitions": REPETITIONS, "groups": GROUPS, "studies": STUDIES}
+    commits = found.get("commits", {})
+    for part in named:
+        found[part] = parts[part]()
+        commits[part] = describe_commit()
+        for cell in found[part]:
+            print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in cell.items()))
+    found["commits"] = commits
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
