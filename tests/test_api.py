@@ -95,6 +95,7 @@ def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_pa
 
 def test_charts_are_altairs_and_names_are_checked(values: dict[str, object], tmp_path: Path) -> None:
     result = fewtune.run_study(values, tmp_path / "out", executor=InProcess())
+    assert result.plot().to_dict()["title"]["text"][0].startswith("feelings · 4 shots: ")
     assert result.plot("scores").to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
     with pytest.raises(FewtuneError, match="unknown kind of chart 'score'"):
         result.plot("score")

@@ -141,7 +141,7 @@ def test_reports_come_in_every_format_and_as_figures(
     code, told, errors = run_cli("report", study, "--format", "json", "--figures", tmp_path / "figures", capsys=capsys)
     assert code == 0
     assert json.loads(told)["groups"][0]["verdict"]["leader"] == "pattern"
-    assert "figures: 10 files" in errors and len(list((tmp_path / "figures").iterdir())) == 10
+    assert "figures: 12 files" in errors and len(list((tmp_path / "figures").iterdir())) == 12
     assert run_cli("report", study, "--format", "csv", capsys=capsys)[1].startswith("task,model,shots,")
     assert "| pattern |" in run_cli("report", study, "--format", "markdown", capsys=capsys)[1]
     assert r"\toprule" in run_cli("report", study, "--format", "latex", capsys=capsys)[1]

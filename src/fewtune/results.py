@@ -71,17 +71,21 @@ class StudyResult:
 
         return polars.DataFrame(list_rows(self.analysis), infer_schema_length=None)
 
-    def plot(self, kind: str = "scores", group: int = 0) -> altair.Chart:
-        """One group's chart, which a notebook shows: its scores, or what they cost; see `kinds`."""
+    def plot(self, kind: str = "decision", group: int = 0) -> altair.Chart:
+        """One group's chart, which a notebook shows: the decision, scores, or what they cost."""
         import altair
 
-        from fewtune.report.charts import KINDS, draw_group
+        from fewtune.report.answer import list_scored
+        from fewtune.report.charts import DECISION, KINDS, draw_decision, draw_group
 
-        if kind not in KINDS:
-            raise FewtuneError(name_choices(kind, KINDS, "kind of chart"))
+        if kind not in (DECISION, *KINDS):
+            raise FewtuneError(name_choices(kind, (DECISION, *KINDS), "kind of chart"))
         if not -len(self.analysis.groups) <= group < len(self.analysis.groups):
             raise FewtuneError(f"group is {group}; this study has {len(self.analysis.groups)}, counted from 0.")
+        decision = self.analysis.decision(self.analysis.groups[group].board)
         drawn = {chart.kind: chart for chart in draw_group(self.analysis.groups[group], [kind])}
+        if kind == DECISION and list_scored(decision):
+            drawn[kind] = draw_decision(self.analysis, decision)
         if kind not in drawn:
             raise FewtuneError(f"no variant of this group has what a chart of {kind} shows.")
         chart: Any = altair.Chart.from_dict(drawn[kind].specification)

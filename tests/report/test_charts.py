@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.report.charts import draw_curves, draw_group
+from fewtune.report.charts import draw_curves, draw_decision, draw_group
 from fewtune.report.labels import place_labels
 from fewtune.report.svg import embed_chart
 from study_maker import make_study
@@ -24,6 +24,25 @@ def test_a_chart_is_sound_xml_with_every_method_named(tmp_path: Path) -> None:
         assert "pattern" in text
         assert "pattern: " in chart.description
         assert "data-tip" in svg
+
+
+def test_a_decisions_picture_has_scores_bounds_costs_and_marks_the_choice(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.85, 0.86, 0.84], "lora": [0.6, 0.62, 0.58]}, failures={"ia3": "no"})
+    study = analyse_folder(tmp_path)
+    [decision] = study.decisions
+    chart = draw_decision(study, decision)
+    rows = {row["method"]: row for row in chart.specification["datasets"]["rows"]}
+    assert list(rows) == ["✓ pattern", "lora"], "what has no score is not drawn"
+    assert rows["✓ pattern"]["points"] == 0.0 and rows["lora"]["points"] > 25
+    assert rows["lora"]["low"] < 0.59 and rows["lora"]["high"] > 0.61 and rows["lora"]["score"] == pytest.approx(0.6)
+    [tolerance] = chart.specification["datasets"]["tolerance"]
+    assert tolerance["points"] == 3.0
+    assert " ".join(chart.specification["title"]["text"]).startswith("sentiment · 16 shots: Use pattern: the best of 2")
+    svg = embed_chart(chart.specification, "chart", chart.title, chart.description)
+    tips = {mark.get("data-tip") for mark in ElementTree.fromstring(svg).iter() if mark.get("data-tip")}
+    assert tips == {row["tip"] for row in (*rows.values(), tolerance)}
+    untitled = draw_decision(study, decision, titled=False)
+    assert "title" not in untitled.specification and "Use pattern" in untitled.description
 
 
 def test_methods_at_one_point_have_labels_apart() -> None:

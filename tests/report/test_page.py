@@ -114,7 +114,7 @@ def test_a_finding_names_the_groups_of_its_trials(tmp_path: Path) -> None:
 def test_charts_are_described_and_have_a_table_beside_them(study: Path) -> None:
     page = read_page(study)
     pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(pictures) == 5
+    assert len(pictures) == 1 + 5
     ids = {attributes.get("id") for _, attributes in page.tags}
     for picture in pictures:
         assert picture["role"] == "img"

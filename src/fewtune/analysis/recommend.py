@@ -66,7 +66,7 @@ def decide_cell(
     answers = read_answers(trials, reader, list(weights), partial(_name_trial, several=several)) if weights else {}
     draws = max((len(found) for found in answers.values()), default=0)
     rows = {
-        _name(row.variant, group.model if row.uses_model else None, several): row
+        name_contender(row.variant, group.model if row.uses_model else None, several): row
         for group in groups
         for row in group.rows
     }
@@ -94,12 +94,13 @@ def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> di
     return {name: weight for name, weight in weights.items() if weight > 0}
 
 
-def _name(variant: str, model: str | None, several: bool) -> str:
+def name_contender(variant: str, model: str | None, several: bool) -> str:
+    """What a variant is called among those of one model, or of several."""
     return f"{variant} ({model})" if several and model is not None else variant
 
 
 def _name_trial(record: Record, several: bool) -> str:
-    return _name(record.trial.variant, record.trial.model, several)
+    return name_contender(record.trial.variant, record.trial.model, several)
 
 
 def _score(row: LeaderboardRow, weights: Mapping[str, float]) -> float | None:

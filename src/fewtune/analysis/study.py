@@ -21,10 +21,17 @@ from fewtune.analysis.comparison import ANALYSIS_SEED as ANALYSIS_SEED
 from fewtune.analysis.curves import Curve, trace_curves
 from fewtune.analysis.decision import WITHIN, Decision
 from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
-from fewtune.analysis.leaderboard import GroupKey, LeaderboardGroup, find_collapsed, group_records, rank_group
+from fewtune.analysis.leaderboard import (
+    IN_DOMAIN,
+    GroupKey,
+    LeaderboardGroup,
+    find_collapsed,
+    group_records,
+    rank_group,
+)
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.recommend import Terms, recommend
-from fewtune.analysis.stability import Stability, summarise_variants
+from fewtune.analysis.recommend import Terms, name_contender, recommend
+from fewtune.analysis.stability import Bounds, Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError, shorten
 from fewtune.records import Record
@@ -67,6 +74,19 @@ class StudyAnalysis:
         """The decision for a group's task and number of shots."""
         places = ((each.question.task, each.question.shots) for each in self.decisions)
         return dict(zip(places, self.decisions, strict=True))[board.task, board.shots]
+
+    def bounds(self, decision: Decision) -> dict[str, Bounds]:
+        """The interval of each contender's mean score in domain, by the contender's name."""
+        places = (decision.question.task, decision.question.shots)
+        groups = [group for group in self.groups if (group.board.task, group.board.shots) == places]
+        return {
+            name_contender(
+                row.variant, group.board.model if row.uses_model else None, len(groups) > 1
+            ): group.stability[row.variant].bounds[IN_DOMAIN]
+            for group in groups
+            for row in group.board.rows
+            if row.variant in group.stability
+        }
 
     @property
     def missing(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The charts: scores with every draw, what a score costs, cost bars, and learning curves.
+"""The charts: decisions, scores with every draw, what a score costs, cost bars, and learning curves.
 
 Owns marks and their hover texts. Does not know how a number came about (`analysis`), how charts look (`look`), where
 names stand (`labels`) or where a chart is shown.
@@ -17,9 +17,11 @@ import altair as alt
 
 from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.curves import Curve
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.frontier import COSTS
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, TestSetScore, name_test_set
-from fewtune.analysis.study import GroupAnalysis
+from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
+from fewtune.report.answer import describe_answer, specify_answer
 from fewtune.report.labels import place_labels
 from fewtune.report.look import (
     finish_chart,
@@ -31,7 +33,7 @@ from fewtune.report.look import (
     name_data,
 )
 from fewtune.report.palette import BLACK, BLUE, GREEN, INK, QUIET, VERMILION
-from fewtune.report.wording import word_bytes, word_count, word_score, word_seconds
+from fewtune.report.wording import word_bytes, word_count, word_question, word_score, word_seconds
 
 DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMILION
 
@@ -77,9 +79,21 @@ COST_AXES = {
 MEBIBYTE = 2**20
 
 
+DECISION = "decision"
 SCORES, BARS = "scores", "cost bars"
 KINDS = (SCORES, *COST_AXES, BARS)
 """The charts of a group: its scores, its score against each cost, and what each method costs."""
+
+
+def draw_decision(study: StudyAnalysis, decision: Decision, *, titled: bool = True) -> Chart:
+    """Draw a decision; untitled where its sentence stands above."""
+    return Chart(
+        DECISION,
+        _name_file(decision.question.task, None, f"{decision.question.shots}-{DECISION}"),
+        f"Decision: {word_question(decision)}",
+        describe_answer(decision),
+        specify_answer(decision, study.bounds(decision), titled=titled),
+    )
 
 
 def draw_group(group: GroupAnalysis, kinds: Collection[str] = KINDS) -> list[Chart]:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.records import write_atomically
-from fewtune.report.charts import draw_curves, draw_group
+from fewtune.report.answer import list_scored
+from fewtune.report.charts import draw_curves, draw_decision, draw_group
 from fewtune.report.page import group_curves
 from fewtune.report.svg import export_png, export_svg
 
 
 def write_figures(study: StudyAnalysis, folder: Path) -> list[Path]:
     """Write every chart of a study into a folder and return the files."""
-    charts = [draw_curves(curves) for curves in group_curves(study.curves)]
+    charts = [draw_decision(study, decision) for decision in study.decisions if list_scored(decision)]
+    charts += [draw_curves(curves) for curves in group_curves(study.curves)]
     charts += [chart for group in study.groups for chart in draw_group(group)]
     written: list[Path] = []
     for chart in charts:

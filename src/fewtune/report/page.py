@@ -28,7 +28,8 @@ from fewtune.analysis.recommend import QUERIES
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
 from fewtune.report import breakdowns, findings, tables, wording
-from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_group
+from fewtune.report.answer import list_scored
+from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_decision, draw_group
 from fewtune.report.look import build_fast
 from fewtune.report.svg import embed_chart, open_drawing
 from fewtune.report.tuning import list_choices
@@ -113,7 +114,11 @@ def render_page(study: StudyAnalysis) -> str:
     }
     kinds = _choose_kinds(len(study.groups))
     curves = group_curves(study.curves) if kinds else []
-    with open_drawing(len(curves) + len(kinds) * len(study.groups)) as drawing:
+    with open_drawing(len(curves) + (1 + len(kinds)) * len(study.groups)) as drawing:
+        decisions = [
+            _prepare_decision(study, decision, number, drawing if kinds else None)
+            for number, decision in enumerate(study.decisions, start=1)
+        ]
         drawn_curves = [_prepare_curves(each, number, drawing) for number, each in enumerate(curves, start=1)]
         groups = [
             _prepare_group(group, study.decision(group.board), number, kinds, drawing)
@@ -126,7 +131,7 @@ def render_page(study: StudyAnalysis) -> str:
             script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
             unfinished_study=wording.word_missing(study.missing) if study.missing else "",
             filters=list_filters(study),
-            decisions=[_prepare_decision(decision) for decision in study.decisions],
+            decisions=decisions,
             findings=place_findings(study),
             outcome=findings.word_outcome(study.findings),
             rules=RULES,
@@ -213,8 +218,16 @@ def _choose_kinds(groups: int) -> Sequence[str]:
     return KINDS if groups <= MOST_GROUPS_IN_FULL else (SCORES, "fit seconds")
 
 
-def _prepare_decision(decision: Decision) -> dict[str, Any]:
+def _prepare_decision(
+    study: StudyAnalysis, decision: Decision, number: int, drawing: Executor | None
+) -> dict[str, Any]:
+    """What the page opens with; no chart where nothing was scored, or `drawing` is None."""
+    chart = None
+    if drawing is not None and list_scored(decision):
+        with build_fast():
+            chart = _embed(draw_decision(study, decision, titled=False), f"decision-{number}", drawing)
     return {
+        "chart": chart,
         "task": decision.question.task,
         "shots": decision.question.shots,
         "title": wording.word_question(decision),
