@@ -37,7 +37,7 @@ class LoraSettings:
     rank: Annotated[int, Field(ge=1, description="Rank of each adapter.")] = 8
     learning_rate: Annotated[float, Field(gt=0, description="Peak rate.")] = 2e-4
     targets: Annotated[tuple[str, ...], Field(description="Layers.")] = ("all",)
-    reads: Annotated[Literal["label_words", "head"], Field(description="What reads the answer.")] = "head"
+    readout: Annotated[Literal["label_words", "head"], Field(description="What reads the answer.")] = "head"
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from test_trial import TRIAL
     ("method", "given", "resolved"),
     [
         ("adaptive", {}, {"learning_rate": 1e-5, "pattern": "feeling"}),
-        ("adaptive", {"reads": "head", "pattern": "verdict"}, {"learning_rate": 2e-4, "pattern": "verdict"}),
-        ("adaptive", {"reads": "head", "learning_rate": 0.1}, {"learning_rate": 0.1}),
+        ("adaptive", {"readout": "head", "pattern": "verdict"}, {"learning_rate": 2e-4, "pattern": "verdict"}),
+        ("adaptive", {"readout": "head", "learning_rate": 0.1}, {"learning_rate": 0.1}),
         ("soft_prompt", {}, {"learning_rate": 3e-3}),
         ("soft_prompt", {"kind": "prefix"}, {"learning_rate": 1e-2}),
         ("vanilla", {}, {"pattern": None}),  # it reads none
@@ -63,6 +63,6 @@ def test_a_trial_is_the_same_whether_its_values_were_said_or_left_out(study_file
 
 
 def test_each_candidate_has_the_rate_that_suits_it(study_file: Path) -> None:
-    given = "methods=[adaptive: {grid: {reads: [label_words, head]}}]"
+    given = "methods=[adaptive: {grid: {readout: [label_words, head]}}]"
     jobs = prepare_jobs(load_study(study_file, [given, "tuning={trials: 2, folds: 2}"]), None)[0]
     assert [each["learning_rate"] for each in jobs[0].trial.candidates] == [1e-5, 2e-4]

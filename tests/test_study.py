@@ -32,7 +32,7 @@ def test_every_default_is_resolved(tmp_path: Path) -> None:
         "rank": 16,
         "learning_rate": 1e-4,
         "targets": ["all"],
-        "reads": "head",
+        "readout": "head",
     }
     assert study.data_seeds == (0, 1, 2)
     assert study.fit_seeds == (0,)
@@ -85,10 +85,10 @@ def test_models_are_optional_where_no_method_uses_one(tmp_path: Path) -> None:
 
 
 def test_a_method_given_several_times_is_named_by_what_differs(tmp_path: Path) -> None:
-    methods = "[lora, lora: {rank: 16}, lora: {rank: 4, reads: label_words}, lora: {rank: 2, as: tiny}]"
+    methods = "[lora, lora: {rank: 16}, lora: {rank: 4, readout: label_words}, lora: {rank: 2, as: tiny}]"
     study = read(tmp_path, minimal(methods=methods, models="[m]"))
     variants = [method.variant for method in study.methods]
-    assert variants == ["lora", "lora[rank=16]", "lora[rank=4, reads=label_words]", "tiny"]
+    assert variants == ["lora", "lora[rank=16]", "lora[rank=4, readout=label_words]", "tiny"]
 
 
 def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
         (
             {"methods": "[lora: {rnak: 2}]", "models": "[m]"},
             3,
-            "unknown setting of lora 'rnak'. Did you mean 'rank'? Allowed: learning_rate, rank, reads, targets.",
+            "unknown setting of lora 'rnak'. Did you mean 'rank'? Allowed: learning_rate, rank, readout, targets.",
         ),
         ({"methods": "[majority: {rank: 2}]"}, 3, "setting of majority 'rank': there are no settings."),
         (
@@ -138,9 +138,9 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
             '`methods.0.lora.rank` is "4": it should be a valid integer.',
         ),
         (
-            {"methods": "[lora: {reads: haed}]", "models": "[m]"},
+            {"methods": "[lora: {readout: haed}]", "models": "[m]"},
             3,
-            "unknown `methods.0.lora.reads` value 'haed'. Did you mean 'head'? Allowed: head, label_words.",
+            "unknown `methods.0.lora.readout` value 'haed'. Did you mean 'head'? Allowed: head, label_words.",
         ),
         (
             {"tasks": "[own_files: {train: a.csv, text: 3}]"},

@@ -17,7 +17,7 @@ def _fake_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TUNED = minimal(
     models="[smollm2-135m]",
-    methods="[majority, {lora: {rank: 4, grid: {learning_rate: [1e-4, 3e-4], reads: [head, label_words]}}}]",
+    methods="[majority, {lora: {rank: 4, grid: {learning_rate: [1e-4, 3e-4], readout: [head, label_words]}}}]",
     tuning="{trials: 4}",
 )
 
@@ -27,8 +27,8 @@ def test_a_grid_gives_its_combinations_in_order(tmp_path: Path) -> None:
     majority, lora = study.methods
     assert study.tuning is not None and (study.tuning.trials, study.tuning.folds) == (4, 4)
     assert majority.candidates == [{}] and lora.variant == "lora"
-    assert lora.grid == {"learning_rate": (1e-4, 3e-4), "reads": ("head", "label_words")}
-    assert [(c["learning_rate"], c["reads"], c["rank"]) for c in lora.candidates] == [
+    assert lora.grid == {"learning_rate": (1e-4, 3e-4), "readout": ("head", "label_words")}
+    assert [(c["learning_rate"], c["readout"], c["rank"]) for c in lora.candidates] == [
         (1e-4, "head", 4),
         (1e-4, "label_words", 4),
         (3e-4, "head", 4),
@@ -45,10 +45,10 @@ def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, 
     ("changes", "line", "message"),
     [
         (
-            grid("{rank: [1, 2, 4], reads: [head, label_words]}"),
+            grid("{rank: [1, 2, 4], readout: [head, label_words]}"),
             3,
             (
-                "the grid of lora has 6 settings (rank 3 x reads 2) and `tuning.trials` is 2: every method is tuned "
+                "the grid of lora has 6 settings (rank 3 x readout 2) and `tuning.trials` is 2: every method is tuned "
                 "with equal effort. Give each a grid of 2."
             ),
         ),
@@ -94,7 +94,7 @@ def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, 
         (
             grid("{rnak: [1, 2]}"),
             3,
-            "unknown setting of lora 'rnak'. Did you mean 'rank'? Allowed: learning_rate, rank, reads, targets.",
+            "unknown setting of lora 'rnak'. Did you mean 'rank'? Allowed: learning_rate, rank, readout, targets.",
         ),
         (grid("{rank: [1, 2]}, rank: 3"), 3, "rank stands in the settings and in the grid: keep one."),
         (grid("{rank: [1, 2]}", "{trials: 1}"), 6, "`tuning.trials` is 1: it should be greater than or equal to 2."),

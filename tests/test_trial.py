@@ -30,8 +30,8 @@ fit_seeds: [0, 1]
 TRIAL = Trial(
     model=ModelChoice(name="a"),
     task=TaskChoice(name="mnli", label="mnli", settings={"three_way": False}),
-    method=MethodChoice(name="lora", variant="lora", settings={"rank": 8, "reads": "head"}),
-    candidates=({"rank": 8, "reads": "head"},),
+    method=MethodChoice(name="lora", variant="lora", settings={"rank": 8, "readout": "head"}),
+    candidates=({"rank": 8, "readout": "head"},),
     shots=16,
     shots_per="total",
     sampling="balanced",
@@ -112,9 +112,9 @@ def test_an_id_is_pinned() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"candidates": ({"rank": 9, "reads": "head"},)},
-        {"candidates": ({"rank": 8, "reads": "head"}, {"rank": 9, "reads": "head"}), "tuning": Tuning(trials=2)},
-        {"method": MethodChoice(name="in_context", variant="lora", settings={"rank": 8, "reads": "head"})},
+        {"candidates": ({"rank": 9, "readout": "head"},)},
+        {"candidates": ({"rank": 8, "readout": "head"}, {"rank": 9, "readout": "head"}), "tuning": Tuning(trials=2)},
+        {"method": MethodChoice(name="in_context", variant="lora", settings={"rank": 8, "readout": "head"})},
         {"task": TaskChoice(name="rte", label="mnli", settings={"three_way": False})},
         {"shots": 17},
         {"shots_per": "class"},
@@ -145,7 +145,7 @@ def test_every_fingerprint_and_revision_changes_the_id(name: str) -> None:
         {"task": TaskChoice(name="mnli", label="other", settings={"train": "b.csv"})},
         {
             "method": MethodChoice(name="lora", variant="other", settings={}),
-            "candidates": ({"reads": "head", "rank": 8},),
+            "candidates": ({"readout": "head", "rank": 8},),
         },
     ],
 )

@@ -71,7 +71,7 @@ def run_fit(work: str, material: Material, model: LanguageModel, on_step: Callab
     """A fit of the race; `on_step(step, steps, loss)` is told of every step."""
     method, rng = get_method(METHODS[work][0]), material.rng()
     # The race's LoRA reads a head; here it reads label words, its default, whose columns are a lever.
-    settings = settings_of(work, material.size) | ({"reads": "label_words"} if work == "lora" else {})
+    settings = settings_of(work, material.size) | ({"readout": "label_words"} if work == "lora" else {})
     plan = make_plan(method, method.settings(**settings), model, material.task, material.draw, rng)
     fit_plan(plan, rng, on_step)
 

@@ -110,9 +110,9 @@ WORKS: Mapping[str, Work] = {
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "all-weights": ("vanilla", {"learning_rate": 2e-5}),
     "score": ("vanilla", {}),
-    "lora": ("lora", {"reads": "head", "rank": 8, "alpha": 16.0, "learning_rate": 5e-4}),
+    "lora": ("lora", {"readout": "head", "rank": 8, "alpha": 16.0, "learning_rate": 5e-4}),
     # One rate for all blocks, as Trainer has.
-    "last-blocks": ("adaptive", {"reads": "head", "decay": 1.0, "learning_rate": 2e-4}),
+    "last-blocks": ("adaptive", {"readout": "head", "decay": 1.0, "learning_rate": 2e-4}),
     "in-context": ("in_context", {"calibration": "none"}),
     "distillation": (
         "context_distillation",

@@ -126,10 +126,10 @@ PUBLISHED_METHODS = (
             name,
             f"the last {blocks} of 12 blocks, embeddings, final norm and a fresh head; one rate for all",
             (
-                Counterpart("adaptive", {"blocks": blocks, "reads": "head"}, _ADAPTIVE_DIFFERENCE),
+                Counterpart("adaptive", {"blocks": blocks, "readout": "head"}, _ADAPTIVE_DIFFERENCE),
                 Counterpart(
                     "adaptive",
-                    {"blocks": blocks, "reads": "label_words"},
+                    {"blocks": blocks, "readout": "label_words"},
                     f"{_ADAPTIVE_DIFFERENCE}, and reads label words by the language-model head",
                 ),
             ),
@@ -140,11 +140,11 @@ PUBLISHED_METHODS = (
         LORA,
         "rank 8 and alpha 8 on query and value projections, dropout 0.1, a fresh head; prompted texts, rate 1e-5",
         (
-            Counterpart("lora", {"rank": 8, "reads": "head", "targets": "query_value"}),
-            Counterpart("lora", {"rank": 8, "reads": "head"}, "ours has adapters on every linear layer"),
+            Counterpart("lora", {"rank": 8, "readout": "head", "targets": "query_value"}),
+            Counterpart("lora", {"rank": 8, "readout": "head"}, "ours has adapters on every linear layer"),
             Counterpart(
                 "lora",
-                {"rank": 8, "reads": "label_words"},
+                {"rank": 8, "readout": "label_words"},
                 "ours reads label words by the language-model head, with no fresh head to train",
             ),
         ),

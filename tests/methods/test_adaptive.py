@@ -27,7 +27,7 @@ def run(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> tuple[
 
 
 def test_all_but_the_last_block_norm_and_head_stay_bit_identical(model: LanguageModel, task: Task, draw: Draw) -> None:
-    plan, report = run(model, task, draw, blocks=1, epochs=3, learning_rate=1e-2, reads="head")
+    plan, report = run(model, task, draw, blocks=1, epochs=3, learning_rate=1e-2, readout="head")
     assert plan.forward is not None
     network = plan.forward.network
     blocks, norm = model.architecture.find_blocks(network), model.architecture.find_final_norm(network)

@@ -309,9 +309,9 @@ def test_what_trains_is_held_in_float32_and_all_else_stays_bit_identical(
 
 def test_a_model_without_biases_skips_bitfit_saying_so(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("bitfit")
-    for reads in ("label_words", "head"):
-        assert method.skip_reason(method.settings(reads=reads), models["opt"].config, task) is None
-        assert method.skip_reason(method.settings(reads=reads), models["llama"].config, task) == (
+    for readout in ("label_words", "head"):
+        assert method.skip_reason(method.settings(readout=readout), models["opt"].config, task) is None
+        assert method.skip_reason(method.settings(readout=readout), models["llama"].config, task) == (
             "model type 'llama' has no biases, and they are all that bitfit trains: use a model that has them "
             "(OPT, GPT-2), or ia3, which trains as few parameters"
         )
@@ -371,7 +371,7 @@ def test_each_kind_has_a_rate_of_its_own_and_the_head_another(
 
     assert rates() == [("soft prompt", 0.003)]
     assert rates(kind="prefix") == [("soft prefix", 0.01)]
-    assert rates(learning_rate=0.05, reads="head") == [("soft prompt", 0.05), ("head", 0.001)]
+    assert rates(learning_rate=0.05, readout="head") == [("soft prompt", 0.05), ("head", 0.001)]
 
 
 @pytest.mark.parametrize(

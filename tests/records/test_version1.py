@@ -118,3 +118,16 @@ def test_notes_that_cannot_be_are_refused(tmp_path: Path, edited: dict[str, Any]
         read_old(tmp_path, {**OLD, **edited})
     with pytest.raises(RecordError, match="notes"):
         read_old(tmp_path, [OLD])
+
+
+def test_a_setting_with_another_name_now_is_read_under_it(tmp_path: Path) -> None:
+    (record,) = make_study(tmp_path, {"lora": [0.8]}, rows=10)
+    path = record_path(tmp_path, record.trial_id)
+    raw = json.loads(path.read_text())
+    tuning = {**OLD["tuning"], "chosen": {"reads": "head"}, "tried": [{"settings": {"reads": "head"}, "failure": "no"}]}
+    raw |= {"schema_version": 1, "notes": {"tuning": tuning}, "trial": {**raw["trial"], "settings": {"reads": "head"}}}
+    path.write_text(json.dumps(raw))
+    read = load_record(path)
+    assert read.notes.tuning is not None
+    renamed = {"readout": "head"}
+    assert read.trial.settings == read.notes.tuning.chosen == read.notes.tuning.tried[0].settings == renamed

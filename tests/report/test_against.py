@@ -151,7 +151,7 @@ def test_the_table_shows_both_figures_the_difference_and_numbered_caveats(tmp_pa
         write(
             tmp_path,
             "lora",
-            {"rank": 8, "reads": "head", "targets": "all_linear"},
+            {"rank": 8, "readout": "head", "targets": "all_linear"},
             {(seed, 0): (0.55, 0.5) for seed in range(10)},
             shots=shots,
         )

@@ -47,7 +47,7 @@ class Settings(FineTuning):
             description="Epochs between unfreezing one block and the next below it; 0: all at once.",
         ),
     ] = 0
-    reads: ReadoutChoice = "label_words"
+    readout: ReadoutChoice = "label_words"
     learning_rate: Annotated[
         float | None,
         Field(gt=0, le=LARGEST_RATE, description="Peak rate of AdamW; null: 1e-5 with label words, 2e-4 with a head."),
@@ -69,7 +69,7 @@ class Settings(FineTuning):
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
     """A rate that suits what reads the answer, where none is given."""
     rate = settings.learning_rate
-    return replace(settings, learning_rate=DEFAULT_RATES[settings.reads] if rate is None else rate)
+    return replace(settings, learning_rate=DEFAULT_RATES[settings.readout] if rate is None else rate)
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -83,7 +83,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.trainable import train_last_blocks
 
     assert model is not None and settings.learning_rate is not None
-    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     rate = settings.learning_rate
     trained = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
     optimisation = read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor)

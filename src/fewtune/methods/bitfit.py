@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Settings(FineTuning):
     """What reads the answer, and how the biases train."""
 
-    reads: ReadoutChoice = "label_words"
+    readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 1e-3
 
 
@@ -39,7 +39,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return None
     network = sketch_network(config)
     # A linear head leaves the language-model head out.
-    part = find_architecture(config).find_body(network) if settings.reads == "head" else network
+    part = find_architecture(config).find_body(network) if settings.readout == "head" else network
     if any(_is_bias(name) for name, _ in part.named_parameters()):
         return None
     return (
@@ -54,8 +54,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.trainable import train_chosen
 
     assert model is not None
-    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
-    trained = train_chosen(model, "biases", _is_bias, settings.learning_rate, settings.reads == "head")
+    answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
+    trained = train_chosen(model, "biases", _is_bias, settings.learning_rate, settings.readout == "head")
     return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
 
 

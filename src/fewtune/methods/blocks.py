@@ -20,7 +20,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError, name_choices
-from fewtune.methods.optimisation import FineTuning, read_optimisation
+from fewtune.methods.optimisation import FineTuning, ReadoutKind, read_optimisation
 from fewtune.methods.plan import Plan
 from fewtune.methods.trainable import Trained
 from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
@@ -130,7 +130,7 @@ def answer_by_head(
 
 
 def choose_answer(
-    reads: Literal["label_words", "head"],
+    readout: ReadoutKind,
     model: LanguageModel,
     task: Task,
     draw: Draw,
@@ -138,7 +138,7 @@ def choose_answer(
     rng: np.random.Generator,
 ) -> Answer:
     """Label words, or a fresh linear head, over a pattern's prompt."""
-    if reads == "head":
+    if readout == "head":
         return answer_by_head(model, task, pattern_name, True, rng)
     return answer_by_label_words(model, task, draw, pattern_name, "label_words")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Settings(FineTuning):
     """What reads the answer, and how the vectors train."""
 
-    reads: ReadoutChoice = "label_words"
+    readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 3e-3
 
 
@@ -56,7 +56,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.predictors.network import Adapter
 
     assert model is not None
-    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     network = model.adaptable_copy()
     wrapped = _add_vectors(network, int(rng.integers(2**63)))
     group = trainable_group("vectors", network, settings.learning_rate)

@@ -48,7 +48,7 @@ class Settings(FineTuning):
             "bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314)."
         ),
     ] = "full"
-    reads: ReadoutChoice = "label_words"
+    readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 5e-4
 
 
@@ -74,7 +74,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.trainable import LoraShape, train_lora
 
     assert model is not None
-    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     shape = LoraShape(
         settings.rank,
         settings.alpha,

@@ -47,7 +47,7 @@ class Settings(FineTuning):
             "or a standard normal."
         ),
     ] = "vocabulary"
-    reads: ReadoutChoice = "label_words"
+    readout: ReadoutChoice = "label_words"
     learning_rate: Annotated[
         LearningRate | None,
         Field(description="Peak rate of AdamW for the virtual tokens; null: 0.003 for prompt, 0.01 for prefix."),
@@ -103,7 +103,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.prompts.tokens import Encoder
 
     assert model is not None and settings.learning_rate is not None
-    answer = choose_answer(settings.reads, model, task, draw, settings.pattern, rng)
+    answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     # Virtual tokens take positions that rows then lack.
     room = Encoder(model.tokenizer, model.max_tokens, model.max_positions - settings.tokens)
     answer = replace(answer, encoder=room)

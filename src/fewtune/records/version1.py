@@ -1,6 +1,7 @@
 """Records of schema version 1, whose notes were one flat mapping: read as those of version 2.
 
-Owns that mapping and nothing else. Values are moved and not judged: what cannot be is refused where version 2 is.
+Owns that mapping, and settings' old names. Values are moved and not judged: what cannot be is refused where version 2
+is.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ _DEMONSTRATIONS = {"demonstration_rows": "rows", "calibration_log_prior": "log_p
 _SCRATCHPAD = {"scratchpad": "cue", "scratchpad_tokens": "most_tokens", "scratchpad_mean_tokens": "mean_tokens"}
 _RUNNER = {"shared_rows": "shared_rows", "task": "task", "companion_seconds": "reference_seconds"}
 _WARNINGS = ("nothing_taught", "warning")
+_SETTINGS = {"reads": "readout"}
+"""Settings of methods that have another name now."""
 _COUNTED = ("demonstrations_shown",)
 """Notes that say no more than others do."""
 
 
 def convert_record(raw: dict[str, Any]) -> dict[str, Any]:
     """A record of version 1 as one of version 2; notes that are no mapping stay, to be refused."""
-    notes = raw.get("notes", {})
+    notes, trial = raw.get("notes", {}), raw.get("trial")
+    if isinstance(trial, dict) and "settings" in trial:
+        raw = {**raw, "trial": {**trial, "settings": _rename_settings(trial["settings"])}}
     return {**raw, "schema_version": 2, "notes": _convert_notes(notes) if isinstance(notes, dict) else notes}
 
 
@@ -82,12 +87,22 @@ def _convert_references(metrics: Any, agreement: Any) -> Any:
     }
 
 
+def _rename_settings(settings: Any) -> Any:
+    return {_SETTINGS.get(name, name): v for name, v in settings.items()} if isinstance(settings, dict) else settings
+
+
 def _convert_tuning(old: Any) -> Any:
     if not isinstance(old, dict) or not isinstance(old.get("tried"), list):
         return old
     metric = old.get("metric", "accuracy")
     tried = [
-        {"score" if key == metric else key: value for key, value in entry.items()} if isinstance(entry, dict) else entry
+        {
+            "score" if key == metric else key: _rename_settings(value) if key == "settings" else value
+            for key, value in entry.items()
+        }
+        if isinstance(entry, dict)
+        else entry
         for entry in old["tried"]
     ]
-    return {**{key: value for key, value in old.items() if key != "trials"}, "metric": metric, "tried": tried}
+    kept = {key: _rename_settings(value) if key == "chosen" else value for key, value in old.items() if key != "trials"}
+    return {**kept, "metric": metric, "tried": tried}
