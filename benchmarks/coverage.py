@@ -267,13 +267,17 @@ def write_table(results: dict[str, Any]) -> str:
         _write_groups(results[of], told)
         for of, told in (("leaders", "10 points less told"), ("floors", "10 points more told"))
     ]
+    decided = ""
+    if "decisions" in results:  # measured by itself, after the others
+        decided = (
+            f"Decisions among {METHODS} methods, {100 * WITHIN:g} points of tolerance, {results['studies']} studies a "
+            f"row for bounds and as many of equal methods:\n\n{_write_decisions(results['decisions'])}\n\n"
+        )
     return (
         f"{write_markdown(head, pairs)}\n\nThe leader against each other method:\n\n{groups[0]}\n\n"
         f"The leader against always answering the commonest label:\n\n{groups[1]}\n\n"
-        f"Decisions among {METHODS} methods, {100 * WITHIN:g} points of tolerance:\n\n"
-        f"{_write_decisions(results['decisions'])}\n\n"
-        f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods "
-        f"and {results['studies']} studies a row."
+        f"{decided}"
+        f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods."
     )
 
 
