@@ -1,6 +1,6 @@
-"""Attention over packed rows: each sequence reads itself, causally, and what stands before all of them.
+"""Attention over packed rows: causal within each sequence, behind a prefix that all of them read.
 
-Owns how sequences are laid side by side for attention alone, and the arithmetic there. Does not know what else a
+Owns the layout that puts sequences side by side for attention, and attention's arithmetic. Does not know what else a
 network does with a packed batch (`packing`), nor what the tokens mean.
 """
 
@@ -26,12 +26,12 @@ from fewtune.models.architectures.base import AttentionKind
 PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed"}
 """The names under which Transformers finds the attention of this module, by what an architecture's networks need."""
 PLACES_BEHIND_PREFIX = 256
-"""Places that read a prefix at once: their scores over it, (heads, places, prefix tokens), stand in memory."""
+"""Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How scores become weights (multiplied by `scale`, some dropped), and how the engine computes them."""
+    """How attention is computed: scores are multiplied by `scale`, a share `dropout` of the weights is dropped."""
 
     scale: float
     dropout: float = 0.0
@@ -106,13 +106,13 @@ def attend_rows(
     lengths: Sequence[int],
     how: Arithmetic,
 ) -> Tensor:
-    """Each sequence's attention over what stands before all and its own past, (1, heads, total tokens, head).
+    """Attention of each sequence over the prefix `before` and its own earlier tokens, (1, heads, total tokens, head).
 
-    `query` has that shape; `key` and `value` (1, key heads, total tokens, head); `before` as a prefix's layers have it.
+    `query` has that shape; `key` and `value` are (1, key heads, total tokens, head); `before` is as in `Prefix.layers`.
     """
     most_places = None if before is None else PLACES_BEHIND_PREFIX
     layout = _lay_out(tuple(lengths), how.options.most_padding, most_places, query.device)
-    # Rows of a token's heads one after another: whole rows are moved, and in the compute dtype.
+    # All heads of a token are one row, which moves as a whole, in the compute dtype.
     laid = [_move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
     if before is not None:
         before = before[0].to(value.dtype), before[1].to(value.dtype)
@@ -126,7 +126,7 @@ def attend_rows(
 
 
 def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, how: Arithmetic) -> Tensor:
-    """Causal attention of rows of one width side by side, (rows x width, heads, head).
+    """Causal attention of padded rows of one width, (rows x width, heads, head).
 
     `q` is (rows, width, heads, head), `k` and `v` (rows, width, key heads, head).
     """
@@ -138,7 +138,7 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         return out.transpose(1, 2).flatten(0, 1)
     k, v = (x.permute(2, 0, 1, 3) for x in (k, v))  # (key heads, rows, width, head)
     if before is not None:
-        # A copy for every row is less code than reading it where it stands, and no slower.
+        # A copy of the prefix for every row is simpler than reading it in place, and no slower.
         first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
     return _attend_written_out(q, k, v, how)
@@ -146,10 +146,9 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
 
 @dataclass(frozen=True)
 class _Layout:
-    """Sequences side by side in groups of (rows, width).
+    """Sequences padded into groups of (rows, width); a place is one cell, counted through all groups.
 
-    `sources` says which token stands at each place, counted through all groups of rows x width, and `places` at which
-    place each token stands.
+    `sources` gives the token at each place, `places` the place of each token.
     """
 
     groups: tuple[tuple[int, int], ...]
@@ -159,14 +158,14 @@ class _Layout:
 
 @lru_cache(maxsize=8)
 def _lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | None, device: torch.device) -> _Layout:
-    """Lay sequences side by side; every layer of a pass asks for the same."""
+    """The layout of sequences of these lengths; cached, as every layer of a pass asks for the same one."""
     starts = [0, *accumulate(lengths)]
     places = torch.empty(starts[-1], dtype=torch.long)
     groups, sources, offset = [], [], 0
     for rows in _group_alike(lengths, most_padding, most_places):
         width = max(lengths[row] for row in rows)
         step = torch.arange(width)
-        # Places beyond a sequence's end repeat its last token: causal attention never lets it read them.
+        # Padding repeats the sequence's last token; causal attention never lets a token read it.
         sources += [starts[row] + step.clamp(max=lengths[row] - 1) for row in rows]
         groups.append((len(rows), width))
         for row in rows:
@@ -176,7 +175,7 @@ def _lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | N
 
 
 def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int | None) -> list[list[int]]:
-    """Rows in groups of alike lengths, the longest first, so that little of a group is padding."""
+    """Group rows of similar lengths, longest first, so that little of a group is padding."""
     groups: list[list[int]] = []
     width = tokens = 0
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
@@ -189,16 +188,15 @@ def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int |
 
 
 def _move(x: Tensor, take: Tensor, back: Tensor) -> Tensor:
-    """Rows of `x` (rows, heads, head) that `take` names; `back` names the one place of a row that matters."""
+    """Rows of `x` (rows, heads, head) at the indices `take`; `back` holds the inverse, for the backward pass."""
     moved: Tensor = _Move.apply(x.flatten(1), take, back)  # type: ignore[no-untyped-call]
     return moved.view(-1, *x.shape[1:])
 
 
 class _Move(torch.autograd.Function):
-    """Rows moved between tokens and places, without adding gradients up.
+    """Selects rows by index, from tokens to places or back, with a backward pass that selects instead of adding up.
 
-    To places: what fills up a row has no gradient, so that a token's is that of its own place. To tokens: no place but
-    a token's own has one.
+    A token's gradient is that of its own place: padding has none, although it repeats a token.
     """
 
     @staticmethod
@@ -215,10 +213,10 @@ class _Move(torch.autograd.Function):
 
 
 def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, how: Arithmetic) -> Tensor:
-    """Causal attention, (rows x width, heads, head), of `q` (rows, width, heads, head) over `k` and `v`.
+    """Causal attention as matrix products, (rows x width, heads, head), of `q` (rows, width, heads, head).
 
-    These are (key heads, rows, tokens, head); their last `width` tokens are the queries' own; all read those before.
-    Query heads that share keys lie end to end in one product.
+    `k` and `v` are (key heads, rows, tokens, head). Their last `width` tokens are the queries' own; all read the
+    others. Query heads that share keys are joined in one product.
     """
     (rows, width, _, size), (key_heads, _, tokens, _) = q.shape, k.shape
     queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
@@ -231,7 +229,7 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, how: Arithmetic) -> Ten
 
 @lru_cache(maxsize=8)
 def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """0 where a query may read and -inf where not, (heads x width, tokens); every layer of a pass asks for the same."""
+    """0 where a query may read and -inf elsewhere, (heads x width, tokens); cached for all layers of a pass."""
     later = torch.full((width, width), float("-inf"), dtype=dtype, device=device).triu(1)
     return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
 
@@ -242,7 +240,7 @@ def _drop(weights: Tensor, dropout: float) -> Tensor:
 
 
 def _put_before(before: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:
-    """Keys and values with those that stand before all ahead of them."""
+    """Keys and values, (1, heads, tokens, head), with those of the prefix in front."""
     if before is None:
         return keys, values
     return torch.cat([before[0].to(keys.dtype), keys], 2), torch.cat([before[1].to(values.dtype), values], 2)
@@ -256,7 +254,7 @@ def _attend_next(
     caches: Sequence[Layers],
     layer: int,
 ) -> Tensor:
-    """Attention of one token a row over the prefix, its row's cache and itself, (1, heads, rows, head).
+    """Attention of one new token a row over the prefix, its row's cache and itself, (1, heads, rows, head).
 
     `query` is scaled already. Written out so that all rows read the prefix in place: joining it with each row's cache
     would copy it rows x steps times.

@@ -1,7 +1,7 @@
-"""The one training loop: every method that trains goes through it, so the loop is never what differs.
+"""The one training loop: every method that trains is fitted by it, so methods never differ in how they are trained.
 
-Owns batches, order, optimiser, rates, unfreezing, clipping, which epoch is kept, and the check for divergence.
-Knows no method.
+Owns batches, their order, the optimiser, learning rates, unfreezing, clipping, which epoch is kept, and the check for
+divergence. Knows no method.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from fewtune.records import ParameterGroupNotes
 
 @dataclass(frozen=True)
 class FitReport:
-    """What happened: mean loss of each step; each group's tensors, parameters and rates; validation.
+    """What a fit did: the mean loss of each step, the parameter groups and their rates, validation losses.
 
     A group's `rates` are its learning rates at the first step of each epoch, 0.0 while it was frozen.
-    `validation_losses` are means at the end of each epoch, empty where no rows were kept out; `kept_epoch` is the
-    0-based epoch whose weights were kept, None for the last step's.
+    `validation_losses` are means at the end of each epoch, empty where no rows were held out; `kept_epoch` is the
+    0-based epoch whose weights were kept, None where those of the last step were.
     """
 
     losses: list[float]
@@ -150,14 +150,14 @@ def _mean_loss(fitting: Fitting, examples: Sequence[FitExample]) -> float:
 
 
 def _draw_batches(rows: int, options: Optimisation, rng: np.random.Generator) -> list[list[np.ndarray]]:
-    """Row indices of every step by epoch: each epoch a fresh order, its last batch perhaps smaller."""
+    """Row indices of every step, by epoch: each epoch in a fresh order; its last batch may be smaller."""
     size = options.batch_size
     orders = [rng.permutation(rows) for _ in range(options.epochs)]
     return [[order[start : start + size] for start in range(0, rows, size)] for order in orders]
 
 
 def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:
-    """Accumulate the gradients of a batch's mean loss, pass by pass; the loss, in nats."""
+    """Accumulate the gradients of a batch's mean loss, in as many passes as it needs; returns that loss, in nats."""
     examples = [fitting.examples[i] for i in batch]
     total = 0.0
     for group in group_by_tokens([sum(map(len, e.sequences)) for e in examples], fitting.options.tokens_per_pass):

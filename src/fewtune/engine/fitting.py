@@ -1,4 +1,4 @@
-"""What the training loop is handed: parameter groups, examples, a loss.
+"""What the training loop is given: parameter groups, examples, a loss.
 
 Owns these values. Knows neither methods nor tasks.
 """

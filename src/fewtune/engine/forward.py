@@ -1,7 +1,7 @@
-"""One network being run: precision, token count, what stands before every row, and prefixes computed once.
+"""Runs one network: in the trial's precision, over packed rows, behind prefixes that are computed once.
 
-Owns how a network is evaluated under the trial's precision, and that trainable soft tokens come before a shared text
-prefix and both before the rows. Does not know losses, methods or records.
+Owns how a network is evaluated, the count of tokens it ran, and the order before a row: trainable soft tokens first,
+then a shared text prefix. Does not know losses, methods or records.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ class Forward:
     def pack(
         self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None, caches: Sequence[Layers] = ()
     ) -> Packed:
-        """Rows end to end, behind the soft tokens or behind a prefix of `compute_prefix`, which begins with them."""
+        """Rows end to end, behind the soft tokens, or behind a prefix of `compute_prefix`, which includes them."""
         if prefix is None and self.soft is not None:
             prefix = self.soft.make_prefix()
         return pack(sequences, self.device, prefix, caches, self.options)
 
     def hidden_states(self, batch: Packed, token_indices: Tensor | None = None) -> Tensor:
-        """Hidden states, (total tokens, width), float32: final, after the last norm, or as the block puts them out.
+        """Hidden states, (total tokens, width), float32: after the final norm, or the output of `block`.
 
         With `token_indices`, the states of those tokens, (token indices, width): the last block computes no others.
         While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
@@ -93,19 +93,22 @@ class Forward:
             return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()
 
     def answer_indices(self, batch: Packed) -> Tensor:
-        """Index, among a batch's tokens, of the one each sequence is answered at."""
+        """Index of the token at which each sequence is answered, among the batch's tokens, (sequences,)."""
         return {"last_token": batch.ends}[self.architecture.answers_at]
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
-        """Keys and values of tokens that open every row, soft tokens before them, for later packed batches to read."""
+        """Keys and values of tokens that open every row, behind the soft tokens, for later batches to read."""
         batch = self.pack([tokens])
         self.tokens_run += sum(batch.spans)
         with self.compute_dtype():
             return capture_prefix(self.network, batch)
 
     def share_opening(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, int]:
-        """Run once what opens every prompt alike, and how many tokens that are; None and 0 where it is not worth it."""
+        """Run the tokens that open every prompt alike once; the prefix and its own tokens' number.
+
+        None and 0 where they are too few, or prompts are not shared.
+        """
         if len(prompts) > 1 and self.options.shared_prefix:
             # Each prompt keeps its last token: a readout may need the state that stands there.
             shared = shared_prefix_length(prompts)

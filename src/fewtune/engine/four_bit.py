@@ -1,6 +1,6 @@
-"""4-bit matrices: frozen linear layers held as NormalFloat with double quantisation, and multiplied, by bitsandbytes.
+"""4-bit base models: frozen linear layers held as NormalFloat with double quantisation, by bitsandbytes.
 
-Owns which layers of a network are replaced and what stands in the way of it. Does not know what trains.
+Owns which layers of a network are replaced, and the reasons why a network cannot be held so. Does not know what trains.
 Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314
 """
 
@@ -20,7 +20,7 @@ LARGEST_ERROR = 0.15
 
 
 def find_obstacle(network: PreTrainedModel, device: torch.device) -> str | None:
-    """Why this network, of whose weights nothing is read, cannot be held in 4 bits on a device; None where it can."""
+    """Why a network, given without weights, cannot be held in 4 bits on a device; None where it can."""
     if holds_transposed(network):
         return f"model type {network.config.model_type!r} keeps its matrices in Conv1D, which is no linear layer"
     try:
@@ -53,7 +53,7 @@ def _linear(network: PreTrainedModel) -> list[nn.Linear]:
 
 
 def _measure_error(width: int, device: torch.device) -> float:
-    """How far a quantised layer's products are from those of the layer it was made of, relatively, either way."""
+    """Relative error of a quantised layer's products, forward or backward, whichever is larger."""
     generator = torch.Generator().manual_seed(0)
     weight, inputs = (torch.randn(64, width, generator=generator).to(device) for _ in range(2))
     linear: nn.Linear = nn.utils.skip_init(nn.Linear, width, 64, bias=False, device=device)

@@ -19,7 +19,7 @@ from fewtune.models.architectures import architecture_of
 
 
 class FrozenBlocks:
-    """A network's first blocks, as many as nothing trains in or below; `count` of them, 0 where there are none.
+    """A network's first blocks, below all that trains: `count` of them, 0 where there are none.
 
     Their output is kept for as many sequences as `options.kept_states_share` has room for; others run at every step.
     """
@@ -34,7 +34,7 @@ class FrozenBlocks:
 
     @torch.no_grad()
     def run(self, batch: Packed) -> BlockOutput:
-        """What the last of them puts out for a batch without a prefix, in evaluation mode."""
+        """Output of the last frozen block for a batch without a prefix, computed in evaluation mode or kept."""
         keys = batch.sequences
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         states = {key: self._kept[key] for key in keys if key in self._kept}
@@ -56,7 +56,7 @@ class FrozenBlocks:
 
 
 def count_frozen_blocks(network: PreTrainedModel) -> int:
-    """The first blocks without trainable tensors; 0 where anything outside blocks and final norm trains."""
+    """How many first blocks hold nothing that trains; 0 where anything outside blocks and final norm trains."""
     architecture = architecture_of(network)
     blocks, norm = architecture.find_blocks(network), architecture.find_final_norm(network)
     above = {id(p) for module in (*blocks, norm) if module is not None for p in module.parameters()}
@@ -75,7 +75,7 @@ def find_memory_bytes(device: torch.device) -> int:
 
 @contextmanager
 def _evaluating(network: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode, for a frozen part of a network that trains: what is kept must not depend on a step's dropout."""
+    """Evaluation mode inside: output that is kept must not depend on one step's dropout."""
     training = network.training
     network.eval()
     try:

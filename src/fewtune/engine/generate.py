@@ -1,7 +1,7 @@
-"""The one generating loop: prompts in, the tokens that the network finds likeliest after each out.
+"""Greedy generation: the one loop that writes tokens after prompts.
 
-Owns greedy decoding: which rows still write, and the keys and values each keeps between steps. Knows no method, and
-no tokenizer: when a row has said enough is the caller's to tell.
+Owns which rows still write, and the cache of keys and values that each row keeps between steps. Knows no method and no
+tokenizer: the caller says when a row is finished.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def generate_greedily(
     max_tokens: Sequence[int],
     stop: Callable[[Sequence[int]], bool],
 ) -> list[list[int]]:
-    """Tokens written after each prompt, in the order given: at most its `max_tokens`, the one that stops it included.
+    """The likeliest tokens after each prompt, in the order given: at most its `max_tokens`, the last one included.
 
-    `stop(written)` tells after each token whether a row is done. Tokens that open every prompt alike run once, and so
-    does every other token; rows run in groups whose prompts and answers fit one pass.
+    `stop(written)` is asked after each token whether a row is finished. Tokens that open every prompt alike run once,
+    as does every other token; rows run in groups whose prompts and answers fit one pass.
     """
     prefix, cut = forward.share_opening(prompts)
     written: list[list[int]] = [[] for _ in prompts]

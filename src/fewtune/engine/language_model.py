@@ -84,7 +84,7 @@ class LanguageModel:
 
     @property
     def reference(self) -> PreTrainedModel:
-        """The weights as they were read, in float32: what a trained network is set beside."""
+        """The weights as they were read, in float32, to compare a trained network with."""
         return self.networks.reference
 
     @property
@@ -114,9 +114,9 @@ class LanguageModel:
         return network
 
     def adaptable_copy(self) -> PreTrainedModel:
-        """A fresh frozen network to hang adapters on; its tensors are those of `frozen`.
+        """A fresh frozen network for adapters and partial training; its tensors are those of `frozen`, not copies.
 
-        Whoever writes into one of them, to train it or to merge an adapter, gives the parameter data of its own first.
+        Before writing into one of them, to train it or to merge an adapter, give that parameter data of its own.
         """
         shared = {id(p): torch.nn.Parameter(p.data, requires_grad=False) for p in self.frozen.parameters()}
         network: PreTrainedModel = copy.deepcopy(self.frozen, dict(shared))

@@ -1,7 +1,7 @@
-"""Low-rank adapters in few products: PEFT's own layers, run without the casts and sums between their products.
+"""LoRA layers in few matrix products: PEFT's own layers, without the casts and sums between their products.
 
-Owns the arithmetic of a frozen linear layer with an adapter, forward and backward, and which layers it fits. Parameters
-stay PEFT's, and so does every layer outside a pass. Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
+Owns the arithmetic of a frozen linear layer with an adapter, forward and backward, and which layers it is right for.
+Parameters stay PEFT's, and outside a pass so do the layers. Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _is_plain(layer: Linear) -> bool:
 
 @contextmanager
 def run_in_few_products(layers: Sequence[Linear]) -> Iterator[None]:
-    """Let these layers, as `find_plain_adapters` gives them, run that way inside."""
+    """Inside, these layers, from `find_plain_adapters`, run in few products."""
     for layer in layers:
         layer.forward = partial(_run, layer)  # type: ignore[method-assign]
     try:

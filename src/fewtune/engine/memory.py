@@ -1,8 +1,8 @@
-"""Peak memory of one stretch of work: the most bytes it had allocated at once, and the most its process held.
+"""Peak memory of a stretch of work: the most bytes allocated at once, and the most its process held.
 
-Owns how both are found on a GPU and on a processor. What is allocated compares methods: libraries and what an earlier
-trial left are not in it. What is held says what a machine must have: libraries, the model, and memory that was freed
-and stays with the process, for it cannot be had by others; what earlier trials left is given back first.
+Owns how both are measured on a GPU and on a processor. Allocated bytes compare methods: they leave out libraries and
+what earlier trials left. Held bytes say what a machine must have: libraries, the model, freed memory that stays with
+the process. What earlier trials freed is given back to the system first.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ _SHARE_OF_A_CORE = 0.02
 
 
 class PeakMemory:
-    """Watches from the moment it is made until it is stopped.
+    """Measures from its creation until `stop`.
 
-    A GPU's own counters are exact. A processor's memory is looked at from a thread, every hundredth of a second or, as
-    one look goes through all that is free, so seldom that looking takes a fiftieth of one core: what was allocated for
-    less than that may be missed.
+    A GPU's counters are exact. A processor's memory is polled by a thread, every hundredth of a second, or so seldom
+    that polling takes at most 2 % of a core: shorter peaks may be missed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -89,7 +88,7 @@ STATUS = Path("/proc/self/status")
 
 
 def _find_held() -> tuple[Callable[[], int] | None, bool]:
-    """How the bytes that this process holds are read, and whether that tells the most from here on or what it is now.
+    """How to read the bytes this process holds, and whether that reads the peak since now or the present value.
 
     None where the system does not tell.
     """
@@ -116,7 +115,7 @@ def _read_status(field: str) -> int:
 
 
 def give_back_freed_memory() -> None:
-    """Let the system have what was freed and is kept to be used again, where glibc can: no later trial's cost."""
+    """Return freed memory to the system, where glibc can, so that no later trial is charged for it."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, TypeError, AttributeError):
@@ -140,7 +139,7 @@ class _Mallinfo2(ctypes.Structure):
 
 @functools.cache
 def find_counter() -> Callable[[], int] | None:
-    """How the bytes in use are read; None without glibc 2.33 or newer, or where another allocator stands in for it."""
+    """How to read the bytes in use; None without glibc 2.33 or newer, or where another allocator replaces it."""
     try:
         read = ctypes.CDLL(None).mallinfo2
     except (OSError, TypeError, AttributeError):

@@ -24,7 +24,7 @@ class ModelCache:
         """Seconds the last `get` took."""
 
     def keep_only(self, places: Sequence[ModelSnapshot]) -> None:
-        """Let go of every other model: a study runs a model's trials together."""
+        """Let go of every other model; a study runs the trials of one model together."""
         wanted = {place.weights_fingerprint for place in places}
         self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
 

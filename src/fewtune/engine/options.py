@@ -38,10 +38,10 @@ class EngineOptions:
     fused_optimiser: bool = True
     """AdamW updates all parameters in one call of PyTorch's."""
     longest_written_out: int = 128
-    """Tokens up to which attention is written out as products of matrices: scaled-dot-product attention's backward pass
-    takes far longer on a processor; beyond, it needs less memory."""
+    """Longest sequences, in tokens, whose attention is written out as matrix products: on a processor the backward pass
+    of PyTorch's scaled-dot-product attention is far slower. Longer ones use it, for it needs less memory."""
     most_padding: float = 1.5
-    """In attention, sequences stand side by side while their places are at most this many times their tokens."""
+    """In attention, sequences share a padded group while it has at most this many times as many places as tokens."""
 
 
 DEFAULTS = EngineOptions()

@@ -1,11 +1,10 @@
-"""Rows packed end to end instead of padded: one forward pass over several sequences.
+"""Packed rows: sequences laid end to end, without padding, run in one forward pass.
 
-Owns the packed batch, and prefixes that every sequence reads: their keys and values are known, or come of embeddings
-that run once, ahead of all sequences; and caches, which let a sequence go on in a later pass. Does not know how
-attention keeps sequences apart (`attention`), nor what the tokens mean.
+Owns the packed batch; prefixes that every sequence reads, given as keys and values or as embeddings that run first;
+and caches, with which a sequence goes on in a later pass. How attention keeps sequences apart is `attention`.
 
-Linear layers, norms and embeddings see one row of all tokens, with positions restarted in each sequence;
-only attention needs to know where a sequence ends, and there a plain causal mask over each is exact.
+Linear layers, norms and embeddings see one row of all tokens, with positions that restart in each sequence. Only
+attention needs to know where a sequence ends.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ Layers = dict[int, KeysValues]
 
 @dataclass
 class Prefix:
-    """What stands before every sequence: `length` tokens, real or virtual; its tensors may carry gradients.
+    """What every sequence reads first: `length` tokens, real or virtual; its tensors may carry gradients.
 
-    `layers` holds their keys and values. Where these are not known, `embeddings` (tokens, embedding width) stands for
-    them, and each pass runs it once, ahead of its sequences.
+    `layers` holds their keys and values. Where these are not known, each pass runs `embeddings` (tokens, embedding
+    width) first instead.
     """
 
     length: int
@@ -49,7 +48,7 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Packed:
-    """Sequences end to end: `tokens` is (1, total tokens); `ends` index each last token among them.
+    """Sequences end to end: `tokens` is (1, total tokens), `ends` the index of each sequence's last token.
 
     `positions` is (1, tokens run): those of the prefix's embeddings, where it has any, come first.
     """
@@ -90,9 +89,9 @@ def pack(
     caches: Sequence[Layers] = (),
     options: EngineOptions = DEFAULTS,
 ) -> Packed:
-    """Lay token sequences end to end; their positions go on from the prefix's length, and from their own caches'.
+    """Lay token sequences end to end; positions continue those of the prefix, and of each sequence's cache.
 
-    Caches are all empty (what these sequences open is kept for later) or none is, and then each sequence is one token.
+    Caches are all empty, to be filled by this pass, or none is; then each sequence is one token.
     """
     given = tuple(map(tuple, sequences))
     lengths = own_lengths = tuple(map(len, given))
@@ -129,9 +128,9 @@ def pad_states(states: Sequence[Tensor], batch: Packed) -> Tensor:
 
 @dataclass(frozen=True)
 class BlockOutput:
-    """What a block, counted from 1, put out for a batch: states (total tokens, width), and how many things besides.
+    """Output of one block, counted from 1: states (total tokens, width).
 
-    Blocks of some architectures put out a tuple, attention weights besides the states; `besides` is None elsewhere.
+    Blocks of some architectures return a tuple; `besides` is the number of items after the states, None for a tensor.
     """
 
     block: int
@@ -158,7 +157,7 @@ def run_packed(
 
 
 def run_to_block(network: PreTrainedModel, batch: Packed, block: int) -> BlockOutput:
-    """What that block puts out for every token; nothing after it runs."""
+    """The output of that block for every token; later blocks do not run."""
 
     def stop(module: torch.nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         raise _BlockReached(output)
@@ -192,13 +191,13 @@ def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
 
 
 def _keep_sequences(states: Tensor, batch: Packed) -> Tensor:
-    """States (total tokens, width): those of virtual tokens before the sequences are nobody's."""
+    """The sequences' states, (total tokens, width), without those of virtual tokens before them."""
     return states[0, _count_virtual(batch) :]
 
 
 @contextmanager
 def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Iterator[None]:
-    """Let the first blocks of a pass do nothing but put out what is given."""
+    """Inside, the first blocks do not compute: they return the states that are given."""
     if resume is None:
         yield
         return
@@ -216,7 +215,7 @@ def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Itera
 
 
 def capture_prefix(network: PreTrainedModel, batch: Packed) -> Prefix:
-    """The keys and values of all that a batch's one sequence reads, itself included."""
+    """Keys and values of a batch's one sequence and of all that it reads."""
     before = batch.prefix.length if batch.prefix is not None else 0
     prefix = Prefix(before + batch.lengths[-1])
     run_packed(network, replace(batch, capture=prefix))
@@ -224,7 +223,7 @@ def capture_prefix(network: PreTrainedModel, batch: Packed) -> Prefix:
 
 
 def group_by_tokens(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Split rows, in order, into groups of at most `token_budget` tokens; a longer row stands alone."""
+    """Split rows, in order, into groups of at most `token_budget` tokens; a longer row is a group of its own."""
     groups: list[list[int]] = []
     used = token_budget
     for index, length in enumerate(lengths):
@@ -249,12 +248,12 @@ def shared_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
 
 
 def _count_virtual(batch: Packed) -> int:
-    """Virtual tokens that a pass runs ahead of its sequences."""
+    """Virtual tokens that a pass runs before its sequences."""
     return 0 if batch.embeddings is None else len(batch.embeddings)
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device; a GPU fetches it from pinned memory without making the processor wait."""
+    """A copy on the device; a GPU reads it from pinned memory, so that the processor does not wait."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

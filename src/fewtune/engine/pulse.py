@@ -1,7 +1,7 @@
-"""Signs that work goes on: whoever runs networks beats here, layer by layer, and a process may listen.
+"""Heartbeats of a running trial: the engine beats at every layer, and its process may listen.
 
-Owns how often a listener hears of it. A beat tells of progress made, not of a living process: what waits for ever, or
-turns in a circle outside the network, beats no more.
+Owns how often the listener is called. A beat shows progress, not merely a living process: code that waits or loops
+outside a network does not beat.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _heard = 0.0
 
 
 def beat() -> None:
-    """Tell that a part of the work is done; costs next to nothing."""
+    """Report that a part of the work is done; costs next to nothing."""
     global _heard
     if _listener is not None and time.monotonic() - _heard >= SECONDS_APART:
         _heard = time.monotonic()
@@ -27,7 +27,7 @@ def beat() -> None:
 
 @contextmanager
 def heard_by(listener: Callable[[], None]) -> Iterator[None]:
-    """Call a listener on beats, within: on the thread that does the work, at most once in SECONDS_APART."""
+    """Inside, call a listener on beats, on the thread that works, at most once in SECONDS_APART."""
     global _listener
     before, _listener = _listener, listener
     try:

@@ -1,7 +1,7 @@
-"""What reads the answer: from the hidden states of packed rows to one score a label.
+"""Readouts: from the hidden states of packed rows to one score a label.
 
-Owns the two readouts every method is composed of: a linear head on the last token, and the language-model head
-over label words. Both serve the fitting loop and the scoring loop. Does not know methods or tasks.
+Owns those that methods are composed of: a linear head at the answer's token, and the language-model head over label
+words. Both serve the fitting loop and the scoring loop. Does not know methods or tasks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Readout(Protocol):
 
 
 class HeadReadout:
-    """A linear head on the last token's state."""
+    """A linear head on the state of the answer's token."""
 
     answer_tokens = 0
 
@@ -55,7 +55,7 @@ class HeadReadout:
 
 
 class StateReadout:
-    """No head at all: the last token's state itself, (rows, width)."""
+    """No head: the state of the answer's token itself, (rows, width)."""
 
     answer_tokens = 0
 
@@ -143,5 +143,5 @@ class LabelWordReadout:
         return totals.view(-1, len(self.label_tokens))
 
     def _wanted(self, batch: Packed) -> list[list[int]]:
-        """The label tokens that each of a batch's sequences is read for."""
+        """The label tokens that each of a batch's sequences is scored for."""
         return self.label_tokens * (len(batch.lengths) // len(self.label_tokens))

@@ -1,6 +1,6 @@
-"""Only what is read runs to the end: once the last block's attention is done, tokens no longer read one another.
+"""Saves work in the last block: after its attention, only tokens whose states are read are computed.
 
-Owns how the linear layers that come after it compute the rows that are wanted alone. Does not know who reads them.
+Owns how the block's later linear layers compute those rows alone. Does not know who reads them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from fewtune.engine.layers import find_outer_linear
 
 @contextmanager
 def run_rows_alone(block: nn.Module, rows: Tensor) -> Iterator[Callable[[], None]]:
-    """Inside, the block's linear layers run these rows alone after its attention; zeros stand for the others.
+    """Inside, the block's linear layers compute only these rows once its attention is done; other rows are zeros.
 
-    What is given is called whenever any block's attention is done. Rows are a layer's last dimension but one.
+    Yields the function to call whenever any block's attention is done. Rows are the last dimension but one.
     """
     begun = False
     counts: dict[nn.Module, int] = {}

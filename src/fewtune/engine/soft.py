@@ -19,7 +19,7 @@ class SoftTokens(Protocol):
     """Trainable vectors that stand before every row."""
 
     def make_prefix(self) -> Prefix:
-        """What the rows of one pass read, with gradients to what trains."""
+        """The prefix that the rows of one pass read, with gradients to what trains."""
 
 
 class SoftPrompt:

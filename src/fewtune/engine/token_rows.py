@@ -1,7 +1,7 @@
-"""Embeddings train by the rows that are read: a step touches some hundred of a vocabulary's tens of thousands.
+"""Sparse gradients of token embeddings: one step touches some hundred rows of tens of thousands.
 
-Owns gradients by row, and the parameter that stands in for an embedding in an optimiser. AdamW without weight decay
-leaves a row that never had a gradient as it is, so that what comes of a fit is the same.
+Owns these gradients, and the parameter that stands for the touched rows in the optimiser. Without weight decay AdamW
+leaves untouched rows as they are, so that the fit is the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fewtune.models.architectures import architecture_of
 
 @contextmanager
 def gradients_by_row(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside, token embeddings of these networks have sparse gradients: of the rows that were read alone."""
+    """Inside, token embeddings of these networks have sparse gradients."""
     networks = [m for m in modules if isinstance(m, PreTrainedModel)]
     embeddings = [architecture_of(network).find_embeddings(network) for network in networks]
     plain = [e for e in embeddings if type(e) is nn.Embedding and not e.sparse]
@@ -32,9 +32,9 @@ def gradients_by_row(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 class RowOptimiser:
-    """Lets an optimiser that knows dense gradients alone step parameters whose gradients come by row.
+    """Lets an optimiser that knows only dense gradients step parameters that have sparse ones.
 
-    Around `optimiser.step()`: `gather` before it and before clipping, `put_back` after it.
+    Around `optimiser.step()`: call `gather` before it and before clipping, `put_back` after it.
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
@@ -43,7 +43,7 @@ class RowOptimiser:
         """Of each parameter the rows that have had gradients, in order, and their values as a parameter."""
 
     def gather(self) -> None:
-        """Move gradients by row to the parameter that stands in, which takes in rows that it did not have."""
+        """Move sparse gradients to the parameter that stands for their rows, adding rows that it did not have."""
         for group in self._optimiser.param_groups:
             for weight in list(group["params"]):
                 if weight.grad is None:
@@ -57,7 +57,7 @@ class RowOptimiser:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Write the values that stand in where they belong."""
+        """Copy the stepped rows back into their parameters."""
         for weight, (rows, values) in self._stand_ins.items():
             weight.index_copy_(0, rows, values)
             values.grad = None
@@ -81,7 +81,7 @@ class RowOptimiser:
 
     @torch.no_grad()
     def _take_whole(self, weight: nn.Parameter, parameters: list[nn.Parameter]) -> None:
-        """From here on step all rows: a dense gradient came after gradients by row (a loss over the vocabulary)."""
+        """From now on step all rows: a dense gradient followed sparse ones (a loss over the vocabulary)."""
         if weight not in self._stand_ins:
             return
         rows, values = self._stand_ins.pop(weight)
@@ -92,7 +92,7 @@ class RowOptimiser:
         }
 
     def _take_in(self, weight: nn.Parameter, new: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Put rows after those there are; what the optimiser remembers of them is zero."""
+        """Append rows to those there are, with an optimiser state of zero."""
         rows, old = self._stand_ins[weight]
         values = nn.Parameter(torch.cat([old, weight[new]]))
         state = self._optimiser.state.pop(old, {})

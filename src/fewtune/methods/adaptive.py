@@ -1,4 +1,4 @@
-"""Adaptive fine-tuning: the last blocks, the final norm and the head train, at rates that differ and react.
+"""Adaptive fine-tuning: the last blocks, the final norm and the head train, each group at its own rate.
 
 Owns its settings and its parameter groups. Layer-wise decayed rates: Howard and Ruder 2018,
 https://arxiv.org/abs/1801.06146 (discriminative rates, gradual unfreezing); the published comparison is

@@ -58,12 +58,12 @@ class Answer:
     def predict_with(
         self, forward: Forward, change: Change, contexts: Sequence[ContextPart] = (ContextPart(),)
     ) -> Predictor:
-        """The predictor that answers so on a network, and behind contexts where there are any."""
+        """The predictor that gives this answer on a network, behind contexts where there are any."""
         scorer = LanguageScorer(self.model, self.prompt(forward), change, tuple(contexts))
         return Predictor(self.task.labels, self.task.fields, scorer)
 
     def predict_untaught(self) -> Predictor:
-        """The predictor that answers so on the model as it is."""
+        """The predictor that gives this answer on the base model, as it is before any fit."""
         return self.predict_with(self.model.forward(self.model.frozen), Unchanged())
 
     def report(self) -> MethodNotes:
@@ -153,7 +153,7 @@ def plan_training(
 ) -> Plan:
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
 
-    `optimisation`: how the loop steps, where that is not all in the recipe.
+    `optimisation`: how the loop steps, where the recipe does not say all of it.
     """
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
@@ -208,7 +208,7 @@ def make_examples(
 
 
 def read_batch(forward: Forward, batch: Sequence[FitExample], *readouts: Readout) -> list[torch.Tensor]:
-    """What each readout makes of one pass over a batch, (examples, outcomes), with gradients."""
+    """The outcomes of each readout from one pass over a batch, (examples, outcomes), with gradients."""
     packed = forward.pack([s for e in batch for s in e.sequences])
     token_indices = [readout.token_indices(forward, packed) for readout in readouts]
     states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])

@@ -25,7 +25,7 @@ Conclude = Callable[[MethodNotes, Mapping[str, Mapping[str, Mapping[str, float]]
 
 
 def keep_notes(notes: MethodNotes, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> MethodNotes:
-    """The notes as they are: what a method concludes that has nothing to say of its reference scorers."""
+    """The notes as they are, for methods without reference scorers."""
     return notes
 
 

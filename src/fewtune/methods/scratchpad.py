@@ -1,7 +1,7 @@
-"""A scratchpad: what a model writes about a row before it answers, and reads back before the answer.
+"""A scratchpad: what a model writes about a row, and then reads before it answers.
 
-Owns the cue, the writing, and who gives way where a prompt is over-long: what is written first, from its end, then the
-row. Sources: Nye et al. 2021, https://arxiv.org/abs/2112.00114; Snell et al. 2022, https://arxiv.org/abs/2209.15189
+Owns the cue, the writing, and what is cut where a prompt is too long: first the end of what was written, then the row.
+Sources: Nye et al. 2021, https://arxiv.org/abs/2112.00114; Snell et al. 2022, https://arxiv.org/abs/2209.15189
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLANK_LINE = "\n\n"
 
 @dataclass(frozen=True)
 class Cue:
-    """What the model goes on from: a context, a row in the cue's template, and the most tokens it may write."""
+    """What the model continues: a context, a row in the cue's template; and the most tokens it may write."""
 
     before: str
     text: str
@@ -62,7 +62,7 @@ class Scratchpad:
         )
 
     def _fit(self, before: str, row: Example) -> tuple[Cue, str]:
-        """A row's cue, and its prompt as it will follow; the row is cut where both leave no room for a word between."""
+        """A row's cue and its prompt; the row is shortened where the two leave no room for writing."""
         encoder, template, reserve = self.answer.encoder, self.answer.template, self.answer.readout.answer_tokens
         room = encoder.count_room(before, reserve)
         cue = encoder.shorten(self.template, row, encoder.max_tokens)

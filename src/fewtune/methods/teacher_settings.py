@@ -1,6 +1,6 @@
-"""What the teacher of a distillation can be set to: what it reads, how it is calibrated and tuned, what it answers.
+"""A distillation teacher's settings: what it reads, how it is calibrated and tuned, what it answers.
 
-Owns these fields, their bounds and defaults; imports no torch. How a teacher is made of them is `teacher`.
+Owns these fields, their bounds and defaults; imports no torch. `teacher` makes a teacher of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fewtune.methods.optimisation import Recipe
 
 @dataclass(frozen=True)
 class TeacherSettings(Recipe):
-    """The teacher's settings; where it is tuned first, it is in the recipe's batches, for all else by the defaults."""
+    """The teacher's settings; its own tuning takes the recipe's batch size, and the defaults for all else."""
 
     context: Annotated[
         tuple[Literal["demonstrations", "instruction", "scratchpad"], ...],

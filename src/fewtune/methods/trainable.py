@@ -25,7 +25,7 @@ from fewtune.predictors.network import Adapter, Change, ChangedWeights
 
 @dataclass(frozen=True)
 class Trained:
-    """A fresh network that runs, its groups of what trains, and what it will differ by from the model it came of."""
+    """A fresh network that runs, its parameter groups, and how it will differ from its base model."""
 
     forward: Forward
     groups: tuple[ParameterGroup, ...]

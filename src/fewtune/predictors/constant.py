@@ -1,4 +1,4 @@
-"""The same scores for every row: what the commonest label of a support says."""
+"""The same scores for every row: the label frequencies of a support."""
 
 from __future__ import annotations
 
