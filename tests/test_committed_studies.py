@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from fewtune.analysis.study import analyse_folder
+from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.records import PACKED_PREDICTIONS, PACKED_RECORDS, is_packed
 from fewtune.report.page import render_page
 
@@ -17,16 +18,21 @@ STUDIES = sorted(folder for folder in (ROOT / "results").iterdir() if is_packed(
 SHIPPED = [folder for folder in STUDIES if (ROOT / "studies" / f"{folder.name}.yaml").is_file()]
 
 
+@cache
+def analyse(folder: Path) -> StudyAnalysis:
+    return analyse_folder(folder)
+
+
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_a_committed_study_has_a_page(folder: Path) -> None:
-    study = analyse_folder(folder)
+    study = analyse(folder)
     page = render_page(study)
     assert study.groups and all(group.board.title in page for group in study.groups)
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_study_that_ships_was_soundly_made(folder: Path) -> None:
-    study = analyse_folder(folder)
+    study = analyse(folder)
     errors = [f"{found.rule}: {found.reason}" for found in study.findings if found.severity == "error"]
     # Methods that do not learn a task are a result; every other error would be a fault of the study.
     assert [error for error in errors if not error.startswith("at the majority: ")] == []

@@ -34,10 +34,10 @@ TRAINED = ("vanilla", "pattern", "adaptive", "lora", "context_distillation")
 
 SHOWN = 16
 JOINED = ("and", "but", "while", "though", "yet")
-ROWS = 20
+ROWS = 8
 REDUCED = (
     "data_seeds=[0]",
-    "pool_rows=8",
+    "pool_rows=4",
     "precision=float32",
     f"evaluation={{in_domain_rows: {ROWS}, out_of_domain_rows: {ROWS}}}",
     "methods.1.vanilla.epochs=1",

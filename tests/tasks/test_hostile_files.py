@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,16 +16,12 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from fewtune.data import parquet
 from fewtune.errors import DataError
-from fewtune.tasks.base import Task
 from fewtune.tasks.label_column import order_labels
-from fewtune.tasks.own_files import Settings, load
 from fewtune.tasks.patterns import check_label_words
-
-Write = Callable[[str, str | bytes], Path]
+from own_rows import Write, read, refusal
 
 PANICKING = base64.b64decode(
     "UEFSMRUEFT4VUEwVBhUAAAAfKAcAAABvbmUgcm93AQs8dHdvIHJvdwUAAAB0aHJlZRUAFRQVGCwVBhUQFQYVBgAACiQCAAAABgECAyQApwwZNQAGEBkY"
@@ -39,17 +34,6 @@ PANICKING = base64.b64decode(
     "KSB2ZXJzaW9uIDIuMS4wIChidWlsZCA3ZjkwMmJkM2ZmZDI3ZmY4MmQxNDI3OGEwOWEyOTVmZjJmN2FlZDkyKRksHAAAHAAAANcBAABQQVIx"
 )
 """Three rows with some bytes changed: Polars 2.1 panics on them, which is no exception that `except Exception` sees."""
-
-
-def read(folder: Path, **settings: object) -> Task:
-    parsed = TypeAdapter(Settings).validate_python({"train": "train.csv", **settings})
-    return load(parsed, folder)
-
-
-def refusal(folder: Path, **settings: object) -> str:
-    with pytest.raises(DataError) as caught:
-        read(folder, **settings)
-    return str(caught.value)
 
 
 def rows_of(*labels: str, times: int = 12) -> str:

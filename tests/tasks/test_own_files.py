@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
-from pydantic import TypeAdapter
 
 from fewtune.errors import DataError
-from fewtune.tasks.base import Pattern, Task
-from fewtune.tasks.own_files import Settings, load
+from fewtune.tasks.base import Pattern
 from fewtune.tasks.patterns import check_pattern
-
-Write = Callable[[str, str | bytes], Path]
+from own_rows import Write, read, refusal
 
 TRAIN = "text,label\n" + "".join(f"row number {i},{'bad' if i % 2 else 'good'}\n" for i in range(40))
-
-
-def read(folder: Path, **settings: object) -> Task:
-    """Load with settings as a study would give them."""
-    parsed = TypeAdapter(Settings).validate_python({"train": "train.csv", **settings})
-    return load(parsed, folder)
-
-
-def refusal(folder: Path, **settings: object) -> str:
-    with pytest.raises(DataError) as caught:
-        read(folder, **settings)
-    return str(caught.value)
 
 
 def test_csv_tsv_jsonl_and_parquet_give_the_same_rows(tmp_path: Path, write: Write) -> None:
