@@ -1,1 +1,1 @@
-"""Where trials run; every executor turns a list of trials into records."""
+"""Where trials run: an executor takes jobs and tells of each as an event; `base` is the protocol."""
