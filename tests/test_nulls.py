@@ -30,6 +30,7 @@ from test_trial import TRIAL
         ("context_distillation", {}, {"demonstrations": 8, "epochs": 8, "learning_rate": 5e-5, "teacher": None}),
         ("context_distillation", {"student": "low_rank", "epochs": 3}, {"learning_rate": 5e-4, "epochs": 3}),
         ("context_distillation", {"context": ["instruction"], "instruction": "Good?"}, {"demonstrations": None}),
+        ("context_distillation", {"context": ["scratchpad"]}, {"scratchpad": "{text}\nThoughts:"}),
         # Labelled rows alone: one step an epoch, or four.
         ("context_distillation", {"variant": "full"}, {"epochs": 40}),
         ("context_distillation", {"alpha": 0.0, "batch_size": 5}, {"epochs": 10}),

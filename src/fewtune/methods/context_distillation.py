@@ -27,6 +27,7 @@ from fewtune.methods.base import (
 )
 from fewtune.methods.optimisation import read_optimisation
 from fewtune.methods.teacher_settings import TeacherSettings
+from fewtune.prompts.template import plain_template
 from fewtune.records import MethodNotes
 from fewtune.tasks.patterns import check_template
 
@@ -88,7 +89,7 @@ class Settings(TeacherSettings):
 
 
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
-    """A rate that suits what trains, four demonstrations a label, and epochs for enough steps, where none are given.
+    """A rate that suits what trains, four demonstrations a label, a cue to write from, and epochs for enough steps.
 
     Where the teacher alone is learnt from (alpha 1), epochs stay null: support rows that every context shows are not
     taught, and which these are is drawn while the trial runs.
@@ -101,7 +102,10 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
     if epochs is None and settings.alpha < 1:
         taught = pool_rows if settings.variant == "few_shot" and settings.alpha > 0 else 0
         epochs = _count_epochs(shots + taught, settings.batch_size)
-    return replace(settings, learning_rate=rate, demonstrations=shown, epochs=epochs)
+    cue = settings.scratchpad
+    if not cue and "scratchpad" in settings.context:
+        cue = plain_template(task.fields) + "\nThoughts:"
+    return replace(settings, learning_rate=rate, demonstrations=shown, epochs=epochs, scratchpad=cue)
 
 
 def _count_epochs(rows: int, batch_size: int) -> int:

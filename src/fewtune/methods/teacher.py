@@ -25,7 +25,6 @@ from fewtune.methods.trainable import train_all
 from fewtune.predictors.language import Before, Prompting, average
 from fewtune.prompts.calibration import estimate_prior
 from fewtune.prompts.demonstrations import choose_demonstrations, write_context
-from fewtune.prompts.template import plain_template
 from fewtune.records import TeacherNotes
 from fewtune.tasks.base import Draw, Example, Task
 
@@ -98,7 +97,7 @@ def make_teacher(
     pattern = choose_pattern(task, settings.pattern)
     demonstrations = (settings.demonstrations or 0) if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
-    scratchpad = _open_scratchpad(settings, forward, answer, task)
+    scratchpad = _open_scratchpad(settings, forward, answer)
     contexts, scorers, targets = [], [], []
     for _ in range(settings.contexts):
         chosen = choose_demonstrations(draw.support, demonstrations, rng)
@@ -123,11 +122,10 @@ def make_teacher(
     return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report)
 
 
-def _open_scratchpad(settings: TeacherSettings, forward: Forward, answer: Answer, task: Task) -> Scratchpad | None:
+def _open_scratchpad(settings: TeacherSettings, forward: Forward, answer: Answer) -> Scratchpad | None:
     if "scratchpad" not in settings.context:
         return None
-    cue = settings.scratchpad or plain_template(task.fields) + "\nThoughts:"
-    return Scratchpad(forward, answer, cue, settings.scratchpad_tokens, settings.separator)
+    return Scratchpad(forward, answer, settings.scratchpad, settings.scratchpad_tokens, settings.separator)
 
 
 def _freeze(
