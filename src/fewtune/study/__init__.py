@@ -5,6 +5,7 @@ The public names; `values` says what a study is, `reading` and `resolve` how a f
 
 from fewtune.study.reading import load_study, read_settings, read_study
 from fewtune.study.schema import study_schema
+from fewtune.study.settings import build_settings
 from fewtune.study.values import (
     MOST_TRIALS,
     Evaluation,
@@ -15,7 +16,6 @@ from fewtune.study.values import (
     Study,
     TaskChoice,
     Tuning,
-    build_settings,
 )
 
 __all__ = [

@@ -18,9 +18,9 @@ from pydantic_core import to_jsonable_python
 
 from fewtune.errors import FewtuneError, list_names, name_choices, shorten
 from fewtune.study.draft import Draft, Steps, join_steps, name_kind, show_value
-from fewtune.study.settings import find_settings
+from fewtune.study.settings import find_settings, write_settings
 from fewtune.study.validation import validate
-from fewtune.study.values import MOST_ENTRIES, MOST_NAME, MOST_TUNING_TRIALS, adapter_of
+from fewtune.study.values import MOST_ENTRIES, MOST_NAME, MOST_TUNING_TRIALS
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     settings = validate(draft, place, shape, values, f"setting of {name}")
     if settings is None or not sound:
         return None
-    resolved: dict[str, Any] = adapter_of(shape).dump_python(settings, mode="json")
+    resolved = write_settings(settings)
     if _refuse_dropped(draft, place, values, resolved):
         return None
     changed = _describe_changes(shape, resolved)
@@ -115,7 +115,7 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     combinations = _read_grid(draft, place, shape, values, grid)
     if not combinations:
         return None
-    plain = [adapter_of(shape).dump_python(instance, mode="json") for instance in combinations]
+    plain = [write_settings(instance) for instance in combinations]
     options = {key: tuple(_list_distinct(settings[key] for settings in plain)) for key in grid}
     return Entry(steps, name, alias, tuple(combinations), plain[0], options, changed)
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from fewtune.methods import get_method
+from fewtune.study.settings import build_settings
 from fewtune.study.values import (
     Evaluation,
     MethodChoice,
@@ -20,7 +21,6 @@ from fewtune.study.values import (
     Study,
     TaskChoice,
     Tuning,
-    build_settings,
 )
 from fewtune.tasks.base import Task
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fewtune.methods.base import Method
 from fewtune.study.grid import Trial
-from fewtune.study.values import adapter_of, build_settings
+from fewtune.study.settings import build_settings, write_settings
 from fewtune.tasks.base import Task
 
 DEFAULT_MAX_TOKENS = 512
@@ -38,8 +38,7 @@ def resolve_settings(
 ) -> dict[str, Any]:
     """A method's settings as plain values, its nulls replaced; `shots` are the support's rows."""
     typed: Any = build_settings(method.settings, settings)
-    resolved = method.resolve(typed, task, shots, pool_rows)
-    values: dict[str, Any] = adapter_of(method.settings).dump_python(resolved, mode="json")
+    values = write_settings(method.resolve(typed, task, shots, pool_rows))
     if values.get("pattern", "none to set") is None and method.uses_pattern(typed):
         values["pattern"] = task.patterns[0].name
     return values

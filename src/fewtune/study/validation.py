@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from fewtune.errors import FewtuneError, name_choices, shorten
 from fewtune.study.draft import Draft, Steps, join_steps, show_value
-from fewtune.study.values import Shape, adapter_of
+from fewtune.study.settings import Shape, adapter_of
 
 
 def _list_fields(shape: type[Any]) -> list[str]:

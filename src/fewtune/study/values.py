@@ -6,19 +6,14 @@ file paths and local model folders stay as written, relative to the working fold
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from fewtune.study.draft import LARGEST_INTEGER
 from fewtune.study.yaml_rules import Dumper
-
-Shape = TypeVar("Shape")
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Metric = Literal["accuracy", "mcc", "macro_f1", "ece"]
@@ -190,19 +185,3 @@ class Study(_Frozen):
             body, Dumper=Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
         )
         return text
-
-
-def adapter_of(shape: type[Shape]) -> TypeAdapter[Shape]:
-    """What validates values as a `shape`, made once: making it takes longer than using it."""
-    adapter: TypeAdapter[Shape] = _make_adapter(shape)  # type: ignore[arg-type]  # classes are hashable
-    return adapter
-
-
-@functools.cache
-def _make_adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
-
-
-def build_settings(settings_type: type[Shape], values: Mapping[str, Any]) -> Shape:
-    """The settings dataclass of a method or task from a choice's resolved `settings`."""
-    return adapter_of(settings_type).validate_json(json.dumps(dict(values)), strict=True)
