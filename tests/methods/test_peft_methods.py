@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import tiny_models
 from fewtune.engine import four_bit
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
+from fewtune.engine.options import EngineOptions
 from fewtune.engine.packing import Prefix
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
@@ -271,9 +272,10 @@ def test_sharing_a_text_prefix_behind_soft_tokens_changes_no_score(
     prompts = [[*range(40, 60), 60 + i, *range(9, 9 + i)] for i in range(5)]
     scores, tokens = [], []
     for share in (True, False):
-        plan = make_plan("soft_prompt", model, task, draw, kind=kind, tokens=SOFT)
+        sharing = replace(model, options=EngineOptions(shared_prefix=share))
+        plan = make_plan("soft_prompt", sharing, task, draw, kind=kind, tokens=SOFT)
         assert plan.forward is not None
-        scores.append(score_prompts(plan.forward, prompts, LabelWordReadout(words), share_prefix=share))
+        scores.append(score_prompts(plan.forward, prompts, LabelWordReadout(words)))
         tokens.append(plan.forward.tokens_run)
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
     assert tokens[0] < tokens[1] / 2

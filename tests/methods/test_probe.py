@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.options import EngineOptions
 from fewtune.engine.readouts import StateReadout
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
@@ -120,10 +122,11 @@ def test_sharing_a_prefix_changes_no_layers_state(model: LanguageModel, task: Ta
     prompts = [[*range(40, 60), 60 + i, *range(9, 9 + i)] for i in range(5)]
     states, tokens = [], []
     for share in (True, False):
-        forward = make_plan("probe", model, task, draw, layer=1).forward
+        sharing = replace(model, options=EngineOptions(shared_prefix=share))
+        forward = make_plan("probe", sharing, task, draw, layer=1).forward
         assert forward is not None
         before = forward.tokens_run
-        states.append(score_prompts(forward, prompts, StateReadout(), share_prefix=share))
+        states.append(score_prompts(forward, prompts, StateReadout()))
         tokens.append(forward.tokens_run - before)
     np.testing.assert_allclose(states[0], states[1], atol=1e-4)
     assert tokens[0] < tokens[1] / 2
