@@ -15,11 +15,11 @@ from pathlib import Path
 from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
 from fewtune.records import Record, append_event
+from fewtune.running.circumstances import describe_axes
 from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.job import Event, Job
 from fewtune.running.ledger import Ledger
 from fewtune.running.prepare import prepare_jobs
-from fewtune.running.trial import describe_axes
 from fewtune.study import Study
 from fewtune.tasks.base import Task
 

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.records import Record
+from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
-from fewtune.running.trial import describe_axes
 from fewtune.terminal import make_text
 
 ROWS_SHOWN = 10

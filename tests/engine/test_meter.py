@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import tiny_models
+from fewtune.engine import token_clock
 from fewtune.engine.meter import Meter
 from fewtune.prompts.tokens import Tokenizer
 
@@ -57,6 +58,22 @@ def test_phases_within_phases_are_counted_once_and_add_up(meter: Meter, clock: C
     clock.now += 16
     assert meter.seconds() == {"other": 17.0, "fit": 10.0, "prepare": 4.0}
     assert (fitting.seconds, preparing.seconds) == (14.0, 4.0), "a span is whole, what is within it included"
+
+
+def test_what_is_done_aside_is_no_part_of_what_is_around_it(meter: Meter, clock: Clock) -> None:
+    with meter.phase("fit") as fitting:
+        clock.now += 2
+        token_clock.advance(20)
+        for _ in range(2):
+            with meter.phase("score", aside=True) as looking:
+                clock.now += 4
+                token_clock.advance(100)
+        with meter.phase("prepare") as preparing:
+            clock.now += 8
+            token_clock.advance(3)
+    assert meter.seconds() == {"other": 0.0, "fit": 2.0, "score": 8.0, "prepare": 8.0}
+    spans = (fitting, looking, preparing)
+    assert [span.seconds for span in spans] == [10.0, 4.0, 8.0] and [span.tokens for span in spans] == [23, 100, 3]
 
 
 def test_a_phase_that_fails_keeps_its_seconds_and_the_outer_one_goes_on(meter: Meter, clock: Clock) -> None:

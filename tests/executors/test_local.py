@@ -27,9 +27,9 @@ from fewtune.executors.in_process import InProcess
 from fewtune.records import Failure, FailureKind, Notes, Record, load_events, load_record, record_path
 from fewtune.running import ledger as ledger_module
 from fewtune.running import trial as run
+from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Finished, Job, Lost, Progress, Progressed, WorkerOptions
 from fewtune.running.ledger import Ledger
-from fewtune.running.trial import describe_axes
 from listening import Listener, run_jobs
 
 DONE = {"status": "done", "failure": None}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fewtune.engine import generate as generate_module
+from fewtune.engine import token_clock
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample
 from fewtune.engine.forward import Forward
@@ -433,9 +434,13 @@ def test_thoughts_end_before_a_blank_line_or_a_special_token(
 
 
 def test_what_the_teacher_reads_is_counted(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
-    one, two = (make_plan(models["llama"], task, draw, demonstrations=2, contexts=count) for count in (1, 2))
-    assert 0 < one.prepared_tokens < two.prepared_tokens
-    assert make_plan(models["llama"], task, draw, demonstrations=2, alpha=0.0).prepared_tokens < one.prepared_tokens
+    def count(**settings: Any) -> int:
+        before = token_clock.now()
+        make_plan(models["llama"], task, draw, demonstrations=2, **settings)
+        return token_clock.now() - before
+
+    one, two = count(contexts=1), count(contexts=2)
+    assert 0 < one < two and count(alpha=0.0) < one
 
 
 def test_left_alone_a_teacher_shows_four_rows_a_label_and_the_fit_takes_forty_steps(

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fewtune.engine import token_clock
 from fewtune.engine.frozen import FrozenBlocks
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.options import DEFAULTS, EngineOptions
@@ -84,7 +85,7 @@ class Forward:
         With `token_indices`, the states of those tokens, (token indices, width): the last block computes no others.
         While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
         """
-        self.tokens_run += sum(batch.spans)
+        self._count(batch)
         with self.compute_dtype(), run_in_few_products(self._adapters):
             if self.block is not None:
                 states = run_to_block(self.network, batch, self.block).states
@@ -100,9 +101,14 @@ class Forward:
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
         """Keys and values of tokens that open every row, behind the soft tokens, for later batches to read."""
         batch = self.pack([tokens])
-        self.tokens_run += sum(batch.spans)
+        self._count(batch)
         with self.compute_dtype():
             return capture_prefix(self.network, batch)
+
+    def _count(self, batch: Packed) -> None:
+        tokens = sum(batch.spans)
+        self.tokens_run += tokens
+        token_clock.advance(tokens)
 
     def share_opening(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, int]:
         """Run the tokens that open every prompt alike once; the prefix and its own tokens' number.

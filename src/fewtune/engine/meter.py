@@ -1,6 +1,6 @@
-"""What a trial costs: seconds by phase, and peak memory of that trial alone (`engine.memory`).
+"""What a trial costs: seconds by phase, tokens, and peak memory of that trial alone (`engine.memory`).
 
-Owns the measuring, the same for every method, and that no second is counted twice. Does not know what is measured
+Owns the measuring, the same for every method, and that nothing is counted twice. Does not know what is measured
 (`records.PHASES` says what each phase of a trial means), and imports torch only where a GPU is watched.
 """
 
@@ -13,10 +13,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewtune.engine import token_clock
 from fewtune.engine.memory import PeakMemory
 
 if TYPE_CHECKING:
@@ -30,9 +31,13 @@ OTHER = "other"
 
 @dataclass
 class Span:
-    """One passage through a phase; its seconds, phases within it included, are known when it ends."""
+    """One passage through a phase: its seconds and the tokens that networks ran, known when it ends.
+
+    Phases within it are included, but for those that were set aside.
+    """
 
     seconds: float = 0.0
+    tokens: int = 0
 
 
 class Meter:
@@ -46,6 +51,7 @@ class Meter:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._phase = OTHER
         self._booked = time.perf_counter()
+        self._aside = Span()
 
     def watch(self, device: torch.device, tokenizers: Iterable[Tokenizer] = ()) -> None:
         """From here on measure memory on a device, and give what these tokenizers take to the phase `tokenise`."""
@@ -67,16 +73,24 @@ class Meter:
             self._memory.stop()
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[Span]:
-        """Give a phase the time spent inside, but for what phases within it and the tokenizers take."""
+    def phase(self, name: str, aside: bool = False) -> Iterator[Span]:
+        """Give a phase the time spent inside, but for what phases within it and the tokenizers take.
+
+        What is done `aside` is no part of the spans around it, such as a look at test rows in the middle of a fit.
+        """
         self._finish_work()
-        span, outer, started = Span(), self._phase, self._book()
+        span, outer, started, tokens = Span(), self._phase, self._book(), token_clock.now()
+        before = replace(self._aside)
         self._phase = name
         try:
             yield span
         finally:
             self._finish_work()
-            span.seconds = self._book() - started
+            span.seconds = self._book() - started - (self._aside.seconds - before.seconds)
+            span.tokens = token_clock.now() - tokens - (self._aside.tokens - before.tokens)
+            if aside:
+                self._aside.seconds += span.seconds
+                self._aside.tokens += span.tokens
             self._phase = outer
 
     def seconds(self) -> dict[str, float]:

@@ -27,8 +27,9 @@ from typing import Any
 from fewtune.causes import find_failure_kind
 from fewtune.interruption import held_back, name_signal
 from fewtune.records import Failure
+from fewtune.running.circumstances import failed_record
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
-from fewtune.running.trial import failed_record, run_trial
+from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
 
 WORKER_ENVIRONMENT = {

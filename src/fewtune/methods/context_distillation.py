@@ -189,7 +189,6 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     return replace(
         base,
         taught_by=teacher.forward.network,
-        prepared_tokens=teacher.forward.tokens_run,
         report=report,
         reference_scorers={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
         conclude=partial(judge_teacher, task.primary_metric),

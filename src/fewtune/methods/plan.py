@@ -42,8 +42,6 @@ class Plan:
     forward: Forward | None = None
     taught_by: PreTrainedModel | None = None
     """Another network that the trial needs while it is fitted (a teacher's): its memory counts too."""
-    prepared_tokens: int = 0
-    """Tokens that other networks ran while the plan was made (a teacher's); `forward` counts its own."""
     trainable_parameters: int = 0
     total_parameters: int = 0
     report: Callable[[], MethodNotes] = MethodNotes
@@ -51,6 +49,12 @@ class Plan:
     """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""
     conclude: Conclude = keep_notes
     """Completes what `report` gave by the reference scorers' metrics, by name, test set and metric."""
+
+    @property
+    def networks(self) -> list[PreTrainedModel]:
+        """The networks that the trial runs."""
+        own = [self.forward.network] if self.forward is not None else []
+        return own if self.taught_by is None else [*own, self.taught_by]
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the task's labels, (rows, labels), float64; the rows carry no labels."""

@@ -14,9 +14,9 @@ from typing import Any
 from fewtune.causes import find_failure_kind
 from fewtune.errors import RecordError
 from fewtune.records import Failure, Record, RecordFiles, append_event, encode_record, write_files
+from fewtune.running.circumstances import failed_record
 from fewtune.running.folder import Presence
 from fewtune.running.job import Event, Finished, Lost, Started, WorkerOptions
-from fewtune.running.trial import failed_record
 
 
 class Ledger:

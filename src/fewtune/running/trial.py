@@ -1,51 +1,41 @@
 """One trial, from its draw to its record.
 
-Owns the order of things: a trial draws, tunes where it has a grid, fits, scores and is written down. Test rows lose
-their labels here, before a method's scorer sees them. Does not know which process it runs in, or how progress is shown.
+Owns the order of things: a trial draws, tunes where it has a grid, fits, scores and is described. Does not know which
+process it runs in, or how progress is shown.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib.util
-import platform
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
-from fewtune.records import (
-    Breakdown,
-    Checkpoint,
-    Cost,
-    Failure,
-    FitNotes,
-    Notes,
-    Record,
-    ReferenceNotes,
-    TrialAxes,
-)
+from fewtune.records import Checkpoint, Cost, Failure, FitNotes, Notes, Record, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
-from fewtune.running.job import Job, Progress, WorkerOptions
-from fewtune.running.tune import Search, tune
+from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
+from fewtune.running.job import Job, Progress
+from fewtune.running.scoring import Checkpoints, Judged, ask_references, judge_scores, score_blindly
+from fewtune.running.tune import Search, Tuned, tune
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial
 from fewtune.study.seeds import make_rng
-from fewtune.tasks.base import Example, Task, TestSet
+from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import make_draw
-from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
 
 if TYPE_CHECKING:
-    from fewtune.engine.meter import Meter
+    from fewtune.engine.fit import FitReport
+    from fewtune.engine.language_model import LanguageModel
+    from fewtune.engine.meter import Meter, Span
     from fewtune.methods.plan import Plan
 
 SLOWEST_NOTICE = 0.1
@@ -81,32 +71,75 @@ def run_trial(
     return record.model_copy(update={"started_at": started_at, "phase_seconds": seconds}), predictions
 
 
-def failed_record(job: Job, failure: Failure, started_at: str | None, options: WorkerOptions) -> Record:
-    """The record of a trial that was skipped or failed."""
-    return Record(
-        trial_id=job.trial_id,
-        trial=describe_axes(job.trial),
-        status="skipped" if failure.kind == "skipped" else "failed",
-        failure=failure,
-        environment=describe_environment(job, options),
-        fingerprints=fingerprint_models(job),
-        started_at=started_at,
-    )
+@dataclass(frozen=True)
+class _Loaded:
+    """What a trial works on."""
+
+    task: Task
+    draw: Draw
+    model: LanguageModel | None
+    load_seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A method fitted: its plan, the settings it had, how that went and what it took."""
+
+    plan: Plan
+    settings: dict[str, Any]
+    fit: FitNotes
+    tuning: TuningNotes | None
+    checkpoints: list[Checkpoint]
+    spent: Span
 
 
 def _run(
     job: Job, state: WorkerState, on_progress: Callable[[Progress], None], meter: Meter
 ) -> tuple[Record, pl.DataFrame | None]:
+    if job.skip_reason is not None:
+        return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
+    on_progress(Progress("loading"))
+    loaded = _load(job, state, meter)
+    fitted = _fit(job.trial, loaded, on_progress, meter)
+    plan, test_sets = fitted.plan, loaded.draw.test_sets
+    scores = {}
+    with meter.phase("score") as predicting:
+        for test in test_sets:
+            on_progress(Progress(f"scoring {test.name}"))
+            scores[test.name] = score_blindly(plan.score, test)
+    cost = _count_cost(loaded, fitted, predicting, meter)
+    judged = judge_scores(loaded.task, test_sets, scores)
+    notes = _take_notes(loaded, fitted, judged, state, meter)
+    record = Record(
+        trial_id=job.trial_id,
+        trial=describe_axes(job.trial).model_copy(update={"settings": fitted.settings}),
+        status="done",
+        labels=list(loaded.task.labels),
+        primary_metric=loaded.task.primary_metric,
+        metrics=judged.metrics,
+        breakdowns=judged.breakdowns,
+        baselines=judged.baselines,
+        checkpoints=fitted.checkpoints,
+        cost=cost,
+        environment=describe_environment(job, state.options),
+        fingerprints={
+            "data": loaded.task.fingerprint,
+            "draw": loaded.draw.fingerprint,
+            **fingerprint_models(job),
+        },
+        notes=notes,
+    )
+    return record, judged.predictions
+
+
+def _load(job: Job, state: WorkerState, meter: Meter) -> _Loaded:
+    """The trial's task, draw and model; from here on the meter watches memory."""
     import torch
 
     from fewtune.engine.meter import usable_cores
 
-    if job.skip_reason is not None:
-        return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
-    trial, method = job.trial, get_method(job.trial.method.name)
-    options = state.options
-    torch.set_num_threads(max(1, usable_cores() // options.workers))
-    on_progress(Progress("loading"))
+    trial = job.trial
+    torch.set_num_threads(max(1, usable_cores() // state.options.workers))
     with meter.phase("load"):
         task = state.task(job)
         model, load_seconds = state.model(job)
@@ -120,204 +153,97 @@ def _run(
             in_domain_rows=trial.evaluation.in_domain_rows,
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
-    axes = (task.name, trial.shots, trial.data_seed, trial.fit_seed)
     models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
-    tuning, fitted = None, FitNotes()
-    checkpoints = _Checkpoints(trial.evaluation.checkpoint_every, draw.test_sets, meter)
+    return _Loaded(task, draw, model, load_seconds)
+
+
+def _fit(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> _Fitted:
+    """Choose settings where there is a choice, make the method's plan and fit it."""
+    method, checkpoints = get_method(trial.method.name), None
+    if trial.evaluation.checkpoint_every:
+        checkpoints = Checkpoints(trial.evaluation.checkpoint_every, loaded.draw.test_sets, meter)
     with meter.phase("fit") as fitting:
         on_progress(Progress("preparing"))
-        chosen, tuning_tokens = dict(trial.settings), 0
-        if trial.tuning is not None:
-            with meter.phase("tune"):
-                tuned = tune(
-                    Search(method, trial.candidates, tuple(trial.method.grid), trial.tuning.folds),
-                    model,
-                    task,
-                    draw,
-                    axes,
-                    lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
-                )
-            chosen, tuning_tokens, tuning = tuned.settings, tuned.tokens, tuned.notes
+        tuned = _tune(trial, loaded, on_progress, meter)
+        chosen = dict(trial.settings) if tuned is None else tuned.settings
         settings: Any = build_settings(method.settings, chosen)
-        rng, on_epoch = make_rng("fit", *axes), checkpoints.take if checkpoints.every else None
+        rng = make_rng("fit", *_name_axes(trial, loaded.task))
         with meter.phase("prepare"):
-            plan = make_plan(method, settings, model, task, draw, rng)
-        report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch)
-        if report is not None:
-            fitted = FitNotes(
-                losses=[round(loss, 6) for loss in report.losses],
-                groups=report.groups,
-                validation_losses=[round(loss, 6) for loss in report.validation_losses],
-                kept_epoch=report.kept_epoch,
-            )
-    tokens_before = plan.forward.tokens_run if plan.forward is not None else 0
-    frames, parts = list[pl.DataFrame](), list[Breakdown]()
-    answers, metrics, floors = dict[str, list[int]](), {}, {}
-    with meter.phase("score") as predicting:
-        scores = {}
-        for test in draw.test_sets:
-            on_progress(Progress(f"scoring {test.name}"))
-            scores[test.name] = _score_blindly(plan.score, test)
+            plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
+        report = fit_plan(plan, rng, _thin_out(on_progress), checkpoints.take if checkpoints is not None else None)
+    return _Fitted(
+        plan=plan,
+        settings=chosen,
+        fit=FitNotes() if report is None else _note_fit(report),
+        tuning=tuned.notes if tuned is not None else None,
+        checkpoints=checkpoints.taken if checkpoints is not None else [],
+        spent=fitting,
+    )
+
+
+def _tune(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> Tuned | None:
+    """The settings chosen by cross-validation; None where the study asks for no tuning."""
+    if trial.tuning is None:
+        return None
+    with meter.phase("tune"):
+        return tune(
+            Search(get_method(trial.method.name), trial.candidates, tuple(trial.method.grid), trial.tuning.folds),
+            loaded.model,
+            loaded.task,
+            loaded.draw,
+            _name_axes(trial, loaded.task),
+            lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
+        )
+
+
+def _name_axes(trial: Trial, task: Task) -> tuple[str | int, ...]:
+    """The axes that decide a trial's randomness."""
+    return (task.name, trial.shots, trial.data_seed, trial.fit_seed)
+
+
+def _note_fit(report: FitReport) -> FitNotes:
+    return FitNotes(
+        losses=[round(loss, 6) for loss in report.losses],
+        groups=report.groups,
+        validation_losses=[round(loss, 6) for loss in report.validation_losses],
+        kept_epoch=report.kept_epoch,
+    )
+
+
+def _count_cost(loaded: _Loaded, fitted: _Fitted, predicting: Span, meter: Meter) -> Cost:
+    """What the trial cost so far; the meter watches memory no longer."""
+    plan = fitted.plan
     # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
-    networks = [plan.forward.network] if plan.forward is not None else []
-    networks += [plan.taught_by] if plan.taught_by is not None else []
-    shared = model.shared_bytes(networks) if model is not None else 0
-    peak = meter.peak_memory_bytes(shared)
-    for test in draw.test_sets:
-        if not np.isfinite(scores[test.name]).all():
-            raise TrialFailure("diverged", f"scores of test set {test.name} are not finite")
-        answers[test.name], metrics[test.name] = score_test_set(test, scores[test.name])
-        parts += breakdowns(test, answers[test.name])
-        floors[test.name] = baselines(test)
-        frames.append(_frame(task, test, answers[test.name], scores[test.name]))
-    cost = Cost(
-        fit_seconds=fitting.seconds - checkpoints.seconds,
+    shared = loaded.model.shared_bytes(plan.networks) if loaded.model is not None else 0
+    return Cost(
+        fit_seconds=fitted.spent.seconds,
         predict_seconds=predicting.seconds,
-        predict_rows=sum(len(test.rows) for test in draw.test_sets),
-        load_seconds=load_seconds,
-        peak_memory_bytes=peak,
+        predict_rows=sum(len(test.rows) for test in loaded.draw.test_sets),
+        load_seconds=loaded.load_seconds,
+        peak_memory_bytes=meter.peak_memory_bytes(shared),
         resident_memory_bytes=meter.resident_memory_bytes(),
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
-        fit_tokens=tokens_before - checkpoints.tokens + tuning_tokens + plan.prepared_tokens,
-        predict_tokens=(plan.forward.tokens_run if plan.forward is not None else 0) - tokens_before,
+        fit_tokens=fitted.spent.tokens,
+        predict_tokens=predicting.tokens,
     )
-    references, reference_seconds = _ask_references(plan, draw.test_sets, answers, meter)
-    record = Record(
-        trial_id=job.trial_id,
-        trial=describe_axes(trial).model_copy(update={"settings": chosen}),
-        status="done",
-        labels=list(task.labels),
-        primary_metric=task.primary_metric,
-        metrics=metrics,
-        breakdowns=parts,
-        baselines=floors,
-        checkpoints=checkpoints.taken,
-        cost=cost,
-        environment=describe_environment(job, state.options),
-        fingerprints={
-            "data": task.fingerprint,
-            "draw": draw.fingerprint,
-            **fingerprint_models(job),
-        },
-        notes=Notes(
-            **dict(plan.conclude(plan.report(), {name: each.metrics for name, each in references.items()})),
-            fit=fitted,
-            tuning=tuning,
-            shared_rows=state.shared_rows(task, draw),
-            references=references,
-            reference_seconds=reference_seconds,
-            task=list(task.notes),
-        ),
-    )
-    return record, pl.concat(frames)
 
 
-class _Checkpoints:
-    """Test rows scored in the middle of a fit, for analysis alone; what that costs is kept apart from the fit's."""
-
-    def __init__(self, every: int, test_sets: Sequence[TestSet], meter: Meter) -> None:
-        self.every = every
-        self.taken: list[Checkpoint] = []
-        self.seconds, self.tokens = 0.0, 0
-        self._test_sets, self._meter = test_sets, meter
-
-    def take(self, plan: Plan, epoch: int, epochs: int) -> None:
-        """Score every test set, where the epoch is one to look at or the last."""
-        if epoch % self.every and epoch < epochs:
-            return
-        before = plan.forward.tokens_run if plan.forward is not None else 0
-        with self._meter.phase("score") as looking:
-            metrics = {test.name: score_test_set(test, _score_blindly(plan.score, test))[1] for test in self._test_sets}
-        self.taken.append(Checkpoint(epoch=epoch, metrics=metrics))
-        self.seconds += looking.seconds
-        self.tokens += plan.forward.tokens_run - before if plan.forward is not None else 0
-
-
-def _score_blindly(score: Callable[[Sequence[Example]], np.ndarray], test: TestSet) -> np.ndarray:
-    """Log-probabilities of a test set's rows (rows, labels) by a scorer that sees neither labels nor facets."""
-    return score([row.without_label() for row in test.rows])
-
-
-def _ask_references(
-    plan: Plan, test_sets: Sequence[TestSet], predicted: Mapping[str, Sequence[int]], meter: Meter
-) -> tuple[dict[str, ReferenceNotes], float | None]:
-    """What a plan's reference scorers make of test rows, by name, and the seconds; None where it has none."""
-    if not plan.reference_scorers:
-        return {}, None
-    found = {}
+def _take_notes(loaded: _Loaded, fitted: _Fitted, judged: Judged, state: WorkerState, meter: Meter) -> Notes:
+    """All that the record notes; other scorers of the plan are asked for it."""
+    plan = fitted.plan
     with meter.phase("score") as asking:
-        for name, score in plan.reference_scorers.items():
-            metrics, agreement = {}, {}
-            for test in test_sets:
-                answers, metrics[test.name] = score_test_set(test, _score_blindly(score, test))
-                agreement[test.name] = float(np.mean(np.equal(answers, predicted[test.name])))
-            found[name] = ReferenceNotes(metrics=metrics, agreement=agreement)
-    return found, round(asking.seconds, 3)
-
-
-def fingerprint_models(job: Job) -> dict[str, str]:
-    """The SHA-256 of the trial's model, as `weights`, and of each other model its method asked for."""
-    return {
-        "weights" if place == 0 else f"weights of {name}": fingerprint
-        for place, (name, fingerprint) in enumerate(job.weights.items())
-    }
-
-
-def describe_axes(trial: Trial) -> TrialAxes:
-    """The trial's place in its study's grid, for its record."""
-    return TrialAxes(
-        model=trial.model.name if trial.model is not None else None,
-        task=trial.task.label,
-        method=trial.method.name,
-        variant=trial.method.variant,
-        shots=trial.shots,
-        data_seed=trial.data_seed,
-        fit_seed=trial.fit_seed,
-        pattern=trial.pattern,
-        settings=dict(trial.settings),
-    )
-
-
-def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
-    """Software, processor and settings that timings depend on."""
-    from fewtune.engine.meter import name_processor, usable_cores
-
-    packages = ["fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy"]
-    if importlib.util.find_spec("bitsandbytes") is not None:
-        packages.append("bitsandbytes")
-    return {
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": name_processor(),
-        "device": _name_device(),
-        "cores": usable_cores(),
-        "workers": options.workers,
-        "cache_share": options.cache_share,
-        "precision": job.trial.precision,
-        "evaluation": job.trial.evaluation.model_dump(),
-        "max_tokens": job.trial.max_tokens,
-    }
-
-
-def _name_device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
-def _frame(task: Task, test: TestSet, predicted: Sequence[int], scores: np.ndarray) -> pl.DataFrame:
-    gold = [test.labels[row.label] for row in test.rows if row.label is not None]
-    return pl.DataFrame(
-        {
-            "test_set": [test.name] * len(test.rows),
-            "row_id": [row.row_id for row in test.rows],
-            "gold": gold,
-            "predicted": [test.labels[p] for p in predicted],
-            **{f"score_{label}": scores[:, i].astype(np.float32) for i, label in enumerate(task.labels)},
-        }
+        references = ask_references(plan, loaded.draw.test_sets, judged.answers)
+    said = plan.conclude(plan.report(), {name: each.metrics for name, each in references.items()})
+    return Notes(
+        **dict(said),
+        fit=fitted.fit,
+        tuning=fitted.tuning,
+        shared_rows=state.shared_rows(loaded.task, loaded.draw),
+        references=references,
+        reference_seconds=round(asking.seconds, 3) if references else None,
+        task=list(loaded.task.notes),
     )
 
 

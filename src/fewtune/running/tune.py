@@ -49,14 +49,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The settings chosen, what was tried as the record notes it, and the tokens run on the way.
-
-    Tokens of a fit that failed are not among them: they went with it.
-    """
+    """The settings chosen, and what was tried as the record notes it."""
 
     settings: dict[str, Any]
     notes: TuningNotes
-    tokens: int
 
 
 def check_folds(task: Task, support: Sequence[Example], folds: int) -> None:
@@ -100,7 +96,7 @@ def tune(
     """
     check_folds(task, draw.support, search.folds)
     parts = split_folds(draw.support, search.folds, *axes)
-    began, tokens = time.perf_counter(), 0
+    began = time.perf_counter()
     tried: list[TriedSetting] = []
     for number, candidate in enumerate(search.candidates):
         started = time.perf_counter()
@@ -114,10 +110,9 @@ def tune(
             for fold, held_out in enumerate(parts):
                 on_fit(f"tuning, setting {number + 1}", number * search.folds + fold, search.fits)
                 rng, rest = make_rng("tuning", *axes, fold), _leave_out(draw, held_out)
-                answers, run = _answer(make_plan(search.method, settings, model, task, rest, rng), held_out, rng)
+                answers = _answer(make_plan(search.method, settings, model, task, rest, rng), held_out, rng)
                 gc.collect()  # plans hold their network in closures: let go of it before the next one is made
                 scores.append(answers)
-                tokens += run
             judged = _judge(task, [row for part in parts for row in part], np.concatenate(scores))
         except (TrialFailure, FewtuneError) as error:
             judged = {"failure": str(error)}
@@ -134,7 +129,7 @@ def tune(
         metric=task.primary_metric,
         seconds=round(time.perf_counter() - began, 3),
     )
-    return Tuned(dict(search.candidates[best]), notes, tokens)
+    return Tuned(dict(search.candidates[best]), notes)
 
 
 def _leave_out(draw: Draw, held_out: Sequence[Example]) -> Draw:
@@ -143,11 +138,10 @@ def _leave_out(draw: Draw, held_out: Sequence[Example]) -> Draw:
     return replace(draw, support=tuple(row for row in draw.support if row.row_id not in taken), test_sets=())
 
 
-def _answer(plan: Plan, rows: Sequence[Example], rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Log-probabilities of rows (rows, labels) after a plan's fit, and the tokens that plan, fit and answers took."""
+def _answer(plan: Plan, rows: Sequence[Example], rng: np.random.Generator) -> np.ndarray:
+    """Log-probabilities of rows (rows, labels) after a plan's fit."""
     fit_plan(plan, rng)
-    scores = plan.score([row.without_label() for row in rows])
-    return scores, plan.prepared_tokens + (plan.forward.tokens_run if plan.forward is not None else 0)
+    return plan.score([row.without_label() for row in rows])
 
 
 def _judge(task: Task, rows: Sequence[Example], scores: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,79 @@
+"""What a record says of its trial whatever came of it: place in the grid, models, machine, software.
+
+Owns these descriptions, and the record of a trial that was skipped or failed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from fewtune.records import Failure, Record, TrialAxes
+from fewtune.running.job import Job, WorkerOptions
+from fewtune.study.grid import Trial
+
+
+def failed_record(job: Job, failure: Failure, started_at: str | None, options: WorkerOptions) -> Record:
+    """The record of a trial that was skipped or failed."""
+    return Record(
+        trial_id=job.trial_id,
+        trial=describe_axes(job.trial),
+        status="skipped" if failure.kind == "skipped" else "failed",
+        failure=failure,
+        environment=describe_environment(job, options),
+        fingerprints=fingerprint_models(job),
+        started_at=started_at,
+    )
+
+
+def describe_axes(trial: Trial) -> TrialAxes:
+    """The trial's place in its study's grid, for its record."""
+    return TrialAxes(
+        model=trial.model.name if trial.model is not None else None,
+        task=trial.task.label,
+        method=trial.method.name,
+        variant=trial.method.variant,
+        shots=trial.shots,
+        data_seed=trial.data_seed,
+        fit_seed=trial.fit_seed,
+        pattern=trial.pattern,
+        settings=dict(trial.settings),
+    )
+
+
+def fingerprint_models(job: Job) -> dict[str, str]:
+    """The SHA-256 of the trial's model, as `weights`, and of each other model its method asked for."""
+    return {
+        "weights" if place == 0 else f"weights of {name}": fingerprint
+        for place, (name, fingerprint) in enumerate(job.weights.items())
+    }
+
+
+def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
+    """Software, processor and settings that timings depend on."""
+    from fewtune.engine.meter import name_processor, usable_cores
+
+    packages = ["fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy"]
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        packages.append("bitsandbytes")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": name_processor(),
+        "device": _name_device(),
+        "cores": usable_cores(),
+        "workers": options.workers,
+        "cache_share": options.cache_share,
+        "precision": job.trial.precision,
+        "evaluation": job.trial.evaluation.model_dump(),
+        "max_tokens": job.trial.max_tokens,
+    }
+
+
+def _name_device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
