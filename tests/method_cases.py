@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fewtune.engine.fit import FitReport
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import METHODS
 from fewtune.methods.base import Method
@@ -56,10 +57,16 @@ SKIPPED = {("bitfit", "llama"): "model type 'llama' has no biases"}
 CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]
 
 
-def run(method: Method, settings: Any, model: LanguageModel, task: Task, draw: Draw, seed: int = 0) -> Plan:
-    """The plan, fitted where it trains anything."""
+def fit(
+    method: Method, settings: Any, model: LanguageModel, task: Task, draw: Draw, seed: int = 0
+) -> tuple[Plan, FitReport | None]:
+    """The plan, fitted where it trains anything, and what the fit did."""
     rng = np.random.default_rng(seed)
     settings = method.resolve(settings, task, len(draw.support), len(draw.pool))
     plan = make_plan(method, settings, model if method.uses_model else None, task, draw, rng)
-    fit_plan(plan, rng)
-    return plan
+    return plan, fit_plan(plan, rng)
+
+
+def run(method: Method, settings: Any, model: LanguageModel, task: Task, draw: Draw, seed: int = 0) -> Plan:
+    """The plan, fitted where it trains anything."""
+    return fit(method, settings, model, task, draw, seed)[0]
