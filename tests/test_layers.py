@@ -76,9 +76,10 @@ def test_imports_go_the_way_of_the_arrow(path: Path) -> None:
 
 SHARED = (
     "__init__",
+    "answer",
     "base",
-    "blocks",
     "distilling",
+    "fine_tuning",
     "optimisation",
     "plan",
     "scratchpad",

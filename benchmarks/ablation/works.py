@@ -19,7 +19,7 @@ from benchmarks.race.works import Size as RaceSize
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
-from fewtune.methods.blocks import answer_by_label_words
+from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.teacher import make_teacher
 from fewtune.running.adapt import fit_plan, make_plan
 

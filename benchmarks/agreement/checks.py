@@ -21,7 +21,7 @@ from benchmarks.race.works import Size as RaceSize
 from fewtune.engine.fitting import FitExample
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import get_method
-from fewtune.methods.blocks import answer_by_label_words
+from fewtune.methods.answer import answer_by_label_words
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Example
 

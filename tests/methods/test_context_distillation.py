@@ -21,7 +21,7 @@ from fewtune.engine.readouts import NextTokenReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
 from fewtune.methods import get_method
-from fewtune.methods.blocks import Answer, answer_by_label_words
+from fewtune.methods.answer import Answer, answer_by_label_words
 from fewtune.methods.context_distillation import judge_teacher
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
 from fewtune.methods.plan import Plan

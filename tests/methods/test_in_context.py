@@ -16,7 +16,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.score import score_prompts
 from fewtune.methods import get_method
-from fewtune.methods.blocks import answer_by_label_words
+from fewtune.methods.answer import answer_by_label_words
 from fewtune.prompts.demonstrations import choose_demonstrations
 from fewtune.tasks.base import Draw, Task
 

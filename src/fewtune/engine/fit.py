@@ -17,7 +17,7 @@ import torch
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
-from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
+from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure
 from fewtune.records import ParameterGroupNotes
 

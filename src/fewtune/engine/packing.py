@@ -20,8 +20,8 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fewtune.engine.last_block import run_rows_alone
 from fewtune.engine.options import DEFAULTS, EngineOptions
-from fewtune.engine.rows_read import run_rows_alone
 from fewtune.models.architectures import architecture_of
 
 FILLER = 0

@@ -79,7 +79,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train the last blocks, the final norm and the head, each a group of its own."""
-    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.answer import choose_answer, head_parameters
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_last_blocks
 
     assert model is not None and settings.learning_rate is not None

@@ -50,7 +50,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every bias, and the head where one is read, on the support."""
-    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.answer import choose_answer, head_parameters
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_chosen
 
     assert model is not None

@@ -133,8 +133,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     from fewtune.engine.fitting import FitExample
     from fewtune.engine.readouts import NextTokenReadout, Readout
-    from fewtune.methods.blocks import answer_by_label_words, assemble_plan, make_examples, read_batch
+    from fewtune.methods.answer import answer_by_label_words
     from fewtune.methods.distilling import compare_label_words, compare_vocabulary
+    from fewtune.methods.fine_tuning import assemble_plan, make_examples, read_batch
     from fewtune.methods.teacher import make_teacher
 
     assert model is not None

@@ -51,7 +51,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang scaling vectors on the architecture's layers and train them, and the head where one is read."""
-    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.answer import choose_answer, head_parameters
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import Trained, trainable_group
     from fewtune.predictors.network import Adapter
 

@@ -44,7 +44,7 @@ class Settings:
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
-    from fewtune.methods.blocks import answer_by_label_words, choose_pattern
+    from fewtune.methods.answer import answer_by_label_words, choose_pattern
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged

@@ -34,7 +34,8 @@ class Settings(FineTuning):
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight on the support's label words."""
-    from fewtune.methods.blocks import answer_by_label_words, plan_training
+    from fewtune.methods.answer import answer_by_label_words
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None

@@ -55,7 +55,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from sklearn.preprocessing import StandardScaler
 
     from fewtune.engine.readouts import StateReadout
-    from fewtune.methods.blocks import choose_pattern
+    from fewtune.methods.answer import choose_pattern
     from fewtune.methods.plan import Plan
     from fewtune.predictors.language import LanguageScorer, Prompting
     from fewtune.predictors.network import Unchanged

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.generate import generate_greedily
-from fewtune.methods.blocks import Answer
+from fewtune.methods.answer import Answer
 from fewtune.prompts.template import render
 from fewtune.records import ScratchpadNotes
 from fewtune.tasks.base import Example

@@ -98,7 +98,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Put virtual tokens before every row and train them, and the head where one is read, on the support."""
     from fewtune.engine.fitting import ParameterGroup
-    from fewtune.methods.blocks import choose_answer, head_parameters, plan_training
+    from fewtune.methods.answer import choose_answer, head_parameters
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import Trained
     from fewtune.prompts.tokens import Encoder
 

@@ -17,7 +17,8 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import NextTokenReadout
 from fewtune.errors import DataError
-from fewtune.methods.blocks import Answer, answer_by_label_words, choose_pattern, plan_training
+from fewtune.methods.answer import Answer, answer_by_label_words, choose_pattern
+from fewtune.methods.fine_tuning import plan_training
 from fewtune.methods.optimisation import FineTuning
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.teacher_settings import TeacherSettings

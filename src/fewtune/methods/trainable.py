@@ -1,6 +1,6 @@
 """What trains: all weights, the last blocks, or low-rank adapters; a fresh network and its parameter groups.
 
-Owns the choices that methods compose with what reads the answer (`blocks`). Does not know losses or examples.
+Owns the choices that methods compose with what reads the answer (`answer`). Does not know losses or examples.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ class Settings(FineTuning):
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
-    from fewtune.methods.blocks import answer_by_head, head_parameters, plan_training
+    from fewtune.methods.answer import answer_by_head, head_parameters
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None

@@ -1,11 +1,11 @@
-"""The parts methods are composed of: what reads the answer, and the plan that joins it with what trains.
+"""What reads the answer: label words or a linear head, and the prompts they are read from.
 
-Owns the composition every trained method shares. Does not know any one method.
+Owns the choice that every method which reads a prompt makes. What trains is `trainable`. Knows no method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,15 +14,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import nn
 
-from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
+from fewtune.engine.fitting import ParameterGroup
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout
-from fewtune.engine.schedule import Optimisation
 from fewtune.errors import DataError, name_choices
-from fewtune.methods.optimisation import FineTuning, ReadoutKind, read_optimisation
-from fewtune.methods.plan import Plan
-from fewtune.methods.trainable import Trained
+from fewtune.methods.optimisation import ReadoutKind
 from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
 from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.network import Change, Unchanged
@@ -143,106 +140,8 @@ def choose_answer(
     return answer_by_label_words(model, task, draw, pattern_name, "label_words")
 
 
-def plan_training(
-    settings: FineTuning,
-    draw: Draw,
-    answer: Answer,
-    trained: Trained,
-    rng: np.random.Generator,
-    optimisation: Optimisation | None = None,
-) -> Plan:
-    """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
-
-    `optimisation`: how the loop steps, where the recipe does not say all of it.
-    """
-
-    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        (scores,) = read_batch(trained.forward, batch, answer.readout)
-        return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
-
-    fitted, held_out = hold_out(draw.support, settings.validation_fraction, rng)
-    examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
-    steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation
-    return assemble_plan(answer, trained, examples, loss, steps, validation)
-
-
-def assemble_plan(
-    answer: Answer,
-    trained: Trained,
-    examples: Sequence[FitExample],
-    loss: Callable[[Sequence[FitExample]], torch.Tensor],
-    optimisation: Optimisation,
-    validation: Sequence[FitExample] = (),
-) -> Plan:
-    """A plan that trains the answer's network, and its head where it has one, and scores rows by the answer."""
-    forward, groups = trained.forward, trained.groups
-    head = [answer.head] if answer.head is not None else []
-    trainable = {id(p): p for g in groups for p in g.parameters}
-    return Plan(
-        predictor=answer.predict_with(forward, trained.change),
-        fitting=Fitting(
-            groups,
-            tuple(examples),
-            loss,
-            optimisation,
-            (forward.network, *head),
-            forward.options,
-            tuple(validation),
-        ),
-        forward=forward,
-        trainable_parameters=sum(p.numel() for p in trainable.values()),
-        total_parameters=sum(p.numel() for module in (forward.network, *head) for p in module.parameters()),
-        report=answer.report,
-    )
-
-
-def make_examples(
-    answer: Answer, rows: Sequence[Example], targets: Sequence[np.ndarray | None] | None = None
-) -> list[FitExample]:
-    """Rows as the fitting loop takes them, with the teacher's distributions where there are any."""
-    given = targets if targets is not None else [None] * len(rows)
-    return [
-        FitExample(tuple(answer.readout.sequences(prompt)), row.label, target)
-        for row, prompt, target in zip(rows, answer.encode(rows), given, strict=True)
-    ]
-
-
-def read_batch(forward: Forward, batch: Sequence[FitExample], *readouts: Readout) -> list[torch.Tensor]:
-    """The outcomes of each readout from one pass over a batch, (examples, outcomes), with gradients."""
-    packed = forward.pack([s for e in batch for s in e.sequences])
-    token_indices = [readout.token_indices(forward, packed) for readout in readouts]
-    states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])
-    return [readout.read(forward, part, packed) for readout, part in zip(readouts, states, strict=True)]
-
-
-def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:
-    """Split labelled rows into those that are fitted and those that choose the epoch, label by label.
-
-    Raises DataError where a label would have no row left on either side.
-    """
-    if fraction == 0.0:
-        return list(rows), []
-    held: set[int] = set()
-    for label in sorted({_known(row.label) for row in rows}):
-        members = [i for i, row in enumerate(rows) if row.label == label]
-        count = round(fraction * len(members))
-        if not 0 < count < len(members):
-            raise DataError(
-                f"validation_fraction {fraction:g} of the {len(members)} support rows of one label leaves none on one "
-                "side. Use more shots, or set validation_fraction to 0 (the last step is kept)."
-            )
-        held.update(int(i) for i in rng.permutation(members)[:count])
-    return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
-
-
 def head_parameters(answer: Answer, learning_rate: float) -> list[ParameterGroup]:
     """The linear head's tensors as a group; none where label words are read."""
     if answer.head is None:
         return []
     return [ParameterGroup("head", tuple(answer.head.parameters()), learning_rate)]
-
-
-def _known(label: int | None) -> int:
-    if label is None:
-        raise DataError("a row without a label cannot be fitted by its label")
-    return label

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.token_rows import RowOptimiser, gradients_by_row
+from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
 
 STEPS = [[1, 2, 3, 2], [3, 4], [9, 1, 7], [2]]
 """Tokens read at each step: some again, some for the first time, some not."""

@@ -1,0 +1,120 @@
+"""The plan of a fine-tuning: what trains and what reads the answer, joined on labelled rows under a loss.
+
+Owns what every trained method's plan shares: examples, held-out rows, the loss over labels. Knows no method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from fewtune.engine.fitting import FitExample, Fitting
+from fewtune.engine.forward import Forward
+from fewtune.engine.readouts import Readout
+from fewtune.engine.schedule import Optimisation
+from fewtune.errors import DataError
+from fewtune.methods.answer import Answer
+from fewtune.methods.optimisation import FineTuning, read_optimisation
+from fewtune.methods.plan import Plan
+from fewtune.methods.trainable import Trained
+from fewtune.tasks.base import Draw, Example
+
+
+def plan_training(
+    settings: FineTuning,
+    draw: Draw,
+    answer: Answer,
+    trained: Trained,
+    rng: np.random.Generator,
+    optimisation: Optimisation | None = None,
+) -> Plan:
+    """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
+
+    `optimisation`: how the loop steps, where the recipe does not say all of it.
+    """
+
+    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
+        (scores,) = read_batch(trained.forward, batch, answer.readout)
+        return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
+
+    fitted, held_out = hold_out(draw.support, settings.validation_fraction, rng)
+    examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
+    steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation
+    return assemble_plan(answer, trained, examples, loss, steps, validation)
+
+
+def assemble_plan(
+    answer: Answer,
+    trained: Trained,
+    examples: Sequence[FitExample],
+    loss: Callable[[Sequence[FitExample]], torch.Tensor],
+    optimisation: Optimisation,
+    validation: Sequence[FitExample] = (),
+) -> Plan:
+    """A plan that trains the answer's network, and its head where it has one, and scores rows by the answer."""
+    forward, groups = trained.forward, trained.groups
+    head = [answer.head] if answer.head is not None else []
+    trainable = {id(p): p for g in groups for p in g.parameters}
+    return Plan(
+        predictor=answer.predict_with(forward, trained.change),
+        fitting=Fitting(
+            groups,
+            tuple(examples),
+            loss,
+            optimisation,
+            (forward.network, *head),
+            forward.options,
+            tuple(validation),
+        ),
+        forward=forward,
+        trainable_parameters=sum(p.numel() for p in trainable.values()),
+        total_parameters=sum(p.numel() for module in (forward.network, *head) for p in module.parameters()),
+        report=answer.report,
+    )
+
+
+def make_examples(
+    answer: Answer, rows: Sequence[Example], targets: Sequence[np.ndarray | None] | None = None
+) -> list[FitExample]:
+    """Rows as the fitting loop takes them, with the teacher's distributions where there are any."""
+    given = targets if targets is not None else [None] * len(rows)
+    return [
+        FitExample(tuple(answer.readout.sequences(prompt)), row.label, target)
+        for row, prompt, target in zip(rows, answer.encode(rows), given, strict=True)
+    ]
+
+
+def read_batch(forward: Forward, batch: Sequence[FitExample], *readouts: Readout) -> list[torch.Tensor]:
+    """The outcomes of each readout from one pass over a batch, (examples, outcomes), with gradients."""
+    packed = forward.pack([s for e in batch for s in e.sequences])
+    token_indices = [readout.token_indices(forward, packed) for readout in readouts]
+    states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])
+    return [readout.read(forward, part, packed) for readout, part in zip(readouts, states, strict=True)]
+
+
+def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:
+    """Split labelled rows into those that are fitted and those that choose the epoch, label by label.
+
+    Raises DataError where a label would have no row left on either side.
+    """
+    if fraction == 0.0:
+        return list(rows), []
+    held: set[int] = set()
+    for label in sorted({_known(row.label) for row in rows}):
+        members = [i for i, row in enumerate(rows) if row.label == label]
+        count = round(fraction * len(members))
+        if not 0 < count < len(members):
+            raise DataError(
+                f"validation_fraction {fraction:g} of the {len(members)} support rows of one label leaves none on one "
+                "side. Use more shots, or set validation_fraction to 0 (the last step is kept)."
+            )
+        held.update(int(i) for i in rng.permutation(members)[:count])
+    return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
+
+
+def _known(label: int | None) -> int:
+    if label is None:
+        raise DataError("a row without a label cannot be fitted by its label")
+    return label
