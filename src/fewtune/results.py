@@ -60,7 +60,7 @@ class StudyResult:
     def recommend(self, budget: Budget, within: float | None = None) -> list[Decision]:
         """The decisions within a budget; `within` is the loss that is accepted, the study's own where not given."""
         study = self.analysis
-        terms = Terms(study.within if within is None else within, budget)
+        terms = Terms(study.within if within is None else within, budget, study.looks)
         return recommend([group.board for group in study.groups], study.records, study.reader, terms)
 
     def table(self) -> polars.DataFrame:

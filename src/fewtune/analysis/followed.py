@@ -40,6 +40,7 @@ class _Decided:
     """A decision, and the groups it was made on."""
 
     groups: tuple[GroupAnalysis, ...]
+    terms: Terms
     decision: Decision
 
 
@@ -69,9 +70,9 @@ class FollowedFolder:
         grouped = group_records(contents.records)
         self._groups = {key: self._analyse(key, members, contents.region) for key, members in grouped.items()}
         groups = [kept.analysis for kept in self._groups.values()]
-        return assemble(contents, groups, self._decide(groups, contents.within), self._reader)
+        return assemble(contents, groups, self._decide(groups, contents.terms), self._reader)
 
-    def _decide(self, groups: Sequence[GroupAnalysis], within: float) -> list[Decision]:
+    def _decide(self, groups: Sequence[GroupAnalysis], terms: Terms) -> list[Decision]:
         cells: dict[tuple[str, int], list[GroupAnalysis]] = {}
         for group in groups:
             cells.setdefault((group.board.task, group.board.shots), []).append(group)
@@ -79,11 +80,11 @@ class FollowedFolder:
             kept = self._decisions.get(place)
             # A group that did not change is the same object as before.
             same = kept is not None and list(map(id, kept.groups)) == list(map(id, members))
-            if not same or kept is None or kept.decision.question.within != within:
+            if not same or kept is None or kept.terms != terms:
                 records = {record.trial_id: record for group in members for record in group.members}
                 boards = [group.board for group in members]
-                decision = decide_cell(boards, records.values(), self._reader, Terms(within=within))
-                self._decisions[place] = _Decided(tuple(members), decision)
+                decision = decide_cell(boards, records.values(), self._reader, terms)
+                self._decisions[place] = _Decided(tuple(members), terms, decision)
         return [self._decisions[place].decision for place in cells]
 
     def _analyse(self, key: GroupKey, members: list[Record], region: float) -> _Kept:

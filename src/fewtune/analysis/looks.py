@@ -11,6 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from fewtune.analysis.statistics import LEVEL
+from fewtune.records import Look, LookHistory
+
 LOOKS = (3, 5, 8, 12, 20)
 """Draws at which a race looks, where it does not end before."""
 GROWTH = 1.6
@@ -36,3 +39,14 @@ def share_error(looks: Sequence[int], level: float) -> tuple[float, ...]:
 def spend_beyond(spent: Sequence[float], level: float) -> float:
     """The level of one look beyond the plan, given those of all looks before."""
     return max(0.0, level - math.fsum(spent)) / 2
+
+
+def choose_level(history: LookHistory, look: Look) -> float:
+    """What a look, its level not yet known, may spend: what it spent already, its share of the plan, or of the rest."""
+    taken = history.of(look.task, look.shots)
+    for other in taken:
+        if (other.draws, other.methods) == (look.draws, look.methods):
+            return other.level
+    if look.draws in history.plan and all(other.draws < look.draws for other in taken):
+        return dict(zip(history.plan, share_error(history.plan, LEVEL), strict=True))[look.draws]
+    return spend_beyond([other.level for other in taken], LEVEL)

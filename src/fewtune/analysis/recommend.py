@@ -15,7 +15,7 @@ from fewtune.analysis.decision import WITHIN, Contender, Decision, Question, dec
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.records import Record
+from fewtune.records import LookHistory, Record
 
 QUERIES = 1000
 """Queries that a method is priced with where nothing is told."""
@@ -36,12 +36,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Terms:
-    """Under which terms a decision is made: the tolerance, the budget, the error, and which look it is."""
+    """Under which terms a decision is made: the tolerance, the budget, and the looks that share the error."""
 
     within: float = WITHIN
     budget: Budget = Budget()
-    level: float = statistics.LEVEL
-    look: int = 1
+    looks: LookHistory | None = None
+    """How often the study was looked at; None: once."""
 
 
 def recommend(
@@ -71,14 +71,17 @@ def decide_cell(
         for row in group.rows
     }
     contenders, beyond = [], []
+    taken = terms.looks.of(task, shots) if terms.looks is not None else ()
+    stopped = taken[-1].stopped if taken else {}
     for name, row in rows.items():
         over = _find_excess(row, terms.budget)
-        lacking = _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
+        lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
         contenders.append(_contend(name, row, _score(row, weights), lacking or over, terms.budget))
         if over is not None:
             beyond.append(name)
     metric = name_metric(trials)
-    question = Question(task, shots, metric, terms.within, terms.level, terms.look)
+    level = taken[-1].level if taken else statistics.LEVEL
+    question = Question(task, shots, metric, terms.within, level, max(1, len(taken)))
     return decide(question, contenders, answers, weights, beyond)
 
 
@@ -95,7 +98,7 @@ def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> di
 
 
 def name_contender(variant: str, model: str | None, several: bool) -> str:
-    """What a variant is called among those of one model, or of several."""
+    """Name a method, and its model (None: it uses none) where several are compared."""
     return f"{variant} ({model})" if several and model is not None else variant
 
 

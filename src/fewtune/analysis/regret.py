@@ -97,6 +97,10 @@ class RegretBound:
     bound: float | None
     rival: str | None
     draws: int
+    least: float = 0.0
+    """How far below `above` it is at the least: the truly best method is above 0 as seldom as a bound is wrong."""
+    above: str | None = None
+    """The method that is above it beyond doubt, None where none is."""
 
 
 def bound_regrets(
@@ -188,11 +192,13 @@ def _bound_one(rivals: Rivals, level: float, span: float) -> RegretBound:
     fewest = min((len(pair.by_draw) for pair in rivals.pairs.values()), default=rivals.draws)
     if fewest < FEWEST_DRAWS:
         return RegretBound(None, None, fewest)
-    highest = rivals.highest(level)
+    highest, lowest = rivals.highest(level), rivals.lowest(level)
+    above = max(lowest, key=lowest.__getitem__, default=None)
+    least = max(0.0, lowest[above]) if above is not None else 0.0
     rival = max(highest, key=highest.__getitem__, default=None)
     if rival is None or highest[rival] <= 0:
         return RegretBound(0.0, None, fewest)
-    return RegretBound(min(span, highest[rival]), rival, fewest)
+    return RegretBound(min(span, highest[rival]), rival, fewest, least, above if least else None)
 
 
 def reach_above(pair: PairDifference, borrowed: statistics.Borrowed, level: float, draws: int | None = None) -> float:

@@ -34,7 +34,7 @@ from fewtune.analysis.recommend import Terms, name_contender, recommend
 from fewtune.analysis.stability import Bounds, Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError, shorten
-from fewtune.records import Record
+from fewtune.records import LookHistory, Record
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class StudyAnalysis:
     """The largest difference that does not matter."""
     within: float
     """How far below the best a choice may be."""
+    looks: LookHistory | None
+    """How often it was looked at; None: once."""
 
     def decision(self, board: LeaderboardGroup) -> Decision:
         """The decision for a group's task and number of shots."""
@@ -103,6 +105,12 @@ class FolderContents:
     waiting: tuple[store.Cell, ...]
     region: float
     within: float
+    looks: LookHistory | None
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of its decisions, without a budget."""
+        return Terms(within=self.within, looks=self.looks)
 
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
@@ -114,7 +122,7 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=contents.region)
     grouped = zip(group_records(records).items(), verdicts, strict=True)
     groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
-    decisions = recommend([group.board for group in groups], records, reader, Terms(within=contents.within))
+    decisions = recommend([group.board for group in groups], records, reader, contents.terms)
     return assemble(contents, groups, decisions, reader)
 
 
@@ -129,6 +137,7 @@ def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_recor
         waiting=tuple(cell for trial_id, cell in planned.items() if trial_id not in recorded),
         region=_read_share(out_dir, "equivalence", comparison.REGION, "0.01: one point"),
         within=_read_share(out_dir, "within", WITHIN, "0.03: three points"),
+        looks=store.load_looks(out_dir),
     )
 
 
@@ -166,6 +175,7 @@ def assemble(
         reader=reader,
         region=contents.region,
         within=contents.within,
+        looks=contents.looks,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -65,6 +65,27 @@ class Workers:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Ending:
+    """When a study ends, in place of what its file says."""
+
+    until: Annotated[
+        Literal["decided"] | None,
+        Parameter(help="Add draws look by look until a method is bounded within the tolerance."),
+    ] = None
+    within: Annotated[
+        float | None,
+        Parameter(help="How far below the best a method may be: 0.03 is three points; the study's own if not given."),
+    ] = None
+
+    def list_overrides(self) -> list[str]:
+        """The same as overrides of the study file."""
+        check_share("--within", self.within, "take the best alone")
+        given = {"until": self.until, "within": self.within}
+        return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Shown:
     """What is shown besides, and what counts as a failure."""
 
@@ -78,6 +99,7 @@ def run(
     out: Annotated[Path | None, Parameter(help="Output folder; `out/<study name>` where not given.")] = None,
     data_dir: DataDir = None,
     set_: Overrides = None,
+    ending: Ending = Ending(),
     workers: Workers = Workers(),
     shown: Shown = Shown(),
 ) -> int:
@@ -88,7 +110,7 @@ def run(
     from fewtune.report.profile import show_profile
     from fewtune.study import load_study
 
-    plan = load_study(study, set_ or [])
+    plan = load_study(study, [*(set_ or []), *ending.list_overrides()])
     executor = workers.start(data_dir)
     display = RunDisplay(console, workers.workers, began)
     try:

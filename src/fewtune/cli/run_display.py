@@ -13,10 +13,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fewtune.conduct import Closed, Noticed, Opened, Prepared, Preparing, StudyEvent
+from fewtune.conduct import Closed, Looked, Noticed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.progress import LiveProgress, PlainProgress, pass_on
 from fewtune.records import Record
 from fewtune.report.profile import CommandSeconds
+from fewtune.report.wording import word_decision, word_question
 from fewtune.running.job import Job
 from fewtune.terminal import make_text
 
@@ -33,7 +34,7 @@ class RunDisplay:
         self._clock = [began, time.perf_counter()]
         """When the command began, was ready to run a study, and each event of that study that ends a part of it."""
         self._study: Preparing | None = None
-        self._jobs: Sequence[Job] = ()
+        self._jobs: list[Job] = []
         self._reused: Sequence[Record] = ()
         self._listener: LiveProgress | PlainProgress | None = None
         self._exits = contextlib.ExitStack()
@@ -58,13 +59,20 @@ class RunDisplay:
                 self._print(text)
             case Opened(jobs, reused):
                 assert self._study is not None
-                self.folder, self._jobs, self._reused = self._study.folder, jobs, reused
-                total = len(jobs) + len(reused)
-                name = self._study.study.name
-                self._print(f"{name}: {total} trials, {len(reused)} already done, in {self.folder}")
+                if self.folder is None:
+                    self.folder, self._reused = self._study.folder, reused
+                    already = f"{len(reused)} already done"
+                else:
+                    already = f"{len(jobs)} of them new"
+                self._jobs.extend(jobs)
+                name, total = self._study.study.name, len(jobs) + len(reused)
+                self._print(f"{name}: {total} trials, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
                 self._listener = kind(self._console, jobs, self._workers, reused)
                 self._exits.enter_context(self._listener)
+            case Looked():
+                self._exits.close()
+                self._print(*word_look(event))
             case Closed():
                 self._clock.append(time.perf_counter())
                 self._exits.close()
@@ -96,6 +104,20 @@ class RunDisplay:
     def _print(self, *lines: str) -> None:
         for line in lines:
             self._console.print(make_text(line), soft_wrap=True)
+
+
+def word_look(event: Looked) -> list[str]:
+    """Say what a race's look found, a line a task and number of shots: its answer, or what goes on."""
+    head = f"look {event.number} of {len(event.looks)}, after {event.draws} draws"
+    lines = []
+    for standing in event.standings:
+        line = f"{head} · {word_question(standing.decision)}: {word_decision(standing.decision)}"
+        if standing.stopped:
+            line += f" Stopped: {', '.join(standing.stopped)}."
+        if standing.running:
+            line += f" Going on: {', '.join(standing.running)}."
+        lines.append(line)
+    return lines
 
 
 def list_skips(jobs: Sequence[Job]) -> list[str]:

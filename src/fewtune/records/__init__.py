@@ -14,6 +14,10 @@ from fewtune.records.folder import load_planned as load_planned
 from fewtune.records.folder import load_predictions as load_predictions
 from fewtune.records.folder import load_records as load_records
 from fewtune.records.folder import write_planned as write_planned
+from fewtune.records.looks import Look as Look
+from fewtune.records.looks import LookHistory as LookHistory
+from fewtune.records.looks import load_looks as load_looks
+from fewtune.records.looks import write_looks as write_looks
 from fewtune.records.notes import CutInputs as CutInputs
 from fewtune.records.notes import DemonstrationNotes as DemonstrationNotes
 from fewtune.records.notes import FitNotes as FitNotes

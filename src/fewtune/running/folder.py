@@ -41,6 +41,9 @@ LOCK = ".lock"
 STALE_SECONDS = 3600.0
 """Age at which a half-written file, of a kind that commands may write at any time, is nobody's any more."""
 
+_MAY_CHANGE = ("until", "within")
+"""Keys that decide no trial: how many draws a race may have, and what it accepts."""
+
 _AXES = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
 
 
@@ -177,7 +180,7 @@ def _load_kept(kept: Path) -> Study:
 
 def _refuse_another(out: Path, kept: Study, study: Study) -> None:
     old, new = kept.model_dump(), study.model_dump()
-    differing = [key for key in new if key not in _AXES and old[key] != new[key]]
+    differing = [key for key in new if key not in (*_AXES, *_MAY_CHANGE) and old[key] != new[key]]
     differing += [key for key in _AXES if any(entry not in new[key] for entry in old[key])]
     if differing:
         raise RecordError(

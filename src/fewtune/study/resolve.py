@@ -5,6 +5,7 @@ Owns the faults that take more than one key to tell. Loads neither models nor ro
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from fewtune.study.values import (
     Study,
     TaskChoice,
     Tuning,
+    Until,
 )
 
 
@@ -38,12 +40,14 @@ def resolve_study(draft: Draft) -> Study | None:
     for key in ("data_seeds", "fit_seeds"):
         if isinstance(body.get(key), dict):
             body[key] = _count_seeds(draft, key, body[key])
-    parts: dict[str, type[Evaluation] | type[Tuning]] = {"evaluation": Evaluation, "tuning": Tuning}
+    _read_until(draft, body)
+    parts: dict[str, type[Evaluation | Tuning | Until]] = {"evaluation": Evaluation, "tuning": Tuning, "until": Until}
     for key, part in parts.items():
         if isinstance(body.get(key), dict):
             read = validate(draft, (key,), part, body.pop(key), f"key of {key}")
             if read is not None:
                 body[key] = read.model_dump()
+    _add_draws(body)
     _refuse_unequal_tuning(draft, methods)
     _refuse_many_trials(draft, body, methods)
     if body.get("pool_rows", 0) == 0:
@@ -71,6 +75,29 @@ def resolve_study(draft: Draft) -> Study | None:
             ),
         }
     )
+
+
+def _read_until(draft: Draft, body: dict[str, Any]) -> None:
+    """Write `until: decided` out, and let its tolerance be the study's."""
+    if body.get("until") == "decided":
+        body["until"] = {}
+    if not isinstance(body.get("until"), dict) or "within" not in body["until"]:
+        return
+    within = body["until"]["within"]
+    body["until"] = {key: value for key, value in body["until"].items() if key != "within"}
+    if body.setdefault("within", within) != within:
+        draft.refuse(
+            ("until", "within"),
+            f"`within` is {show_value(body['within'])} and in `until` {show_value(within)}: give it once.",
+        )
+
+
+def _add_draws(body: dict[str, Any]) -> None:
+    """Let a race have all its draws: the study's own first, then the next seeds that it does not name."""
+    seeds, until = body.get("data_seeds", [0]), body.get("until")
+    if isinstance(until, dict) and isinstance(seeds, list) and isinstance(until.get("most_draws"), int):
+        further = (seed for seed in itertools.count() if seed not in seeds)
+        body["data_seeds"] = [*seeds, *itertools.islice(further, max(0, until["most_draws"] - len(seeds)))]
 
 
 def _missing_floors(draft: Draft, methods: Sequence[Entry]) -> list[Entry]:

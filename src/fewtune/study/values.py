@@ -95,6 +95,12 @@ class Evaluation(_Frozen):
     )
 
 
+class Until(_Frozen):
+    """A race: draws are added look by look until every decision stands, or there are no more."""
+
+    most_draws: int = Field(default=20, ge=2, le=MOST_ENTRIES, description="Draws that the race may have.")
+
+
 class Study(_Frozen):
     """A resolved study: what to run, and nothing about where or how fast."""
 
@@ -162,6 +168,11 @@ class Study(_Frozen):
         lt=1,
         description="How far below the best a method may be and still be used (0.03: three points): the decision is "
         "the cheapest method that is bounded so.",
+    )
+    until: Until | None = Field(
+        default=None,
+        description="Race: look after 3, 5, 8, 12 and 20 draws, stop methods that cannot be the best, end when one is "
+        "bounded `within`. `decided`, or {within, most_draws}; null: run every draw of every method.",
     )
 
     def to_yaml(self) -> str:

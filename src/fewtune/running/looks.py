@@ -1,0 +1,45 @@
+"""The looks at a study's folder, counted while it is held.
+
+Owns when the count begins, and the one look that a study without a race takes at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from fewtune.analysis.looks import choose_level
+from fewtune.records import Cell, Look, LookHistory, Record, load_looks, write_looks
+
+Place = tuple[str, int]
+"""A task's label and a number of shots: decided together."""
+
+
+def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> LookHistory:
+    """The folder's history; of one without any, the plan, after the look that finished trials there have had.
+
+    `plan` are the draws of each look that this study means to take.
+    """
+    kept = load_looks(out)
+    if kept is not None:
+        return kept
+    draws = len({record.trial.data_seed for record in reused})
+    if 0 < draws < plan[0]:
+        history = LookHistory(plan=(draws,))
+        history = take_look(history, {r.trial_id: r.trial.cell for r in reused}, draws)
+    else:
+        history = LookHistory(plan=tuple(plan))
+    write_looks(out, history)
+    return history
+
+
+def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int) -> LookHistory:
+    """The history after a look at all trials of these cells; the same where they were looked at so before."""
+    for task, shots in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
+        members = {(c.variant, c.model) for c in cells.values() if (c.task, c.shots) == (task, shots)}
+        look = Look(task=task, shots=shots, draws=draws, methods=len(members), level=0)
+        taken = history.of(task, shots)
+        if not any((other.draws, other.methods) == (look.draws, look.methods) for other in taken):
+            look = look.model_copy(update={"level": choose_level(history, look)})
+            history = history.model_copy(update={"looks": (*history.looks, look)})
+    return history

@@ -1,0 +1,132 @@
+"""A race: a study's trials, look by look, until its decisions stand.
+
+Owns which trials each look is of, which methods stop, and when the race of a task and number of shots is over. Does not
+know where trials run or how a look is shown. Each task and number of shots is a race of its own, with its own error.
+
+A look decides on the records of its draws alone, at a level that was fixed before: a race that was interrupted takes
+the same looks again and goes on as one that was not. A method stops where it is below another beyond doubt, at the
+level of that look; it stays among those that the others are compared with, on the draws that it has. The one that is
+truly the best is stopped in at most as many races as may be wrong; of equal ones some may be, which costs nothing.
+Relatives: FIESTA (Moss et al. 2019, https://doi.org/10.18653/v1/P19-1281); Kim and Nelson 2001,
+https://doi.org/10.1145/502109.502111
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.analysis.decision import Decision
+from fewtune.analysis.leaderboard import rank_variants
+from fewtune.analysis.looks import choose_level, plan_looks
+from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.recommend import Terms, decide_cell, name_contender
+from fewtune.analysis.study import read_folder
+from fewtune.records import Look, LookHistory, Record, StudyPredictions, write_looks
+from fewtune.running.job import Job
+from fewtune.running.looks import Place, begin_looks
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the race of one task and number of shots stands after a look: its decision, and the methods that stopped.
+
+    `stopped` says why, by the method's name; `running` are those that go on, none where the race is over.
+    """
+
+    decision: Decision
+    stopped: Mapping[str, str]
+    running: tuple[str, ...]
+
+
+class Race:
+    """The races of a study in its output folder, which is held."""
+
+    def __init__(self, jobs: Sequence[Job], seeds: Sequence[int], out: Path, reused: Collection[Record]) -> None:
+        """`jobs` are all trials that the races may need, `seeds` their draws in order; `reused` is done already."""
+        self._jobs, self._seeds, self._out = jobs, seeds, out
+        self._history = begin_looks(out, plan_looks(len(seeds)), reused)
+        later = [draws for draws in plan_looks(len(seeds)) if draws > self._history.plan[-1]]
+        self.looks = tuple(draws for draws in (*self._history.plan, *later) if draws <= len(seeds))
+        """The draws of each look."""
+        self._places = {place: _list_contenders(jobs, place) for place in dict.fromkeys(map(_find_place, jobs))}
+        self._stopped: dict[Place, dict[str, str]] = {place: {} for place in self._places}
+        self._open = set(self._places)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no race goes on."""
+        return not self._open
+
+    def list_jobs(self, draws: int) -> list[Job]:
+        """The trials of a look after so many draws: of races that go on, those of the methods that do."""
+        seeds = set(self._seeds[:draws])
+        return [
+            job
+            for job in self._jobs
+            if (place := _find_place(job)) in self._open
+            and job.trial.data_seed in seeds
+            and self._places[place][job.trial_id] not in self._stopped[place]
+        ]
+
+    def look(self, draws: int) -> list[Standing]:
+        """Look at each race that goes on, all trials of the look being recorded, and write down that it was."""
+        contents = read_folder(self._out)
+        reader = AnswerReader(StudyPredictions(self._out))
+        seeds = set(self._seeds[:draws])
+        standings = []
+        for place in [place for place in self._places if place in self._open]:
+            records = [
+                r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds
+            ]
+            names = tuple(dict.fromkeys(self._places[place].values()))
+            task, shots = place
+            look = Look(task=task, shots=shots, draws=draws, methods=len(names), level=0, stopped=self._stopped[place])
+            look = look.model_copy(update={"level": choose_level(self._history, look)})
+            taken = [*self._take_before(look), look]
+            terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=tuple(taken)))
+            decision = decide_cell(rank_variants(records, reader), records, reader, terms)
+            self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
+            self._keep(look.model_copy(update={"stopped": dict(self._stopped[place])}))
+            running = tuple(name for name in names if name not in self._stopped[place])
+            if decision.chosen is not None or draws == self.looks[-1]:
+                self._open.discard(place)
+                running = ()
+            standings.append(Standing(decision, dict(self._stopped[place]), running))
+        write_looks(self._out, self._history)
+        return standings
+
+    def _take_before(self, look: Look) -> list[Look]:
+        return [other for other in self._history.of(look.task, look.shots) if other.draws < look.draws]
+
+    def _keep(self, look: Look) -> None:
+        """Note a look, once: one that is taken again after an interruption is the same."""
+        same = (look.task, look.shots, look.draws, look.methods)
+        others = [o for o in self._history.looks if (o.task, o.shots, o.draws, o.methods) != same]
+        self._history = self._history.model_copy(update={"looks": (*others, look)})
+
+
+def _find_place(job: Job) -> Place:
+    return job.trial.task.label, job.trial.shots
+
+
+def _list_contenders(jobs: Sequence[Job], place: Place) -> dict[str, str]:
+    """The name under which each of a place's trials is compared, by trial id."""
+    members = [job for job in jobs if _find_place(job) == place]
+    models = {job.trial_id: job.trial.model.name if job.trial.model is not None else None for job in members}
+    several = len({name for name in models.values() if name is not None}) > 1
+    return {job.trial_id: name_contender(job.trial.method.variant, models[job.trial_id], several) for job in members}
+
+
+def _find_stopped(decision: Decision, number: int, names: Collection[str]) -> dict[str, str]:
+    """Which methods stop at a look, and why."""
+    found = {}
+    for each in decision.contenders:
+        if each.name not in names:
+            continue
+        if each.regret is not None and each.regret.above is not None:
+            found[each.name] = f"stopped at look {number}: not the best, {each.regret.above} is above it"
+        elif each.score is None:
+            found[each.name] = f"stopped at look {number}: {each.excluded or 'not scored'}"
+    return found

@@ -1,0 +1,203 @@
+"""Races: methods stop and studies end as the evidence has it, whatever interrupts them, and looks are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fewtune.api import run_study
+from fewtune.conduct import Looked, StudyEvent
+from fewtune.errors import RecordError, StudyError
+from fewtune.records import Record, load_looks
+from fewtune.results import StudyResult
+from fewtune.running.job import Event, Finished, Job, Started, WorkerOptions
+from fewtune.running.trial import describe_axes
+from fewtune.study import read_study
+from study_maker import make_answers, make_record
+
+LABELS = ("bad", "good")
+ROWS = 400
+
+
+class Scripted:
+    """An executor whose trials have the accuracies that a test tells, by variant and data seed."""
+
+    options = WorkerOptions()
+
+    def __init__(self, means: Mapping[str, float], spread: float = 0.01, stop_after: int | None = None) -> None:
+        self._means, self._spread, self._stop_after = means, spread, stop_after
+        self.ran: list[tuple[str, int, int]] = []
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+        for job in jobs:
+            if self._stop_after is not None and len(self.ran) == self._stop_after:
+                raise KeyboardInterrupt
+            yield Started(job)
+            variant, seed, shots = job.trial.method.variant, job.trial.data_seed, job.trial.shots
+            self.ran.append((variant, shots, seed))
+            yield Finished(job, *self._answer(job, variant, seed))
+
+    def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+        rng = np.random.default_rng([seed, *variant.encode()])
+        accuracy = float(np.clip(rng.normal(self._means[variant], self._spread), 0, 1))
+        table = make_answers("in_domain", accuracy, seed, LABELS, ROWS, rng)
+        record = make_record(describe_axes(job.trial), {"in_domain": table}, LABELS, "accuracy", ())
+        return record.model_copy(update={"trial_id": job.trial_id}), table
+
+    def draws(self, variant: str, shots: int = 4) -> int:
+        return len([each for each in self.ran if each[:2] == (variant, shots)])
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, object]:
+    """A study of three methods."""
+    rows = "".join(f"{word} {i},{word}\n" for i in range(20) for word in LABELS)
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    features = [{"tfidf": {"as": name, "inverse_penalty": strength}} for name, strength in (("a", 1.0), ("b", 2.0))]
+    return {
+        "name": "raced",
+        "tasks": [{"own_files": {"train": str(tmp_path / "rows.csv"), "as": "feelings"}}],
+        "methods": ["majority", *features],
+        "shots": [4],
+        "until": "decided",
+    }
+
+
+def race(values: Mapping[str, object], out: Path, executor: Scripted) -> tuple[StudyResult, list[Looked]]:
+    looks: list[Looked] = []
+
+    def hear(event: StudyEvent) -> None:
+        if isinstance(event, Looked):
+            looks.append(event)
+
+    return run_study(values, out, executor=executor, on_event=hear), looks
+
+
+def test_a_clear_race_ends_at_its_first_look(values: dict[str, object], tmp_path: Path) -> None:
+    executor = Scripted({"majority": 0.5, "a": 0.9, "b": 0.7})
+    result, looks = race(values, tmp_path / "out", executor)
+    assert [(look.number, look.draws) for look in looks] == [(1, 3)]
+    assert len(executor.ran) == 9
+    assert result.decision.chosen is not None and result.decision.chosen.name == "a"
+    assert result.decision.question.level == pytest.approx(0.00917, abs=1e-5), "the first look's share of 5 %"
+    assert not result.analysis.waiting
+
+
+def test_methods_that_cannot_be_the_best_stop_and_the_others_go_on(values: dict[str, object], tmp_path: Path) -> None:
+    executor = Scripted({"majority": 0.5, "a": 0.85, "b": 0.85}, spread=0.05)
+    result, looks = race({**values, "within": 0.02}, tmp_path / "out", executor)
+    assert executor.draws("majority") < executor.draws("a") == executor.draws("b")
+    stopped = looks[-1].standings[0].stopped
+    assert stopped.keys() == {"majority"} and stopped["majority"].startswith("stopped at look 1: not the best")
+    excluded = {each.name: each.excluded for each in result.decision.contenders}
+    assert excluded["majority"] == stopped["majority"]
+    bounds = {each.name: each.regret.bound for each in result.decision.contenders if each.regret is not None}
+    assert bounds["majority"] is not None and bounds["majority"] > 0.3, "its last bound stands"
+
+
+def test_a_race_ends_undecided_at_the_most_draws(values: dict[str, object], tmp_path: Path) -> None:
+    executor = Scripted({"majority": 0.8, "a": 0.8, "b": 0.8}, spread=0.1)
+    result, looks = race({**values, "until": {"within": 0.001, "most_draws": 6}}, tmp_path / "out", executor)
+    assert [look.draws for look in looks] == [3, 5, 6]
+    assert result.decision.chosen is None and result.decision.question.within == 0.001
+    assert max(executor.draws(name) for name in ("majority", "a", "b")) == 6
+
+
+def test_each_number_of_shots_is_a_race_of_its_own(values: dict[str, object], tmp_path: Path) -> None:
+    class Slower(Scripted):
+        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+            self._spread = 0.005 if job.trial.shots == 4 else 0.15
+            return super()._answer(job, variant, seed)
+
+    executor = Slower({"majority": 0.5, "a": 0.85, "b": 0.7})
+    _, looks = race({**values, "shots": [4, 8]}, tmp_path / "out", executor)
+    assert executor.draws("a", 4) == 3 < executor.draws("a", 8)
+    assert [standing.decision.question.shots for standing in looks[1].standings] == [8]
+
+
+@pytest.mark.parametrize("stop_after", [1, 8, 9, 12, 17])
+def test_an_interrupted_race_decides_as_an_undisturbed_one(
+    values: dict[str, object], tmp_path: Path, stop_after: int
+) -> None:
+    means = {"majority": 0.6, "a": 0.8, "b": 0.79}
+    whole, _ = race(values, tmp_path / "whole", Scripted(means, 0.04))
+    assert len(whole.records) > 17
+    with pytest.raises(KeyboardInterrupt):
+        race(values, tmp_path / "out", Scripted(means, 0.04, stop_after))
+    second = Scripted(means, 0.04)
+    result, _ = race(values, tmp_path / "out", second)
+    assert len(second.ran) == len(whole.records) - stop_after, "nothing runs twice"
+    assert {r.trial_id for r in result.records} == {r.trial_id for r in whole.records}
+    assert load_looks(tmp_path / "out") == load_looks(tmp_path / "whole")
+    assert result.decision == whole.decision
+
+
+def test_a_race_that_has_ended_runs_nothing_again(values: dict[str, object], tmp_path: Path) -> None:
+    means = {"majority": 0.5, "a": 0.9, "b": 0.7}
+    race(values, tmp_path / "out", Scripted(means))
+    before = (tmp_path / "out" / "looks.json").read_bytes()
+    again = Scripted(means)
+    race(values, tmp_path / "out", again)
+    assert again.ran == []
+    assert (tmp_path / "out" / "looks.json").read_bytes() == before
+
+
+def test_whoever_adds_draws_by_hand_looks_again_for_half_of_what_is_left(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    means = {"majority": 0.5, "a": 0.8, "b": 0.8}
+    levels = []
+    for draws in (4, 6, 8):
+        fixed = {**values, "until": None, "data_seeds": {"count": draws}}
+        for _ in range(2):  # the same study again is no further look
+            result, _ = race(fixed, tmp_path / "out", Scripted(means, 0.05))
+        levels.append(result.decision.question.level)
+        assert result.decision.question.look == len(levels)
+    assert levels == pytest.approx([0.04, 0.005, 0.0025])
+
+
+def test_a_race_goes_on_from_draws_that_were_fixed(values: dict[str, object], tmp_path: Path) -> None:
+    means = {"majority": 0.8, "a": 0.8, "b": 0.79}
+    race({**values, "until": None, "data_seeds": {"count": 4}}, tmp_path / "out", Scripted(means, 0.04))
+    executor = Scripted(means, 0.04)
+    _, looks = race({**values, "data_seeds": {"count": 4}}, tmp_path / "out", executor)
+    assert [look.draws for look in looks][:2] == [4, 5]
+    assert all(seed >= 4 for _, _, seed in executor.ran)
+    history = load_looks(tmp_path / "out")
+    assert history is not None and sum(look.level for look in history.looks) <= 0.05
+
+
+def test_a_damaged_count_of_looks_is_refused(values: dict[str, object], tmp_path: Path) -> None:
+    race(values, tmp_path / "out", Scripted({"majority": 0.5, "a": 0.9, "b": 0.7}))
+    path = tmp_path / "out" / "looks.json"
+    path.write_text(json.dumps({"plan": []}))
+    with pytest.raises(RecordError, match=r"looks\.json: damaged"):
+        race(values, tmp_path / "out", Scripted({}))
+
+
+def test_a_race_has_the_draws_of_its_study_first() -> None:
+    study = {"name": "x", "tasks": ["sentiment"], "methods": ["majority"], "shots": [4]}
+    plan = read_study({**study, "data_seeds": [7, 1], "until": {"most_draws": 5}})
+    assert plan.data_seeds == (7, 1, 0, 2, 3)
+    assert len(read_study({**study, "until": "decided"}).data_seeds) == 20
+
+
+@pytest.mark.parametrize(
+    ("until", "message"),
+    [
+        ("soon", "until"),
+        ({"most_draws": 1}, "most_draws"),
+        ({"draws": 4}, "unknown key of until 'draws'"),
+        ({"within": 0.1}, "`within` is 0.02 and in `until` 0.1: give it once"),
+    ],
+)
+def test_a_race_that_cannot_be_is_refused(until: object, message: str) -> None:
+    study = {"name": "x", "tasks": ["sentiment"], "methods": ["majority"], "shots": [4], "within": 0.02}
+    with pytest.raises(StudyError) as caught:
+        read_study({**study, "until": until})
+    assert message in str(caught.value)
