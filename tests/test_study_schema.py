@@ -53,5 +53,13 @@ def test_the_schema_accepts_a_good_study_and_refuses_faults(tmp_path: Path) -> N
     good = yaml.safe_load(GOOD.replace("1e-4", "1.0e-4"))
     assert list(validator.iter_errors(good)) == []
     assert list(validator.iter_errors(yaml.safe_load(read(tmp_path, GOOD).to_yaml()))) == []
-    for key, value in (("shots", [0]), ("methods", [{"lora": {"rnak": 1}}]), ("shotz", []), ("tasks", ["own_files"])):
+    for race in ("decided", {"within": 0.02, "most_draws": 8}):
+        assert list(validator.iter_errors({**good, "until": race})) == []
+    for key, value in (
+        ("until", "soon"),
+        ("shots", [0]),
+        ("methods", [{"lora": {"rnak": 1}}]),
+        ("shotz", []),
+        ("tasks", ["own_files"]),
+    ):
         assert list(validator.iter_errors({**good, key: value})), key

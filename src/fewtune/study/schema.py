@@ -20,7 +20,7 @@ def study_schema() -> dict[str, Any]:
     """The JSON Schema of a study file, with every task's and method's settings, for editors."""
     schema = Study.model_json_schema()
     definitions = schema.pop("$defs")
-    shared = {name: definitions[name] for name in ("Evaluation", "Tuning")}
+    shared = {name: definitions[name] for name in ("Evaluation", "Tuning", "Until")}
     properties = schema["properties"]
     properties["models"] |= {"items": {"anyOf": [{"type": "string"}, definitions["ModelChoice"]]}}
     for key, what, names in (("tasks", "task", TASKS), ("methods", "method", METHODS)):
@@ -47,6 +47,9 @@ def study_schema() -> dict[str, Any]:
         properties[key] = {**about, "anyOf": [properties[key] | {"uniqueItems": True}, count]}
     for key in ("shots", "metrics"):
         properties[key]["uniqueItems"] = True
+    # Written in a study, a race may bring the tolerance along.
+    shared["Until"]["properties"]["within"] = properties["within"]
+    properties["until"]["anyOf"].append({"const": "decided"})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
