@@ -15,8 +15,8 @@ from fewtune.conduct import Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
 from fewtune.records import Record, load_looks
 from fewtune.results import StudyResult
+from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Finished, Job, Started, WorkerOptions
-from fewtune.running.trial import describe_axes
 from fewtune.study import read_study
 from study_maker import make_answers, make_record
 
