@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,11 +92,21 @@ SHARED = (
 METHOD_FILES = [p for p in sorted((SOURCE / "methods").glob("*.py")) if p.stem not in SHARED]
 
 
+@cache
+def compared_constants(path: Path) -> set[object]:
+    """The constants that a file compares anything with."""
+    compared = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Compare)]
+    sides = [side for node in compared for side in (node.left, *node.comparators)]
+    return {side.value for side in sides if isinstance(side, ast.Constant)}
+
+
 @pytest.mark.parametrize("path", METHOD_FILES, ids=lambda p: p.stem)
 def test_only_its_own_file_knows_a_method_by_name(path: Path) -> None:
     for other in SOURCE.rglob("*.py"):
         if other not in (path, SOURCE / "methods" / "__init__.py"):
-            for node in ast.walk(ast.parse(other.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Compare):
-                    constants = [c.value for c in (node.left, *node.comparators) if isinstance(c, ast.Constant)]
-                    assert path.stem not in constants, f"{other.name} branches on {path.stem!r}"
+            assert path.stem not in compared_constants(other), f"{other.name} branches on {path.stem!r}"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == [], "pytest collects one of a name"
