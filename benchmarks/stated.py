@@ -3,12 +3,13 @@
     python -m benchmarks.stated           fails where a stated figure is not what the records give
     python -m benchmarks.stated --write   writes every figure anew
 
-A figure stands in a document as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below `results/`,
-WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora outside`, where
-`outside` is every test set out of domain, weighed alike, and the second of two may be `commonest`, the commonest label
-of the test rows. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of the whole study. Between
-`<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of a figure. Owns the notation; the numbers are
-the analysis's.
+A table stands in a document between `<!-- table: NAME -->` and `<!-- /table -->`; `results/tables.yaml` says what it
+shows. A figure of its own stands as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below
+`results/`, WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora
+outside`, where `outside` is every test set out of domain, weighed alike, and the second of two may be `commonest`, the
+commonest label of the test rows. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of the whole study.
+Between `<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of either. Owns the notation; the numbers
+are the analysis's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from statistics import StatisticsError, fmean
 
 import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict
 
 from benchmarks.apart import ROOT
 from fewtune.analysis.answers import answer_commonest, read_answers
@@ -38,6 +41,7 @@ DOCUMENTS = (ROOT / "README.md", RESULTS / "README.md")
 FIGURE = re.compile(
     r"<!--fig (?P<folder>[^|]+)\|(?P<group>[^|]+)\|(?P<what>[^>]+?)-->(?P<stated>.*?)<!--/fig-->", re.DOTALL
 )
+TABLE = re.compile(r"(?P<opening><!-- table: (?P<name>[\w-]+) -->\n)(?P<stated>.*?)<!-- /table -->", re.DOTALL)
 STATED = re.compile(r"<!-- stated -->(.*?)<!-- /stated -->", re.DOTALL)
 DECIMAL = re.compile(r"\d\.\d")
 OUTSIDE = "outside"
@@ -171,19 +175,60 @@ def derive(folder: str, place: str, what: str, results: Path = RESULTS) -> str:
         raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}") from error
 
 
+class Table(BaseModel):
+    """What a table shows: a row for each name, a column for each figure of it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    study: str
+    """Its folder below `results/`."""
+    head: str
+    """What stands above the rows' names."""
+    columns: dict[str, str]
+    """`GROUP | FIGURE` by heading, `{row}` in it for the row's name."""
+    rows: list[str]
+
+    def write(self, results: Path) -> str:
+        """The table as Markdown, from the records."""
+        lines = [[self.head, *self.columns], ["---"] * (1 + len(self.columns))]
+        for row in self.rows:
+            places = [column.replace("{row}", row).partition("|") for column in self.columns.values()]
+            cells = [derive(self.study, place, what, results) for place, _, what in places]
+            lines.append([" − ".join(row.split()), *cells])
+        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def load_tables(results: Path) -> dict[str, Table]:
+    """Every table by name."""
+    path = results / "tables.yaml"
+    tables = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: Table.model_validate(table) for name, table in tables.items()}
+
+
+def write_table(name: str, results: Path) -> str:
+    """One table; raises ValueError where there is none of that name."""
+    tables = load_tables(results)
+    if name not in tables:
+        raise ValueError(f"no such table: {name}; tables.yaml has {', '.join(tables) or 'none'}")
+    return tables[name].write(results)
+
+
 def fill_figures(text: str, results: Path = RESULTS) -> str:
-    """A document with every figure as the records give it."""
+    """A document with every table and figure as the records give it."""
+
+    def fill_table(found: re.Match[str]) -> str:
+        return f"{found['opening']}{write_table(found['name'], results)}<!-- /table -->"
 
     def fill(found: re.Match[str]) -> str:
         opening = found.group()[: found.group().index("-->") + 3]
         return f"{opening}{derive(found['folder'], found['group'], found['what'], results)}<!--/fig-->"
 
-    return FIGURE.sub(fill, text)
+    return FIGURE.sub(fill, TABLE.sub(fill_table, text))
 
 
 def find_unmarked(text: str) -> list[str]:
-    """Lines of the stated parts of a document in which a decimal stands outside of a figure."""
-    parts = [FIGURE.sub("", part) for part in STATED.findall(text)]
+    """Lines of the stated parts of a document in which a decimal stands outside of figures and tables."""
+    parts = [FIGURE.sub("", TABLE.sub("", part)) for part in STATED.findall(text)]
     return [line.strip() for part in parts for line in part.splitlines() if DECIMAL.search(line)]
 
 
@@ -196,6 +241,12 @@ def list_differences(name: str, text: str, results: Path = RESULTS) -> list[str]
             faults.append(
                 f"{name}: {found['what'].strip()} of {found['folder'].strip()} is {given!r}, stated {found['stated']!r}"
             )
+    for found in TABLE.finditer(text):
+        given = write_table(found["name"], results)
+        stated = found["stated"].splitlines()
+        differing = [line for line in given.splitlines() if line not in stated]
+        if given != found["stated"]:
+            faults.append(f"{name}: table {found['name']} is not what its records give: {differing[:1]}")
     return faults
 
 

@@ -109,3 +109,47 @@ def test_figures_are_written_in_their_place(results: Path) -> None:
 def test_a_figure_that_is_not_there_is_refused(results: Path, place: str, what: str) -> None:
     with pytest.raises(ValueError, match="no such figure: study"):
         derive("study", place, what, results)
+
+
+TABLES = f"""
+scores:
+  study: study
+  head: accuracy
+  columns: {{mean: '{PLACE} | mean {{row}}', all seconds: 'all | wall'}}
+  rows: [pattern, lora]
+pairs:
+  study: study
+  head: points
+  columns: {{answer: '{PLACE} | answer {{row}}'}}
+  rows: [pattern lora]
+"""
+WRITTEN = """<!-- table: scores -->
+| accuracy | mean | all seconds |
+| --- | --- | --- |
+| pattern | 0.840 | 5.00 s |
+| lora | 0.650 | 5.00 s |
+<!-- /table -->
+"""
+
+
+@pytest.fixture
+def tables(results: Path) -> Path:
+    (results / "tables.yaml").write_text(TABLES)
+    times = [("run", 10.0), ("finished", 15.0)]
+    lines = [json.dumps({"event": event, "time": time}) + "\n" for event, time in times]
+    (results / "study" / "events.jsonl").write_text("".join(lines))
+    return results
+
+
+def test_a_table_is_written_from_its_records(tables: Path) -> None:
+    assert fill_figures("<!-- table: scores -->\nold\n<!-- /table -->\n", tables) == WRITTEN
+    assert list_differences("x.md", f"<!-- stated -->\n{WRITTEN}<!-- /stated -->", tables) == []
+    pairs = fill_figures("<!-- table: pairs -->\n<!-- /table -->", tables)
+    assert pairs.splitlines()[1:4] == ["| points | answer |", "| --- | --- |", "| pattern − lora | better |"]
+
+
+def test_a_table_that_differs_from_its_records_is_told_and_so_is_one_that_is_not_there(tables: Path) -> None:
+    (told,) = list_differences("x.md", WRITTEN.replace("0.650", "0.750"), tables)
+    assert told == "x.md: table scores is not what its records give: ['| lora | 0.650 | 5.00 s |']"
+    with pytest.raises(ValueError, match=r"no such table: score; tables.yaml has scores, pairs"):
+        fill_figures("<!-- table: score -->\n<!-- /table -->", tables)
