@@ -7,7 +7,7 @@ trials are compared (`answers`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fewtune.analysis.thresholds import describe, merge_labels
 from fewtune.errors import RecordError
 from fewtune.records import IN_DOMAIN, PREDICTION_COLUMNS, Record, predictions_path, record_path
 
@@ -65,6 +66,7 @@ class AnswerReader:
         self._rows: dict[bytes, _Rows] = {}
         self._kept: dict[str, dict[str, TrialAnswers]] = {}
         self._digests: dict[str, bytes] = {}
+        self._figures: dict[str, Mapping[str, Mapping[str, float]]] = {}
 
     def answers(self, record: Record) -> dict[str, TrialAnswers]:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
@@ -81,6 +83,42 @@ class AnswerReader:
             self._check(record, found)
             self._kept[trial_id] = found
         return self._kept[trial_id]
+
+    def probabilities(self, record: Record) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
+        """A trial's probabilities (rows, labels) and gold labels (rows,) by test set, rows as in `answers`.
+
+        Read at each call. Test sets are left out whose labels are not the task's and cannot be told from what was
+        predicted; all of them where the table has no scores.
+        """
+        table = self._load(record.trial_id)
+        columns = [f"score_{label}" for label in record.labels or ()]
+        if not columns or not set(columns) <= set(table.columns):
+            return {}
+        shared, answers = self._share_rows(record, table), self.answers(record)
+        scores = table.select(columns).to_numpy().astype(np.float64)[shared.order]
+        own = [self._codes.get(label, -1) for label in record.labels or ()]
+        found = {}
+        for name, here in shared.places.items():
+            gold, predicted, log_probabilities = answers[name].gold, answers[name].predicted, scores[here]
+            codes = own
+            if not np.isin(gold, own).all():  # labels of its own: the likeliest of the task's stands for what was said
+                likeliest = log_probabilities.argmax(axis=1)
+                codes = [next(iter(predicted[likeliest == place].tolist()), -1) for place in range(len(own))]
+            distinct, counts_as = np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)
+            if distinct[0] >= 0 and np.isin(gold, distinct).all() and np.isfinite(log_probabilities).all():
+                merged = merge_labels(log_probabilities, counts_as)
+                found[name] = merged, np.searchsorted(distinct, gold).astype(np.int64)
+        return found
+
+    def figures(self, record: Record) -> Mapping[str, Mapping[str, float]]:
+        """What a trial's probabilities are worth, by test set; nothing for those that `probabilities` leaves out."""
+        trial_id = record.trial_id
+        if trial_id not in self._figures:
+            self._figures[trial_id] = {
+                name: describe(probabilities, gold)
+                for name, (probabilities, gold) in self.probabilities(record).items()
+            }
+        return self._figures[trial_id]
 
     def row_ids(self, record: Record) -> dict[str, set[str]]:
         """The ids of the rows that a trial was scored on, by test set."""
@@ -101,6 +139,7 @@ class AnswerReader:
         """Read a trial's predictions anew when they are asked for again."""
         self._kept.pop(trial_id, None)
         self._digests.pop(trial_id, None)
+        self._figures.pop(trial_id, None)
 
     def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""

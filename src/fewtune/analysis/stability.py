@@ -17,6 +17,7 @@ from fewtune.analysis.answers import DrawAnswers, read_answers
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, LeaderboardRow, draw_of, name_metric
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.thresholds import FIGURES
 from fewtune.records import Record
 
 _Scored = Mapping[DrawKey, statistics.DrawDifference]
@@ -47,6 +48,8 @@ class Stability:
     spread: statistics.Spread
     gaps: Mapping[str, Bounds]
     calibration_error: float | None
+    without_threshold: Mapping[str, Mapping[str, float]]
+    """Means of what probabilities are worth (`thresholds`), by test set; empty where no scores were kept."""
 
 
 def summarise_variants(
@@ -62,6 +65,7 @@ def summarise_variants(
             row,
             {name: draws.get(row.variant, {}) for name, draws in scored.items()},
             statistics.RANGES[metric],
+            reader,
         )
         for row in rows
         if row.in_domain is not None
@@ -93,7 +97,11 @@ def _bound(mean: float, draws: Sequence[statistics.DrawDifference], limits: tupl
 
 
 def _summarise(
-    trials: Sequence[Record], row: LeaderboardRow, scored: Mapping[str, _Scored], limits: tuple[float, float]
+    trials: Sequence[Record],
+    row: LeaderboardRow,
+    scored: Mapping[str, _Scored],
+    limits: tuple[float, float],
+    reader: AnswerReader,
 ) -> Stability:
     done = [record for record in trials if record.status == "done"]
     values = [draw.value for draw in row.scores[IN_DOMAIN].draws]
@@ -113,7 +121,23 @@ def _summarise(
             if name != IN_DOMAIN and scored[IN_DOMAIN].keys() & scored[name].keys()
         },
         calibration_error=fmean(errors) if errors else None,
+        without_threshold=_average_figures([reader.figures(record) for record in done], list(row.scores)),
     )
+
+
+def _average_figures(
+    trials: Sequence[Mapping[str, Mapping[str, float]]], test_sets: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Means over the trials, by test set and figure, of those that every trial has."""
+    found = {}
+    for test_set in test_sets:
+        each = [figures.get(test_set, {}) for figures in trials]
+        found[test_set] = {
+            name: fmean(figures[name] for figures in each)
+            for name in FIGURES
+            if each and all(name in figures for figures in each)
+        }
+    return found
 
 
 def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:

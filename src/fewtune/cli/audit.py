@@ -26,6 +26,10 @@ def audit(
     majority: Annotated[
         float | None, Parameter(help="Share or percentage of the commonest label, for a table without that column.")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        Parameter(help="Which column of the table is what, such as score=Top-1 or method=approach; several times."),
+    ] = None,
     strict: Strict = False,
 ) -> int:
     """Look for the ways in which comparisons go wrong: in a study's records, or in any table of results."""
@@ -36,9 +40,11 @@ def audit(
 
     asked, unasked = len(RULES), dict[str, str]()
     if table is not None and out is None:
-        audited = audit_table(table, majority)
+        audited = audit_table(table, majority, read_columns(column or []))
         findings, asked, unasked = audited.findings, audited.asked, audited.unasked
     elif out is not None and table is None:
+        if column:
+            raise FewtuneError("--column goes with --table: a study's records have their own names.")
         if majority is not None:
             raise FewtuneError("--majority goes with --table: a study's records know it themselves.")
         findings = list(analyse_folder(out).findings)
@@ -49,3 +55,12 @@ def audit(
         each = "; ".join(f"{rule}, which needs a column {column}" for rule, column in unasked.items())
         say(f"{asked} of {asked + len(unasked)} rules asked; not asked: {each}.")
     return 1 if strict and has_errors(findings) else 0
+
+
+def read_columns(given: list[str]) -> dict[str, str]:
+    """From `score=Top-1` to which column is read as what; raises FewtuneError where one is no such pair."""
+    pairs = [each.partition("=") for each in given]
+    for each, (kind, _, name) in zip(given, pairs, strict=True):
+        if not kind or not name:
+            raise FewtuneError(f"--column is {each!r:.80}; give WHAT=NAME, such as score=Top-1.")
+    return {kind: name for kind, _, name in pairs}

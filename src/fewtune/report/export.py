@@ -31,7 +31,8 @@ from fewtune.terminal import make_safe
 COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
-    "calibration_error", "majority", "chance", "collapsed_share", "done", "failed", "skipped", "fit_seconds",
+    "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "chance", "collapsed_share",
+    "done", "failed", "skipped", "fit_seconds",
     "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
 )  # fmt: skip
@@ -154,7 +155,7 @@ def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> d
         **{name: getattr(row, name) for name in ("done", "failed", "skipped", *_COSTS)},
     }
     if steady is not None and test_set in steady.bounds:
-        figures |= asdict(steady.bounds[test_set])
+        figures |= asdict(steady.bounds[test_set]) | dict(steady.without_threshold.get(test_set, {}))
     if steady is not None and test_set == IN_DOMAIN:
         figures |= {
             "interquartile_mean": steady.interquartile_mean,

@@ -247,12 +247,22 @@ def _prepare_group(
         "verdict": group.verdict,
         "head": wording.word_decision(decision),
         "comparisons": wording.list_verdict(decision, group.verdict),
-        "metrics": {test: average_metrics(group.members, test) for test in group.board.test_sets},
+        "metrics": {test: _list_metrics(group, test) for test in group.board.test_sets},
         "versus": {row.variant: tables.compare_with_majority(group.board, row) for row in group.board.rows},
         "stability": group.stability,
         "break_evens": group.break_evens,
         "breakdowns": breakdowns.break_down_group(group),
         "charts": {c.kind: _embed(c, f"chart-{number}-{place}", drawing) for place, c in enumerate(charts)},
+    }
+
+
+def _list_metrics(group: GroupAnalysis, test_set: str) -> dict[str, dict[str, float]]:
+    """Every metric's mean by variant, those of probabilities last."""
+    recorded = average_metrics(group.members, test_set)
+    return {
+        variant: means | dict(group.stability[variant].without_threshold.get(test_set, {}))
+        for variant, means in recorded.items()
+        if variant in group.stability
     }
 
 

@@ -35,6 +35,43 @@ def test_few_runs_that_agree_by_their_coarse_scores_are_not(tmp_path: Path) -> N
     assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.7512", "a,1,0.7512", "a,2,0.8044") == []
 
 
+def test_the_papers_released_columns_are_read_without_renaming(tmp_path: Path) -> None:
+    """A file a method: n, run, in_domain_accuracy, out_of_domain_accuracy; ten runs that are two."""
+    path = tmp_path / "pbft.csv"
+    rows = [f"{n},{run},{(0.5273, 0.5491)[run % 2]},{(0.5012, 0.5133)[run % 2]}" for n in (2, 16) for run in range(10)]
+    path.write_text("\n".join(["n,run,in_domain_accuracy,out_of_domain_accuracy", *rows]), encoding="utf-8")
+    found = audit_table(path, 0.691).findings
+    assert [finding.rule for finding in found] == ["identical runs", "at the majority"]
+    assert found[0].where == "2 cells: 2, 16" and "pbft's 10 runs have 2 distinct results" in found[0].reason
+    assert "in_domain_accuracy 0.691: pbft 0.538" in found[1].reason, "out of domain has another commonest label"
+
+
+def test_pefts_comparison_is_read_without_renaming(tmp_path: Path) -> None:
+    header = "experiment_name,model_id,peft_type,test accuracy,train loss,total time"
+    rows = [f"lora/rank{rank},llama,LORA,0.48{rank},0.6,1800" for rank in (32, 64)]
+    [finding] = audit_rows(tmp_path, header, *rows)
+    assert (finding.rule, finding.where) == ("single draw", "llama")
+    assert "2 of 2 methods rest on one seed (lora/rank32, lora/rank64)" in finding.reason
+
+
+def test_columns_of_other_names_are_read_as_what_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("approach,trial,Top-1\n" + "\n".join(f"a,{trial},0.7123" for trial in range(4)), encoding="utf-8")
+    columns = {"method": "approach", "seed": "trial", "accuracy": "Top-1"}
+    assert [finding.rule for finding in audit_table(path, columns=columns).findings] == ["identical runs"]
+    with pytest.raises(RecordError, match=r"unknown column 'Top-2'\. Did you mean 'Top-1'"):
+        audit_table(path, columns={"accuracy": "Top-2"})
+    with pytest.raises(RecordError, match="unknown kind of column 'colour'"):
+        audit_table(path, columns={"colour": "Top-1"})
+
+
+def test_a_fault_in_several_cells_is_told_once_with_what_each_has(tmp_path: Path) -> None:
+    rows = [f"a,{task},{seed},0.5{len(task)}17" for task in ("cola", "mnli", "qq") for seed in range(4)]
+    [finding] = audit_rows(tmp_path, "method,task,seed,accuracy", *rows)
+    assert finding.where == "3 cells: cola, mnli, qq"
+    assert finding.reason.endswith("a's 4 runs have 1 distinct result"), "one reason for all is told once"
+
+
 @pytest.mark.parametrize("majority", [0.691, 69.1])
 @pytest.mark.parametrize("score", ["0.55", "55.0"])
 def test_scores_at_the_majority_are_told_as_shares_and_as_percentages(

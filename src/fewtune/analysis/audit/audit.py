@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fewtune.analysis.audit import fitting, inputs, measurement, predictions, repetition, scores
+from fewtune.analysis.audit import fitting, inputs, measurement, predictions, repetition, scores, thresholds
 from fewtune.analysis.audit.finding import SEVERITIES, Evidence, Finding, Rule
 
 PAPER = "arXiv 2405.13181"
@@ -66,6 +66,12 @@ RULES: tuple[Rule, ...] = (
         "a teacher is better than the student it is to teach",
         f"{PAPER}: an untrained teacher that sees no context",
         scores.find_idle_teachers,
+    ),
+    Rule(
+        "threshold",
+        "methods that differ by the labels they say differ by how they rank rows too",
+        "distillation against pattern out of domain: 7 points apart by accuracy, not by AUROC",
+        thresholds.find_threshold_differences,
     ),
     Rule(
         "losses not finite",

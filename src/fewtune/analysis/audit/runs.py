@@ -8,22 +8,36 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.analysis.audit.finding import word_number
-from fewtune.errors import RecordError, list_names, shorten
+from fewtune.errors import RecordError, list_names, name_choices, shorten
 
-METHOD = ("method", "variant", "peft_type", "name")
-CELL = ("task", "dataset", "model", "model_name", "shots", "n_shots", "samples", "test_set", "metric")
+METHOD = ("method", "variant", "experiment_name", "peft_type", "name")
+CELL = (
+    "task",
+    "dataset",
+    "model",
+    "model_name",
+    "model_id",
+    "shots",
+    "n_shots",
+    "n",
+    "k",
+    "samples",
+    "test_set",
+    "metric",
+)
 """What a comparison holds fixed, besides the method."""
 SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
 MAJORITY = ("majority", "majority_share", "baseline")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
-COST = ("seconds", "time", "train_time", "fit_seconds", "runtime", "memory", "peak_memory")
+COST = ("seconds", "time", "train_time", "total_time", "fit_seconds", "runtime", "memory", "peak_memory")
 ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
-"""Results that can be set beside the commonest label's share."""
+"""Results that can be set beside the commonest label's share, as can all whose name ends in ACCURACY_ENDING."""
+ACCURACY_ENDING = "accuracy"
 MCC = ("mcc", "matthews_correlation")
 """Results of which the commonest label's is 0."""
 F1 = ("macro_f1", "f1")
@@ -65,15 +79,18 @@ class RunTable:
     costs: tuple[str, ...]
 
 
-def read_runs(path: Path, majority: float | None) -> RunTable:
+def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | None = None) -> RunTable:
     """Read a file's runs; `majority` is theirs where no column tells it, the path `-` is standard input.
 
-    Raises RecordError where the file is no such table, names no method or score, or a score's cell holds no number.
+    `columns` says which column of the file is read as which of COLUMNS. A table of numbered runs without a method is of
+    one, named as the file. Raises RecordError where the file is no such table, names no method or score, or a score's
+    cell holds no number.
     """
     header, lines = _read_lines(path)
+    header = _rename(path, header, columns or {})
     by_name: dict[str, int] = {}
     for place, name in enumerate(header):
-        if by_name.setdefault(plain_name(name), place) != place and plain_name(name) in COLUMNS:
+        if by_name.setdefault(plain_name(name), place) != place and _is_known(plain_name(name)):
             other = header[by_name[plain_name(name)]]
             raise RecordError(
                 f"{path}: columns {shorten(other)} and {shorten(name)} have one name; rename or drop one of them."
@@ -89,9 +106,13 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
         words = any(cells[by_name[name]].lower() not in MISSING for _, cells in lines)
         return holds_numbers(name) or (words and name not in MAY_BE_WORDS)
 
-    methods, scores = pick(METHOD), pick(ACCURACY + OTHER_SCORE, holds_scores)
+    methods = pick(METHOD)
+    accuracies = [name for name in by_name if name.endswith(ACCURACY_ENDING) and name not in COLUMNS]
+    scores = pick((*ACCURACY, *accuracies, *OTHER_SCORE), holds_scores)
+    seeds = pick(SEED)
+    whole = None if methods or not seeds else path.stem
     for what, found, allowed in (("method", methods, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
-        if not found:
+        if not found and not (what == "method" and whole):
             raise RecordError(
                 f"{path}: no {what} column among {list_names(header)}. "
                 f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
@@ -106,17 +127,17 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
                 "Write it such as 0.7123 or 71.23%, or leave the cell empty."
             ) from None
 
-    shares, seeds, places = pick(MAJORITY, holds_numbers)[:1], pick(SEED), pick(PLACE)
+    shares, places = pick(MAJORITY, holds_numbers)[:1], pick(PLACE)
     # A column `metric` holds the results themselves, or the names of those that stand in `value`.
     group = [place for place in pick(CELL) if place not in scores]
     metrics = [place for place in pick(("metric",)) if place in group]
     rows = []
     for line, cells in lines:
-        if not cells[methods[0]]:
+        if methods and not cells[methods[0]]:
             raise RecordError(f"{path}: column {header[methods[0]]}, line {line}: a run without a method; name it.")
         # A share or a percentage; whatever else stands there is none.
         known = [share for place in shares if (share := number(place, line, cells)) is not None and 0 <= share <= 100]
-        for place in (methods[0], *group):
+        for place in (*methods[:1], *group):
             if len(cells[place]) > LONGEST_NAME:
                 raise RecordError(
                     f"{path}: column {header[place]}, line {line}: a name of {len(cells[place])} characters; "
@@ -125,7 +146,7 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
         results = {header[place]: number(place, line, cells) for place in scores}
         rows.append(
             Run(
-                method=cells[methods[0]],
+                method=whole or cells[methods[0]],
                 group=tuple(cells[place] for place in group),
                 metric=plain_name(cells[metrics[0]]) if metrics else "",
                 seed=tuple(cells[place] for place in seeds),
@@ -141,6 +162,22 @@ def read_runs(path: Path, majority: float | None) -> RunTable:
         places=tuple(header[place] for place in places),
         costs=tuple(header[place] for place in pick(COST, holds_numbers)),
     )
+
+
+def _is_known(name: str) -> bool:
+    return name in COLUMNS or name.endswith(ACCURACY_ENDING)
+
+
+def _rename(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
+    """The header with the columns that are asked for under the names that they are read by."""
+    renamed = list(header)
+    for kind, column in columns.items():
+        if plain_name(kind) not in COLUMNS:
+            raise RecordError(name_choices(kind, COLUMNS, "kind of column"))
+        if column not in header:
+            raise RecordError(f"{path}: {name_choices(column, header, 'column')}")
+        renamed[header.index(column)] = kind
+    return renamed
 
 
 def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -197,7 +234,8 @@ def _is_number(text: str) -> bool:
 
 def find_kind(column: str, row: Run) -> str:
     """The plain name of the metric that a row's column holds."""
-    return row.metric if row.metric and plain_name(column) in NAMED else plain_name(column)
+    name = row.metric if row.metric and plain_name(column) in NAMED else plain_name(column)
+    return ACCURACY[0] if name.endswith(ACCURACY_ENDING) else name
 
 
 def plain_name(text: str) -> str:

@@ -20,6 +20,8 @@ from fewtune.errors import RecordError
 
 FEWEST_DIGITS = 3
 """Digits behind the point, of a share, from which equal scores of two runs are no chance."""
+OUTSIDE = ("out_of_domain", "ood")
+"""How names of scores begin that the commonest label of the rows in domain says nothing of."""
 MOST_NAMES = 20
 """Methods that a finding names, before it counts the rest."""
 DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot")
@@ -39,15 +41,16 @@ class TableAudit:
     unasked: dict[str, str]
 
 
-def audit_table(path: Path, majority: float | None = None) -> TableAudit:
+def audit_table(path: Path, majority: float | None = None, columns: Mapping[str, str] | None = None) -> TableAudit:
     """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
 
-    It may be a percentage, and columns may be parted by semicolons or tabs; the path `-` is standard input. Raises
+    `columns` says which column is read as what (`score`, `method`, `shots`, `seed`), where its name does not. Majority
+    may be a percentage, and columns may be parted by semicolons or tabs; the path `-` is standard input. Raises
     RecordError where the file cannot be read, names no method or score, or the majority is no share.
     """
     if majority is not None and (not 0 < majority < 100 or majority == 1):
         raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
-    table = read_runs(path, majority)
+    table = read_runs(path, majority, columns)
     unasked = _list_unasked(table)
     found = [
         finding for rows in _split(table.rows, lambda row: row.group).values() for finding in _find_no_scores(rows)
@@ -56,7 +59,32 @@ def audit_table(path: Path, majority: float | None = None) -> TableAudit:
     for rule in RULES:
         for rows in _split(table.rows, lambda row: row.group).values():
             found += rule(rows, table)
-    return TableAudit(order_findings(found), len(RULES) + 1 - len(unasked), unasked)
+    return TableAudit(order_findings(_tell_once(found)), len(RULES) + 1 - len(unasked), unasked)
+
+
+def _tell_once(found: Sequence[Finding]) -> list[Finding]:
+    """Findings of one rule in several cells as one, which names the cells and says of each what is new in it."""
+    told = []
+    for alike in _group(found, lambda finding: (finding.rule, finding.severity, finding.remedy)):
+        cells = list(dict.fromkeys(finding.where for finding in alike))
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for finding in alike:
+            reasons[finding.reason].append(finding.where)
+        if len(cells) == 1:
+            told += alike
+            continue
+        each = [f"{_list(places)}: {reason}" for reason, places in reasons.items()]
+        reason = alike[0].reason if len(reasons) == 1 else _list(each, "; ")
+        where = f"{word_number(len(cells), 'cell')}: {_list(cells)}"
+        told.append(replace(alike[0], where=where, reason=reason))
+    return told
+
+
+def _group(found: Iterable[Finding], key: Callable[[Finding], Key]) -> list[list[Finding]]:
+    parts: dict[Key, list[Finding]] = defaultdict(list)
+    for finding in found:
+        parts[key(finding)].append(finding)
+    return list(parts.values())
 
 
 def _find_no_scores(rows: Sequence[Run]) -> Iterator[Finding]:
@@ -167,7 +195,9 @@ def _list_results(rows: Iterable[Run]) -> list[tuple[tuple[str, float], ...]]:
 def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     judged = [name for name in table.scores if find_kind(name, rows[0]) in MCC]
     # The majority is that of the rows in domain.
-    judged += [n for n in table.scores if find_kind(n, rows[0]) in ACCURACY and plain_name(n) != "out_of_domain"][:1]
+    judged += [n for n in table.scores if find_kind(n, rows[0]) in ACCURACY and not plain_name(n).startswith(OUTSIDE)][
+        :1
+    ]
     low: dict[str, list[str]] = defaultdict(list)
     for column in judged:
         for method, runs in _split(rows, lambda row: row.method).items():

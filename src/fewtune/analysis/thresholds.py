@@ -1,0 +1,78 @@
+"""What a method knows, apart from where it puts its threshold: scores of label probabilities.
+
+Owns AUROC, log loss, Brier score and accuracy after recentring, over plain arrays. Does not know how predictions are
+read (`predictions`). Sources: DeLong et al. 1988, https://doi.org/10.2307/2531595 (what each row adds to an AUROC);
+Brier 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2; Zhou et al. 2024,
+https://arxiv.org/abs/2309.17249 (recentring by the mean over unlabelled rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from fewtune.analysis.statistics import FloatArray, IntArray
+
+AUROC = "auroc"
+FIGURES = (AUROC, "log_loss", "brier", "recentred_accuracy")
+"""What `describe` gives, by name."""
+LEAST_PROBABILITY = 1e-12
+"""A gold label's probability counts as no less in a log loss."""
+
+
+def merge_labels(log_probabilities: FloatArray, counts_as: IntArray) -> FloatArray:
+    """Probabilities (rows, a test set's labels) from unnormalised log probabilities (rows, the task's labels).
+
+    `counts_as` (the task's labels,) says which of the test set's labels, from 0, each stands for.
+    """
+    shifted = np.exp(log_probabilities - log_probabilities.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    merged = np.zeros((len(probabilities), int(counts_as.max()) + 1))
+    for place, label in enumerate(counts_as):
+        merged[:, label] += probabilities[:, place]
+    return merged
+
+
+def describe(probabilities: FloatArray, gold: IntArray) -> Mapping[str, float]:
+    """All FIGURES of probabilities (rows, labels) for gold labels (rows,); AUROC is left out where one label is gold.
+
+    The Brier score sums over labels: 0 to 2. Recentred: each label's probability over its mean over these rows.
+    """
+    rows = np.arange(len(gold))
+    right = np.zeros_like(probabilities)
+    right[rows, gold] = 1.0
+    centred = probabilities / np.maximum(probabilities.mean(axis=0, keepdims=True), LEAST_PROBABILITY)
+    found = {
+        "log_loss": float(-np.log(np.maximum(probabilities[rows, gold], LEAST_PROBABILITY)).mean()),
+        "brier": float(((probabilities - right) ** 2).sum(axis=1).mean()),
+        "recentred_accuracy": float((centred.argmax(axis=1) == gold).mean()),
+    }
+    area = rank_rows(probabilities, gold)
+    return found if area is None else {AUROC: area[0], **found}
+
+
+def rank_rows(probabilities: FloatArray, gold: IntArray) -> tuple[float, FloatArray] | None:
+    """AUROC, and what one more of each row (rows,) would add to it, to first order; None where one label is gold.
+
+    Of more than two labels it is the mean of each against the rest.
+    """
+    labels = [label for label in range(probabilities.shape[1]) if 0 < int((gold == label).sum()) < len(gold)]
+    if not labels:
+        return None
+    each = [_rank_against_rest(probabilities[:, label], gold == label) for label in labels]
+    return float(np.mean([area for area, _ in each])), np.asarray(np.mean([effects for _, effects in each], 0))
+
+
+def _rank_against_rest(scores: FloatArray, positive: np.ndarray) -> tuple[float, FloatArray]:
+    ranks = stats.rankdata(scores)
+    within = np.empty(len(scores))
+    for side in (positive, ~positive):
+        within[side] = stats.rankdata(scores[side])
+    # How many of the other side a row is above, ties a half.
+    above = ranks - within
+    ups, downs = int(positive.sum()), int((~positive).sum())
+    wins = np.where(positive, above / downs, 1 - above / ups)
+    area = float(wins[positive].mean())
+    return area, (wins - area) / np.where(positive, ups, downs)
