@@ -72,6 +72,13 @@ def read_answers(
     }
 
 
+def can_pair(done: Iterable[Record], reader: AnswerReader) -> bool:
+    """Whether all scored trials of one draw have the same rows and gold labels."""
+    first: dict[DrawKey, Record] = {}
+    pairs = ((first.setdefault(draw_of(record), record), record) for record in done)
+    return all(_find_unlike(one, reader.answers(one), other, reader.answers(other)) is None for one, other in pairs)
+
+
 def answer_commonest(answers: VariantAnswers) -> VariantAnswers:
     """Always the commonest gold label of the test rows, on the draws and test sets of these answers."""
     return {draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers.items()}
@@ -85,17 +92,24 @@ def answer_majority(rows: DrawAnswers) -> DrawAnswers:
 
 def _check_pairs(first: Record, one: dict[str, TrialAnswers], second: Record, other: dict[str, TrialAnswers]) -> None:
     """Refuse trials of one draw whose rows or gold labels differ: they cannot be paired row by row."""
-    for test_set in first.metrics.keys() & second.metrics.keys():
-        pairs = (
-            (one[test_set].rows, other[test_set].rows),
-            (one[test_set].gold, other[test_set].gold),
+    test_set = _find_unlike(first, one, second, other)
+    if test_set is not None:
+        paths = [predictions_path(Path(), record.trial_id) for record in (first, second)]
+        raise RecordError(
+            f"{paths[1]}: other rows of {test_set!r:.80}, or other gold labels, than {paths[0]} of the same draw. "
+            "Delete the one that was changed and run the study again: it repeats this trial alone."
         )
+
+
+def _find_unlike(
+    first: Record, one: dict[str, TrialAnswers], second: Record, other: dict[str, TrialAnswers]
+) -> str | None:
+    """The first test set of which two trials have other rows or gold labels; None where all are alike."""
+    for test_set in first.metrics.keys() & second.metrics.keys():
+        pairs = ((one[test_set].rows, other[test_set].rows), (one[test_set].gold, other[test_set].gold))
         if not all(a is b or np.array_equal(a, b) for a, b in pairs):
-            paths = [predictions_path(Path(), record.trial_id) for record in (first, second)]
-            raise RecordError(
-                f"{paths[1]}: other rows of {test_set!r:.80}, or other gold labels, than {paths[0]} of the same draw. "
-                "Delete the one that was changed and run the study again: it repeats this trial alone."
-            )
+            return test_set
+    return None
 
 
 def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fewtune.analysis.thresholds import describe, merge_labels
 from fewtune.errors import RecordError
-from fewtune.records import IN_DOMAIN, PREDICTION_COLUMNS, Record, predictions_path, record_path
+from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,8 +55,12 @@ class _Rows:
     gold: dict[str, Codes]
 
 
+Probabilities = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
+"""By test set: probabilities (rows, labels), and gold labels (rows,) as places among these."""
+
+
 class AnswerReader:
-    """Reads each trial's predictions once and keeps them small: labels and rows as numbers, no scores."""
+    """Reads each trial's predictions once and keeps them small: labels, rows and figures as numbers, no scores."""
 
     def __init__(self, load: LoadPredictions) -> None:
         self._load = load
@@ -72,7 +76,7 @@ class AnswerReader:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
         trial_id = record.trial_id
         if trial_id not in self._kept:
-            table = self._load(trial_id, PREDICTION_COLUMNS)
+            table = self._load(trial_id)
             shared = self._share_rows(record, table)
             labels = table["predicted"].to_list()
             predicted = self._encode([labels[place] for place in shared.order])
@@ -82,19 +86,30 @@ class AnswerReader:
             }
             self._check(record, found)
             self._kept[trial_id] = found
+            sets = self._merge(record, table, shared, found)
+            self._figures[trial_id] = {name: describe(*rows) for name, rows in sets.items()}
         return self._kept[trial_id]
 
-    def probabilities(self, record: Record) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
-        """A trial's probabilities (rows, labels) and gold labels (rows,) by test set, rows as in `answers`.
+    def probabilities(self, record: Record) -> Probabilities:
+        """A trial's probabilities and gold labels by test set, rows as in `answers`; read at each call.
 
-        Read at each call. Test sets are left out whose labels are not the task's and cannot be told from what was
-        predicted; all of them where the table has no scores.
+        Test sets are left out whose labels are not the task's and cannot be told from what was predicted; all of them
+        where the table has no scores.
         """
         table = self._load(record.trial_id)
+        return self._merge(record, table, self._share_rows(record, table), self.answers(record))
+
+    def figures(self, record: Record) -> Mapping[str, Mapping[str, float]]:
+        """What a trial's probabilities are worth, by test set; nothing for those that `probabilities` leaves out."""
+        self.answers(record)
+        return self._figures[record.trial_id]
+
+    def _merge(
+        self, record: Record, table: pl.DataFrame, shared: _Rows, answers: Mapping[str, TrialAnswers]
+    ) -> Probabilities:
         columns = [f"score_{label}" for label in record.labels or ()]
         if not columns or not set(columns) <= set(table.columns):
             return {}
-        shared, answers = self._share_rows(record, table), self.answers(record)
         scores = table.select(columns).to_numpy().astype(np.float64)[shared.order]
         own = [self._codes.get(label, -1) for label in record.labels or ()]
         found = {}
@@ -109,16 +124,6 @@ class AnswerReader:
                 merged = merge_labels(log_probabilities, counts_as)
                 found[name] = merged, np.searchsorted(distinct, gold).astype(np.int64)
         return found
-
-    def figures(self, record: Record) -> Mapping[str, Mapping[str, float]]:
-        """What a trial's probabilities are worth, by test set; nothing for those that `probabilities` leaves out."""
-        trial_id = record.trial_id
-        if trial_id not in self._figures:
-            self._figures[trial_id] = {
-                name: describe(probabilities, gold)
-                for name, (probabilities, gold) in self.probabilities(record).items()
-            }
-        return self._figures[trial_id]
 
     def row_ids(self, record: Record) -> dict[str, set[str]]:
         """The ids of the rows that a trial was scored on, by test set."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fewtune.analysis import statistics
-from fewtune.analysis.answers import VariantAnswers, read_answers
+from fewtune.analysis.answers import VariantAnswers, can_pair, read_answers
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
 from fewtune.analysis.comparison import REGION
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of, group_records, keep_whole_draws, name_metric
@@ -33,7 +33,8 @@ def find_threshold_differences(evidence: Evidence) -> Iterator[Finding]:
         told: list[str] = []
         about: list[Record] = []
         for place, names in places.items():
-            if not names or IN_DOMAIN not in sets:
+            # Trials of one draw with unlike rows are other rules', and refused where they are compared.
+            if not names or IN_DOMAIN not in sets or not can_pair(members, evidence.reader):
                 continue
             for first, second, words in _compare_leader(members, evidence.reader, names):
                 told.append(f"{place}, {words}")
