@@ -58,19 +58,19 @@ def material(model_folders: dict[str, Path], task: Task, draw: Draw) -> Material
 
 
 @pytest.fixture(scope="module")
-def shelf() -> ModelCache:
+def cache() -> ModelCache:
     return ModelCache()
 
 
 @pytest.mark.parametrize("work", list(WORKS))
-def test_a_lever_switched_off_moves_no_answer(work: str, material: Material, shelf: ModelCache) -> None:
-    on = time_work(work, None, material, TINY, "bfloat16", shelf)
+def test_a_lever_switched_off_moves_no_answer(work: str, material: Material, cache: ModelCache) -> None:
+    on = time_work(work, None, material, TINY, "bfloat16", cache)
     for lever in find_levers(work, "bfloat16"):
-        off = time_work(work, lever, material, TINY, "bfloat16", shelf)
+        off = time_work(work, lever, material, TINY, "bfloat16", cache)
         assert off["precision"] == ("float32" if lever == "bfloat16" else "bfloat16")
         assert on["seconds"] > 0 and off["seconds"] > 0
         assert off["figure"] == pytest.approx(on["figure"], abs=0.05), lever
-    assert time_work(work, None, material, TINY, "bfloat16", shelf)["figure"] == on["figure"]
+    assert time_work(work, None, material, TINY, "bfloat16", cache)["figure"] == on["figure"]
 
 
 def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:

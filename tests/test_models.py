@@ -84,8 +84,8 @@ def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: di
 
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:
-    shelf, place = ModelCache(), find_model(str(model_folders["llama"]))
-    assert shelf.get(place, "float32") is shelf.get(place, "float32")
+    cache, place = ModelCache(), find_model(str(model_folders["llama"]))
+    assert cache.get(place, "float32") is cache.get(place, "float32")
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:

@@ -64,14 +64,14 @@ def ablate(
     results = open_results(path, describe_machine(torch.get_num_threads()), asdict(size), timings=[])
     if again:
         results["timings"] = [t for t in results["timings"] if t["work"] not in works]
-    shelf = ModelCache()
+    cache = ModelCache()
     for repeat in range(repeats):
         for work in works:
             for lever in (None, *find_levers(work, precision)):
                 if any(t["repeat"] == repeat for t in find_timings(results["timings"], work, lever)):
                     continue
                 gc.collect()  # what the work before left
-                found = time_work(work, lever, material, size, precision, shelf)
+                found = time_work(work, lever, material, size, precision, cache)
                 timing = {"work": work, "lever": lever, "repeat": repeat, **describe_moment(), **found}
                 results["timings"].append(timing)
                 write_results(path, results)
@@ -80,19 +80,19 @@ def ablate(
 
 
 def time_work(
-    work: str, lever: str | None, material: Material, size: Size, precision: Precision, shelf: ModelCache
+    work: str, lever: str | None, material: Material, size: Size, precision: Precision, cache: ModelCache
 ) -> dict[str, Any]:
     """Time a work with one lever off, or none."""
     off = EVERY_LEVER_ON if lever is None else LEVERS[lever]
     chosen: Precision = "float32" if off.in_float32 else precision
-    model = take_ready(shelf, material, chosen, off.off)
+    model = take_ready(cache, material, chosen, off.off)
     run = WORKS[work][1] if not off.loaded_anew else time_loading
     return {"precision": chosen, **asdict(run(material, model, size))}
 
 
-def take_ready(shelf: ModelCache, material: Material, precision: Precision, options: EngineOptions) -> LanguageModel:
+def take_ready(cache: ModelCache, material: Material, precision: Precision, options: EngineOptions) -> LanguageModel:
     """The loaded model under the engine's options, its frozen network made."""
-    model = replace(shelf.get(material.place, precision), max_tokens=MAX_TOKENS, options=options)
+    model = replace(cache.get(material.place, precision), max_tokens=MAX_TOKENS, options=options)
     _ = model.frozen
     return model
 

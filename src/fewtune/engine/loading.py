@@ -18,24 +18,24 @@ from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 from fewtune.prompts.tokens import Tokenizer
 
 
-def load_model(place: ModelSnapshot, precision: Precision) -> LanguageModel:
+def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
     """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
-    config = read_config(place.path)
-    refuse_unsuited(place.name, config)
-    network = read_network(place, config, "cpu", PACKED_ATTENTION[find_architecture(config).attention])
-    tokenizer = read_tokenizer(place.path)
-    check_vocabulary(place.name, tokenizer, network)
+    config = read_config(snapshot.path)
+    refuse_unsuited(snapshot.name, config)
+    network = read_network(snapshot, config, "cpu", PACKED_ATTENTION[find_architecture(config).attention])
+    tokenizer = read_tokenizer(snapshot.path)
+    check_vocabulary(snapshot.name, tokenizer, network)
     torch.nn.Module.to(network, find_device())  # Transformers types its own `to` too narrowly
-    return hold_model(place, network, tokenizer, precision)
+    return hold_model(snapshot, network, tokenizer, precision)
 
 
 def hold_model(
-    place: ModelSnapshot, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: Precision
+    snapshot: ModelSnapshot, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: Precision
 ) -> LanguageModel:
     """A language model of a network that has the packed attention and now belongs to it, frozen."""
     return LanguageModel(
-        name=place.name,
-        weights_fingerprint=place.weights_fingerprint,
+        name=snapshot.name,
+        weights_fingerprint=snapshot.weights_fingerprint,
         tokenizer=Tokenizer(tokenizer, architecture_of(network).find_opening(tokenizer)),
         networks=SharedNetworks(network.eval().requires_grad_(False)),
         precision=precision,

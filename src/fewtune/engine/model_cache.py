@@ -23,17 +23,17 @@ class ModelCache:
         self.load_seconds = 0.0
         """Seconds the last `get` took."""
 
-    def keep_only(self, places: Sequence[ModelSnapshot]) -> None:
+    def keep_only(self, snapshots: Sequence[ModelSnapshot]) -> None:
         """Let go of every other model; a study runs the trials of one model together."""
-        wanted = {place.weights_fingerprint for place in places}
+        wanted = {snapshot.weights_fingerprint for snapshot in snapshots}
         self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
 
-    def get(self, place: ModelSnapshot, precision: Precision) -> LanguageModel:
+    def get(self, snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
         from fewtune.engine.loading import load_model
 
         started = time.perf_counter()
-        key = (place.weights_fingerprint, precision)
+        key = (snapshot.weights_fingerprint, precision)
         if key not in self._models:
-            self._models[key] = load_model(place, precision)
+            self._models[key] = load_model(snapshot, precision)
         self.load_seconds = time.perf_counter() - started
         return self._models[key]

@@ -28,38 +28,38 @@ _REVISION = 1
 """Raised when more is asked, so that what passed before is asked again."""
 
 
-def inspect_model(place: ModelSnapshot) -> PreTrainedConfig:
+def inspect_model(snapshot: ModelSnapshot) -> PreTrainedConfig:
     """A model's configuration, once its folder is known to hold what that describes; raises ModelError elsewise."""
-    config = read_config(place.path)
-    passed = cache_folder() / "inspected" / _name_state(place)
+    config = read_config(snapshot.path)
+    passed = cache_folder() / "inspected" / _name_state(snapshot)
     if passed.is_file():
         return config
-    refuse_unsuited(place.name, config)
-    _check_files(place, config)
-    network = read_network(place, config, "meta")
-    check_vocabulary(place.name, read_tokenizer(place.path), network)
-    _check_finite(place)
+    refuse_unsuited(snapshot.name, config)
+    _check_files(snapshot, config)
+    network = read_network(snapshot, config, "meta")
+    check_vocabulary(snapshot.name, read_tokenizer(snapshot.path), network)
+    _check_finite(snapshot)
     with contextlib.suppress(OSError):  # without room or right to keep it, it is asked again next time
         write_atomically(passed, b"")
     return config
 
 
-def _name_state(place: ModelSnapshot) -> str:
+def _name_state(snapshot: ModelSnapshot) -> str:
     """A name for all that the answer depends on: weights, settings beside them, versions."""
-    digest = hashlib.sha256(f"{_REVISION} {place.weights_fingerprint}".encode())
+    digest = hashlib.sha256(f"{_REVISION} {snapshot.weights_fingerprint}".encode())
     for package in ("transformers", "tokenizers", "safetensors"):
         digest.update(f" {package} {version(package)}".encode())
-    for file in sorted([*place.path.glob("*.json"), *place.path.glob("*.jinja")]):
+    for file in sorted([*snapshot.path.glob("*.json"), *snapshot.path.glob("*.jinja")]):
         digest.update(f"\n{file.name} ".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:32]
 
 
-def _check_files(place: ModelSnapshot, config: PreTrainedConfig) -> None:
+def _check_files(snapshot: ModelSnapshot, config: PreTrainedConfig) -> None:
     """Raise ModelError naming a weights file that is cut short or no safetensors, or far too few tensors."""
     from safetensors import SafetensorError, safe_open
 
     tensors = 0
-    for file in list_weight_files(place.path):
+    for file in list_weight_files(snapshot.path):
         try:
             with safe_open(file, framework="pt") as opened:
                 tensors += len(opened.keys())
@@ -72,16 +72,16 @@ def _check_files(place: ModelSnapshot, config: PreTrainedConfig) -> None:
     blocks = getattr(config, "num_hidden_layers", 0)
     if not isinstance(blocks, int) or not 0 < blocks <= tensors:
         raise ModelError(
-            f"{place.path / 'config.json'}: num_hidden_layers is {blocks}, and the weights hold {tensors} tensors in "
-            "all. Put the configuration there that the model was saved with."
+            f"{snapshot.path / 'config.json'}: num_hidden_layers is {blocks}, and the weights hold {tensors} tensors "
+            "in all. Put the configuration there that the model was saved with."
         )
 
 
-def _check_finite(place: ModelSnapshot) -> None:
+def _check_finite(snapshot: ModelSnapshot) -> None:
     import torch
     from safetensors import safe_open
 
-    for file in list_weight_files(place.path):
+    for file in list_weight_files(snapshot.path):
         with safe_open(file, framework="pt") as opened:
             for key in opened.keys():  # noqa: SIM118 - it is no dictionary
                 tensor = opened.get_tensor(key)

@@ -24,7 +24,7 @@ _NAMED = 3
 
 
 def read_network(
-    place: ModelSnapshot, config: PreTrainedConfig, onto: Literal["cpu", "meta"], attention: str | None = None
+    snapshot: ModelSnapshot, config: PreTrainedConfig, onto: Literal["cpu", "meta"], attention: str | None = None
 ) -> PreTrainedModel:
     """A folder's network in float32; onto `meta` without its weights, of which only names and shapes are read.
 
@@ -33,7 +33,7 @@ def read_network(
     """
     import torch
 
-    name, path = place.name, place.path
+    name, path = snapshot.name, snapshot.path
     try:
         with quiet_transformers():
             read: Any = (

@@ -57,5 +57,5 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: Pre
 
 def share_vocabulary(first: ModelSnapshot, second: ModelSnapshot) -> bool:
     """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights."""
-    one, other = (read_tokenizer(place.path).get_vocab() for place in (first, second))
+    one, other = (read_tokenizer(snapshot.path).get_vocab() for snapshot in (first, second))
     return bool(one == other)

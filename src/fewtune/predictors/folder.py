@@ -105,10 +105,10 @@ def _rebuild_language(
     from fewtune.models import find_model
     from fewtune.predictors.language import LanguageScorer
 
-    place = find_model(str(base) if base is not None else part.base.name)
-    if place.weights_fingerprint != part.base.weights_fingerprint:
-        raise PredictorError(_word_other_base(folder, place.path, part.base))
-    return LanguageScorer.rebuild(part, arrays, folder, load_model(place, part.base.precision))
+    snapshot = find_model(str(base) if base is not None else part.base.name)
+    if snapshot.weights_fingerprint != part.base.weights_fingerprint:
+        raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
+    return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, part.base.precision))
 
 
 def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:
@@ -141,8 +141,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise PredictorError(f"{path}: not the manifest of a saved model ({place}: {first['msg']}).") from error
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        raise PredictorError(f"{path}: not the manifest of a saved model ({field}: {first['msg']}).") from error
 
 
 def _is_inside(name: str) -> bool:

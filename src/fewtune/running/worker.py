@@ -41,21 +41,21 @@ class WorkerState:
         if not job.weights:
             return None, None
         precision = resolve_precision(job.trial.precision)
-        places = [self._find(job, name, fingerprint) for name, fingerprint in job.weights.items()]
-        own = places[0].weights_fingerprint
+        snapshots = [self._find(job, name, fingerprint) for name, fingerprint in job.weights.items()]
+        own = snapshots[0].weights_fingerprint
         if own not in self._held[:1]:
             # A study runs a model's trials together; what some of them ask for besides stays with it.
-            self._models.keep_only(places)
+            self._models.keep_only(snapshots)
             self._held = (own,)
         loaded = []
         load_seconds = 0.0
-        for place in places:
-            each = self._models.get(place, precision)
+        for snapshot in snapshots:
+            each = self._models.get(snapshot, precision)
             load_seconds += self._models.load_seconds
             _ = each.frozen  # made before memory is watched: it is shared, and no trial's own cost
             max_tokens = job.trial.max_tokens
             assert max_tokens is not None  # resolved where there is a model
-            loaded.append(replace(each, name=place.name, max_tokens=max_tokens, options=self._engine_options()))
+            loaded.append(replace(each, name=snapshot.name, max_tokens=max_tokens, options=self._engine_options()))
         return replace(loaded[0], others={each.name: each for each in loaded[1:]}), load_seconds
 
     def _engine_options(self) -> EngineOptions:
@@ -67,13 +67,13 @@ class WorkerState:
     def _find(self, job: Job, name: str, fingerprint: str) -> ModelSnapshot:
         if (name, fingerprint) not in self._found:
             own = job.trial.model
-            place = find_model(name, own.revision if own is not None and own.name == name else None)
-            if place.weights_fingerprint != fingerprint:
+            snapshot = find_model(name, own.revision if own is not None and own.name == name else None)
+            if snapshot.weights_fingerprint != fingerprint:
                 raise ModelError(
                     f"model {name!r} is another here than when the study was prepared: its weights, tokenizer or "
                     "configuration changed. Run the study again."
                 )
-            self._found[name, fingerprint] = place
+            self._found[name, fingerprint] = snapshot
         return self._found[name, fingerprint]
 
     def task(self, job: Job) -> Task:
