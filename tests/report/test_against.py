@@ -12,10 +12,12 @@ from rich.console import Console
 
 from fewtune import cli
 from fewtune.errors import FewtuneError
+from fewtune.published import load_published
 from fewtune.records import Cost, Record, TrialAxes, write_record
 from fewtune.report.against import compare_with_published, show_against
 from fewtune.tasks import cola, mnli
 
+PAPER = load_published("paper")
 COST = Cost(
     fit_seconds=None,
     predict_seconds=None,
@@ -87,7 +89,7 @@ def test_accuracy_is_averaged_over_fit_seeds_then_draws_and_the_difference_is_in
         {"prompted": False},
         {(0, 0): (0.60, 0.50), (0, 1): (0.70, 0.60), (1, 0): (0.75, 0.65)},
     )
-    (found,) = compare_with_published(records)
+    (found,) = compare_with_published(PAPER, records)
     assert found.draws == 2
     assert found.in_domain == pytest.approx(70.0)
     assert found.in_domain_difference == pytest.approx(70.0 - 53.1)
@@ -101,7 +103,7 @@ def test_their_pbft_answers_to_prompted_vanilla_and_the_real_one_says_what_it_do
         *write(tmp_path, "vanilla", {"prompted": True}, cells, variant="PBFT as released"),
         *write(tmp_path, "pattern", {"loss_over": "label_words"}, cells),
     ]
-    alike, real = compare_with_published(records)
+    alike, real = compare_with_published(PAPER, records)
     assert (alike.published.method, alike.variant) == ("PBFT", "PBFT as released")
     assert real.published == alike.published
     assert set(real.caveats) - set(alike.caveats) == {
@@ -117,7 +119,7 @@ def test_what_nothing_published_answers_to_is_left_out(tmp_path: Path) -> None:
         *write(tmp_path, "in_context", {"demonstrations": 4}, cells),
         *write(tmp_path, "vanilla", {"prompted": False}, cells, task="mnli", labels=mnli.THREE_WAY),
     ]
-    assert compare_with_published(records) == []
+    assert compare_with_published(PAPER, records) == []
     text = " ".join(show(tmp_path).split())
     assert "No finished trial answers to a published figure" in text
     assert "4, 32, 64, 128, 256 shots in total" in text
@@ -126,10 +128,10 @@ def test_what_nothing_published_answers_to_is_left_out(tmp_path: Path) -> None:
 def test_regenerated_hans_is_told_from_the_official_rows(tmp_path: Path) -> None:
     cells = {(0, 0): (0.6, 0.5)}
     (made,) = compare_with_published(
-        write(tmp_path / "a", "vanilla", {"prompted": False}, cells, task="mnli", outside="hans_regenerated")
+        PAPER, write(tmp_path / "a", "vanilla", {"prompted": False}, cells, task="mnli", outside="hans_regenerated")
     )
     (official,) = compare_with_published(
-        write(tmp_path / "b", "vanilla", {"prompted": False}, cells, task="mnli", outside="hans")
+        PAPER, write(tmp_path / "b", "vanilla", {"prompted": False}, cells, task="mnli", outside="hans")
     )
     assert made.out_of_domain == official.out_of_domain == pytest.approx(50.0)
     (added,) = set(made.caveats) - set(official.caveats)
@@ -140,7 +142,7 @@ def test_a_full_variant_stands_beside_the_figure_on_all_rows_whatever_its_shots(
     records = write(
         tmp_path, "context_distillation", {"variant": "full"}, {(0, 0): (0.6, 0.5)}, task="mnli", shots=5000
     )
-    (found,) = compare_with_published(records)
+    (found,) = compare_with_published(PAPER, records)
     assert (found.shots, found.published.epochs, found.published.in_domain) == (5000, 3, 72.1)
     assert any("theirs all 261,802" in caveat for caveat in found.caveats)
 

@@ -20,27 +20,19 @@ from rich.table import Table
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.published import (
-    PUBLISHED_METHODS,
-    PUBLISHED_TASKS,
-    SOURCE_URL,
-    TIME_CAVEAT,
+    FILES,
     Counterpart,
     PublishedMethod,
     PublishedResult,
+    PublishedStudy,
     PublishedTask,
+    PublishedTime,
     find_counterpart,
-    find_published,
-    find_time,
-    list_caveats,
-    list_published,
+    load_published,
 )
 from fewtune.records import Record, load_records, load_study_entry
 from fewtune.report.wording import UNKNOWN
 from fewtune.terminal import make_text
-
-PUBLISHED_STUDIES = {"paper": SOURCE_URL}
-"""What a study can be set against, by name."""
-
 
 _COLUMNS = (
     "shots",
@@ -71,6 +63,8 @@ class PublishedComparison:
     fit_seconds: float | None
     """Mean over our trials; None where it was not measured."""
     processors: tuple[str, ...]
+    published_time: PublishedTime | None
+    """How long training took them; None where it is not told."""
     caveats: tuple[str, ...]
     """What keeps the two from being compared as they stand."""
 
@@ -87,23 +81,25 @@ class PublishedComparison:
 
 def check_published_name(name: str) -> None:
     """Refuse the name of a published study that is not known."""
-    if name not in PUBLISHED_STUDIES:
-        raise FewtuneError(name_choices(name, PUBLISHED_STUDIES, "published study"))
+    if name not in FILES:
+        raise FewtuneError(name_choices(name, FILES, "published study"))
 
 
 def show_against(console: Console, out_dir: Path, name: str) -> None:
     """Print a folder's accuracies beside those of a published study, with the caveats that apply."""
     check_published_name(name)
-    comparisons = compare_with_published(load_records(out_dir), _name_tasks(out_dir))
+    theirs = load_published(name)
+    comparisons = compare_with_published(theirs, load_records(out_dir), _name_tasks(out_dir))
     console.print()
-    console.print(make_text(f"Against {PUBLISHED_STUDIES[name]}: accuracy in %", style="bold"))
+    console.print(make_text(f"Against {theirs.source}: accuracy in %", style="bold"))
     if not comparisons:
-        methods = "; ".join(method.name for method in PUBLISHED_METHODS)
-        models = ", ".join(sorted({result.model for result in list_published()}))
-        shots = ", ".join(sorted({str(r.shots_total) for r in list_published() if r.shots_total}, key=int))
+        methods = "; ".join(method.name for method in theirs.methods)
+        tasks = ", ".join(task.name for task in theirs.tasks)
+        models = ", ".join(sorted({result.model for result in theirs.results()}))
+        shots = ", ".join(sorted({str(r.shots_total) for r in theirs.results() if r.shots_total}, key=int))
         _say(
             console,
-            f"No finished trial answers to a published figure. Those are for the tasks {', '.join(PUBLISHED_TASKS)}; "
+            f"No finished trial answers to a published figure. Those are for the tasks {tasks}; "
             f"the models {models}; {shots} shots in total; and ours that answer to: {methods}.",
         )
         return
@@ -112,7 +108,7 @@ def show_against(console: Console, out_dir: Path, name: str) -> None:
         for caveat in comparison.caveats:
             numbers.setdefault(caveat, len(numbers) + 1)
     if any(_word_times(comparison) for comparison in comparisons):
-        numbers.setdefault(TIME_CAVEAT.text, len(numbers) + 1)
+        numbers.setdefault(theirs.time_caveat.text, len(numbers) + 1)
     for (task, model), members in groupby(comparisons, key=lambda c: (c.task, c.model)):
         _show_table(console, f"{task} · {model}", list(members), numbers)
     console.print()
@@ -122,45 +118,49 @@ def show_against(console: Console, out_dir: Path, name: str) -> None:
 
 
 def compare_with_published(
-    records: Iterable[Record], task_names: Mapping[str, str] | None = None
+    theirs: PublishedStudy, records: Iterable[Record], task_names: Mapping[str, str] | None = None
 ) -> list[PublishedComparison]:
     """Match finished trials with published cells; `task_names` says which task a study's label stands for."""
     cells: dict[tuple[str, str, str, int, str], list[Record]] = {}
     matches: dict[tuple[str, str, str, int, str], tuple[PublishedTask, PublishedResult, Counterpart]] = {}
     for record in records:
         axes = record.trial
-        task = PUBLISHED_TASKS.get((task_names or {}).get(axes.task, axes.task))
+        task = theirs.task((task_names or {}).get(axes.task, axes.task))
         if record.status != "done" or axes.model is None or task is None or tuple(record.labels) != task.labels:
             continue
-        for method in PUBLISHED_METHODS:
-            match = _match(record, axes.model, task, method)
+        for method in theirs.methods:
+            match = _match(theirs, record, axes.model, task, method)
             if match is not None:
                 key = (axes.task, axes.model, method.name, axes.shots, axes.variant)
                 cells.setdefault(key, []).append(record)
                 matches[key] = (task, *match)
-    order = [counterpart for method in PUBLISHED_METHODS for counterpart in method.counterparts]
+    order = [counterpart for method in theirs.methods for counterpart in method.counterparts]
     keys = sorted(cells, key=lambda key: (*key[:2], order.index(matches[key][2]), key[4], key[3]))
-    return [_compare(cells[key], *matches[key]) for key in keys]
+    return [_compare(theirs, cells[key], *matches[key]) for key in keys]
 
 
 def _match(
-    record: Record, model: str, task: PublishedTask, method: PublishedMethod
+    theirs: PublishedStudy, record: Record, model: str, task: PublishedTask, method: PublishedMethod
 ) -> tuple[PublishedResult, Counterpart] | None:
     counterpart = find_counterpart(method, record.trial.method, record.trial.settings)
     shots = None if method.on_all_rows else record.trial.shots
-    published = find_published(task.name, method.name, model, shots)
+    published = theirs.find(task.name, method.name, model, shots)
     return None if counterpart is None or published is None else (published, counterpart)
 
 
 def _compare(
-    records: Sequence[Record], task: PublishedTask, published: PublishedResult, counterpart: Counterpart
+    theirs: PublishedStudy,
+    records: Sequence[Record],
+    task: PublishedTask,
+    published: PublishedResult,
+    counterpart: Counterpart,
 ) -> PublishedComparison:
     axes = records[0].trial
     inside = _average_draws(records, IN_DOMAIN)
     outside_set = next((name for name in task.out_of_domain_sets if name in records[0].metrics), None)
     outside = _average_draws(records, outside_set) if outside_set is not None else []
     seconds = [r.cost.fit_seconds for r in records if r.cost is not None and r.cost.fit_seconds is not None]
-    caveats = [caveat.text for caveat in list_caveats(published.task, published.method)]
+    caveats = [caveat.text for caveat in theirs.list_caveats(published.task, published.method)]
     if counterpart.difference:
         caveats.append(f"{published.method} against {axes.variant}: {counterpart.difference}.")
     if outside_set is not None and outside_set != task.out_of_domain_sets[0]:
@@ -179,6 +179,7 @@ def _compare(
         draws=len(inside),
         fit_seconds=fmean(seconds) if seconds else None,
         processors=tuple(sorted({_name_hardware(record) for record in records})),
+        published_time=theirs.find_time(published),
         caveats=tuple(caveats),
     )
 
@@ -233,7 +234,7 @@ def _show_table(
 
 def _word_times(comparison: PublishedComparison) -> list[str]:
     """How long fitting took, theirs and ours, where theirs is told; on unlike hardware, so no ratio is made of it."""
-    told = find_time(comparison.published)
+    told = comparison.published_time
     if told is None or comparison.fit_seconds is None:
         return []
     span = f"{told.fastest_seconds:,}"
