@@ -33,8 +33,9 @@ MOST_WORKERS = 1024
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Workers:
-    """How many processes run trials, and how."""
+    """How many processes run trials, how, and where they find rows."""
 
+    data_dir: DataDir = None
     workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1
     cache_share: Annotated[
         float | None,
@@ -51,7 +52,7 @@ class Workers:
         ),
     ] = None
 
-    def start(self, data_dir: Path | None) -> LocalProcesses:
+    def start(self) -> LocalProcesses:
         """The executor that is asked for; raises FewtuneError for a value out of range."""
         from fewtune.executors.local import STALL_SECONDS, LocalProcesses
         from fewtune.running.job import WorkerOptions
@@ -59,7 +60,7 @@ class Workers:
         check_number("--workers", self.workers, 1, MOST_WORKERS)
         check_share("--cache-share", self.cache_share, "keep nothing")
         check_seconds("--stall-after", self.stall_after)
-        options = WorkerOptions(self.workers, data_dir, self.cache_share)
+        options = WorkerOptions(self.workers, self.data_dir, self.cache_share)
         return LocalProcesses(options, STALL_SECONDS if self.stall_after is None else self.stall_after)
 
 
@@ -97,7 +98,6 @@ def run(
     study: StudyPath,
     *,
     out: Annotated[Path | None, Parameter(help="Output folder; `out/<study name>` where not given.")] = None,
-    data_dir: DataDir = None,
     set_: Overrides = None,
     ending: Ending = Ending(),
     workers: Workers = Workers(),
@@ -111,7 +111,7 @@ def run(
     from fewtune.study import load_study
 
     plan = load_study(study, [*(set_ or []), *ending.list_overrides()])
-    executor = workers.start(data_dir)
+    executor = workers.start()
     display = RunDisplay(console, workers.workers, began)
     try:
         with display:
