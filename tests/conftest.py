@@ -24,7 +24,7 @@ from fewtune.executors.in_process import InProcess
 from fewtune.executors.local import LocalProcesses
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
-from fewtune.tasks.draw import make_draw
+from fewtune.tasks.draw import Sampling, make_draw
 
 STUDY = """
 name: tiny
@@ -84,16 +84,7 @@ def task() -> Task:
 
 @pytest.fixture(scope="session")
 def draw(imports_apart: None, task: Task) -> Draw:
-    return make_draw(
-        task,
-        shots=8,
-        per_class=False,
-        balanced=True,
-        data_seed=0,
-        pool_rows=6,
-        in_domain_rows=None,
-        out_of_domain_rows=None,
-    )
+    return make_draw(task, Sampling(8, pool_rows=6), data_seed=0)
 
 
 @pytest.fixture(scope="session")

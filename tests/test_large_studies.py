@@ -10,6 +10,8 @@ from fewtune.errors import StudyError
 from fewtune.running import prepare
 from fewtune.study import grid as trial
 from fewtune.study import load_study
+from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.draw import Sampling
 
 ROWS = "text,label\n" + "".join(f"row number {i},{'bad' if i % 2 else 'good'}\n" for i in range(200))
 
@@ -26,9 +28,9 @@ def test_natural_draws_are_tried_at_the_fewest_shots_alone(tmp_path: Path, monke
     tried: list[int] = []
     make_draw = prepare.make_draw
 
-    def note(*given: object, shots: int, **more: object) -> object:
-        tried.append(shots)
-        return make_draw(*given, shots=shots, **more)  # type: ignore[arg-type]
+    def note(task: Task, sampling: Sampling, data_seed: int) -> Draw:
+        tried.append(sampling.shots)
+        return make_draw(task, sampling, data_seed)
 
     monkeypatch.setattr(prepare, "make_draw", note)
     lines = ["methods: [majority]", "shots: [40, 30, 50]", "sampling: natural", "data_seeds: {count: 7}"]

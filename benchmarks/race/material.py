@@ -21,7 +21,7 @@ from fewtune.prompts.template import plain_template, render
 from fewtune.study.seeds import make_rng
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Draw, Example, Task
-from fewtune.tasks.draw import make_draw
+from fewtune.tasks.draw import Sampling, make_draw
 
 SEPARATOR = "\n\n"
 MAX_TOKENS = 512
@@ -92,16 +92,8 @@ class Timing:
 def read_material(size: Size) -> Material:
     """The race's model, and its task drawn once."""
     task = read_task()
-    draw = make_draw(
-        task,
-        shots=size.shots,
-        per_class=False,
-        balanced=True,
-        data_seed=0,
-        pool_rows=size.pool_rows,
-        in_domain_rows=size.test_rows,
-        out_of_domain_rows=1,
-    )
+    sampling = Sampling(size.shots, pool_rows=size.pool_rows, in_domain_rows=size.test_rows, out_of_domain_rows=1)
+    draw = make_draw(task, sampling, data_seed=0)
     return Material(find_model(MODEL), task, draw, size)
 
 
@@ -112,16 +104,12 @@ def read_trial_material(size: Size, data_seed: int) -> Material:
 
 def draw_trial(task: Task, size: Size, data_seed: int) -> Draw:
     """The draw of a study's trial, as its file asks for it."""
-    return make_draw(
-        task,
-        shots=size.study_shots,
-        per_class=False,
-        balanced=True,
-        data_seed=data_seed,
-        pool_rows=0,
+    sampling = Sampling(
+        size.study_shots,
         in_domain_rows=size.study_in_domain_rows,
         out_of_domain_rows=size.study_out_of_domain_rows,
     )
+    return make_draw(task, sampling, data_seed)
 
 
 def read_task() -> Task:

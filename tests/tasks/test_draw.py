@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,22 +12,14 @@ from hypothesis import strategies as st
 
 from fewtune.errors import DataError
 from fewtune.tasks.base import Draw, Task
-from fewtune.tasks.draw import check_shots, make_draw
+from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 counts = st.lists(st.integers(8, 30), min_size=2, max_size=4).map(tuple)
 seeds = st.integers(0, 1000)
 
 
-def draw(task: Task, shots: int, **changes: object) -> Draw:
-    given: dict[str, object] = {
-        "per_class": False,
-        "balanced": True,
-        "data_seed": 0,
-        "pool_rows": 0,
-        "in_domain_rows": None,
-        "out_of_domain_rows": None,
-    }
-    return make_draw(task, shots=shots, **{**given, **changes})  # type: ignore[arg-type]
+def draw(task: Task, shots: int, data_seed: int = 0, **changes: Any) -> Draw:
+    return make_draw(task, Sampling(shots, **changes), data_seed)
 
 
 def ids(rows: object) -> list[str]:
@@ -143,9 +136,9 @@ def test_what_the_rows_cannot_give_is_refused_with_the_numbers(
 
 def test_checking_shots_agrees_with_drawing(make_small_task: Callable[..., Task]) -> None:
     task = make_small_task((16, 4))
-    check_shots(task, 8, per_class=False, balanced=True, pool_rows=12)
+    check_sampling(task, Sampling(8, pool_rows=12))
     with pytest.raises(DataError, match="Ask fewer shots, or set `sampling: natural`"):
-        check_shots(task, 10, per_class=False, balanced=True, pool_rows=0)
+        check_sampling(task, Sampling(10))
 
 
 def test_a_natural_support_without_a_label_is_refused(make_small_task: Callable[..., Task]) -> None:

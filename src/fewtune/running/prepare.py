@@ -29,7 +29,7 @@ from fewtune.study.identity import fingerprint_patterns, identify_trial
 from fewtune.study.nulls import resolve_candidates, resolve_max_tokens
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
-from fewtune.tasks.draw import check_shots, make_draw
+from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -81,23 +81,22 @@ def _read_tasks(study: Study, data_dir: Path | None, faults: list[Fault]) -> dic
 
 def _check_rows(study: Study, task: Task) -> None:
     """Raise DataError where a task has too few rows for a study's shots, pool or folds."""
-    per_class, balanced = study.shots_per == "class", study.sampling == "balanced"
+    balanced = study.sampling == "balanced"
+    sampling = Sampling(
+        min(study.shots),
+        per_class=study.shots_per == "class",
+        balanced=balanced,
+        pool_rows=study.pool_rows,
+        in_domain_rows=1,
+        out_of_domain_rows=1,
+    )
     for shots in study.shots:
-        check_shots(task, shots, per_class=per_class, balanced=balanced, pool_rows=study.pool_rows)
+        check_sampling(task, replace(sampling, shots=shots))
     # Supports nest over shots: the smallest has the fewest rows of every label. Balanced draws hold equal rows a label
     # whatever the seed: one tells of all.
     tuned = study.data_seeds[:1] if study.tuning is not None else ()
     for data_seed in tuned if balanced else study.data_seeds:
-        draw = make_draw(
-            task,
-            shots=min(study.shots),
-            per_class=per_class,
-            balanced=balanced,
-            data_seed=data_seed,
-            pool_rows=study.pool_rows,
-            in_domain_rows=1,
-            out_of_domain_rows=1,
-        )
+        draw = make_draw(task, sampling, data_seed)
         if study.tuning is not None:
             check_folds(task, draw.support, study.tuning.folds)
 

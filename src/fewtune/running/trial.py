@@ -30,7 +30,7 @@ from fewtune.study import build_settings
 from fewtune.study.grid import Trial
 from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Task
-from fewtune.tasks.draw import make_draw
+from fewtune.tasks.draw import Sampling, make_draw
 
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
@@ -143,16 +143,14 @@ def _load(job: Job, state: WorkerState, meter: Meter) -> _Loaded:
     with meter.phase("load"):
         task = state.task(job)
         model, load_seconds = state.model(job)
-        draw = make_draw(
-            task,
-            shots=trial.shots,
-            per_class=False,
+        sampling = Sampling(
+            trial.shots,
             balanced=trial.sampling == "balanced",
-            data_seed=trial.data_seed,
             pool_rows=trial.pool_rows,
             in_domain_rows=trial.evaluation.in_domain_rows,
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
+        draw = make_draw(task, sampling, trial.data_seed)
     models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
     return _Loaded(task, draw, model, load_seconds)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,9 +18,31 @@ from fewtune.errors import DataError, list_names
 from fewtune.tasks.base import Draw, Example, Task, TestSet
 
 
-def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool_rows: int) -> None:
+@dataclass(frozen=True)
+class Sampling:
+    """How many rows a draw has, and which."""
+
+    shots: int
+    """Labelled rows: of each label with `per_class`, else in total."""
+    per_class: bool = False
+    balanced: bool = True
+    """Whether labels have as equal shares as can be; else those of the training rows."""
+    pool_rows: int = 0
+    """Unlabelled rows."""
+    in_domain_rows: int | None = None
+    """Test rows in domain, at most; None: all."""
+    out_of_domain_rows: int | None = None
+    """Test rows of each set out of domain, at most; None: all."""
+
+    def count_support(self, task: Task) -> int:
+        """How many labelled rows these shots are in total."""
+        return self.shots * len(task.labels) if self.per_class else self.shots
+
+
+def check_sampling(task: Task, sampling: Sampling) -> None:
     """Raise DataError where a task cannot give so many shots and pool rows, whatever the seed."""
-    total = count_support(task, shots, per_class=per_class)
+    shots, per_class, pool_rows = sampling.shots, sampling.per_class, sampling.pool_rows
+    total = sampling.count_support(task)
     said = f"{shots} shots per class, {total} in total" if per_class else f"{shots} shots"
     if shots < 1 or pool_rows < 0:
         raise DataError(f"{task.name}: {said} and {pool_rows} pool rows asked. Ask at least 1 shot and 0 pool rows.")
@@ -34,7 +56,7 @@ def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool
             f"{task.name}: {said} and {pool_rows} pool rows asked, but there are {len(task.train)} training rows. "
             f"Ask at most {len(task.train)} together."
         )
-    if not balanced:
+    if not sampling.balanced:
         return
     most = -(-total // len(task.labels))
     counts = Counter(row.label for row in task.train)
@@ -47,32 +69,17 @@ def check_shots(task: Task, shots: int, *, per_class: bool, balanced: bool, pool
             )
 
 
-def count_support(task: Task, shots: int, *, per_class: bool) -> int:
-    """How many labelled rows these shots are in total."""
-    return shots * len(task.labels) if per_class else shots
-
-
-def make_draw(
-    task: Task,
-    *,
-    shots: int,
-    per_class: bool,
-    balanced: bool,
-    data_seed: int,
-    pool_rows: int,
-    in_domain_rows: int | None,
-    out_of_domain_rows: int | None,
-) -> Draw:
+def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
     """Sample a task's rows: equal arguments give equal draws; supports of one data seed nest over shots.
 
     Balanced: the shots are split as evenly as possible over the labels. Otherwise they are the first rows of
     a permutation, and DataError is raised where a label is missing. Test sets keep their order; each is
     limited to a sample that is the same for all shots (None: all rows).
     """
-    check_shots(task, shots, per_class=per_class, balanced=balanced, pool_rows=pool_rows)
-    total = count_support(task, shots, per_class=per_class)
+    check_sampling(task, sampling)
+    total = sampling.count_support(task)
     permutation = _permute(len(task.train), task.name, data_seed, "support")
-    if balanced:
+    if sampling.balanced:
         chosen = _choose_balanced(task, total, data_seed, permutation)
     else:
         chosen = permutation[:total]
@@ -82,10 +89,11 @@ def make_draw(
     place = {row: rank for rank, row in enumerate(_permute(len(task.train), task.name, data_seed, "order"))}
     support = tuple(task.train[row] for row in sorted(chosen, key=place.__getitem__))
     free = [row for row in reversed(permutation) if row not in taken]
-    pool = tuple(task.train[row].without_label() for row in free[:pool_rows])
+    pool = tuple(task.train[row].without_label() for row in free[: sampling.pool_rows])
+    limits = [sampling.in_domain_rows, *[sampling.out_of_domain_rows] * (len(task.test_sets) - 1)]
     test_sets = tuple(
-        _limit_rows(test_set, in_domain_rows if index == 0 else out_of_domain_rows, task.name, data_seed)
-        for index, test_set in enumerate(task.test_sets)
+        _limit_rows(test_set, limit, task.name, data_seed)
+        for test_set, limit in zip(task.test_sets, limits, strict=False)
     )
     return Draw(support, pool, test_sets, _fingerprint(support, pool, test_sets))
 
