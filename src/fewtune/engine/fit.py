@@ -52,17 +52,9 @@ def fit(
         if not group.parameters:
             raise TrialFailure("error", f"parameter group {group.name!r} matched no tensor: nothing would train")
     options = fitting.optimisation
-    optimiser = torch.optim.AdamW(
-        [{"params": list(g.parameters)} for g in fitting.groups],
-        weight_decay=options.weight_decay,
-        fused=fitting.options.fused_optimiser,
-    )
-    rows = RowOptimiser(optimiser)
     epochs = _draw_batches(len(fitting.examples), options, rng)
     steps = sum(map(len, epochs))
-    parameters = [p for g in fitting.groups for p in g.parameters]
-    plateau, kept = Plateau(options), _Kept(parameters)
-    rates: list[list[float]] = [[] for _ in fitting.groups]
+    optimiser, plateau, kept = _GroupOptimiser(fitting), Plateau(options), _Kept(fitting)
     losses: list[float] = []
     _set_training(fitting, True)
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
@@ -70,24 +62,13 @@ def fit(
     with torch.random.fork_rng(), by_row:
         torch.manual_seed(int(rng.integers(2**63)))
         for epoch, batches in enumerate(epochs):
-            for group in fitting.groups:
-                for parameter in group.parameters:
-                    parameter.requires_grad_(epoch >= group.starts_at_epoch)
-            for place, batch in enumerate(batches):
-                factor = plateau.factor * rate_factor(len(losses), steps, options)
-                for group, settings, seen in zip(fitting.groups, optimiser.param_groups, rates, strict=True):
-                    settings["lr"] = group.learning_rate * factor if epoch >= group.starts_at_epoch else 0.0
-                    if place == 0:
-                        seen.append(settings["lr"])
+            optimiser.unfreeze(epoch)
+            for batch in batches:
+                optimiser.set_rates(epoch, plateau.factor * rate_factor(len(losses), steps, options))
                 loss = _step_gradients(fitting, batch)
                 if not math.isfinite(loss):
                     raise TrialFailure("diverged", f"the loss became {loss} at step {len(losses) + 1} of {steps}")
-                rows.gather()
-                stepped = [p for settings in optimiser.param_groups for p in settings["params"]]
-                torch.nn.utils.clip_grad_norm_(stepped, options.clip_norm)
                 optimiser.step()
-                rows.put_back()
-                optimiser.zero_grad(set_to_none=True)
                 losses.append(loss)
                 on_step(len(losses), steps, loss)
             plateau.observe(float(np.mean(losses[-len(batches) :])))
@@ -99,25 +80,65 @@ def fit(
                 _set_training(fitting, True)
     kept.restore()
     _set_training(fitting, False)
-    groups = [
-        ParameterGroupNotes(
-            name=g.name,
-            tensors=len(g.parameters),
-            parameters=sum(p.numel() for p in g.parameters),
-            peak_learning_rate=g.learning_rate,
-            starts_at_epoch=g.starts_at_epoch,
-            rates=[float(f"{rate:.6g}") for rate in seen],
+    return FitReport(losses, optimiser.describe_groups(), kept.losses, kept.epoch)
+
+
+class _GroupOptimiser:
+    """AdamW over the parameter groups: when each starts to train, its rate, and clipping."""
+
+    def __init__(self, fitting: Fitting) -> None:
+        self._groups, self._clip_norm = fitting.groups, fitting.optimisation.clip_norm
+        self._adam = torch.optim.AdamW(
+            [{"params": list(g.parameters)} for g in fitting.groups],
+            weight_decay=fitting.optimisation.weight_decay,
+            fused=fitting.options.fused_optimiser,
         )
-        for g, seen in zip(fitting.groups, rates, strict=True)
-    ]
-    return FitReport(losses, groups, kept.losses, kept.epoch)
+        self._rows = RowOptimiser(self._adam)
+        self._rates: list[list[float]] = [[] for _ in fitting.groups]
+        """Each group's rate at the first step of each epoch."""
+
+    def unfreeze(self, epoch: int) -> None:
+        """Let the groups train whose 0-based epoch has come, and no others."""
+        for group in self._groups:
+            for parameter in group.parameters:
+                parameter.requires_grad_(epoch >= group.starts_at_epoch)
+
+    def set_rates(self, epoch: int, factor: float) -> None:
+        """Set each group's rate for the next step to this share of its peak; 0.0 while it is frozen."""
+        for group, settings, seen in zip(self._groups, self._adam.param_groups, self._rates, strict=True):
+            settings["lr"] = group.learning_rate * factor if epoch >= group.starts_at_epoch else 0.0
+            if len(seen) == epoch:
+                seen.append(settings["lr"])
+
+    def step(self) -> None:
+        """Step by the gradients there are, clipped, and clear them."""
+        self._rows.gather()
+        stepped = [p for settings in self._adam.param_groups for p in settings["params"]]
+        torch.nn.utils.clip_grad_norm_(stepped, self._clip_norm)
+        self._adam.step()
+        self._rows.put_back()
+        self._adam.zero_grad(set_to_none=True)
+
+    def describe_groups(self) -> list[ParameterGroupNotes]:
+        """Each group for the record, its rates among it."""
+        return [
+            ParameterGroupNotes(
+                name=g.name,
+                tensors=len(g.parameters),
+                parameters=sum(p.numel() for p in g.parameters),
+                peak_learning_rate=g.learning_rate,
+                starts_at_epoch=g.starts_at_epoch,
+                rates=[float(f"{rate:.6g}") for rate in seen],
+            )
+            for g, seen in zip(self._groups, self._rates, strict=True)
+        ]
 
 
 class _Kept:
     """The weights of the epoch with the lowest validation loss."""
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        self._parameters = parameters
+    def __init__(self, fitting: Fitting) -> None:
+        self._parameters = [p for g in fitting.groups for p in g.parameters]
         self._values: list[torch.Tensor] = []
         self.losses: list[float] = []
         self.epoch: int | None = None

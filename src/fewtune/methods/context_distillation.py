@@ -8,7 +8,7 @@ https://arxiv.org/abs/2209.15189; few-shot teachers, https://arxiv.org/abs/2409.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,9 +32,13 @@ from fewtune.records import MethodNotes
 from fewtune.tasks.patterns import check_template
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedConfig
 
+    from fewtune.engine.fitting import FitExample
+    from fewtune.engine.forward import Forward
     from fewtune.engine.language_model import LanguageModel
+    from fewtune.methods.answer import Answer
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import Trained
     from fewtune.tasks.base import Draw, Task
@@ -129,13 +133,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Let the teacher answer once for every row, then train the student on answers and labels."""
-    import torch
-
-    from fewtune.engine.fitting import FitExample
-    from fewtune.engine.readouts import NextTokenReadout, Readout
     from fewtune.methods.answer import answer_by_label_words
-    from fewtune.methods.distilling import compare_label_words, compare_vocabulary
-    from fewtune.methods.fine_tuning import assemble_plan, make_examples, read_batch
+    from fewtune.methods.fine_tuning import assemble_plan, make_examples
     from fewtune.methods.teacher import make_teacher
 
     assert model is not None
@@ -155,25 +154,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         if (target is not None and settings.alpha > 0) or (row.label is not None and settings.alpha < 1)
     ]
     examples = make_examples(answer, [row for row, _ in weighed], [target for _, target in weighed])
-    compared: Readout = answer.readout if settings.kl_over == "label_words" else NextTokenReadout()
-    compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
-
-    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        scores, seen = read_batch(student.forward, batch, answer.readout, compared)
-        total = torch.zeros(len(batch), device=scores.device)
-        labelled = [i for i, e in enumerate(batch) if e.label is not None]
-        if labelled and settings.alpha < 1:
-            labels = torch.tensor([batch[i].label for i in labelled], device=scores.device)
-            total[labelled] = (1 - settings.alpha) * answer.loss(scores[labelled], labels)
-        taught = [i for i, e in enumerate(batch) if e.target is not None]
-        if taught and settings.alpha > 0:
-            given = torch.tensor(np.stack([t for e in batch if (t := e.target) is not None]), device=scores.device)
-            divergence = compare(given, seen[taught], settings.temperature)
-            total = total.index_add(
-                0, torch.tensor(taught, device=total.device), settings.alpha * settings.temperature**2 * divergence
-            )
-        return total
-
+    loss = _make_loss(settings, answer, student.forward)
     epochs = settings.epochs or _count_epochs(len(examples), settings.batch_size)
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
     taught = sum(target is not None for _, target in weighed)
@@ -194,6 +175,36 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         reference_scorers={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
         conclude=partial(judge_teacher, task.primary_metric),
     )
+
+
+def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable[[Sequence[FitExample]], torch.Tensor]:
+    """One loss an example: alpha T^2 KL(teacher || student) where it is taught, (1 - alpha) CE where it is labelled."""
+    import torch
+
+    from fewtune.engine.readouts import NextTokenReadout, Readout
+    from fewtune.methods.distilling import compare_label_words, compare_vocabulary
+    from fewtune.methods.fine_tuning import read_batch
+
+    compared: Readout = answer.readout if settings.kl_over == "label_words" else NextTokenReadout()
+    compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
+
+    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
+        scores, seen = read_batch(forward, batch, answer.readout, compared)
+        total = torch.zeros(len(batch), device=scores.device)
+        labelled = [i for i, e in enumerate(batch) if e.label is not None]
+        if labelled and settings.alpha < 1:
+            labels = torch.tensor([batch[i].label for i in labelled], device=scores.device)
+            total[labelled] = (1 - settings.alpha) * answer.loss(scores[labelled], labels)
+        taught = [i for i, e in enumerate(batch) if e.target is not None]
+        if taught and settings.alpha > 0:
+            given = torch.tensor(np.stack([t for e in batch if (t := e.target) is not None]), device=scores.device)
+            divergence = compare(given, seen[taught], settings.temperature)
+            total = total.index_add(
+                0, torch.tensor(taught, device=total.device), settings.alpha * settings.temperature**2 * divergence
+            )
+        return total
+
+    return loss
 
 
 def judge_teacher(
