@@ -91,11 +91,11 @@ def word_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test
     return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
 
 
-def word_companion(study: StudyAnalysis, group: GroupAnalysis, variant: str, companion: str) -> str:
+def word_reference(study: StudyAnalysis, group: GroupAnalysis, variant: str, name: str) -> str:
     """Word the mean score in domain of a model that a variant learns from, such as its `teacher`."""
     metric = group.board.metric
     members = [record for record in group.members if record.trial.variant == variant]
-    return word_score(fmean(record.notes.references[companion].metrics[IN_DOMAIN][metric] for record in members))
+    return word_score(fmean(record.notes.references[name].metrics[IN_DOMAIN][metric] for record in members))
 
 
 def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
@@ -120,7 +120,7 @@ def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
 FIGURES: Mapping[str, Callable[..., str]] = {
     "mean": word_mean,
     "interval": word_interval,
-    "companion": word_companion,
+    "reference": word_reference,
     "difference": word_difference,
     "answer": word_answer,
     "answered": word_answered,

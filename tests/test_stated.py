@@ -47,8 +47,8 @@ def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:
         if record["trial"]["variant"] == "pattern":
             notes = {"references": {"teacher": {"metrics": {"in_domain": {"accuracy": next(scores)}}}}}
             path.write_text(json.dumps({**record, "notes": notes}))
-    assert derive("study", PLACE, "companion pattern teacher", results) == "0.500"
-    for what in ("companion lora teacher", "companion absent teacher"):
+    assert derive("study", PLACE, "reference pattern teacher", results) == "0.500"
+    for what in ("reference lora teacher", "reference absent teacher"):
         with pytest.raises(ValueError, match=what):
             derive("study", PLACE, what, results)
 

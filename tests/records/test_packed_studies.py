@@ -106,6 +106,18 @@ def test_predictions_are_read_in_any_order_and_a_part_at_a_time(out: Path, monke
         assert read(trial_id, ["row_id", "gold"]).equals(apart[trial_id].select("row_id", "gold"))
 
 
+def test_a_study_that_was_packed_again_is_read_anew(out: Path) -> None:
+    read, (last, *_) = StudyPredictions(out), [r.trial_id for r in reversed(load_records(out)) if r.status == "done"]
+    pack(out)
+    before, planned = read(last), load_planned(out)
+    assert planned is not None
+    unpack(out)
+    (added,) = make_study(out, {"lora": [0.1]}, task="added", rows=30)
+    write_planned(out, {added.trial_id: added.trial.cell, **planned})
+    pack(out)
+    assert read(last).equals(before) and read(added.trial_id).height == 30
+
+
 def flip(path: Path, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 1

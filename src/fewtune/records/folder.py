@@ -75,14 +75,17 @@ class StudyPredictions:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._tables: PackedTables | None = None
+        self._opened: tuple[int, int] | None = None
 
     def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """One trial's test_set, row_id, gold, predicted and score_<label> columns, or some; raises RecordError."""
         if not is_packed(self._out):
-            self._tables = None
             return read_predictions(predictions_path(self._out, trial_id), columns)
-        if self._tables is None:
+        found = (self._out / PACKED_RECORDS).stat()
+        stamp = (found.st_mtime_ns, found.st_ino)  # another one where the study was packed again since
+        if self._tables is None or self._opened != stamp:
             self._tables = PackedTables(self._out / PACKED_PREDICTIONS, read_packed(self._out).predictions_sha256)
+            self._opened = stamp
         return self._tables.read(trial_id, columns)
 
 
