@@ -1,4 +1,4 @@
-"""The models that have a short name in fewtune.
+"""Models with a short name in fewtune.
 
 Owns the catalogue alone. Does not know how a model is found or read.
 """

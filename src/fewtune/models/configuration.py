@@ -1,6 +1,6 @@
-"""What a model's configuration says of it, before any weights are read.
+"""A model's configuration, read before any weights.
 
-Owns reading it, and how a library's errors are worded. What is refused is its family's to say (`architectures`).
+Owns reading it, and how a library's errors are worded. What is refused is for its family to say (`architectures`).
 """
 
 from __future__ import annotations

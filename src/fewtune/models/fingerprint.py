@@ -1,7 +1,7 @@
-"""What a model is known by: SHA-256 over its weights, tokenizer and configuration.
+"""A model's fingerprint: SHA-256 over its weights, tokenizer and configuration.
 
-Owns which files of a folder count, and the hashes of large files that the cache keeps. Files that Transformers would
-read beside them and that change what the weights mean (an adapter, weights that are no safetensors) are refused here.
+Owns which files of a folder count, and the cached hashes of large files. Refuses files that Transformers would read too
+and that change what the weights mean: an adapter, or weights that are not safetensors.
 """
 
 from __future__ import annotations

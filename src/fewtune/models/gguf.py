@@ -1,4 +1,4 @@
-"""Weights that a package ships as a GGUF file, written once as an ordinary Transformers folder.
+"""Weights that a package ships as a GGUF file, converted once to an ordinary Transformers folder.
 
 Owns the conversion and its place in the cache. Does not know which packages there are (`catalogue`).
 """

@@ -1,7 +1,7 @@
-"""A model looked at before any trial: does its folder hold one whole causal language model that can be used?
+"""Checks before any trial that a model's folder holds one whole language model that can be used.
 
-Owns which questions are asked and that a folder that passed is not asked again while nothing of it changes. Weights are
-read for one question alone, whether they are finite, a tensor at a time.
+Owns what is checked, and that a folder that passed is not checked again until something in it changes. Weights are read
+only to see that they are finite, one tensor at a time.
 """
 
 from __future__ import annotations

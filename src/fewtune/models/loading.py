@@ -1,7 +1,7 @@
-"""A model's network read from its folder, whole or not at all.
+"""Reads a model's network from its folder, whole or not at all.
 
-Owns the one call that reads weights, and the refusal of those that are not what the configuration says. Transformers
-fills in random numbers for what is missing: nothing read here may hold any.
+Owns the one call that reads weights, and the refusal of weights that do not match the configuration: Transformers would
+fill in random numbers for missing ones.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The device and the precision that a model computes in.
 
-Owns what this machine can do. Source: flags of /proc/cpuinfo, and PyTorch's own word for a GPU.
+Owns finding out what this machine can do. Source: the flags of /proc/cpuinfo, and what PyTorch says of a GPU.
 """
 
 from __future__ import annotations

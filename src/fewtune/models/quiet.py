@@ -1,4 +1,4 @@
-"""Transformers, and what it imports, kept from drawing progress bars and printing reports while a model is read."""
+"""Keeps Transformers, and what it imports, from drawing progress bars and printing notices."""
 
 from __future__ import annotations
 

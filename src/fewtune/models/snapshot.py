@@ -1,7 +1,6 @@
-"""A model's folder on this machine: found by catalogue name, path or hub id, and known by its content.
+"""A model's folder on this machine: found by catalogue name, path or hub id, identified by its content.
 
-Owns finding and fetching, and which of a folder's files hold its weights. Does not read weights or configurations
-(`fingerprint`, `configuration`, `inspection`).
+Owns finding and fetching it. Does not read weights or configurations (`fingerprint`, `configuration`, `inspection`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Models' tokenizers: read from a folder, set beside a network's vocabulary and beside one another.
+"""Models' tokenizers: reading one, and comparing it with a network's vocabulary or with another tokenizer.
 
-Does not write prompts with them (`text`).
+Does not write prompts with them (`prompts`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What one process keeps between trials: models read, tasks read, each found by the name that a job gives.
+"""The state of a worker process between trials: models and tasks it has read, found by the names that jobs give.
 
-Owns finding them and the check that they are what the job was made for. Does not know how a trial runs (`trial`).
+Owns finding them, the check that they are those the job was made for, and the engine's options here. Does not know how
+a trial runs (`trial`).
 """
 
 from __future__ import annotations
