@@ -270,7 +270,7 @@ def replace_predictions(out: Path, **columns: Any) -> Path:
         ({"row_id": pl.col("row_id") + "b"}, "of the same draw"),
         ({"gold": pl.col("predicted")}, "of the same draw"),
     ],
-    ids=str,
+    ids=lambda each: each if isinstance(each, str) else "-".join(each),
 )
 def test_predictions_of_another_kind_are_refused(out: Path, columns: dict[str, Any], told: str) -> None:
     path = replace_predictions(out, **columns)
