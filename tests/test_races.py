@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from fewtune.analysis.looks import spend_by
 from fewtune.api import run_study
-from fewtune.conduct import Looked, StudyEvent
+from fewtune.conduct import LeftOut, Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
 from fewtune.records import Record, load_looks
 from fewtune.results import StudyResult
 from fewtune.running.circumstances import describe_axes
-from fewtune.running.job import Event, Finished, Job, Started, WorkerOptions
+from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
+from fewtune.running.purse import Purse
 from fewtune.study import read_study
 from study_maker import make_answers, make_record
 
@@ -33,7 +36,7 @@ class Scripted:
         self._means, self._spread, self._stop_after = means, spread, stop_after
         self.ran: list[tuple[str, int, int]] = []
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         for job in jobs:
             if self._stop_after is not None and len(self.ran) == self._stop_after:
                 raise KeyboardInterrupt
@@ -78,10 +81,14 @@ def race(values: Mapping[str, object], out: Path, executor: Scripted) -> tuple[S
     return run_study(values, out, executor=executor, on_event=hear), looks
 
 
+def draws_at(look: Looked) -> int:
+    return look.standings[0].decision.draws
+
+
 def test_a_clear_race_ends_at_its_first_look(values: dict[str, object], tmp_path: Path) -> None:
     executor = Scripted({"majority": 0.5, "a": 0.9, "b": 0.7})
     result, looks = race(values, tmp_path / "out", executor)
-    assert [(look.number, look.draws) for look in looks] == [(1, 3)]
+    assert [(look.number, draws_at(look)) for look in looks] == [(1, 3)]
     assert len(executor.ran) == 9
     assert result.decision.chosen is not None and result.decision.chosen.name == "a"
     assert result.decision.question.level == pytest.approx(0.00917, abs=1e-5), "the first look's share of 5 %"
@@ -103,7 +110,7 @@ def test_methods_that_cannot_be_the_best_stop_and_the_others_go_on(values: dict[
 def test_a_race_ends_undecided_at_the_most_draws(values: dict[str, object], tmp_path: Path) -> None:
     executor = Scripted({"majority": 0.8, "a": 0.8, "b": 0.8}, spread=0.1)
     result, looks = race({**values, "until": {"within": 0.001, "most_draws": 6}}, tmp_path / "out", executor)
-    assert [look.draws for look in looks] == [3, 5, 6]
+    assert [draws_at(look) for look in looks] == [3, 5, 6]
     assert result.decision.chosen is None and result.decision.question.within == 0.001
     assert max(executor.draws(name) for name in ("majority", "a", "b")) == 6
 
@@ -166,7 +173,7 @@ def test_a_race_goes_on_from_draws_that_were_fixed(values: dict[str, object], tm
     race({**values, "until": None, "data_seeds": {"count": 4}}, tmp_path / "out", Scripted(means, 0.04))
     executor = Scripted(means, 0.04)
     _, looks = race({**values, "data_seeds": {"count": 4}}, tmp_path / "out", executor)
-    assert [look.draws for look in looks][:2] == [4, 5]
+    assert [draws_at(look) for look in looks][:2] == [4, 5]
     assert all(seed >= 4 for _, _, seed in executor.ran)
     history = load_looks(tmp_path / "out")
     assert history is not None and sum(look.level for look in history.looks) <= 0.05
@@ -201,3 +208,90 @@ def test_a_race_that_cannot_be_is_refused(until: object, message: str) -> None:
     with pytest.raises(StudyError) as caught:
         read_study({**study, "until": until})
     assert message in str(caught.value)
+
+
+class Clock:
+    """Seconds that pass where a test lets them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Timed(Scripted):
+    """An executor each of whose trials takes so many seconds of a clock, and says so in its record."""
+
+    def __init__(self, means: Mapping[str, float], seconds: Mapping[str, float], clock: Clock) -> None:
+        super().__init__(means, 0.05)
+        self._seconds, self._clock = seconds, clock
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
+        for event in super().run(jobs):
+            if isinstance(event, Finished):
+                seconds = self._seconds[event.job.trial.method.variant]
+                self._clock.now += seconds
+                record = event.record.model_copy(update={"phase_seconds": {"fit": seconds}})
+                yield Finished(event.job, record, event.predictions)
+            else:
+                yield event
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("fewtune.conduct.Purse", partial(Purse, clock=made))
+    return made
+
+
+def test_a_budget_lets_run_what_fits_every_method_once_before_any_twice(
+    values: dict[str, object], tmp_path: Path, clock: Clock
+) -> None:
+    executor = Timed({"majority": 0.5, "a": 0.8, "b": 0.8}, {"majority": 1, "a": 50, "b": 100}, clock)
+    fixed = {**values, "until": None, "data_seeds": {"count": 9}, "shots": [4], "budget": {"minutes": 10}}
+    events: list[StudyEvent] = []
+    result = run_study(fixed, tmp_path / "out", executor=executor, on_event=events.append)
+    left = [event for event in events if isinstance(event, LeftOut)]
+    # 151 s a draw; 585 s but for the report: three draws, then what fits of the fourth and of later ones.
+    assert [name for name, _, _ in executor.ran[:9]] == ["majority", "a", "b"] * 3
+    assert executor.draws("b") == 3
+    assert clock.now <= 585
+    assert len(left) == 1 and len(left[0].jobs) == 27 - len(executor.ran)
+    assert len(result.analysis.waiting) == 27 - len(executor.ran)
+    assert not (load_looks(tmp_path / "out") or pytest.fail("no looks")).looks, "an unfinished study was not looked at"
+
+
+def test_a_race_whose_budget_is_spent_decides_where_it_stands(
+    values: dict[str, object], tmp_path: Path, clock: Clock
+) -> None:
+    executor = Timed({"majority": 0.8, "a": 0.8, "b": 0.8}, {"majority": 50, "a": 50, "b": 50}, clock)
+    study = {**values, "until": {"within": 0.001, "most_draws": 8}, "budget": {"minutes": 11}}
+    result, looks = race(study, tmp_path / "out", executor)
+    history = load_looks(tmp_path / "out")
+    assert history is not None
+    assert [look.draws for look in history.looks] == [3, 4]
+    assert sum(look.level for look in history.looks) == pytest.approx(spend_by(4, 8, 0.05))
+    assert draws_at(looks[-1]) == 4 and looks[-1].standings[0].running == ()
+    assert result.decision.question.look == 2
+    race({**study, "budget": None}, tmp_path / "out", executor)
+    assert max(executor.draws(name) for name in ("majority", "a", "b")) == 8, "without a budget it goes on"
+    history = load_looks(tmp_path / "out")
+    assert history is not None and sum(look.level for look in history.looks) <= 0.05
+
+
+def test_a_trial_that_outlasts_the_budget_is_ended(values: dict[str, object], tmp_path: Path, clock: Clock) -> None:
+    class Endless(Timed):
+        def run(self, jobs: Iterable[Job]) -> Generator[Event]:
+            for job in jobs:
+                yield Started(job)
+                while True:
+                    self._clock.now += 10
+                    yield Progressed(job, Progress("fitting"))
+
+    events: list[StudyEvent] = []
+    study = {**values, "budget": {"minutes": 1}, "until": None}
+    with pytest.raises(RecordError, match="no trial of the study has finished yet"):
+        run_study(study, tmp_path / "out", executor=Endless({}, {}, clock), on_event=events.append)
+    assert clock.now == 60
+    assert [len(event.jobs) for event in events if isinstance(event, LeftOut)] == [3]

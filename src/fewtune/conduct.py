@@ -7,7 +7,7 @@ Owns that order, and what is told of a study beside what executors tell of its t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from fewtune.running.job import Event, Finished, Job
 from fewtune.running.ledger import Ledger
 from fewtune.running.looks import begin_looks, take_look
 from fewtune.running.prepare import prepare_jobs
+from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
 from fewtune.study import Study
 from fewtune.tasks.base import Task
@@ -61,12 +62,20 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """The budget is spent: these trials did not run, or not to their end."""
+
+    jobs: Sequence[Job]
+    seconds: float
+    """The budget."""
+
+
+@dataclass(frozen=True)
 class Looked:
     """A race looked at its draws."""
 
     number: int
     """Which look it was, from 1."""
-    draws: int
     looks: Sequence[int]
     """The draws of each look that may be."""
     standings: Sequence[Standing]
@@ -75,10 +84,10 @@ class Looked:
 
 @dataclass(frozen=True)
 class Closed:
-    """Every trial has its record, and the folder is let go of."""
+    """Every trial that was to run has its record, and the folder is let go of."""
 
 
-StudyEvent = Preparing | Prepared | Noticed | Opened | Event | Looked | Closed
+StudyEvent = Preparing | Prepared | Noticed | Opened | Event | LeftOut | Looked | Closed
 """What is told while a study runs, in this order; of trials, what their executor tells, once it is written down."""
 
 OnEvent = Callable[[StudyEvent], None]
@@ -91,63 +100,91 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
     StudyError with everything that does not fit, RecordError where the folder cannot be used; a signal
     (KeyboardInterrupt) ends the trials and is raised again.
     """
+    purse = None if study.budget is None else Purse(60 * study.budget.minutes)
     claim_folder(out, study)
     on_event(Preparing(study, out))
     jobs, tasks = prepare_jobs(study, executor.options.data_dir)
     on_event(Prepared(jobs, tasks))
+    if purse is not None:  # every method once before any twice
+        jobs = sorted(jobs, key=lambda job: study.data_seeds.index(job.trial.data_seed))
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done:
+        run = _Run(out, executor, on_event, purse, dict(done))
         if study.until is None:
             history = begin_looks(out, [len(study.data_seeds)], done.values())
-            _run_rest(jobs, done, out, executor, on_event)
-            check_whole(out, cells)
-            write_looks(out, take_look(history, cells, len(study.data_seeds)))
+            if run.take(jobs):
+                write_looks(out, take_look(history, cells, len(study.data_seeds)))
         else:
-            _race(Race(jobs, study.data_seeds, out, done.values()), done, out, executor, on_event)
+            _race(Race(jobs, study.data_seeds, out, done.values()), run)
     on_event(Closed())
 
 
-def _run_rest(
-    jobs: Sequence[Job], done: Mapping[str, Record], out: Path, executor: Executor, on_event: OnEvent
-) -> dict[str, Record]:
-    """Run those of the jobs that are not done; the records of all of them, by trial id."""
-    todo = [job for job in jobs if job.trial_id not in done]
-    known = {job.trial_id: done[job.trial_id] for job in jobs if job.trial_id in done}
-    append_event(out, "run", trials=len(jobs), reused=len(known))
-    on_event(Opened(todo, list(known.values())))
+@dataclass
+class _Run:
+    """A run of trials into a folder that is held."""
 
-    def hear(event: Event) -> None:
+    out: Path
+    executor: Executor
+    on_event: OnEvent
+    purse: Purse | None
+    known: dict[str, Record]
+    """Records of trials that are done or have run now, by trial id."""
+
+    def take(self, jobs: Sequence[Job]) -> bool:
+        """Run those of the jobs that have not run; False where the budget left some of them out."""
+        todo = [job for job in jobs if job.trial_id not in self.known]
+        reused = [self.known[job.trial_id] for job in jobs if job.trial_id in self.known]
+        append_event(self.out, "run", trials=len(jobs), reused=len(reused))
+        self.on_event(Opened(todo, reused))
+        fitting: Iterable[Job] = todo if self.purse is None else self.purse.ration(todo, self.known)
+        carry_out(fitting, self.out, self.executor, self._hear, self._is_spent)
+        left = [job for job in todo if job.trial_id not in self.known]
+        if left:
+            assert self.purse is not None
+            self.on_event(LeftOut(left, self.purse.seconds))
+        check_whole(self.out, [job.trial_id for job in jobs if job.trial_id in self.known])
+        return not left
+
+    def _hear(self, event: Event) -> None:
         if isinstance(event, Finished):
-            known[event.job.trial_id] = event.record
-        on_event(event)
+            self.known[event.job.trial_id] = event.record
+        self.on_event(event)
 
-    carry_out(todo, out, executor, hear)
-    return known
+    def _is_spent(self) -> bool:
+        return self.purse is not None and self.purse.is_spent
 
 
-def _race(race: Race, done: Mapping[str, Record], out: Path, executor: Executor, on_event: OnEvent) -> None:
+def _race(race: Race, run: _Run) -> None:
     """Run a study look by look, until every race is over; the folder's trials are those of the looks so far."""
-    known = dict(done)
     cells: dict[str, Cell] = {}
     for number, draws in enumerate(race.looks, start=1):
         jobs = race.list_jobs(draws)
         cells |= {job.trial_id: describe_axes(job.trial).cell for job in jobs}
-        write_planned(out, cells)
-        known |= _run_rest(jobs, known, out, executor, on_event)
-        check_whole(out, cells)
-        standings = race.look(draws)
-        on_event(Looked(number, draws, race.looks, standings))
+        write_planned(run.out, cells)
+        whole = run.take(jobs)
+        run.on_event(Looked(number, race.looks, race.look(draws) if whole else race.look_early()))
         if race.is_over:
             return
 
 
-def carry_out(jobs: Sequence[Job], out: Path, executor: Executor, on_event: Callable[[Event], None]) -> None:
-    """Run every job and write what comes of it into a folder that is held; each event is passed on once written."""
+def carry_out(
+    jobs: Iterable[Job],
+    out: Path,
+    executor: Executor,
+    on_event: Callable[[Event], None],
+    is_spent: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run every job and write what comes of it into a folder that is held; each event is passed on once written.
+
+    What still runs is ended once `is_spent` says so.
+    """
     ledger = Ledger(out, executor.options)
     with closing(executor.run(jobs)) as events:
         try:
             for event in events:
                 on_event(ledger.write(event))
+                if is_spent():
+                    break
         except KeyboardInterrupt:
             with contextlib.suppress(RecordError):  # the signal ends the run, whether or not it can be written down
                 ledger.tell("interrupted")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fewtune.analysis.looks import LOOKS, plan_looks, share_error, spend_beyond
+from fewtune.analysis.looks import LOOKS, plan_looks, spend_beyond, spend_by
 
 
 @pytest.mark.parametrize(
@@ -23,19 +23,20 @@ def test_a_race_looks_at_ever_more_draws_and_at_all_it_may_have(most: int, looks
 
 
 def test_planned_looks_share_four_fifths_of_the_error() -> None:
-    levels = share_error(LOOKS, 0.05)
-    assert sum(levels) == pytest.approx(0.04)
+    spent = [spend_by(draws, 20, 0.05) for draws in LOOKS]
+    levels = [now - before for now, before in zip(spent, [0.0, *spent], strict=False)]
+    assert spent[-1] == pytest.approx(0.04)
     # 0.04 x (ln(1 + (e - 1) t), less what was spent before), t = 3/20, 5/20, 8/20, 12/20, 1.
     assert levels == pytest.approx((0.00917, 0.00512, 0.00663, 0.00742, 0.01166), abs=1e-5)
 
 
 def test_one_look_spends_all_that_is_planned() -> None:
-    assert share_error((5,), 0.05) == pytest.approx((0.04,))
+    assert spend_by(5, 5, 0.05) == pytest.approx(0.04)
 
 
 def test_looks_beyond_the_plan_never_spend_more_than_there_is() -> None:
-    spent = list(share_error(LOOKS, 0.05))
+    spent = [0.04]
     for _ in range(40):
         spent.append(spend_beyond(spent, 0.05))
-    assert spent[5] == pytest.approx(0.005)
+    assert spent[1] == pytest.approx(0.005)
     assert sum(spent) <= 0.05

@@ -30,10 +30,9 @@ def plan_looks(most: int) -> tuple[int, ...]:
     return (*(draws for draws in looks if draws < most), most)
 
 
-def share_error(looks: Sequence[int], level: float) -> tuple[float, ...]:
-    """The level of each planned look, given the draws of all of them; together `PLANNED_SHARE` of the whole."""
-    spent = [level * PLANNED_SHARE * math.log1p((math.e - 1) * draws / looks[-1]) for draws in looks]
-    return tuple(now - before for now, before in zip(spent, [0.0, *spent], strict=False))
+def spend_by(draws: int, most: int, level: float) -> float:
+    """What looks up to so many draws, of the plan's most, may have spent together."""
+    return level * PLANNED_SHARE * math.log1p((math.e - 1) * min(1.0, draws / most))
 
 
 def spend_beyond(spent: Sequence[float], level: float) -> float:
@@ -42,11 +41,16 @@ def spend_beyond(spent: Sequence[float], level: float) -> float:
 
 
 def choose_level(history: LookHistory, look: Look) -> float:
-    """What a look, its level not yet known, may spend: what it spent already, its share of the plan, or of the rest."""
+    """What a look, its level not yet known, may spend: as before, its share of the plan, or half of what is left.
+
+    The plan's shares go by draws, whenever a look is taken: a race that a budget ended early may look where it stands.
+    """
     taken = history.of(look.task, look.shots)
     for other in taken:
         if (other.draws, other.methods) == (look.draws, look.methods):
             return other.level
-    if look.draws in history.plan and all(other.draws < look.draws for other in taken):
-        return dict(zip(history.plan, share_error(history.plan, LEVEL), strict=True))[look.draws]
-    return spend_beyond([other.level for other in taken], LEVEL)
+    spent = [other.level for other in taken]
+    most = history.plan[-1]
+    if look.draws <= most and all(other.draws < look.draws for other in taken):
+        return spend_by(look.draws, most, LEVEL) - math.fsum(spent)
+    return spend_beyond(spent, LEVEL)

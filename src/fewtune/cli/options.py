@@ -48,6 +48,14 @@ def check_share(option: str, share: float | None, zero: str) -> None:
         raise FewtuneError(f"{option} is {share:g}; give 0 ({zero}) to 1.")
 
 
+def parse_seconds(option: str, text: str) -> float:
+    """Seconds from a number with s, m or h behind it."""
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*([smh])\s*", text)
+    if found is None or float(found.group(1)) == 0:
+        raise FewtuneError(f"{option} is {shorten(text)!r}; give a time above 0 such as 90s, 30m or 2h.")
+    return float(found.group(1)) * {"s": 1, "m": 60, "h": 3600}[found.group(2)]
+
+
 def parse_bytes(text: str) -> int:
     """Bytes from a number with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB), or none."""
     found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)

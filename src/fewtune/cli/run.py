@@ -18,6 +18,7 @@ from fewtune.cli.options import (
     check_number,
     check_seconds,
     check_share,
+    parse_seconds,
 )
 from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
@@ -78,10 +79,16 @@ class Ending:
         Parameter(help="How far below the best a method may be: 0.03 is three points; the study's own if not given."),
     ] = None
 
+    budget: Annotated[
+        str | None,
+        Parameter(help="Time that it may take, as 90s, 30m or 2h: what fits runs, every method once before any twice."),
+    ] = None
+
     def list_overrides(self) -> list[str]:
         """The same as overrides of the study file."""
         check_share("--within", self.within, "take the best alone")
-        given = {"until": self.until, "within": self.within}
+        minutes = None if self.budget is None else parse_seconds("--budget", self.budget) / 60
+        given = {"until": self.until, "within": self.within, "budget.minutes": minutes}
         return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 

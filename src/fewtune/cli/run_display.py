@@ -13,11 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fewtune.conduct import Closed, Looked, Noticed, Opened, Prepared, Preparing, StudyEvent
+from fewtune.analysis.audit.finding import word_number
+from fewtune.conduct import Closed, LeftOut, Looked, Noticed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.progress import LiveProgress, PlainProgress, pass_on
 from fewtune.records import Record
 from fewtune.report.profile import CommandSeconds
-from fewtune.report.wording import word_decision, word_question
+from fewtune.report.wording import word_decision, word_question, word_seconds
 from fewtune.running.job import Job
 from fewtune.terminal import make_text
 
@@ -70,6 +71,9 @@ class RunDisplay:
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
                 self._listener = kind(self._console, jobs, self._workers, reused)
                 self._exits.enter_context(self._listener)
+            case LeftOut():
+                self._exits.close()
+                self._print(word_left_out(event))
             case Looked():
                 self._exits.close()
                 self._print(*word_look(event))
@@ -106,11 +110,19 @@ class RunDisplay:
             self._console.print(make_text(line), soft_wrap=True)
 
 
+def word_left_out(event: LeftOut) -> str:
+    """Say which trials a budget left out."""
+    counts = Counter(job.trial.method.variant for job in event.jobs)
+    kinds = ", ".join(f"{count} of {variant}" for variant, count in counts.items())
+    trials = word_number(len(event.jobs), "trial")
+    return f"The budget of {word_seconds(event.seconds)} is spent: left out are {trials} ({kinds})."
+
+
 def word_look(event: Looked) -> list[str]:
     """Say what a race's look found, a line a task and number of shots: its answer, or what goes on."""
-    head = f"look {event.number} of {len(event.looks)}, after {event.draws} draws"
     lines = []
     for standing in event.standings:
+        head = f"look {event.number} of {len(event.looks)}, after {word_number(standing.decision.draws, 'draw')}"
         line = f"{head} · {word_question(standing.decision)}: {word_decision(standing.decision)}"
         if standing.stopped:
             line += f" Stopped: {', '.join(standing.stopped)}."

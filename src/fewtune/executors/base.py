@@ -5,7 +5,7 @@ Owns the protocol. An executor writes no record and knows no folder: whoever run
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
 from fewtune.running.job import Event, Job, WorkerOptions
@@ -17,8 +17,9 @@ class Executor(Protocol):
     options: WorkerOptions
     """How its processes run trials; records tell it."""
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run every job once; each is told as started, then finished or lost, with signs of progress between.
 
-        Jobs may be told of in any order. Whoever stops listening closes the iterator, which ends what still runs.
+        A job is taken from `jobs` when it could start, no sooner; jobs may be told of in any order. Whoever stops
+        listening closes the iterator, which ends what still runs.
         """

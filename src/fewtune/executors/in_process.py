@@ -5,7 +5,7 @@ A trial that ends its process ends the study with it, and what trials leave behi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
 
@@ -16,7 +16,7 @@ class InProcess:
     def __init__(self, options: WorkerOptions | None = None) -> None:
         self.options = WorkerOptions() if options is None else options
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run the jobs in order; what a trial told of its progress is passed on when it has ended."""
         from fewtune.running.trial import run_trial
         from fewtune.running.worker import WorkerState

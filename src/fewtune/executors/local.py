@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -89,15 +90,22 @@ class LocalProcesses:
         self.options = WorkerOptions() if options is None else options
         self._stall_after = stall_after
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Event]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run every job; a worker without a sign of progress for `stall_after` seconds is ended, and its job lost."""
         context = multiprocessing.get_context("spawn")
-        waiting = list(reversed(jobs))
+        source = iter(jobs)
+        waiting: list[Job] = []
+
+        def some_wait() -> bool:
+            if not waiting:
+                waiting.extend(itertools.islice(source, 1))
+            return bool(waiting)
+
         team: list[_Worker] = []
         try:
-            while waiting or any(w.job for w in team):
+            while any(w.job for w in team) or some_wait():
                 for worker in [worker for worker in team if worker.job is None]:
-                    if not waiting or time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
+                    if not some_wait() or time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
                         _stop(worker)
                         team.remove(worker)
                     elif not _hand_over(worker, waiting):
@@ -105,7 +113,7 @@ class LocalProcesses:
                     else:
                         yield Started(worker.busy_with)
                 # A worker is started where there is a trial for it: starting disturbs those that are timed.
-                while waiting and len(team) < self.options.workers:
+                while len(team) < self.options.workers and some_wait():
                     worker = _start_worker(context, self.options)
                     if _hand_over(worker, waiting):
                         team.append(worker)

@@ -41,8 +41,8 @@ LOCK = ".lock"
 STALE_SECONDS = 3600.0
 """Age at which a half-written file, of a kind that commands may write at any time, is nobody's any more."""
 
-_MAY_CHANGE = ("until", "within")
-"""Keys that decide no trial: how many draws a race may have, and what it accepts."""
+_MAY_CHANGE = ("until", "within", "budget")
+"""Keys that decide no trial: how many draws a race may have, what it accepts, how long it may take."""
 
 _AXES = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
 

@@ -14,7 +14,7 @@ https://doi.org/10.1145/502109.502111
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewtune.analysis.decision import Decision
@@ -22,7 +22,8 @@ from fewtune.analysis.leaderboard import rank_variants
 from fewtune.analysis.looks import choose_level, plan_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
-from fewtune.analysis.study import read_folder
+from fewtune.analysis.regret import FEWEST_DRAWS
+from fewtune.analysis.study import FolderContents, read_folder
 from fewtune.records import Look, LookHistory, Record, StudyPredictions, write_looks
 from fewtune.running.job import Job
 from fewtune.running.looks import Place, begin_looks
@@ -72,30 +73,57 @@ class Race:
 
     def look(self, draws: int) -> list[Standing]:
         """Look at each race that goes on, all trials of the look being recorded, and write down that it was."""
+        return self._look({place: draws for place in self._places if place in self._open})
+
+    def look_early(self) -> list[Standing]:
+        """Look at each race that goes on once more, at the draws that all its methods have by now; then it is over."""
+        have = {r.trial_id for r in read_folder(self._out).records}
+        draws = {}
+        for place in [place for place in self._places if place in self._open]:
+            whole = self._count_whole(place, have)
+            taken = max((look.draws for look in self._history.of(*place)), default=FEWEST_DRAWS - 1)
+            if whole > taken:
+                draws[place] = whole
+        standings = self._look(draws)
+        self._open.clear()
+        return [replace(standing, running=()) for standing in standings]
+
+    def _look(self, draws: Mapping[Place, int]) -> list[Standing]:
+        if not draws:
+            return []
         contents = read_folder(self._out)
         reader = AnswerReader(StudyPredictions(self._out))
-        seeds = set(self._seeds[:draws])
-        standings = []
-        for place in [place for place in self._places if place in self._open]:
-            records = [
-                r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds
-            ]
-            names = tuple(dict.fromkeys(self._places[place].values()))
-            task, shots = place
-            look = Look(task=task, shots=shots, draws=draws, methods=len(names), level=0, stopped=self._stopped[place])
-            look = look.model_copy(update={"level": choose_level(self._history, look)})
-            taken = [*self._take_before(look), look]
-            terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=tuple(taken)))
-            decision = decide_cell(rank_variants(records, reader), records, reader, terms)
-            self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
-            self._keep(look.model_copy(update={"stopped": dict(self._stopped[place])}))
-            running = tuple(name for name in names if name not in self._stopped[place])
-            if decision.chosen is not None or draws == self.looks[-1]:
-                self._open.discard(place)
-                running = ()
-            standings.append(Standing(decision, dict(self._stopped[place]), running))
+        standings = [self._look_at(place, count, contents, reader) for place, count in draws.items()]
         write_looks(self._out, self._history)
         return standings
+
+    def _look_at(self, place: Place, draws: int, contents: FolderContents, reader: AnswerReader) -> Standing:
+        seeds = set(self._seeds[:draws])
+        records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
+        names = tuple(dict.fromkeys(self._places[place].values()))
+        task, shots = place
+        look = Look(task=task, shots=shots, draws=draws, methods=len(names), level=0, stopped=self._stopped[place])
+        look = look.model_copy(update={"level": choose_level(self._history, look)})
+        taken = (*self._take_before(look), look)
+        terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=taken))
+        decision = decide_cell(rank_variants(records, reader), records, reader, terms)
+        self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
+        self._keep(look.model_copy(update={"stopped": dict(self._stopped[place])}))
+        if decision.chosen is not None or draws == self.looks[-1]:
+            self._open.discard(place)
+        going = [name for name in names if name not in self._stopped[place]] if place in self._open else []
+        return Standing(decision, dict(self._stopped[place]), tuple(going))
+
+    def _count_whole(self, place: Place, have: Collection[str]) -> int:
+        """The draws, from the first on, of which every method that goes on has all its trials."""
+        lacking = {
+            job.trial.data_seed
+            for job in self._jobs
+            if (name := self._places[place].get(job.trial_id)) is not None
+            and name not in self._stopped[place]
+            and job.trial_id not in have
+        }
+        return next((count for count, seed in enumerate(self._seeds) if seed in lacking), len(self._seeds))
 
     def _take_before(self, look: Look) -> list[Look]:
         return [other for other in self._history.of(look.task, look.shots) if other.draws < look.draws]

@@ -16,6 +16,7 @@ from fewtune.study.validation import validate
 from fewtune.study.values import (
     MOST_ENTRIES,
     MOST_TRIALS,
+    Budget,
     Evaluation,
     MethodChoice,
     ModelChoice,
@@ -41,7 +42,12 @@ def resolve_study(draft: Draft) -> Study | None:
         if isinstance(body.get(key), dict):
             body[key] = _count_seeds(draft, key, body[key])
     _read_until(draft, body)
-    parts: dict[str, type[Evaluation | Tuning | Until]] = {"evaluation": Evaluation, "tuning": Tuning, "until": Until}
+    parts: dict[str, type[Budget | Evaluation | Tuning | Until]] = {
+        "budget": Budget,
+        "evaluation": Evaluation,
+        "tuning": Tuning,
+        "until": Until,
+    }
     for key, part in parts.items():
         if isinstance(body.get(key), dict):
             read = validate(draft, (key,), part, body.pop(key), f"key of {key}")

@@ -101,6 +101,12 @@ class Until(_Frozen):
     most_draws: int = Field(default=20, ge=2, le=MOST_ENTRIES, description="Draws that the race may have.")
 
 
+class Budget(_Frozen):
+    """What a study may take."""
+
+    minutes: float = Field(gt=0, le=1e6, description="Minutes from its start to its report.")
+
+
 class Study(_Frozen):
     """A resolved study: what to run, and nothing about where or how fast."""
 
@@ -173,6 +179,10 @@ class Study(_Frozen):
         default=None,
         description="Race: look after 3, 5, 8, 12 and 20 draws, stop methods that cannot be the best, end when one is "
         "bounded `within`. `decided`, or {within, most_draws}; null: run every draw of every method.",
+    )
+    budget: Budget | None = Field(
+        default=None,
+        description="Run what fits: every method once before any twice; the decision is what stands then; null: all.",
     )
 
     def to_yaml(self) -> str:

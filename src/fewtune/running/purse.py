@@ -1,0 +1,45 @@
+"""The time that a study may take: which trials still fit, and what was left out.
+
+Owns both. Does not know what a trial does; how long one takes is guessed from those that ran (`analysis.time_left`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.records import Record
+from fewtune.running.circumstances import describe_axes
+from fewtune.running.job import Job
+
+MOST_KEPT_SECONDS = 15.0
+"""Seconds of a budget kept for analysing and reporting; a twentieth of it where that is less."""
+
+
+class Purse:
+    """A study's time, from `began` on `clock` (seconds)."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._deadline = clock() + seconds - min(MOST_KEPT_SECONDS, seconds / 20)
+        self.left_out: list[Job] = []
+        """Trials that would have ended too late."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing may run any more."""
+        return self._clock() >= self._deadline
+
+    def ration(self, jobs: Iterable[Job], known: Mapping[str, Record]) -> Iterator[Job]:
+        """Each job that fits, asked for when it could start; `known` are the records so far, by trial id.
+
+        A trial of which nothing is known yet is let start: it is ended with the budget.
+        """
+        for job in jobs:
+            wanted = guess_seconds_left(list(known.values()), [describe_axes(job.trial).cell], 1) or 0.0
+            if self._clock() + wanted >= self._deadline:
+                self.left_out.append(job)
+            else:
+                yield job
