@@ -117,6 +117,15 @@ def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
     return "\n".join(["", "```", *lines, "```", ""])
 
 
+def word_worth(study: StudyAnalysis, group: GroupAnalysis, figure: str, variant: str, test_set: str = IN_DOMAIN) -> str:
+    """Word what a variant's probabilities are worth by a figure such as auroc, or its mean score: `score`."""
+    steady = group.stability[variant]
+    names = weigh_test_sets(group.board.test_sets, 1.0) if test_set == OUTSIDE else [test_set]
+    if figure == "score":
+        return word_score(fmean(steady.bounds[name].mean for name in names))
+    return word_score(fmean(steady.without_threshold[name][figure] for name in names))
+
+
 FIGURES: Mapping[str, Callable[..., str]] = {
     "mean": word_mean,
     "interval": word_interval,
@@ -125,6 +134,7 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "answer": word_answer,
     "answered": word_answered,
     "majority": word_majority,
+    "worth": word_worth,
     "fit": word_fit,
     "memory": word_memory,
     "verdict": word_verdict,
