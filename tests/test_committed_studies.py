@@ -48,5 +48,5 @@ def test_its_predictions_are_row_ids_labels_and_scores_alone(folder: Path) -> No
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_it_is_packed_and_nothing_else_lies_there(folder: Path) -> None:
-    names = {path.name for path in folder.iterdir()} - {"study.yaml", "report.html"}
+    names = {path.name for path in folder.iterdir()} - {"study.yaml", "looks.json", "report.html"}
     assert names == {PACKED_RECORDS, PACKED_PREDICTIONS}
