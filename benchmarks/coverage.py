@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage [PART ...]   prints every cell and writes benchmarks/results/coverage.json
 
-Parts are pairs, leaders, floors and decisions; where some are named the others' figures are kept.
+Parts are pairs, leaders, floors, decisions and looks; where some are named the others' figures are kept.
 
 Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. Their true difference in a draw is
 normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
@@ -15,13 +15,17 @@ compared with always answering the commonest label, which all methods equal, or 
 The fourth is of decisions among nine methods. In one half of its studies one is the best and all others are below it by
 the tolerance: there a bound is wrong where any method's is less than that. In the other half all are equal: there no
 "better" is right.
+
+The fifth is of the same studies, looked at more than once: as a race does, or by a user who has three draws, adds as
+many as the decision says are missing, and looks again, until something is decided. A study counts as wrong where any
+bound was at any look, and as a false "better" where the leader was called better than any other at any look.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -36,6 +40,8 @@ from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_commone
 from fewtune.analysis.comparison import Comparison, apply_rule, compare, correct_leader, correct_selected
 from fewtune.analysis.decision import WITHIN, Contender, Decision, Question, decide
 from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.looks import LOOKS, choose_level, plan_looks
+from fewtune.records import Look, LookHistory
 
 ROWS, RESAMPLES, REPETITIONS, GROUPS = 500, 400, 4000, 600
 DISAGREE = 0.4
@@ -48,7 +54,9 @@ ONES = np.ones(ROWS, dtype=np.int64)
 DRAWS = (3, 5, 10)
 DEVIATIONS = ((0.03, 0.03), (0.01, 0.08))
 """Of the methods of a group, over draws: the least and the most."""
-METHODS, STUDIES = 9, 300
+MOST_DRAWS = 40
+"""After which a user gives up adding some by hand."""
+METHODS, STUDIES, LOOKED_AT = 9, 300, 120
 """Of each study that is decided, and how many of each kind."""
 
 
@@ -242,6 +250,104 @@ def decide_made_up(answers: Sequence[VariantAnswers]) -> Decision:
     return decide(Question("made-up", 16, "accuracy", WITHIN), contenders, named)
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a study went that was looked at more than once."""
+
+    wrong: bool
+    better: bool
+    decided: bool
+    lost: float
+    trials: int
+
+
+def race(answers: Sequence[VariantAnswers], lower: Sequence[float], rng: np.random.Generator) -> Course:
+    """A race: planned looks, methods that are not the best stop, the end where one is bounded within the tolerance."""
+    have = dict.fromkeys(range(len(answers)), 0)
+    history, running, marks = LookHistory(plan=plan_looks(LOOKS[-1])), set(have), []
+    for draws in history.plan:
+        have |= dict.fromkeys(running, draws)
+        found, history = look(answers, have, history, rng)
+        marks.append((is_wrong(found.decision, lower), found.better))
+        if found.decision.chosen is not None:
+            break
+        running -= {int(c.name) for c in found.decision.compared if c.regret is not None and c.regret.above is not None}
+    return end_course(found.decision, marks, lower, sum(have.values()))
+
+
+def follow(answers: Sequence[VariantAnswers], lower: Sequence[float], rng: np.random.Generator) -> Course:
+    """A user who adds the draws that are said to be missing, to all methods, until there is a decision or no draw."""
+    draws, marks, history = LOOKS[0], [], LookHistory(plan=LOOKS[:1])
+    while True:
+        found, history = look(answers, dict.fromkeys(range(len(answers)), draws), history, rng)
+        marks.append((is_wrong(found.decision, lower), found.better))
+        missing = found.decision.missing
+        if missing is None or draws == MOST_DRAWS:
+            return end_course(found.decision, marks, lower, draws * len(answers))
+        draws = min(MOST_DRAWS, draws + (missing.draws or MOST_DRAWS))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look showed: the decision, and whether the leader was called better than any other."""
+
+    decision: Decision
+    better: bool
+
+
+def look(
+    answers: Sequence[VariantAnswers], have: Mapping[int, int], history: LookHistory, rng: np.random.Generator
+) -> tuple[Seen, LookHistory]:
+    """Look at methods on as many draws as each has, at the level that is left for it."""
+    now = Look(task="made-up", shots=16, draws=max(have.values()), methods=len(answers), level=0)
+    now = now.model_copy(update={"level": choose_level(history, now)})
+    seen = {str(m): {key: answers[m][key] for key in list(answers[m])[:count]} for m, count in have.items()}
+    contenders = [
+        Contender(name, 0.0, float(-int(name)), 1.0, 1, None if len(draws) == now.draws else "stopped")
+        for name, draws in seen.items()
+    ]
+    decision = decide(Question("made-up", 16, "accuracy", WITHIN, now.level), contenders, seen)
+    means = {name: np.mean([rows[IN_DOMAIN].predicted.mean() for rows in d.values()]) for name, d in seen.items()}
+    full = [name for name, draws in seen.items() if len(draws) == now.draws]
+    leader = max(full, key=lambda name: means[name])
+    others = {
+        name: compare(seen[leader], draws, "accuracy", rng, resamples=RESAMPLES)
+        for name, draws in seen.items()
+        if name != leader
+    }
+    better = any(c.answer == "better" for c in correct_leader(others, level=now.level).values())
+    return Seen(decision, better), history.model_copy(update={"looks": (*history.looks, now)})
+
+
+def is_wrong(found: Decision, lower: Sequence[float]) -> bool:
+    """Whether any method's bound is less than what it is below the best."""
+    bounds = {c.name: 1.0 if c.regret is None or c.regret.bound is None else c.regret.bound for c in found.compared}
+    return any(bounds[str(m)] < below for m, below in enumerate(lower) if str(m) in bounds)
+
+
+def end_course(found: Decision, marks: Sequence[tuple[bool, bool]], lower: Sequence[float], trials: int) -> Course:
+    wrong, better = (any(each) for each in zip(*marks, strict=True))
+    lost = lower[int(found.chosen.name)] if found.chosen is not None else 0.0
+    return Course(wrong, better, found.chosen is not None, lost, trials)
+
+
+def measure_looks(kind: Kind, how: str, studies: int, seed: int = 0) -> dict[str, float]:
+    """Shares of studies with a wrong bound, or a false "better", at any look; trials to the end, and what is lost."""
+    rng = np.random.default_rng(seed)
+    take, draws = (race, LOOKS[-1]) if how == "race" else (follow, MOST_DRAWS)
+    apart, equal = [0.0, *[WITHIN] * (METHODS - 1)], [0.0] * METHODS
+    ones = [take(make_study(kind, draws, apart, rng), apart, rng) for _ in range(studies)]
+    others = [take(make_study(kind, draws, equal, rng), equal, rng) for _ in range(studies)]
+    return {
+        "wrong": float(np.mean([each.wrong for each in ones])),
+        "better": float(np.mean([each.better for each in others])),
+        "decided": float(np.mean([each.decided for each in ones])),
+        "lost": float(np.mean([each.lost for each in ones if each.decided] or [0.0])),
+        "trials": float(np.mean([each.trials for each in ones])),
+        "trials_equal": float(np.mean([each.trials for each in others])),
+    }
+
+
 def write_table(results: dict[str, Any]) -> str:
     """The tables as Markdown."""
     pairs = [
@@ -273,10 +379,16 @@ def write_table(results: dict[str, Any]) -> str:
             f"Decisions among {METHODS} methods, {100 * WITHIN:g} points of tolerance, {results['studies']} studies a "
             f"row for bounds and as many of equal methods:\n\n{_write_decisions(results['decisions'])}\n\n"
         )
+    looked_at = ""
+    if "looks" in results:
+        looked_at = (
+            f"Such studies looked at more than once, as a race does and by adding the draws that are said to be missing, "
+            f"{results['looked_at']} of each kind:\n\n{_write_looks(results['looks'])}\n\n"
+        )
     return (
         f"{write_markdown(head, pairs)}\n\nThe leader against each other method:\n\n{groups[0]}\n\n"
         f"The leader against always answering the commonest label:\n\n{groups[1]}\n\n"
-        f"{decided}"
+        f"{decided}{looked_at}"
         f"{results['repetitions']} repetitions of {results['rows']} rows a draw; {results['groups']} groups of methods."
     )
 
@@ -310,6 +422,22 @@ def _write_decisions(cells: Sequence[dict[str, Any]]) -> str:
     return write_markdown(heads, rows)
 
 
+def _write_looks(cells: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            cell["kind"],
+            cell["how"],
+            *(f"{100 * cell[key]:.1f} %" for key in ("wrong", "better", "decided")),
+            f"{100 * cell['lost']:.1f} points",
+            f"{cell['trials']:.0f}",
+            f"{cell['trials_equal']:.0f}",
+        ]
+        for cell in cells
+    ]
+    heads = ("draws differ by", "looks", "any bound wrong", 'a false "better"', "decided", "a choice loses")
+    return write_markdown((*heads, "trials, one ahead", "trials, all equal"), rows)
+
+
 def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
     """What measures the cells of each table."""
     kinds = ((False, None), (False, 0.5), (False, 0.9), (True, None))
@@ -338,11 +466,18 @@ def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
             for seed, (kind, draws) in enumerate(product(KINDS, DRAWS))
         ]
 
+    def looks() -> list[dict[str, Any]]:
+        return [
+            {"kind": kind.name, "how": how} | measure_looks(kind, how, LOOKED_AT, seed)
+            for seed, (kind, how) in enumerate(product(KINDS, ("race", "by hand")))
+        ]
+
     return {
         "pairs": pairs,
         "leaders": lambda: groups(measure_leaders),
         "floors": lambda: groups(measure_floors),
         "decisions": decisions,
+        "looks": looks,
     }
 
 
@@ -352,7 +487,7 @@ def main() -> None:
     parts = measure_parts()
     named = sys.argv[1:] or list(parts)
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and len(named) < len(parts) else {}
-    found |= {"rows": ROWS, "repetitions": REPETITIONS, "groups": GROUPS, "studies": STUDIES}
+    found |= {"rows": ROWS, "repetitions": REPETITIONS, "groups": GROUPS, "studies": STUDIES, "looked_at": LOOKED_AT}
     commits = found.get("commits", {})
     for part in named:
         found[part] = parts[part]()

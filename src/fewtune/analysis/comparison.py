@@ -118,10 +118,13 @@ def compare(
     )
 
 
-def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION) -> dict[str, Comparison]:
+def correct_leader(
+    comparisons: Mapping[str, Comparison], region: float = REGION, level: float = statistics.LEVEL
+) -> dict[str, Comparison]:
     """Correct the comparisons of one leader with all others of its group, by this module's text; the order is kept.
 
-    The exact tests' p are corrected among themselves, by Holm's rule.
+    `level` is what a look may spend, where it is one of several. The exact tests' p are corrected among themselves, by
+    Holm's rule.
     """
     tested = {name: c.p for name, c in comparisons.items() if c.p is not None}
     exact = dict(zip(tested, statistics.holm(list(tested.values())).tolist(), strict=True))
@@ -131,7 +134,7 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
     levels: dict[str, float] = {}
     open_methods, stopped = len(comparisons) + 1, False
     for name in sorted(comparisons, key=least.__getitem__):
-        levels[name] = statistics.LEVEL / (open_methods * (open_methods - 1) / 2)
+        levels[name] = level / (open_methods * (open_methods - 1) / 2)
         stopped = stopped or least[name] > levels[name]
         if not stopped:
             open_methods -= 1
@@ -141,7 +144,11 @@ def correct_leader(comparisons: Mapping[str, Comparison], region: float = REGION
 
 
 def correct_selected(
-    comparison: Comparison, methods: int, beside: Iterable[Comparison] = (), region: float = REGION
+    comparison: Comparison,
+    methods: int,
+    beside: Iterable[Comparison] = (),
+    region: float = REGION,
+    level: float = statistics.LEVEL,
 ) -> Comparison:
     """Correct the comparison of the best of so many methods with something that was not among them.
 
@@ -149,7 +156,7 @@ def correct_selected(
     """
     p = None if comparison.p is None else min(1.0, methods * comparison.p)
     borrowed = _borrow([comparison, *beside], comparison.draws)
-    return replace(_hold_to(comparison, statistics.LEVEL / methods, region, borrowed), p=p)
+    return replace(_hold_to(comparison, level / methods, region, borrowed), p=p)
 
 
 def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[Answer, str]:

@@ -119,7 +119,8 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
     collapsed = find_collapsed(records, reader)
-    verdicts = judge_study(records, reader, np.random.default_rng(ANALYSIS_SEED), region=contents.region)
+    rng = np.random.default_rng(ANALYSIS_SEED)
+    verdicts = judge_study(records, reader, rng, contents.region, contents.looks)
     grouped = zip(group_records(records).items(), verdicts, strict=True)
     groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
     decisions = recommend([group.board for group in groups], records, reader, contents.terms)

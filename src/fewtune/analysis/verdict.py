@@ -15,7 +15,6 @@ import numpy as np
 from fewtune.analysis.answers import VariantAnswers, answer_commonest, read_answers
 from fewtune.analysis.comparison import (
     REGION,
-    RESAMPLES,
     Comparison,
     compare,
     correct_leader,
@@ -30,7 +29,8 @@ from fewtune.analysis.leaderboard import (
     name_metric,
 )
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.records import Record
+from fewtune.analysis.statistics import LEVEL
+from fewtune.records import LookHistory, Record
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,20 @@ def judge_study(
     records: Iterable[Record],
     reader: AnswerReader,
     rng: np.random.Generator,
-    resamples: int = RESAMPLES,
     region: float = REGION,
+    looks: LookHistory | None = None,
 ) -> list[GroupVerdict]:
     """Judge every group in domain; failed and skipped trials are counted and never scored."""
     return [
-        judge_group(key, members, reader, rng, resamples, region) for key, members in group_records(records).items()
+        judge_group(key, members, reader, rng, region, find_level(looks, key))
+        for key, members in group_records(records).items()
     ]
+
+
+def find_level(looks: LookHistory | None, key: GroupKey) -> float:
+    """The level of the last look at a group's task and number of shots; the whole error where it was the only one."""
+    taken = looks.of(key[0], key[2]) if looks is not None else ()
+    return taken[-1].level if taken else LEVEL
 
 
 def judge_group(
@@ -72,8 +79,8 @@ def judge_group(
     members: Sequence[Record],
     reader: AnswerReader,
     rng: np.random.Generator,
-    resamples: int = RESAMPLES,
     region: float = REGION,
+    level: float = LEVEL,
 ) -> GroupVerdict:
     """Judge one group in domain."""
     task, model, shots = key
@@ -89,13 +96,13 @@ def judge_group(
     comparisons: dict[str, Comparison] = {}
     against_majority = None
     if leader is not None:
-        judge = partial(compare, answers[leader], metric=metric, rng=rng, resamples=resamples, region=region)
+        judge = partial(compare, answers[leader], metric=metric, rng=rng, region=region)
         others = [name for name in answers if name != leader]  # a list: the order of ties must not go by hash
         for other in sorted(others, key=lambda name: -means[name]):
             comparisons[other] = judge(answers[other])
-        comparisons = correct_leader(comparisons, region)
+        comparisons = correct_leader(comparisons, region, level)
         commonest = answer_commonest(answers[leader])
-        against_majority = correct_selected(judge(commonest), len(answers), comparisons.values(), region)
+        against_majority = correct_selected(judge(commonest), len(answers), comparisons.values(), region, level)
     counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
     return GroupVerdict(
         task=task,
