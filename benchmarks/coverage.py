@@ -382,7 +382,7 @@ def write_table(results: dict[str, Any]) -> str:
     looked_at = ""
     if "looks" in results:
         looked_at = (
-            f"Such studies looked at more than once, as a race does and by adding the draws that are said to be missing, "
+            "Such studies looked at more than once, by a race and by adding the draws that are said to be missing, "
             f"{results['looked_at']} of each kind:\n\n{_write_looks(results['looks'])}\n\n"
         )
     return (
