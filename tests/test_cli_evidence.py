@@ -124,7 +124,7 @@ def test_a_recommendation_has_its_evidence_and_its_risk(study: Path, capsys: pyt
     told = " ".join(told.split())
     assert code == 0
     assert "Use pattern: the best of 2, costs " in told
-    assert "points from always answering the commonest label" in told
+    assert "points over always answering the commonest label" in told
     code, told, _ = run_cli("recommend", study, "--within", "0.4", capsys=capsys)
     assert "Use lora: within " in told, "a cheaper one will do where so much may be lost"
 

@@ -49,7 +49,7 @@ def test_what_is_missing_is_told_in_draws_trials_and_time() -> None:
 def test_a_choice_that_is_not_the_best_names_it_and_collapses_are_told() -> None:
     lines = explain_decision(decide(LORA))
     assert lines[0] == "highest mean: pattern (0.800)"
-    assert lines[1] == "lora is +15.0 points from always answering the commonest label, 10.0 at the least"
+    assert lines[1] == "lora is +15.0 points over always answering the commonest label, 10.0 at the least"
     assert lines[2].startswith("lora collapsed in some draws and not in others")
 
 

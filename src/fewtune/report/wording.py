@@ -88,7 +88,7 @@ def explain_decision(decision: Decision) -> list[str]:
         lines.append(f"highest mean: {decision.best} ({word_score(scores[decision.best])})")
     if decision.lead is not None and decision.chosen is not None:
         least = f"{100 * decision.lead.least:z.1f} at the least"
-        lines.append(f"{decision.chosen.name} is {100 * decision.lead.point:+z.1f} points from {COMMONEST}, {least}")
+        lines.append(f"{decision.chosen.name} is {100 * decision.lead.point:+z.1f} points over {COMMONEST}, {least}")
     lines += warn_of_collapses(decision)
     lacking = [each.name for each in decision.contenders if _lacks_draws(each)]
     if lacking:
