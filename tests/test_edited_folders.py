@@ -231,7 +231,7 @@ def test_trials_of_one_task_that_are_judged_by_unlike_metrics_are_refused(tmp_pa
     assert all(record.trial_id in str(refused.value) for record in (first, second))
 
 
-def test_what_tuning_or_a_companion_lacks_is_left_out(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_tuning_or_a_reference_lacks_is_left_out(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lora_of(out)
     edit(path, ("notes", "tuning"), None)
     edit(

@@ -1,4 +1,4 @@
-"""Tables of means beside the leaderboard: by facet and gold label, by pattern, of companions, and of checkpoints.
+"""Tables of means beside the leaderboard: by facet and gold label, by pattern, of reference scorers, and of checkpoints.
 
 Owns what each table averages and how its columns are called. Does not know how a table looks.
 """
@@ -41,7 +41,7 @@ def break_down_group(analysed: GroupAnalysis) -> list[BreakdownTable]:
         if table is not None:
             tables.append(table)
     tables += _average_patterns(members, group)
-    tables += _average_companions(members, group)
+    tables += _average_references(members, group)
     tables += _average_checkpoints(members, group)
     return tables
 
@@ -89,8 +89,8 @@ def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> lis
     return [BreakdownTable(f"{group.title} · by pattern: {group.metric}", columns, cells)]
 
 
-def _average_companions(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
-    """What a method's companions scored (a teacher, the student before it was taught) beside the method itself.
+def _average_references(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
+    """What a method's reference scorers scored (a teacher, the student before it was taught) beside the method itself.
 
     How often it answers as one of them is shown of the first alone: that is the teacher.
     """

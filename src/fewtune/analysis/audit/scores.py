@@ -63,13 +63,13 @@ def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
     """Teachers that are no better in domain than the student before it was taught."""
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.done:
-        both = [_companion(record, name).get(IN_DOMAIN, {}) for name in ("teacher", "untaught_student")]
+        both = [_read_reference(record, name).get(IN_DOMAIN, {}) for name in ("teacher", "untaught_student")]
         if all(record.primary_metric in scores for scores in both):
             cells[word_where(record)].append(record)
     for where, records in cells.items():
         metric = records[0].primary_metric
         teacher, student = (
-            fmean(_companion(record, name)[IN_DOMAIN][metric] for record in records)
+            fmean(_read_reference(record, name)[IN_DOMAIN][metric] for record in records)
             for name in ("teacher", "untaught_student")
         )
         if teacher <= student:
@@ -122,6 +122,6 @@ def _margin(records: list[Record], test_set: str) -> float:
     return fmean(r.metrics[test_set][r.primary_metric] - (score_majority(r, test_set) or 0.0) for r in records)
 
 
-def _companion(record: Record, name: str) -> dict[str, dict[str, float]]:
+def _read_reference(record: Record, name: str) -> dict[str, dict[str, float]]:
     found = record.notes.references.get(name)
     return found.metrics if found is not None else {}
