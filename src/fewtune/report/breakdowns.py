@@ -1,4 +1,4 @@
-"""Tables of means beside the leaderboard: by facet and gold label, by pattern, of reference scorers, and of checkpoints.
+"""Tables of means beside the leaderboard: by facet and gold label, by pattern, of reference scorers, of checkpoints.
 
 Owns what each table averages and how its columns are called. Does not know how a table looks.
 """

@@ -232,6 +232,7 @@ def _prepare_decision(
         "shots": decision.question.shots,
         "title": wording.word_question(decision),
         "answer": wording.word_decision(decision),
+        "chosen": decision.chosen is not None,
         "reasons": wording.explain_decision(decision),
     }
 
