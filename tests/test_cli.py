@@ -256,8 +256,11 @@ child, terminal = pty.fork()
 if child == 0:
     os.execv(sys.executable, [sys.executable, "-m", "fewtune.cli", *sys.argv[1:]])
 shown = b""
-while b"1 of 1000 trials" not in shown:
-    shown = shown[-200:] + os.read(terminal, 4096)
+try:
+    while b"1 of 1000 trials" not in shown:
+        shown = shown[-2000:] + os.read(terminal, 4096)
+except OSError:
+    sys.exit(f"the command ended by itself: {shown.decode(errors='replace')}")
 os.close(terminal)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -266,8 +269,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_terminal_that_is_closed_ends_its_run_as_a_hang_up(small_study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["run", str(small_study), "--out", str(out), "--set", "data_seeds={count: 1000}"]
-    done = subprocess.run([sys.executable, "-c", CLOSE_TERMINAL, *arguments])
-    assert done.returncode == 128 + signal.SIGHUP
+    done = subprocess.run([sys.executable, "-c", CLOSE_TERMINAL, *arguments], capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGHUP, done.stderr
     assert json.loads((out / "events.jsonl").read_text().splitlines()[-1])["event"] == "interrupted"
 
 
