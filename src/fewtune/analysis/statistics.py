@@ -35,7 +35,7 @@ FEWEST_DRAWS_TO_TEST = 6
 LARGEST_COUNTS = 4_000_000
 """Counts of answers that are held at once."""
 STEP = 1e-3
-"""Of a row: how far a count of answers is moved to see what that does to a score."""
+"""Step of the numerical derivative of a score by a count of answers, in rows."""
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS, FLIPS_AT_ONCE = 100_000, 2_000
@@ -70,7 +70,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Borrowed:
-    """What other differences of a group say of the variance of one: a variance, worth so many degrees of freedom."""
+    """The prior of a difference's variance, estimated from the group's other differences: its mean and its weight.
+
+    `freedom` is the weight, in degrees of freedom; 0: no prior.
+    """
 
     variance: float = 0.0
     freedom: float = 0.0

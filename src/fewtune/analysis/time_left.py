@@ -1,6 +1,6 @@
-"""How long what is left of a study may take, guessed from the trials that finished.
+"""Estimates the seconds that a study's remaining trials take, from those that have finished.
 
-Owns the guess, which what runs a study and what watches one both show. Needs records alone.
+Used by `run`, `watch` and budgets. Needs records only.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from fewtune.records import Cell, Record
 
 
 def guess_seconds_left(finished: Sequence[Record], waiting: Iterable[Cell], workers: int) -> float | None:
-    """Guess the seconds that waiting trials take on as many workers; None before any trial was timed.
+    """Estimate the seconds that waiting trials take on that many workers; None before any trial was timed.
 
-    A trial is taken to last as those of its cell did; before there is one, as its variant did with the nearest number
-    of shots, on its task and model rather than on others, with its fit as much longer as it has more shots. A variant
-    that has not run yet is taken as all others are.
+    A trial takes the mean of the timed trials of its variant, on its own task and model if there are any, with the
+    nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes the mean of
+    all others.
     """
     timed = [record for record in finished if record.phase_seconds]
     if not timed:

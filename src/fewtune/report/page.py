@@ -167,7 +167,11 @@ def list_filters(study: StudyAnalysis) -> list[tuple[str, list[str]]]:
 
 
 def place_findings(study: StudyAnalysis) -> list[tuple[Finding, list[int]]]:
-    """Each finding with the numbers, from 1, of the groups its trials stand in; without trials it has none."""
+    """Each finding with the numbers, from 1, of the groups that its trials belong to; a finding without trials has none.
+
+    Trials without a language model belong to every model's group. They add a group only where no trial with a model
+    does.
+    """
     numbers: dict[str, set[int]] = {}
     for number, group in enumerate(study.groups, start=1):
         for record in group.members:

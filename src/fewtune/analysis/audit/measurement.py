@@ -19,9 +19,9 @@ DECIDES_SECONDS = ("processor", "device", "cores", "workers", "cache_share", "pr
 """Parts of an environment that seconds depend on."""
 
 UNLIKE_PACE = 1.5
-"""How many times as long a draw takes for its seconds to be unlike: other texts make less of a difference."""
+"""Ratio of a draw's seconds to the other draws' from which the machine's speed must have changed."""
 FEWEST_METHODS, LEAST_SECONDS = 3, 1.0
-"""Of fewer methods, or of those that take less, no pace is taken."""
+"""The ratio is taken over at least so many methods that took at least so many seconds."""
 
 
 def find_unlike_machines(evidence: Evidence) -> Iterator[Finding]:

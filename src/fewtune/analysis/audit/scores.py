@@ -16,7 +16,7 @@ from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, g
 from fewtune.records import Record
 
 NEAR = 1e-9
-"""What sums of equal scores differ by is no margin."""
+"""Differences of scores up to this are rounding errors."""
 
 
 def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
