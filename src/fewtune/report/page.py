@@ -167,7 +167,7 @@ def list_filters(study: StudyAnalysis) -> list[tuple[str, list[str]]]:
 
 
 def place_findings(study: StudyAnalysis) -> list[tuple[Finding, list[int]]]:
-    """Each finding with the numbers, from 1, of the groups that its trials belong to; a finding without trials has none.
+    """Each finding with the numbers, from 1, of the groups that its trials belong to; none for one without trials.
 
     Trials without a language model belong to every model's group. They add a group only where no trial with a model
     does.
