@@ -299,7 +299,7 @@ def look(
     answers: Sequence[VariantAnswers], have: Mapping[int, int], history: LookHistory, rng: np.random.Generator
 ) -> tuple[Seen, LookHistory]:
     """Look at methods on as many draws as each has, at the level that is left for it."""
-    now = Look(task="made-up", shots=16, draws=max(have.values()), methods=len(answers), level=0)
+    now = Look(task="made-up", shots=16, draws=max(have.values()), methods=len(answers), level=statistics.LEAST_LEVEL)
     now = now.model_copy(update={"level": choose_level(history, now)})
     seen = {str(m): {key: answers[m][key] for key in list(answers[m])[:count]} for m, count in have.items()}
     contenders = [

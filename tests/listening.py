@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -49,4 +50,5 @@ def run_jobs(
     """Run jobs into a folder, in processes where no executor is given."""
     out.mkdir(parents=True, exist_ok=True)
     chosen = LocalProcesses(WorkerOptions(workers), stall_after) if executor is None else executor
-    carry_out(jobs, out, chosen, partial(pass_on, Listener() if listener is None else listener))
+    with closing(chosen):
+        carry_out(jobs, out, chosen, partial(pass_on, Listener() if listener is None else listener))

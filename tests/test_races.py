@@ -36,6 +36,9 @@ class Scripted:
         self._means, self._spread, self._stop_after = means, spread, stop_after
         self.ran: list[tuple[str, int, int]] = []
 
+    def close(self) -> None:
+        return
+
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         for job in jobs:
             if self._stop_after is not None and len(self.ran) == self._stop_after:

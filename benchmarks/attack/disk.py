@@ -31,7 +31,7 @@ from benchmarks.attack.verdict import Caught, Outcome, judge_crash, judge_refusa
 
 LONG = Terms(limit=60)
 ALWAYS = re.compile(
-    r"(trials/\w+\.json|predictions/\w+\.parquet|study\.yaml|planned\.json|events\.jsonl|report\.html|\.lock)"
+    r"(trials/\w+\.json|predictions/\w+\.parquet|study\.yaml|planned\.json|looks\.json|events\.jsonl|report\.html|\.lock)"
 )
 """The files of an output folder, when nothing was left behind."""
 TOLD_TO_END = (128 + signal.SIGHUP, 128 + signal.SIGTERM)

@@ -108,7 +108,7 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
     if purse is not None:  # every method once before any twice
         jobs = sorted(jobs, key=lambda job: study.data_seeds.index(job.trial.data_seed))
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
-    with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done:
+    with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
         run = _Run(out, executor, on_event, purse, dict(done))
         if study.until is None:
             history = begin_looks(out, [len(study.data_seeds)], done.values())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,8 @@ def jobs(study_file: Path) -> list[Job]:
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_each_job_is_started_and_ends_once_with_what_it_gives_alone(name: str, jobs: list[Job]) -> None:
     executor = EXECUTORS[name](WorkerOptions(cache_share=0.05))
-    events = list(executor.run(jobs))
+    with closing(executor):
+        events = list(executor.run(jobs[:1])) + list(executor.run(jobs[1:]))
     for job in jobs:
         own = [event for event in events if event.job.trial_id == job.trial_id]
         assert isinstance(own[0], Started) and isinstance(own[-1], Finished)
@@ -51,8 +54,6 @@ def test_each_job_is_started_and_ends_once_with_what_it_gives_alone(name: str, j
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_whoever_stops_listening_ends_what_runs(name: str, jobs: list[Job]) -> None:
-    import multiprocessing
-
     events = EXECUTORS[name](WorkerOptions()).run(jobs)
     assert isinstance(next(events), Started)
     events.close()
@@ -79,3 +80,20 @@ def test_a_model_or_rows_that_changed_since_are_refused(jobs: list[Job]) -> None
         assert predictions is None and record.status == "failed" and record.failure is not None
         assert words in record.failure.message
     assert np.isfinite(run_trial(model, WorkerState())[0].metrics["in_domain"]["accuracy"])
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a_job_is_asked_for_when_it_could_start(name: str, jobs: list[Job]) -> None:
+    executor, asked = EXECUTORS[name](WorkerOptions()), list[str]()
+
+    def offer() -> Iterator[Job]:
+        for job in [*jobs, *jobs]:
+            asked.append(job.trial_id)
+            yield job
+
+    with closing(executor), closing(executor.run(offer())) as events:
+        assert isinstance(next(events), Started)
+        assert len(asked) <= executor.options.workers
+    for child in multiprocessing.active_children():
+        child.join(30)
+    assert not multiprocessing.active_children()

@@ -155,6 +155,22 @@ def test_a_worker_without_memory_for_a_record_has_it_made_by_the_command(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def _tell_pid(pipe: Connection, options: WorkerOptions) -> None:
+    while (job := pipe.recv()) is not None:
+        send_failure(pipe, job, str(os.getpid()))
+
+
+def test_a_worker_waits_for_the_next_run_and_ends_when_let_go_of(jobs: list[Job], given: Any) -> None:
+    given(_tell_pid)
+    executor = local.LocalProcesses()
+    ends = [event for _ in range(2) for event in executor.run(jobs) if isinstance(event, Finished)]
+    assert len({end.record.failure.message for end in ends if end.record.failure is not None}) == 1
+    [child] = multiprocessing.active_children()
+    executor.close()
+    child.join(30)
+    assert child.exitcode == 0
+
+
 def _run_out_of_memory(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, str(os.getpid()), "out_of_memory")

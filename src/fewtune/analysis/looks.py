@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fewtune.analysis.statistics import LEVEL
+from fewtune.analysis.statistics import LEAST_LEVEL, LEVEL
 from fewtune.records import Look, LookHistory
 
 LOOKS = (3, 5, 8, 12, 20)
@@ -37,7 +37,7 @@ def spend_by(draws: int, most: int, level: float) -> float:
 
 def spend_beyond(spent: Sequence[float], level: float) -> float:
     """The level of one look beyond the plan, given those of all looks before."""
-    return max(0.0, level - math.fsum(spent)) / 2
+    return max(LEAST_LEVEL, (level - math.fsum(spent)) / 2)
 
 
 def choose_level(history: LookHistory, look: Look) -> float:
@@ -52,5 +52,5 @@ def choose_level(history: LookHistory, look: Look) -> float:
     spent = [other.level for other in taken]
     most = history.plan[-1]
     if look.draws <= most and all(other.draws < look.draws for other in taken):
-        return spend_by(look.draws, most, LEVEL) - math.fsum(spent)
+        return max(LEAST_LEVEL, spend_by(look.draws, most, LEVEL) - math.fsum(spent))
     return spend_beyond(spent, LEVEL)

@@ -23,3 +23,7 @@ class Executor(Protocol):
         A job is taken from `jobs` when it could start, no sooner; jobs may be told of in any order. Whoever stops
         listening closes the iterator, which ends what still runs.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept from one run to the next, such as workers that wait; it may run jobs again."""

@@ -6,8 +6,12 @@ A trial that ends its process ends the study with it, and what trials leave behi
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING
 
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
+
+if TYPE_CHECKING:
+    from fewtune.running.worker import WorkerState
 
 
 class InProcess:
@@ -15,13 +19,19 @@ class InProcess:
 
     def __init__(self, options: WorkerOptions | None = None) -> None:
         self.options = WorkerOptions() if options is None else options
+        self._state: WorkerState | None = None
+
+    def close(self) -> None:
+        """Let go of the models that are kept from trial to trial."""
+        self._state = None
 
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run the jobs in order; what a trial told of its progress is passed on when it has ended."""
         from fewtune.running.trial import run_trial
         from fewtune.running.worker import WorkerState
 
-        state = WorkerState(self.options)
+        state = WorkerState(self.options) if self._state is None else self._state
+        self._state = state
         for job in jobs:
             yield Started(job)
             told: list[Progress] = []

@@ -89,6 +89,14 @@ class LocalProcesses:
     def __init__(self, options: WorkerOptions | None = None, stall_after: float = STALL_SECONDS) -> None:
         self.options = WorkerOptions() if options is None else options
         self._stall_after = stall_after
+        self._team: list[_Worker] = []
+        """Workers that live: those without a job wait for the next one, of a later run too."""
+
+    def close(self) -> None:
+        """End the workers that wait for jobs."""
+        for worker in self._team:
+            _stop(worker)
+        self._team.clear()
 
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run every job; a worker without a sign of progress for `stall_after` seconds is ended, and its job lost."""
@@ -101,13 +109,15 @@ class LocalProcesses:
                 waiting.extend(itertools.islice(source, 1))
             return bool(waiting)
 
-        team: list[_Worker] = []
+        team = self._team
         try:
             while any(w.job for w in team) or some_wait():
                 for worker in [worker for worker in team if worker.job is None]:
-                    if not some_wait() or time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
+                    if time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
                         _stop(worker)
                         team.remove(worker)
+                    elif not some_wait():
+                        continue
                     elif not _hand_over(worker, waiting):
                         team.remove(worker)
                     else:
@@ -129,8 +139,9 @@ class LocalProcesses:
                     if event is not None:
                         yield event
         finally:
-            for worker in team:
+            for worker in [worker for worker in team if worker.job is not None]:
                 _end(worker)
+                team.remove(worker)
 
 
 def _hand_over(worker: _Worker, waiting: list[Job]) -> bool:

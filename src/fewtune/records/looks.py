@@ -25,7 +25,7 @@ class Look(BaseModel):
     draws: int = Field(ge=1)
     methods: int = Field(ge=1)
     """Methods compared: with another one, the same draws are looked at anew."""
-    level: float = Field(ge=0, lt=1)
+    level: float = Field(gt=0, lt=1)
     """The chance that any of its bounds is wrong."""
     stopped: Mapping[str, str] = {}
     """Methods that were stopped by then, and why."""
@@ -52,8 +52,8 @@ def load_looks(out: Path) -> LookHistory | None:
         return LookHistory.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise RecordError(
-            f"{path}: damaged, or of another fewtune. It holds how often the study was looked at. Take it from a copy; "
-            "without one delete it, and say with the results that looks are not counted."
+            f"{path}: damaged, or of another fewtune. It holds how often the study was looked at. Put a copy back; "
+            "without one, delete that file and run again: looks are then counted anew, which belongs with the results."
         ) from error
 
 

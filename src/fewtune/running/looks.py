@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fewtune.analysis.looks import choose_level
+from fewtune.analysis.statistics import LEAST_LEVEL
 from fewtune.records import Cell, Look, LookHistory, Record, load_looks, write_looks
 
 Place = tuple[str, int]
@@ -37,7 +38,7 @@ def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int) -> Lo
     """The history after a look at all trials of these cells; the same where they were looked at so before."""
     for task, shots in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
         members = {(c.variant, c.model) for c in cells.values() if (c.task, c.shots) == (task, shots)}
-        look = Look(task=task, shots=shots, draws=draws, methods=len(members), level=0)
+        look = Look(task=task, shots=shots, draws=draws, methods=len(members), level=LEAST_LEVEL)
         taken = history.of(task, shots)
         if not any((other.draws, other.methods) == (look.draws, look.methods) for other in taken):
             look = look.model_copy(update={"level": choose_level(history, look)})

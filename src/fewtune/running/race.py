@@ -23,6 +23,7 @@ from fewtune.analysis.looks import choose_level, plan_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.regret import FEWEST_DRAWS
+from fewtune.analysis.statistics import LEAST_LEVEL
 from fewtune.analysis.study import FolderContents, read_folder
 from fewtune.records import Look, LookHistory, Record, StudyPredictions, write_looks
 from fewtune.running.job import Job
@@ -102,7 +103,9 @@ class Race:
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
         task, shots = place
-        look = Look(task=task, shots=shots, draws=draws, methods=len(names), level=0, stopped=self._stopped[place])
+        look = Look(
+            task=task, shots=shots, draws=draws, methods=len(names), level=LEAST_LEVEL, stopped=self._stopped[place]
+        )
         look = look.model_copy(update={"level": choose_level(self._history, look)})
         taken = (*self._take_before(look), look)
         terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=taken))
