@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fewtune.analysis.statistics import score_macro_f1
+from fewtune.metrics.counts import score_macro_f1
 from fewtune.records import Breakdown, Cost, Failure, Record, TrialAxes, write_record
 
 LABELS = ("negative", "positive")

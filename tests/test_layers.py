@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
     {"errors", "interruption", "terminal", "plugins"},
-    {"causes"},
+    {"causes", "metrics"},
     {"records", "published"},
     {"data"},
     {"tasks"},
@@ -37,8 +37,8 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
-    "analysis": {"errors", "records", "analysis"},
-    "report": {"errors", "terminal", "records", "analysis", "report", "published"},
+    "analysis": {"errors", "metrics", "records", "analysis"},
+    "report": {"errors", "terminal", "metrics", "records", "analysis", "report", "published"},
 }
 
 

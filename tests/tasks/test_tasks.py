@@ -11,10 +11,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from fewtune.errors import DataError, FewtuneError
+from fewtune.metrics.table import METRICS
 from fewtune.tasks import TASKS, cola, get_task_module, hans, mnli, qqp, rte
 from fewtune.tasks.base import IN_DOMAIN, Task
-from fewtune.tasks.metrics import METRICS, baselines
 from fewtune.tasks.patterns import check_pattern, template_fields
+from fewtune.tasks.scores import baselines
 from fewtune.tasks.texts import text_key
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

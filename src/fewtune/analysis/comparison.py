@@ -30,6 +30,7 @@ from fewtune.analysis import statistics
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.errors import RecordError, name_choices
+from fewtune.metrics.counts import RANGES, SCORES
 
 Answer = Literal["better", "tie", "worse", "cannot tell"]
 
@@ -85,8 +86,8 @@ def compare(
     shared = sorted(first.keys() & second.keys())
     if not shared:
         return Comparison("cannot tell", None, None, None, 0, None, "no draw in common")
-    if metric not in statistics.SCORES:
-        raise RecordError(name_choices(metric, statistics.SCORES, "primary metric"))
+    if metric not in SCORES:
+        raise RecordError(name_choices(metric, SCORES, "primary metric"))
     draws = [
         statistics.weigh(
             [(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in weights.items()]
@@ -96,7 +97,7 @@ def compare(
     interval = statistics.bound_difference(draws, resamples, rng)
     points = [draw.point for draw in draws]
     answer, reason = apply_rule(interval, region)
-    span = statistics.RANGES[metric][1] - statistics.RANGES[metric][0]
+    span = RANGES[metric][1] - RANGES[metric][0]
     return _plan_further(
         Comparison(
             answer=answer,
@@ -277,4 +278,4 @@ def _subtract(
         return statistics.subtract_rows(right[0] - right[1], first.rows, rng)
     gold, ours, theirs = (side.astype(np.int64) for side in (first.gold, first.predicted, second.predicted))
     pair = statistics.PairedRows(gold, ours, theirs)
-    return statistics.subtract_scores(pair, first.rows, first.labels, statistics.SCORES[metric], rng)
+    return statistics.subtract_scores(pair, first.rows, first.labels, SCORES[metric], rng)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.analysis.thresholds import describe, merge_labels
 from fewtune.errors import RecordError
+from fewtune.metrics.probabilities import describe, merge_labels
 from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from fewtune.analysis import statistics
 from fewtune.analysis.answers import VariantAnswers
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.leaderboard import DrawKey
-from fewtune.analysis.statistics import FloatArray, IntArray
 from fewtune.errors import RecordError, name_choices
+from fewtune.metrics.counts import RANGES, SCORES, FloatArray, IntArray
 
 FEWEST_DRAWS = 2
 """One draw says nothing of how the next may differ."""
@@ -120,7 +120,7 @@ def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = stati
 
 def bound_rivals(rivals: Mapping[str, Rivals], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
     """Every method's bound from its differences to all others."""
-    span = statistics.RANGES[metric][1] - statistics.RANGES[metric][0]
+    span = RANGES[metric][1] - RANGES[metric][0]
     return {name: _bound_one(each, share_level(level, len(rivals)), span) for name, each in rivals.items()}
 
 
@@ -133,8 +133,8 @@ def score_draws(
     answers: Mapping[str, VariantAnswers], metric: str, weights: Mapping[str, float] = IN_DOMAIN_ALONE
 ) -> dict[str, Scored]:
     """Each method's score on each draw, test sets weighed, fit seeds averaged."""
-    if metric not in statistics.SCORES:
-        raise RecordError(name_choices(metric, statistics.SCORES, "primary metric"))
+    if metric not in SCORES:
+        raise RecordError(name_choices(metric, SCORES, "primary metric"))
     return {name: {key: _score_draw(key, draws, metric, weights) for key in draws} for name, draws in answers.items()}
 
 

@@ -17,7 +17,8 @@ from fewtune.analysis.answers import DrawAnswers, read_answers
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, LeaderboardRow, draw_of, name_metric
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.thresholds import FIGURES
+from fewtune.metrics.counts import RANGES
+from fewtune.metrics.probabilities import FIGURES
 from fewtune.records import Record
 
 _Scored = Mapping[DrawKey, statistics.DrawDifference]
@@ -64,7 +65,7 @@ def summarise_variants(
             [record for record in members if record.trial.variant == row.variant],
             row,
             {name: draws.get(row.variant, {}) for name, draws in scored.items()},
-            statistics.RANGES[metric],
+            RANGES[metric],
             reader,
         )
         for row in rows

@@ -21,10 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, sparse, special, stats
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-Score = Callable[[npt.NDArray[np.int64] | npt.NDArray[np.float64]], FloatArray]
-"""Counts (..., gold label, predicted label) -> scores (...)."""
+from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, Score, count_answers
 
 CONFIDENCE = 0.95
 LEVEL = 1 - CONFIDENCE
@@ -375,68 +372,6 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     return corrected
 
 
-def count_answers(gold: IntArray, predicted: IntArray, labels: int) -> IntArray:
-    """Count gold (rows,) against predicted (rows,) label indices: (gold label, predicted label)."""
-    counts = np.bincount(gold * labels + predicted, minlength=labels * labels)
-    return counts.reshape(labels, labels).astype(np.int64)
-
-
-def score_accuracy(counts: IntArray | FloatArray) -> FloatArray:
-    """Share of right answers: counts (..., gold, predicted) -> (...)."""
-    return _accuracy_of(*_total(counts))
-
-
-def score_matthews(counts: IntArray | FloatArray) -> FloatArray:
-    """Matthews correlation, 0 where either side is one label: counts (..., gold, predicted) -> (...)."""
-    return _matthews_of(*_total(counts))
-
-
-def score_macro_f1(counts: IntArray | FloatArray) -> FloatArray:
-    """Mean F1 over the labels that are gold or predicted: counts (..., gold, predicted) -> (...)."""
-    return _macro_f1_of(*_total(counts))
-
-
-def _total(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Right answers, gold and predicted labels, (..., labels) each: all that any score asks of counts."""
-    exact = counts.astype(np.float64)
-    return np.diagonal(exact, axis1=-2, axis2=-1), exact.sum(-1), exact.sum(-2)
-
-
-def _accuracy_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> FloatArray:
-    return np.asarray(right.sum(-1) / gold.sum(-1), dtype=np.float64)
-
-
-def _matthews_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> FloatArray:
-    rows = gold.sum(-1)
-    covariance = right.sum(-1) * rows - (gold * predicted).sum(-1)
-    spread = (rows**2 - (gold**2).sum(-1)) * (rows**2 - (predicted**2).sum(-1))
-    correlation = np.divide(covariance, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 0)
-    return np.asarray(correlation, dtype=np.float64)
-
-
-def _macro_f1_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> FloatArray:
-    total = gold + predicted
-    f1 = np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
-    return np.asarray(f1.sum(-1) / (total > 0).sum(-1), dtype=np.float64)
-
-
-_OF_TOTALS: Mapping[Score, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
-    score_accuracy: _accuracy_of,
-    score_matthews: _matthews_of,
-    score_macro_f1: _macro_f1_of,
-}
-
-SCORES: Mapping[str, Score] = {
-    "accuracy": score_accuracy,
-    "mcc": score_matthews,
-    "macro_f1": score_macro_f1,
-}
-"""The primary metrics that can be resampled, by their name in a record."""
-
-RANGES: Mapping[str, tuple[float, float]] = {"accuracy": (0.0, 1.0), "mcc": (-1.0, 1.0), "macro_f1": (0.0, 1.0)}
-"""The least and most that each can be: an interval of a mean does not reach beyond."""
-
-
 def _signed_sums(values: FloatArray) -> FloatArray:
     sums = np.zeros(1)
     for value in values:
@@ -487,7 +422,7 @@ def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: in
         golden = _weigh_labels(gold, drawn)
         scores = np.array(
             [
-                _OF_TOTALS[score](_weigh_labels(right, drawn), golden, _weigh_labels(given, drawn))
+                OF_TOTALS[score](_weigh_labels(right, drawn), golden, _weigh_labels(given, drawn))
                 for right, given in answers
             ]
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fewtune import records as store
-from fewtune.analysis import comparison, statistics
+from fewtune.analysis import comparison
 from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
 from fewtune.analysis.comparison import ANALYSIS_SEED as ANALYSIS_SEED
@@ -34,6 +34,7 @@ from fewtune.analysis.recommend import Terms, name_contender, recommend
 from fewtune.analysis.stability import Bounds, Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError, shorten
+from fewtune.metrics.counts import SCORES
 from fewtune.records import LookHistory, Record
 
 
@@ -204,9 +205,7 @@ def _choose_metric(records: list[Record], asked: Sequence[str]) -> list[Record]:
     """Records with the metric a study asks to be judged by, where all have it; else each task's own stands."""
     done = [record for record in records if record.status == "done"]
     wanted = [
-        name
-        for name in asked
-        if name in statistics.SCORES and all(name in scores for r in done for scores in r.metrics.values())
+        name for name in asked if name in SCORES and all(name in scores for r in done for scores in r.metrics.values())
     ]
     if wanted:
         return [record.model_copy(update={"primary_metric": wanted[0]}) for record in records]

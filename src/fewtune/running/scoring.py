@@ -15,7 +15,7 @@ import polars as pl
 from fewtune.errors import TrialFailure
 from fewtune.records import Breakdown, Checkpoint, ReferenceNotes
 from fewtune.tasks.base import Example, Task, TestSet
-from fewtune.tasks.metrics import baselines, breakdowns, score_test_set
+from fewtune.tasks.scores import baselines, breakdowns, score_test_set
 
 if TYPE_CHECKING:
     from fewtune.engine.meter import Meter

@@ -22,7 +22,7 @@ from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings
 from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Example, Task, TestSet
-from fewtune.tasks.metrics import score_test_set
+from fewtune.tasks.scores import score_test_set
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel

@@ -16,10 +16,10 @@ from pydantic import Field
 
 from fewtune.data.row_files import RowFile, is_text, read_rows
 from fewtune.errors import DataError, list_names, name_choices
+from fewtune.metrics.table import METRICS
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.label_column import check_labels, describe_id, is_number, looks_missing, order_labels
-from fewtune.tasks.metrics import METRICS
 from fewtune.tasks.patterns import check_label_words, check_pattern
 from fewtune.tasks.texts import text_fraction
 

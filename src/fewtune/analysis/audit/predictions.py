@@ -14,7 +14,7 @@ import numpy as np
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
 from fewtune.analysis.leaderboard import name_test_set
 from fewtune.analysis.predictions import AnswerReader, TrialAnswers
-from fewtune.analysis.statistics import SCORES
+from fewtune.metrics.counts import SCORES
 from fewtune.records import Record
 
 NEAR = 1e-6

@@ -17,7 +17,7 @@ from fewtune.analysis.comparison import REGION
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of, group_records, keep_whole_draws, name_metric
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.regret import PairDifference, PairedDraw, Scored, reach_above, score_draws, subtract
-from fewtune.analysis.thresholds import rank_rows
+from fewtune.metrics.probabilities import rank_rows
 from fewtune.records import Record
 
 SHARE = 1 / 3

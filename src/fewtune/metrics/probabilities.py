@@ -1,9 +1,10 @@
-"""What a method knows, apart from where it puts its threshold: scores of label probabilities.
+"""Metrics of label probabilities: what a method knows, apart from where it puts its threshold, and its calibration.
 
-Owns AUROC, log loss, Brier score and accuracy after recentring, over plain arrays. Does not know how predictions are
-read (`predictions`). Sources: DeLong et al. 1988, https://doi.org/10.2307/2531595 (what each row adds to an AUROC);
-Brier 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2; Zhou et al. 2024,
-https://arxiv.org/abs/2309.17249 (recentring by the mean over unlabelled rows).
+Owns AUROC, log loss, Brier score, accuracy after recentring and expected calibration error, over plain arrays. Does not
+know how predictions are read. Sources: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (calibration error); DeLong et
+al. 1988, https://doi.org/10.2307/2531595 (what each row adds to an AUROC); Brier 1950,
+https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2; Zhou et al. 2024, https://arxiv.org/abs/2309.17249
+(recentring by the mean over unlabelled rows).
 """
 
 from __future__ import annotations
@@ -13,13 +14,25 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from fewtune.analysis.statistics import FloatArray, IntArray
+from fewtune.metrics.counts import FloatArray, IntArray
 
 AUROC = "auroc"
 FIGURES = (AUROC, "log_loss", "brier", "recentred_accuracy")
 """What `describe` gives, by name."""
 LEAST_PROBABILITY = 1e-12
 """A gold label's probability counts as no less in a log loss."""
+
+
+CALIBRATION_BINS = 10
+
+
+def measure_calibration(gold: IntArray, predicted: IntArray, probabilities: FloatArray) -> float:
+    """Expected calibration error: 10 equal-width bins over the predicted label's probability (rows, labels)."""
+    confidence = probabilities[np.arange(len(predicted)), predicted]
+    right = (gold == predicted).astype(np.float64)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gap = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(gold))
 
 
 def merge_labels(log_probabilities: FloatArray, counts_as: IntArray) -> FloatArray:

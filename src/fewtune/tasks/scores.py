@@ -1,77 +1,22 @@
-"""What a test set's predictions are worth: metrics, breakdowns by facet, and the scores to beat.
+"""What a test set's predictions are worth: every metric, breakdowns by facet, and the scores to beat.
 
-Owns the table of metrics and how the task's labels count as a test set's. Does not know which method
-predicted.
+Owns how the task's labels count as a test set's. Does not know which method predicted; metrics are `metrics`' own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fewtune.errors import TrialFailure
+from fewtune.metrics.table import METRICS
 from fewtune.records import Breakdown
 from fewtune.tasks.base import TestSet
 
-_CALIBRATION_BINS = 10
 _MOST_FACET_VALUES = 40
-
-Indices = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric's line for the user, its direction, and how it is computed.
-
-    `compute(gold (rows), predicted (rows), probabilities (rows, labels)) -> float`, never NaN.
-    """
-
-    summary: str
-    higher_is_better: bool
-    compute: Callable[[Indices, Indices, Floats], float]
-
-
-def compute_accuracy(gold: Indices, predicted: Indices, probabilities: Floats) -> float:
-    """Share of rows predicted right."""
-    return float(np.mean(gold == predicted))
-
-
-def compute_mcc(gold: Indices, predicted: Indices, probabilities: Floats) -> float:
-    """Matthews correlation, in [-1, 1]; 0.0 where gold or prediction is constant."""
-    if np.unique(gold).size < 2 or np.unique(predicted).size < 2:
-        return 0.0
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(gold, predicted))
-
-
-def compute_macro_f1(gold: Indices, predicted: Indices, probabilities: Floats) -> float:
-    """Mean F1 over the labels that occur in gold or prediction."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(gold, predicted, average="macro", zero_division=0.0))
-
-
-def compute_ece(gold: Indices, predicted: Indices, probabilities: Floats) -> float:
-    """Expected calibration error (Guo et al. 2017): 10 equal-width bins over the predicted label's probability."""
-    confidence = probabilities[np.arange(len(predicted)), predicted]
-    right = (gold == predicted).astype(np.float64)
-    bins = np.minimum((confidence * _CALIBRATION_BINS).astype(np.int64), _CALIBRATION_BINS - 1)
-    gap = np.bincount(bins, weights=right - confidence, minlength=_CALIBRATION_BINS)
-    return float(np.abs(gap).sum() / len(gold))
-
-
-METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("share of rows predicted right", True, compute_accuracy),
-    "mcc": Metric("Matthews correlation, from -1 to 1; 0 for constant predictions", True, compute_mcc),
-    "macro_f1": Metric("mean F1 over labels", True, compute_macro_f1),
-    "ece": Metric("expected calibration error, 10 bins", False, compute_ece),
-}
 
 
 def score_test_set(test_set: TestSet, log_probabilities: ArrayLike) -> tuple[list[int], dict[str, float]]:

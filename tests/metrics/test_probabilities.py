@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.analysis.thresholds import describe, merge_labels, rank_rows
+from fewtune.metrics.probabilities import describe, merge_labels, rank_rows
 from fewtune.records import load_records, write_record
 from study_maker import make_study
 

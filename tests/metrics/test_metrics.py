@@ -1,4 +1,4 @@
-"""Metrics against answers worked out by hand."""
+"""Metrics against answers worked out by hand, and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fewtune.errors import TrialFailure
+from fewtune.metrics.table import METRICS
 from fewtune.tasks import base
 from fewtune.tasks.base import Example
-from fewtune.tasks.metrics import METRICS, baselines, breakdowns, score_test_set
+from fewtune.tasks.scores import baselines, breakdowns, score_test_set
 
 
 def make_set(gold: list[int], labels: int = 2, facets: list[str] | None = None) -> base.TestSet:
@@ -96,3 +97,17 @@ def test_facets_of_very_many_values_are_left_out() -> None:
 def test_baselines_are_chance_majority_rows_and_labels_that_occur() -> None:
     found = baselines(make_set([0, 1, 1, 1], labels=3))
     assert found == {"chance": 1 / 3, "majority": 0.75, "rows": 4.0, "labels": 2.0}
+
+
+@pytest.mark.parametrize("labels", [2, 3, 7])
+def test_metrics_of_answers_equal_scikit_learns(labels: int) -> None:
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    rng = np.random.default_rng(labels)
+    for rows in (1, 5, 60):
+        gold, predicted = rng.integers(labels, size=(2, rows))
+        even = np.full((rows, labels), 1 / labels)
+        found = {name: METRICS[name].compute(gold, predicted, even) for name in ("accuracy", "mcc", "macro_f1")}
+        assert found["accuracy"] == pytest.approx(accuracy_score(gold, predicted))
+        assert found["mcc"] == pytest.approx(matthews_corrcoef(gold, predicted))
+        assert found["macro_f1"] == pytest.approx(f1_score(gold, predicted, average="macro", zero_division=0.0))
