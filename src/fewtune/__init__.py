@@ -3,9 +3,9 @@
 From Python: `run_study`, `analyse`, `fit` and `load` (`fewtune.api`).
 """
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # what type checkers take for True; `typing` itself would be half of this import's time
 
 if TYPE_CHECKING:
     from fewtune.api import analyse, fit, load, run_study
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["analyse", "fit", "load", "run_study"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """The public functions, imported when they are first asked for: `fewtune --help` needs none."""
     if name in __all__:
         from fewtune import api
 
-        return getattr(api, name)
+        found: object = getattr(api, name)
+        return found
     raise AttributeError(f"module 'fewtune' has no attribute {name!r}")

@@ -39,4 +39,4 @@ def test_looks_beyond_the_plan_never_spend_more_than_there_is() -> None:
     for _ in range(40):
         spent.append(spend_beyond(spent, 0.05))
     assert spent[1] == pytest.approx(0.005)
-    assert sum(spent) <= 0.05
+    assert sum(spent) == pytest.approx(0.05)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fewtune.analysis import statistics as s
+from fewtune.metrics import counts as counts_of
 
 
 def make_pair(rng: np.random.Generator, labels: int, rows: int) -> s.PairedRows:
@@ -112,26 +113,26 @@ def test_equal_seeds_give_equal_intervals() -> None:
 
 def test_scores_match_hand_computed_counts() -> None:
     counts = np.array([[[6, 2], [1, 3]], [[8, 0], [4, 0]]])
-    assert s.score_accuracy(counts).tolist() == pytest.approx([9 / 12, 8 / 12])
-    assert s.score_matthews(counts).tolist() == pytest.approx([(6 * 3 - 2 * 1) / np.sqrt(8 * 4 * 7 * 5), 0.0])
-    assert s.score_macro_f1(counts).tolist() == pytest.approx([(12 / 15 + 6 / 9) / 2, (16 / 20) / 2])
+    assert counts_of.score_accuracy(counts).tolist() == pytest.approx([9 / 12, 8 / 12])
+    assert counts_of.score_matthews(counts).tolist() == pytest.approx([(6 * 3 - 2 * 1) / np.sqrt(8 * 4 * 7 * 5), 0.0])
+    assert counts_of.score_macro_f1(counts).tolist() == pytest.approx([(12 / 15 + 6 / 9) / 2, (16 / 20) / 2])
 
 
 def test_matthews_agrees_with_scikit_learn_beyond_two_labels() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     gold, predicted = rng.integers(3, size=200), rng.integers(3, size=200)
-    counts = s.count_answers(gold, predicted, 3)
-    assert float(s.score_matthews(counts)) == pytest.approx(metrics.matthews_corrcoef(gold, predicted))
+    counts = counts_of.count_answers(gold, predicted, 3)
+    assert float(counts_of.score_matthews(counts)) == pytest.approx(metrics.matthews_corrcoef(gold, predicted))
     expected = metrics.f1_score(gold, predicted, average="macro")
-    assert float(s.score_macro_f1(counts)) == pytest.approx(expected)
+    assert float(counts_of.score_macro_f1(counts)) == pytest.approx(expected)
 
 
 def test_score_bootstrap_with_accuracy_is_the_row_bootstrap() -> None:
     rng = np.random.default_rng(0)
     pairs = [make_pair(rng, labels=2, rows=300) for _ in range(4)]
     rows = [(p.first == p.gold).mean(0) - (p.second == p.gold).mean(0) for p in pairs]
-    by_score = bound_scores(pairs, 2, s.score_accuracy, 20_000, np.random.default_rng(1))
+    by_score = bound_scores(pairs, 2, counts_of.score_accuracy, 20_000, np.random.default_rng(1))
     by_rows = bound(rows, 20_000, np.random.default_rng(2))
     assert by_score.point == pytest.approx(by_rows.point)
     assert by_score.low == pytest.approx(by_rows.low, abs=0.004)
@@ -143,7 +144,7 @@ def test_labels_that_never_occur_change_nothing() -> None:
     gold, first, second = rng.integers(2, size=60), rng.integers(2, size=(2, 60)), rng.integers(2, size=(1, 60))
     pair, rows = s.PairedRows(gold, first, second), np.arange(60)
     few, many = (
-        s.subtract_scores(pair, rows, labels, s.score_macro_f1, np.random.default_rng(1)) for labels in (2, 150)
+        s.subtract_scores(pair, rows, labels, counts_of.score_macro_f1, np.random.default_rng(1)) for labels in (2, 150)
     )
     np.testing.assert_allclose(few.resample(300), many.resample(300))
     np.testing.assert_allclose(few.effects, many.effects, atol=1e-12)
@@ -170,7 +171,7 @@ def test_what_shared_rows_do_to_all_draws_is_worked_out() -> None:
 def test_rows_effects_have_the_variance_that_resampling_has(metric: str) -> None:
     rng = np.random.default_rng(3)
     pair = make_pair(rng, labels=3, rows=400)
-    draw = s.subtract_scores(pair, np.arange(400), 3, s.SCORES[metric], rng)
+    draw = s.subtract_scores(pair, np.arange(400), 3, counts_of.SCORES[metric], rng)
     assert float(draw.effects.sum()) == pytest.approx(0.0, abs=1e-9)
     assert float((draw.effects**2).sum()) == pytest.approx(float(draw.resample(20_000).var()), rel=0.05)
 
@@ -178,7 +179,7 @@ def test_rows_effects_have_the_variance_that_resampling_has(metric: str) -> None
 def test_a_score_that_cannot_move_has_rows_without_effect() -> None:
     gold = np.array([0, 1, 0, 1])
     constant = s.PairedRows(gold, np.zeros((1, 4), dtype=np.int64), np.ones((1, 4), dtype=np.int64))
-    draw = s.subtract_scores(constant, np.arange(4), 2, s.score_matthews, np.random.default_rng(0))
+    draw = s.subtract_scores(constant, np.arange(4), 2, counts_of.score_matthews, np.random.default_rng(0))
     assert draw.effects.tolist() == [0.0, 0.0, 0.0, 0.0]
 
 
@@ -259,5 +260,5 @@ def test_two_thousand_resamples_of_five_draws_take_under_a_second() -> None:
     rng = np.random.default_rng(0)
     pairs = [make_pair(rng, labels=3, rows=500) for _ in range(5)]
     started = time.process_time()
-    bound_scores(pairs, 3, s.score_matthews, 2000, rng)
+    bound_scores(pairs, 3, counts_of.score_matthews, 2000, rng)
     assert time.process_time() - started < 1.0

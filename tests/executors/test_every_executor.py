@@ -33,6 +33,14 @@ def jobs(study_file: Path) -> list[Job]:
     return prepare_jobs(load_study(study_file, [methods, "data_seeds=[0]"]), None)[0]
 
 
+@pytest.fixture(autouse=True)
+def _let_workers_end() -> Iterator[None]:
+    """Workers that were let go of end by themselves: the next test must not find them."""
+    yield
+    for child in multiprocessing.active_children():
+        child.join(30)
+
+
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_each_job_is_started_and_ends_once_with_what_it_gives_alone(name: str, jobs: list[Job]) -> None:
     executor = EXECUTORS[name](WorkerOptions(cache_share=0.05))
