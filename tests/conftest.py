@@ -54,7 +54,7 @@ def imports_apart() -> None:
 @pytest.fixture
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of commands run in this process: a worker takes seconds to start, and is the claim of few tests."""
-    monkeypatch.setattr(LocalProcesses, "run", InProcess.run)
+    monkeypatch.setattr(LocalProcesses, "run", lambda self, jobs: InProcess(self.options).run(jobs))
 
 
 @pytest.fixture(scope="session")
