@@ -251,9 +251,10 @@ def test_a_signal_to_end_is_told_and_written_down_and_finished_trials_are_kept(
 
 
 CLOSE_TERMINAL = """
-import os, pty, sys
+import os, pty, signal, sys
 child, terminal = pty.fork()
 if child == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run under nohup
     os.execv(sys.executable, [sys.executable, "-m", "fewtune.cli", *sys.argv[1:]])
 shown = b""
 try:

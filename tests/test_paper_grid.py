@@ -124,7 +124,8 @@ def ran(imports_apart: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     changes = [f"models=[{', '.join(map(str, folders))}]", *REDUCED]
     overrides = [part for change in changes for part in ("--set", change)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalProcesses, "run", InProcess.run)  # what imports took is not paid again
+        # What imports took is not paid again.
+        patch.setattr(LocalProcesses, "run", lambda self, jobs: InProcess(self.options).run(jobs))
         code, told = call("run", PRESET, "--out", root / "out", "--data-dir", data, *overrides)
     return Ran(root / "out", code, told)
 
