@@ -140,6 +140,22 @@ def test_a_worker_that_cannot_start_for_memory_costs_its_trial_and_prints_nothin
     assert "Traceback" not in capfd.readouterr().err
 
 
+def _tell_nothing(pipe: Connection, options: WorkerOptions) -> None:
+    local._take_jobs = Mock(side_effect=MemoryError)
+    local._work(pipe, options)
+
+
+def test_a_worker_without_memory_to_tell_anything_costs_its_trial_in_words(
+    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given(_tell_nothing)
+    listener = Listener()
+    run_jobs(jobs[:1], tmp_path / "out", listener)
+    [failure] = listener.failures
+    assert failure.kind == "killed" and "ended by a want of memory" in failure.message
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
     local.run_trial = Mock(side_effect=MemoryError)
     local._work(pipe, options)

@@ -60,6 +60,9 @@ STALL_SECONDS = 1800.0
 """Seconds without a sign of progress after which a worker is ended, where nothing else is asked. Workers tell of every
 step, and of every layer that a network ran (`engine.pulse`), so that a trial may take far longer."""
 
+STARVED = 77
+"""Exit status of a worker that ran out of memory and could not tell of it."""
+
 LONGEST_END = 10.0
 """Seconds to wait for a worker that was killed: one that hangs in the system itself, on a dead disk, may not end."""
 
@@ -202,6 +205,8 @@ def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool
 
 
 def _word_end(exit_code: int | None) -> str:
+    if exit_code == STARVED:
+        return "a want of memory, of which too little was left to tell more."
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}."
     hint = " The system may have run out of memory." if exit_code == -signal.SIGKILL else ""
@@ -249,6 +254,14 @@ def _end(worker: _Worker) -> None:
 
 
 def _work(pipe: Connection, options: WorkerOptions) -> None:
+    """A worker's process: it ends with STARVED where there is no memory left even to tell of a failure."""
+    try:
+        _take_jobs(pipe, options)
+    except MemoryError:
+        os._exit(STARVED)
+
+
+def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
     try:
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -267,8 +280,10 @@ def _work(pipe: Connection, options: WorkerOptions) -> None:
 
 
 def _describe_failure(error: Exception, where: str = "") -> Failure:
-    told = f"{where}{type(error).__name__}: {error}"
-    return Failure(kind=find_failure_kind(error), message=" ".join(told.split()), trace=traceback.format_exc())
+    told, kind = f"{where}{type(error).__name__}: {error}", find_failure_kind(error)
+    # Reading the sources that a trace shows takes memory that there is not.
+    trace = None if kind == "out_of_memory" else traceback.format_exc()
+    return Failure(kind=kind, message=" ".join(told.split()), trace=trace)
 
 
 def _set_imports_apart() -> None:
