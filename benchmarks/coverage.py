@@ -57,7 +57,7 @@ DEVIATIONS = ((0.03, 0.03), (0.01, 0.08))
 """Of the methods of a group, over draws: the least and the most."""
 MOST_DRAWS = 40
 """After which a user gives up adding some by hand."""
-METHODS, STUDIES, LOOKED_AT = 9, 300, 120
+METHODS, STUDIES, LOOKED_AT = 9, 300, 60
 """Of each study that is decided, and how many of each kind."""
 
 
