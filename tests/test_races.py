@@ -278,6 +278,8 @@ def test_a_race_whose_budget_is_spent_decides_where_it_stands(
     assert draws_at(looks[-1]) == 4 and looks[-1].standings[0].running == ()
     assert result.decision.question.look == 2
     race({**study, "budget": None}, tmp_path / "out", executor)
+    history = load_looks(tmp_path / "out")
+    assert history is not None and [look.draws for look in history.looks] == [3, 4, 5, 8], "each where it was taken"
     assert max(executor.draws(name) for name in ("majority", "a", "b")) == 8, "without a budget it goes on"
     history = load_looks(tmp_path / "out")
     assert history is not None and sum(look.level for look in history.looks) <= 0.05

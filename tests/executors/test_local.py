@@ -124,36 +124,9 @@ def test_a_worker_that_has_worked_long_makes_way_between_two_trials(
     assert len({failure.message for failure in listener.failures}) == processes
 
 
-def _start_without_memory(pipe: Connection, options: WorkerOptions) -> None:
+def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
     local._set_imports_apart = Mock(side_effect=MemoryError)
     local._work(pipe, options)
-
-
-def test_a_worker_that_cannot_start_for_memory_costs_its_trial_and_prints_nothing(
-    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
-    given(_start_without_memory)
-    listener = Listener()
-    run_jobs(jobs, tmp_path / "out", listener)
-    assert [failure.kind for failure in listener.failures] == ["out_of_memory"] * 2
-    assert "could not start: MemoryError" in listener.failures[0].message
-    assert "Traceback" not in capfd.readouterr().err
-
-
-def _tell_nothing(pipe: Connection, options: WorkerOptions) -> None:
-    local._take_jobs = Mock(side_effect=MemoryError)
-    local._work(pipe, options)
-
-
-def test_a_worker_without_memory_to_tell_anything_costs_its_trial_in_words(
-    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
-    given(_tell_nothing)
-    listener = Listener()
-    run_jobs(jobs[:1], tmp_path / "out", listener)
-    [failure] = listener.failures
-    assert failure.kind == "killed" and "ended by a want of memory" in failure.message
-    assert "Traceback" not in capfd.readouterr().err
 
 
 def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
@@ -161,13 +134,27 @@ def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
     local._work(pipe, options)
 
 
-def test_a_worker_without_memory_for_a_record_has_it_made_by_the_command(
-    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str]
+def _tell_without_memory(pipe: Connection, options: WorkerOptions) -> None:
+    local._take_jobs = Mock(side_effect=MemoryError)
+    local._work(pipe, options)
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "told"),
+    [
+        (_import_without_memory, "out_of_memory", "the process for this trial could not start: MemoryError"),
+        (_record_without_memory, "out_of_memory", "MemoryError"),
+        (_tell_without_memory, "killed", "out of memory"),
+    ],
+)
+def test_a_worker_that_memory_fails_costs_each_trial_a_message_and_prints_no_traceback(
+    jobs: list[Job], tmp_path: Path, given: Any, capfd: pytest.CaptureFixture[str], work: Any, kind: str, told: str
 ) -> None:
-    given(_record_without_memory)
+    given(work)
     listener = Listener()
-    run_jobs(jobs[:1], tmp_path / "out", listener)
-    assert [(failure.kind, failure.message) for failure in listener.failures] == [("out_of_memory", "MemoryError:")]
+    run_jobs(jobs, tmp_path / "out", listener)
+    assert [failure.kind for failure in listener.failures] == [kind] * 2
+    assert all(told in failure.message for failure in listener.failures)
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -21,19 +21,6 @@ def data_dir() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
-    """Write a file of that name and content under the test's folder."""
-
-    def write_file(name: str, content: str | bytes) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write_file
-
-
 def make_task(counts: tuple[int, ...], test_rows: int = 20, name: str = "made_up") -> Task:
     """A task with so many training rows of each label, in label order."""
     labels = tuple(f"label{index}" for index in range(len(counts)))

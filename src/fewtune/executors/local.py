@@ -61,8 +61,7 @@ STALL_SECONDS = 1800.0
 step, and of every layer that a network ran (`engine.pulse`), so that a trial may take far longer."""
 
 STARVED = 77
-"""Exit status of a worker that ran out of memory and could not tell of it."""
-
+"""Exit status of a worker that ran out of memory and could not report it."""
 LONGEST_END = 10.0
 """Seconds to wait for a worker that was killed: one that hangs in the system itself, on a dead disk, may not end."""
 
@@ -206,7 +205,7 @@ def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool
 
 def _word_end(exit_code: int | None) -> str:
     if exit_code == STARVED:
-        return "a want of memory, of which too little was left to tell more."
+        return "running out of memory, before it could tell more."
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}."
     hint = " The system may have run out of memory." if exit_code == -signal.SIGKILL else ""
@@ -254,7 +253,7 @@ def _end(worker: _Worker) -> None:
 
 
 def _work(pipe: Connection, options: WorkerOptions) -> None:
-    """A worker's process: it ends with STARVED where there is no memory left even to tell of a failure."""
+    """Run a worker's process; it exits with STARVED where memory does not suffice even to report a failure."""
     try:
         _take_jobs(pipe, options)
     except MemoryError:

@@ -34,13 +34,29 @@ def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> L
     return history
 
 
+def make_look(
+    history: LookHistory, place: Place, draws: int, methods: int, stopped: Mapping[str, str] | None = None
+) -> Look:
+    """A look at so many draws of so many methods, at the level that it may spend.
+
+    `stopped` gives the methods that no longer run, each with the reason.
+    """
+    task, shots = place
+    look = Look(task=task, shots=shots, draws=draws, methods=methods, level=LEAST_LEVEL, stopped=stopped or {})
+    return look.model_copy(update={"level": choose_level(history, look)})
+
+
+def note_look(history: LookHistory, look: Look) -> LookHistory:
+    """The history with a look; one at the same draws and methods is replaced where it stands."""
+    looks = {(each.task, each.shots, each.draws, each.methods): each for each in history.looks}
+    looks[look.task, look.shots, look.draws, look.methods] = look
+    return history.model_copy(update={"looks": tuple(looks.values())})
+
+
 def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int) -> LookHistory:
     """The history after a look at all trials of these cells; the same where they were looked at so before."""
-    for task, shots in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
-        members = {(c.variant, c.model) for c in cells.values() if (c.task, c.shots) == (task, shots)}
-        look = Look(task=task, shots=shots, draws=draws, methods=len(members), level=LEAST_LEVEL)
-        taken = history.of(task, shots)
-        if not any((other.draws, other.methods) == (look.draws, look.methods) for other in taken):
-            look = look.model_copy(update={"level": choose_level(history, look)})
-            history = history.model_copy(update={"looks": (*history.looks, look)})
+    for place in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
+        methods = len({(cell.variant, cell.model) for cell in cells.values() if (cell.task, cell.shots) == place})
+        if not any((other.draws, other.methods) == (draws, methods) for other in history.of(*place)):
+            history = note_look(history, make_look(history, place, draws, methods))
     return history

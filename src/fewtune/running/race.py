@@ -19,15 +19,14 @@ from pathlib import Path
 
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import rank_variants
-from fewtune.analysis.looks import choose_level, plan_looks
+from fewtune.analysis.looks import plan_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.regret import FEWEST_DRAWS
-from fewtune.analysis.statistics import LEAST_LEVEL
 from fewtune.analysis.study import FolderContents, read_folder
-from fewtune.records import Look, LookHistory, Record, StudyPredictions, write_looks
+from fewtune.records import LookHistory, Record, StudyPredictions, write_looks
 from fewtune.running.job import Job
-from fewtune.running.looks import Place, begin_looks
+from fewtune.running.looks import Place, begin_looks, make_look, note_look
 
 
 @dataclass(frozen=True)
@@ -102,16 +101,12 @@ class Race:
         seeds = set(self._seeds[:draws])
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
-        task, shots = place
-        look = Look(
-            task=task, shots=shots, draws=draws, methods=len(names), level=LEAST_LEVEL, stopped=self._stopped[place]
-        )
-        look = look.model_copy(update={"level": choose_level(self._history, look)})
-        taken = (*self._take_before(look), look)
+        look = make_look(self._history, place, draws, len(names), self._stopped[place])
+        taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=taken))
         decision = decide_cell(rank_variants(records, reader), records, reader, terms)
         self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
-        self._keep(look.model_copy(update={"stopped": dict(self._stopped[place])}))
+        self._history = note_look(self._history, look.model_copy(update={"stopped": dict(self._stopped[place])}))
         if decision.chosen is not None or draws == self.looks[-1]:
             self._open.discard(place)
         going = [name for name in names if name not in self._stopped[place]] if place in self._open else []
@@ -127,15 +122,6 @@ class Race:
             and job.trial_id not in have
         }
         return next((count for count, seed in enumerate(self._seeds) if seed in lacking), len(self._seeds))
-
-    def _take_before(self, look: Look) -> list[Look]:
-        return [other for other in self._history.of(look.task, look.shots) if other.draws < look.draws]
-
-    def _keep(self, look: Look) -> None:
-        """Note a look, once: one that is taken again after an interruption is the same."""
-        same = (look.task, look.shots, look.draws, look.methods)
-        others = [o for o in self._history.looks if (o.task, o.shots, o.draws, o.methods) != same]
-        self._history = self._history.model_copy(update={"looks": (*others, look)})
 
 
 def _find_place(job: Job) -> Place:
