@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import RecordError
-from fewtune.metrics.probabilities import describe, merge_labels
+from fewtune.metrics.probabilities import describe, merge_labels, rank_rows
 from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class _Rows:
 Probabilities = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
 """By test set: probabilities (rows, labels), and gold labels (rows,) as places among these."""
 
+Ranks = tuple[float, npt.NDArray[np.float64]] | None
+"""AUROC, and what one more of each row (rows,) would add to it; None where a set has rows of one label only."""
+
 
 class AnswerReader:
     """Reads each trial's predictions once and keeps them small: labels, rows and figures as numbers, no scores."""
@@ -71,6 +74,7 @@ class AnswerReader:
         self._kept: dict[str, dict[str, TrialAnswers]] = {}
         self._digests: dict[str, bytes] = {}
         self._figures: dict[str, Mapping[str, Mapping[str, float]]] = {}
+        self._ranks: dict[str, Mapping[str, Ranks]] = {}
 
     def answers(self, record: Record) -> dict[str, TrialAnswers]:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
@@ -103,6 +107,13 @@ class AnswerReader:
         """What a trial's probabilities are worth, by test set; nothing for those that `probabilities` leaves out."""
         self.answers(record)
         return self._figures[record.trial_id]
+
+    def ranks(self, record: Record) -> Mapping[str, Ranks]:
+        """How a trial ranks rows, by test set; nothing for those that `probabilities` leaves out."""
+        if record.trial_id not in self._ranks:
+            sets = self.probabilities(record)
+            self._ranks[record.trial_id] = {name: rank_rows(*rows) for name, rows in sets.items()}
+        return self._ranks[record.trial_id]
 
     def _merge(
         self, record: Record, table: pl.DataFrame, shared: _Rows, answers: Mapping[str, TrialAnswers]
@@ -145,6 +156,7 @@ class AnswerReader:
         self._kept.pop(trial_id, None)
         self._digests.pop(trial_id, None)
         self._figures.pop(trial_id, None)
+        self._ranks.pop(trial_id, None)
 
     def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""

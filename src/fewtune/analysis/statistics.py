@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ STEP = 1e-3
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS, FLIPS_AT_ONCE = 100_000, 2_000
+KIND_COST = 5
+"""Time of drawing one kind of row's count by a multinomial, in rows that are drawn one by one."""
 FEWEST_VARIANCES = 5
 """From so many differences of one group on, their variances borrow from one another."""
 MOST_BORROWED = 2
@@ -187,14 +190,14 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
     """
     points = [draw.point for draw in draws]
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
-    values = np.empty(chosen.shape)
-    # Sorted once, for a mask a draw would be as many comparisons as draws, squared.
-    places = np.argsort(chosen, axis=None, kind="stable")
+    values = np.empty(chosen.size)
+    # Sorted once, for a mask a draw would be as many comparisons as draws, squared; fastest in few bytes.
+    places = np.argsort(chosen.astype(np.min_scalar_type(len(draws))), axis=None, kind="stable")
     ends = np.cumsum(np.bincount(chosen.ravel(), minlength=len(draws)))
     for index, draw in enumerate(draws):
         here = places[ends[index - 1] if index else 0 : ends[index]]
-        values.flat[here] = draw.resample(len(here))
-    low, high = np.quantile(values.mean(1), [LEVEL / 2, 1 - LEVEL / 2])
+        values[here] = draw.resample(len(here))
+    low, high = np.quantile(values.reshape(chosen.shape).mean(1), [LEVEL / 2, 1 - LEVEL / 2])
     resampled, common, mean = float(high - low) / 2, 0.0, float(np.mean(points))
     by_draws = bound_by_draws(points)
     if by_draws is not None:
@@ -403,13 +406,27 @@ def _resample_score(
     distinct = PairedRows(kinds[0], kinds[1 : 1 + len(rows.first)], kinds[1 + len(rows.first) :])
 
     def resample(times: int) -> FloatArray:
-        drawn = rng.multinomial(len(rows.gold), counts / len(rows.gold), size=times)
-        return _score_weighted(drawn, distinct, labels, score)
+        return _score_weighted(_draw_counts(counts, times, rng), distinct, labels, score)
 
-    return resample
+    # Of many kinds it is slow, and the intervals of a score and of its gaps ask for the same numbers of resamples.
+    return lru_cache(maxsize=4)(resample) if KIND_COST * len(counts) >= counts.sum() else resample
 
 
-def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: int, score: Score) -> FloatArray:
+def _draw_counts(counts: IntArray, times: int, rng: np.random.Generator) -> IntArray:
+    """How often each kind of row is drawn, rows drawn with replacement: counts (kinds,) -> (times, kinds)."""
+    rows, kinds = int(counts.sum()), len(counts)
+    if KIND_COST * kinds < rows:
+        return rng.multinomial(rows, counts / rows, size=times)
+    drawn = np.zeros((times, kinds), dtype=np.int64)
+    kind_of = np.repeat(np.arange(kinds, dtype=np.int32), counts)
+    for part in _split(drawn, 2 * rows):  # of at most LARGEST_COUNTS numbers: 32 bits hold their places
+        picked = kind_of[rng.integers(rows, size=(len(part), rows), dtype=np.int32)]
+        picked += kinds * np.arange(len(part), dtype=np.int32)[:, None]
+        part[:] = np.bincount(picked.ravel(), minlength=part.size).reshape(part.shape)
+    return drawn
+
+
+def _score_weighted(weights: IntArray, rows: PairedRows, labels: int, score: Score) -> FloatArray:
     """The first method's score minus the second's with each row taken as often as told: (times, rows) -> (times,)."""
     gold = _mark_labels(rows.gold, labels)
     answers = [
@@ -418,7 +435,8 @@ def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: in
     ]
     differences = [np.zeros(0)]
     for part in _split(weights, len(answers) * labels):
-        drawn = np.ascontiguousarray(part.T, dtype=np.float64)  # once: each product would turn and copy it anew
+        # Once: each product would turn and copy it anew. Counts of rows are whole in 32 bits, at half the memory.
+        drawn = np.ascontiguousarray(part.T, dtype=np.float32)
         golden = _weigh_labels(gold, drawn)
         scores = np.array(
             [
@@ -434,12 +452,13 @@ def _score_weighted(weights: IntArray | FloatArray, rows: PairedRows, labels: in
 def _mark_labels(given: IntArray, labels: int, among: npt.NDArray[np.bool_] | None = None) -> sparse.csr_array:
     """Which label each row (rows,) has, of those among all that count: (labels, rows), 1 or nothing."""
     rows = np.arange(len(given)) if among is None else np.flatnonzero(among)
-    return sparse.csr_array((np.ones(len(rows)), (given[rows], rows)), shape=(labels, len(given)))
+    ones = np.ones(len(rows), dtype=np.float32)
+    return sparse.csr_array((ones, (given[rows], rows)), shape=(labels, len(given)))
 
 
-def _weigh_labels(marks: sparse.csr_array, drawn: FloatArray) -> FloatArray:
+def _weigh_labels(marks: sparse.csr_array, drawn: npt.NDArray[np.float32]) -> FloatArray:
     """How often each label was drawn: marks (labels, rows), drawn (rows, times) -> (times, labels)."""
-    return np.ascontiguousarray((marks @ drawn).T)
+    return np.ascontiguousarray((marks @ drawn).T, dtype=np.float64)
 
 
 def score_with_effects(gold: IntArray, predicted: IntArray, labels: int, metric: str) -> tuple[float, FloatArray]:

@@ -7,6 +7,7 @@ records: 7 points apart by accuracy, .003 by AUROC.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from fewtune.analysis.comparison import REGION
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of, group_records, keep_whole_draws, name_metric
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.regret import PairDifference, PairedDraw, Scored, reach_above, score_draws, subtract
-from fewtune.metrics.probabilities import rank_rows
 from fewtune.records import Record
 
 SHARE = 1 / 3
@@ -30,13 +30,14 @@ def find_threshold_differences(evidence: Evidence) -> Iterator[Finding]:
         sets = list(dict.fromkeys(name for record in members for name in record.metrics))
         outside = [name for name in sets if name != IN_DOMAIN]
         places = {"in domain": [IN_DOMAIN], "out of domain": outside}
+        # Trials of one draw with unlike rows are other rules', and refused where they are compared.
+        if IN_DOMAIN not in sets or not can_pair(members, evidence.reader):
+            continue
+        inside = score_draws(read_answers(members, evidence.reader, [IN_DOMAIN]), name_metric(members))
         told: list[str] = []
         about: list[Record] = []
         for place, names in places.items():
-            # Trials of one draw with unlike rows are other rules', and refused where they are compared.
-            if not names or IN_DOMAIN not in sets or not can_pair(members, evidence.reader):
-                continue
-            for first, second, words in _compare_leader(members, evidence.reader, names):
+            for first, second, words in _compare_leader(members, evidence.reader, names, inside) if names else ():
                 told.append(f"{place}, {words}")
                 about += [record for record in members if record.trial.variant in (first, second)]
         if told:
@@ -52,20 +53,20 @@ def find_threshold_differences(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _compare_leader(
-    members: Sequence[Record], reader: AnswerReader, names: Sequence[str]
+    members: Sequence[Record], reader: AnswerReader, names: Sequence[str], inside: Mapping[str, Scored]
 ) -> Iterator[tuple[str, str, str]]:
     metric, weights = name_metric(members), {name: 1 / len(names) for name in names}
     answers = read_answers(members, reader, list(names))
-    inside = score_draws(read_answers(members, reader, [IN_DOMAIN]), metric)
     leader = max(inside.keys() & answers.keys(), key=lambda name: (_mean(inside[name]), name), default=None)
     if leader is None:
         return
-    scored = score_draws(answers, metric, weights)
+    scored = inside if list(names) == [IN_DOMAIN] else score_draws(answers, metric, weights)
+    rank = cache(lambda name: _rank(members, name, answers[name], reader, weights))
     for other in sorted(scored.keys() - {leader}):
         by_labels = subtract(scored[leader], scored[other])
         if len(by_labels.by_draw) < 2 or not _differs(by_labels):
             continue
-        ranked = [_rank(members, name, answers[name], reader, weights) for name in (leader, other)]
+        ranked = [rank(name) for name in (leader, other)]
         if ranked[0] is None or ranked[1] is None:
             continue
         by_ranks = subtract(ranked[0], ranked[1])
@@ -88,10 +89,10 @@ def _rank(
     found: dict[DrawKey, PairedDraw] = {}
     trials = [record for record in members if record.trial.variant == variant]
     for key, sets in answers.items():
-        seeds = [reader.probabilities(record) for record in keep_whole_draws(trials) if draw_of(record) == key]
+        seeds = [reader.ranks(record) for record in keep_whole_draws(trials) if draw_of(record) == key]
         score, effects = 0.0, []
         for name, share in weights.items():
-            each = [rank_rows(*seed[name]) if name in seed else None for seed in seeds]
+            each = [seed.get(name) for seed in seeds]
             known = [area for area in each if area is not None]
             if not known or len(known) < len(each):
                 return None
