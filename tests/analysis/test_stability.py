@@ -44,10 +44,9 @@ def score_shared_rows(out: Path, metric: str = "accuracy") -> GroupAnalysis:
 
 def test_rows_that_draws_share_count_once_in_a_scores_interval(tmp_path: Path) -> None:
     bounds = score_shared_rows(tmp_path).stability["pattern"].bounds["in_domain"]
-    # No draw differs from another: what is left is the choice of 100 rows, once; own rows are taken off it.
-    rows, own = 0.8 * 0.2 / 100, 0.8 * 0.2 / 400
-    assert bounds.low == pytest.approx(0.8 - 1.96 * math.sqrt(rows - own), abs=1e-4)
-    assert bounds.high == pytest.approx(0.8 + 1.96 * math.sqrt(rows - own), abs=1e-4)
+    # No draw differs from another: what is left is the choice of 100 rows, once.
+    reach = 1.96 * math.sqrt(0.8 * 0.2 / 100)
+    assert (bounds.low, bounds.high) == (pytest.approx(0.8 - reach, abs=1e-3), pytest.approx(0.8 + reach, abs=1e-3))
 
 
 def test_a_score_and_its_difference_from_nothing_have_one_interval(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_a_score_and_its_difference_from_nothing_have_one_interval(tmp_path: Pat
     group = score_shared_rows(tmp_path, "mcc")
     bounds, floor = group.stability["pattern"].bounds["in_domain"], group.verdict.against_majority
     assert floor is not None and floor.low is not None and bounds.low is not None
-    assert bounds.low - bounds.mean == pytest.approx(floor.low - (floor.point or 0.0), abs=1e-9)
+    assert bounds.low - bounds.mean == pytest.approx(floor.low - (floor.point or 0.0), rel=0.02)  # each resampled anew
 
 
 def test_gaps_are_paired_by_draw(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ STEP = 1e-3
 MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS, FLIPS_AT_ONCE = 100_000, 2_000
+KEPT_RESAMPLES = 4
+"""Numbers of resamples that a score keeps; gaps have as many draws as scores, but for those that failed."""
 KIND_COST = 5
 """Time of drawing one kind of row's count by a multinomial, in rows that are drawn one by one."""
 FEWEST_VARIANCES = 5
@@ -157,10 +159,15 @@ def take_score(
     metric: str,
     rng: np.random.Generator,
 ) -> DrawDifference:
-    """A method's own score on one draw, as its difference from nothing; gold (rows,), predicted (fit seeds, rows)."""
+    """A method's own score on one draw, as its difference from nothing; gold (rows,), predicted (fit seeds, rows).
+
+    Its resamples are made once: the intervals of the score and of each of its gaps ask for equally many.
+    """
     if metric == "accuracy":
-        return subtract_rows((predicted == gold).mean(0), rows, rng)
-    return subtract_scores(PairedRows(gold, predicted, predicted[:0]), rows, labels, SCORES[metric], rng)
+        taken = subtract_rows((predicted == gold).mean(0), rows, rng)
+    else:
+        taken = subtract_scores(PairedRows(gold, predicted, predicted[:0]), rows, labels, SCORES[metric], rng)
+    return replace(taken, resample=lru_cache(maxsize=KEPT_RESAMPLES)(taken.resample))
 
 
 def share_rows(draws: Sequence[DrawDifference]) -> bool:
@@ -186,7 +193,7 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
 
     Draws are resampled, then rows within each; the interval is that bootstrap's, or Student's t over the draws' own
     differences where that is wider. Where draws share test rows, their differences hide what the choice of those rows
-    does to all of them: that part is added to Student's t, by the squares.
+    does to all of them: that part is added to the wider of the two, by the squares.
     """
     points = [draw.point for draw in draws]
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
@@ -202,7 +209,8 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
     by_draws = bound_by_draws(points)
     if by_draws is not None:
         common = _z(LEVEL) * _deviate_together(draws)
-        reach = float(np.hypot((by_draws[1] - by_draws[0]) / 2, common))
+        by_chance = max((by_draws[1] - by_draws[0]) / 2, resampled if common else 0.0)
+        reach = float(np.hypot(by_chance, common))
         low, high = min(low, mean - reach), max(high, mean + reach)
     found = Interval(mean, float(low), float(high), len(draws), resampled, common)
     return found if by_draws is None else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
@@ -282,7 +290,7 @@ def reach_of(
     by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * deviation / math.sqrt(draws)
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
-    return max(float(np.hypot(by_draws, common)), float(by_rows * np.sqrt(have / draws)))
+    return float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))
 
 
 def count_further_draws(
@@ -408,8 +416,7 @@ def _resample_score(
     def resample(times: int) -> FloatArray:
         return _score_weighted(_draw_counts(counts, times, rng), distinct, labels, score)
 
-    # Of many kinds it is slow, and the intervals of a score and of its gaps ask for the same numbers of resamples.
-    return lru_cache(maxsize=4)(resample) if KIND_COST * len(counts) >= counts.sum() else resample
+    return resample
 
 
 def _draw_counts(counts: IntArray, times: int, rng: np.random.Generator) -> IntArray:
