@@ -1,4 +1,4 @@
-"""`make demo`'s study under two commits' code, in turn, with the same installed libraries.
+"""The study of seven methods (`make demo` ran it until 2026-11-27) under two commits' code, in turn.
 
 python -m benchmarks.demo BEFORE AFTER [--repeats 3]   adds a comparison to benchmarks/results/demo.json
 
@@ -34,12 +34,13 @@ from fewtune.models import find_model, resolve_precision
 from fewtune.records import Record, load_records
 
 SIDES = ("before", "after")
+STUDY = ROOT / "studies" / "seven-methods.yaml"
 FILE = ROOT / "benchmarks" / "results" / "demo.json"
 
 
 def time_demo(tree: Path, out: Path) -> float:
-    """Seconds of the demo's study run by the code of a tree, its records in `out`."""
-    command = [sys.executable, "-m", "fewtune.cli", "run", "studies/demo.yaml", "--out", str(out)]
+    """Seconds of the study run by the code of a tree, its records in `out`."""
+    command = [sys.executable, "-m", "fewtune.cli", "run", str(STUDY), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
     started = time.perf_counter()
     subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -6,13 +6,13 @@ Owns how an analysed study is handed out; what it says is `analysis`, how it is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.audit.finding import Finding
 from fewtune.analysis.decision import Decision
-from fewtune.analysis.recommend import Budget, Terms, recommend
+from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.records import Record
@@ -60,7 +60,8 @@ class StudyResult:
     def recommend(self, budget: Budget, within: float | None = None) -> list[Decision]:
         """The decisions within a budget; `within` is the loss that is accepted, the study's own where not given."""
         study = self.analysis
-        terms = Terms(study.within if within is None else within, budget, study.looks)
+        within = study.terms.within if within is None else within
+        terms = replace(study.terms, within=within, budget=budget)
         return recommend([group.board for group in study.groups], study.records, study.reader, terms)
 
     def table(self) -> polars.DataFrame:

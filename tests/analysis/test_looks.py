@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.looks import LOOKS, plan_looks, spend_beyond, spend_by
+from fewtune.analysis.study import analyse_folder
+from fewtune.records import Look, LookHistory, write_looks
+from study_maker import make_study
 
 
 @pytest.mark.parametrize(
@@ -40,3 +46,17 @@ def test_looks_beyond_the_plan_never_spend_more_than_there_is() -> None:
         spent.append(spend_beyond(spent, 0.05))
     assert spent[1] == pytest.approx(0.005)
     assert sum(spent) == pytest.approx(0.05)
+
+
+def test_draws_that_no_look_was_at_decide_nothing(tmp_path: Path) -> None:
+    """Of the third draw half has run: `pattern` alone has it, and would be the only one to be chosen."""
+    make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92]})
+    (tmp_path / "study.yaml").write_text("name: made-up\ndata_seeds: [0, 1, 2, 3, 4]\n")
+    look = Look(task="sentiment", shots=16, draws=2, methods=2, level=0.02)
+    write_looks(tmp_path, LookHistory(plan=(3, 5), looks=(look,)))
+    for study in (analyse_folder(tmp_path), (followed := FollowedFolder(tmp_path)).analyse(followed.read())):
+        assert study.groups[0].board.rows[1].draws == 3
+        assert study.groups[0].verdict.leader == "lora"
+        (decision,) = study.decisions
+        assert (decision.draws, decision.best) == (2, "lora")
+        assert [each.excluded for each in decision.contenders] == [None, None]

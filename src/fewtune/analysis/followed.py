@@ -16,6 +16,7 @@ from fewtune import records as store
 from fewtune.analysis.comparison import ANALYSIS_SEED
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
+from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell
 from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
@@ -68,10 +69,7 @@ class FollowedFolder:
         A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
         """
         grouped = group_records(contents.records)
-        self._groups = {
-            key: self._analyse(key, members, contents.region, find_level(contents.looks, key))
-            for key, members in grouped.items()
-        }
+        self._groups = {key: self._analyse(key, members, contents) for key, members in grouped.items()}
         groups = [kept.analysis for kept in self._groups.values()]
         return assemble(contents, groups, self._decide(groups, contents.terms), self._reader)
 
@@ -90,13 +88,20 @@ class FollowedFolder:
                 self._decisions[place] = _Decided(tuple(members), terms, decision)
         return [self._decisions[place].decision for place in cells]
 
-    def _analyse(self, key: GroupKey, members: list[Record], region: float, level: float) -> _Kept:
-        made_of = (region, level, *((r.trial_id, self._records[r.trial_id][0], r.primary_metric) for r in members))
+    def _analyse(self, key: GroupKey, members: list[Record], contents: FolderContents) -> _Kept:
+        region, level = contents.region, find_level(contents.looks, key)
+        looked_at = keep_looked_at(members, contents.looks, contents.seeds)
+        made_of = (
+            region,
+            level,
+            len(looked_at),
+            *((r.trial_id, self._records[r.trial_id][0], r.primary_metric) for r in members),
+        )
         kept = self._groups.get(key)
         if kept is not None and kept.made_of == made_of:
             return kept
         rng = np.random.default_rng(ANALYSIS_SEED)
-        verdict = judge_group(key, members, self._reader, rng, region, level)
+        verdict = judge_group(key, looked_at, self._reader, rng, region, level)
         collapsed = find_collapsed(members, self._reader)
         return _Kept(made_of, analyse_group(key, members, collapsed, verdict, self._reader))
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from fewtune.analysis.statistics import LEAST_LEVEL, LEVEL
-from fewtune.records import Look, LookHistory
+from fewtune.records import Look, LookHistory, Record
 
 LOOKS = (3, 5, 8, 12, 20)
 """Draws at which a race looks, where it does not end before."""
@@ -28,6 +28,19 @@ def plan_looks(most: int) -> tuple[int, ...]:
     while looks[-1] < most:
         looks.append(math.ceil(looks[-1] * GROWTH))
     return (*(draws for draws in looks if draws < most), most)
+
+
+def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: Sequence[int]) -> list[Record]:
+    """The records that the last look at their task and number of shots was of; all of them where none was taken.
+
+    `seeds` are the study's data seeds in order: a look is at the first so many. Draws beyond it are half run, or would
+    be looked at uncounted.
+    """
+    if looks is None:
+        return list(records)
+    last = {(look.task, look.shots): look.draws for look in looks.looks}
+    beyond = {place: set(seeds[draws:]) for place, draws in last.items()}
+    return [r for r in records if r.trial.data_seed not in beyond.get((r.trial.task, r.trial.shots), ())]
 
 
 def spend_by(draws: int, most: int, level: float) -> float:

@@ -13,7 +13,8 @@ from fewtune.analysis import statistics
 from fewtune.analysis.answers import read_answers
 from fewtune.analysis.decision import WITHIN, Contender, Decision, Question, decide
 from fewtune.analysis.frontier import price
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
+from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import LookHistory, Record
 
@@ -42,6 +43,8 @@ class Terms:
     budget: Budget = Budget()
     looks: LookHistory | None = None
     """How often the study was looked at; None: once."""
+    seeds: tuple[int, ...] = ()
+    """The study's data seeds, in the order in which looks take them."""
 
 
 def recommend(
@@ -57,9 +60,12 @@ def recommend(
 def decide_cell(
     groups: Sequence[LeaderboardGroup], records: Iterable[Record], reader: AnswerReader, terms: Terms
 ) -> Decision:
-    """Decide for the groups of one task and number of shots: one a model."""
+    """Decide for the groups of one task and number of shots, one a model, on the draws of the last look at it."""
     task, shots = groups[0].task, groups[0].shots
-    trials = [record for record in records if (record.trial.task, record.trial.shots) == (task, shots)]
+    present = [record for record in records if (record.trial.task, record.trial.shots) == (task, shots)]
+    trials = keep_looked_at(present, terms.looks, terms.seeds)
+    if len(trials) < len(present):
+        groups = rank_variants(trials, reader)
     several = len({group.model for group in groups}) > 1
     test_sets = list(dict.fromkeys(name for group in groups for name in group.test_sets))
     weights = weigh_test_sets(test_sets, terms.budget.out_of_domain_weight)

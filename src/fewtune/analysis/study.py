@@ -68,10 +68,8 @@ class StudyAnalysis:
     reader: AnswerReader
     region: float
     """The largest difference that does not matter."""
-    within: float
-    """How far below the best a choice may be."""
-    looks: LookHistory | None
-    """How often it was looked at; None: once."""
+    terms: Terms
+    """The terms of the decisions."""
 
     def decision(self, board: LeaderboardGroup) -> Decision:
         """The decision for a group's task and number of shots."""
@@ -107,11 +105,13 @@ class FolderContents:
     region: float
     within: float
     looks: LookHistory | None
+    seeds: tuple[int, ...]
+    """The study's data seeds in order; none where its file does not say."""
 
     @property
     def terms(self) -> Terms:
         """The terms of its decisions, without a budget."""
-        return Terms(within=self.within, looks=self.looks)
+        return Terms(within=self.within, looks=self.looks, seeds=self.seeds)
 
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
@@ -121,7 +121,7 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
     collapsed = find_collapsed(records, reader)
     rng = np.random.default_rng(ANALYSIS_SEED)
-    verdicts = judge_study(records, reader, rng, contents.region, contents.looks)
+    verdicts = judge_study(records, reader, rng, contents.region, contents.looks, contents.seeds)
     grouped = zip(group_records(records).items(), verdicts, strict=True)
     groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
     decisions = recommend([group.board for group in groups], records, reader, contents.terms)
@@ -140,6 +140,7 @@ def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_recor
         region=_read_share(out_dir, "equivalence", comparison.REGION, "0.01: one point"),
         within=_read_share(out_dir, "within", WITHIN, "0.03: three points"),
         looks=store.load_looks(out_dir),
+        seeds=tuple(store.load_study_entry(out_dir, "data_seeds") or ()),
     )
 
 
@@ -176,8 +177,7 @@ def assemble(
         waiting=contents.waiting,
         reader=reader,
         region=contents.region,
-        within=contents.within,
-        looks=contents.looks,
+        terms=contents.terms,
     )
 
 

@@ -28,6 +28,7 @@ from fewtune.analysis.leaderboard import (
     group_records,
     name_metric,
 )
+from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.statistics import LEVEL
 from fewtune.records import LookHistory, Record
@@ -60,10 +61,14 @@ def judge_study(
     rng: np.random.Generator,
     region: float = REGION,
     looks: LookHistory | None = None,
+    seeds: Sequence[int] = (),
 ) -> list[GroupVerdict]:
-    """Judge every group in domain; failed and skipped trials are counted and never scored."""
+    """Judge every group in domain, on the draws of the last look at it; `seeds` are the study's data seeds in order.
+
+    Failed and skipped trials are counted and never scored.
+    """
     return [
-        judge_group(key, members, reader, rng, region, find_level(looks, key))
+        judge_group(key, keep_looked_at(members, looks, seeds), reader, rng, region, find_level(looks, key))
         for key, members in group_records(records).items()
     ]
 

@@ -19,6 +19,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "tasks": TypeAdapter(list[str | Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]]),
     "equivalence": TypeAdapter(int | float | str),
     "within": TypeAdapter(int | float | str),
+    "data_seeds": TypeAdapter(list[int]),
 }
 """The entries of a study that are read from its folder."""
 

@@ -146,7 +146,7 @@ def render_page(study: StudyAnalysis) -> str:
             in_domain=IN_DOMAIN,
             most_comparisons=MOST_COMPARISONS,
             region=comparison.word_region(study.region),
-            tolerance=comparison.word_region(study.within),
+            tolerance=comparison.word_region(study.terms.within),
             queries=QUERIES,
             confidence=statistics.CONFIDENCE,
             resamples=comparison.RESAMPLES,
