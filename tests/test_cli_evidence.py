@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fewtune import cli
-from fewtune.cli.options import parse_bytes
 from fewtune.errors import FewtuneError
 from fewtune.records import Notes, PromptNotes, load_records, write_planned, write_record
 from fewtune.results import read_result
+from fewtune.sizes import parse_bytes
 from study_maker import make_study
 
 
@@ -231,11 +231,11 @@ def test_a_finished_study_is_watched_at_once(study: Path, capsys: pytest.Capture
 
 
 def test_memory_is_told_in_the_units_people_use() -> None:
-    assert [parse_bytes(text) for text in ("1500", "2kB", "1.5 GiB", "900MiB")] == [
+    assert [parse_bytes("--max-memory", text) for text in ("1500", "2kB", "1.5 GiB", "900MiB")] == [
         1500,
         2000,
         1_610_612_736,
         943_718_400,
     ]
     with pytest.raises(FewtuneError, match="unit: kB, MB, GB, KiB, MiB, GiB"):
-        parse_bytes("many")
+        parse_bytes("--max-memory", "many")

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption", "terminal", "plugins"},
+    {"errors", "interruption", "sizes", "terminal", "plugins"},
     {"causes", "metrics"},
     {"records", "published"},
     {"data"},

@@ -26,14 +26,15 @@ def run_study(
     data_dir: Path | str | None = None,
     executor: Executor | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
+    forecast: bool = False,
 ) -> StudyResult:
     """Run a study's trials, reusing those already done in `out`, and analyse them.
 
     `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
     `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
     where trials run and where they find those files, worker processes of this machine where not given; `on_event`
-    hears what goes on (`fewtune.conduct`). Raises StudyError with every fault of a study at once, RecordError where the
-    folder cannot be used.
+    hears what goes on (`fewtune.conduct`), with `forecast` what trials are thought to take too, before they run. Raises
+    StudyError with every fault of a study at once, RecordError where the folder cannot be used.
 
     >>> import fewtune
     >>> from pathlib import Path
@@ -60,7 +61,7 @@ def run_study(
     folder = Path("out") / plan.name if out is None else Path(out)
     rows = None if data_dir is None else Path(data_dir)
     chosen = LocalProcesses(WorkerOptions(data_dir=rows)) if executor is None else executor
-    conduct_study(plan, folder, chosen, on_event)
+    conduct_study(plan, folder, chosen, on_event, forecast)
     return read_result(folder)
 
 

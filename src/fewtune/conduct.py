@@ -17,13 +17,14 @@ from fewtune.executors.base import Executor
 from fewtune.records import Cell, Record, append_event, write_looks, write_planned
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.folder import check_whole, claim_folder, open_folder
-from fewtune.running.job import Event, Finished, Job
+from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
+from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
 from fewtune.running.looks import begin_looks, take_look
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
-from fewtune.study import Study
+from fewtune.study import Budget, Study
 from fewtune.tasks.base import Task
 
 
@@ -62,6 +63,21 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Measuring:
+    """An excerpt of this trial runs, to forecast it and those like it."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Forecasted:
+    """What the trials that wait are thought to take, and those that are skipped for that."""
+
+    forecast: StudyForecast
+    skipped: Sequence[Job]
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """The budget is spent: these trials did not run, or not to their end."""
 
@@ -87,22 +103,24 @@ class Closed:
     """Every trial that was to run has its record, and the folder is let go of."""
 
 
-StudyEvent = Preparing | Prepared | Noticed | Opened | Event | LeftOut | Looked | Closed
+StudyEvent = Preparing | Prepared | Noticed | Measuring | Forecasted | Opened | Event | LeftOut | Looked | Closed
 """What is told while a study runs, in this order; of trials, what their executor tells, once it is written down."""
 
 OnEvent = Callable[[StudyEvent], None]
 
 
-def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent) -> None:
-    """Run those of a study's trials that are not done yet into its folder.
+def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent, forecast: bool = False) -> None:
+    """Run those of a study's trials that are not done yet into its folder; told to, forecast them first.
 
-    Each record is written whole as its trial ends: an interrupted study loses the running trials only. Raises
-    StudyError with everything that does not fit, RecordError where the folder cannot be used; a signal
-    (KeyboardInterrupt) ends the trials and is raised again.
+    A study with a budget of memory is always forecast: trials beyond it are skipped. Each record is written whole as
+    its trial ends: an interrupted study loses the running trials only. Raises StudyError with everything that does not
+    fit, RecordError where the folder cannot be used; a signal (KeyboardInterrupt) ends the trials and is raised again.
     """
-    purse = None if study.budget is None else Purse(60 * study.budget.minutes)
+    budget = Budget() if study.budget is None else study.budget
+    purse = None if budget.minutes is None else Purse(60 * budget.minutes)
     claim_folder(out, study)
     on_event(Preparing(study, out))
+    jobs: Sequence[Job]
     jobs, tasks = prepare_jobs(study, executor.options.data_dir)
     on_event(Prepared(jobs, tasks))
     if purse is not None:  # every method once before any twice
@@ -110,6 +128,8 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
         run = _Run(out, executor, on_event, purse, dict(done))
+        if forecast or budget.memory is not None:
+            jobs = run.forecast(jobs, budget.memory)
         if study.until is None:
             history = begin_looks(out, [len(study.data_seeds)], done.values())
             if run.take(jobs):
@@ -129,6 +149,22 @@ class _Run:
     purse: Purse | None
     known: dict[str, Record]
     """Records of trials that are done or have run now, by trial id."""
+
+    def forecast(self, jobs: Sequence[Job], most_bytes: int | None) -> Sequence[Job]:
+        """Forecast what has not run, tell it, and mark those to be skipped that would hold more memory than that."""
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Started):
+                self.on_event(Measuring(event.job))
+
+        todo = [job for job in jobs if job.trial_id not in self.known]
+        found = forecast_trials(todo, self.known.values(), self.executor, hear)
+        if self.purse is not None:
+            self.purse.forecast = found.records
+        refused = jobs if most_bytes is None else refuse_beyond(jobs, found, most_bytes)
+        skipped = [job for job, before in zip(refused, jobs, strict=True) if job.skip_reason != before.skip_reason]
+        self.on_event(Forecasted(found, [job for job in skipped if job.trial_id not in self.known]))
+        return refused
 
     def take(self, jobs: Sequence[Job]) -> bool:
         """Run those of the jobs that have not run; False where the budget left some of them out."""

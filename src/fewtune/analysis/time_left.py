@@ -1,6 +1,6 @@
 """Estimates the seconds that a study's remaining trials take, from those that have finished.
 
-Used by `run`, `watch` and budgets. Needs records only.
+Used by `run`, `watch`, forecasts and budgets. Needs records only.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from statistics import fmean
 from fewtune.records import Cell, Record
 
 
-def guess_seconds_left(finished: Sequence[Record], waiting: Iterable[Cell], workers: int) -> float | None:
+def guess_seconds_left(
+    finished: Sequence[Record], waiting: Iterable[Cell], workers: int, forecast: Sequence[Record] = ()
+) -> float | None:
     """Estimate the seconds that waiting trials take on that many workers; None before any trial was timed.
 
     A trial takes the mean of the timed trials of its variant, on its own task and model if there are any, with the
-    nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes the mean of
-    all others.
+    nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes what was
+    forecast of it, or the mean of all others.
     """
     timed = [record for record in finished if record.phase_seconds]
+    ran = {record.trial.variant for record in timed}
+    timed += [record for record in forecast if record.phase_seconds and record.trial.variant not in ran]
     if not timed:
         return None
     return sum(count * _guess_trial(timed, cell) for cell, count in Counter(waiting).items()) / workers

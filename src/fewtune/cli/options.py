@@ -25,9 +25,6 @@ OutFolder = Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")
 Profile = Annotated[bool, Parameter(negative="", help="Print where the time went, by phase and by method.")]
 Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audit finds an error.")]
 
-BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-"""Units of memory."""
-
 
 def check_seconds(option: str, seconds: float | None, most: float | None = None) -> None:
     """Refuse seconds that are not above 0, or not a number, or more than `most`; None is an option not given."""
@@ -54,15 +51,3 @@ def parse_seconds(option: str, text: str) -> float:
     if found is None or float(found.group(1)) == 0:
         raise FewtuneError(f"{option} is {shorten(text)!r}; give a time above 0 such as 90s, 30m or 2h.")
     return float(found.group(1)) * {"s": 1, "m": 60, "h": 3600}[found.group(2)]
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from a number with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB), or none."""
-    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found.group(2) not in BYTES or float(found.group(1)) == 0:
-        units = ", ".join(unit for unit in BYTES if unit)
-        raise FewtuneError(
-            f"--max-memory is {shorten(text)!r}; give a number of bytes above 0, of 18 digits at most, or one with a "
-            f"unit: {units}."
-        )
-    return int(float(found.group(1)) * BYTES[found.group(2)])

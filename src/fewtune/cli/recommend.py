@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import OutFolder, check_number, check_seconds, check_share, parse_bytes
+from fewtune.cli.options import OutFolder, check_number, check_seconds, check_share
 from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
+from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from fewtune.analysis.recommend import Budget
@@ -42,7 +43,7 @@ class Limits:
         check_seconds("--max-latency", self.max_latency)
         return Budget(
             max_fit_seconds=self.max_fit_seconds,
-            max_memory_bytes=None if self.max_memory is None else parse_bytes(self.max_memory),
+            max_memory_bytes=None if self.max_memory is None else parse_bytes("--max-memory", self.max_memory),
             max_latency_seconds=self.max_latency,
             out_of_domain_weight=self.out_of_domain_weight,
             queries=self.queries,

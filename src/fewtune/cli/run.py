@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,9 +26,11 @@ from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
 from fewtune.errors import list_names
 from fewtune.interruption import exit_code, word_interrupt
+from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from fewtune.executors.local import LocalProcesses
+    from fewtune.running.job import Job
 
 MOST_WORKERS = 1024
 
@@ -83,12 +87,22 @@ class Ending:
         str | None,
         Parameter(help="Time that it may take, as 90s, 30m or 2h: what fits runs, every method once before any twice."),
     ] = None
+    max_memory: Annotated[
+        str | None,
+        Parameter(help="Memory that a trial may hold, such as 2GiB: those forecast to hold more are skipped."),
+    ] = None
 
     def list_overrides(self) -> list[str]:
         """The same as overrides of the study file."""
         check_share("--within", self.within, "take the best alone")
         minutes = None if self.budget is None else parse_seconds("--budget", self.budget) / 60
-        given = {"until": self.until, "within": self.within, "budget.minutes": minutes}
+        memory = None if self.max_memory is None else parse_bytes("--max-memory", self.max_memory)
+        given = {
+            "until": self.until,
+            "within": self.within,
+            "budget.minutes": minutes,
+            "budget.memory": memory,
+        }
         return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
@@ -99,6 +113,9 @@ class Shown:
 
     profile: Profile = False
     strict: Strict = False
+    forecast: Annotated[
+        bool, Parameter(negative="", help="Before it runs, measure what trials take, and say what all of them will.")
+    ] = False
 
 
 def run(
@@ -122,7 +139,7 @@ def run(
     display = RunDisplay(console, workers.workers, began)
     try:
         with display:
-            result = run_study(plan, out, executor=executor, on_event=display.hear)
+            result = run_study(plan, out, executor=executor, on_event=display.hear, forecast=shown.forecast)
     except KeyboardInterrupt as stopped:
         if display.folder is None:
             raise
@@ -137,14 +154,26 @@ def run(
     return end_with(result, shown.strict)
 
 
-def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None) -> int:
-    """Tell every fault of a study at once, and the trials it would run; trains nothing."""
+def check(
+    study: StudyPath,
+    *,
+    set_: Overrides = None,
+    forecast: Annotated[
+        bool,
+        Parameter(negative="", help="Measure an excerpt of a trial of each method: seconds, memory and disk of all."),
+    ] = False,
+    out: Annotated[
+        Path | None, Parameter(help="Folder whose records a forecast goes by; `out/<study name>` where not given.")
+    ] = None,
+    workers: Workers = Workers(),
+) -> int:
+    """Tell every fault of a study at once, and the trials it would run; fits nothing but for a forecast."""
     from fewtune.cli.run_display import list_skips
     from fewtune.running.prepare import prepare_jobs
     from fewtune.study import load_study
 
     plan = load_study(study, set_ or [])
-    jobs, tasks = prepare_jobs(plan, data_dir)
+    jobs, tasks = prepare_jobs(plan, workers.data_dir)
     for label, task in tasks.items():
         sets = ", ".join(f"{test.name} {len(test.rows)}" for test in task.test_sets)
         say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
@@ -162,4 +191,17 @@ def check(study: StudyPath, *, data_dir: DataDir = None, set_: Overrides = None)
     for line in list_skips(jobs):
         say(line)
     say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
+    if forecast:
+        _forecast(jobs, Path("out") / plan.name if out is None else out, workers)
     return 0
+
+
+def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers) -> None:
+    from fewtune.cli.forecast import show_forecast
+    from fewtune.records import load_records
+    from fewtune.running.forecast import forecast_trials
+
+    known = load_records(folder) if folder.is_dir() else []
+    done = {record.trial_id for record in known if record.status == "done"}
+    with contextlib.closing(workers.start()) as executor:
+        show_forecast(console, forecast_trials([job for job in jobs if job.trial_id not in done], known, executor))

@@ -12,12 +12,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 
 from fewtune.analysis.audit.finding import word_number
-from fewtune.conduct import Closed, LeftOut, Looked, Noticed, Opened, Prepared, Preparing, StudyEvent
+from fewtune.cli.forecast import show_forecast
+from fewtune.conduct import (
+    Closed,
+    Forecasted,
+    LeftOut,
+    Looked,
+    Measuring,
+    Noticed,
+    Opened,
+    Prepared,
+    Preparing,
+    StudyEvent,
+)
 from fewtune.progress import LiveProgress, PlainProgress, pass_on
 from fewtune.records import Record
 from fewtune.report.profile import CommandSeconds
+from fewtune.report.race import tabulate_race
 from fewtune.report.wording import word_decision, word_question, word_seconds
 from fewtune.running.job import Job
 from fewtune.terminal import make_text
@@ -58,6 +72,11 @@ class RunDisplay:
                 self._print(*notes, *list_skips(jobs))
             case Noticed(text):
                 self._print(text)
+            case Measuring(job):
+                self._print(f"measuring {job.trial.method.variant} on {job.trial.task.label} …")
+            case Forecasted(forecast, skipped):
+                show_forecast(self._console, forecast)
+                self._print(*list_skips(skipped))
             case Opened(jobs, reused):
                 assert self._study is not None
                 if self.folder is None:
@@ -76,7 +95,9 @@ class RunDisplay:
                 self._print(word_left_out(event))
             case Looked():
                 self._exits.close()
-                self._print(*word_look(event))
+                for standing, line in zip(event.standings, word_look(event), strict=True):
+                    self._print(line)
+                    self._console.print(Padding(tabulate_race(standing.decision, standing.running), (0, 0, 0, 2)))
             case Closed():
                 self._clock.append(time.perf_counter())
                 self._exits.close()
@@ -119,15 +140,11 @@ def word_left_out(event: LeftOut) -> str:
 
 
 def word_look(event: Looked) -> list[str]:
-    """Say what a race's look found, a line a task and number of shots: its answer, or what goes on."""
+    """Say what a race's look found, a line a task and number of shots: its answer."""
     lines = []
     for standing in event.standings:
         head = f"look {event.number} of {len(event.looks)}, after {word_number(standing.decision.draws, 'draw')}"
         line = f"{head} · {word_question(standing.decision)}: {word_decision(standing.decision)}"
-        if standing.stopped:
-            line += f" Stopped: {', '.join(standing.stopped)}."
-        if standing.running:
-            line += f" Going on: {', '.join(standing.running)}."
         lines.append(line)
     return lines
 

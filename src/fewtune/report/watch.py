@@ -17,14 +17,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.followed import FollowedFolder
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
+from fewtune.analysis.recommend import name_contender
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
 from fewtune.records import Cell, Record, find_last_run, list_written, load_planned
 from fewtune.report.findings import word_outcome
-from fewtune.report.wording import UNKNOWN, list_verdict, word_decision, word_score, word_seconds
+from fewtune.report.race import word_next_look
+from fewtune.report.wording import UNKNOWN, list_verdict, word_bound, word_decision, word_score, word_seconds
 from fewtune.terminal import make_text
 
 MOST_LINES = 4
@@ -78,8 +81,13 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
     parts: list[Text | Padding | ProgressBar] = [*_head(study, planned, again), Text("")]
     for group in study.groups:
         parts.append(make_text(group.board.title, style="bold"))
-        parts.append(Padding(_tabulate(group.board.rows), (0, 0, 0, 1)))
         decision = study.decision(group.board)
+        parts.append(Padding(_tabulate(group.board, decision), (0, 0, 0, 1)))
+        coming = word_next_look(
+            study.terms.looks, decision, study.records, [*study.waiting, *again], _count_workers(study)
+        )
+        if coming is not None:
+            parts.append(Padding(make_text(coming), (0, 0, 0, 1)))
         parts.append(Padding(make_text(f"so far: {word_decision(decision)}"), (0, 0, 0, 1)))
         lines = list_verdict(decision, group.verdict)[:MOST_LINES]
         parts += [Padding(make_text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
@@ -92,24 +100,34 @@ def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Tex
     counts = Counter(record.status for record in study.records)
     told = f"{len(study.records)} of {planned} trials: {counts['done']} done"
     told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped") if counts[status])
-    workers = max((int(r.environment.get("workers", 1)) for r in study.records), default=1)
     told += f", {len(again)} of these to be run again" if again else ""
     waiting = [*study.waiting, *again]
-    left = guess_seconds_left(study.records, waiting, workers)
+    left = guess_seconds_left(study.records, waiting, _count_workers(study))
     if waiting:
         told += f", about {word_seconds(left)} left" if left is not None else ""
     settled = len(study.records) - len(again)
     return [make_text(study.name, style="bold"), make_text(told), ProgressBar(planned, settled, width=60)]
 
 
-def _tabulate(rows: Sequence[LeaderboardRow]) -> Table:
+def _count_workers(study: StudyAnalysis) -> int:
+    return max((int(r.environment.get("workers", 1)) for r in study.records), default=1)
+
+
+def _tabulate(board: LeaderboardGroup, decision: Decision) -> Table:
+    contenders = {each.name: each for each in decision.contenders}
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold", min_width=12)
-    for heading in ("in domain", "lowest", "highest", "draws", "fit"):
+    for heading in ("in domain", "lowest", "highest", "draws", "fit", "below best"):
         table.add_column(heading, justify="right")
-    for row in rows:
+    for row in board.rows:
         values = [draw.value for draw in row.scores[IN_DOMAIN].draws] if IN_DOMAIN in row.scores else []
         ends = (word_score(min(values)), word_score(max(values))) if values else (UNKNOWN, UNKNOWN)
         state = str(row.draws) if row.draws else "failed" if row.failed else "skipped" if row.skipped else UNKNOWN
-        table.add_row(make_text(row.variant), word_score(row.in_domain), *ends, state, word_seconds(row.fit_seconds))
+        names = (row.variant, name_contender(row.variant, board.model if row.uses_model else None, True))
+        contender = next((contenders[name] for name in names if name in contenders), None)
+        bound = UNKNOWN if contender is None else word_bound(contender)
+        if contender is not None and (contender.excluded or "").startswith("stopped"):
+            state += ", stopped"
+        fit = word_seconds(row.fit_seconds)
+        table.add_row(make_text(row.variant), word_score(row.in_domain), *ends, state, fit, bound)
     return table

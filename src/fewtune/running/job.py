@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Excerpt:
+    """How much of a trial is run to forecast the whole."""
+
+    steps: int = 6
+    """Of its fit; the first two warm up."""
+    rows: int = 96
+    """Of its first test set; of each other one a quarter of that."""
+
+
+@dataclass(frozen=True)
 class Job:
     """A trial, its id, and the content of what it is run on."""
 
@@ -28,7 +38,9 @@ class Job:
     weights: Mapping[str, str] = field(default_factory=dict)
     """Fingerprints of models by name: the trial's own first, then others that the method's settings name."""
     skip_reason: str | None = None
-    """Why the method cannot be used on this model and task, whatever of its candidate settings is taken."""
+    """Why the trial cannot run, whatever of its candidate settings is taken."""
+    excerpt: Excerpt | None = None
+    """Only so much of it runs, and its record is a forecast of the whole; None: all of it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Owns both. Does not know what a trial does; how long one takes is guessed from t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.records import Record
@@ -22,6 +22,8 @@ class Purse:
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
+        self.forecast: Sequence[Record] = ()
+        """What trials were forecast to take (`running.forecast`), where they were."""
         self._clock = clock
         self._deadline = clock() + seconds - min(MOST_KEPT_SECONDS, seconds / 20)
         self.left_out: list[Job] = []
@@ -38,7 +40,7 @@ class Purse:
         A trial of which nothing is known yet is let start: it is ended with the budget.
         """
         for job in jobs:
-            wanted = guess_seconds_left(list(known.values()), [describe_axes(job.trial).cell], 1) or 0.0
+            wanted = guess_seconds_left(list(known.values()), [describe_axes(job.trial).cell], 1, self.forecast) or 0.0
             if self._clock() + wanted >= self._deadline:
                 self.left_out.append(job)
             else:

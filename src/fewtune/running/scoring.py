@@ -54,7 +54,7 @@ def judge_scores(task: Task, test_sets: Sequence[TestSet], scores: Scores) -> Ju
         metrics=metrics,
         baselines={test.name: baselines(test) for test in test_sets},
         breakdowns=[part for test in test_sets for part in breakdowns(test, answers[test.name])],
-        predictions=pl.concat([_tabulate(task, test, answers[test.name], scores[test.name]) for test in test_sets]),
+        predictions=pl.concat([tabulate(task, test, answers[test.name], scores[test.name]) for test in test_sets]),
     )
 
 
@@ -89,7 +89,8 @@ class Checkpoints:
         self.taken.append(Checkpoint(epoch=epoch, metrics=metrics))
 
 
-def _tabulate(task: Task, test: TestSet, predicted: Sequence[int], scores: np.ndarray) -> pl.DataFrame:
+def tabulate(task: Task, test: TestSet, predicted: Sequence[int], scores: np.ndarray) -> pl.DataFrame:
+    """A test set's rows as a record keeps them: ids, gold labels, answers and log-probabilities."""
     gold = [test.labels[row.label] for row in test.rows if row.label is not None]
     return pl.DataFrame(
         {

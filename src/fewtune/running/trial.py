@@ -22,19 +22,18 @@ from fewtune.methods import get_method
 from fewtune.records import Checkpoint, Cost, Failure, FitNotes, Notes, Record, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
+from fewtune.running.excerpt import run_excerpt
 from fewtune.running.job import Job, Progress
+from fewtune.running.loading import Loaded, load_trial, name_axes
 from fewtune.running.scoring import Checkpoints, Judged, ask_references, judge_scores, score_blindly
 from fewtune.running.tune import Search, Tuned, tune
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial
 from fewtune.study.seeds import make_rng
-from fewtune.tasks.base import Draw, Task
-from fewtune.tasks.draw import Sampling, make_draw
 
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
-    from fewtune.engine.language_model import LanguageModel
     from fewtune.engine.meter import Meter, Span
     from fewtune.methods.plan import Plan
 
@@ -60,25 +59,16 @@ def run_trial(
     try:
         # A phase without steps of its own tells that it goes on as long as networks run in it.
         with pulse.heard_by(lambda: on_progress(latest)):
-            record, predictions = _run(job, state, tell, meter)
+            run = _run if job.excerpt is None else run_excerpt
+            record, predictions = run(job, state, tell, meter)
     except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on
         failure = Failure(kind=find_failure_kind(error), message=_one_line(error), trace=traceback.format_exc())
         record, predictions = failed_record(job, failure, started_at, state.options), None
     finally:
         meter.close()
     gc.collect()
-    seconds = {name: round(spent, 6) for name, spent in meter.seconds().items()}
+    seconds = record.phase_seconds or {name: round(spent, 6) for name, spent in meter.seconds().items()}
     return record.model_copy(update={"started_at": started_at, "phase_seconds": seconds}), predictions
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """What a trial works on."""
-
-    task: Task
-    draw: Draw
-    model: LanguageModel | None
-    load_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ def _run(
     if job.skip_reason is not None:
         return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
     on_progress(Progress("loading"))
-    loaded = _load(job, state, meter)
+    loaded = load_trial(job, state, meter)
     fitted = _fit(job.trial, loaded, on_progress, meter)
     plan, test_sets = fitted.plan, loaded.draw.test_sets
     scores = {}
@@ -132,31 +122,7 @@ def _run(
     return record, judged.predictions
 
 
-def _load(job: Job, state: WorkerState, meter: Meter) -> _Loaded:
-    """The trial's task, draw and model; from here on the meter watches memory."""
-    import torch
-
-    from fewtune.engine.meter import usable_cores
-
-    trial = job.trial
-    torch.set_num_threads(max(1, usable_cores() // state.options.workers))
-    with meter.phase("load"):
-        task = state.task(job)
-        model, load_seconds = state.model(job)
-        sampling = Sampling(
-            trial.shots,
-            balanced=trial.sampling == "balanced",
-            pool_rows=trial.pool_rows,
-            in_domain_rows=trial.evaluation.in_domain_rows,
-            out_of_domain_rows=trial.evaluation.out_of_domain_rows,
-        )
-        draw = make_draw(task, sampling, trial.data_seed)
-    models = [model, *model.others.values()] if model is not None else []
-    meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
-    return _Loaded(task, draw, model, load_seconds)
-
-
-def _fit(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> _Fitted:
+def _fit(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> _Fitted:
     """Choose settings where there is a choice, make the method's plan and fit it."""
     method, checkpoints = get_method(trial.method.name), None
     if trial.evaluation.checkpoint_every:
@@ -166,7 +132,7 @@ def _fit(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None],
         tuned = _tune(trial, loaded, on_progress, meter)
         chosen = dict(trial.settings) if tuned is None else tuned.settings
         settings: Any = build_settings(method.settings, chosen)
-        rng = make_rng("fit", *_name_axes(trial, loaded.task))
+        rng = make_rng("fit", *name_axes(trial, loaded.task))
         with meter.phase("prepare"):
             plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
         report = fit_plan(plan, rng, _thin_out(on_progress), checkpoints.take if checkpoints is not None else None)
@@ -180,7 +146,7 @@ def _fit(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None],
     )
 
 
-def _tune(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> Tuned | None:
+def _tune(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> Tuned | None:
     """The settings chosen by cross-validation; None where the study asks for no tuning."""
     if trial.tuning is None:
         return None
@@ -190,14 +156,9 @@ def _tune(trial: Trial, loaded: _Loaded, on_progress: Callable[[Progress], None]
             loaded.model,
             loaded.task,
             loaded.draw,
-            _name_axes(trial, loaded.task),
+            name_axes(trial, loaded.task),
             lambda phase, done, fits: on_progress(Progress(phase, done, fits)),
         )
-
-
-def _name_axes(trial: Trial, task: Task) -> tuple[str | int, ...]:
-    """The axes that decide a trial's randomness."""
-    return (task.name, trial.shots, trial.data_seed, trial.fit_seed)
 
 
 def _note_fit(report: FitReport) -> FitNotes:
@@ -209,7 +170,7 @@ def _note_fit(report: FitReport) -> FitNotes:
     )
 
 
-def _count_cost(loaded: _Loaded, fitted: _Fitted, predicting: Span, meter: Meter) -> Cost:
+def _count_cost(loaded: Loaded, fitted: _Fitted, predicting: Span, meter: Meter) -> Cost:
     """What the trial cost so far; the meter watches memory no longer."""
     plan = fitted.plan
     # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
@@ -228,7 +189,7 @@ def _count_cost(loaded: _Loaded, fitted: _Fitted, predicting: Span, meter: Meter
     )
 
 
-def _take_notes(loaded: _Loaded, fitted: _Fitted, judged: Judged, state: WorkerState, meter: Meter) -> Notes:
+def _take_notes(loaded: Loaded, fitted: _Fitted, judged: Judged, state: WorkerState, meter: Meter) -> Notes:
     """All that the record notes; other scorers of the plan are asked for it."""
     plan = fitted.plan
     with meter.phase("score") as asking:

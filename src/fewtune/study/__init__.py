@@ -8,6 +8,7 @@ from fewtune.study.schema import study_schema
 from fewtune.study.settings import build_settings
 from fewtune.study.values import (
     MOST_TRIALS,
+    Budget,
     Evaluation,
     MethodChoice,
     Metric,
@@ -20,6 +21,7 @@ from fewtune.study.values import (
 
 __all__ = [
     "MOST_TRIALS",
+    "Budget",
     "Evaluation",
     "MethodChoice",
     "Metric",

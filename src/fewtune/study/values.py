@@ -10,8 +10,10 @@ import itertools
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from fewtune.errors import FewtuneError
+from fewtune.sizes import parse_bytes
 from fewtune.study.draft import LARGEST_INTEGER
 from fewtune.study.yaml_rules import Dumper
 
@@ -101,10 +103,34 @@ class Until(_Frozen):
     most_draws: int = Field(default=20, ge=2, le=MOST_ENTRIES, description="Draws that the race may have.")
 
 
+def _read_memory(given: object) -> object:
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        return given
+    try:
+        return parse_bytes("it", str(given))
+    except FewtuneError as error:
+        raise ValueError(str(error)) from error
+
+
+Memory = Annotated[
+    int,
+    BeforeValidator(_read_memory),
+    WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+"""Bytes, with a unit or without."""
+
+
 class Budget(_Frozen):
     """What a study may take."""
 
-    minutes: float = Field(gt=0, le=1e6, description="Minutes from its start to its report.")
+    minutes: float | None = Field(
+        default=None, gt=0, le=1e6, description="Minutes from its start to its report; null: no limit."
+    )
+    memory: Memory | None = Field(
+        default=None,
+        description="Memory that a trial's process may hold, such as 2GiB: trials are forecast, and skipped beyond it; "
+        "null: no limit.",
+    )
 
 
 class Study(_Frozen):

@@ -1,0 +1,61 @@
+"""What a forecast shows: a line for each kind of trial, and what all of them take.
+
+Owns the table. How trials are forecast is `running.forecast`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from fewtune.analysis.audit.finding import word_number
+from fewtune.report.wording import UNKNOWN, word_bytes, word_seconds
+from fewtune.running.forecast import BAND, Forecast, StudyForecast
+from fewtune.terminal import make_text
+
+
+def show_forecast(console: Console, forecast: StudyForecast) -> None:
+    """Print what each kind of trial is thought to take, and all of them together."""
+    if not forecast.cells:
+        console.print(make_text("Forecast: no trial waits."))
+        return
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("forecast", overflow="fold", min_width=12)
+    for heading in ("trials", "a trial", "memory", "disk", "known from"):
+        table.add_column(heading, justify="left" if heading == "known from" else "right")
+    several = len({(cell.cell.task, cell.cell.shots, cell.cell.model) for cell in forecast.cells}) > 1
+    for each in forecast.cells:
+        known = "its records" if each.from_records else "an excerpt" if each.fault is None else f"failed: {each.fault}"
+        table.add_row(
+            make_text(_name_cell(each, several)),
+            str(each.trials),
+            word_seconds(each.seconds),
+            word_bytes(each.memory_bytes),
+            word_bytes(each.disk_bytes),
+            make_text(known),
+        )
+    console.print(table)
+    for line in _sum_up(forecast):
+        console.print(make_text(line), soft_wrap=True)
+
+
+def _name_cell(each: Forecast, several: bool) -> str:
+    cell = each.cell
+    where = f"{cell.task} · {cell.model or 'no model'} · {cell.shots} shots · " if several else ""
+    return f"{where}{cell.variant}"
+
+
+def _sum_up(forecast: StudyForecast) -> Iterator[str]:
+    trials = word_number(sum(each.trials for each in forecast.cells), "trial")
+    seconds = forecast.seconds
+    if seconds is None:
+        yield f"{trials}: what all of them take is not known, for some could not be measured."
+        return
+    low, high = word_seconds(seconds * (1 - BAND)), word_seconds(seconds * (1 + BAND))
+    beside = f", {word_number(forecast.workers, 'process')} beside each other" if forecast.workers > 1 else ""
+    yield (
+        f"{trials}: about {word_seconds(seconds)} ({low} to {high}){beside}; {word_bytes(forecast.memory_bytes)} of "
+        f"memory at most, {word_bytes(forecast.disk_bytes) or UNKNOWN} of disk. A race may end sooner."
+    )

@@ -1,0 +1,59 @@
+"""Where a race stands, in a terminal: who is still in, how far each may be below the best, what the next look takes.
+
+Owns the table and the words. Used by `run` after each look and by `watch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from fewtune.analysis.audit.finding import word_number
+from fewtune.analysis.decision import Contender, Decision
+from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.records import Cell, LookHistory, Record
+from fewtune.report.wording import word_bound, word_score, word_seconds
+from fewtune.terminal import make_text
+
+
+def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
+    """A race's methods after a look, the highest mean first; `running` are those that go on."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("method", overflow="fold", min_width=12)
+    table.add_column("mean", justify="right")
+    table.add_column("points below the best, at most", justify="right")
+    table.add_column("", overflow="fold")
+    for each in decision.contenders:
+        table.add_row(
+            make_text(each.name), word_score(each.score), word_bound(each), _word_state(each, decision, running)
+        )
+    return table
+
+
+def word_next_look(
+    looks: LookHistory | None, decision: Decision, records: Sequence[Record], waiting: Sequence[Cell], workers: int
+) -> str | None:
+    """Say which look comes next and what it takes; None where none is planned or no trial waits for it.
+
+    'look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
+    """
+    if looks is None or len(looks.plan) < 2:
+        return None
+    question = decision.question
+    here = [cell for cell in waiting if (cell.task, cell.shots) == (question.task, question.shots)]
+    taken = looks.of(question.task, question.shots)
+    later = [draws for draws in looks.plan if not taken or draws > taken[-1].draws]
+    if not here or not later:
+        return None
+    left = guess_seconds_left(records, here, workers)
+    about = "" if left is None else f", about {word_seconds(left)}"
+    last = f"look {len(taken)} of {len(looks.plan)} was after {word_number(taken[-1].draws, 'draw')}; " if taken else ""
+    return f"race: {last}the next is after {later[0]}: {word_number(len(here), 'trial')} to go{about}"
+
+
+def _word_state(each: Contender, decision: Decision, running: Collection[str]) -> Text:
+    if decision.chosen is not None and decision.chosen.name == each.name:
+        return make_text("chosen", style="bold")
+    return make_text(each.excluded or ("goes on" if each.name in running else ""))

@@ -1,0 +1,185 @@
+"""A piece of a trial, run to forecast the whole: a few steps of its fit, a few rows of each test set.
+
+Owns what is run of it, and how seconds and memory of the whole are worked out from that. The record of an excerpt has
+no scores and is never one of a study's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewtune.methods import get_method
+from fewtune.records import Cost, Failure, Record
+from fewtune.running.adapt import fit_plan, make_plan
+from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
+from fewtune.running.job import Job, Progress
+from fewtune.running.loading import Loaded, load_trial, name_axes
+from fewtune.running.scoring import score_blindly, tabulate
+from fewtune.running.worker import WorkerState
+from fewtune.study import build_settings
+from fewtune.study.grid import Trial
+from fewtune.study.seeds import make_rng
+from fewtune.tasks.base import TestSet
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fewtune.engine.fitting import Fitting
+    from fewtune.engine.meter import Meter
+    from fewtune.methods.plan import Plan
+
+WARM_STEPS = 2
+"""The first steps of a fit take longer: memory is asked for, frozen blocks run once for all. Later ones give the pace."""
+FORWARD_SHARE = 1 / 3
+"""Of a step's time: a row that is held out runs forward only."""
+
+
+class _StepsRanError(Exception):
+    """The steps of an excerpt have run."""
+
+
+class _Steps:
+    """The steps of a fit, timed; ends it after so many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._last = time.perf_counter()
+        self.seconds: list[float] = []
+
+    def take(self, step: int, steps: int, loss: float) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self._last)
+        self._last = now
+        if step == self._most < steps:
+            raise _StepsRanError
+
+
+def run_excerpt(
+    job: Job, state: WorkerState, on_progress: Callable[[Progress], None], meter: Meter
+) -> tuple[Record, pl.DataFrame | None]:
+    """Run an excerpt of a trial; its record has what the whole would take, its table a few rows as they are kept.
+
+    Tokens alone are those that the excerpt ran.
+    """
+    assert job.excerpt is not None
+    if job.skip_reason is not None:
+        return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
+    on_progress(Progress("loading"))
+    loaded = load_trial(job, state, meter)
+    on_progress(Progress("measuring its fit"))
+    with meter.phase("prepare") as preparing:
+        plan = _make_plan(job.trial, loaded)
+    with meter.phase("fit") as fitting:
+        steps = _fit_some(plan, job.excerpt.steps)
+    on_progress(Progress("measuring its answers"))
+    with meter.phase("score") as scoring:
+        score_seconds, table = _score_some(plan, loaded, job.excerpt.rows)
+    fit_seconds = 0.0 if plan.fitting is None else _project_fit(plan.fitting, steps, job.trial)
+    shared = loaded.model.shared_bytes(plan.networks) if loaded.model is not None else 0
+    record = Record(
+        trial_id=job.trial_id,
+        trial=describe_axes(job.trial),
+        status="done",
+        labels=list(loaded.task.labels),
+        primary_metric=loaded.task.primary_metric,
+        cost=Cost(
+            fit_seconds=preparing.seconds + fit_seconds,
+            predict_seconds=score_seconds,
+            predict_rows=sum(len(test.rows) for test in loaded.draw.test_sets),
+            load_seconds=loaded.load_seconds,
+            peak_memory_bytes=meter.peak_memory_bytes(shared),
+            resident_memory_bytes=meter.resident_memory_bytes(),
+            trainable_parameters=plan.trainable_parameters,
+            total_parameters=plan.total_parameters,
+            fit_tokens=fitting.tokens,
+            predict_tokens=scoring.tokens,
+        ),
+        environment=describe_environment(job, state.options),
+        fingerprints=fingerprint_models(job),
+        phase_seconds={"prepare": preparing.seconds, "fit": fit_seconds, "score": score_seconds},
+    )
+    return record, table
+
+
+def _make_plan(trial: Trial, loaded: Loaded) -> Plan:
+    method = get_method(trial.method.name)
+    settings: Any = build_settings(method.settings, dict(trial.settings))
+    rng = make_rng("fit", *name_axes(trial, loaded.task))
+    return make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
+
+
+def _fit_some(plan: Plan, most: int) -> Sequence[float]:
+    """Run the first steps of a plan's fit, with all that trains unfrozen; the seconds of each."""
+    if plan.fitting is None:
+        return ()
+    groups = tuple(replace(group, starts_at_epoch=0) for group in plan.fitting.groups)
+    steps = _Steps(most)
+    with suppress(_StepsRanError):
+        fit_plan(replace(plan, fitting=replace(plan.fitting, groups=groups)), np.random.default_rng(0), steps.take)
+    for module in plan.fitting.modules:
+        module.eval()
+    return steps.seconds
+
+
+def _project_fit(fitting: Fitting, seconds: Sequence[float], trial: Trial) -> float:
+    """What all steps take, those of tuning's folds too: the first as they ran, the rest at the pace of later ones."""
+    rows, size, epochs = len(fitting.examples), fitting.optimisation.batch_size, fitting.optimisation.epochs
+    batches = [min(size, rows - start) for start in range(0, rows, size)]
+    ran = [(batches[place % len(batches)], each) for place, each in enumerate(seconds)]
+    later = ran[WARM_STEPS:] or ran
+    pace = sum(each for _, each in later) / sum(count for count, _ in later)
+    left = epochs * rows - sum(count for count, _ in ran)
+    whole = sum(seconds) + pace * (left + FORWARD_SHARE * epochs * len(fitting.validation))
+    if trial.tuning is None:
+        return whole
+    return whole * (1 + len(trial.candidates) * (trial.tuning.folds - 1))
+
+
+def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, pl.DataFrame]:
+    """What scoring all test rows takes, by a few of each set, reference scorers too; and a table of those few."""
+    first, *others = loaded.draw.test_sets
+    few = max(1, most // 4)
+    taken, parts = 0, []
+    for count in (few // 4 or 1, few, most):  # rows of their own each: the first warm up
+        parts.append(_take_rows(first, taken, count))
+        taken += count
+    timed = [_time(plan.score, part) for part in parts]
+    (_, _), (short, _), (long, scores) = timed
+    counts = [len(part.rows) for part in parts]
+    fixed, pace = _part_cost(counts[1], short, counts[2], long)
+    seconds = fixed + pace * len(first.rows)
+    for test in others:
+        part = _take_rows(test, 0, few)
+        took, _ = _time(plan.score, part)
+        seconds += fixed + max(0.0, took - fixed) / len(part.rows) * len(test.rows)
+    for score in plan.reference_scorers.values():
+        part = _take_rows(first, 0, few)
+        took, _ = _time(score, part)
+        seconds += took / len(part.rows) * sum(len(test.rows) for test in loaded.draw.test_sets)
+    table = tabulate(loaded.task, parts[-1], scores.argmax(axis=1).tolist(), scores)
+    return seconds, table
+
+
+def _part_cost(few: int, short: float, many: int, long: float) -> tuple[float, float]:
+    """Seconds that a call takes whatever its rows, and seconds a row, from two calls of few and many rows."""
+    if many <= few:
+        return 0.0, long / many
+    pace = max((long - short) / (many - few), long / many / 2)
+    return max(0.0, long - pace * many), pace
+
+
+def _take_rows(test: TestSet, start: int, count: int) -> TestSet:
+    """Some rows of a test set from a place on; from its beginning where there are none left."""
+    return replace(test, rows=test.rows[start : start + count] or test.rows[:count])
+
+
+def _time(score: Callable[..., np.ndarray], test: TestSet) -> tuple[float, np.ndarray]:
+    started = time.perf_counter()
+    scores = score_blindly(score, test)
+    return time.perf_counter() - started, scores

@@ -1,0 +1,58 @@
+"""What a trial works on: its task, its draw and its model, in the process that runs it.
+
+Owns how they come together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fewtune.running.job import Job
+from fewtune.running.worker import WorkerState
+from fewtune.study.grid import Trial
+from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.draw import Sampling, make_draw
+
+if TYPE_CHECKING:
+    from fewtune.engine.language_model import LanguageModel
+    from fewtune.engine.meter import Meter
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a trial works on."""
+
+    task: Task
+    draw: Draw
+    model: LanguageModel | None
+    load_seconds: float | None
+
+
+def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
+    """The trial's task, draw and model; from here on the meter watches memory."""
+    import torch
+
+    from fewtune.engine.meter import usable_cores
+
+    trial = job.trial
+    torch.set_num_threads(max(1, usable_cores() // state.options.workers))
+    with meter.phase("load"):
+        task = state.task(job)
+        model, load_seconds = state.model(job)
+        sampling = Sampling(
+            trial.shots,
+            balanced=trial.sampling == "balanced",
+            pool_rows=trial.pool_rows,
+            in_domain_rows=trial.evaluation.in_domain_rows,
+            out_of_domain_rows=trial.evaluation.out_of_domain_rows,
+        )
+        draw = make_draw(task, sampling, trial.data_seed)
+    models = [model, *model.others.values()] if model is not None else []
+    meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
+    return Loaded(task, draw, model, load_seconds)
+
+
+def name_axes(trial: Trial, task: Task) -> tuple[str | int, ...]:
+    """The axes that decide a trial's randomness."""
+    return (task.name, trial.shots, trial.data_seed, trial.fit_seed)

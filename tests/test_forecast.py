@@ -1,0 +1,194 @@
+"""Forecasts: what a part of a trial says of the whole, which trials are measured, and what a budget of memory skips."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fewtune.api import run_study
+from fewtune.conduct import Forecasted, Measuring, StudyEvent
+from fewtune.engine.meter import name_processor
+from fewtune.errors import StudyError
+from fewtune.executors.in_process import InProcess
+from fewtune.records import Cost, Record, load_records
+from fewtune.running.circumstances import describe_axes
+from fewtune.running.excerpt import _part_cost
+from fewtune.running.forecast import forecast_trials
+from fewtune.running.job import Event, Excerpt, Finished, Job, Lost, Started, WorkerOptions
+from fewtune.running.prepare import prepare_jobs
+from fewtune.running.trial import run_trial
+from fewtune.running.worker import WorkerState
+from fewtune.study import load_study, read_study
+from study_maker import make_answers, make_record
+
+LABELS = ("bad", "good")
+GIBIBYTE = 2**30
+
+
+class Measured:
+    """An executor whose trials take and hold what a test tells; excerpts are told apart."""
+
+    options = WorkerOptions()
+
+    def __init__(self, memory: Mapping[str, float], dies: Sequence[str] = ()) -> None:
+        self._memory, self._dies = memory, dies
+        self.excerpts: list[tuple[str, int]] = []
+        self.ran: list[str] = []
+
+    def close(self) -> None:
+        return
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
+        for job in jobs:
+            yield Started(job)
+            variant = job.trial.method.variant
+            if job.excerpt is not None:
+                self.excerpts.append((variant, job.trial.shots))
+            if variant in self._dies and job.excerpt is not None:
+                yield Lost(job, "the process that ran this trial ended by SIGKILL")
+            elif job.skip_reason is not None:
+                yield from InProcess().run([job])
+            else:
+                self.ran += [] if job.excerpt is not None else [variant]
+                yield Finished(job, *self._answer(job, variant))
+
+    def _answer(self, job: Job, variant: str) -> tuple[Record, pl.DataFrame]:
+        table = make_answers("in_domain", 0.8, job.trial.data_seed, LABELS, 40, np.random.default_rng(0))
+        record = make_record(describe_axes(job.trial), {"in_domain": table}, LABELS, "accuracy", ())
+        cost = Cost(
+            fit_seconds=11.0,
+            predict_seconds=5.0,
+            predict_rows=400,
+            load_seconds=2.0,
+            peak_memory_bytes=None,
+            resident_memory_bytes=round(self._memory[variant] * GIBIBYTE),
+            trainable_parameters=0,
+            total_parameters=0,
+            fit_tokens=0,
+            predict_tokens=0,
+        )
+        seconds = {"load": 2.0, "prepare": 1.0, "fit": 10.0, "score": 5.0}
+        return (
+            record.model_copy(
+                update={
+                    "trial_id": job.trial_id,
+                    "cost": cost,
+                    "phase_seconds": seconds,
+                    "environment": {"processor": name_processor()},
+                }
+            ),
+            table,
+        )
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    """Two methods at two numbers of shots, three draws: twelve trials."""
+    rows = "".join(f"{word} {i},{word}\n" for i in range(20) for word in LABELS)
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    return {
+        "name": "foreseen",
+        "tasks": [{"own_files": {"train": str(tmp_path / "rows.csv"), "as": "feelings"}}],
+        "methods": [{"tfidf": {"as": name, "inverse_penalty": at}} for name, at in (("a", 1.0), ("b", 2.0))],
+        "shots": [4, 8],
+        "data_seeds": {"count": 3},
+        "floors": False,
+    }
+
+
+def test_each_method_is_measured_once_at_its_most_shots(values: dict[str, Any]) -> None:
+    jobs, _ = prepare_jobs(read_study(values), None)
+    executor = Measured({"a": 1.0, "b": 1.5})
+    found = forecast_trials(jobs, [], executor)
+    assert executor.excerpts == [("a", 8), ("b", 8)] and executor.ran == []
+    # The fit of half as many shots takes half as long: 1 + 5 + 5 and 1 + 10 + 5, the model's loading once apart.
+    seconds = {(each.cell.variant, each.cell.shots): each.seconds for each in found.cells}
+    assert seconds == {("a", 4): 11.0, ("b", 4): 11.0, ("a", 8): 16.0, ("b", 8): 16.0}
+    assert found.seconds == pytest.approx(3 * 54 + 2)
+    assert found.memory_bytes == round(1.5 * GIBIBYTE)
+    assert found.disk_bytes is not None and found.disk_bytes > 0
+
+
+def test_records_at_hand_are_gone_by_where_this_processor_made_them(values: dict[str, Any], tmp_path: Path) -> None:
+    study = read_study({**values, "data_seeds": [0]})
+    run_study(study, tmp_path / "out", executor=Measured({"a": 1.0, "b": 1.0}))
+    known = load_records(tmp_path / "out")
+    elsewhere = [r.model_copy(update={"environment": {"processor": "another"}}) for r in known]
+    jobs, _ = prepare_jobs(read_study(values), None)
+    jobs = [job for job in jobs if job.trial.data_seed]
+    # By records a trial of four shots takes what such trials took, 16 s; by an excerpt of eight shots 11 s.
+    for records, excerpts, draw_seconds in ((known, [], 64), (elsewhere, [("a", 8), ("b", 8)], 54)):
+        executor = Measured({"a": 9.0, "b": 9.0})
+        found = forecast_trials(jobs, records, executor)
+        assert executor.excerpts == excerpts
+        assert {each.from_records for each in found.cells} == {not excerpts}
+        assert found.seconds == pytest.approx(2 * draw_seconds + 2)
+
+
+def test_a_budget_of_memory_skips_what_would_hold_more_with_its_reason(values: dict[str, Any], tmp_path: Path) -> None:
+    events: list[StudyEvent] = []
+    executor = Measured({"a": 1.0, "b": 3.0})
+    study = {**values, "budget": {"memory": "2GiB"}}
+    result = run_study(study, tmp_path / "out", executor=executor, on_event=events.append)
+    assert set(executor.ran) == {"a"} and len(executor.ran) == 6
+    skipped = [record for record in result.records if record.status == "skipped"]
+    assert {record.trial.variant for record in skipped} == {"b"} and len(skipped) == 6
+    assert {record.failure and record.failure.message for record in skipped} == {
+        "forecast to hold 3.00 GiB of memory, beyond the budget of 2.00 GiB"
+    }
+    assert [event.job.trial.method.variant for event in events if isinstance(event, Measuring)] == ["a", "b"]
+    assert [len(event.skipped) for event in events if isinstance(event, Forecasted)] == [6]
+    # Without the budget they run; those that were done are gone by.
+    again = Measured({"a": 1.0, "b": 3.0})
+    run_study(values, tmp_path / "out", executor=again)
+    assert set(again.ran) == {"b"} and again.excerpts == []
+
+
+def test_a_method_whose_measuring_was_killed_is_not_let_into_a_budget_of_memory(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    executor = Measured({"a": 1.0}, dies=["b"])
+    result = run_study({**values, "budget": {"memory": "2GiB"}}, tmp_path / "out", executor=executor)
+    messages = {record.failure.message for record in result.records if record.failure is not None}
+    assert messages == {
+        "how much memory it holds could not be measured: the process that ran this trial ended by SIGKILL"
+    }
+
+
+@pytest.mark.parametrize(("memory", "told"), [("much", "it is 'much'"), (0, "it is '0'")])
+def test_a_budget_of_memory_that_is_none_is_refused(values: dict[str, Any], memory: object, told: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        read_study({**values, "budget": {"memory": memory}})
+    assert f"`budget.memory`: {told}; give a number of bytes above 0" in str(caught.value)
+
+
+def test_a_part_of_each_trial_runs_and_says_what_the_whole_takes(study_file: Path) -> None:
+    study = load_study(study_file)
+    jobs, _ = prepare_jobs(study, None)
+    state = WorkerState()
+    for job in {job.trial.method.variant: job for job in jobs}.values():
+        told: list[str] = []
+        short = Job(job.trial, job.trial_id, job.data, job.weights, None, Excerpt(steps=1, rows=4))
+        record, table = run_trial(short, state, lambda progress, told=told: told.append(progress.phase))  # type: ignore[misc]
+        assert record.status == "done" and record.metrics == {}, record.failure
+        assert table is not None and len(table) == 4
+        assert record.cost is not None and record.phase_seconds["score"] > 0
+        assert told.count("measuring its answers") == 1
+        whole, _ = run_trial(job, state)
+        assert whole.cost is not None
+        assert record.cost.predict_rows == whole.cost.predict_rows
+        assert record.cost.trainable_parameters == whole.cost.trainable_parameters
+        assert (record.phase_seconds["fit"] > 0) == bool(whole.notes.fit.losses)
+
+
+def test_what_a_call_takes_whatever_its_rows_is_told_from_what_each_row_takes() -> None:
+    # 0.4 s a call and 0.02 s a row.
+    fixed, pace = _part_cost(few=24, short=0.88, many=96, long=2.32)
+    assert (fixed, pace) == (pytest.approx(0.4), pytest.approx(0.02))
+    # A short call that was held up says nothing: a row takes half of what the long one gives, at the least.
+    assert _part_cost(few=24, short=5.0, many=96, long=2.4) == (pytest.approx(1.2), pytest.approx(0.0125))
