@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.ablation.table import write_table as write_ablation
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
-from benchmarks.coverage import write_table as write_coverage
+from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.race.table import write_table as write_race

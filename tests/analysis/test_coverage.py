@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.coverage import KINDS, measure_decisions, measure_floors, measure_leaders, measure_pairs
+from benchmarks.coverage.pairs import measure_floors, measure_leaders, measure_pairs
+from benchmarks.coverage.studies import KINDS, measure_decisions
 from benchmarks.page import RESULTS
 from fewtune.analysis.comparison import Comparison, correct_leader, correct_selected
 from fewtune.analysis.statistics import Borrowed, Interval, borrow_variance, find_level, reach_of

@@ -91,9 +91,7 @@ def test_contradictory_rows_are_called_that(tmp_path: Path, write: Write) -> Non
     write("train.csv", "text,label\n" + "same text,a\nsame text,b\n" * 3)
     assert "all 6 rows are left out, for every text carries different labels." in refusal(tmp_path)
     write("train.csv", "text,label\n" + "same text,a\nsame text,b\n" * 3 + "one,a\n")
-    told = refusal(tmp_path)
-    assert "1 rows are too few to hold out" in told
-    assert told.endswith("(train: 6 rows left out whose text carries different labels.)")
+    assert "no training row labelled b is left once repeated, contradictory" in refusal(tmp_path)
 
 
 def test_a_label_of_thousands_of_characters_is_refused_and_cut(tmp_path: Path, write: Write) -> None:
@@ -106,7 +104,7 @@ def test_a_label_of_thousands_of_characters_is_refused_and_cut(tmp_path: Path, w
 def test_a_label_column_that_is_an_id_is_called_one_in_a_short_line(tmp_path: Path, write: Write) -> None:
     path = write("train.csv", "text,label\n" + "".join(f"row number {i},id-{i:05}\n" for i in range(900)))
     told = refusal(tmp_path)
-    assert told.startswith(f"{path}: no training row labelled id-") and " more is left" in told
+    assert told.startswith(f"{path}: there is one row alone of the label id-") and " more is left" in told
     assert "Column 'label' looks like an id: 900 different labels in 900 rows. Name the column of labels" in told
     assert len(told) < 1000
     write("train.csv", "text,label\n" + "".join(f"row number {i},id-{i:05}\n" for i in range(6000)))

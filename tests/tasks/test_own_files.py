@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from fewtune.errors import DataError
 from fewtune.tasks.base import Pattern
+from fewtune.tasks.draw import Sampling, make_draw, share_support
 from fewtune.tasks.patterns import check_pattern
 from own_rows import Write, read, refusal
 
@@ -25,14 +27,33 @@ def test_csv_tsv_jsonl_and_parquet_give_the_same_rows(tmp_path: Path, write: Wri
     assert len(prints) == 1
 
 
-def test_without_tests_rows_are_held_out_by_their_text(tmp_path: Path, write: Write) -> None:
+def test_without_tests_each_draw_is_tested_on_its_own_quarter_of_each_label(tmp_path: Path, write: Write) -> None:
+    write("train.csv", TRAIN + "".join(f"further row {i},neither\n" for i in range(12)))
+    task = read(tmp_path)
+    draws = [make_draw(task, Sampling(6, pool_rows=9), seed) for seed in range(8)]
+    for draw in draws:
+        (test,) = draw.test_sets
+        assert Counter(task.labels[row.label or 0] for row in test.rows) == {"bad": 5, "good": 5, "neither": 3}
+        sides = [{row.row_id for row in rows} for rows in (draw.support, draw.pool, test.rows)]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == 6 + 9 + 13
+    assert len({draw.fingerprint for draw in draws}) == 8
+    tested = {row.row_id for draw in draws for row in draw.test_sets[0].rows}
+    assert len(tested) > 40, "every draw holds out others"
+    assert share_support(task, draws[0]) == pytest.approx(2 / 12), "of the rarest label"
+
+
+def test_more_shots_of_one_draw_are_tested_on_the_same_rows(tmp_path: Path, write: Write) -> None:
     write("train.csv", TRAIN)
     task = read(tmp_path)
-    held_out = {row.fields["text"] for row in task.test_sets[0].rows}
-    assert len(held_out) + len(task.train) == 40
-    lines = TRAIN.splitlines(keepends=True)
-    write("train.csv", lines[0] + "".join(reversed(lines[1:])))
-    assert {row.fields["text"] for row in read(tmp_path).test_sets[0].rows} == held_out
+    few, many = (make_draw(task, Sampling(shots), 3) for shots in (4, 16))
+    assert few.test_sets == many.test_sets
+    assert {row.row_id for row in few.support} < {row.row_id for row in many.support}
+
+
+def test_shots_that_what_is_held_out_leaves_too_few_rows_for_are_refused(tmp_path: Path, write: Write) -> None:
+    write("train.csv", TRAIN)
+    with pytest.raises(DataError, match="there are 30 training rows beside the 10 that each draw is tested on"):
+        make_draw(read(tmp_path), Sampling(32), 0)
 
 
 def test_results_are_compared_by_macro_f1_beyond_two_labels_unless_told(tmp_path: Path, write: Write) -> None:
@@ -117,7 +138,7 @@ def test_quoted_cells_may_hold_commas_newlines_and_long_texts(tmp_path: Path, wr
         ("text,text,label\na,b,x\n", "the header names the column 'text' twice"),
         ("one,two,label\na,b,x\n", "which column is the text? It has one, two, label. Name one or two of them"),
         ("a.b,label\na,x\n", "the column 'a.b' cannot stand in a template."),
-        ("text,label\none,x\nthree,y\n", "2 rows are too few to hold out a share of 0.25 for testing."),
+        ("text,label\none,x\ntwo,x\nthree,y\n", "there is one row alone of the label y: it cannot be"),
         ("text,label\na,x\nA,y\n" + "c,x\nd,x\ne,x\nf,x\ng,x\nh,x\n", "no training row labelled y is left"),
     ],
 )

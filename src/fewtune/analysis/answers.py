@@ -24,13 +24,15 @@ class DrawAnswers:
     """One variant's answers on one draw's test set: gold (rows,), predicted (fit seeds, rows), as label indices.
 
     Rows are ordered by row id, so that two variants' answers on one draw are paired row by row; indices mean the same
-    labels, of which there are `labels`, in every answer read together. `rows` (rows,) tells which rows draws share.
+    labels, of which there are `labels`, in every answer read together. `rows` (rows,) tells which rows draws share, and
+    `shared_support` which share of its labelled rows another draw has too, on average.
     """
 
     gold: Codes
     predicted: Codes
     labels: int
     rows: npt.NDArray[np.int32]
+    shared_support: float = 0.0
 
 
 VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
@@ -55,17 +57,22 @@ def read_answers(
             trials.setdefault(name(record), []).append(record)
     found: dict[str, dict[DrawKey, list[dict[str, TrialAnswers]]]] = {}
     whole: dict[DrawKey, tuple[Record, dict[str, TrialAnswers]]] = {}
+    shares: dict[DrawKey, float] = {}
     for variant, records in trials.items():
         draws = found.setdefault(variant, {})
         for record in keep_whole_draws(records):
             answers = reader.answers(record)
             _check_pairs(*whole.setdefault(draw_of(record), (record, answers)), record, answers)
             draws.setdefault(draw_of(record), []).append(answers)
+            shares[draw_of(record)] = record.notes.support_share or 0.0
     flat = [trial for draws in found.values() for seeds in draws.values() for trial in seeds]
     labels = {test_set: _list_codes([trial[test_set] for trial in flat]) for test_set in test_sets}
     return {
         variant: {
-            draw: {test_set: _stack([trial[test_set] for trial in seeds], labels[test_set]) for test_set in test_sets}
+            draw: {
+                test_set: _stack([trial[test_set] for trial in seeds], labels[test_set], shares[draw])
+                for test_set in test_sets
+            }
             for draw, seeds in draws.items()
         }
         for variant, draws in found.items()
@@ -118,8 +125,8 @@ def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
     return np.unique(np.concatenate(parts)) if parts else np.array([], dtype=np.uint16)
 
 
-def _stack(seeds: Sequence[TrialAnswers], codes: Codes) -> DrawAnswers:
+def _stack(seeds: Sequence[TrialAnswers], codes: Codes, shared_support: float) -> DrawAnswers:
     gold, predicted = seeds[0].gold, np.stack([trial.predicted for trial in seeds])
     small = np.min_scalar_type(len(codes))
     places = [np.searchsorted(codes, side).astype(small) for side in (gold, predicted)]
-    return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows)
+    return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows, shared_support)

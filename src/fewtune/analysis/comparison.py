@@ -34,6 +34,8 @@ from fewtune.metrics.counts import RANGES, SCORES
 
 Answer = Literal["better", "tie", "worse", "cannot tell"]
 
+LITTLE_SHARED = 0.01
+"""Draws whose supports share more than this are not independent enough for the exact test."""
 REGION = 0.01
 RESAMPLES = 2000
 IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
@@ -67,6 +69,8 @@ class Comparison:
     """Half the width of what shared test rows do to all draws: further draws leave it as it is."""
     tie_reach: float | None = None
     """Half the width of the interval that is asked to be inside the region for a tie."""
+    shared_support: float = 0.0
+    """Share of a draw's labelled rows that another draw has too, on average."""
     wins: float | None = None
     further_draws: int | None = None
     region: float = REGION
@@ -105,12 +109,15 @@ def compare(
             low=max(-span, interval.low),
             high=min(span, interval.high),
             draws=interval.draws,
-            p=None if statistics.share_rows(draws) else statistics.sign_flip_p(points),
+            p=None
+            if interval.shared_support > LITTLE_SHARED or statistics.share_rows(draws)
+            else statistics.sign_flip_p(points),
             reason=reason,
             by_draw=tuple(points),
             resampled=interval.resampled,
             common=interval.common,
             tie_reach=interval.tie_reach,
+            shared_support=interval.shared_support,
             wins=statistics.share_wins(points),
             region=region,
         ),
@@ -244,6 +251,7 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
         comparison.resampled,
         comparison.common,
         comparison.tie_reach,
+        comparison.shared_support,
     )
 
 
@@ -275,7 +283,9 @@ def _subtract(
 ) -> statistics.DrawDifference:
     if metric == "accuracy":
         right = [(side.predicted == side.gold).mean(0) for side in (first, second)]
-        return statistics.subtract_rows(right[0] - right[1], first.rows, rng)
-    gold, ours, theirs = (side.astype(np.int64) for side in (first.gold, first.predicted, second.predicted))
-    pair = statistics.PairedRows(gold, ours, theirs)
-    return statistics.subtract_scores(pair, first.rows, first.labels, SCORES[metric], rng)
+        found = statistics.subtract_rows(right[0] - right[1], first.rows, rng)
+    else:
+        gold, ours, theirs = (side.astype(np.int64) for side in (first.gold, first.predicted, second.predicted))
+        pair = statistics.PairedRows(gold, ours, theirs)
+        found = statistics.subtract_scores(pair, first.rows, first.labels, SCORES[metric], rng)
+    return replace(found, shared_support=first.shared_support)

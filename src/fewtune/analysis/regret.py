@@ -42,6 +42,8 @@ class PairedDraw:
     score: float
     rows: IntArray
     effects: FloatArray
+    shared_support: float = 0.0
+    """Share of its labelled rows that another draw has too, on average."""
 
 
 Scored = Mapping[DrawKey, PairedDraw]
@@ -58,6 +60,7 @@ class PairDifference:
     by_draw: tuple[float, ...]
     rows_variance: float
     common_variance: float
+    shared_support: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,20 +151,22 @@ def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mappi
         sum(share * score for share, (score, _) in scores),
         np.concatenate([each.rows for _, each in parts]).astype(np.int64),
         np.concatenate([share * effects for share, (_, effects) in scores]),
+        max(each.shared_support for _, each in parts),
     )
 
 
 def subtract(first: Scored, second: Scored) -> PairDifference:
     """First minus second, draw by draw over those that both have."""
-    shared = sorted(first.keys() & second.keys())
-    by_draw = tuple(first[key].score - second[key].score for key in shared)
-    if not shared:
+    both = sorted(first.keys() & second.keys())
+    by_draw = tuple(first[key].score - second[key].score for key in both)
+    if not both:
         return PairDifference((), 0.0, 0.0)
-    rows = np.concatenate([first[key].rows for key in shared])
-    effects = np.concatenate([first[key].effects - second[key].effects for key in shared]) / len(shared)
+    rows = np.concatenate([first[key].rows for key in both])
+    effects = np.concatenate([first[key].effects - second[key].effects for key in both]) / len(both)
     own = float((effects**2).sum())
     together = float((np.bincount(rows, effects) ** 2).sum())
-    return PairDifference(by_draw, own, max(0.0, together - own))
+    shared_support = max(first[key].shared_support for key in both)
+    return PairDifference(by_draw, own, max(0.0, together - own), shared_support)
 
 
 def pair_methods(scored: Mapping[str, Scored]) -> dict[str, Rivals]:
@@ -207,6 +212,7 @@ def reach_above(pair: PairDifference, borrowed: statistics.Borrowed, level: floa
     draws = have if draws is None else draws
     own = (have - 1) * float(np.var(pair.by_draw, ddof=1)) + borrowed.freedom * borrowed.variance
     variance = max(own / (have - 1 + borrowed.freedom), have * pair.rows_variance)
-    by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance / draws)
+    worth = statistics.count_draws_worth(draws, pair.shared_support)
+    by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance / worth)
     by_rows = -float(special.ndtri(level)) * math.sqrt(pair.common_variance)
     return math.hypot(by_draws, by_rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -85,7 +85,8 @@ def _score_draws(
 
 def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> statistics.DrawDifference:
     gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
-    return statistics.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
+    taken = statistics.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
+    return replace(taken, shared_support=answers.shared_support)
 
 
 def _bound(mean: float, draws: Sequence[statistics.DrawDifference], limits: tuple[float, float]) -> Bounds:

@@ -41,6 +41,8 @@ KEPT_RESAMPLES = 4
 """Numbers of resamples that a score keeps; gaps have as many draws as scores, but for those that failed."""
 KIND_COST = 5
 """Time of drawing one kind of row's count by a multinomial, in rows that are drawn one by one."""
+MOST_SHARED = 0.9
+"""Supports that share more than this are taken to share so much: of supports that are all one, nothing can be said."""
 FEWEST_VARIANCES = 5
 """From so many differences of one group on, their variances borrow from one another."""
 MOST_BORROWED = 2
@@ -63,6 +65,8 @@ class Interval:
     """Half the width of what test rows that draws share do to all of them; 0 where each draw has its own."""
     tie_reach: float | None = None
     """Half the width at twice the level: two one-sided tests put the difference where all of it lies."""
+    shared_support: float = 0.0
+    """Share of a draw's labelled rows that another draw has too, on average."""
 
     def lies_within(self, region: float) -> bool:
         """Whether two one-sided tests, each at LEVEL, put the difference within ±region."""
@@ -119,13 +123,15 @@ class DrawDifference:
     """Two methods' difference on one draw, and how it comes out on other rows.
 
     `rows` (rows,) are the rows' codes, equal where draws share a row, and `effects` (rows,) what one more of each would
-    add to the difference, to first order. `resample` draws rows anew: times -> (times,).
+    add to the difference, to first order. `resample` draws rows anew: times -> (times,). `shared_support` is the share
+    of its labelled rows that another draw has too, on average.
     """
 
     point: float
     rows: npt.NDArray[np.integer[Any]]
     effects: FloatArray
     resample: Callable[[int], FloatArray]
+    shared_support: float = 0.0
 
 
 def subtract_rows(
@@ -185,6 +191,7 @@ def weigh(parts: Sequence[tuple[float, DrawDifference]]) -> DrawDifference:
         np.concatenate([part.rows for _, part in parts]),
         np.concatenate([share * part.effects for share, part in parts]),
         lambda times: np.asarray(sum(share * part.resample(times) for share, part in parts), dtype=np.float64),
+        max(part.shared_support for _, part in parts),
     )
 
 
@@ -193,7 +200,8 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
 
     Draws are resampled, then rows within each; the interval is that bootstrap's, or Student's t over the draws' own
     differences where that is wider. Where draws share test rows, their differences hide what the choice of those rows
-    does to all of them: that part is added to the wider of the two, by the squares.
+    does to all of them: that part is added to the wider of the two, by the squares. Where they share labelled rows,
+    Student's t is wider for it (`count_draws_worth`).
     """
     points = [draw.point for draw in draws]
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
@@ -206,14 +214,26 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
         values[here] = draw.resample(len(here))
     low, high = np.quantile(values.reshape(chosen.shape).mean(1), [LEVEL / 2, 1 - LEVEL / 2])
     resampled, common, mean = float(high - low) / 2, 0.0, float(np.mean(points))
-    by_draws = bound_by_draws(points)
+    by_draws, shared = bound_by_draws(points), max(draw.shared_support for draw in draws)
     if by_draws is not None:
         common = _z(LEVEL) * _deviate_together(draws)
-        by_chance = max((by_draws[1] - by_draws[0]) / 2, resampled if common else 0.0)
+        wider = math.sqrt(len(draws) / count_draws_worth(len(draws), shared))
+        by_chance = max(wider * (by_draws[1] - by_draws[0]) / 2, resampled if common else 0.0)
         reach = float(np.hypot(by_chance, common))
         low, high = min(low, mean - reach), max(high, mean + reach)
-    found = Interval(mean, float(low), float(high), len(draws), resampled, common)
+    found = Interval(mean, float(low), float(high), len(draws), resampled, common, shared_support=shared)
     return found if by_draws is None else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
+
+
+def count_draws_worth(draws: int, shared_support: float) -> float:
+    """How many draws with supports of their own so many are worth that share a part of theirs, in the mean's variance.
+
+    Of supports of k rows out of N, any two share k/N on average. What a support adds to a score is, to first order, a
+    sum over its rows: that part of its variance is common to all draws and does not show among them, so that what shows
+    is (1 - k/N) of it, and the mean keeps k/N of it however many draws there are. Rows that draws are tested on are
+    seen to apart; Nadeau and Bengio (2003, https://doi.org/10.1023/A:1024068626366) take both together.
+    """
+    return draws / (1 + draws * shared_support / (1 - min(shared_support, MOST_SHARED)))
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
@@ -287,7 +307,8 @@ def reach_of(
     draws = have if draws is None else draws
     own = (have - 1) * float(np.var(points, ddof=1)) + borrowed.freedom * borrowed.variance
     deviation = math.sqrt(own / (have - 1 + borrowed.freedom))
-    by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * deviation / math.sqrt(draws)
+    worth = count_draws_worth(draws, interval.shared_support)
+    by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * deviation / math.sqrt(worth)
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
     return float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))

@@ -175,7 +175,7 @@ def check(
     plan = load_study(study, set_ or [])
     jobs, tasks = prepare_jobs(plan, workers.data_dir)
     for label, task in tasks.items():
-        sets = ", ".join(f"{test.name} {len(test.rows)}" for test in task.test_sets)
+        sets = ", ".join(f"{test.name} {len(test.rows) or 'held out anew in each draw'}" for test in task.test_sets)
         say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
         for pattern in task.patterns:
             say(f"  pattern {pattern.name}: {pattern.template!r} + {list_names(map(repr, pattern.label_words))}")

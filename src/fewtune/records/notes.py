@@ -141,6 +141,13 @@ class Notes(MethodNotes):
     fit: FitNotes = FitNotes()
     tuning: TuningNotes | None = None
     shared_rows: list[SharedRows] = []
+    support_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Labelled rows of the support over all that they could be drawn from: such a share of them another "
+        "draw has too, on average.",
+    )
     references: dict[str, ReferenceNotes] = {}
     reference_seconds: Seconds | None = None
     task: list[str] = Field(default=[], description="What the task says of its rows, such as repeats left out.")

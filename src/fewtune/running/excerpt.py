@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fewtune.methods.plan import Plan
 
 WARM_STEPS = 2
-"""The first steps of a fit take longer: memory is asked for, frozen blocks run once for all. Later ones give the pace."""
+"""The first steps of a fit take longer: memory is asked for, frozen blocks run once. Later ones give the pace."""
 FORWARD_SHARE = 1 / 3
 """Of a step's time: a row that is held out runs forward only."""
 

@@ -31,6 +31,7 @@ from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial
 from fewtune.study.seeds import make_rng
+from fewtune.tasks.draw import share_support
 
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
@@ -200,6 +201,7 @@ def _take_notes(loaded: Loaded, fitted: _Fitted, judged: Judged, state: WorkerSt
         fit=fitted.fit,
         tuning=fitted.tuning,
         shared_rows=state.shared_rows(loaded.task, loaded.draw),
+        support_share=round(share_support(loaded.task, loaded.draw), 6),
         references=references,
         reference_seconds=round(asking.seconds, 3) if references else None,
         task=list(loaded.task.notes),

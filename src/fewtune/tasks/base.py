@@ -66,7 +66,8 @@ class TestSet:
 class Task:
     """A classification problem with its rows loaded.
 
-    `fields` are the text fields in reading order; `patterns[0]` is the default; `test_sets[0]` is in domain.
+    `fields` are the text fields in reading order; `patterns[0]` is the default; `test_sets[0]` is in domain, and
+    without rows where each draw holds out some of the training rows instead (`held_out`).
     `fingerprint` is a SHA-256 over every row id, text and label, so equal fingerprints mean equal data.
     """
 
@@ -84,6 +85,8 @@ class Task:
     """Left out by a task module: `build_task` computes it."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the rows were read: rows left out and why, patterns derived."""
+    held_out: float | None = None
+    """Share of each label's training rows that each draw holds out, anew, as its test rows in domain."""
 
 
 @dataclass(frozen=True)

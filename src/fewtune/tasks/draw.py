@@ -51,20 +51,23 @@ def check_sampling(task: Task, sampling: Sampling) -> None:
             f"{task.name}: {said} cannot hold all {len(task.labels)} labels. "
             f"Ask at least {len(task.labels)} shots in total."
         )
-    if total + pool_rows > len(task.train):
+    counts = Counter(row.label for row in task.train)
+    left = {index: counts[index] - _count_held_out(task, counts[index]) for index in range(len(task.labels))}
+    rows = sum(left.values())
+    but = "" if task.held_out is None else f" beside the {len(task.train) - rows} that each draw is tested on"
+    if total + pool_rows > rows:
         raise DataError(
-            f"{task.name}: {said} and {pool_rows} pool rows asked, but there are {len(task.train)} training rows. "
-            f"Ask at most {len(task.train)} together."
+            f"{task.name}: {said} and {pool_rows} pool rows asked, but there are {rows} training rows{but}. "
+            f"Ask at most {rows} together."
         )
     if not sampling.balanced:
         return
     most = -(-total // len(task.labels))
-    counts = Counter(row.label for row in task.train)
     for index, label in enumerate(task.labels):
-        have = counts[index]
+        have = left[index]
         if have < most:
             raise DataError(
-                f"{task.name}: {said}, balanced, take up to {most} rows of every label, but {label!r} has {have}. "
+                f"{task.name}: {said}, balanced, take up to {most} rows of every label, but {label!r} has {have}{but}. "
                 "Ask fewer shots, or set `sampling: natural`."
             )
 
@@ -74,9 +77,11 @@ def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
 
     Balanced: the shots are split as evenly as possible over the labels. Otherwise they are the first rows of
     a permutation, and DataError is raised where a label is missing. Test sets keep their order; each is
-    limited to a sample that is the same for all shots (None: all rows).
+    limited to a sample that is the same for all shots (None: all rows). A task that names a share to hold out has that
+    much of each label's training rows as test rows, the same for all shots, and the support from the others.
     """
     check_sampling(task, sampling)
+    task = _hold_out(task, data_seed)
     total = sampling.count_support(task)
     permutation = _permute(len(task.train), task.name, data_seed, "support")
     if sampling.balanced:
@@ -96,6 +101,35 @@ def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
         for test_set, limit in zip(task.test_sets, limits, strict=False)
     )
     return Draw(support, pool, test_sets, _fingerprint(support, pool, test_sets))
+
+
+def share_support(task: Task, draw: Draw) -> float:
+    """The share of its labelled rows that another draw's support has too, on average, of the label with most of it."""
+    there = Counter(row.label for row in task.train)
+    return max(count / there[label] for label, count in Counter(row.label for row in draw.support).items())
+
+
+def _hold_out(task: Task, data_seed: int) -> Task:
+    """The task with this draw's test rows taken out of its training rows; as it is where it names no share."""
+    if task.held_out is None:
+        return task
+    by_label: dict[int | None, list[int]] = defaultdict(list)
+    for row in _permute(len(task.train), task.name, data_seed, "held out"):
+        by_label[task.train[row].label].append(row)
+    taken = {row for rows in by_label.values() for row in rows[: _count_held_out(task, len(rows))]}
+    inside, *others = task.test_sets
+    return replace(
+        task,
+        train=tuple(example for row, example in enumerate(task.train) if row not in taken),
+        test_sets=(replace(inside, rows=tuple(task.train[row] for row in sorted(taken))), *others),
+    )
+
+
+def _count_held_out(task: Task, rows: int) -> int:
+    """How many of so many rows of one label are held out: one at the least, where another is left."""
+    if task.held_out is None or rows < 2:
+        return 0
+    return min(rows - 1, max(1, round(task.held_out * rows)))
 
 
 def _choose_balanced(task: Task, total: int, data_seed: int, permutation: Sequence[int]) -> list[int]:

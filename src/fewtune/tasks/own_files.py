@@ -21,7 +21,6 @@ from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.label_column import check_labels, describe_id, is_number, looks_missing, order_labels
 from fewtune.tasks.patterns import check_label_words, check_pattern
-from fewtune.tasks.texts import text_fraction
 
 NAME = "own_files"
 SOURCE_URL = ""
@@ -76,7 +75,12 @@ class Settings:
     ] = None
     test_fraction: Annotated[
         float,
-        Field(gt=0, lt=1, description="Share of the training rows held out where no `in_domain` test is given."),
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of each label's rows that each draw holds out to be tested on, anew, where no "
+            "`in_domain` test is given.",
+        ),
     ] = 0.25
 
 
@@ -118,15 +122,19 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
                 identity,
             )
         )
+    held_out = None
     if IN_DOMAIN not in settings.tests:
-        train, held_out = _hold_out(train, settings.test_fraction, path, repeats)
-        notes.append(f"{IN_DOMAIN}: {len(held_out)} of the training rows held out, chosen by their text.")
-        given.insert(0, TestSet(IN_DOMAIN, held_out, labels, identity))
+        held_out = settings.test_fraction
+        notes.append(
+            f"{IN_DOMAIN}: each draw is tested on {held_out:.3g} of each label's rows, others each time, and fitted on "
+            "the rest."
+        )
+        given.insert(0, TestSet(IN_DOMAIN, (), labels, identity))
     patterns = _make_patterns(settings.patterns, fields, labels, notes)
     task = Task(
         name=NAME,
         source_url=SOURCE_URL,
-        revision=1,
+        revision=2,
         fields=fields,
         labels=labels,
         patterns=patterns,
@@ -134,6 +142,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         train=train,
         test_sets=tuple(given),
         notes=tuple(notes),
+        held_out=held_out,
     )
     built = build_task(task)
     _check_left(built, path, describe_id(len(labels), len(train_rows), settings.label))
@@ -205,19 +214,6 @@ def _make_examples(
     return tuple(examples)
 
 
-def _hold_out(
-    rows: Sequence[Example], fraction: float, path: Path, left_out: Sequence[str]
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    held_out = tuple(row for row in rows if text_fraction(row) < fraction)
-    kept = tuple(row for row in rows if text_fraction(row) >= fraction)
-    if not kept or not held_out:
-        raise DataError(
-            f"{path}: {len(rows)} rows are too few to hold out a share of {fraction:g} for testing. "
-            "Give more rows, or a test file in `tests: {in_domain: ...}`." + "".join(f" ({note})" for note in left_out)
-        )
-    return kept, held_out
-
-
 def _check_left(task: Task, path: Path, looks: str) -> None:
     present = {row.label for row in task.train}
     missing = [label for index, label in enumerate(task.labels) if index not in present]
@@ -226,8 +222,14 @@ def _check_left(task: Task, path: Path, looks: str) -> None:
             f"{path}: no training row labelled {list_names(missing)} is left once repeated, contradictory and test "
             f"texts are left out. Add training rows of that label.{looks}"
         )
+    single = [label for index, label in enumerate(task.labels) if sum(row.label == index for row in task.train) == 1]
+    if task.held_out is not None and single:
+        raise DataError(
+            f"{path}: there is one row alone of the label {list_names(single)}: it cannot be fitted and tested on. "
+            f"Give more rows of it, or a test file in `tests: {{in_domain: ...}}`.{looks}"
+        )
     for test_set in task.test_sets:
-        if not test_set.rows:
+        if not test_set.rows and not (task.held_out is not None and test_set.name == IN_DOMAIN):
             raise DataError(
                 f"{path}: the test set {test_set.name!r} has no row left: its texts are all in an out-of-domain set. "
                 "Give it rows of its own."

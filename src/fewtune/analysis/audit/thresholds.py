@@ -99,7 +99,8 @@ def _rank(
             score += share * float(np.mean([area for area, _ in known]))
             effects.append(share * np.mean([row_effects for _, row_effects in known], 0))
         rows = np.concatenate([sets[name].rows for name in weights]).astype(np.int64)
-        found[key] = PairedDraw(score, rows, np.concatenate(effects))
+        shared_support = max(sets[name].shared_support for name in weights)
+        found[key] = PairedDraw(score, rows, np.concatenate(effects), shared_support)
     return found
 
 
