@@ -114,11 +114,21 @@ def _write_finite(cells: Sequence[dict[str, Any]]) -> str:
         [
             str(cell["file_rows"]),
             str(cell["shots"]),
+            "further" if cell["moved"] else "little",
+            f"{100 * cell['below']:.1f} points",
             str(cell["draws"]),
             *(f"{100 * cell[key]:.1f} %" for key in ("wrong", "better", "decided")),
-            f"{100 * cell['lost']:.1f} points",
         ]
         for cell in cells
     ]
-    heads = ("rows in the file", "shots", "draws", "any bound wrong", 'a false "better"', "decided", "a choice loses")
+    heads = (
+        "rows in the file",
+        "shots",
+        "supports move methods",
+        "eight are below by",
+        "draws",
+        "any bound wrong",
+        'a false "better"',
+        "decided",
+    )
     return write_markdown(heads, rows)

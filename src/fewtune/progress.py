@@ -28,12 +28,14 @@ ROWS_SHOWN = 10
 
 
 class TimeLeft:
-    """The seconds left, guessed anew as trials finish, from them and from those of earlier runs."""
+    """The seconds left, guessed anew as trials finish, from them, from those of earlier runs and from a forecast."""
 
-    def __init__(self, jobs: Sequence[Job], workers: int, finished: Iterable[Record]) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], workers: int, finished: Iterable[Record], forecast: Sequence[Record] = ()
+    ) -> None:
         self._left = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
         self._workers = workers
-        self._finished = list(finished)
+        self._finished, self._forecast = list(finished), forecast
         self.seconds: float | None = None
         """Seconds left; None while no trial was timed."""
         self._guess()
@@ -44,7 +46,7 @@ class TimeLeft:
         self._guess()
 
     def _guess(self) -> None:
-        self.seconds = guess_seconds_left(self._finished, self._left.values(), self._workers)
+        self.seconds = guess_seconds_left(self._finished, self._left.values(), self._workers, self._forecast)
 
 
 class Listener(Protocol):
@@ -58,10 +60,17 @@ class Listener(Protocol):
 class LiveProgress:
     """A table that redraws in place; use as a context."""
 
-    def __init__(self, console: Console, jobs: Sequence[Job], workers: int, finished: Iterable[Record]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        jobs: Sequence[Job],
+        workers: int,
+        finished: Iterable[Record],
+        forecast: Sequence[Record] = (),
+    ) -> None:
         self._total = len(jobs)
         self._done = 0
-        self._time_left = TimeLeft(jobs, workers, finished)
+        self._time_left = TimeLeft(jobs, workers, finished, forecast)
         self._began: dict[str, float] = {}
         self._running: dict[str, tuple[Job, Progress]] = {}
         self._finished: deque[tuple[Job, Record, float]] = deque(maxlen=ROWS_SHOWN)
@@ -120,11 +129,18 @@ class LiveProgress:
 class PlainProgress:
     """One line a trial, for logs and pipes; use as a context."""
 
-    def __init__(self, console: Console, jobs: Sequence[Job], workers: int, finished: Iterable[Record]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        jobs: Sequence[Job],
+        workers: int,
+        finished: Iterable[Record],
+        forecast: Sequence[Record] = (),
+    ) -> None:
         self._console = console
         self._total = len(jobs)
         self._done = 0
-        self._time_left = TimeLeft(jobs, workers, finished)
+        self._time_left = TimeLeft(jobs, workers, finished, forecast)
         self._began: dict[str, float] = {}
 
     def __enter__(self) -> PlainProgress:

@@ -60,3 +60,11 @@ def test_draws_that_no_look_was_at_decide_nothing(tmp_path: Path) -> None:
         (decision,) = study.decisions
         assert (decision.draws, decision.best) == (2, "lora")
         assert [each.excluded for each in decision.contenders] == [None, None]
+
+
+def test_before_any_look_a_draw_that_some_methods_lack_decides_nothing(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92]}, failures={"probe": "no memory"})
+    write_looks(tmp_path, LookHistory(plan=(5,)))
+    (decision,) = analyse_folder(tmp_path).decisions
+    assert (decision.draws, decision.best) == (2, "lora")
+    assert [each.excluded for each in decision.contenders if each.score is not None] == [None, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,9 +101,25 @@ def test_draws_that_disagree_widen_the_interval() -> None:
 
 
 def test_one_draw_has_no_interval_over_draws() -> None:
-    assert s.bound_by_draws([0.3]) is None
+    assert bound([np.full(10, 0.3)], 50, np.random.default_rng(0)).tie_reach is None
     # Mean 2, standard deviation 1, standard error 1/sqrt(3), t with two degrees of freedom 4.3027.
-    assert s.bound_by_draws([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    found = bound([np.full(10, mean) for mean in (1.0, 2.0, 3.0)], 50, np.random.default_rng(0))
+    assert (found.low, found.high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+
+
+def test_supports_that_draws_share_widen_by_what_draws_differ_beyond_their_rows() -> None:
+    rng, rows = np.random.default_rng(0), [np.full(10, mean) for mean in (1.0, 2.0, 3.0)]
+    draws = [s.subtract_rows(each, own_rows(draw, each), rng) for draw, each in enumerate(rows)]
+    found = s.bound_difference([replace(each, shared_support=0.4) for each in draws], 50, rng)
+    # Variance 1 between draws, none by rows: 1 / 3 + 0.4 / 0.6 is 1.
+    assert (found.low, found.high) == pytest.approx((2 - 4.3027, 2 + 4.3027), abs=1e-4)
+    # No draw takes the second part away: of 27 like these it is 1 / 27 + 2 / 3, and t is 2.0555.
+    assert s.reach_of([1.0, 2.0, 3.0], found, 0.05, draws=27) == pytest.approx(
+        2.0555 * (1 / 27 + 2 / 3) ** 0.5, abs=1e-4
+    )
+    # Where rows alone make draws differ as much, nothing is added.
+    assert s.vary_by_shared_support(variance=1.0, row_variance=1.2, share=0.4) == 0.0
+    assert s.vary_by_shared_support(variance=1.0, row_variance=0.4, share=0.5) == pytest.approx(0.6)
 
 
 def test_equal_seeds_give_equal_intervals() -> None:

@@ -11,7 +11,16 @@ import pytest
 from rich.console import Console
 
 from fewtune.errors import RecordError
-from fewtune.records import append_event, load_records, record_path, write_planned
+from fewtune.records import (
+    Look,
+    LookHistory,
+    append_event,
+    load_records,
+    record_path,
+    write_looks,
+    write_planned,
+    write_record,
+)
 from fewtune.report.watch import watch_study
 from study_maker import make_study
 
@@ -86,3 +95,23 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({}))
     with pytest.raises(RecordError, match="no study was started here"):
         watch_study(Console(file=StringIO()), tmp_path, every=1.0)
+
+
+def test_a_race_shows_who_is_in_how_far_below_the_best_and_what_the_next_look_takes(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84, 0.8], "lora": [0.8, 0.81, 0.83], "probe": [0.5] * 3})
+    records = [r.model_copy(update={"phase_seconds": {"fit": 30.0}}) for r in records]
+    for record in records:
+        write_record(tmp_path, record)
+    missing = records[3].trial.cell.model_copy(update={"variant": "lora"})
+    write_planned(tmp_path, {**{record.trial_id: record.trial.cell for record in records}, "f" * 16: missing})
+    (tmp_path / "study.yaml").write_text("name: raced\ndata_seeds: [0, 1, 2, 3, 4]\n")
+    reason = "stopped at look 1: not the best, pattern is above it"
+    look = Look(task="sentiment", shots=16, draws=3, methods=3, level=0.02, stopped={"probe": reason})
+    write_looks(tmp_path, LookHistory(plan=(3, 5), looks=(look,)))
+    stream = StringIO()
+    watch_study(Console(file=stream, width=100), tmp_path, every=0.5)
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    assert "method in domain lowest highest draws fit below best" in lines
+    (probe,) = [line for line in lines if line.startswith("probe")]
+    assert "3, stopped" in probe and float(probe.split()[-1]) > 30
+    assert "race: look 1 of 2 was after 3 draws; the next is after 5: 1 trial to go, about 30 s" in lines

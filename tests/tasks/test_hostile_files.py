@@ -104,7 +104,7 @@ def test_a_label_of_thousands_of_characters_is_refused_and_cut(tmp_path: Path, w
 def test_a_label_column_that_is_an_id_is_called_one_in_a_short_line(tmp_path: Path, write: Write) -> None:
     path = write("train.csv", "text,label\n" + "".join(f"row number {i},id-{i:05}\n" for i in range(900)))
     told = refusal(tmp_path)
-    assert told.startswith(f"{path}: there is one row alone of the label id-") and " more is left" in told
+    assert told.startswith(f"{path}: there is one row alone of the label id-") and " more: it cannot be fitted" in told
     assert "Column 'label' looks like an id: 900 different labels in 900 rows. Name the column of labels" in told
     assert len(told) < 1000
     write("train.csv", "text,label\n" + "".join(f"row number {i},id-{i:05}\n" for i in range(6000)))

@@ -71,6 +71,8 @@ class Comparison:
     """Half the width of the interval that is asked to be inside the region for a tie."""
     shared_support: float = 0.0
     """Share of a draw's labelled rows that another draw has too, on average."""
+    row_variance: float = 0.0
+    """Variance of a draw's difference by the choice of its test rows."""
     wins: float | None = None
     further_draws: int | None = None
     region: float = REGION
@@ -118,6 +120,7 @@ def compare(
             common=interval.common,
             tie_reach=interval.tie_reach,
             shared_support=interval.shared_support,
+            row_variance=interval.row_variance,
             wins=statistics.share_wins(points),
             region=region,
         ),
@@ -252,6 +255,7 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
         comparison.common,
         comparison.tie_reach,
         comparison.shared_support,
+        comparison.row_variance,
     )
 
 

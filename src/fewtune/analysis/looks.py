@@ -31,16 +31,30 @@ def plan_looks(most: int) -> tuple[int, ...]:
 
 
 def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: Sequence[int]) -> list[Record]:
-    """The records that the last look at their task and number of shots was of; all of them where none was taken.
+    """The records that the last look at their task and number of shots was of; all where looks are not counted.
 
     `seeds` are the study's data seeds in order: a look is at the first so many. Draws beyond it are half run, or would
-    be looked at uncounted.
+    be looked at uncounted. Where no look was taken yet, it is the draws that all methods have by now.
     """
     if looks is None:
         return list(records)
     last = {(look.task, look.shots): look.draws for look in looks.looks}
     beyond = {place: set(seeds[draws:]) for place, draws in last.items()}
-    return [r for r in records if r.trial.data_seed not in beyond.get((r.trial.task, r.trial.shots), ())]
+    for place in {(record.trial.task, record.trial.shots) for record in records} - beyond.keys():
+        beyond[place] = _find_half_run([r for r in records if (r.trial.task, r.trial.shots) == place])
+    return [r for r in records if r.trial.data_seed not in beyond[r.trial.task, r.trial.shots]]
+
+
+def _find_half_run(records: Sequence[Record]) -> set[int]:
+    """The data seeds that some methods have and others lack, failed and skipped methods apart; none where all do."""
+    have: dict[tuple[str, str | None], set[int]] = {}
+    unable = {(r.trial.variant, r.trial.model) for r in records if r.status != "done"}
+    for record in records:
+        name = record.trial.variant, record.trial.model
+        if name not in unable:
+            have.setdefault(name, set()).add(record.trial.data_seed)
+    common = set.intersection(*have.values()) if have else set()
+    return {record.trial.data_seed for record in records} - common if common else set()
 
 
 def spend_by(draws: int, most: int, level: float) -> float:

@@ -211,8 +211,9 @@ def reach_above(pair: PairDifference, borrowed: statistics.Borrowed, level: floa
     have = len(pair.by_draw)
     draws = have if draws is None else draws
     own = (have - 1) * float(np.var(pair.by_draw, ddof=1)) + borrowed.freedom * borrowed.variance
-    variance = max(own / (have - 1 + borrowed.freedom), have * pair.rows_variance)
-    worth = statistics.count_draws_worth(draws, pair.shared_support)
-    by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance / worth)
+    seen, by_rows_alone = own / (have - 1 + borrowed.freedom), have * pair.rows_variance
+    support = statistics.vary_by_shared_support(seen, by_rows_alone, pair.shared_support)
+    variance = max(seen, by_rows_alone) / draws + support
+    by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance)
     by_rows = -float(special.ndtri(level)) * math.sqrt(pair.common_variance)
     return math.hypot(by_draws, by_rows)

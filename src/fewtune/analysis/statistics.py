@@ -67,6 +67,8 @@ class Interval:
     """Half the width at twice the level: two one-sided tests put the difference where all of it lies."""
     shared_support: float = 0.0
     """Share of a draw's labelled rows that another draw has too, on average."""
+    row_variance: float = 0.0
+    """Variance of a draw's difference by the choice of its test rows."""
 
     def lies_within(self, region: float) -> bool:
         """Whether two one-sided tests, each at LEVEL, put the difference within ±region."""
@@ -201,7 +203,7 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
     Draws are resampled, then rows within each; the interval is that bootstrap's, or Student's t over the draws' own
     differences where that is wider. Where draws share test rows, their differences hide what the choice of those rows
     does to all of them: that part is added to the wider of the two, by the squares. Where they share labelled rows,
-    Student's t is wider for it (`count_draws_worth`).
+    Student's t is wider for it (`vary_by_shared_support`).
     """
     points = [draw.point for draw in draws]
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
@@ -214,26 +216,29 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
         values[here] = draw.resample(len(here))
     low, high = np.quantile(values.reshape(chosen.shape).mean(1), [LEVEL / 2, 1 - LEVEL / 2])
     resampled, common, mean = float(high - low) / 2, 0.0, float(np.mean(points))
-    by_draws, shared = bound_by_draws(points), max(draw.shared_support for draw in draws)
-    if by_draws is not None:
-        common = _z(LEVEL) * _deviate_together(draws)
-        wider = math.sqrt(len(draws) / count_draws_worth(len(draws), shared))
-        by_chance = max(wider * (by_draws[1] - by_draws[0]) / 2, resampled if common else 0.0)
-        reach = float(np.hypot(by_chance, common))
+    shared, own_rows, common_rows = max(draw.shared_support for draw in draws), *_vary_by_rows(draws)
+    if len(draws) > 1:
+        common, variance = _z(LEVEL) * math.sqrt(common_rows), float(np.var(points, ddof=1))
+        whole = variance / len(draws) + vary_by_shared_support(variance, own_rows, shared)
+        by_draws = float(special.stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
+        reach = math.hypot(max(by_draws, resampled if common else 0.0), common)
         low, high = min(low, mean - reach), max(high, mean + reach)
-    found = Interval(mean, float(low), float(high), len(draws), resampled, common, shared_support=shared)
-    return found if by_draws is None else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
+    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows)
+    return found if len(draws) < 2 else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
 
 
-def count_draws_worth(draws: int, shared_support: float) -> float:
-    """How many draws with supports of their own so many are worth that share a part of theirs, in the mean's variance.
+def vary_by_shared_support(variance: float, row_variance: float, share: float) -> float:
+    """What labelled rows that draws share add to the variance of their mean, however many draws there are.
 
-    Of supports of k rows out of N, any two share k/N on average. What a support adds to a score is, to first order, a
-    sum over its rows: that part of its variance is common to all draws and does not show among them, so that what shows
-    is (1 - k/N) of it, and the mean keeps k/N of it however many draws there are. Rows that draws are tested on are
-    seen to apart; Nadeau and Bengio (2003, https://doi.org/10.1023/A:1024068626366) take both together.
+    `variance` is that between draws, `row_variance` what of it the choice of test rows alone brings about. Of supports
+    of k rows out of N any two share k/N on average. What a support does to a score is, to first order, a sum over its
+    rows: k/N of its variance is common to all draws and does not show among them, what shows is the rest. So it is what
+    draws differ by beyond their test rows, times k/N over 1 - k/N. Nadeau and Bengio (2003,
+    https://doi.org/10.1023/A:1024068626366) correct for shared labelled and test rows at once; here the latter are seen
+    to apart.
     """
-    return draws / (1 + draws * shared_support / (1 - min(shared_support, MOST_SHARED)))
+    share = min(share, MOST_SHARED)
+    return share / (1 - share) * max(0.0, variance - row_variance)
 
 
 def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
@@ -241,18 +246,6 @@ def score_difference(rows: PairedRows, labels: int, score: Score) -> float:
     first = [score(count_answers(rows.gold, answers, labels)) for answers in rows.first]
     second = [score(count_answers(rows.gold, answers, labels)) for answers in rows.second]
     return float(np.mean(first) - (np.mean(second) if second else 0.0))
-
-
-def bound_by_draws(points: Sequence[float]) -> tuple[float, float] | None:
-    """Student's t interval of the mean over draws (draws,), each its own point; None for a single draw.
-
-    Resampling two or three draws cannot show how much draws differ; this is right for few when they are normal.
-    """
-    if len(points) < 2:
-        return None
-    deviation, mean = float(np.std(points, ddof=1)), float(np.mean(points))
-    reach = float(special.stdtrit(len(points) - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(len(points))
-    return mean - reach, mean + reach
 
 
 def borrow_variance(differences: Sequence[Sequence[float]]) -> Borrowed:
@@ -306,9 +299,9 @@ def reach_of(
     have = len(points)
     draws = have if draws is None else draws
     own = (have - 1) * float(np.var(points, ddof=1)) + borrowed.freedom * borrowed.variance
-    deviation = math.sqrt(own / (have - 1 + borrowed.freedom))
-    worth = count_draws_worth(draws, interval.shared_support)
-    by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * deviation / math.sqrt(worth)
+    variance = own / (have - 1 + borrowed.freedom)
+    whole = variance / draws + vary_by_shared_support(variance, interval.row_variance, interval.shared_support)
+    by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * math.sqrt(whole)
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
     return float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))
@@ -523,16 +516,17 @@ def _effects_on_score(gold: IntArray, predicted: IntArray, labels: int, score: S
     return np.asarray(np.concatenate(slopes)[places], dtype=np.float64)
 
 
-def _deviate_together(draws: Sequence[DrawDifference]) -> float:
-    """The standard deviation of the mean difference that shared rows alone bring about; 0 where no row is shared.
+def _vary_by_rows(draws: Sequence[DrawDifference]) -> tuple[float, float]:
+    """What the choice of test rows does: to a draw's difference, and by shared rows alone to the mean of all draws.
 
-    Its variance is that with rows resampled once for all draws, less that with rows resampled in each draw for itself,
-    both to first order (the infinitesimal jackknife).
+    Both are variances, to first order (the infinitesimal jackknife). The second is that with rows resampled once for
+    all draws, less that with rows resampled in each draw for itself; 0 where no row is shared.
     """
     places = np.unique(np.concatenate([draw.rows for draw in draws]), return_inverse=True)[1]
     effects = np.concatenate([draw.effects for draw in draws]) / len(draws)
-    variance = np.bincount(places, effects) ** 2 - np.bincount(places, effects**2)
-    return float(np.sqrt(max(0.0, float(variance.sum()))))
+    own = np.bincount(places, effects**2)
+    together = np.bincount(places, effects) ** 2
+    return len(draws) * float(own.sum()), max(0.0, float((together - own).sum()))
 
 
 def _split(array: npt.NDArray[Any], values: int) -> list[npt.NDArray[Any]]:

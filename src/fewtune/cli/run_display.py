@@ -51,6 +51,7 @@ class RunDisplay:
         self._study: Preparing | None = None
         self._jobs: list[Job] = []
         self._reused: Sequence[Record] = ()
+        self._forecast: Sequence[Record] = ()
         self._listener: LiveProgress | PlainProgress | None = None
         self._exits = contextlib.ExitStack()
 
@@ -75,6 +76,7 @@ class RunDisplay:
             case Measuring(job):
                 self._print(f"measuring {job.trial.method.variant} on {job.trial.task.label} …")
             case Forecasted(forecast, skipped):
+                self._forecast = forecast.records
                 show_forecast(self._console, forecast)
                 self._print(*list_skips(skipped))
             case Opened(jobs, reused):
@@ -88,7 +90,7 @@ class RunDisplay:
                 name, total = self._study.study.name, len(jobs) + len(reused)
                 self._print(f"{name}: {total} trials, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
-                self._listener = kind(self._console, jobs, self._workers, reused)
+                self._listener = kind(self._console, jobs, self._workers, reused, self._forecast)
                 self._exits.enter_context(self._listener)
             case LeftOut():
                 self._exits.close()

@@ -89,6 +89,9 @@ def explain_decision(decision: Decision) -> list[str]:
     if decision.lead is not None and decision.chosen is not None:
         least = f"{100 * decision.lead.least:z.1f} at the least"
         lines.append(f"{decision.chosen.name} is {100 * decision.lead.point:+z.1f} points over {COMMONEST}, {least}")
+    stopped = [each.name for each in decision.contenders if (each.excluded or "").startswith("stopped")]
+    if stopped:
+        lines.append(f"not the best beyond doubt, and stopped at a look: {_join(stopped)}")
     lines += warn_of_collapses(decision)
     lacking = [each.name for each in decision.contenders if _lacks_draws(each)]
     if lacking:
