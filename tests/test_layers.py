@@ -31,7 +31,8 @@ LAYERS = [
     {"report"},
     {"progress"},
     {"results"},
-    {"api"},
+    {"api", "evaluation"},
+    {"auto"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -13,9 +13,11 @@ from cyclopts import App, CycloptsError
 
 from fewtune import __version__
 from fewtune.cli.audit import audit
+from fewtune.cli.fit import fit
 from fewtune.cli.listing import list_, schema
 from fewtune.cli.output import complain, say_error
 from fewtune.cli.pack import pack
+from fewtune.cli.predict import evaluate, predict
 from fewtune.cli.recommend import recommend
 from fewtune.cli.report import report
 from fewtune.cli.run import check, run
@@ -30,7 +32,7 @@ app = App(
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
     suppress_keyboard_interrupt=False,  # `main` has a word for it
 )
-for command in (run, check, report, audit, recommend, watch, pack, schema):
+for command in (fit, predict, evaluate, run, check, report, audit, recommend, watch, pack, schema):
     app.command(command)
 app.command(list_, name="list")
 

@@ -1,0 +1,131 @@
+"""`fewtune predict` and `fewtune evaluate`: a saved model on new rows."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from fewtune.cli.output import console, say, say_error
+from fewtune.errors import DataError, FewtuneError, name_choices
+from fewtune.terminal import make_text
+
+AT_ONCE = 512
+"""Rows that are answered together: what is held of a file's answers at any time."""
+
+Model = Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")]
+
+
+def predict(
+    model: Model,
+    rows: Annotated[Path, Parameter(help="The rows: CSV, TSV, JSON Lines or Parquet, with the columns of text.")],
+    *,
+    out: Annotated[Path | None, Parameter(help="File to write, as CSV; the standard output where not given.")] = None,
+) -> int:
+    """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV."""
+    from fewtune.api import load
+
+    predictor = load(model)
+    texts = _read_texts(rows, predictor.fields)
+    if out is not None and out.exists():
+        raise FewtuneError(f"{out} exists: give --out a new file.")
+    stream = sys.stdout if out is None else out.open("w", encoding="utf-8", newline="")
+    try:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["label", *(f"probability of {label}" for label in predictor.labels)])
+        done = 0
+        for part in _split(texts):
+            probabilities = predictor.predict_probabilities(part)
+            for each in probabilities:
+                writer.writerow([predictor.labels[int(each.argmax())], *(f"{value:.6f}" for value in each)])
+            done += len(part)
+            if sys.stderr.isatty():
+                say_error(f"{done} of {len(texts)} rows")
+    finally:
+        if out is not None:
+            stream.close()
+    if out is not None:
+        say_error(f"{len(texts)} rows answered in {out}")
+    return 0
+
+
+def evaluate(
+    model: Model,
+    test: Annotated[Path, Parameter(help="Labelled rows.")],
+    *,
+    label: Annotated[str, Parameter(help="The column of labels.")] = "label",
+) -> int:
+    """Score a saved model on labelled rows: metrics with 95 % intervals, and which label was taken for which."""
+    import numpy as np
+
+    from fewtune.api import load
+    from fewtune.evaluation import measure
+    from fewtune.report.wording import word_score
+
+    predictor = load(model)
+    texts = _read_texts(test, predictor.fields)
+    gold = _read_labels(test, label, predictor.labels)
+    probabilities = np.concatenate([predictor.predict_probabilities(part) for part in _split(texts)])
+    found = measure(probabilities, np.array([predictor.labels.index(each) for each in gold], dtype=np.int64))
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, bounds in found.metrics.items():
+        interval = "" if bounds.low is None or bounds.high is None else f"{bounds.low:.3f} to {bounds.high:.3f}"
+        table.add_row(name, word_score(bounds.mean), interval)
+    console.print(table)
+    say(f"{len(gold)} rows; always answering the commonest label scores {found.majority:.3f} accuracy.")
+    confusion = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    confusion.add_column("is \\ taken for")
+    for name in predictor.labels:
+        confusion.add_column(make_text(name), justify="right")
+    for name, counts in zip(predictor.labels, found.confusion, strict=True):
+        confusion.add_row(make_text(name), *map(str, counts.tolist()))
+    console.print(confusion)
+    return 0
+
+
+def _read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
+    from fewtune.data.row_files import read_rows
+
+    file = read_rows(path)
+    for name in fields:
+        if name not in file.columns:
+            raise DataError(
+                f"{path}: {name_choices(name, file.columns, 'column')} The model reads {', '.join(fields)}."
+            )
+    found = []
+    for number in range(1, len(file.rows) + 1):
+        row = {name: file.read_cell(number, name) for name in fields}
+        empty = [name for name, cell in row.items() if cell is None]
+        if empty:
+            raise DataError(
+                f"{path}: row {number} has no text in column {empty[0]!r}. Fill the cell in, or leave the row out."
+            )
+        found.append({name: cell for name, cell in row.items() if cell is not None})
+    return found
+
+
+def _read_labels(path: Path, column: str, labels: Sequence[str]) -> list[str]:
+    from fewtune.data.row_files import read_rows
+
+    file, found = read_rows(path), []
+    if column not in file.columns:
+        raise DataError(f"{path}: {name_choices(column, file.columns, 'column')} Name the label column with --label.")
+    for number in range(1, len(file.rows) + 1):
+        said = file.read_cell(number, column)
+        if said is None or said not in labels:
+            raise DataError(f"{path}: row {number}: {name_choices(said or '', labels, 'label')}")
+        found.append(said)
+    return found
+
+
+def _split(texts: Sequence[dict[str, str]]) -> Iterator[Sequence[dict[str, str]]]:
+    for start in range(0, len(texts), AT_ONCE):
+        yield texts[start : start + AT_ONCE]

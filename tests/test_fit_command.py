@@ -1,0 +1,138 @@
+"""One labelled file to a saved model, and that model on new rows, as the command line has it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fewtune
+from fewtune import auto
+from fewtune.auto import LabelledFile, choose_shots
+from fewtune.cli.app import main
+from fewtune.evaluation import measure
+from fewtune.records import load_looks
+
+LABELS = ("late delivery", "broken, on arrival", "praise")
+WORDS = {"late delivery": "late", "broken, on arrival": "broken", "praise": "lovely"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Sixty rows of three labels of several words, in a file with quotes, commas, CRLF and emoji."""
+    path = tmp_path / "reviews.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["review", "kind"])
+        for number in range(20):
+            for label in LABELS:
+                writer.writerow([f'it was "{WORDS[label]}", order {number} 📦', label])
+    return path
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(each) for each in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_a_file_becomes_a_model_that_answers_new_rows(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "models" / "reviews"
+    assert call("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf", "--save", saved) == 0
+    capsys.readouterr()
+    assert call("predict", saved, file) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0] == ["label", *(f"probability of {label}" for label in sorted(LABELS))]
+    assert [row[0] for row in rows[1:4]] == list(LABELS) and len(rows) == 61
+    texts = [f'it was "late", order {number} 📦' for number in range(3)]
+    in_memory = fewtune.load(saved).predict_probabilities(texts)
+    assert np.allclose([[float(cell) for cell in rows[1 + 3 * place][1:]] for place in range(3)], in_memory, atol=1e-6)
+    assert call("predict", saved, file, "--out", tmp_path / "answers.csv") == 0
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8").count("\n") == 61
+    assert call("evaluate", saved, file, "--label", "kind") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "accuracy 1.000 1.000 to 1.000" in told and "60 rows; always answering the commonest label scores 0.333" in told
+    )
+    assert "praise 0 0 20" in told, "rows by label, and what each was taken for"
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
+    file: Path,
+    tmp_path: Path,
+    model_folders: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auto, "RACED", (("ia3", {"epochs": 1}),))  # the floors race too, and tell these rows apart
+    saved = tmp_path / "model"
+    given = ("--text", "review", "--label", "kind", "--model", model_folders["llama"], "--within", "0.2")
+    assert call("fit", file, *given, "--budget", "2m", "--save", saved) == 0
+    told = capsys.readouterr().out
+    history = load_looks(tmp_path / "model-race")
+    assert history is not None and history.plan == (3, 5, 8, 12, 20) and history.looks
+    assert (tmp_path / "model-race" / "report.html").is_file()
+    chosen = fewtune.analyse(tmp_path / "model-race").decision.chosen
+    assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all rows" in told
+    predictor = fewtune.load(saved)
+    assert predictor.origin["method"] == chosen.name and predictor.origin["rows"] == 60
+    assert sorted(predictor.labels) == sorted(LABELS)
+
+
+def test_a_race_leaves_rows_that_its_draws_do_not_share(file: Path) -> None:
+    # Twenty of each label: five are held out, and half of the rest are seven, of each.
+    assert choose_shots(LabelledFile(file, ("review",), "kind").read()) == 21
+
+
+def test_what_cannot_be_used_is_told_before_anything_runs(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved, other = tmp_path / "model", tmp_path / "other.csv"
+    assert call("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf", "--save", saved) == 0
+    other.write_text("review,kind\nfine,prase\n", encoding="utf-8")
+    refused = {
+        "is not empty: give --save a new folder": ("fit", file, "--text", "review", "--label", "kind", "--save", saved),
+        "unknown column 'revue'. Did you mean 'review'?": (
+            "fit",
+            file,
+            "--text",
+            "revue",
+            "--label",
+            "kind",
+            "--save",
+            tmp_path / "a",
+        ),
+        "unknown method 'tfdf'. Did you mean 'tfidf'?": (
+            *("fit", file, "--text", "review", "--label", "kind", "--method", "tfdf", "--save", tmp_path / "a"),
+        ),
+        "--test names 'in_domain' twice": (
+            *("fit", file, "--label", "kind", "--test", other, "--test", other, "--save", tmp_path / "a"),
+        ),
+        "row 1: unknown label 'prase'. Did you mean 'praise'?": ("evaluate", saved, other, "--label", "kind"),
+        "exists: give --out a new file": ("predict", saved, file, "--out", other),
+        "unknown column 'label'": ("evaluate", saved, file),
+        "there is no such file": ("predict", saved, tmp_path / "none.csv"),
+    }
+    for message, arguments in refused.items():
+        capsys.readouterr()
+        assert call(*arguments) == 2, arguments
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:
+    gold = np.arange(200) % 2
+    right = np.arange(200) >= 40
+    probabilities = np.where(right[:, None], np.eye(2)[gold], np.eye(2)[1 - gold]) * 0.8 + 0.1
+    found = measure(probabilities, gold.astype(np.int64))
+    accuracy = found.metrics["accuracy"]
+    assert accuracy.mean == pytest.approx(0.8)
+    assert accuracy.low is not None and accuracy.low == pytest.approx(0.8 - 1.96 * (0.16 / 200) ** 0.5, abs=0.006)
+    assert found.metrics["log_loss"].mean == pytest.approx(-0.8 * np.log(0.9) - 0.2 * np.log(0.1))
+    assert found.confusion.tolist() == [[80, 20], [20, 80]] and found.majority == 0.5
