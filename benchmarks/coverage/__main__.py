@@ -129,8 +129,8 @@ def main() -> None:
         commits[part] = describe_commit()
         for cell in found[part]:
             print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in cell.items()))
-    found["commits"] = commits
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found["commits"] = commits
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")  # part by part: each takes long
 
 
 if __name__ == "__main__":
