@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.coverage.finite import File, measure_finite
 from benchmarks.coverage.pairs import measure_floors, measure_leaders, measure_pairs
 from benchmarks.coverage.studies import KINDS, measure_decisions
 from benchmarks.page import RESULTS
@@ -144,3 +146,12 @@ def test_a_leader_of_many_has_to_clear_the_commonest_label_by_more() -> None:
     alike = [make_comparison(m - 0.01, m, m + 0.01) for m in (0.1, 0.2, 0.3, 0.4)]
     assert correct_selected(comparison, 10, alike).answer == "better"
     assert correct_selected(comparison, 10, alike[:3]).answer == "cannot tell", "too few to borrow from"
+
+
+def test_bounds_hold_for_rows_like_a_files_where_draws_are_splits_of_it() -> None:
+    cells = COMMITTED["finite"]
+    assert {(cell["file_rows"], cell["draws"]) for cell in cells} == set(product((40, 100, 400), (5, 20)))
+    assert all(max(cell["wrong"], cell["better"]) <= 0.05 for cell in cells)
+    # Ten splits of forty rows decide as little now, and no bound is wrong.
+    found = measure_finite(File(40, 16, 0.5), draws=10, files=20)
+    assert found["wrong"] <= 0.05 and 0.03 <= found["below"] <= 0.07
