@@ -419,3 +419,20 @@ def test_two_commands_cannot_run_trials_in_one_folder(
         assert code == 2 and f"another fewtune is running trials in {out}: wait for it" in " ".join(told.split())
         assert not (out / "study.yaml").exists()
     assert run_cli("run", small_study, "--out", out, capsys=capsys)[0] == 0
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_forecast_names_each_kind_of_trial_and_what_all_take(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = ("--set", "methods=[majority, tfidf]", "--set", "data_seeds=[0, 1, 2]")
+    code, told, _ = run_cli("check", small_study, *change, "--forecast", "--out", tmp_path / "none", capsys=capsys)
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    assert code == 0 and not (tmp_path / "none").exists()
+    assert "forecast trials a trial memory disk known from" in lines
+    assert [line.split()[:2] for line in lines if line.endswith("an excerpt")] == [["majority", "3"], ["tfidf", "3"]]
+    assert lines[-1].startswith("6 trials: about ") and lines[-1].endswith("of disk.")
+    code, told, _ = run_cli("run", small_study, *change, "--forecast", "--out", tmp_path / "out", capsys=capsys)
+    assert code == 0 and told.index("measuring tfidf") < told.index("6 trials: about") < told.index("[1/6]")
+    _, told, _ = run_cli("check", small_study, *change, "--forecast", "--out", tmp_path / "out", capsys=capsys)
+    assert told.strip().endswith("Forecast: no trial waits.")

@@ -16,8 +16,8 @@ from fewtune.running.forecast import BAND, Forecast, StudyForecast
 from fewtune.terminal import make_text
 
 
-def show_forecast(console: Console, forecast: StudyForecast) -> None:
-    """Print what each kind of trial is thought to take, and all of them together."""
+def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> None:
+    """Print what each kind of trial is thought to take, and all of them together; a race may end before."""
     if not forecast.cells:
         console.print(make_text("Forecast: no trial waits."))
         return
@@ -37,7 +37,7 @@ def show_forecast(console: Console, forecast: StudyForecast) -> None:
             make_text(known),
         )
     console.print(table)
-    for line in _sum_up(forecast):
+    for line in _sum_up(forecast, is_race):
         console.print(make_text(line), soft_wrap=True)
 
 
@@ -47,7 +47,7 @@ def _name_cell(each: Forecast, several: bool) -> str:
     return f"{where}{cell.variant}"
 
 
-def _sum_up(forecast: StudyForecast) -> Iterator[str]:
+def _sum_up(forecast: StudyForecast, is_race: bool) -> Iterator[str]:
     trials = word_number(sum(each.trials for each in forecast.cells), "trial")
     seconds = forecast.seconds
     if seconds is None:
@@ -55,7 +55,8 @@ def _sum_up(forecast: StudyForecast) -> Iterator[str]:
         return
     low, high = word_seconds(seconds * (1 - BAND)), word_seconds(seconds * (1 + BAND))
     beside = f", {word_number(forecast.workers, 'process')} beside each other" if forecast.workers > 1 else ""
+    sooner = " The race may end sooner." if is_race else ""
     yield (
         f"{trials}: about {word_seconds(seconds)} ({low} to {high}){beside}; {word_bytes(forecast.memory_bytes)} of "
-        f"memory at most, {word_bytes(forecast.disk_bytes) or UNKNOWN} of disk. A race may end sooner."
+        f"memory at most, {word_bytes(forecast.disk_bytes) or UNKNOWN} of disk.{sooner}"
     )

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from fewtune.cli.output import console, say, say_error
-from fewtune.errors import DataError, FewtuneError, name_choices
+from fewtune.errors import FewtuneError
 from fewtune.terminal import make_text
 
 AT_ONCE = 512
@@ -29,9 +29,10 @@ def predict(
 ) -> int:
     """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV."""
     from fewtune.api import load
+    from fewtune.predictors.rows import read_texts
 
     predictor = load(model)
-    texts = _read_texts(rows, predictor.fields)
+    texts = read_texts(rows, predictor.fields)
     if out is not None and out.exists():
         raise FewtuneError(f"{out} exists: give --out a new file.")
     stream = sys.stdout if out is None else out.open("w", encoding="utf-8", newline="")
@@ -65,13 +66,14 @@ def evaluate(
 
     from fewtune.api import load
     from fewtune.evaluation import measure
+    from fewtune.predictors.rows import read_labels, read_texts
     from fewtune.report.wording import word_score
 
     predictor = load(model)
-    texts = _read_texts(test, predictor.fields)
-    gold = _read_labels(test, label, predictor.labels)
+    texts = read_texts(test, predictor.fields)
+    gold = np.array(read_labels(test, label, predictor.labels), dtype=np.int64)
     probabilities = np.concatenate([predictor.predict_probabilities(part) for part in _split(texts)])
-    found = measure(probabilities, np.array([predictor.labels.index(each) for each in gold], dtype=np.int64))
+    found = measure(probabilities, gold)
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -89,41 +91,6 @@ def evaluate(
         confusion.add_row(make_text(name), *map(str, counts.tolist()))
     console.print(confusion)
     return 0
-
-
-def _read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
-    from fewtune.data.row_files import read_rows
-
-    file = read_rows(path)
-    for name in fields:
-        if name not in file.columns:
-            raise DataError(
-                f"{path}: {name_choices(name, file.columns, 'column')} The model reads {', '.join(fields)}."
-            )
-    found = []
-    for number in range(1, len(file.rows) + 1):
-        row = {name: file.read_cell(number, name) for name in fields}
-        empty = [name for name, cell in row.items() if cell is None]
-        if empty:
-            raise DataError(
-                f"{path}: row {number} has no text in column {empty[0]!r}. Fill the cell in, or leave the row out."
-            )
-        found.append({name: cell for name, cell in row.items() if cell is not None})
-    return found
-
-
-def _read_labels(path: Path, column: str, labels: Sequence[str]) -> list[str]:
-    from fewtune.data.row_files import read_rows
-
-    file, found = read_rows(path), []
-    if column not in file.columns:
-        raise DataError(f"{path}: {name_choices(column, file.columns, 'column')} Name the label column with --label.")
-    for number in range(1, len(file.rows) + 1):
-        said = file.read_cell(number, column)
-        if said is None or said not in labels:
-            raise DataError(f"{path}: row {number}: {name_choices(said or '', labels, 'label')}")
-        found.append(said)
-    return found
 
 
 def _split(texts: Sequence[dict[str, str]]) -> Iterator[Sequence[dict[str, str]]]:

@@ -192,11 +192,11 @@ def check(
         say(line)
     say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
     if forecast:
-        _forecast(jobs, Path("out") / plan.name if out is None else out, workers)
+        _forecast(jobs, Path("out") / plan.name if out is None else out, workers, plan.until is not None)
     return 0
 
 
-def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers) -> None:
+def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers, is_race: bool) -> None:
     from fewtune.cli.forecast import show_forecast
     from fewtune.records import load_records
     from fewtune.running.forecast import forecast_trials
@@ -204,4 +204,5 @@ def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers) -> None:
     known = load_records(folder) if folder.is_dir() else []
     done = {record.trial_id for record in known if record.status == "done"}
     with contextlib.closing(workers.start()) as executor:
-        show_forecast(console, forecast_trials([job for job in jobs if job.trial_id not in done], known, executor))
+        found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)
+        show_forecast(console, found, is_race)

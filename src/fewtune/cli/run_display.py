@@ -77,7 +77,8 @@ class RunDisplay:
                 self._print(f"measuring {job.trial.method.variant} on {job.trial.task.label} …")
             case Forecasted(forecast, skipped):
                 self._forecast = forecast.records
-                show_forecast(self._console, forecast)
+                assert self._study is not None
+                show_forecast(self._console, forecast, self._study.study.until is not None)
                 self._print(*list_skips(skipped))
             case Opened(jobs, reused):
                 assert self._study is not None
