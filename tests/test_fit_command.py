@@ -76,7 +76,7 @@ def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     assert call("fit", file, *given, "--budget", "2m", "--save", saved) == 0
     told = capsys.readouterr().out
     history = load_looks(tmp_path / "model-race")
-    assert history is not None and history.plan == (3, 5, 8, 12, 20) and history.looks
+    assert history is not None and history.plan == (3, 5, 8) and history.looks
     assert (tmp_path / "model-race" / "report.html").is_file()
     chosen = fewtune.analyse(tmp_path / "model-race").decision.chosen
     assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all rows" in told

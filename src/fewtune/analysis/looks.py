@@ -67,10 +67,11 @@ def spend_beyond(spent: Sequence[float], level: float) -> float:
     return max(LEAST_LEVEL, (level - math.fsum(spent)) / 2)
 
 
-def choose_level(history: LookHistory, look: Look) -> float:
+def choose_level(history: LookHistory, look: Look, is_last: bool = False) -> float:
     """What a look, its level not yet known, may spend: as before, its share of the plan, or half of what is left.
 
-    The plan's shares go by draws, whenever a look is taken: a race that a budget ended early may look where it stands.
+    The plan's shares go by draws. The last look of a race that ends before its plan does, whatever was seen, spends all
+    that the plan has left.
     """
     taken = history.of(look.task, look.shots)
     for other in taken:
@@ -78,6 +79,7 @@ def choose_level(history: LookHistory, look: Look) -> float:
             return other.level
     spent = [other.level for other in taken]
     most = history.plan[-1]
-    if look.draws <= most and all(other.draws < look.draws for other in taken):
-        return max(LEAST_LEVEL, spend_by(look.draws, most, LEVEL) - math.fsum(spent))
+    share = spend_by(most if is_last else look.draws, most, LEVEL) - math.fsum(spent)
+    if look.draws <= most and all(other.draws < look.draws for other in taken) and share > LEAST_LEVEL:
+        return share
     return spend_beyond(spent, LEVEL)

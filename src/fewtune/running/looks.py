@@ -35,15 +35,20 @@ def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> L
 
 
 def make_look(
-    history: LookHistory, place: Place, draws: int, methods: int, stopped: Mapping[str, str] | None = None
+    history: LookHistory,
+    place: Place,
+    draws: int,
+    methods: int,
+    stopped: Mapping[str, str] | None = None,
+    is_last: bool = False,
 ) -> Look:
     """A look at so many draws of so many methods, at the level that it may spend.
 
-    `stopped` gives the methods that no longer run, each with the reason.
+    `stopped` gives the methods that no longer run, each with the reason; a look `is_last` where a budget ends its race.
     """
     task, shots = place
     look = Look(task=task, shots=shots, draws=draws, methods=methods, level=LEAST_LEVEL, stopped=stopped or {})
-    return look.model_copy(update={"level": choose_level(history, look)})
+    return look.model_copy(update={"level": choose_level(history, look, is_last)})
 
 
 def note_look(history: LookHistory, look: Look) -> LookHistory:

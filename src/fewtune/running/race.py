@@ -84,24 +84,26 @@ class Race:
             taken = max((look.draws for look in self._history.of(*place)), default=FEWEST_DRAWS - 1)
             if whole > taken:
                 draws[place] = whole
-        standings = self._look(draws)
+        standings = self._look(draws, is_last=True)
         self._open.clear()
         return [replace(standing, running=()) for standing in standings]
 
-    def _look(self, draws: Mapping[Place, int]) -> list[Standing]:
+    def _look(self, draws: Mapping[Place, int], is_last: bool = False) -> list[Standing]:
         if not draws:
             return []
         contents = read_folder(self._out)
         reader = AnswerReader(StudyPredictions(self._out))
-        standings = [self._look_at(place, count, contents, reader) for place, count in draws.items()]
+        standings = [self._look_at(place, count, contents, reader, is_last) for place, count in draws.items()]
         write_looks(self._out, self._history)
         return standings
 
-    def _look_at(self, place: Place, draws: int, contents: FolderContents, reader: AnswerReader) -> Standing:
+    def _look_at(
+        self, place: Place, draws: int, contents: FolderContents, reader: AnswerReader, is_last: bool
+    ) -> Standing:
         seeds = set(self._seeds[:draws])
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
-        look = make_look(self._history, place, draws, len(names), self._stopped[place])
+        look = make_look(self._history, place, draws, len(names), self._stopped[place], is_last)
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=taken))
         decision = decide_cell(rank_variants(records, reader), records, reader, terms)
