@@ -258,6 +258,8 @@ def _work(pipe: Connection, options: WorkerOptions) -> None:
         _take_jobs(pipe, options)
     except MemoryError:
         os._exit(STARVED)
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        os._exit(1)  # the command that started it is gone: nobody is left to tell
 
 
 def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:

@@ -115,7 +115,7 @@ def _read_memory(given: object) -> object:
 Memory = Annotated[
     int,
     BeforeValidator(_read_memory),
-    WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string"}]}),
+    WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0, "maximum": 10**18}, {"type": "string"}]}),
 ]
 """Bytes, with a unit or without."""
 
