@@ -101,9 +101,9 @@ def test_what_the_process_held_is_told_beside_what_was_allocated(
     if not resettable:  # what was held is then looked at, as what is allocated
         monkeypatch.setattr(memory, "MARK", tmp_path / "no folder" / "clear_refs")
     hold(300)  # an earlier trial's: the mark of what the process ever held is above this one's
-    before = memory._read_status("VmRSS")
     watch = PeakMemory(CPU)
     assert watch.resident is None, "known once the watch is over"
+    before = memory._read_status("VmRSS")  # a watch first gives back what earlier tests freed
     hold(100)
     watch.stop()
     assert watch.resident is not None
