@@ -60,17 +60,10 @@ class Listener(Protocol):
 class LiveProgress:
     """A table that redraws in place; use as a context."""
 
-    def __init__(
-        self,
-        console: Console,
-        jobs: Sequence[Job],
-        workers: int,
-        finished: Iterable[Record],
-        forecast: Sequence[Record] = (),
-    ) -> None:
-        self._total = len(jobs)
+    def __init__(self, console: Console, total: int, time_left: TimeLeft) -> None:
+        self._total = total
         self._done = 0
-        self._time_left = TimeLeft(jobs, workers, finished, forecast)
+        self._time_left = time_left
         self._began: dict[str, float] = {}
         self._running: dict[str, tuple[Job, Progress]] = {}
         self._finished: deque[tuple[Job, Record, float]] = deque(maxlen=ROWS_SHOWN)
@@ -129,18 +122,11 @@ class LiveProgress:
 class PlainProgress:
     """One line a trial, for logs and pipes; use as a context."""
 
-    def __init__(
-        self,
-        console: Console,
-        jobs: Sequence[Job],
-        workers: int,
-        finished: Iterable[Record],
-        forecast: Sequence[Record] = (),
-    ) -> None:
+    def __init__(self, console: Console, total: int, time_left: TimeLeft) -> None:
         self._console = console
-        self._total = len(jobs)
+        self._total = total
         self._done = 0
-        self._time_left = TimeLeft(jobs, workers, finished, forecast)
+        self._time_left = time_left
         self._began: dict[str, float] = {}
 
     def __enter__(self) -> PlainProgress:

@@ -121,8 +121,9 @@ def _find_unlike(
 
 def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
     """The codes that occur, in order."""
-    parts = [np.unique(side) for trial in trials for side in (trial.gold, trial.predicted)]
-    return np.unique(np.concatenate(parts)) if parts else np.array([], dtype=np.uint16)
+    sides = {id(side): side for trial in trials for side in (trial.gold, trial.predicted)}  # trials share gold labels
+    counts = np.bincount(np.concatenate(list(sides.values()))) if sides else np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(counts).astype(np.uint32)
 
 
 def _stack(seeds: Sequence[TrialAnswers], codes: Codes, shared_support: float) -> DrawAnswers:

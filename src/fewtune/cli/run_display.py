@@ -28,7 +28,7 @@ from fewtune.conduct import (
     Preparing,
     StudyEvent,
 )
-from fewtune.progress import LiveProgress, PlainProgress, pass_on
+from fewtune.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
 from fewtune.records import Record
 from fewtune.report.profile import CommandSeconds
 from fewtune.report.race import tabulate_race
@@ -91,7 +91,8 @@ class RunDisplay:
                 name, total = self._study.study.name, len(jobs) + len(reused)
                 self._print(f"{name}: {total} trials, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
-                self._listener = kind(self._console, jobs, self._workers, reused, self._forecast)
+                left = TimeLeft(jobs, self._workers, reused, self._forecast)
+                self._listener = kind(self._console, len(jobs), left)
                 self._exits.enter_context(self._listener)
             case LeftOut():
                 self._exits.close()

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewtune.methods import get_method
-from fewtune.records import Cost, Failure, Record
+from fewtune.records import Failure, Record
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
+from fewtune.running.cost import count_cost
 from fewtune.running.job import Job, Progress
 from fewtune.running.loading import Loaded, load_trial, name_axes
 from fewtune.running.scoring import score_blindly, tabulate
@@ -67,6 +68,8 @@ def run_excerpt(
 
     Tokens alone are those that the excerpt ran.
     """
+    from fewtune.engine.meter import Span
+
     assert job.excerpt is not None
     if job.skip_reason is not None:
         return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
@@ -81,25 +84,14 @@ def run_excerpt(
     with meter.phase("score") as scoring:
         score_seconds, table = _score_some(plan, loaded, job.excerpt.rows)
     fit_seconds = 0.0 if plan.fitting is None else _project_fit(plan.fitting, steps, job.trial)
-    shared = loaded.model.shared_bytes(plan.networks) if loaded.model is not None else 0
+    spent = Span(preparing.seconds + fit_seconds, fitting.tokens), Span(score_seconds, scoring.tokens)
     record = Record(
         trial_id=job.trial_id,
         trial=describe_axes(job.trial),
         status="done",
         labels=list(loaded.task.labels),
         primary_metric=loaded.task.primary_metric,
-        cost=Cost(
-            fit_seconds=preparing.seconds + fit_seconds,
-            predict_seconds=score_seconds,
-            predict_rows=sum(len(test.rows) for test in loaded.draw.test_sets),
-            load_seconds=loaded.load_seconds,
-            peak_memory_bytes=meter.peak_memory_bytes(shared),
-            resident_memory_bytes=meter.resident_memory_bytes(),
-            trainable_parameters=plan.trainable_parameters,
-            total_parameters=plan.total_parameters,
-            fit_tokens=fitting.tokens,
-            predict_tokens=scoring.tokens,
-        ),
+        cost=count_cost(loaded, plan, *spent, meter),
         environment=describe_environment(job, state.options),
         fingerprints=fingerprint_models(job),
         phase_seconds={"prepare": preparing.seconds, "fit": fit_seconds, "score": score_seconds},

@@ -19,9 +19,10 @@ import polars as pl
 from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
-from fewtune.records import Checkpoint, Cost, Failure, FitNotes, Notes, Record, TuningNotes
+from fewtune.records import Checkpoint, Failure, FitNotes, Notes, Record, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
+from fewtune.running.cost import count_cost
 from fewtune.running.excerpt import run_excerpt
 from fewtune.running.job import Job, Progress
 from fewtune.running.loading import Loaded, load_trial, name_axes
@@ -98,7 +99,7 @@ def _run(
         for test in test_sets:
             on_progress(Progress(f"scoring {test.name}"))
             scores[test.name] = score_blindly(plan.score, test)
-    cost = _count_cost(loaded, fitted, predicting, meter)
+    cost = count_cost(loaded, plan, fitted.spent, predicting, meter)
     judged = judge_scores(loaded.task, test_sets, scores)
     notes = _take_notes(loaded, fitted, judged, state, meter)
     record = Record(
@@ -168,25 +169,6 @@ def _note_fit(report: FitReport) -> FitNotes:
         groups=report.groups,
         validation_losses=[round(loss, 6) for loss in report.validation_losses],
         kept_epoch=report.kept_epoch,
-    )
-
-
-def _count_cost(loaded: Loaded, fitted: _Fitted, predicting: Span, meter: Meter) -> Cost:
-    """What the trial cost so far; the meter watches memory no longer."""
-    plan = fitted.plan
-    # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
-    shared = loaded.model.shared_bytes(plan.networks) if loaded.model is not None else 0
-    return Cost(
-        fit_seconds=fitted.spent.seconds,
-        predict_seconds=predicting.seconds,
-        predict_rows=sum(len(test.rows) for test in loaded.draw.test_sets),
-        load_seconds=loaded.load_seconds,
-        peak_memory_bytes=meter.peak_memory_bytes(shared),
-        resident_memory_bytes=meter.resident_memory_bytes(),
-        trainable_parameters=plan.trainable_parameters,
-        total_parameters=plan.total_parameters,
-        fit_tokens=fitted.spent.tokens,
-        predict_tokens=predicting.tokens,
     )
 
 
