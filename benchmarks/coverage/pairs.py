@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fewtune.analysis import statistics
+from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers, answer_commonest
 from fewtune.analysis.comparison import Comparison, apply_rule, compare, correct_leader, correct_selected
 from fewtune.analysis.leaderboard import IN_DOMAIN
@@ -42,7 +42,7 @@ def bound_pair(shifts: Sequence[float], steady: float | None, rng: np.random.Gen
     if steady is not None:
         rows = [np.where(rng.random(ROWS) < steady, always, each) for each in rows]
     names = [np.arange(ROWS) + (0 if steady is not None else ROWS * draw) for draw in range(len(rows))]
-    draws = [statistics.subtract_rows(each, own, rng) for each, own in zip(rows, names, strict=True)]
+    draws = [resampling.subtract_rows(each, own, rng) for each, own in zip(rows, names, strict=True)]
     return statistics.bound_difference(draws, RESAMPLES, rng)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewtune.analysis import statistics
+from fewtune.analysis import resampling, statistics
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
 from fewtune.analysis.stability import Bounds
 from fewtune.metrics.counts import SCORES, IntArray, count_answers
@@ -33,7 +33,7 @@ def measure(probabilities: np.ndarray, gold: IntArray) -> Evaluation:
     found = {}
     for name in SCORES:
         rng = np.random.default_rng(ANALYSIS_SEED)
-        taken = statistics.take_score(gold, predicted[None], np.arange(len(gold)), labels, name, rng)
+        taken = resampling.take_score(gold, predicted[None], np.arange(len(gold)), labels, name, rng)
         bounds = statistics.bound_difference([taken], RESAMPLES, rng)
         found[name] = Bounds(bounds.point, bounds.low, bounds.high)
     for name, value in describe(probabilities, gold).items():

@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fewtune.analysis import resampling
 from fewtune.analysis import statistics as s
 from fewtune.metrics import counts as counts_of
 
 
-def make_pair(rng: np.random.Generator, labels: int, rows: int) -> s.PairedRows:
+def make_pair(rng: np.random.Generator, labels: int, rows: int) -> resampling.PairedRows:
     gold, first, second = (rng.integers(labels, size=shape) for shape in (rows, (2, rows), (3, rows)))
-    return s.PairedRows(gold, first, second)
+    return resampling.PairedRows(gold, first, second)
 
 
 def own_rows(draw: int, rows: np.ndarray) -> s.IntArray:
@@ -26,15 +27,15 @@ def own_rows(draw: int, rows: np.ndarray) -> s.IntArray:
 
 def bound(rows: Sequence[s.FloatArray], resamples: int, rng: np.random.Generator) -> s.Interval:
     return s.bound_difference(
-        [s.subtract_rows(row, own_rows(index, row), rng) for index, row in enumerate(rows)], resamples, rng
+        [resampling.subtract_rows(row, own_rows(index, row), rng) for index, row in enumerate(rows)], resamples, rng
     )
 
 
 def bound_scores(
-    pairs: Sequence[s.PairedRows], labels: int, score: s.Score, resamples: int, rng: np.random.Generator
+    pairs: Sequence[resampling.PairedRows], labels: int, score: s.Score, resamples: int, rng: np.random.Generator
 ) -> s.Interval:
     return s.bound_difference(
-        [s.subtract_scores(pair, own_rows(i, pair.gold), labels, score, rng) for i, pair in enumerate(pairs)],
+        [resampling.subtract_scores(pair, own_rows(i, pair.gold), labels, score, rng) for i, pair in enumerate(pairs)],
         resamples,
         rng,
     )
@@ -109,7 +110,7 @@ def test_one_draw_has_no_interval_over_draws() -> None:
 
 def test_supports_that_draws_share_widen_by_what_draws_differ_beyond_their_rows() -> None:
     rng, rows = np.random.default_rng(0), [np.full(10, mean) for mean in (1.0, 2.0, 3.0)]
-    draws = [s.subtract_rows(each, own_rows(draw, each), rng) for draw, each in enumerate(rows)]
+    draws = [resampling.subtract_rows(each, own_rows(draw, each), rng) for draw, each in enumerate(rows)]
     found = s.bound_difference([replace(each, shared_support=0.4) for each in draws], 50, rng)
     # Variance 1 between draws, none by rows: 1 / 3 + 0.4 / 0.6 is 1.
     assert (found.low, found.high) == pytest.approx((2 - 4.3027, 2 + 4.3027), abs=1e-4)
@@ -159,9 +160,10 @@ def test_score_bootstrap_with_accuracy_is_the_row_bootstrap() -> None:
 def test_labels_that_never_occur_change_nothing() -> None:
     rng = np.random.default_rng(0)
     gold, first, second = rng.integers(2, size=60), rng.integers(2, size=(2, 60)), rng.integers(2, size=(1, 60))
-    pair, rows = s.PairedRows(gold, first, second), np.arange(60)
+    pair, rows = resampling.PairedRows(gold, first, second), np.arange(60)
     few, many = (
-        s.subtract_scores(pair, rows, labels, counts_of.score_macro_f1, np.random.default_rng(1)) for labels in (2, 150)
+        resampling.subtract_scores(pair, rows, labels, counts_of.score_macro_f1, np.random.default_rng(1))
+        for labels in (2, 150)
     )
     np.testing.assert_allclose(few.resample(300), many.resample(300))
     np.testing.assert_allclose(few.effects, many.effects, atol=1e-12)
@@ -172,7 +174,7 @@ def test_what_shared_rows_do_to_all_draws_is_worked_out() -> None:
     rng, right = np.random.default_rng(0), np.array([1.0, 0.0])
 
     def bound_on(*rows: Sequence[int]) -> s.Interval:
-        draws = [s.subtract_rows(right, np.array(codes), rng) for codes in rows]
+        draws = [resampling.subtract_rows(right, np.array(codes), rng) for codes in rows]
         return s.bound_difference(draws, 200, rng)
 
     # One more of a row moves a draw by a quarter, the mean of two draws by an eighth, up or down. Together both rows
@@ -188,15 +190,15 @@ def test_what_shared_rows_do_to_all_draws_is_worked_out() -> None:
 def test_rows_effects_have_the_variance_that_resampling_has(metric: str) -> None:
     rng = np.random.default_rng(3)
     pair = make_pair(rng, labels=3, rows=400)
-    draw = s.subtract_scores(pair, np.arange(400), 3, counts_of.SCORES[metric], rng)
+    draw = resampling.subtract_scores(pair, np.arange(400), 3, counts_of.SCORES[metric], rng)
     assert float(draw.effects.sum()) == pytest.approx(0.0, abs=1e-9)
     assert float((draw.effects**2).sum()) == pytest.approx(float(draw.resample(20_000).var()), rel=0.05)
 
 
 def test_a_score_that_cannot_move_has_rows_without_effect() -> None:
     gold = np.array([0, 1, 0, 1])
-    constant = s.PairedRows(gold, np.zeros((1, 4), dtype=np.int64), np.ones((1, 4), dtype=np.int64))
-    draw = s.subtract_scores(constant, np.arange(4), 2, counts_of.score_matthews, np.random.default_rng(0))
+    constant = resampling.PairedRows(gold, np.zeros((1, 4), dtype=np.int64), np.ones((1, 4), dtype=np.int64))
+    draw = resampling.subtract_scores(constant, np.arange(4), 2, counts_of.score_matthews, np.random.default_rng(0))
     assert draw.effects.tolist() == [0.0, 0.0, 0.0, 0.0]
 
 
@@ -204,10 +206,10 @@ def test_test_sets_weigh_as_told_and_are_resampled_each_for_itself() -> None:
     rng = np.random.default_rng(0)
     inside, outside = np.full(100, 0.2), np.full(50, -0.1)
     draws = [
-        s.weigh(
+        resampling.weigh(
             [
-                (0.75, s.subtract_rows(inside, own_rows(draw, inside), rng)),
-                (0.25, s.subtract_rows(outside, own_rows(draw + 2, outside), rng)),
+                (0.75, resampling.subtract_rows(inside, own_rows(draw, inside), rng)),
+                (0.25, resampling.subtract_rows(outside, own_rows(draw + 2, outside), rng)),
             ]
         )
         for draw in range(2)

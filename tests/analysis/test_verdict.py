@@ -12,7 +12,8 @@ import pytest
 
 from fewtune.analysis.comparison import apply_rule
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.statistics import Interval, bound_difference, subtract_rows
+from fewtune.analysis.resampling import subtract_rows
+from fewtune.analysis.statistics import Interval, bound_difference
 from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError

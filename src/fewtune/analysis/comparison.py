@@ -26,7 +26,7 @@ from typing import Literal
 
 import numpy as np
 
-from fewtune.analysis import statistics
+from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.errors import RecordError, name_choices
@@ -95,7 +95,7 @@ def compare(
     if metric not in SCORES:
         raise RecordError(name_choices(metric, SCORES, "primary metric"))
     draws = [
-        statistics.weigh(
+        resampling.weigh(
             [(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in weights.items()]
         )
         for key in shared
@@ -112,7 +112,7 @@ def compare(
             high=min(span, interval.high),
             draws=interval.draws,
             p=None
-            if interval.shared_support > LITTLE_SHARED or statistics.share_rows(draws)
+            if interval.shared_support > LITTLE_SHARED or resampling.share_rows(draws)
             else statistics.sign_flip_p(points),
             reason=reason,
             by_draw=tuple(points),
@@ -284,12 +284,12 @@ def _plan_further(
 
 def _subtract(
     first: DrawAnswers, second: DrawAnswers, metric: str, rng: np.random.Generator
-) -> statistics.DrawDifference:
+) -> resampling.DrawDifference:
     if metric == "accuracy":
         right = [(side.predicted == side.gold).mean(0) for side in (first, second)]
-        found = statistics.subtract_rows(right[0] - right[1], first.rows, rng)
+        found = resampling.subtract_rows(right[0] - right[1], first.rows, rng)
     else:
         gold, ours, theirs = (side.astype(np.int64) for side in (first.gold, first.predicted, second.predicted))
-        pair = statistics.PairedRows(gold, ours, theirs)
-        found = statistics.subtract_scores(pair, first.rows, first.labels, SCORES[metric], rng)
+        pair = resampling.PairedRows(gold, ours, theirs)
+        found = resampling.subtract_scores(pair, first.rows, first.labels, SCORES[metric], rng)
     return replace(found, shared_support=first.shared_support)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from fewtune.analysis import statistics
+from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import VariantAnswers
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.leaderboard import DrawKey
@@ -146,7 +146,7 @@ def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mappi
     scores = []
     for share, each in parts:
         gold, predicted = each.gold.astype(np.int64), each.predicted.astype(np.int64)
-        scores.append((share, statistics.score_with_effects(gold, predicted, each.labels, metric)))
+        scores.append((share, resampling.score_with_effects(gold, predicted, each.labels, metric)))
     return PairedDraw(
         sum(share * score for share, (score, _) in scores),
         np.concatenate([each.rows for _, each in parts]).astype(np.int64),

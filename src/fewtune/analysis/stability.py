@@ -12,7 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
-from fewtune.analysis import statistics
+from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import DrawAnswers, read_answers
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, LeaderboardRow, draw_of, name_metric
@@ -21,7 +21,7 @@ from fewtune.metrics.counts import RANGES
 from fewtune.metrics.probabilities import FIGURES
 from fewtune.records import Record
 
-_Scored = Mapping[DrawKey, statistics.DrawDifference]
+_Scored = Mapping[DrawKey, resampling.DrawDifference]
 """One variant's own scores on a test set, by draw."""
 
 
@@ -83,13 +83,13 @@ def _score_draws(
     }
 
 
-def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> statistics.DrawDifference:
+def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> resampling.DrawDifference:
     gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
-    taken = statistics.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
+    taken = resampling.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
     return replace(taken, shared_support=answers.shared_support)
 
 
-def _bound(mean: float, draws: Sequence[statistics.DrawDifference], limits: tuple[float, float]) -> Bounds:
+def _bound(mean: float, draws: Sequence[resampling.DrawDifference], limits: tuple[float, float]) -> Bounds:
     """The mean of records' scores with the interval that their predictions give, no further than the limits."""
     if len(draws) < 2:
         return Bounds(mean, None, None)
@@ -156,5 +156,5 @@ def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:
 def _bound_gap(inside: _Scored, outside: _Scored) -> Bounds:
     """The score in domain less that on a test set, paired by draw."""
     both = sorted(inside.keys() & outside.keys())
-    draws = [statistics.weigh([(1.0, inside[key]), (-1.0, outside[key])]) for key in both]
+    draws = [resampling.weigh([(1.0, inside[key]), (-1.0, outside[key])]) for key in both]
     return _bound(fmean(draw.point for draw in draws), draws, (-math.inf, math.inf))
