@@ -134,6 +134,8 @@ def test_saving_overwrites_nothing_and_leaves_nothing_behind(saved: Path, tmp_pa
     predictor.save(tmp_path / "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "file", "taken"]
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (saved / "manifest.json").read_bytes()
+    modules = json.loads((saved / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert len(modules) > 1 and modules == sorted(modules)  # not in a set's order, which differs from run to run
 
 
 def test_peft_alone_reads_a_saved_adapter(

@@ -158,6 +158,9 @@ def _write_adapter(folder: Path, config: Any, state: Mapping[str, torch.Tensor],
     config = copy.copy(config)
     config.base_model_name_or_path = model.name  # not the folder that the weights were read from
     config.inference_mode = True
+    for name, value in vars(config).items():
+        if isinstance(value, set):  # PEFT keeps modules' names so, in an order that differs from run to run
+            setattr(config, name, sorted(value))
     config.save_pretrained(str(folder / ADAPTER))
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     save_file(kept, folder / ADAPTER / _WEIGHTS, metadata={"format": "pt"})

@@ -216,10 +216,10 @@ _STATUSES = ("done", "failed", "skipped")
 
 
 def _choose_kinds(groups: int) -> Sequence[str]:
-    """The charts that each group has on a page of so many."""
+    """The charts that each group has on a page of so many, beside its decision's, which shows costs too."""
     if groups > MOST_GROUPS_DRAWN:
         return ()
-    return KINDS if groups <= MOST_GROUPS_IN_FULL else (SCORES, "fit seconds")
+    return KINDS if groups <= MOST_GROUPS_IN_FULL else (SCORES,)
 
 
 def _prepare_decision(
