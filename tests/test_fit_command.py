@@ -79,7 +79,7 @@ def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     assert history is not None and history.plan == (3, 5, 8) and history.looks
     assert (tmp_path / "model-race" / "report.html").is_file()
     chosen = fewtune.analyse(tmp_path / "model-race").decision.chosen
-    assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all rows" in told
+    assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all 60 rows" in told
     predictor = fewtune.load(saved)
     assert predictor.origin["method"] == chosen.name and predictor.origin["rows"] == 60
     assert sorted(predictor.labels) == sorted(LABELS)

@@ -31,7 +31,8 @@ LAYERS = [
     {"report"},
     {"progress"},
     {"results"},
-    {"api", "evaluation"},
+    {"exporting"},
+    {"api", "card", "evaluation", "suspects"},
     {"auto"},
     {"cli"},
 ]

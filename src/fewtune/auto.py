@@ -1,7 +1,7 @@
-"""From one labelled file to a model: a race that chooses a method, and that method fitted on all rows.
+"""From one labelled file to a model: a race that chooses a method, and that method fitted on all rows and calibrated.
 
-Owns which methods race and with how many rows, and what is fitted in the end. The race is a study like any other, and
-stays in its folder.
+Owns which methods race and with how many rows, what is fitted in the end, and what the rows' own folds say of it. The
+race is a study like any other, and stays in its folder.
 """
 
 from __future__ import annotations
@@ -9,16 +9,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from fewtune.api import run_study
 from fewtune.errors import FewtuneError
+from fewtune.evaluation import measure
+from fewtune.metrics.counts import SCORES
+from fewtune.metrics.reliability import describe_calibration
+from fewtune.predictors.abstention import choose_abstention
+from fewtune.predictors.temperature import fit_temperature, normalise
 from fewtune.results import StudyResult
 from fewtune.running.fit_rows import fit_rows
+from fewtune.running.fold_scores import FOLDS, check_folds, score_folds
 from fewtune.tasks import own_files
 from fewtune.tasks.base import Task
 
@@ -119,9 +128,83 @@ def choose_method(result: StudyResult) -> str:
     return found
 
 
-def fit_all(file: LabelledFile, method: str, model: str | None, seed: int = 0) -> Predictor:
-    """A method fitted on all rows of a file, with the settings it races with."""
+@dataclass(frozen=True)
+class Recipe:
+    """How the last fit is made, and what is found out by folds of its rows: none where `folds` is 0."""
+
+    method: str
+    model: str | None = None
+    seed: int = 0
+    folds: int = FOLDS
+    risk: float | None = None
+    """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
+
+
+@dataclass(frozen=True)
+class FittedFile:
+    """A file's rows, the predictor fitted on all of them, and what models that had not seen each row made of it."""
+
+    predictor: Predictor
+    rows: Sequence[Mapping[str, str]]
+    gold: npt.NDArray[np.int64]
+    """The place of each row's label among the predictor's, (rows,)."""
+    probabilities: np.ndarray | None
+    """By the folds' models, calibrated, (rows, labels); None without folds."""
+
+
+def fit_file(
+    file: LabelledFile,
+    recipe: Recipe,
+    found: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> FittedFile:
+    """Fit a method on all rows of a file with the settings it races with, and calibrate it by folds of them.
+
+    `found` joins what the model says of where it came from. Raises FewtuneError where something cannot be used.
+    """
     task = file.read()
-    rows: Sequence[Mapping[str, str]] = [row.fields for row in task.train]
+    rows = [row.fields for row in task.train]
     labels = [task.labels[row.label] for row in task.train if row.label is not None]
-    return fit_rows(rows, labels, method, model, dict(RACED).get(method, {}), seed)
+    gold = np.array([row.label for row in task.train], dtype=np.int64)
+    fit = partial(
+        fit_rows,
+        method=recipe.method,
+        model=recipe.model,
+        settings=dict(RACED).get(recipe.method, {}),
+        seed=recipe.seed,
+    )
+    if recipe.folds:
+        check_folds(labels, recipe.folds)
+    scores = None
+    if recipe.folds:
+        scores = score_folds(rows, labels, fit, recipe.folds, recipe.seed, say)
+    say(f"Fitting {recipe.method} on all {len(rows)} rows …")
+    predictor = fit(rows, labels)
+    predictor = replace(predictor, origin={**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})})
+    if scores is None:
+        return FittedFile(predictor, rows, gold, None)
+    calibrated, probabilities = calibrate(predictor, scores, gold, recipe.risk)
+    return FittedFile(calibrated, rows, gold, probabilities)
+
+
+def calibrate(
+    predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int64], risk: float | None = None
+) -> tuple[Predictor, np.ndarray]:
+    """The predictor with a temperature, and a threshold for a risk, and the calibrated probabilities (rows, labels),
+    from log-probabilities (rows, labels) of rows that were not fitted on; raises DataError where no threshold holds it.
+    """
+    temperature = fit_temperature(scores, gold)
+    before, after = np.exp(scores), np.exp(normalise(scores / temperature))
+    abstention = None if risk is None else choose_abstention(after, gold, risk)
+    learnt = {
+        "rows": len(gold),
+        "before": describe_calibration(before, gold),
+        "after": describe_calibration(after, gold),
+        "metrics": {
+            name: [bounds.mean, bounds.low, bounds.high]
+            for name, bounds in measure(after, gold).metrics.items()
+            if name in SCORES
+        },
+    }
+    origin = {**predictor.origin, "out_of_fold": learnt}
+    return replace(predictor, origin=origin, temperature=temperature, abstention=abstention), after

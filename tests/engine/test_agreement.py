@@ -17,7 +17,7 @@ from fewtune.engine.loading import load_model
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.models import Precision, find_model, resolve_precision
-from fewtune.predictors.language import normalise
+from fewtune.predictors.temperature import normalise
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 

@@ -77,8 +77,8 @@ def test_a_manifest_that_is_none_is_told_with_its_file(damaged: Path, content: s
 
 
 def test_a_newer_format_is_told(damaged: Path) -> None:
-    change_manifest(damaged, lambda content: content.update(schema_version=2, something="new"))
-    with pytest.raises(PredictorError, match=r"by a newer fewtune \(format 2; this one reads 1\)"):
+    change_manifest(damaged, lambda content: content.update(schema_version=3, something="new"))
+    with pytest.raises(PredictorError, match=r"by a newer fewtune \(format 3; this one reads 2\)"):
         load_predictor(damaged)
 
 

@@ -1,15 +1,15 @@
-"""`fewtune fit`: one labelled file in, a saved model out."""
+"""`fewtune fit`: one labelled file in, a calibrated, saved model out, and what the rows themselves say."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import check_share, parse_seconds
+from fewtune.cli.options import check_number, check_share, parse_seconds
 from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
 
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from fewtune.auto import LabelledFile
 
 TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
+MOST_FOLDS = 20
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are read, and where test rows are."""
+    """Which columns are read, and where other rows are."""
 
     text: Annotated[list[str] | None, Parameter(help="The column of texts, or both of two.")] = None
     label: Annotated[str, Parameter(help="The column of labels.")] = "label"
     test: Annotated[list[str] | None, Parameter(help=TEST_HELP)] = None
+    unlabelled: Annotated[
+        Path | None, Parameter(help="Rows without labels, to be put in the order in which labels are worth most.")
+    ] = None
 
 
 @Parameter(name="*")
@@ -44,40 +48,85 @@ class Choice:
     out: Annotated[Path | None, Parameter(help="Folder of the race's records; the model's with -race behind.")] = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Calibration:
+    """What folds of the rows are used for."""
+
+    folds: Annotated[
+        int, Parameter(help="Parts of the rows, each answered by a model fitted on the others; 0: no calibration.")
+    ] = 3
+    abstain_at: Annotated[
+        float | None, Parameter(help="Say nothing where unsure, so that at most this share of answers is wrong.")
+    ] = None
+
+
 def fit(
     train: Annotated[Path, Parameter(help="The labelled rows: CSV, TSV, JSON Lines or Parquet.")],
     *,
     save: Annotated[Path, Parameter(help="New folder for the model.")],
     columns: Columns = Columns(),
     choice: Choice = Choice(),
+    calibration: Calibration = Calibration(),
 ) -> int:
-    """Choose a method by a race on splits of your rows, fit it on all of them, and save the model."""
+    """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model."""
     began = time.perf_counter()
-    from fewtune.auto import LabelledFile, fit_all
+    from fewtune.auto import Recipe, fit_file
+    from fewtune.cli.fit_display import save_with_card, show_folds, show_unlabelled
     from fewtune.methods import get_method
 
-    check_share("--within", choice.within, "take the best alone")
-    minutes = parse_seconds("--budget", choice.budget) / 60
-    if save.exists() and (not save.is_dir() or any(save.iterdir())):
-        raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
-    text = None if columns.text is None else tuple(columns.text)
-    file = LabelledFile(train, text, columns.label, _read_tests(columns.test or []))
-    file.read()  # what cannot be used is told before anything runs
-    method = choice.method
+    file = _read_file(train, save, columns)
+    minutes = _check(choice, calibration)
+    method, found = choice.method, dict[str, Any]()
     if method == "auto":
         folder = save.with_name(f"{save.name}-race") if choice.out is None else choice.out
-        method = _race(file, choice, folder, minutes, began)
+        method, found = _race(file, choice, folder, minutes, began)
     known = get_method(method)  # which refuses an unknown one
-    say(f"Fitting {method} on all rows …")
-    fit_all(file, method, choice.model if known.uses_model else None, choice.seed).save(save)
+    model = choice.model if known.uses_model else None
+    recipe = Recipe(method, model, choice.seed, calibration.folds, calibration.abstain_at)
+    fitted = fit_file(file, recipe, found, say)
+    save_with_card(fitted, save)
+    show_folds(fitted, save)
+    if columns.unlabelled is not None:
+        show_unlabelled(fitted, columns.unlabelled, save)
     say(f"model: {save} (fewtune predict {save} ROWS)")
     return 0
 
 
-def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, began: float) -> str:
+def _read_file(train: Path, save: Path, columns: Columns) -> LabelledFile:
+    """The file to fit on; what cannot be used is told before anything runs."""
+    from fewtune.auto import LabelledFile
+    from fewtune.predictors.rows import read_texts
+
+    if save.exists() and (not save.is_dir() or any(save.iterdir())):
+        raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
+    text = None if columns.text is None else tuple(columns.text)
+    file = LabelledFile(train, text, columns.label, _read_tests(columns.test or []))
+    fields = file.read().fields
+    if columns.unlabelled is not None:
+        read_texts(columns.unlabelled, fields)
+    return file
+
+
+def _check(choice: Choice, calibration: Calibration) -> float:
+    """The race's minutes; refuse what is out of range."""
+    check_share("--within", choice.within, "take the best alone")
+    check_number("--folds", calibration.folds, 0, MOST_FOLDS)
+    risk = calibration.abstain_at
+    if risk is not None and not 0 < risk < 1:
+        raise FewtuneError(f"--abstain-at is {risk:g}; give a share of wrong answers above 0 and under 1.")
+    if risk is not None and calibration.folds == 0:
+        raise FewtuneError("--abstain-at needs folds of the rows to choose its threshold by: give --folds 2 or more.")
+    return parse_seconds("--budget", choice.budget) / 60
+
+
+def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, began: float) -> tuple[str, dict[str, Any]]:
+    """The method that a race chose, and what the model's card tells of it."""
     from fewtune.auto import choose_method, race_methods
     from fewtune.cli.report import show_report
     from fewtune.cli.run_display import RunDisplay
+    from fewtune.report.findings import word_outcome
+    from fewtune.report.wording import word_decision
 
     with RunDisplay(console, 1, began) as display:
         result = race_methods(file, choice.model, folder, choice.within, minutes, on_event=display.hear)
@@ -85,7 +134,9 @@ def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, bega
     method = choose_method(result)
     if result.decision.chosen is None:
         say(f"No method is known to be near enough to the best; {method} is nearest by its bound.")
-    return method
+    findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in result.findings]
+    decision = word_decision(result.decision)
+    return method, {"decision": decision, "audit": word_outcome(result.findings), "findings": findings}
 
 
 def _read_tests(given: list[str]) -> dict[str, Path]:

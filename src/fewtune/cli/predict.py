@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +14,6 @@ from fewtune.cli.output import console, say, say_error
 from fewtune.errors import FewtuneError
 from fewtune.terminal import make_text
 
-AT_ONCE = 512
-"""Rows that are answered together: what is held of a file's answers at any time."""
-
 Model = Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")]
 
 
@@ -27,9 +23,12 @@ def predict(
     *,
     out: Annotated[Path | None, Parameter(help="File to write, as CSV; the standard output where not given.")] = None,
 ) -> int:
-    """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV."""
+    """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV.
+
+    The label is left empty where the model abstains (`fewtune fit --abstain-at`).
+    """
     from fewtune.api import load
-    from fewtune.predictors.rows import read_texts
+    from fewtune.predictors.rows import read_texts, split_rows
 
     predictor = load(model)
     texts = read_texts(rows, predictor.fields)
@@ -40,10 +39,10 @@ def predict(
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["label", *(f"probability of {label}" for label in predictor.labels)])
         done = 0
-        for part in _split(texts):
+        for part in split_rows(texts):
             probabilities = predictor.predict_probabilities(part)
-            for each in probabilities:
-                writer.writerow([predictor.labels[int(each.argmax())], *(f"{value:.6f}" for value in each)])
+            for label, each in zip(predictor.answer(probabilities), probabilities, strict=True):
+                writer.writerow([label or "", *(f"{value:.6f}" for value in each)])
             done += len(part)
             if sys.stderr.isatty():
                 say_error(f"{done} of {len(texts)} rows")
@@ -66,13 +65,13 @@ def evaluate(
 
     from fewtune.api import load
     from fewtune.evaluation import measure
-    from fewtune.predictors.rows import read_labels, read_texts
+    from fewtune.predictors.rows import read_labels, read_texts, split_rows
     from fewtune.report.wording import word_score
 
     predictor = load(model)
     texts = read_texts(test, predictor.fields)
     gold = np.array(read_labels(test, label, predictor.labels), dtype=np.int64)
-    probabilities = np.concatenate([predictor.predict_probabilities(part) for part in _split(texts)])
+    probabilities = np.concatenate([predictor.predict_probabilities(part) for part in split_rows(texts)])
     found = measure(probabilities, gold)
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("metric")
@@ -82,6 +81,10 @@ def evaluate(
         interval = "" if bounds.low is None or bounds.high is None else f"{bounds.low:.3f} to {bounds.high:.3f}"
         table.add_row(name, word_score(bounds.mean), interval)
     console.print(table)
+    answers = [label is not None for label in predictor.answer(probabilities)]
+    if predictor.abstention is not None:
+        wrong = int((probabilities.argmax(axis=1) != gold)[answers].sum())
+        say(_word_answered(sum(answers), len(gold), wrong, predictor.abstention.risk))
     say(f"{len(gold)} rows; always answering the commonest label scores {found.majority:.3f} accuracy.")
     confusion = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     confusion.add_column("is \\ taken for")
@@ -93,6 +96,14 @@ def evaluate(
     return 0
 
 
-def _split(texts: Sequence[dict[str, str]]) -> Iterator[Sequence[dict[str, str]]]:
-    for start in range(0, len(texts), AT_ONCE):
-        yield texts[start : start + AT_ONCE]
+def _word_answered(answered: int, rows: int, wrong: int, risk: float) -> str:
+    """What a model that abstains did, with the exact 95 % interval of the share that was wrong."""
+    from scipy.stats import binomtest
+
+    if not answered:
+        return f"It abstained on all {rows} rows."
+    found = binomtest(wrong, answered).proportion_ci()
+    return (
+        f"It answered {answered} of {rows} rows and abstained on the rest; {wrong / answered:.3f} of its answers are "
+        f"wrong [{found.low:.3f}, {found.high:.3f}], {risk:g} may be."
+    )

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +20,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fewtune.errors import PredictorError
+from fewtune.models import Precision
 from fewtune.predictors.constant import ConstantScorer
-from fewtune.predictors.manifest import SCHEMA_VERSION, BasePart, ConstantPart, LanguagePart, Manifest, WordsPart
+from fewtune.predictors.manifest import (
+    SCHEMA_VERSION,
+    BasePart,
+    ConstantPart,
+    LanguagePart,
+    Manifest,
+    ScorerPart,
+    WordsPart,
+)
 from fewtune.predictors.predictor import Predictor, Scorer
 from fewtune.predictors.words import WordScorer
 
@@ -31,6 +41,14 @@ _PACKAGES = ("fewtune", "numpy", "safetensors", "scikit-learn", "torch", "transf
 
 def save_predictor(predictor: Predictor, folder: Path) -> None:
     """Write a predictor into a folder that does not exist yet, or is empty; raises PredictorError where it cannot."""
+    fill_folder(folder, lambda finished: _write_parts(predictor, finished))
+
+
+def fill_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder of what `write` writes into another, whole or not at all; it must be new, or empty.
+
+    Raises PredictorError where it is neither, or cannot be written.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PredictorError(f"{folder} exists and is not empty: give a new folder to save a model into.")
     try:
@@ -38,7 +56,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
             finished = Path(scratch) / "finished"
             finished.mkdir()
-            _write_parts(predictor, finished)
+            write(finished)
             if folder.exists():
                 folder.rmdir()
             shutil.move(finished, folder)
@@ -57,6 +75,8 @@ def _write_parts(predictor: Predictor, folder: Path) -> None:
         labels=predictor.labels,
         fields=predictor.fields,
         scorer=predictor.scorer.describe(),
+        temperature=predictor.temperature,
+        abstention=predictor.abstention,
         origin=dict(predictor.origin),
         versions={package: version(package) for package in _PACKAGES},
         files={str(path.relative_to(folder)): _hash(path) for path in files},
@@ -64,10 +84,11 @@ def _write_parts(predictor: Predictor, folder: Path) -> None:
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def load_predictor(folder: Path | str, base: Path | str | None = None) -> Predictor:
+def load_predictor(folder: Path | str, base: Path | str | None = None, precision: Precision | None = None) -> Predictor:
     """Read a predictor that `Predictor.save` wrote; its scores equal those it gave when it was saved.
 
-    `base` is where its base model lies, a folder, catalogue name or hub id; None: the name it was fitted under. Raises
+    `base` is where its base model lies, a folder, catalogue name or hub id; None: the name it was fitted under.
+    `precision` is what it computes in; None: what it was fitted in. Raises
     PredictorError where the folder is no predictor's, is damaged or newer, or the base is another model; ModelError
     where the base cannot be found or read.
     """
@@ -83,23 +104,34 @@ def load_predictor(folder: Path | str, base: Path | str | None = None) -> Predic
             )
     try:
         arrays = load_file(folder / _WEIGHTS) if _WEIGHTS in manifest.files else {}
-        scorer = _rebuild(manifest, arrays, folder, base)
+        scorer = _rebuild(manifest.scorer, arrays, folder, base, precision)
     except (KeyError, SafetensorError, OSError) as error:
         raise PredictorError(f"{folder}: what its manifest asks for is not in its files ({error}).") from error
-    return Predictor(manifest.labels, manifest.fields, scorer, manifest.origin)
+    return Predictor(
+        manifest.labels, manifest.fields, scorer, manifest.origin, manifest.temperature, manifest.abstention
+    )
 
 
-def _rebuild(manifest: Manifest, arrays: dict[str, np.ndarray], folder: Path, base: Path | str | None) -> Scorer:
-    part = manifest.scorer
+def _rebuild(
+    part: ScorerPart,
+    arrays: dict[str, np.ndarray],
+    folder: Path,
+    base: Path | str | None,
+    precision: Precision | None,
+) -> Scorer:
     if isinstance(part, ConstantPart):
         return ConstantScorer.rebuild(arrays)
     if isinstance(part, WordsPart):
         return WordScorer.rebuild(part, arrays)
-    return _rebuild_language(part, arrays, folder, base)
+    return _rebuild_language(part, arrays, folder, base, precision)
 
 
 def _rebuild_language(
-    part: LanguagePart, arrays: dict[str, np.ndarray], folder: Path, base: Path | str | None
+    part: LanguagePart,
+    arrays: dict[str, np.ndarray],
+    folder: Path,
+    base: Path | str | None,
+    precision: Precision | None,
 ) -> Scorer:
     from fewtune.engine.loading import load_model
     from fewtune.models import find_model
@@ -108,7 +140,7 @@ def _rebuild_language(
     snapshot = find_model(str(base) if base is not None else part.base.name)
     if snapshot.weights_fingerprint != part.base.weights_fingerprint:
         raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
-    return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, part.base.precision))
+    return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, precision or part.base.precision))
 
 
 def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:
@@ -136,6 +168,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise PredictorError(
             f"{path}: it was written by a newer fewtune (format {told}; this one reads {SCHEMA_VERSION}). Update "
             "fewtune to load it."
+        )
+    if type(told) is int and told < SCHEMA_VERSION:
+        raise PredictorError(
+            f"{path}: it was written by an older fewtune (format {told}; this one reads {SCHEMA_VERSION}). Fit the "
+            "model again."
         )
     try:
         return Manifest.model_validate_json(json.dumps(content))

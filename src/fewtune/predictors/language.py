@@ -27,6 +27,7 @@ from fewtune.predictors.manifest import (
 )
 from fewtune.predictors.network import Change, rebuild_forward
 from fewtune.predictors.regression import Regression
+from fewtune.predictors.temperature import normalise
 from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Example
 
@@ -64,13 +65,8 @@ class LanguageScorer:
     contexts: tuple[ContextPart, ...] = (ContextPart(),)
     regression: Regression | None = None
     """What reads the last token's state, where that is no head and no label words."""
-    temperature: float = 1.0
 
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
-        scores = self._read(rows)
-        return scores if self.temperature == 1.0 else normalise(scores / self.temperature)
-
-    def _read(self, rows: Sequence[Example]) -> np.ndarray:
         if self.regression is not None:
             return normalise(self.regression.log_probabilities(self.prompting.read(rows)))
         each = [
@@ -87,7 +83,6 @@ class LanguageScorer:
             max_tokens=encoder.given_tokens,
             max_positions=encoder.max_positions,
             contexts=self.contexts,
-            temperature=self.temperature,
             block=self.prompting.forward.block,
             readout=self._describe_readout(),
             network=self.change.describe(self.prompting.forward, model),
@@ -134,7 +129,7 @@ class LanguageScorer:
         else:
             readout = LabelWordReadout(part.readout.tokens, part.readout.over)
         prompting = Prompting(forward, encoder, part.template, readout)
-        return LanguageScorer(model, prompting, change, part.contexts, regression, part.temperature)
+        return LanguageScorer(model, prompting, change, part.contexts, regression)
 
 
 def encode_rows(
@@ -143,13 +138,6 @@ def encode_rows(
     """Prompts of tokens, one a row, with room left for the answer."""
     texts = before if isinstance(before, str) else before(rows)
     return encoder.encode(template, rows, texts, reserve=readout.answer_tokens)
-
-
-def normalise(scores: np.ndarray) -> np.ndarray:
-    """Log-probabilities over the outcomes from scores (rows, outcomes)."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return normalised
 
 
 def average(scores: Sequence[np.ndarray]) -> np.ndarray:

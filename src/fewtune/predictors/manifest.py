@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class _Part(BaseModel):
@@ -108,13 +108,25 @@ class LanguagePart(_Part):
     max_tokens: int = Field(ge=1, description="Tokens that one rendered row may have.")
     max_positions: int = Field(ge=1, description="Tokens that a whole prompt may have.")
     contexts: tuple[ContextPart, ...] = Field(min_length=1, description="Probabilities are averaged over them.")
-    temperature: float = Field(default=1.0, gt=0)
     block: int | None = Field(default=None, description="Block whose output is read; None: the last, normed.")
     readout: Annotated[LabelWordsPart | HeadPart | RegressionPart, Field(discriminator="kind")]
     network: Annotated[UnchangedPart | WeightsPart | AdapterPart | SoftTokensPart, Field(discriminator="kind")]
 
 
 ScorerPart = Annotated[ConstantPart | WordsPart | LanguagePart, Field(discriminator="kind")]
+
+
+class AbstentionPart(_Part):
+    """Below which probability of its answer the model says nothing, and what that was found to keep."""
+
+    risk: float = Field(gt=0, lt=1, description="Share of the answers given that may be wrong.")
+    confidence: float = Field(gt=0, lt=1, description="Of the bound on that share.")
+    threshold: float = Field(ge=0, le=1, description="Least probability of an answer that is given.")
+    coverage: float = Field(ge=0, le=1, description="Share of the rows that were answered.")
+    coverage_low: float
+    coverage_high: float
+    rows: int = Field(ge=1, description="Rows, none of them fitted on, that it was chosen by.")
+    errors: int = Field(ge=0, description="Wrong answers among those given.")
 
 
 class Manifest(_Part):
@@ -125,6 +137,8 @@ class Manifest(_Part):
     labels: tuple[str, ...] = Field(min_length=1)
     fields: tuple[str, ...] = Field(min_length=1)
     scorer: ScorerPart
+    temperature: float = Field(default=1.0, gt=0, description="What the scorer's scores are divided by.")
+    abstention: AbstentionPart | None = None
     origin: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict, description="Packages that wrote it.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 by path inside the folder.")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fewtune.errors import DataError
+from fewtune.predictors.temperature import normalise
 from fewtune.tasks.base import Example
 
 if TYPE_CHECKING:
-    from fewtune.predictors.manifest import ScorerPart
+    from fewtune.predictors.manifest import AbstentionPart, ScorerPart
 
 Arrays = dict[str, np.ndarray]
 """Arrays by the name they are saved under."""
@@ -49,23 +50,38 @@ class Predictor:
     scorer: Scorer
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Method, settings, task, draw and versions, as far as they are known."""
+    temperature: float = 1.0
+    """What the scores are divided by: see `fewtune.predictors.temperature`."""
+    abstention: AbstentionPart | None = None
+    """Where it says nothing; None: it always answers."""
 
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels, (rows, labels), float64."""
-        return self.scorer.log_probabilities(rows)
+        scores = self.scorer.log_probabilities(rows)
+        return scores if self.temperature == 1.0 else normalise(scores / self.temperature)
 
     def predict_probabilities(self, rows: Sequence[str | Mapping[str, str]]) -> np.ndarray:
         """Probabilities over `labels`, (rows, labels), of texts, or of mappings where a row has several texts.
 
+        White space around a text is left out.
+
         Raises DataError naming the row that lacks a text.
         """
-        examples = [self._read_row(number, row) for number, row in enumerate(rows, start=1)]
-        probabilities: np.ndarray = np.exp(self.log_probabilities(examples))
+        probabilities: np.ndarray = np.exp(self.log_probabilities(self.read_rows(rows)))
         return probabilities
+
+    def read_rows(self, rows: Sequence[str | Mapping[str, str]]) -> list[Example]:
+        """Rows as `log_probabilities` takes them, from what `predict_probabilities` does; raises as it does."""
+        return [self._read_row(number, row) for number, row in enumerate(rows, start=1)]
 
     def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str]:
         """The likeliest label of each row; rows as `predict_probabilities` takes them."""
         return [self.labels[i] for i in self.predict_probabilities(rows).argmax(axis=1)] if rows else []
+
+    def answer(self, probabilities: np.ndarray) -> list[str | None]:
+        """The label that each row of probabilities (rows, labels) is given; None where the model abstains."""
+        least = 0.0 if self.abstention is None else self.abstention.threshold
+        return [self.labels[int(row.argmax())] if row.max() >= least else None for row in probabilities]
 
     def save(self, folder: Path | str) -> None:
         """Write the predictor into a new folder: a manifest, safetensors, never a pickle; see `fewtune.load`."""
@@ -83,4 +99,4 @@ class Predictor:
         missing = [name for name in self.fields if not isinstance(row.get(name), str)]
         if missing:
             raise DataError(f"row {number} has no text {', '.join(missing)}; it has {', '.join(row) or 'nothing'}.")
-        return Example(f"row {number}", {name: row[name] for name in self.fields}, None)
+        return Example(f"row {number}", {name: row[name].strip() for name in self.fields}, None)

@@ -5,11 +5,20 @@ Owns which columns are read and how what cannot be used is refused. Does not kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fewtune.data.row_files import RowFile, read_rows
 from fewtune.errors import DataError, name_choices
+
+AT_ONCE = 512
+"""Rows that are answered together: what is held of a file's answers at any time."""
+
+
+def split_rows(texts: Sequence[dict[str, str]]) -> Iterator[Sequence[dict[str, str]]]:
+    """The rows in parts of AT_ONCE."""
+    for start in range(0, len(texts), AT_ONCE):
+        yield texts[start : start + AT_ONCE]
 
 
 def read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:

@@ -106,15 +106,18 @@ def _disarm(value: Any) -> Any:
 
 def write_markdown(study: StudyAnalysis) -> str:
     """The verdicts, the audit and a table a group."""
-    parts = [f"# {_plain(study.name)}", f"Audit: {word_outcome(study.findings)}"]
-    parts += [f"- **{f.severity}**, {_plain(f.rule)} · {_plain(f.where)}: {_plain(f.reason)}." for f in study.findings]
+    parts = [f"# {make_plain(study.name)}", f"Audit: {word_outcome(study.findings)}"]
+    parts += [
+        f"- **{f.severity}**, {make_plain(f.rule)} · {make_plain(f.where)}: {make_plain(f.reason)}."
+        for f in study.findings
+    ]
     for group in study.groups:
         heads, rows = _tabulate(group)
         decision = study.decision(group.board)
-        parts += [f"\n## {_plain(group.board.title)}\n", f"{_plain(word_decision(decision))}\n"]
-        parts += [f"- {_plain(line)}" for line in list_verdict(decision, group.verdict)]
-        parts += ["", f"| {' | '.join(map(_plain, heads))} |", f"|{'---|' * len(heads)}"]
-        parts += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
+        parts += [f"\n## {make_plain(group.board.title)}\n", f"{make_plain(word_decision(decision))}\n"]
+        parts += [f"- {make_plain(line)}" for line in list_verdict(decision, group.verdict)]
+        parts += ["", f"| {' | '.join(map(make_plain, heads))} |", f"|{'---|' * len(heads)}"]
+        parts += [f"| {' | '.join(map(make_plain, row))} |" for row in rows]
         parts.append(f"\n{_word_note(group)}")
     return "\n".join(parts) + "\n"
 
@@ -225,7 +228,7 @@ def _word_note(group: GroupAnalysis) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def make_plain(text: str) -> str:
     """A text that Markdown shows as it stands."""
     escapes = "\\`*_<>|#&~"
     escaped = "".join(f"\\{letter}" if letter in escapes else letter for letter in make_safe(text.replace("\n", " ")))

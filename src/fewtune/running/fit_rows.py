@@ -39,7 +39,10 @@ def fit_rows(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Predictor:
-    """A method fitted on all these rows; raises FewtuneError where method, model, settings or rows cannot be used."""
+    """A method fitted on all these rows, white space around their texts left out.
+
+    Raises FewtuneError where method, model, settings or rows cannot be used.
+    """
     task, given = make_task(rows, labels), read_settings(method, settings or {})
     known = get_method(method)
     chosen = resolve_settings(known, given, task, shots=len(task.train), pool_rows=0)
@@ -90,7 +93,7 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
             raise DataError(f"row {number} should have a text {', '.join(fields)} and no other.")
     index = {name: place for place, name in enumerate(names)}
     train = tuple(
-        Example(f"train/{number}", text, index[label])
+        Example(f"train/{number}", {name: value.strip() for name, value in text.items()}, index[label])
         for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1)
     )
     return Task(

@@ -1,0 +1,100 @@
+"""A saved model's card: what it is, how it came about, what its answers are worth and how it is loaded, as Markdown.
+
+Owns the page. It is made of what the model's manifest holds, so that a model that was copied has it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest
+from fewtune.report.export import make_plain
+from fewtune.report.wording import word_score
+
+CARD = "README.md"
+RELIABILITY = "reliability.svg"
+
+
+def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False) -> str:
+    """The card of a model; `loading` says how it is loaded, `picture` that RELIABILITY is beside it."""
+    origin = manifest.origin
+    parts = [f"# {make_plain(_word_title(manifest))}", *_describe(manifest)]
+    if "decision" in origin:
+        parts += ["## How it was chosen", make_plain(str(origin["decision"])), f"Audit: {make_plain(origin['audit'])}"]
+        parts += [_list([make_plain(line) for line in origin.get("findings", ())])]
+    if "out_of_fold" in origin:
+        parts += ["## What its answers are worth", *_word_folds(origin["out_of_fold"], manifest.temperature)]
+        parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
+    if manifest.abstention is not None:
+        parts.append(word_abstention(manifest.abstention))
+    if origin.get("settings"):
+        rows = [[name, repr(value)] for name, value in origin["settings"].items()]
+        parts += ["## Settings", _tabulate(["setting", "value"], rows)]
+    parts += ["## How to load it", *loading]
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    return "\n\n".join(part for part in (*parts, f"Made with {versions}.") if part) + "\n"
+
+
+def word_abstention(part: AbstentionPart) -> str:
+    """What a model that abstains keeps: its threshold, the risk it holds and the share that it answers."""
+    return (
+        f"It abstains where its answer has a probability under {part.threshold:.3f}: at most {part.risk:.3g} of the "
+        f"answers it gives are wrong, with {part.confidence:.0%} confidence, by {part.rows} rows that it was not "
+        f"fitted on. It answered {part.coverage:.0%} of them [{part.coverage_low:.0%}, {part.coverage_high:.0%}], "
+        f"{part.errors} wrongly."
+    )
+
+
+def _word_title(manifest: Manifest) -> str:
+    return f"{' or '.join(manifest.labels[:4])}{' …' if len(manifest.labels) > 4 else ''}"
+
+
+def _describe(manifest: Manifest) -> list[str]:
+    origin = manifest.origin
+    lines = [f"Reads {', '.join(map(make_plain, manifest.fields))} and answers one of {len(manifest.labels)} labels."]
+    if "method" in origin:
+        lines.append(f"Method: {make_plain(str(origin['method']))}, fitted on {origin.get('rows')} rows.")
+    if isinstance(manifest.scorer, LanguagePart):
+        base = manifest.scorer.base
+        lines.append(
+            f"Base model: {make_plain(base.name)} (weights {base.weights_fingerprint[:12]}…, {base.precision}). Its "
+            "licence holds for what was made of it: see the base model's own pages."
+        )
+    if "data" in origin:
+        lines.append(f"Fingerprint of the rows (SHA-256): {origin['data']}")
+    counts: Mapping[str, int] = origin.get("label_counts", {})
+    rows = [[make_plain(label), str(counts.get(label, ""))] for label in manifest.labels]
+    return [*lines, _tabulate(["label", "rows"], rows)]
+
+
+def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:
+    metrics = [
+        [name, word_score(mean), f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""]
+        for name, (mean, low, high) in found["metrics"].items()
+    ]
+    before, after = found["before"], found["after"]
+    figures = [[name, f"{before[name]:.3f}", f"{after[name]:.3f}"] for name in before]
+    return [
+        f"Each of the {found['rows']} rows was answered by a model fitted without it.",
+        _tabulate(["metric", "value", "95 % interval"], metrics),
+        f"Probabilities are divided by a temperature of {temperature:.3g} in the logarithm, found on the same answers:",
+        _tabulate(["lower is better", "before", "after"], figures),
+    ]
+
+
+def _tabulate(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", f"|{' :-- |' * len(heads)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def add_card(folder: Path, manifest: Manifest, loading: Sequence[str], picture: str | None = None) -> None:
+    """Write a model's card into its folder, and the picture of its reliability, an SVG, beside it."""
+    if picture is not None:
+        (folder / RELIABILITY).write_text(picture, encoding="utf-8")
+    (folder / CARD).write_text(write_card(manifest, loading, picture is not None), encoding="utf-8")

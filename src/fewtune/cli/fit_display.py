@@ -1,0 +1,113 @@
+"""What `fewtune fit` shows and leaves behind: the saved model with its card, and what its rows' folds say.
+
+Owns tables and files. Texts go to files beside the model, never into it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from fewtune.cli.output import console, say
+from fewtune.errors import shorten
+from fewtune.terminal import make_text
+
+if TYPE_CHECKING:
+    from fewtune.auto import FittedFile
+
+MOST_SHOWN = 10
+"""Rows that are shown; files hold all."""
+
+
+def save_with_card(fitted: FittedFile, save: Path) -> None:
+    """Write the model, its card and the picture of its calibration."""
+    from fewtune.card import add_card
+    from fewtune.predictors.folder import read_manifest
+
+    fitted.predictor.save(save)
+    picture = None
+    if fitted.probabilities is not None:
+        from fewtune.metrics.reliability import bin_answers
+        from fewtune.report.reliability import specify_reliability
+        from fewtune.report.svg import export_svg
+
+        series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold)}
+        picture = export_svg(specify_reliability(series))
+    loading = ["```python\nimport fewtune\n\npredictor = fewtune.load(FOLDER)\npredictor.predict([TEXT])\n```"]
+    add_card(save, read_manifest(save), loading, picture)
+
+
+def show_folds(fitted: FittedFile, save: Path) -> None:
+    """Show what the folds say: scores, calibration, abstention, labels that look wrong."""
+    from fewtune.card import word_abstention
+    from fewtune.suspects import find_suspects, write_rows
+
+    if fitted.probabilities is None:
+        return
+    predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column(f"out of fold, {learnt['rows']} rows")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    for name, value in learnt["before"].items():
+        table.add_row(name, f"{value:.3f}", f"{learnt['after'][name]:.3f}")
+    console.print(table)
+    mean, low, high = learnt["metrics"]["accuracy"]
+    say(f"Accuracy out of fold: {mean:.3f} [{low:.3f}, {high:.3f}]; temperature {predictor.temperature:.3g}.")
+    if predictor.abstention is not None:
+        say(word_abstention(predictor.abstention))
+    suspects = find_suspects(fitted.probabilities, fitted.gold)
+    if not suspects:
+        return
+    rows = [
+        {
+            "row": place + 1,
+            "label": predictor.labels[fitted.gold[place]],
+            "probability": f"{fitted.probabilities[place, fitted.gold[place]]:.4f}",
+            "likelier": predictor.labels[int(fitted.probabilities[place].argmax())],
+            **fitted.rows[place],
+        }
+        for place in suspects
+    ]
+    path = save.with_name(f"{save.name}-suspects.csv")
+    write_rows(path, rows)
+    say(f"{len(rows)} rows whose own label models that had not seen them find unlikely, in {path}:")
+    _show_rows(rows, predictor.fields)
+
+
+def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
+    """Show which rows a label is worth most for."""
+    import numpy as np
+
+    from fewtune.predictors.rows import read_texts, split_rows
+    from fewtune.suspects import order_by_margin, write_rows
+
+    predictor = fitted.predictor
+    texts = read_texts(unlabelled, predictor.fields)
+    probabilities = np.concatenate([predictor.predict_probabilities(part) for part in split_rows(texts)])
+    rows = [
+        {
+            "row": place + 1,
+            "likeliest": predictor.labels[int(probabilities[place].argmax())],
+            "probability": f"{probabilities[place].max():.4f}",
+            **texts[place],
+        }
+        for place in order_by_margin(probabilities)
+    ]
+    path = save.with_name(f"{save.name}-label-next.csv")
+    write_rows(path, rows)
+    say(f"{len(rows)} rows without labels, those first that a label is worth most for, in {path}:")
+    _show_rows(rows, predictor.fields)
+
+
+def _show_rows(rows: list[dict[str, Any]], fields: tuple[str, ...]) -> None:
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    for name in rows[0]:
+        table.add_column(make_text(name), justify="right" if name == "row" else "left", overflow="fold")
+    for row in rows[:MOST_SHOWN]:
+        table.add_row(
+            *(make_text(shorten(str(value)) if name in fields else str(value)) for name, value in row.items())
+        )
+    console.print(table)

@@ -1,0 +1,135 @@
+"""A temperature makes probabilities mean what they say; a threshold holds the risk it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+import fewtune
+from fewtune.auto import calibrate
+from fewtune.errors import DataError
+from fewtune.metrics.reliability import bin_answers, describe_calibration
+from fewtune.predictors.abstention import choose_abstention, count_rows_needed
+from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.temperature import fit_temperature
+from fewtune.running.fit_rows import Row
+from fewtune.running.fold_scores import score_folds
+
+
+def make_scores(rows: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (rows, 3) of which the gold labels were drawn, times a temperature."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(0, 2, (rows, 3))
+    gold = np.array([rng.choice(3, p=p) for p in softmax(true, axis=1)])
+    return log_softmax(true * temperature, axis=1), gold
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_scores_were_made_with_is_found(temperature: float) -> None:
+    scores, gold = make_scores(3000, temperature)
+    assert fit_temperature(scores, gold) == pytest.approx(temperature, rel=0.12)
+
+
+def test_few_rows_all_answered_right_do_not_make_a_model_certain() -> None:
+    gold = np.zeros(6, dtype=np.int64)
+    scores = np.log(np.tile([0.7, 0.3], (6, 1)))
+    assert 0.2 < fit_temperature(scores, gold) < 1.0
+
+
+def test_calibration_lowers_the_loss_and_changes_no_answer() -> None:
+    scores, gold = make_scores(600, 4.0)
+    predictor = fewtune.fit(["a", "b", "c"], ["x", "y", "z"], "majority")
+    calibrated, probabilities = calibrate(predictor, scores, gold)
+    assert (probabilities.argmax(1) == scores.argmax(1)).all()
+    told = calibrated.origin["out_of_fold"]
+    assert told["after"]["log_loss"] < told["before"]["log_loss"] and told["after"]["ece"] < told["before"]["ece"]
+    assert told["metrics"]["accuracy"][0] == pytest.approx((scores.argmax(1) == gold).mean())
+
+
+def test_a_saved_models_temperature_and_threshold_come_back(tmp_path: Path) -> None:
+    texts, labels = ["good one", "bad one", "good two", "bad two"], ["praise", "complaint"] * 2
+    plain = fewtune.fit(texts, labels, "tfidf")
+    gold = np.zeros(100, dtype=np.int64)
+    abstention = choose_abstention(np.tile([0.9, 0.1], (100, 1)), gold, 0.05)
+    replace(plain, temperature=0.5, abstention=abstention).save(tmp_path / "model")
+    loaded = fewtune.load(tmp_path / "model")
+    assert loaded.abstention == abstention
+    before, after = plain.predict_probabilities(["good three"]), loaded.predict_probabilities(["good three"])
+    np.testing.assert_allclose(after, before**2 / (before**2).sum(), atol=1e-12)
+    assert loaded.answer(np.array([[0.95, 0.05], [0.2, 0.8]])) == ["complaint", None]
+    assert plain.answer(np.array([[0.95, 0.05], [0.2, 0.8]])) == ["complaint", "praise"]
+
+
+def test_a_threshold_by_hand() -> None:
+    # Fifty-nine right answers bound a risk of .05 at 95 %: .95^59 = .0485. The sixtieth is wrong, and ends it.
+    assert count_rows_needed(0.05) == 59
+    sure = np.linspace(0.99, 0.6, 100)
+    gold = np.zeros(100, dtype=np.int64)
+    gold[59:] = 1
+    found = choose_abstention(np.column_stack([sure, 1 - sure]), gold, 0.05)
+    assert found.threshold == pytest.approx(sure[58]) and found.coverage == 0.59 and found.errors == 0
+    assert (found.coverage_low, found.coverage_high) == pytest.approx((0.4871, 0.6874), abs=1e-4)  # Clopper-Pearson
+
+
+def test_equal_probabilities_are_answered_together() -> None:
+    sure = np.full(100, 0.9)
+    gold = np.zeros(100, dtype=np.int64)
+    gold[70:] = 1
+    with pytest.raises(DataError, match="no threshold is known to hold a risk"):
+        choose_abstention(np.column_stack([sure, 1 - sure]), gold, 0.05)
+
+
+@pytest.mark.parametrize(("rows", "reason"), [(40, "40 rows were answered and 59 at least are needed"), (90, "wrong")])
+def test_what_cannot_be_held_is_refused_with_its_reason(rows: int, reason: str) -> None:
+    sure = np.linspace(0.99, 0.6, rows)
+    gold = np.zeros(rows, dtype=np.int64)
+    gold[:10] = 1
+    with pytest.raises(DataError, match=reason):
+        choose_abstention(np.column_stack([sure, 1 - sure]), gold, 0.05)
+
+
+def test_the_risk_is_held_in_new_rows_as_often_as_is_said() -> None:
+    held, tried = 0, 0
+    for seed in range(200):
+        scores, gold = make_scores(400, 1.0, seed)
+        probabilities = np.exp(scores)
+        try:
+            found = choose_abstention(probabilities[:200], gold[:200], 0.2)
+        except DataError:
+            continue
+        tried += 1
+        # The risk itself, not what a sample of it shows: rows' own chances of being wrong are known here.
+        sure = np.exp(make_scores(4000, 1.0, 1000)[0]).max(axis=1)
+        held += bool((1 - sure[sure >= found.threshold]).mean() <= 0.2)
+    assert tried > 100 and held >= 0.92 * tried
+
+
+def test_folds_answer_rows_by_models_that_did_not_see_them() -> None:
+    rows = [f"row {number}" for number in range(12)]
+    labels = ["x", "y"] * 6
+    seen: list[set[str]] = []
+
+    def fit(texts: Sequence[Row], names: Sequence[str]) -> Predictor:
+        seen.append({str(text) for text in texts})
+        return fewtune.fit(texts, names, "tfidf")
+
+    scores = score_folds(rows, labels, fit, 3)
+    assert scores.shape == (12, 2) and np.isfinite(scores).all()
+    assert [len(each) for each in seen] == [8, 8, 8] and set.intersection(*seen) == set()
+    with pytest.raises(DataError, match=r"3 folds and 2 rows labelled 'z'"):
+        score_folds([*rows, "a", "b"], [*labels, "z", "z"], fit, 3)
+
+
+def test_bins_hold_each_answer_once() -> None:
+    probabilities = np.array([[0.95, 0.05], [1.0, 0.0], [0.55, 0.45], [0.45, 0.55]])
+    gold = np.array([0, 1, 0, 1])
+    low, high = bin_answers(probabilities, gold)
+    assert (low.rows, low.confidence, low.accuracy) == (2, pytest.approx(0.55), 1.0)
+    assert (high.rows, high.confidence, high.accuracy) == (2, pytest.approx(0.975), 0.5)
+    assert (high.low, high.high) == pytest.approx((0.0945, 0.9055), abs=1e-4)  # Wilson's interval of one in two
+    assert describe_calibration(probabilities, gold)["ece"] == pytest.approx((2 * 0.45 + 2 * 0.475) / 4)
