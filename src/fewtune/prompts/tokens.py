@@ -164,6 +164,10 @@ class Encoder:
         alone = self.tokenise([prompt])[0]
         return all(self.tokenise([prompt + word])[0][: len(alone)] == alone for word in words)
 
+    def list_cut(self) -> list[str]:
+        """The ids of the rows that were shortened so far."""
+        return list(self._cut)
+
     def count_cut(self) -> CutInputs:
         """How many rows were shortened so far, and the tokens they lost."""
         return CutInputs(rows=len(self._cut), tokens=sum(self._cut.values()))

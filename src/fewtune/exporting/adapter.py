@@ -1,0 +1,47 @@
+"""A predictor's adapter as PEFT loads it for sequence classification: the adapter and a head, on the base model.
+
+Owns the layout. Source: https://huggingface.co/docs/peft/package_reference/auto_class
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from fewtune.exporting.classifier import build_tokenizer
+from fewtune.exporting.linear import LinearAnswer
+from fewtune.predictors.language import LanguageScorer
+from fewtune.predictors.network import Adapter
+
+HEAD = "score"
+"""What Transformers calls the head of a decoder that classifies."""
+
+
+def write_adapter(
+    scorer: LanguageScorer, change: Adapter, answer: LinearAnswer, base: str, folder: Path
+) -> tuple[str, ...]:
+    """Write the adapter, its head and the tokenizer; PEFT finds the base model in `base`, a folder or a hub id.
+
+    Gives the texts that the tokenizer takes, in order.
+    """
+    tokenizer, fields, _ = build_tokenizer(scorer, 0)
+    config: Any = copy.copy(change.wrapped.peft_config["default"])
+    config.base_model_name_or_path = base
+    config.task_type = "SEQ_CLS"
+    config.inference_mode = True
+    config.modules_to_save = [HEAD]
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))
+    config.save_pretrained(str(folder))
+    state = get_peft_model_state_dict(change.wrapped, save_embedding_layers=False)
+    kept = {name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items()}
+    kept[f"base_model.model.{HEAD}.weight"] = torch.from_numpy(answer.weight).float()
+    save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    tokenizer.save_pretrained(str(folder))
+    return fields

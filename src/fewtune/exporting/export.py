@@ -1,0 +1,191 @@
+"""A saved model written for other tools, and compared with itself before it is handed over.
+
+Owns which form a model takes: a PEFT adapter, Transformers' sequence classifier, or a plain model with a small program;
+and that an export which answers otherwise is never left behind. All compute in float32.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fewtune.errors import PredictorError
+from fewtune.exporting.prompt_tokenizer import PROBES
+from fewtune.predictors.constant import ConstantScorer
+from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
+from fewtune.predictors.language import LanguageScorer
+from fewtune.predictors.manifest import LanguagePart
+from fewtune.predictors.network import Adapter
+from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.words import WordScorer
+
+Form = Literal["adapter", "classifier", "program"]
+LARGEST_DIFFERENCE = 1e-3
+"""Of a probability: an export that differs by more is refused. Rounding in another order costs some 1e-5."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written: its form, the texts that it takes in order, and how near its probabilities are.
+
+    `reason` says why it is no sequence classifier, where it is none.
+    """
+
+    form: Form
+    fields: tuple[str, ...]
+    reason: str | None = None
+    rows: int = 0
+    difference: float = 0.0
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a model is exported."""
+
+    merge: bool = False
+    """Adapters are merged into a whole model."""
+    onnx: bool = False
+    base: str | None = None
+    """Where the base model lies; None: the name it was fitted under."""
+
+
+def export_model(
+    folder: Path, out: Path, options: ExportOptions = ExportOptions(), rows: Sequence[Mapping[str, str]] = ()
+) -> Export:
+    """Write a saved model for other tools into a new folder; `rows` are compared beside texts of all kinds.
+
+    Raises PredictorError where it cannot be loaded, held in any form, or where the export answers otherwise.
+    """
+    predictor = load_predictor(folder, options.base, precision="float32")
+    compared, expected = _answer([*rows, *_make_rows(predictor.fields)], predictor)
+    found: list[Export] = []
+
+    def write(finished: Path) -> None:
+        written = _write(predictor, folder, finished, options)
+        got = read_export(finished, written, predictor.labels, compared)
+        difference = float(np.abs(got - expected).max())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise PredictorError(
+                f"the export answers otherwise than the model: probabilities differ by up to {difference:.2g} in "
+                f"{len(compared)} rows. Nothing was written; please report this model's type."
+            )
+        found.append(replace(written, rows=len(compared), difference=difference))
+
+    fill_folder(out, write)
+    return found[0]
+
+
+def _answer(rows: Sequence[Mapping[str, str]], predictor: Predictor) -> tuple[list[Mapping[str, str]], np.ndarray]:
+    """Rows that are read whole, and their probabilities: tools cut those that are too long each in its own way."""
+    expected = predictor.predict_probabilities(rows)
+    scorer = predictor.scorer
+    cut = set(scorer.prompting.encoder.list_cut()) if isinstance(scorer, LanguageScorer) else set()
+    kept = [place for place in range(len(rows)) if f"row {place + 1}" not in cut]
+    return [rows[place] for place in kept], expected[kept]
+
+
+def _make_rows(fields: Sequence[str]) -> list[dict[str, str]]:
+    shifted = [PROBES[place:] + PROBES[:place] for place in range(len(fields))]
+    return [dict(zip(fields, texts, strict=True)) for texts in zip(*shifted, strict=True)]
+
+
+def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions) -> Export:
+    scorer = predictor.scorer
+    if isinstance(scorer, (WordScorer, ConstantScorer)):
+        from fewtune.exporting.program import write_word_program
+
+        if options.onnx:
+            raise PredictorError("a model of words is no network, and has no ONNX form: leave --onnx out.")
+        write_word_program(predictor, scorer, out)
+        return Export("program", predictor.fields)
+    if not isinstance(scorer, LanguageScorer):
+        raise PredictorError(f"{type(scorer).__name__} has no form that other tools load.")
+    return _write_language(predictor, scorer, folder, out, options)
+
+
+def _write_language(
+    predictor: Predictor, scorer: LanguageScorer, folder: Path, out: Path, options: ExportOptions
+) -> Export:
+    from fewtune.exporting.adapter import write_adapter
+    from fewtune.exporting.classifier import build_classifier
+    from fewtune.exporting.linear import read_linear
+    from fewtune.exporting.program import write_language_program
+
+    answer = read_linear(scorer, predictor.temperature)
+    change = scorer.change
+    try:
+        if answer is None:
+            raise PredictorError(
+                "its answers are no linear map of one state: label words of several tokens or contexts."
+            )
+        if isinstance(change, Adapter) and not change.four_bit and not options.merge:
+            return Export("adapter", write_adapter(scorer, change, answer, _find_base(folder, options), out))
+        classifier = build_classifier(scorer, answer, predictor.labels)
+        classifier.save(out)
+        return Export("classifier", classifier.fields)
+    except PredictorError as reason:
+        write_language_program(predictor, scorer, answer, out)
+        return Export("program", predictor.fields, str(reason))
+
+
+def _find_base(folder: Path, options: ExportOptions) -> str:
+    """Where PEFT finds the base model: its hub id where it has one, else its folder on this machine."""
+    from fewtune.models import find_model
+    from fewtune.models.catalogue import CATALOGUE
+
+    part = read_manifest(folder).scorer
+    assert isinstance(part, LanguagePart)
+    name = options.base or part.base.name
+    known = CATALOGUE.get(name)
+    return known.hub_id if known is not None and known.hub_id is not None else str(find_model(name).path)
+
+
+def read_export(
+    folder: Path, export: Export, labels: Sequence[str], rows: Sequence[Mapping[str, str]], at_once: int = 16
+) -> np.ndarray:
+    """Probabilities (rows, labels) of an export, by the tools that it is for."""
+    if export.form == "program":
+        return np.array(_load_program(folder).probabilities([dict(row) for row in rows]))
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
+    if export.form == "adapter":
+        from peft import AutoPeftModelForSequenceClassification
+
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            # PEFT asks Transformers for something by its old name; the user can do nothing about it.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            model: Any = AutoPeftModelForSequenceClassification.from_pretrained(
+                str(folder), num_labels=len(labels), pad_token_id=tokenizer.pad_token_id, dtype=torch.float32
+            )
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32)
+    found = []
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
+        texts = [[row[name] for row in part] for name in export.fields]
+        given = tokenizer(*texts, padding=True, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            found.append(model.eval()(**given).logits.double().softmax(-1).numpy())
+    return np.concatenate(found)
+
+
+def _load_program(folder: Path) -> Any:
+    """The classifier of an export's program, loaded from its file."""
+    spec = importlib.util.spec_from_file_location("fewtune_exported_program", folder / "classify.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module.Classifier(folder)

@@ -1,0 +1,69 @@
+"""What reads a model's answer as one linear map: of the last token's state to a logit a label.
+
+Owns how heads, label words of one token, calibration by a prior, regressions and temperatures become one. Softmax of
+the logits gives the predictor's probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout
+from fewtune.predictors.language import LanguageScorer
+from fewtune.predictors.regression import Regression
+
+
+@dataclass(frozen=True)
+class LinearAnswer:
+    """Weights (labels, width) and offsets (labels,), float64; offsets are centred, for softmax sees no common shift."""
+
+    weight: np.ndarray
+    offset: np.ndarray
+
+    @property
+    def has_offset(self) -> bool:
+        return bool(np.abs(self.offset).max() > 0)
+
+
+def read_linear(scorer: LanguageScorer, temperature: float) -> LinearAnswer | None:
+    """The map that a scorer's answers are; None of label words of several tokens, or several contexts."""
+    found = _read_parts(scorer)
+    if found is None or len(scorer.contexts) != 1:
+        return None
+    weight, offset = found
+    prior = scorer.contexts[0].log_prior
+    offset = (offset if prior is None else offset - np.array(prior)) / temperature
+    return LinearAnswer(weight / temperature, offset - offset.mean())
+
+
+def _read_parts(scorer: LanguageScorer) -> tuple[np.ndarray, np.ndarray] | None:
+    readout = scorer.prompting.readout
+    if scorer.regression is not None:
+        return _read_regression(scorer.regression)
+    if isinstance(readout, HeadReadout):
+        weight = readout.head.weight.detach().double().cpu().numpy()
+        return weight, np.zeros(len(weight))
+    if isinstance(readout, LabelWordReadout) and readout.single:
+        ids = torch.tensor([tokens[0] for tokens in readout.label_tokens])
+        with torch.no_grad():
+            rows, bias = scorer.prompting.forward.head_columns(ids.to(scorer.prompting.forward.device))
+        offset = np.zeros(len(ids)) if bias is None else bias.double().cpu().numpy()
+        return rows.double().cpu().numpy(), offset
+    return None
+
+
+def _read_regression(regression: Regression) -> tuple[np.ndarray, np.ndarray] | None:
+    """Logits of a regression over all labels; None where it never saw one, whose score is no linear map."""
+    if len(regression.classes) != regression.labels:
+        return None
+    weight, offset = regression.weights, regression.intercepts
+    if len(regression.classes) == 2:  # scikit-learn keeps one row, the second label's against the first
+        weight, offset = np.vstack([np.zeros_like(weight), weight]), np.concatenate([[0.0], offset])
+    if regression.means is not None and regression.scales is not None:
+        weight = weight / regression.scales
+        offset = offset - weight @ regression.means
+    order = np.argsort(regression.classes)
+    return weight[order], offset[order]

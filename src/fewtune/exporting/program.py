@@ -1,0 +1,153 @@
+"""What no classifier of another tool's can hold, as a plain model and a small program beside it.
+
+Owns what the program reads: label words of several tokens, several contexts, a prior or an offset where the model has
+no place for one, states of a block before the last, prefixes of keys and values; and models of words, which need no
+language model. The programs themselves are `scripts`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from fewtune.engine.readouts import LabelWordReadout
+from fewtune.engine.soft import SoftPrefix, SoftPrompt
+from fewtune.errors import PredictorError
+from fewtune.exporting.linear import LinearAnswer
+from fewtune.exporting.merge import merge_network, read_soft_tokens
+from fewtune.exporting.virtual_words import add_words, embed_words
+from fewtune.predictors.constant import ConstantScorer
+from fewtune.predictors.language import LanguageScorer
+from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.regression import LOWEST
+from fewtune.predictors.words import TOKEN, WordScorer
+
+PROGRAM = "classify.py"
+CONTENT = "classifier.json"
+_ARRAYS = "classifier.safetensors"
+
+
+def write_language_program(
+    predictor: Predictor, scorer: LanguageScorer, answer: LinearAnswer | None, folder: Path
+) -> None:
+    """Write a causal language model, what the program reads of it, and the program.
+
+    `answer` is what reads states where no label words do. Raises PredictorError where the program cannot hold it.
+    """
+    prompting = scorer.prompting
+    forward, encoder, readout = prompting.forward, prompting.encoder, prompting.readout
+    words = readout.label_tokens if isinstance(readout, LabelWordReadout) else None
+    arrays: dict[str, torch.Tensor] = {}
+    if words is None:
+        if answer is None:
+            raise PredictorError(
+                "a label was in no row that this model was fitted on, so that no other tool can hold it."
+            )
+        arrays |= {"weight": torch.from_numpy(answer.weight), "offset": torch.from_numpy(answer.offset)}
+    if isinstance(forward.soft, SoftPrefix):
+        arrays["prefix"] = _read_prefix(forward.soft)
+    if arrays:
+        save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, folder / _ARRAYS)
+    opening = _write_network(scorer, folder)
+    # The linear map of states has the temperature in it already.
+    content = _describe(predictor, 1.0 if words is None else predictor.temperature) | {
+        "template": prompting.template,
+        "opening": opening,
+        "max_tokens": encoder.max_tokens,
+        "max_positions": encoder.max_positions,
+        "contexts": [
+            {"before": context.before, "log_prior": context.log_prior if words is not None else None}
+            for context in scorer.contexts
+        ],
+        "label_tokens": words,
+        "block": forward.block,
+    }
+    _write(content, "language", folder)
+
+
+def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer, folder: Path) -> None:
+    """Write what a model of words knows, and the program."""
+    content = _describe(predictor, predictor.temperature)
+    if isinstance(scorer, WordScorer):
+        weights, offsets = _read_regression(scorer)
+        content |= {
+            "template": scorer.template,
+            "token": TOKEN,
+            "longest_phrase": scorer.longest_phrase,
+            "vocabulary": scorer.vocabulary,
+            "inverse_frequencies": scorer.inverse_frequencies.tolist(),
+            "weights": weights.tolist(),
+            "offsets": offsets.tolist(),
+            "lowest": LOWEST,
+        }
+    else:
+        content |= {
+            "template": "",
+            "token": TOKEN,
+            "longest_phrase": 1,
+            "vocabulary": [],
+            "inverse_frequencies": [],
+            "weights": [[]] * len(predictor.labels),
+            "offsets": scorer.scores.tolist(),
+            "lowest": float(min(LOWEST, scorer.scores.min())),
+        }
+    _write(content, "words", folder)
+
+
+def _write_network(scorer: LanguageScorer, folder: Path) -> list[int]:
+    """Write the causal language model and its tokenizer; give the tokens that open a prompt, virtual ones too."""
+    network, source = merge_network(scorer), copy.deepcopy(scorer.model.tokenizer.source)
+    opening = list(scorer.prompting.encoder.opening)
+    if isinstance(scorer.prompting.forward.soft, SoftPrompt):
+        vectors = read_soft_tokens(scorer)
+        assert vectors is not None
+        held: Any = source
+        words = add_words(held.backend_tokenizer, len(vectors))
+        embed_words(network, words, vectors)
+        opening = [*words, *opening]
+    network.config._attn_implementation = "sdpa"
+    network.save_pretrained(str(folder))
+    source.save_pretrained(str(folder))
+    return opening
+
+
+def _describe(predictor: Predictor, temperature: float) -> dict[str, Any]:
+    least = None if predictor.abstention is None else predictor.abstention.threshold
+    return {
+        "labels": predictor.labels,
+        "fields": predictor.fields,
+        "temperature": temperature,
+        "abstain_below": least,
+    }
+
+
+def _read_regression(scorer: WordScorer) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (labels, features) and offsets (labels,) whose softmax the regression is; labels unseen score lowest."""
+    regression = scorer.regression
+    weights, offsets = regression.weights, regression.intercepts
+    if len(regression.classes) == 2:
+        weights, offsets = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], offsets])
+    full = np.zeros((regression.labels, weights.shape[1]))
+    low = np.full(regression.labels, 10 * LOWEST)
+    full[list(regression.classes)], low[list(regression.classes)] = weights, offsets
+    return full, low
+
+
+def _read_prefix(soft: SoftPrefix) -> torch.Tensor:
+    """Keys and values (layers, 2, heads, tokens, features)."""
+    with torch.no_grad():
+        made = soft.make_prefix()
+    return torch.stack([torch.stack([part[0] for part in made.layers[layer]]) for layer in soft.layers]).float().cpu()
+
+
+def _write(content: dict[str, Any], program: str, folder: Path) -> None:
+    (folder / CONTENT).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    source = files("fewtune.exporting.scripts").joinpath(f"{program}.py").read_text(encoding="utf-8")
+    (folder / PROGRAM).write_text(source, encoding="utf-8")

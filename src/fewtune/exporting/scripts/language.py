@@ -1,0 +1,137 @@
+"""Answers texts with the language model in this folder; needs torch, transformers and safetensors.
+
+    python classify.py < texts.txt            a label and its probability a line
+
+    from classify import Classifier
+    Classifier("this folder").probabilities(["a text", ...])     # (texts, labels), in the order of `labels`
+
+A row is a text, or a mapping where the model reads several. `classifier.json` says what is read how: the template, the
+contexts before it, the label words' tokens, the prior that is subtracted behind a context, the temperature.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import string
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+
+class Classifier:
+    """A language model that answers with a label."""
+
+    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
+        folder = Path(folder)
+        self.content: dict[str, Any] = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        self.labels: list[str] = self.content["labels"]
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+        self.model = model.to(device).eval()
+        self.device = device
+        arrays = folder / "classifier.safetensors"
+        self.arrays = load_file(arrays, device=device) if arrays.exists() else {}
+
+    def predict(self, rows: list[Any]) -> list[str | None]:
+        """The label of each row; None where the model abstains."""
+        least = self.content["abstain_below"] or 0.0
+        likeliest = [max(zip(each, self.labels, strict=True)) for each in self.probabilities(rows)]
+        return [label if probability >= least else None for probability, label in likeliest]
+
+    @torch.no_grad()
+    def probabilities(self, rows: list[Any], at_once: int = 16) -> list[list[float]]:
+        """Probabilities (rows, labels)."""
+        found: list[list[float]] = []
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            each = []
+            for context in self.content["contexts"]:
+                scores = self._read([self._encode(row, context["before"]) for row in part]).log_softmax(-1)
+                if context["log_prior"] is not None:
+                    scores = (scores - torch.tensor(context["log_prior"], device=self.device)).log_softmax(-1)
+                each.append(scores)
+            mean = torch.stack(each).logsumexp(0)
+            found += (mean / self.content["temperature"]).softmax(-1).tolist()
+        return found
+
+    def _encode(self, row: Any, before: str) -> list[int]:
+        fields = self.content["fields"]
+        texts = {fields[0]: row} if isinstance(row, str) else row
+        texts = {name: texts[name].strip() for name in fields}
+        taken = len(self._tokenise(before)) if before else 0
+        left = self.content["max_positions"] - len(self.content["opening"]) - taken
+        room = min(self.content["max_tokens"], left) - self._answer_tokens()
+        prompt = self._tokenise(before + self._render(texts))
+        while len(prompt) > taken + room:  # the longest text loses its end, never the prompt
+            longest = max(texts, key=lambda name: len(texts[name]))
+            kept = self._tokenise(texts[longest])[: -(len(prompt) - taken - room)]
+            texts[longest] = self.tokenizer.decode(kept).rstrip("\ufffd")
+            prompt = self._tokenise(before + self._render(texts))
+        return [*self.content["opening"], *prompt]
+
+    def _render(self, texts: dict[str, str]) -> str:
+        parts = string.Formatter().parse(self.content["template"])
+        return "".join(literal + ("" if name is None else texts[name]) for literal, name, _, _ in parts)
+
+    def _tokenise(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _answer_tokens(self) -> int:
+        return max((len(tokens) for tokens in self.content["label_tokens"] or ()), default=0)
+
+    def _read(self, prompts: list[list[int]]) -> torch.Tensor:
+        words = self.content["label_tokens"]
+        if words is None:
+            states, ends = self._run(prompts)
+            last = states[torch.arange(len(prompts)), ends]
+            scores: torch.Tensor = last.double() @ self.arrays["weight"].T + self.arrays["offset"]
+            return scores
+        if all(len(word) == 1 for word in words):
+            states, ends = self._run(prompts)
+            logits = self.model.get_output_embeddings()(states[torch.arange(len(prompts)), ends])
+            chosen: torch.Tensor = logits.log_softmax(-1)[:, [word[0] for word in words]].double()
+            return chosen
+        columns = []
+        for word in words:
+            states, ends = self._run([[*prompt, *word[:-1]] for prompt in prompts])
+            total = torch.zeros(len(prompts), device=self.device, dtype=torch.float64)
+            for place, token in enumerate(word):
+                at = states[torch.arange(len(prompts)), ends - (len(word) - 1 - place)]
+                total += self.model.get_output_embeddings()(at).log_softmax(-1)[:, token]
+            columns.append(total)
+        return torch.stack(columns, dim=1)
+
+    def _run(self, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (rows, tokens, width) and each row's last token; pads stand behind, where no token looks."""
+        longest = max(map(len, sequences))
+        ids = torch.tensor([[*s, *([0] * (longest - len(s)))] for s in sequences], device=self.device)
+        ends = torch.tensor([len(s) - 1 for s in sequences], device=self.device)
+        given: dict[str, Any] = {}
+        seen = 0
+        if "prefix" in self.arrays:
+            held = self.arrays["prefix"]  # (layers, 2, heads, tokens, features)
+            seen = held.shape[3]
+            pairs = [(keys.expand(len(ids), -1, -1, -1), values.expand(len(ids), -1, -1, -1)) for keys, values in held]
+            cache = DynamicCache()
+            for layer, (keys, values) in enumerate(pairs):
+                cache.update(keys, values, layer)
+            named = "cache" if "cache" in inspect.signature(type(self.model.base_model).forward).parameters else None
+            given = {named or "past_key_values": cache, "use_cache": True}  # its name in older releases
+        inside = torch.arange(longest, device=self.device)[None] <= ends[:, None]
+        mask = torch.cat([torch.ones(len(ids), seen, dtype=torch.long, device=self.device), inside.long()], dim=1)
+        block = self.content["block"]
+        out = self.model.base_model(input_ids=ids, attention_mask=mask, output_hidden_states=block is not None, **given)
+        return (out.last_hidden_state if block is None else out.hidden_states[block]), ends
+
+
+if __name__ == "__main__":
+    classifier = Classifier(Path(__file__).parent)
+    for line in sys.stdin:
+        [probabilities] = classifier.probabilities([line.rstrip("\n")])
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        sys.stdout.write(f"{classifier.labels[best]}\t{probabilities[best]:.6f}\n")

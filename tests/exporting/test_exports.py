@@ -1,0 +1,118 @@
+"""Every method, on every architecture, is answered the same by the tools that its export is for, without fewtune."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiny_models
+from fewtune.engine.language_model import LanguageModel
+from fewtune.exporting.export import Export, ExportOptions, export_model
+from fewtune.methods import get_method
+from fewtune.tasks.base import Draw, Task
+from method_cases import CASES, run
+
+# Answers rows with every export, as its users do; importing fewtune fails.
+READER = """
+import importlib.abc, importlib.util, json, sys
+from pathlib import Path
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "fewtune":
+            raise ImportError("fewtune is not installed here")
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+import torch
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+root = Path(sys.argv[1])
+rows = json.loads((root / "rows.json").read_text())
+for place in sorted(path for path in root.glob("*/exported*") if path.is_dir()):
+    told = json.loads((place.parent / f"{place.name}.json").read_text())
+    if told["form"] == "program":
+        spec = importlib.util.spec_from_file_location("classify", place / "classify.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = module.Classifier(place).probabilities(rows)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        if told["form"] == "adapter":
+            model = AutoPeftModelForSequenceClassification.from_pretrained(
+                place, num_labels=2, pad_token_id=tokenizer.pad_token_id)
+        else:
+            model = AutoModelForSequenceClassification.from_pretrained(place)
+        given = tokenizer([row["text"] for row in rows], padding=True, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            found = model.eval()(**given).logits.softmax(-1).numpy()
+    np.save(place.parent / f"{place.name}.npy", np.array(found))
+"""
+ALL: list[tuple[str, str, dict[str, Any]]] = [
+    (architecture, name, values) for architecture in sorted(tiny_models.CONFIGS) for name, values in CASES
+]
+ROWS = ["a pilot is a joy to know", "this kettle broke on day one!", "  their garden   ", "GOOD", "was rude... and slow 🙂"]
+
+
+@pytest.fixture(scope="module")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory,
+    model_folders: dict[str, Path],
+    models: dict[str, LanguageModel],
+    task: Task,
+    draw: Draw,
+) -> Path:
+    """A folder for each case: what the predictor gave, and each export of it with what a process without fewtune got."""
+    root = tmp_path_factory.mktemp("exports")
+    (root / "rows.json").write_text(json.dumps([{"text": text} for text in ROWS]))
+    for number, (architecture, name, values) in enumerate(ALL):
+        method, model = get_method(name), models[architecture]
+        settings = method.settings(**values)
+        if method.skip_reason(settings, model.config, task) is not None:
+            continue
+        predictor = replace(run(method, settings, model, task, draw).predictor, temperature=1.7)
+        folder = root / f"{number:03}"
+        predictor.save(folder / "saved")
+        np.save(folder / "expected.npy", predictor.predict_probabilities(ROWS))
+        for merge in (False, True):
+            place = folder / f"exported{'-merged' * merge}"
+            found = export_model(folder / "saved", place, ExportOptions(merge=merge))
+            told = {"form": found.form, "reason": found.reason, "case": [architecture, name, values]}
+            (folder / f"{place.name}.json").write_text(json.dumps(told))
+            if found.form != "adapter":
+                break
+    subprocess.run([sys.executable, "-c", READER, str(root)], check=True)
+    return root
+
+
+def test_every_export_answers_as_its_model_does(exported: Path) -> None:
+    forms: Counter[str] = Counter()
+    for told in sorted(exported.glob("*/exported*.json")):
+        content = json.loads(told.read_text())
+        expected, found = np.load(told.parent / "expected.npy"), np.load(told.with_suffix(".npy"))
+        np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=str(content))
+        forms[content["form"]] += 1
+    assert forms["classifier"] > 40 and forms["adapter"] > 15 and forms["program"] > 20, forms
+
+
+def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) -> None:
+    reasons = set()
+    for told in sorted(exported.glob("*/exported.json")):
+        content = json.loads(told.read_text())
+        if content["form"] == "program" and content["case"][1] not in ("majority", "tfidf"):
+            reasons.add(content["reason"].split(":")[0].split(" (")[0])
+    assert reasons == {
+        "its answers are no linear map of one state",
+        "this model answers from a block before the last, which no sequence classifier does.",
+        "this model reads a prefix of keys and values in every layer",
+        "this model's answers need an offset a label",
+    }
