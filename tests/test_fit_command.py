@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +141,70 @@ def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:
     assert accuracy.low is not None and accuracy.low == pytest.approx(0.8 - 1.96 * (0.16 / 200) ** 0.5, abs=0.006)
     assert found.metrics["log_loss"].mean == pytest.approx(-0.8 * np.log(0.9) - 0.2 * np.log(0.1))
     assert found.confusion.tolist() == [[80, 20], [20, 80]] and found.majority == 0.5
+
+
+def test_an_export_answers_plain_texts_on_its_own(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved, out = tmp_path / "model", tmp_path / "out"
+    assert call("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf", "--save", saved) == 0
+    assert call("export", saved, out, "--check", file) == 0
+    assert "model with a small program of its own" in " ".join(capsys.readouterr().out.split())
+    texts = ['it was "late", order 3 📦', "lovely"]
+    told = subprocess.run(
+        [sys.executable, out / "classify.py"], input="\n".join(texts), capture_output=True, text=True, check=True
+    ).stdout
+    expected = fewtune.load(saved).predict_probabilities(texts)
+    for line, row in zip(told.splitlines(), expected, strict=True):
+        label, probability = line.split("\t")
+        assert label == fewtune.load(saved).labels[row.argmax()] and float(probability) == pytest.approx(
+            row.max(), abs=1e-6
+        )
+    assert call("export", saved, out) == 2 and "exists and is not empty" in capsys.readouterr().err
+    assert call("export", saved, tmp_path / "o", "--onnx") == 2 and "has no ONNX form" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("method", "more"), [("vanilla", []), ("lora", []), ("lora", ["--merge"])])
+def test_a_cards_own_lines_load_the_export(
+    method: str, more: list[str], write: Callable[[str, str], Path], tmp_path: Path, model_folders: dict[str, Path]
+) -> None:
+    saved, out = tmp_path / "model", tmp_path / "out"
+    rows = "".join(f"was late {number},bad\nis lovely {number},good\n" for number in range(4))
+    file = write("words.csv", f"review,label\n{rows}")
+    given = ("--text", "review", "--model", model_folders["opt"], "--folds", "0")
+    assert call("fit", file, *given, "--method", method, "--save", saved) == 0
+    assert call("export", saved, out, *more) == 0
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert ("PeftModel" in card) == (method == "lora" and not more)
+    [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    found: dict[str, object] = {}
+    exec(lines.replace("FOLDER", repr(str(out))).replace("review texts", "'it was late', 'lovely'"), found)
+    expected = fewtune.load(saved).predict_probabilities(["it was late", "lovely"])
+    assert np.allclose(found["probabilities"].detach().numpy(), expected, atol=0.02)  # type: ignore[attr-defined]
+
+
+def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('order 7 📦",praise', 'order 7 📦",late delivery'), encoding="utf-8")
+    more = tmp_path / "more.csv"
+    more.write_text("review\nlovely lovely\nlate but lovely\nbroken\n", encoding="utf-8")
+    saved = tmp_path / "model"
+    given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--unlabelled", more)
+    assert call("fit", file, *given, "--abstain-at", "0.1", "--save", saved) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Accuracy out of fold: 0.98" in told and "It abstains where its answer" in told
+    with (tmp_path / "model-suspects.csv").open(encoding="utf-8") as stream:
+        [suspect] = csv.DictReader(stream)
+    assert (suspect["label"], suspect["likelier"]) == ("late delivery", "praise") and "order 7" in suspect["review"]
+    with (tmp_path / "model-label-next.csv").open(encoding="utf-8") as stream:
+        ordered = [row["review"] for row in csv.DictReader(stream)]
+    assert ordered[0] == "late but lovely" and len(ordered) == 3
+    card = (saved / "README.md").read_text(encoding="utf-8")
+    assert "| log\\_loss |" in card or "| log_loss |" in card
+    assert (saved / "reliability.svg").read_text().startswith("<svg")
+    manifest = json.loads((saved / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["temperature"] != 1 and "order 7" not in json.dumps(manifest["origin"])
+    assert call("evaluate", saved, file, "--label", "kind") == 0
+    assert "rows and abstained on the rest" in capsys.readouterr().out

@@ -15,7 +15,10 @@ import pytest
 
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
-from fewtune.exporting.export import Export, ExportOptions, export_model
+from fewtune.errors import PredictorError
+from fewtune.exporting import export
+from fewtune.exporting.export import ExportOptions, export_model, read_export
+from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, run
@@ -60,7 +63,17 @@ for place in sorted(path for path in root.glob("*/exported*") if path.is_dir()):
 ALL: list[tuple[str, str, dict[str, Any]]] = [
     (architecture, name, values) for architecture in sorted(tiny_models.CONFIGS) for name, values in CASES
 ]
-ROWS = ["a pilot is a joy to know", "this kettle broke on day one!", "  their garden   ", "GOOD", "was rude... and slow 🙂"]
+ROWS = [
+    "a pilot is a joy to know",
+    "this kettle broke on day one!",
+    "  their garden   ",
+    "GOOD",
+    "was rude... and slow 🙂",
+]
+
+
+ONNX = [("llama", "in_context", {"demonstrations": 2}), ("opt", "probe", {"layer": 1}), ("gpt2", "lora", {"epochs": 2})]
+ONNX += [("opt-350m-shaped", "soft_prompt", {"epochs": 2})]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +84,7 @@ def exported(
     task: Task,
     draw: Draw,
 ) -> Path:
-    """A folder for each case: what the predictor gave, and each export of it with what a process without fewtune got."""
+    """A folder for each case: what the predictor gave, each export, and what a process without fewtune got of it."""
     root = tmp_path_factory.mktemp("exports")
     (root / "rows.json").write_text(json.dumps([{"text": text} for text in ROWS]))
     for number, (architecture, name, values) in enumerate(ALL):
@@ -116,3 +129,46 @@ def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) ->
         "this model reads a prefix of keys and values in every layer",
         "this model's answers need an offset a label",
     }
+
+
+@pytest.mark.parametrize(("architecture", "name", "values"), ONNX, ids=[f"{case[0]}-{case[1]}" for case in ONNX])
+def test_a_graph_answers_as_its_model_does(
+    architecture: str,
+    name: str,
+    values: dict[str, Any],
+    models: dict[str, LanguageModel],
+    task: Task,
+    draw: Draw,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxscript", reason="pip install 'fewtune[onnx]'")
+    method = get_method(name)
+    predictor = replace(
+        run(method, method.settings(**values), models[architecture], task, draw).predictor, temperature=0.6
+    )
+    predictor.save(tmp_path / "saved")
+    export_model(tmp_path / "saved", tmp_path / "out", ExportOptions(onnx=True))
+    rows = [{"text": text} for text in ROWS]
+    found = read_graph(tmp_path / "out" / "onnx", ["text"], rows)
+    np.testing.assert_allclose(found, predictor.predict_probabilities(rows), atol=1e-4)
+
+
+def test_an_export_that_answers_otherwise_is_never_left(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = get_method("vanilla")
+    run(method, method.settings(epochs=2), models["llama"], task, draw).predictor.save(tmp_path / "saved")
+    monkeypatch.setattr(export, "read_export", lambda *given: 1 - read_export(*given))
+    with pytest.raises(PredictorError, match="the export answers otherwise than the model"):
+        export_model(tmp_path / "saved", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_has_no_graph_is_refused(models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path) -> None:
+    for name in ("tfidf", "in_context"):
+        method = get_method(name)
+        settings = method.settings() if name == "tfidf" else method.settings(demonstrations=0, pattern="verdict")
+        run(method, settings, models["llama"], task, draw).predictor.save(tmp_path / name)
+        with pytest.raises(PredictorError, match="this model has no ONNX form"):
+            export_model(tmp_path / name, tmp_path / "out", ExportOptions(onnx=True))
+        assert not (tmp_path / "out").exists()

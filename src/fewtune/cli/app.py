@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from fewtune import __version__
 from fewtune.cli.audit import audit
+from fewtune.cli.export import export
 from fewtune.cli.fit import fit
 from fewtune.cli.listing import list_, schema
 from fewtune.cli.output import complain, say_error
@@ -32,7 +33,7 @@ app = App(
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
     suppress_keyboard_interrupt=False,  # `main` has a word for it
 )
-for command in (fit, predict, evaluate, run, check, report, audit, recommend, watch, pack, schema):
+for command in (fit, predict, evaluate, export, run, check, report, audit, recommend, watch, pack, schema):
     app.command(command)
 app.command(list_, name="list")
 

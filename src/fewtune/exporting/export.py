@@ -18,6 +18,7 @@ import numpy as np
 
 from fewtune.errors import PredictorError
 from fewtune.exporting.prompt_tokenizer import PROBES
+from fewtune.models.quiet import quiet_transformers
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
 from fewtune.predictors.language import LanguageScorer
@@ -27,6 +28,8 @@ from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.words import WordScorer
 
 Form = Literal["adapter", "classifier", "program"]
+ONNX = "onnx"
+"""The folder of the ONNX graph."""
 LARGEST_DIFFERENCE = 1e-3
 """Of a probability: an export that differs by more is refused. Rounding in another order costs some 1e-5."""
 
@@ -52,6 +55,7 @@ class ExportOptions:
     merge: bool = False
     """Adapters are merged into a whole model."""
     onnx: bool = False
+    """An ONNX graph is written too, into a folder of its own."""
     base: str | None = None
     """Where the base model lies; None: the name it was fitted under."""
 
@@ -68,18 +72,45 @@ def export_model(
     found: list[Export] = []
 
     def write(finished: Path) -> None:
+        if options.onnx:
+            _write_onnx(predictor, finished / ONNX, compared, expected)
         written = _write(predictor, folder, finished, options)
         got = read_export(finished, written, predictor.labels, compared)
-        difference = float(np.abs(got - expected).max())
-        if not difference <= LARGEST_DIFFERENCE:
-            raise PredictorError(
-                f"the export answers otherwise than the model: probabilities differ by up to {difference:.2g} in "
-                f"{len(compared)} rows. Nothing was written; please report this model's type."
-            )
+        difference = _compare(got, expected)
         found.append(replace(written, rows=len(compared), difference=difference))
 
-    fill_folder(out, write)
+    with quiet_transformers():
+        fill_folder(out, write)
     return found[0]
+
+
+def _compare(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of two arrays of probabilities; raises PredictorError where it is too large."""
+    difference = float(np.abs(found - expected).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise PredictorError(
+            f"the export answers otherwise than the model: probabilities differ by up to {difference:.2g} in "
+            f"{len(expected)} rows. Nothing was written; please report this model's type."
+        )
+    return difference
+
+
+def _write_onnx(predictor: Predictor, folder: Path, rows: Sequence[Mapping[str, str]], expected: np.ndarray) -> None:
+    """Write an ONNX graph that answers rows as expected; raises PredictorError where there is none such."""
+    from fewtune.exporting.linear import read_linear
+    from fewtune.exporting.onnx_model import build_graph_source, read_graph, write_graph
+
+    scorer = predictor.scorer
+    answer = read_linear(scorer, predictor.temperature) if isinstance(scorer, LanguageScorer) else None
+    if answer is None or not isinstance(scorer, LanguageScorer):
+        raise PredictorError(
+            "this model has no ONNX form: only answers that are one linear map of a network's state have one, not "
+            "label words of several tokens, several contexts or a model of words. Leave --onnx out."
+        )
+    folder.mkdir()
+    source = build_graph_source(scorer, answer, predictor.labels)
+    write_graph(source, folder)
+    _compare(read_graph(folder, source.fields, rows), expected)
 
 
 def _answer(rows: Sequence[Mapping[str, str]], predictor: Predictor) -> tuple[list[Mapping[str, str]], np.ndarray]:
@@ -101,8 +132,6 @@ def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions
     if isinstance(scorer, (WordScorer, ConstantScorer)):
         from fewtune.exporting.program import write_word_program
 
-        if options.onnx:
-            raise PredictorError("a model of words is no network, and has no ONNX form: leave --onnx out.")
         write_word_program(predictor, scorer, out)
         return Export("program", predictor.fields)
     if not isinstance(scorer, LanguageScorer):

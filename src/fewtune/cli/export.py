@@ -1,0 +1,109 @@
+"""`fewtune export`: a saved model for other tools, with a card that says how it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from fewtune.cli.output import say
+
+if TYPE_CHECKING:
+    from fewtune.exporting.export import Export
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Form:
+    """What is written, and what it is compared with."""
+
+    merge: Annotated[bool, Parameter(negative="", help="Merge an adapter into a whole model.")] = False
+    onnx: Annotated[bool, Parameter(negative="", help="Write an ONNX graph too, into the folder's onnx/.")] = False
+    base: Annotated[
+        str | None, Parameter(help="Where the base model lies; the name it was fitted under where not given.")
+    ] = None
+    check: Annotated[
+        Path | None, Parameter(help="Rows that the export is compared on, beside texts of many kinds.")
+    ] = None
+
+
+def export(
+    model: Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")],
+    out: Annotated[Path, Parameter(help="New folder for the export.")],
+    *,
+    form: Form = Form(),
+) -> int:
+    """Write a saved model so that Transformers, PEFT or ONNX Runtime load it without fewtune.
+
+    It is compared with the model before it is left there, and computes in float32.
+    """
+    from fewtune.card import RELIABILITY, add_card
+    from fewtune.exporting.export import ExportOptions, export_model
+    from fewtune.predictors.folder import read_manifest
+    from fewtune.predictors.rows import read_texts
+
+    manifest = read_manifest(model)
+    rows = [] if form.check is None else read_texts(form.check, manifest.fields)
+    found = export_model(model, out, ExportOptions(form.merge, form.onnx, form.base), rows)
+    picture = model / RELIABILITY
+    drawn = picture.read_text(encoding="utf-8") if picture.is_file() else None
+    add_card(out, manifest, _word_loading(found, len(manifest.labels), form.onnx), drawn)
+    if found.reason is not None:
+        say(f"No sequence classifier can hold this model: {found.reason}")
+    say(f"{_KINDS[found.form]}: {out}")
+    say(f"Probabilities differ from the model's, in float32, by {found.difference:.1g} at most in {found.rows} rows.")
+    say(f"How it is loaded: {out / 'README.md'}")
+    return 0
+
+
+_KINDS = {
+    "classifier": "Transformers' sequence classifier",
+    "adapter": "PEFT adapter for sequence classification",
+    "program": "model with a small program of its own (classify.py)",
+}
+
+
+def _word_loading(found: Export, labels: int, onnx: bool) -> list[str]:
+    """The card's lines: how the export is loaded, and what it is given."""
+    texts = ", ".join(f"[{name} texts]" for name in found.fields)
+    one = ", ".join(f'"{name}"' for name in found.fields)
+    lines = {
+        "classifier": f"""```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
+given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
+probabilities = model(**given).logits.softmax(-1)
+```""",
+        "adapter": f"""```python
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoPeftModelForSequenceClassification.from_pretrained(
+    FOLDER, num_labels={labels}, pad_token_id=tokenizer.pad_token_id)
+given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
+probabilities = model(**given).logits.softmax(-1)
+```
+
+The base model is found where `adapter_config.json` says; `fewtune export --merge` needs none.""",
+        "program": f"""```python
+from classify import Classifier  # FOLDER/classify.py
+
+classifier = Classifier(FOLDER)
+classifier.probabilities([text, ...])  # or mappings with {one}; in the order of classifier.labels
+```""",
+    }
+    told = [lines[found.form]]
+    if found.form != "program":
+        told.append(
+            "The tokenizer writes the prompt around the texts: give it plain texts, without white space around."
+        )
+    if onnx:
+        told.append(
+            "`onnx/model.onnx` takes `input_ids` and `attention_mask` of the tokenizer beside it and gives `logits`."
+        )
+    return told

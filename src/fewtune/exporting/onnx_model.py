@@ -1,0 +1,117 @@
+"""A predictor as an ONNX graph, from token ids to logits, for ONNX Runtime.
+
+Owns what the graph holds that no saved classifier does: offsets a label, and answers from a block before the last.
+Source: Transformers' exporter, https://huggingface.co/docs/transformers/main/en/main_classes/exporters
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from fewtune.errors import PredictorError
+from fewtune.exporting.classifier import Classifier, build_tokenizer, make_classifier, read_pad
+from fewtune.exporting.linear import LinearAnswer
+from fewtune.exporting.merge import merge_network, read_soft_tokens
+from fewtune.exporting.virtual_words import embed_words
+from fewtune.models.architectures import architecture_of
+from fewtune.predictors.language import LanguageScorer
+
+GRAPH = "model.onnx"
+
+
+def build_graph_source(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> Classifier:
+    """The network that becomes a graph: a classifier whose head has offsets, cut behind the block that is read."""
+    soft = read_soft_tokens(scorer)
+    tokenizer, fields, extra = build_tokenizer(scorer, 0 if soft is None else len(soft))
+    network = merge_network(scorer)
+    if soft is not None:
+        embed_words(network, extra, soft)
+    model = make_classifier(network, labels, read_pad(tokenizer))
+    if scorer.prompting.forward.block is not None:
+        _cut_behind(model, scorer.prompting.forward.block)
+    head = nn.Linear(answer.weight.shape[1], len(labels))
+    head.weight.data = torch.from_numpy(answer.weight).float()
+    head.bias.data = torch.from_numpy(answer.offset).float()
+    held: Any = model
+    held.score = head
+    held.config.use_cache = False
+    return Classifier(model.eval(), tokenizer, fields)
+
+
+def write_graph(classifier: Classifier, folder: Path) -> None:
+    """Write a classifier as an ONNX graph with its tokenizer.
+
+    Raises PredictorError where the exporter's packages are missing, or it fails on this model.
+    """
+    try:
+        from transformers.exporters.configs import OnnxConfig
+        from transformers.exporters.exporter_onnx import OnnxExporter
+    except ImportError as error:
+        raise PredictorError(
+            "ONNX needs a newer Transformers and the packages onnx, onnxscript and onnxruntime: pip install "
+            "'fewtune[onnx]'."
+        ) from error
+    classifier.tokenizer.save_pretrained(str(folder))
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, read_pad(classifier.tokenizer)]])
+    given: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}
+    with _quietly():
+        try:
+            exported = OnnxExporter().export(classifier.model, given, config=OnnxConfig(dynamic=True))
+            exported.save_pretrained(str(folder))
+        except Exception as error:  # the exporter traces code that it does not own: it fails in as many ways
+            raise PredictorError(
+                f"this model could not be written as ONNX: {type(error).__name__}: {str(error).splitlines()[0]}"
+            ) from error
+
+
+def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, str]], at_once: int = 16) -> np.ndarray:
+    """Probabilities (rows, labels) by ONNX Runtime."""
+    import onnxruntime
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
+    session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
+    found = []
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
+        texts = [[row[name] for row in part] for name in fields]
+        given = tokenizer(*texts, padding=True, truncation=True, return_tensors="np")
+        [logits] = session.run(["logits"], {name: given[name] for name in ("input_ids", "attention_mask")})
+        found.append(torch.from_numpy(logits).double().softmax(-1).numpy())
+    return np.concatenate(found)
+
+
+def _cut_behind(model: PreTrainedModel, block: int) -> None:
+    """Leave out the blocks behind one, counted from 1, and all that stands between its output and the head."""
+    architecture = architecture_of(model)
+    norm = architecture.find_final_norm(model)
+    blocks = architecture.find_blocks(model)
+    del blocks[block:]
+    model.config.num_hidden_layers = block
+    for name, module in list(model.named_modules()):
+        if module is norm or name.endswith("project_out"):
+            model.set_submodule(name, nn.Identity())
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Within it the exporter tells its steps to nobody: they are no user's to follow."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
