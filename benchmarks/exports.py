@@ -1,0 +1,197 @@
+"""Exports of every kind of method, answered in a fresh environment without fewtune, beside the models themselves.
+
+    python -m benchmarks.exports   writes benchmarks/results/exports.json
+
+Each method is fitted on 16 rows of `sentiment` with SmolLM2 135M, one epoch where it trains, saved, loaded and
+exported, adapters merged too, and as an ONNX graph where there is one. A virtual environment is made with torch,
+transformers, peft and onnxruntime alone; there the exports answer 200 rows. The models' own answers are in float32, by
+`fewtune.load` and in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.apart import ROOT
+from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.results import describe_machine, describe_moment
+from fewtune.errors import PredictorError
+from fewtune.exporting.export import ExportOptions, export_model
+from fewtune.predictors.folder import load_predictor
+from fewtune.running.fit_rows import fit_rows
+from fewtune.tasks import sentiment
+from fewtune.tasks.draw import Sampling, make_draw
+
+FILE = ROOT / "benchmarks" / "results" / "exports.json"
+MODEL = "smollm2-135m"
+ROWS = 200
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "majority": ("majority", {}),
+    "tfidf": ("tfidf", {}),
+    "probe": ("probe", {}),
+    "probe, block 15": ("probe", {"layer": 15}),
+    "zero-shot": ("in_context", {"demonstrations": 0, "calibration": "none"}),
+    "in_context": ("in_context", {"demonstrations": 8}),
+    "vanilla": ("vanilla", {"epochs": 1}),
+    "pattern": ("pattern", {"epochs": 1}),
+    "adaptive": ("adaptive", {"epochs": 1}),
+    "lora": ("lora", {"epochs": 1}),
+    "lora, head": ("lora", {"epochs": 1, "readout": "head"}),
+    "lora, DoRA": ("lora", {"epochs": 1, "dora": True}),
+    "lora, 4-bit base": ("lora", {"epochs": 1, "base": "4bit"}),
+    "ia3": ("ia3", {"epochs": 1}),
+    "soft_prompt": ("soft_prompt", {"epochs": 1}),
+    "soft_prompt, prefix": ("soft_prompt", {"epochs": 1, "kind": "prefix"}),
+}
+PACKAGES = ("torch", "transformers", "peft", "onnxruntime", "safetensors")
+READER = """
+import importlib.util, json, sys
+from pathlib import Path
+import numpy as np
+assert importlib.util.find_spec("fewtune") is None, "fewtune is installed here"
+import torch
+root = Path(sys.argv[1])
+rows = json.loads((root / "rows.json").read_text())
+
+def batches(tokenizer, kind):
+    for start in range(0, len(rows), 16):
+        texts = [row["text"] for row in rows[start:start + 16]]
+        yield tokenizer(texts, padding=True, truncation=True, return_tensors=kind)
+
+for told in sorted(root.glob("*/*.json")):
+    place, form = told.with_suffix(""), json.loads(told.read_text())["form"]
+    if not place.is_dir():
+        continue
+    if form == "program":
+        spec = importlib.util.spec_from_file_location("classify", place / "classify.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = np.array(module.Classifier(place).probabilities(rows))
+    else:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        if form == "onnx":
+            import onnxruntime
+            session = onnxruntime.InferenceSession(str(place / "model.onnx"))
+            logits = [session.run(["logits"], {n: given[n] for n in ("input_ids", "attention_mask")})[0]
+                      for given in batches(tokenizer, "np")]
+        else:
+            if form == "adapter":
+                from peft import AutoPeftModelForSequenceClassification
+                model = AutoPeftModelForSequenceClassification.from_pretrained(
+                    place, num_labels=2, pad_token_id=tokenizer.pad_token_id)
+            else:
+                model = AutoModelForSequenceClassification.from_pretrained(place)
+            with torch.no_grad():
+                logits = [model.eval()(**given).logits.numpy() for given in batches(tokenizer, "pt")]
+        found = torch.from_numpy(np.concatenate(logits)).double().softmax(-1).numpy()
+    np.save(place.parent / f"{place.name}.npy", found)
+"""
+
+
+def export_all(root: Path) -> list[dict[str, Any]]:
+    """Fit, save, load and export every method; a line for each export, its answers still to come."""
+    task = sentiment.load(sentiment.Settings(), None)
+    draw = make_draw(task, Sampling(16, in_domain_rows=ROWS), data_seed=0)
+    rows = [dict(row.fields) for row in draw.test_sets[0].rows]
+    (root / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    texts = [row.fields for row in draw.support]
+    labels = [task.labels[row.label] for row in draw.support if row.label is not None]
+    found = []
+    for number, (name, (method, settings)) in enumerate(METHODS.items()):
+        began = time.perf_counter()
+        folder = root / f"{number:02}"
+        predictor = fit_rows(texts, labels, method, None if method in ("majority", "tfidf") else MODEL, settings)
+        predictor.save(folder / "saved")
+        loaded = load_predictor(folder / "saved")
+        alike = bool((loaded.predict_probabilities(rows) == predictor.predict_probabilities(rows)).all())
+        np.save(
+            folder / "expected.npy", load_predictor(folder / "saved", precision="float32").predict_probabilities(rows)
+        )
+        about = {"method": name, "loaded_alike": alike, "folder": folder.name}
+        found.extend({**about, **cell} for cell in _export(folder))
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return found
+
+
+def _export(folder: Path) -> list[dict[str, Any]]:
+    cells = []
+    for merge in (False, True):
+        place = folder / f"export{int(merge)}"
+        try:
+            made = export_model(folder / "saved", place, ExportOptions(merge=merge, onnx=not merge))
+            (place / "onnx").rename(folder / "onnx")
+            cells.append({"place": "onnx", "form": "onnx"})
+        except PredictorError:
+            made = export_model(folder / "saved", place, ExportOptions(merge=merge))
+        cells.append({"place": place.name, "form": made.form, "reason": made.reason})
+        if made.form != "adapter":
+            break
+    for cell in cells:
+        (folder / f"{cell['place']}.json").write_text(json.dumps(cell), encoding="utf-8")
+    return cells
+
+
+def make_environment(root: Path) -> Path:
+    """A virtual environment with PACKAGES alone; its interpreter."""
+    subprocess.run([sys.executable, "-m", "venv", str(root / "venv")], check=True)
+    python = root / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    return python
+
+
+def measure(root: Path) -> dict[str, Any]:
+    """Export everything, answer by the other environment, compare."""
+    cells = export_all(root)
+    python = make_environment(root)
+    subprocess.run([python, "-c", READER, str(root)], check=True, cwd=root)
+    for cell in cells:
+        folder = root / cell.pop("folder")
+        expected, found = np.load(folder / "expected.npy"), np.load(folder / f"{cell.pop('place')}.npy")
+        cell["difference"] = float(np.abs(found - expected).max())
+        cell["labels_equal"] = float((found.argmax(1) == expected.argmax(1)).mean())
+    return {"rows": ROWS, "model": MODEL, "exports": cells, "machine": describe_machine(), **describe_moment()}
+
+
+FORMS = {
+    "classifier": "Transformers' classifier",
+    "adapter": "PEFT adapter",
+    "program": "model and program",
+    "onnx": "ONNX Runtime",
+}
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """The table of docs/models.md."""
+    rows = [
+        [
+            cell["method"],
+            FORMS[cell["form"]],
+            f"{cell['labels_equal']:.1%}",
+            f"{cell['difference']:.1g}",
+            "yes" if cell["loaded_alike"] else "no",
+        ]
+        for cell in results["exports"]
+    ]
+    head = ["method", "export", "equal labels", "largest difference of a probability", "loaded model equals fitted"]
+    return f"{write_markdown(head, rows)}\n\n{write_machine(results['machine'])}."
+
+
+def main() -> None:
+    """Measure, print and write."""
+    with tempfile.TemporaryDirectory() as scratch:
+        results = measure(Path(scratch))
+    print(write_table(results))
+    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
