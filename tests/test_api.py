@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import fewtune
-from fewtune import api
+from fewtune import api, estimator
 from fewtune.conduct import Closed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.errors import DataError, FewtuneError, RecordError, StudyError
 from fewtune.executors.in_process import InProcess
@@ -25,11 +25,11 @@ def test_the_examples_of_every_public_name_run(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
     # In the order of a session: what one example leaves, the next reads.
-    names = ("run_study", "analyse", "fit", "load")
-    assert sorted(names) == sorted(fewtune.__all__)
-    for name in names:
-        assert getattr(fewtune, name) is getattr(api, name)
-        (example,) = finder.find(getattr(api, name), name)
+    places = {"run_study": api, "analyse": api, "fit": api, "load": api, "FewtuneClassifier": estimator}
+    assert sorted(places) == sorted(fewtune.__all__)
+    for name, module in places.items():
+        assert getattr(fewtune, name) is getattr(module, name)
+        (example,) = finder.find(getattr(module, name), name)
         assert example.examples, f"{name} has no example"
         assert runner.run(example).failed == 0, name
     with pytest.raises(AttributeError, match="no attribute 'fits'"):

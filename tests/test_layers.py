@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption", "sizes", "terminal", "plugins"},
+    {"errors", "interruption", "sizes", "durations", "terminal", "plugins"},
     {"causes", "metrics"},
     {"records", "published"},
     {"data"},
@@ -34,6 +34,7 @@ LAYERS = [
     {"exporting"},
     {"api", "card", "evaluation", "suspects"},
     {"auto"},
+    {"estimator"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

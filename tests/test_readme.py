@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fewtune import cli
+from fewtune import auto, cli, load
 from fewtune.analysis.study import analyse_folder
 from fewtune.methods import METHODS
 from fewtune.records import is_packed, load_records
@@ -105,3 +105,20 @@ def test_the_python_lines_run_as_they_stand(
     told = capsys.readouterr().out
     assert "tfidf" in told and ("['billing']" in told or "['repairs']" in told)
     assert (tmp_path / "out" / "tickets" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("no_workers")
+@pytest.mark.filterwarnings("ignore:No method is known to be near enough")
+def test_the_classifiers_lines_run_as_they_stand(
+    model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (found,) = re.findall(r"```python\n(import polars\n.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(auto, "RACED", (("in_context", {"demonstrations": 1}),))
+    monkeypatch.setattr(auto, "MOST_DRAWS", 3)
+    rows = [f"my {word} does not start,repairs\nan invoice for my {word},billing" for word in "abcdefgh"]
+    (tmp_path / "tickets.csv").write_text("message,team\n" + "\n".join(rows) + "\n")
+    exec(found.replace("FewtuneClassifier(b", f"FewtuneClassifier(model={str(model_folders['llama'])!r}, b"), {})
+    told = capsys.readouterr().out
+    assert "tfidf" in told and ("['billing']" in told or "['repairs']" in told)
+    assert load(tmp_path / "tickets-classifier").labels == ("billing", "repairs")

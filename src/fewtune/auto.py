@@ -6,6 +6,7 @@ race is a study like any other, and stays in its folder.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,17 @@ class LabelledFile:
         text = None if self.text is None else self.text[0] if len(self.text) == 1 else list(self.text)
         tests = {name: str(path) for name, path in self.tests.items()}
         return {"train": str(self.train), "text": text, "label": self.label, "tests": tests}
+
+
+def write_rows(rows: Sequence[Mapping[str, str]], labels: Sequence[str], path: Path) -> LabelledFile:
+    """Rows at hand as a file that a race reads, JSON Lines; all rows have the texts of the first."""
+    fields = tuple(rows[0])
+    column = next(
+        name for name in ("label", "label_", "label__") if name not in fields
+    )  # of texts there are two at most
+    lines = [json.dumps({**row, column: label}) for row, label in zip(rows, labels, strict=True)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return LabelledFile(path, fields, column)
 
 
 def race_methods(

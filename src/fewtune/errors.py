@@ -38,6 +38,14 @@ class PredictorError(FewtuneError):
     """A saved model that cannot be written, read, or put onto its base model."""
 
 
+class ArgumentError(FewtuneError, ValueError):
+    """What scikit-learn's users expect a ValueError for: rows, labels or parameters of a classifier."""
+
+
+class NoRaceError(FewtuneError, AttributeError):
+    """What a race found was asked of a classifier that raced none: it has no such attribute."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing wrong with a study: what, and the 1-based line where it stands (None: the file as a whole)."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import check_number, check_share, parse_seconds
+from fewtune.cli.options import check_number, check_share
 from fewtune.cli.output import console, say
+from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""Options that several commands have, and how the values of options are read.
+"""Options that several commands have.
 
 Owns their help texts, and the refusal of values out of range.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -43,11 +42,3 @@ def check_share(option: str, share: float | None, zero: str) -> None:
     """Refuse a share that is not within 0 to 1; `zero` says what 0 means, None is an option not given."""
     if share is not None and not 0 <= share <= 1:
         raise FewtuneError(f"{option} is {share:g}; give 0 ({zero}) to 1.")
-
-
-def parse_seconds(option: str, text: str) -> float:
-    """Seconds from a number with s, m or h behind it."""
-    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*([smh])\s*", text)
-    if found is None or float(found.group(1)) == 0:
-        raise FewtuneError(f"{option} is {shorten(text)!r}; give a time above 0 such as 90s, 30m or 2h.")
-    return float(found.group(1)) * {"s": 1, "m": 60, "h": 3600}[found.group(2)]

@@ -20,10 +20,10 @@ from fewtune.cli.options import (
     check_number,
     check_seconds,
     check_share,
-    parse_seconds,
 )
 from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
+from fewtune.durations import parse_seconds
 from fewtune.errors import list_names
 from fewtune.interruption import exit_code, word_interrupt
 from fewtune.sizes import parse_bytes

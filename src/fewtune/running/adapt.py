@@ -38,10 +38,10 @@ def fit_plan(
 
     `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit.
     """
-    from fewtune.engine.fit import fit
-
     if plan.fitting is None:
         return None
+    from fewtune.engine.fit import fit  # and torch with it
+
     return fit(plan.fitting, rng, on_step, None if on_epoch is None else partial(on_epoch, plan))
 
 

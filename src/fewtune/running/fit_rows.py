@@ -1,6 +1,7 @@
 """One method fitted on rows that are at hand: no study, no test rows, no record; what comes of it is a predictor.
 
-Owns making a task of labelled texts. How a method fits is the same as in a trial (`adapt`).
+Owns making a task of labelled texts, and a pool of unlabelled ones. How a method fits is the same as in a trial
+(`adapt`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fewtune.tasks.own_files import derive_pattern
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
+    from fewtune.models import ModelSnapshot
 
 Row = str | Mapping[str, str]
 """A row's text, or its texts by name."""
@@ -43,12 +45,32 @@ def fit_rows(
 
     Raises FewtuneError where method, model, settings or rows cannot be used.
     """
-    task, given = make_task(rows, labels), read_settings(method, settings or {})
-    known = get_method(method)
-    chosen = resolve_settings(known, given, task, shots=len(task.train), pool_rows=0)
+    return fit_task(make_task(rows, labels), (), method, model, settings, seed)
+
+
+def fit_task(
+    task: Task,
+    pool: Sequence[Example],
+    method: str,
+    model: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Predictor:
+    """A method fitted on all training rows of a task, beside a pool of unlabelled ones; raises FewtuneError likewise.
+
+    Methods that read no unlabelled rows leave the pool alone.
+    """
+    given, known = read_settings(method, settings or {}), get_method(method)
+    chosen = resolve_settings(known, given, task, shots=len(task.train), pool_rows=len(pool))
     typed: Any = build_settings(known.settings, chosen)
+    if not pool and known.needs_pool(typed):
+        raise FewtuneError(
+            f"{method} needs unlabelled rows with these settings and there are none: give some (X_unlabelled of "
+            "FewtuneClassifier.fit), or choose another calibration."
+        )
     loaded = _load_model(known, typed, model, task) if known.uses_model else None
-    draw = Draw(task.train, (), (), hashlib.sha256(task.fingerprint.encode()).hexdigest())
+    rows = fingerprint_rows((*task.train, *pool), ())
+    draw = Draw(task.train, tuple(pool), (), hashlib.sha256(rows.encode()).hexdigest())
     rng = make_rng("fit", task.name, len(task.train), 0, seed)
     plan = make_plan(known, typed, loaded, task, draw, rng)
     fit_plan(plan, rng)
@@ -56,6 +78,7 @@ def fit_rows(
         "method": method,
         "settings": chosen,
         "rows": len(task.train),
+        "pool_rows": len(pool),
         "data": task.fingerprint,
         "seed": seed,
         "fewtune": version("fewtune"),
@@ -64,36 +87,49 @@ def fit_rows(
 
 
 def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> LanguageModel:
-    """The model by that name in this machine's precision; raises FewtuneError where the method cannot use it."""
-    from fewtune.engine.loading import load_model
-    from fewtune.models import find_model, inspect_model, max_positions, resolve_precision
+    """The model by that name in this machine's precision, with the teachers that settings name.
+
+    Raises FewtuneError where the method cannot use them.
+    """
+    from fewtune.models import find_model, inspect_model, share_vocabulary
 
     if name is None:
         raise FewtuneError(f"{method.name} needs a model: name one, for example model='smollm2-135m'.")
     snapshot = find_model(name)
-    config = inspect_model(snapshot)
-    reason = method.skip_reason(settings, config, task)
+    reason = method.skip_reason(settings, inspect_model(snapshot), task)
     if reason is not None:
         raise FewtuneError(f"{method.name} cannot be used on {name}: {reason}")
-    loaded = load_model(snapshot, resolve_precision("auto"))
-    return replace(loaded, max_tokens=min(DEFAULT_MAX_TOKENS, max_positions(config)))
+    teachers = [find_model(teacher) for teacher in method.other_models(settings) if teacher != name]
+    for teacher in teachers:
+        if not share_vocabulary(teacher, snapshot):
+            raise FewtuneError(
+                f"teacher {teacher.name!r} and student {name!r} have different vocabularies. Use a teacher of the "
+                "student's family."
+            )
+    return replace(_read_model(snapshot), others={teacher.name: _read_model(teacher) for teacher in teachers})
+
+
+def _read_model(snapshot: ModelSnapshot) -> LanguageModel:
+    from fewtune.engine.loading import load_model
+    from fewtune.models import inspect_model, max_positions, resolve_precision
+
+    positions = max_positions(inspect_model(snapshot))
+    return replace(load_model(snapshot, resolve_precision("auto")), max_tokens=min(DEFAULT_MAX_TOKENS, positions))
 
 
 def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
     """A task of labelled rows without test rows; its pattern is derived from text columns and labels."""
     if len(rows) != len(labels):
         raise DataError(f"{len(rows)} rows and {len(labels)} labels were given: give a label for each row.")
-    texts = [{"text": row} if isinstance(row, str) else dict(row) for row in rows]
+    texts = [_name_texts(row) for row in rows]
     fields = tuple(texts[0]) if texts else ()
     names = order_labels(set(labels))
     if len(names) < 2:
         raise DataError(f"{len(names)} label was given ({', '.join(names) or 'no row'}): give rows of at least two.")
-    for number, text in enumerate(texts, start=1):
-        if tuple(text) != fields or not all(isinstance(value, str) and value.strip() for value in text.values()):
-            raise DataError(f"row {number} should have a text {', '.join(fields)} and no other.")
+    _check_texts(texts, fields, "row")
     index = {name: place for place, name in enumerate(names)}
     train = tuple(
-        Example(f"train/{number}", {name: value.strip() for name, value in text.items()}, index[label])
+        Example(f"train/{number}", _strip(text), index[label])
         for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1)
     )
     return Task(
@@ -108,3 +144,24 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
         test_sets=(),
         fingerprint=fingerprint_rows(train, ()),
     )
+
+
+def make_pool(task: Task, rows: Sequence[Row]) -> tuple[Example, ...]:
+    """Unlabelled rows with the same texts as a task's; raises DataError naming the row that has others."""
+    texts = [_name_texts(row) for row in rows]
+    _check_texts(texts, task.fields, "unlabelled row")
+    return tuple(Example(f"pool/{number}", _strip(text), None) for number, text in enumerate(texts, start=1))
+
+
+def _name_texts(row: Row) -> dict[str, str]:
+    return {"text": row} if isinstance(row, str) else dict(row)
+
+
+def _strip(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text.strip() for name, text in texts.items()}
+
+
+def _check_texts(texts: Sequence[Mapping[str, str]], fields: tuple[str, ...], what: str) -> None:
+    for number, text in enumerate(texts, start=1):
+        if tuple(text) != fields or not all(isinstance(value, str) and value.strip() for value in text.values()):
+            raise DataError(f"{what} {number} should have a text {', '.join(fields)} and no other.")

@@ -1,0 +1,285 @@
+"""The classifier: scikit-learn's parameters and methods around a race, or one method, and the predictor they give.
+
+Owns what scikit-learn asks of a classifier. How rows and labels are read is `texts` and `labels`; what is fitted is as
+`fewtune fit` fits it. Source: https://scikit-learn.org/stable/developers/develop.html
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fewtune.durations import parse_seconds
+from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, list_names, name_choices, shorten
+from fewtune.estimator.labels import read_labels
+from fewtune.estimator.saved_bytes import read_bytes, write_bytes
+from fewtune.estimator.texts import name_fields, read_texts
+from fewtune.methods import METHODS, get_method
+from fewtune.predictors.predictor import Predictor
+
+if TYPE_CHECKING:
+    import altair
+    import polars
+
+    from fewtune.analysis.decision import Decision
+    from fewtune.results import StudyResult
+    from fewtune.tasks.base import Task
+
+AUTO = "auto"
+
+
+class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """A text classifier from few labelled rows: methods race and one is fitted, or the one that is named.
+
+    `method` is one of `fewtune list methods`, or auto: those that suit race on splits of the rows, and the choice is
+    fitted on all of them and calibrated by folds of them, as `fewtune fit` does. `model` is a catalogue name, folder or
+    hub id. `budget` (90s, 10m, 2h; None: none) is the time that the race may take and `within` how far below the best
+    the choice may be, 0.03 being three points (None: as much). `settings` are the named method's own. `random_state`
+    seeds the fit: an int as `fewtune.fit` does.
+
+    X holds one text a row or two: a list of texts, of pairs or of mappings, a NumPy array (rows,), (rows, 1) or
+    (rows, 2), a pandas or Polars series or data frame. y is a label a row: text, whole numbers or truth values, and
+    answers are of its type. Whatever cannot be used is a ValueError that is a FewtuneError too.
+
+    >>> from fewtune import FewtuneClassifier
+    >>> texts = ["came early and whole", "a pleasure to use", "crushed and wet", "it stopped after a day"]
+    >>> classifier = FewtuneClassifier(method="tfidf").fit(texts, [1, 1, 0, 0])
+    >>> classifier.predict(["early and whole", "wet and crushed"]).tolist()
+    [1, 0]
+    >>> classifier.predict_proba(["early and whole"]).shape
+    (1, 2)
+    >>> classifier.save("reviews-model")
+    """
+
+    def __init__(
+        self,
+        method: str = AUTO,
+        model: str = "smollm2-135m",
+        budget: str | None = "10m",
+        within: float | None = 0.03,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.method = method
+        self.model = model
+        self.budget = budget
+        self.within = within
+        self.settings = settings
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, X_unlabelled: Any = None) -> FewtuneClassifier:  # noqa: N803 - scikit-learn's name
+        """Fit on rows and their labels; `X_unlabelled` are further rows, for methods that read some without labels.
+
+        Raises ArgumentError, a ValueError, where something cannot be used.
+        """
+        with _word_as_value_error():
+            terms = self._read_terms()
+            labels, texts = read_labels(y), read_texts(X)
+            if len(texts.rows) != len(labels.codes):
+                raise ArgumentError(
+                    f"X has {len(texts.rows)} rows and y {len(labels.codes)} labels: give a label for each row."
+                )
+            fields = name_fields(texts)
+            rows, names = texts.name_rows(fields), labels.name_rows()
+            pool = [] if X_unlabelled is None else read_texts(X_unlabelled, "X_unlabelled").name_rows(fields)
+            race: StudyResult | None = None
+            if self.method == AUTO:
+                predictor, race = _race(rows, names, terms)
+            else:
+                predictor = _fit(rows, names, pool, terms)
+        self.classes_ = labels.classes
+        self.n_features_in_ = texts.columns
+        if texts.names is not None:
+            self.feature_names_in_ = np.array(texts.names, dtype=object)
+        elif "feature_names_in_" in vars(self):  # of an earlier fit
+            del self.feature_names_in_
+        self.method_ = str(predictor.origin["method"])
+        self._places = [predictor.labels.index(name) for name in labels.names]
+        self._predictor: Predictor | None = predictor
+        self._saved: Mapping[str, bytes] = {}
+        self._race = race
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The likeliest class of each row, (rows,), in the type of `classes_`."""
+        probabilities = self.predict_proba(X)
+        answers: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
+        return answers
+
+    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The probability of each of `classes_`, (rows, classes); ArgumentError where rows are unlike fit's."""
+        check_is_fitted(self)
+        with _word_as_value_error():
+            predictor = self.predictor_
+            probabilities = predictor.predict_probabilities(read_texts(X).name_rows(predictor.fields))
+        return probabilities[:, self._places]
+
+    @property
+    def predictor_(self) -> Predictor:
+        """What was fitted, as `fewtune.fit` and `fewtune.load` give it."""
+        check_is_fitted(self)
+        if self._predictor is None:  # unpickled, and not yet used
+            self._predictor, self._saved = read_bytes(self._saved), {}
+        return self._predictor
+
+    def save(self, folder: Path | str) -> None:
+        """Write what was fitted into a new folder, for `fewtune.load` and `fewtune predict`; never a pickle."""
+        self.predictor_.save(folder)
+
+    @property
+    def decision_(self) -> Decision:
+        """What the race decided: the method to use and how far it may be below the best, or what is missing to say so.
+
+        Raises NoRaceError, an AttributeError, where none was run.
+        """
+        return self._find_race().decision
+
+    def leaderboard(self) -> polars.DataFrame:
+        """A row for each method that raced: its scores with their intervals, and what it costs; or NoRaceError."""
+        return self._find_race().table()
+
+    def plot(self, kind: str = "decision") -> altair.Chart:
+        """The race as a chart, which a notebook shows: its decision, scores, or what they cost; or NoRaceError."""
+        return self._find_race().plot(kind)
+
+    def _find_race(self) -> StudyResult:
+        check_is_fitted(self)
+        if self._race is None:
+            raise NoRaceError(
+                f"method={self.method_!r} was fitted without a race, so that there is no decision and no leaderboard. "
+                f"Fit with method={AUTO!r} to have them."
+            )
+        return self._race
+
+    def _read_terms(self) -> _Terms:
+        """The parameters, as they were given to scikit-learn; raises FewtuneError where one cannot be used."""
+        if not isinstance(self.method, str) or self.method not in (AUTO, *METHODS):
+            raise ArgumentError(name_choices(str(self.method), (AUTO, *METHODS), "method"))
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise ArgumentError(
+                f"settings is {shorten(repr(self.settings))}; give a mapping of the method's settings, or None."
+            )
+        if self.method == AUTO and self.settings:
+            raise ArgumentError(
+                f"settings ({', '.join(map(str, self.settings))}) belong to one method and method is {AUTO!r}: name "
+                "the method, or leave them out."
+            )
+        within, budget = self.within, self.budget
+        if within is not None and not (isinstance(within, int | float | np.number) and 0 <= within <= 1):
+            raise ArgumentError(f"within is {within!r}; give a share from 0 to 1 (0.03 is three points), or None.")
+        if budget is not None and not isinstance(budget, str):
+            raise ArgumentError(f"budget is {budget!r}; give a time as text, such as '90s', '10m' or '2h', or None.")
+        return _Terms(
+            method=self.method,
+            model=str(self.model),
+            minutes=None if budget is None else parse_seconds("budget", budget) / 60,
+            within=None if within is None else float(within),
+            settings={name: _make_plain(value) for name, value in (self.settings or {}).items()},
+            seed=_draw_seed(self.random_state),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The predictor as the bytes of its saved files, all else as it stands: no network is ever pickled."""
+        state = dict(vars(self))
+        if state.get("_predictor") is not None:
+            state["_saved"], state["_predictor"] = write_bytes(state["_predictor"]), None
+        return state
+
+    def __sklearn_tags__(self) -> Tags:
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(one_d_array=True, two_d_array=True, string=True, dict=True),
+        )
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """The classifier's parameters, read."""
+
+    method: str
+    model: str
+    minutes: float | None
+    within: float | None
+    settings: Mapping[str, Any]
+    seed: int
+
+
+def _fit(
+    rows: Sequence[Mapping[str, str]], labels: Sequence[str], pool: Sequence[Mapping[str, str]], terms: _Terms
+) -> Predictor:
+    """The named method fitted on all rows."""
+    from fewtune.running.fit_rows import fit_task, make_pool, make_task
+
+    task = make_task(rows, labels)
+    return fit_task(task, make_pool(task, pool), terms.method, terms.model, terms.settings, terms.seed)
+
+
+def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Terms) -> tuple[Predictor, StudyResult]:
+    """The method that a race chose fitted on all rows and calibrated, and what the race's records say."""
+    from fewtune.auto import Recipe, choose_method, fit_file, race_methods, write_rows
+
+    single = [label for label, count in Counter(labels).items() if count == 1]
+    if single:
+        raise ArgumentError(
+            f"there is one row alone of {list_names(single)}: a race fits some rows of each class and tests on others, "
+            "so that each needs two at least. Give more rows, or name a method."
+        )
+    with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
+        file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")
+        try:
+            folds = _choose_folds(file.read())
+            result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
+            method = choose_method(result)
+            if result.decision.chosen is None:
+                told = f"No method is known to be near enough to the best; {method} is nearest by its bound."
+                warnings.warn(told, UserWarning, stacklevel=3)
+            model = terms.model if get_method(method).uses_model else None
+            return fit_file(file, Recipe(method, model, terms.seed, folds)).predictor, result
+        except FewtuneError as error:  # which name a file that its reader never saw
+            raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
+
+
+def _choose_folds(task: Task) -> int:
+    """As many folds as `fewtune fit` calibrates by, or none where a class has too few rows for them."""
+    from fewtune.running.fold_scores import FOLDS
+
+    rarest = min(Counter(row.label for row in task.train).values())
+    return FOLDS if rarest >= FOLDS else 0
+
+
+def _draw_seed(random_state: Any) -> int:
+    """An int as it is, so that fits equal those of `fewtune fit --seed`; else one that the state draws."""
+    try:
+        state = check_random_state(random_state)
+    except ValueError as error:
+        raise ArgumentError(f"random_state: {error}") from error
+    return int(random_state) if isinstance(random_state, int | np.integer) else int(state.randint(2**31 - 1))
+
+
+def _make_plain(value: Any) -> Any:
+    """A setting as a study holds it: grids are often arrays of NumPy's numbers."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@contextmanager
+def _word_as_value_error() -> Iterator[None]:
+    """Raise whatever the user can mend as a ValueError, which scikit-learn's users and tools expect."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except (FewtuneError, TrialFailure) as error:
+        raise ArgumentError(str(error)) from error
