@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md and docs/statistics.md, written from the committed result files.
+"""The tables of docs/performance.md, docs/statistics.md and docs/models.md, written from the committed result files.
 
     python -m benchmarks.page        writes every block anew
 
@@ -17,8 +17,10 @@ from typing import Any
 from benchmarks.ablation.table import write_table as write_ablation
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
+from benchmarks.calibration import write_table as write_calibration
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
+from benchmarks.exports import write_table as write_exports
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.race.table import write_table as write_race
 from benchmarks.scaling.table import write_tables as write_scaling
@@ -46,6 +48,7 @@ PAGES: Mapping[Path, Blocks] = {
         "large_report": write_large_report,
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
+    ROOT / "docs" / "models.md": {"calibration": write_calibration, "exports": write_exports},
 }
 
 
