@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import fewtune
+import tiny_models
 from fewtune import auto
 from fewtune.auto import LabelledFile, choose_shots
 from fewtune.cli.app import main
@@ -121,7 +122,7 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         ),
         "row 1: unknown label 'prase'. Did you mean 'praise'?": ("evaluate", saved, other, "--label", "kind"),
         "exists: give --out a new file": ("predict", saved, file, "--out", other),
-        "unknown column 'label'": ("evaluate", saved, file),
+        "unknown column 'knd'. Did you mean 'kind'?": ("evaluate", saved, file, "--label", "knd"),
         "there is no such file": ("predict", saved, tmp_path / "none.csv"),
     }
     for message, arguments in refused.items():
@@ -129,6 +130,128 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         assert call(*arguments) == 2, arguments
         assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "a").exists()
+
+
+def write_file(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+SOUND = "".join(f"row {number} of {label},{label}\n" for number in range(6) for label in ("good", "bad"))
+
+BAD_FILES = {
+    "a column misspelt": (
+        "text,label\n" + SOUND,
+        ("--label", "lable"),
+        "unknown column 'lable'. Did you mean 'label'? Allowed: label, text. Name the label column in `label`.",
+    ),
+    "no labels": (
+        "text\none\ntwo\n",
+        (),
+        "unknown column 'label'. Allowed: text. Name the label column in `label`; where no column holds labels, give",
+    ),
+    "numbers as the only text": (
+        "stars,label\n1,good\n2,bad\n3,good\n4,bad\n",
+        (),
+        "column 'stars' is the only one beside the labels in 'label' and holds numbers alone, no texts.",
+    ),
+    "a missing text": ("text,label\n" + SOUND + ",good\n", (), "row 13 has no text in column 'text'. Fill the cell in"),
+    "a missing label": ("text,label\n" + SOUND + "more,\n", (), "row 13 has no label in column 'label'. Fill the cell"),
+    "opposite labels, refused": (
+        "text,label\n" + SOUND + "Row 0 of good!,bad\n",
+        ("--conflicts", "refuse"),
+        "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). Correct their labels;",
+    ),
+    "opposite labels alone": (
+        "text,label\n" + "one,good\none,bad\n" * 3,
+        (),
+        "all 6 rows are left out, for every text carries different labels.",
+    ),
+    "a row a label": (
+        "text,label\none,good\ntwo,bad\nthree,odd\n",
+        (),
+        "there is one row alone of the label bad, good, odd: it cannot be fitted and tested on. Give more rows of it",
+    ),
+    "one label": ("text,label\none,good\ntwo,good\n", (), "every row has the label 'good' in column 'label'."),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_costs_one_message_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    content, options, message = BAD_FILES[name]
+    path = write_file(tmp_path / "rows.csv", content)
+    assert call("fit", path, *options, "--method", "tfidf", "--save", tmp_path / "model") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith(f"fewtune: {path}: {message}")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_labels_that_only_the_test_rows_have_are_refused_in_fit_and_evaluate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_file(tmp_path / "rows.csv", "text,label\n" + SOUND.replace("good\n", "1\n").replace("bad\n", "0\n"))
+    test = write_file(tmp_path / "test.csv", "text,label\nfresh,1\nfresher,1.0\n")
+    saved = tmp_path / "model"
+    assert call("fit", path, "--test", test, "--method", "tfidf", "--save", saved) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "test.csv: row 2, column 'label': unknown label '1.0'. Did you mean '1'? Allowed: 0, 1. The training" in told
+    assert not saved.exists()
+    assert call("fit", path, "--method", "tfidf", "--save", saved) == 0
+    assert call("evaluate", saved, test) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "row 2: unknown label '1.0'. Did you mean '1'? Allowed: 0, 1. The model was fitted on no other." in told
+    bare = write_file(tmp_path / "bare.csv", "text,note\nfresh,1\nfresher,mine\n")
+    assert call("evaluate", saved, bare) == 2
+    assert "unknown column 'label'. Allowed: note, text. Name the label column with --label." in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_columns_that_were_found_and_rows_left_out_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = SOUND.replace(",", ";") + "Row 0 of good!;bad\nrow 2 of bad;bad\n"
+    path = write_file(tmp_path / "rows.csv", "review;kind\n" + rows)
+    assert call("fit", path, "--method", "tfidf", "--save", tmp_path / "model") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Columns: text 'review', label 'kind'; cells separated by a semicolon." in told
+    assert "train: 1 rows left out that repeat the text of another row." in told
+    assert "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). `conflicts: refuse` stops" in told
+    assert "each draw is tested" not in told, "nothing is held out of a fit on all rows"
+    assert call("evaluate", tmp_path / "model", path) == 0, "its labels are found by the model's"
+
+
+INTENTS = tuple(
+    f"{verb} {noun}"
+    for verb in ("cancel", "check", "change", "find", "lost", "report", "renew")
+    for noun in ("card", "card payment", "card_payment fee", "cash", "top up", "top up limit", "pin", "pin 2",
+                 "refund", "refund 10", "transfer")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("pattern", {"epochs": 1}),
+        ("in_context", {"demonstrations": 0}),
+        ("in_context", {"demonstrations": 2, "calibration": "contextual"}),
+    ],
+)
+def test_dozens_of_labels_whose_names_begin_one_another_fit_save_and_predict_alike(
+    tmp_path: Path, method: str, settings: dict[str, object]
+) -> None:
+    assert len(INTENTS) == 77
+    base = tiny_models.save("llama", tmp_path / "base", more=INTENTS)
+    texts = [f"row {number}" for number in range(77)]
+    predictor = fewtune.fit(texts, INTENTS, method, str(base), **settings)
+    predictor.save(tmp_path / "model")
+    rows = ["my card is gone", "top up 10"]
+    probabilities = predictor.predict_probabilities(rows)
+    assert probabilities.shape == (2, 77) and np.allclose(probabilities.sum(axis=1), 1)
+    assert np.array_equal(fewtune.load(tmp_path / "model").predict_probabilities(rows), probabilities)
+    assert set(predictor.labels) == set(INTENTS) and len(set(probabilities[0].tolist())) == 77, (
+        "none is told as another"
+    )
 
 
 def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:

@@ -59,9 +59,11 @@ class LabelledFile:
 
     train: Path
     text: tuple[str, ...] | None = None
-    label: str = "label"
+    label: str | None = None
     tests: Mapping[str, Path] = field(default_factory=dict)
     """Files of test rows by name: `in_domain`, and any number out of domain."""
+    conflicts: str = "drop"
+    """What is done with rows of one text and different labels: drop or refuse."""
 
     def read(self) -> Task:
         """Its rows, each text once; raises DataError where it cannot be used."""
@@ -71,7 +73,8 @@ class LabelledFile:
         """The same as a study names it."""
         text = None if self.text is None else self.text[0] if len(self.text) == 1 else list(self.text)
         tests = {name: str(path) for name, path in self.tests.items()}
-        return {"train": str(self.train), "text": text, "label": self.label, "tests": tests}
+        named = {"text": text, "label": self.label, "conflicts": self.conflicts}
+        return {"train": str(self.train), **named, "tests": tests}
 
 
 def write_rows(rows: Sequence[Mapping[str, str]], labels: Sequence[str], path: Path) -> LabelledFile:

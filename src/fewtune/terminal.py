@@ -7,7 +7,9 @@ what is shown.
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -47,10 +49,16 @@ def replace_unshowable() -> None:
 
 
 def write_export(text: str) -> None:
-    """Write a whole file to standard output: in UTF-8 where it is piped or redirected, made safe in a terminal."""
+    """Write a file, or its next lines, to standard output: in UTF-8 where it is piped, made safe in a terminal."""
     if sys.stdout.isatty() or not isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.write(make_safe(text))
     else:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
         sys.stdout.buffer.flush()
+
+
+def abandon_output() -> None:
+    """Let standard output lead nowhere, once whoever read it is gone: what is left to flush would fail at the end."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,8 +28,14 @@ class Columns:
     """Which columns are read, and where other rows are."""
 
     text: Annotated[list[str] | None, Parameter(help="The column of texts, or both of two.")] = None
-    label: Annotated[str, Parameter(help="The column of labels.")] = "label"
+    label: Annotated[
+        str | None, Parameter(help="The column of labels; `label`, or the one that repeats few values, if not given.")
+    ] = None
     test: Annotated[list[str] | None, Parameter(help=TEST_HELP)] = None
+    conflicts: Annotated[
+        Literal["drop", "refuse"],
+        Parameter(help="Rows of one text with different labels: leave all of them out, or stop and list them."),
+    ] = "drop"
     unlabelled: Annotated[
         Path | None, Parameter(help="Rows without labels, to be put in the order in which labels are worth most.")
     ] = None
@@ -75,13 +82,18 @@ def fit(
     from fewtune.auto import Recipe, fit_file
     from fewtune.cli.fit_display import save_with_card, show_folds, show_unlabelled
     from fewtune.methods import get_method
+    from fewtune.tasks.base import IN_DOMAIN
 
-    file = _read_file(train, save, columns)
+    file, notes = _read_file(train, save, columns)
     minutes = _check(choice, calibration)
     method, found = choice.method, dict[str, Any]()
     if method == "auto":
         folder = save.with_name(f"{save.name}-race") if choice.out is None else choice.out
         method, found = _race(file, choice, folder, minutes, began)
+    else:
+        for note in notes:  # a race tells them itself
+            if not note.startswith(f"{IN_DOMAIN}:"):  # its splits are the race's
+                say(note)
     known = get_method(method)  # which refuses an unknown one
     model = choice.model if known.uses_model else None
     recipe = Recipe(method, model, choice.seed, calibration.folds, calibration.abstain_at)
@@ -94,19 +106,19 @@ def fit(
     return 0
 
 
-def _read_file(train: Path, save: Path, columns: Columns) -> LabelledFile:
-    """The file to fit on; what cannot be used is told before anything runs."""
+def _read_file(train: Path, save: Path, columns: Columns) -> tuple[LabelledFile, Sequence[str]]:
+    """The file to fit on, and what is to be known of its rows; what cannot be used is told before anything runs."""
     from fewtune.auto import LabelledFile
     from fewtune.predictors.rows import read_texts
 
     if save.exists() and (not save.is_dir() or any(save.iterdir())):
         raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
     text = None if columns.text is None else tuple(columns.text)
-    file = LabelledFile(train, text, columns.label, _read_tests(columns.test or []))
-    fields = file.read().fields
+    file = LabelledFile(train, text, columns.label, _read_tests(columns.test or []), columns.conflicts)
+    task = file.read()
     if columns.unlabelled is not None:
-        read_texts(columns.unlabelled, fields)
-    return file
+        read_texts(columns.unlabelled, task.fields)
+    return file, task.notes
 
 
 def _check(choice: Choice, calibration: Calibration) -> float:

@@ -1,11 +1,14 @@
 """Where commands print: the console of the standard output, and the one of the errors.
 
-Owns both, and how a line of text goes to them.
+Owns both, how a line of text goes to them, and the line that counts what a long command has done.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
 
 from fewtune.terminal import make_text, open_console
 
@@ -27,3 +30,26 @@ def complain(text: str) -> None:
     """Print a line to standard error, where anyone reads it: a terminal that hung up shows nothing any more."""
     with contextlib.suppress(OSError):
         say_error(text)
+
+
+@contextlib.contextmanager
+def count_rows(shown: bool) -> Iterator[Callable[[int], None]]:
+    """Takes how many rows are done so far, and shows it with their pace on standard error, where that is a terminal."""
+    from rich.progress import Progress, TextColumn
+
+    columns = TextColumn("{task.description}", markup=False)
+    with Progress(
+        columns,
+        console=_errors,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not (shown and sys.stderr.isatty()),
+    ) as progress:
+        line, began = progress.add_task("reading", total=None), time.monotonic()
+
+        def show(done: int) -> None:
+            pace = done / max(time.monotonic() - began, 1e-9)
+            progress.update(line, description=f"{done:,} rows answered, {pace:,.0f} a second")
+
+        yield show

@@ -2,63 +2,124 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
 
-from fewtune.cli.output import console, say, say_error
+from fewtune.cli.output import console, count_rows, say, say_error
 from fewtune.errors import FewtuneError
-from fewtune.terminal import make_text
+from fewtune.terminal import abandon_output, make_text, write_export
+
+CLOSED_PIPE = 141
+"""The exit code where whoever reads the answers is gone, as shells have it of SIGPIPE."""
 
 Model = Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")]
+Rows = Annotated[
+    Path,
+    Parameter(
+        allow_leading_hyphen=True,
+        help="The rows: CSV, TSV, JSON Lines or Parquet, with the columns of text; - for standard input.",
+    ),
+]
 
 
 def predict(
     model: Model,
-    rows: Annotated[Path, Parameter(help="The rows: CSV, TSV, JSON Lines or Parquet, with the columns of text.")],
+    rows: Rows,
     *,
     out: Annotated[Path | None, Parameter(help="File to write, as CSV; the standard output where not given.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        Parameter(help="A column of the rows to copy in front of the answer; give it again for further ones."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        Parameter(name="--format", help="csv, tsv, jsonl or parquet, where the name of the rows' file does not say."),
+    ] = None,
 ) -> int:
     """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV.
 
-    The label is left empty where the model abstains (`fewtune fit --abstain-at`).
+    The label is left empty where the model abstains (`fewtune fit --abstain-at`). Rows are read, answered and written
+    in their order, a part at a time, however many there are.
     """
     from fewtune.api import load
-    from fewtune.predictors.rows import read_texts, split_rows
+    from fewtune.predictors.answers import answer_rows
+    from fewtune.predictors.rows import open_texts
 
-    predictor = load(model)
-    texts = read_texts(rows, predictor.fields)
     if out is not None and out.exists():
         raise FewtuneError(f"{out} exists: give --out a new file.")
-    stream = sys.stdout if out is None else out.open("w", encoding="utf-8", newline="")
-    try:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["label", *(f"probability of {label}" for label in predictor.labels)])
-        done = 0
-        for part in split_rows(texts):
-            probabilities = predictor.predict_probabilities(part)
-            for label, each in zip(predictor.answer(probabilities), probabilities, strict=True):
-                writer.writerow([label or "", *(f"{value:.6f}" for value in each)])
-            done += len(part)
-            if sys.stderr.isatty():
-                say_error(f"{done} of {len(texts)} rows")
-    finally:
-        if out is not None:
-            stream.close()
+    predictor, kept, done = load(model), tuple(keep or ()), 0
+    with (
+        _open_input(rows) as standard_input,
+        open_texts(rows, predictor.fields, kept, form, standard_input) as texts,
+        _open_answers(out) as write,
+        count_rows(shown=out is not None or not sys.stdout.isatty()) as count,
+    ):
+        try:
+            write(_write_lines([_name_columns(kept, predictor.labels)]))
+            for answers in answer_rows(predictor, texts):
+                lines = [(*a.row.kept, a.label or "", *(f"{value:.6f}" for value in a.probabilities)) for a in answers]
+                write(_write_lines(lines))
+                done += len(answers)
+                count(done)
+        except BrokenPipeError:
+            if out is not None:
+                raise
+            abandon_output()
+            return CLOSED_PIPE
     if out is not None:
-        say_error(f"{len(texts)} rows answered in {out}")
+        say_error(f"{done} rows answered in {out}")
     return 0
+
+
+def _name_columns(kept: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The header: an answer's column whose name a kept one has is called `predicted` so."""
+    answers = ["label", *(f"probability of {label}" for label in labels)]
+    return [*kept, *(f"predicted {name}" if name in kept else name for name in answers)]
+
+
+def _write_lines(lines: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _open_input(rows: Path) -> Iterator[io.BufferedReader | None]:
+    """The standard input as bytes, where the rows are there."""
+    if rows != Path("-"):
+        yield None
+        return
+    with open(0, "rb", closefd=False) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _open_answers(out: Path | None) -> Iterator[Callable[[str], object]]:
+    """What takes the lines of answers: a file that is there whole or not at all, or the standard output."""
+    if out is None:
+        yield write_export
+        return
+    from fewtune.records import open_atomically
+
+    with open_atomically(out) as file:
+        yield lambda text: file.write(text.encode())
 
 
 def evaluate(
     model: Model,
     test: Annotated[Path, Parameter(help="Labelled rows.")],
     *,
-    label: Annotated[str, Parameter(help="The column of labels.")] = "label",
+    label: Annotated[
+        str | None, Parameter(help="The column of labels; `label`, or the one that holds nothing else, if not given.")
+    ] = None,
 ) -> int:
     """Score a saved model on labelled rows: metrics with 95 % intervals, and which label was taken for which."""
     import numpy as np
@@ -70,7 +131,7 @@ def evaluate(
 
     predictor = load(model)
     texts = read_texts(test, predictor.fields)
-    gold = np.array(read_labels(test, label, predictor.labels), dtype=np.int64)
+    gold = np.array(read_labels(test, label, predictor.fields, predictor.labels), dtype=np.int64)
     probabilities = np.concatenate([predictor.predict_probabilities(part) for part in split_rows(texts)])
     found = measure(probabilities, gold)
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)

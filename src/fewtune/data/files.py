@@ -1,4 +1,4 @@
-"""Text files as data sets ship them: plain UTF-8, JSON Lines, GLUE-style TSV, and which layout a folder holds.
+"""Text files as data sets ship them: plain text, JSON Lines, GLUE-style TSV, and which layout a folder holds.
 
 Owns reading and the messages that name file and line. Does not know what a column means.
 """
@@ -6,53 +6,51 @@ Owns reading and the messages that name file and line. Does not know what a colu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.encoding import decode_text
 from fewtune.errors import DataError, list_names
 
 
 def read_text(path: Path) -> str:
-    """A whole UTF-8 text file, byte order mark or none; raises DataError naming the line that is not."""
+    """A whole text file, as `encoding` knows them; raises DataError naming the line that is none."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}). Save the file as UTF-8."
-        ) from error
+    return decode_text(content, str(path))
 
 
 def read_jsonl(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file, each with `columns` or more; raises DataError naming the line."""
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    return list(parse_jsonl(read_text(path).split("\n"), str(path), columns))
+
+
+def parse_jsonl(lines: Iterable[str], place: str, columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The objects of lines as they are asked for, each with `columns` or more; raises DataError naming the line."""
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}: line {number} is not JSON ({error}). Write one object a line.") from error
+            raise DataError(f"{place}: line {number} is not JSON ({error}). Write one object a line.") from error
         except ValueError as error:  # Python reads no integer of more digits than it is told to
             raise DataError(
-                f"{path}: line {number} holds a number of thousands of digits. Write it as text."
+                f"{place}: line {number} holds a number of thousands of digits. Write it as text."
             ) from error
         except RecursionError as error:
             raise DataError(
-                f"{path}: line {number} holds lists or objects too deep in one another. Write one flat object a line."
+                f"{place}: line {number} holds lists or objects too deep in one another. Write one flat object a line."
             ) from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}: line {number} is not a JSON object. Write one object a line.")
+            raise DataError(f"{place}: line {number} is not a JSON object. Write one object a line.")
         missing = [column for column in columns if column not in row]
         if missing:
-            raise DataError(f"{path}: line {number} has no {', '.join(missing)}. It has: {list_names(row)}.")
-        rows.append(row)
-    return rows
+            raise DataError(f"{place}: line {number} has no {', '.join(missing)}. It has: {list_names(row)}.")
+        yield row
 
 
 def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, str]]:

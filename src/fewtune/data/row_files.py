@@ -1,28 +1,45 @@
 """Files of labelled rows as they stand: CSV, TSV, JSON Lines and Parquet, their columns and plain cells.
 
-Owns reading them and refusing what is no text, each in one message that names file, row and column. Does not know which
-column holds what: `own_files` says that.
+Owns reading them, whole or row by row in constant memory, and refusing what is no text, each in one message that names
+file, row and column. Does not know which column holds what: `own_files` says that.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fewtune.data.files import read_jsonl, read_text
-from fewtune.data.parquet import read_parquet
+from fewtune.data.encoding import read_lines
+from fewtune.data.files import parse_jsonl
+from fewtune.data.parquet import read_parquet, stream_parquet
+from fewtune.data.separators import SEPARATORS, find_separator
 from fewtune.errors import DataError, list_names, name_choices
 
 LONGEST_CELL = 1_000_000
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_LONGEST_FIELD = 16 * LONGEST_CELL
+"""Characters at which reading a cell ends: one whose closing quote is missing holds all that follows."""
+_OTHER_KINDS = {
+    **dict.fromkeys(
+        (".xlsx", ".xls", ".ods", ".xlsm"),
+        "That is a workbook: save the sheet as a file, in Excel as 'CSV UTF-8 (Comma delimited)', in LibreOffice as "
+        "'Text CSV' with the character set UTF-8.",
+    ),
+    ".txt": "Name it .csv where it holds cells with a separator, .tsv where that is a tab.",
+    ".json": "Write one object a line and name it .jsonl.",
+    ".ndjson": "Name it .jsonl.",
+}
+"""What to do with kinds of file that are not read."""
 
 
 @dataclass(frozen=True)
@@ -34,52 +51,94 @@ class RowFile:
     rows: Sequence[Mapping[str, Any]]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Columns that hold no texts, and why."""
+    separator: str = ","
+    """What stands between its cells, where it has any."""
 
     def read_cell(self, number: int, column: str) -> str | None:
         """A cell as text, None where it is empty; raises DataError where the 1-based row has none or it is no text."""
-        row = self.rows[number - 1]
-        if column in self.unreadable:
-            raise DataError(f"{self.path}: {self.unreadable[column]}")
-        if column not in row:
-            raise DataError(f"{self.path}: row {number}: {name_choices(column, row, 'column')}")
-        text = _read_value(row[column], f"{self.path}: row {number}", column)
-        if text is None or not text.strip():
-            return None
-        if len(text) > LONGEST_CELL:
-            raise DataError(
-                f"{self.path}: row {number} has {len(text)} characters in column {column!r}; {LONGEST_CELL} are "
-                "allowed. Look for a missing double quote there, or shorten the text."
-            )
-        if not is_text(text):
-            raise DataError(
-                f"{self.path}: row {number} holds half a character in column {column!r} (a lone surrogate, such as "
-                "\\ud800): no tokenizer and no file takes it. Write the whole character, or take it out."
-            )
-        return text.strip()
+        cell = read_cell(Place(str(self.path), number, self.unreadable), self.rows[number - 1], column)
+        return cell.strip() if cell is not None and cell.strip() else None
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """A file's rows as they are asked for, once, each held no longer than its reader holds it."""
+
+    name: str
+    """The file, as messages call it."""
+    columns: tuple[str, ...]
+    rows: Iterator[Mapping[str, Any]]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    separator: str = ","
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of a file, counted from 1, as messages call it, and the file's columns that hold no texts."""
+
+    name: str
+    row: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.name}: row {self.row}"
 
 
 def read_rows(path: Path) -> RowFile:
     """Read a file by its suffix; raises DataError where it cannot be read or holds no row."""
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"{path}: unknown kind of file {path.suffix!r}. Allowed: {', '.join(SUFFIXES)}.")
-    try:
-        found = path.is_file()
-    except OSError as error:  # a name that is too long
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
-    if not found:
-        near = sorted(other.name for other in path.parent.glob("*") if other.suffix in SUFFIXES)
-        raise DataError(f"{path}: there is no such file. That folder holds {list_names(near) or 'no data file'}.")
-    if path.suffix == ".parquet":
+    kind = _find_kind(path)
+    if kind == ".parquet":
         frame = read_parquet(path)
         file = RowFile(path, frame.columns, frame.rows, frame.unreadable)
-    elif path.suffix == ".jsonl":
-        rows = read_jsonl(path)
-        file = RowFile(path, tuple(rows[0]) if rows else (), rows)
     else:
-        file = _read_separated(path, "," if path.suffix == ".csv" else "\t")
+        with _open(path) as stream:
+            found = _parse(stream, str(path), kind)
+            file = RowFile(path, found.columns, list(found.rows), separator=found.separator)
     if not file.rows:
         raise DataError(f"{path}: the file is empty: it holds no rows. Give a file with labelled rows.")
     return file
+
+
+@contextmanager
+def open_rows(path: Path, kind: str | None = None) -> Iterator[RowStream]:
+    """A file's rows as they are asked for; `kind` is one of SUFFIXES, in place of the file's own.
+
+    Raises DataError where it cannot be read or holds no row; so do the rows where they come to what cannot be read.
+    """
+    kind = _find_kind(path, kind)
+    if kind == ".parquet":
+        columns, rows, unreadable = stream_parquet(path)
+        yield _check_filled(RowStream(str(path), columns, rows, unreadable))
+    else:
+        with _open(path) as stream:
+            yield _check_filled(_parse(stream, str(path), kind))
+
+
+def parse_rows(stream: io.BufferedReader, name: str, kind: str) -> RowStream:
+    """A stream's rows as they are asked for, of a kind of SUFFIXES but Parquet, which must be a file."""
+    return _check_filled(_parse(stream, name, kind))
+
+
+def read_cell(place: Place, row: Mapping[str, Any], column: str) -> str | None:
+    """A cell's text as it stands, None where there is none; raises DataError where it is no text."""
+    if column in place.unreadable:
+        raise DataError(f"{place.name}: {place.unreadable[column]}")
+    if column not in row:
+        raise DataError(f"{place}: {name_choices(column, row, 'column')}")
+    text = _read_value(row[column], str(place), column)
+    if text is None:
+        return None
+    if len(text) > LONGEST_CELL and text.strip():
+        raise DataError(
+            f"{place} has {len(text)} characters in column {column!r}; {LONGEST_CELL} are "
+            "allowed. Look for a missing double quote there, or shorten the text."
+        )
+    if not is_text(text):
+        raise DataError(
+            f"{place} holds half a character in column {column!r} (a lone surrogate, such as "
+            "\\ud800): no tokenizer and no file takes it. Write the whole character, or take it out."
+        )
+    return text
 
 
 def is_text(text: str) -> bool:
@@ -87,50 +146,135 @@ def is_text(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _read_separated(path: Path, separator: str) -> RowFile:
-    text = read_text(path)
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(f"{path}: line {line} holds a NUL character: it is no text in UTF-8. Save the file as UTF-8.")
-    with _long_cells():
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        rows: list[dict[str, str]] = []
-        header: list[str] | None = None
+def _find_kind(path: Path, kind: str | None = None) -> str:
+    suffix = path.suffix.lower() if kind is None else kind
+    if suffix not in SUFFIXES:
+        remedy = f" {_OTHER_KINDS[suffix]}" if suffix in _OTHER_KINDS else ""
+        raise DataError(f"{path}: unknown kind of file {path.suffix!r}. Allowed: {', '.join(SUFFIXES)}.{remedy}")
+    try:
+        found = path.is_file()
+    except OSError as error:  # a name that is too long
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+    if not found:
+        near = sorted(other.name for other in path.parent.glob("*") if other.suffix.lower() in SUFFIXES)
+        raise DataError(f"{path}: there is no such file. That folder holds {list_names(near) or 'no data file'}.")
+    return suffix
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[io.BufferedReader]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+    with stream:
+        yield stream
+
+
+def _check_filled(stream: RowStream) -> RowStream:
+    first = next(stream.rows, None)
+    if first is None:
+        raise DataError(f"{stream.name}: it is empty: it holds no rows. Give one that has some.")
+    return RowStream(stream.name, stream.columns, chain([first], stream.rows), stream.unreadable, stream.separator)
+
+
+def _parse(stream: io.BufferedReader, name: str, kind: str) -> RowStream:
+    if kind != ".jsonl":
+        return _parse_separated(_refuse_nul(read_lines(stream, name, newline=""), name), name, kind)
+    rows = parse_jsonl(read_lines(stream, name, newline="\n"), name)
+    first = next(rows, None)
+    return RowStream(name, () if first is None else tuple(first), rows if first is None else chain([first], rows))
+
+
+def _refuse_nul(lines: Iterator[str], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise DataError(
+                f"{name}: line {number} holds a NUL character: it is no text in UTF-8. Save the file as UTF-8."
+            )
+        yield line
+
+
+def _parse_separated(lines: Iterator[str], name: str, kind: str) -> RowStream:
+    opening = _read_opening(lines)
+    filled = [place for place, line in enumerate(opening) if line.strip()]
+    separator = "\t"
+    if kind == ".csv" and filled:
+        first, *second = (opening[place] for place in filled)
+        named = re.fullmatch(r"sep=(.)[;,\t|]*\s*", first)
+        if named is not None and named.group(1) in SEPARATORS:  # Excel's own way to name it, before the header
+            separator, opening[filled[0]] = named.group(1), "\n"
+        else:
+            separator = find_separator(first, "".join(second), name)
+    cells = _read_cells(chain(opening, lines), name, separator)
+    header = next(cells, None)
+    if header is None:
+        return RowStream(name, (), iter(()), separator=separator)
+    return RowStream(name, tuple(header), _name_cells(cells, header), separator=separator)
+
+
+def _read_opening(lines: Iterator[str]) -> list[str]:
+    """The lines up to the second that is not blank: the header and the first row, or its first line."""
+    opening: list[str] = []
+    filled = 0
+    while filled < 2 and (line := next(lines, None)) is not None:
+        opening.append(line)
+        filled += bool(line.strip())
+    return opening
+
+
+def _name_cells(cells: Iterable[list[str]], header: Sequence[str]) -> Iterator[dict[str, str]]:
+    for row in cells:
+        yield dict(zip(header, row, strict=True))
+
+
+def _read_cells(lines: Iterable[str], name: str, separator: str) -> Iterator[list[str]]:
+    """The header's cells, then as many of each row; raises DataError where a row has more or fewer."""
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    header: list[str] | None = None
+    rows = 0
+    while True:
         try:
-            for cells in reader:
-                if not cells:
-                    continue
-                if header is None:
-                    header = _check_header(cells, path)
-                    continue
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{path}: row {len(rows) + 1} (line {reader.line_num}) has {len(cells)} cells, "
-                        f"but the header names {len(header)} columns ({list_names(header)}). "
-                        f"Put double quotes around a cell that holds a {'comma' if separator == ',' else 'tab'}."
-                    )
-                rows.append(dict(zip(header, cells, strict=True)))
+            with _long_cells():
+                cells = next(reader, None)
         except csv.Error as error:
             raise DataError(
-                f"{path}: row {len(rows) + 1} (line {reader.line_num}) cannot be read ({error}). A cell that begins "
+                f"{name}: row {rows + 1} (line {reader.line_num}) cannot be read ({error}). A cell that begins "
                 'with a double quote must end with one, and doubles ("") those inside.'
             ) from error
-    return RowFile(path, tuple(header or ()), rows)
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if header is None:
+            header = _check_header(cells, name)
+        elif len(cells) != len(header):
+            raise DataError(
+                f"{name}: row {rows + 1} (line {reader.line_num}) has {len(cells)} cells, "
+                f"but the header names {len(header)} columns ({list_names(header)}). "
+                f"Put double quotes around a cell that holds a {SEPARATORS[separator]}."
+            )
+        else:
+            rows += 1
+        yield cells
 
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    before = csv.field_size_limit(2**31 - 1)  # the module's own limit knows no row or column: `read_cell` does
+    before = csv.field_size_limit(_LONGEST_FIELD)  # the module's own limit knows no row or column: `read_cell` does
     try:
         yield
     finally:
         csv.field_size_limit(before)
 
 
-def _check_header(header: list[str], path: Path) -> list[str]:
-    repeated = [name for name, times in Counter(header).items() if times > 1]
+def _check_header(header: list[str], name: str) -> list[str]:
+    repeated = [column for column, times in Counter(header).items() if times > 1]
+    if "" in repeated:
+        places = list_names(str(place) for place, column in enumerate(header, start=1) if not column)
+        raise DataError(f"{name}: the header names no column in places {places}. Name those columns or delete them.")
     if repeated:
-        raise DataError(f"{path}: the header names the column {repeated[0]!r} twice. Give each column its own name.")
+        raise DataError(f"{name}: the header names the column {repeated[0]!r} twice. Give each column its own name.")
     return header
 
 

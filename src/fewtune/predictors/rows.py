@@ -5,11 +5,27 @@ Owns which columns are read and how what cannot be used is refused. Does not kno
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from fewtune.data.row_files import RowFile, read_rows
-from fewtune.errors import DataError, name_choices
+from fewtune.data.row_files import SUFFIXES, Place, RowFile, RowStream, open_rows, parse_rows, read_cell, read_rows
+from fewtune.errors import DataError, list_names, name_choices
+
+STANDARD_INPUT = Path("-")
+FORMATS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """A row's number from 1, its texts by column, and the columns that are kept beside the answer, as they stand."""
+
+    number: int
+    texts: dict[str, str]
+    kept: tuple[str, ...] = ()
+
 
 AT_ONCE = 512
 """Rows that are answered together: what is held of a file's answers at any time."""
@@ -23,31 +39,101 @@ def split_rows(texts: Sequence[dict[str, str]]) -> Iterator[Sequence[dict[str, s
 
 def read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
     """The texts of every row by column; raises DataError where a column or a text is missing."""
-    file = _read(path, fields, f"The model reads {', '.join(fields)}.")
+    file = _read(path, fields, _word_fields(fields))
     return [{name: _read_cell(file, number, name) for name in fields} for number in range(1, len(file.rows) + 1)]
 
 
-def read_labels(path: Path, column: str, labels: Sequence[str]) -> list[int]:
-    """The label of every row as its place among these; raises DataError where the column or a label is none of them."""
-    file, found = _read(path, [column], "Name the label column with --label."), []
+@contextmanager
+def open_texts(
+    path: Path,
+    fields: Sequence[str],
+    keep: Sequence[str] = (),
+    form: str | None = None,
+    standard_input: io.BufferedReader | None = None,
+) -> Iterator[Iterator[TextRow]]:
+    """The rows of a file as they are asked for; `form` is one of FORMATS, in place of what the file's name says.
+
+    `-` reads the standard input. Raises DataError where a column is missing, and at the row that cannot be used.
+    """
+    kind = None if form is None else f".{form}"
+    if kind is not None and kind not in SUFFIXES:
+        raise DataError(name_choices(form or "", FORMATS, "format"))
+    if path != STANDARD_INPUT or standard_input is None:
+        with open_rows(path, kind) as stream:
+            yield _read_stream(stream, fields, keep)
+    elif kind is None or kind == ".parquet":
+        raise DataError(
+            f"the standard input is {'Parquet' if kind else 'of no said format'}: give --format csv, tsv or jsonl, and "
+            "Parquet as a file."
+        )
+    else:
+        yield _read_stream(parse_rows(standard_input, "standard input", kind), fields, keep)
+
+
+def read_labels(path: Path, column: str | None, fields: Sequence[str], labels: Sequence[str]) -> list[int]:
+    """The label of every row as its place among these; raises DataError where the column or a label is none of them.
+
+    Without a column it is the only one, beside those of the texts, that holds nothing but these labels.
+    """
+    file, found = read_rows(path), []
+    chosen = _find_label(file, fields, labels) if column is None else column
+    _check_columns(file.columns, [chosen], str(path), "Name the label column with --label.")
     for number in range(1, len(file.rows) + 1):
-        said = _read_cell(file, number, column)
+        said = _read_cell(file, number, chosen)
         if said not in labels:
-            raise DataError(f"{path}: row {number}: {name_choices(said, labels, 'label')}")
+            raise DataError(
+                f"{path}: row {number}: {name_choices(said, labels, 'label')} The model was fitted on no other."
+            )
         found.append(labels.index(said))
     return found
 
 
+def _find_label(file: RowFile, fields: Sequence[str], labels: Sequence[str]) -> str:
+    if "label" in file.columns:
+        return "label"
+    left = [name for name in file.columns if name not in fields]
+    known = set(labels)
+    fitting = [name for name in left if all(str(row.get(name)).strip() in known for row in file.rows)]
+    return fitting[0] if len(fitting) == 1 else "label"
+
+
+def _read_stream(stream: RowStream, fields: Sequence[str], keep: Sequence[str]) -> Iterator[TextRow]:
+    _check_columns(stream.columns, fields, stream.name, _word_fields(fields))
+    _check_columns(stream.columns, keep, stream.name, "Name each column to keep with a --keep of its own.")
+    repeated = [name for name in keep if keep.count(name) > 1]
+    if repeated:
+        raise DataError(f"--keep names {repeated[0]!r} twice. Name each column once.")
+    return _read_each(stream, fields, keep)
+
+
+def _read_each(stream: RowStream, fields: Sequence[str], keep: Sequence[str]) -> Iterator[TextRow]:
+    for number, row in enumerate(stream.rows, start=1):
+        place = Place(stream.name, number, stream.unreadable)
+        texts = {name: _check_text(place, name, read_cell(place, row, name)) for name in fields}
+        yield TextRow(number, texts, tuple(read_cell(place, row, name) or "" for name in keep))
+
+
 def _read(path: Path, columns: Sequence[str], remedy: str) -> RowFile:
     file = read_rows(path)
-    for name in columns:
-        if name not in file.columns:
-            raise DataError(f"{path}: {name_choices(name, file.columns, 'column')} {remedy}")
+    _check_columns(file.columns, columns, str(path), remedy)
     return file
 
 
+def _check_columns(given: Sequence[str], wanted: Sequence[str], file: str, remedy: str) -> None:
+    for name in wanted:
+        if name not in given:
+            raise DataError(f"{file}: {name_choices(name, given, 'column')} {remedy}")
+
+
+def _word_fields(fields: Sequence[str]) -> str:
+    return f"The model reads {list_names(fields)}."
+
+
 def _read_cell(file: RowFile, number: int, column: str) -> str:
-    cell = file.read_cell(number, column)
-    if cell is None:
-        raise DataError(f"{file.path}: row {number} is empty in column {column!r}. Fill the cell in, or leave it out.")
-    return cell
+    return _check_text(Place(str(file.path), number), column, file.read_cell(number, column))
+
+
+def _check_text(place: Place, column: str, cell: str | None) -> str:
+    if cell is None or not cell.strip():
+        raise DataError(f"{place} is empty in column {column!r}. Fill the cell in, or leave the row out.")
+    return cell.strip()

@@ -5,6 +5,7 @@ It is the only thing that running and analysing share, and imports without torch
 
 from fewtune.records.events import append_event as append_event
 from fewtune.records.files import PART as PART
+from fewtune.records.files import open_atomically as open_atomically
 from fewtune.records.files import write_atomically as write_atomically
 from fewtune.records.folder import StudyPredictions as StudyPredictions
 from fewtune.records.folder import find_last_run as find_last_run

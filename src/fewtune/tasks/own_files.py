@@ -1,24 +1,27 @@
 """Your own labelled rows, from CSV, TSV, JSON Lines or Parquet files.
 
-Owns finding the text columns, deriving patterns, and refusing rows that cannot be used, each in one message that names
-file, row and column. Does not know how a file is read (`row_files`), what a label may be (`label_column`), or how a
-draw is made of the rows.
+Owns deriving patterns, and refusing rows that cannot be used, each in one message that names file, row and column. Does
+not know how a file is read (`row_files`), which columns are read (`columns`), what a label may be (`label_column`), or
+how a draw is made of the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fewtune.data.row_files import RowFile, is_text, read_rows
+from fewtune.data.row_files import RowFile, read_rows
 from fewtune.errors import DataError, list_names, name_choices
 from fewtune.metrics.table import METRICS
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
+from fewtune.tasks.columns import find_columns
+from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
 from fewtune.tasks.label_column import check_labels, describe_id, is_number, looks_missing, order_labels
 from fewtune.tasks.patterns import check_label_words, check_pattern
 
@@ -26,14 +29,6 @@ NAME = "own_files"
 SOURCE_URL = ""
 SUMMARY = "Your own labelled rows (CSV, TSV, JSON Lines or Parquet), with any number of labels and test files."
 
-_KNOWN_TEXTS = (
-    ("premise", "hypothesis"),
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("text",),
-    ("sentence",),
-)
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -63,8 +58,19 @@ class Settings:
         Field(description="The one or two columns of text; left out where only one choice is sensible."),
     ] = None
     label: Annotated[
-        str, Field(description="The column of labels; `nan` and the like beside numbers are refused as missing ones.")
-    ] = "label"
+        str | None,
+        Field(
+            description="The column of labels; left out: `label`, or the only one that repeats a few values. `nan` and "
+            "the like beside numbers are refused as missing ones."
+        ),
+    ] = None
+    conflicts: Annotated[
+        Literal["drop", "refuse"],
+        Field(
+            description="What is done where rows of one text carry different labels: all of them left out, or none "
+            "read."
+        ),
+    ] = "drop"
     patterns: Annotated[
         tuple[PatternSettings, ...],
         Field(description="Patterns to use, the first by default; derived from columns and labels where none."),
@@ -93,31 +99,41 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     notes: list[str] = []
     path = base / settings.train
     file = read_rows(path)
-    fields = _find_text_columns(file.columns, settings, path)
-    train_rows = _check_rows(file, fields, settings.label)
-    labels = order_labels(row[settings.label] for row in train_rows)
-    notes += check_labels([row[settings.label] for row in train_rows], settings.label, path)
+    columns = find_columns(file, settings.text, settings.label)
+    fields, label = columns.texts, columns.label
+    notes.append(columns.describe(file))
+    train_rows = _check_rows(file, fields, label)
+    labels = order_labels(row[label] for row in train_rows)
+    notes += check_labels([row[label] for row in train_rows], label, path)
     if len(labels) < 2:
         raise DataError(
-            f"{path}: every row has the label {labels[0]!r} in column {settings.label!r}. "
+            f"{path}: every row has the label {labels[0]!r} in column {label!r}. "
             "Give rows of at least two labels, or name the right column with `label`."
         )
-    train = _make_examples(train_rows, "train", fields, settings.label, labels, path)
+    train = _make_examples(train_rows, "train", fields, label, labels, path)
+    contradictions = find_contradictions(train)
+    if contradictions and settings.conflicts == "refuse":
+        raise DataError(
+            f"{path}: {describe_contradictions(contradictions, labels)}. Correct their labels; `conflicts: drop` "
+            "leaves such rows out."
+        )
     train, repeats = drop_repeats(train, "train")
     if not train:
         raise DataError(
             f"{path}: all {len(train_rows)} rows are left out, for every text carries different labels. Give each text "
-            f"one label; where {settings.label!r} is not the column of labels, name it with `label`."
+            f"one label; where {label!r} is not the column of labels, name it with `label`."
         )
     notes += repeats
+    if contradictions:
+        notes.append(f"{describe_contradictions(contradictions, labels)}. `conflicts: refuse` stops at such rows.")
     given: list[TestSet] = []
     identity = tuple(range(len(labels)))
     for name, test_file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
-        rows = _check_rows(read_rows(base / test_file), fields, settings.label)
+        rows = _check_rows(read_rows(base / test_file), fields, label)
         given.append(
             TestSet(
                 name,
-                _make_examples(rows, name, fields, settings.label, labels, base / test_file),
+                _make_examples(rows, name, fields, label, labels, base / test_file),
                 labels,
                 identity,
             )
@@ -145,34 +161,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         held_out=held_out,
     )
     built = build_task(task)
-    _check_left(built, path, describe_id(len(labels), len(train_rows), settings.label))
+    _check_left(built, path, describe_id(len(labels), len(train_rows), label))
     return built
-
-
-def _find_text_columns(columns: Sequence[str], settings: Settings, path: Path) -> tuple[str, ...]:
-    if settings.label not in columns:
-        raise DataError(f"{path}: {name_choices(settings.label, columns, 'column')} Name the label column in `label`.")
-    if settings.text is not None:
-        fields = (settings.text,) if isinstance(settings.text, str) else tuple(settings.text)
-        for name in fields:
-            if name not in columns:
-                raise DataError(f"{path}: {name_choices(name, columns, 'column')} Name the text columns in `text`.")
-        if len(fields) not in (1, 2) or len(set(fields)) < len(fields) or settings.label in fields:
-            raise DataError(
-                f"`text` names {list_names(fields) or 'no column'}. Name one or two columns, none "
-                "twice, not the label's."
-            )
-    else:
-        others = tuple(column for column in columns if column != settings.label)
-        known = [names for names in _KNOWN_TEXTS if set(names) <= set(others)]
-        if len(others) != 1 and not known:
-            shown = list_names(columns)
-            raise DataError(f"{path}: which column is the text? It has {shown}. Name one or two of them in `text`.")
-        fields = others if len(others) == 1 else known[0]
-    for name in fields:
-        if set(name) & set("{}[].!:") or not is_text(name):
-            raise DataError(f"{path}: the column {name!r} cannot stand in a template. Rename it without {{}}[].!:")
-    return fields
 
 
 def _check_rows(file: RowFile, fields: Sequence[str], label: str) -> list[dict[str, str]]:
@@ -242,7 +232,10 @@ def _make_patterns(
     if not given:
         pattern = derive_pattern(fields, labels)
         words = list_names(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
-        notes.append(f"Pattern derived: {pattern.template!r}; label words: {words}. `patterns` sets others.")
+        notes.append(
+            f"Pattern derived: {pattern.template!r}; label words: {words}.{_explain_words(pattern, labels)} `patterns` "
+            "sets others."
+        )
         return (pattern,)
     patterns: list[Pattern] = []
     for item in given:
@@ -252,6 +245,21 @@ def _make_patterns(
         check_pattern(pattern, fields, labels)
         patterns.append(pattern)
     return tuple(patterns)
+
+
+def _explain_words(pattern: Pattern, labels: Sequence[str]) -> str:
+    """A sentence, after a space, where label words are not the labels' names; else nothing."""
+    plain = _make_plain(labels)
+    if pattern.label_words == plain:
+        return ""
+    if all(word == f"{name}." for word, name in zip(pattern.label_words, plain, strict=True)):
+        return " Each ends in a full stop, for some names begin others."
+    why = "numbers" if all(map(is_number, labels)) else "names of which one begins or equals another"
+    return f" They stand in for {why}."
+
+
+def _make_plain(labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f" {label.replace('_', ' ')}" for label in labels)
 
 
 def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...]:
@@ -268,17 +276,30 @@ def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...
 
 
 def derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
+    """A pattern of the columns' names, and as label words the labels' names where these can be.
+
+    Else letters; beyond 26 labels names closed by a full stop, so that none begins another, or codes of equal length.
+    """
     template = "\n".join(f"{{{name}}}" for name in fields) + "\nLabel:"
-    pattern = Pattern("derived", template, tuple(f" {label.replace('_', ' ')}" for label in labels))
-    if all(map(is_number, labels)) or _words_collide(pattern.label_words):
-        if len(labels) > len(_LETTERS):
-            raise DataError(
-                f"{len(labels)} labels whose names cannot be label words, and letters suffice for {len(_LETTERS)}. "
-                "Give label words in `patterns`."
-            )
-        pattern = replace(pattern, label_words=tuple(f" {letter}" for letter in _LETTERS[: len(labels)]))
+    names = _make_plain(labels)
+    pattern = Pattern("derived", template, names)
+    if all(map(is_number, labels)) or _words_collide(names):
+        pattern = replace(pattern, label_words=_stand_in(labels, names))
     check_pattern(pattern, fields, labels)
     return pattern
+
+
+def _stand_in(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Label words for labels whose names cannot be: letters, names with a closing, or codes of as many letters."""
+    if len(labels) <= len(_LETTERS):
+        return tuple(f" {letter}" for letter in _LETTERS[: len(labels)])
+    closed = tuple(f"{name}." for name in names)
+    if not all(map(is_number, labels)) and not _words_collide(closed):
+        return closed
+    length = 2
+    while len(_LETTERS) ** length < len(labels):
+        length += 1
+    return tuple(f" {''.join(code)}" for code in islice(product(_LETTERS, repeat=length), len(labels)))
 
 
 def _words_collide(words: Sequence[str]) -> bool:

@@ -1,0 +1,66 @@
+"""Rows answered window by window, in their order, in memory that does not grow with their number.
+
+Owns how many rows are held at a time. Does not know where rows come from (`rows`) or how they are scored: the longer
+the window, the fuller the engine's passes, which take rows of alike lengths together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fewtune.errors import DataError
+from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.rows import TextRow
+from fewtune.tasks.base import Example
+
+FIRST_ROWS = 32
+"""Rows of the first window, so that first answers come soon; each next window is twice as long."""
+MOST_ROWS = 512
+MOST_CHARACTERS = 2**20
+"""Characters at which a window ends, however few rows it has."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A row with the probability of each label, in the predictor's order, and the label that it is given."""
+
+    row: TextRow
+    label: str | None
+    """None where the model abstains."""
+    probabilities: tuple[float, ...]
+
+
+def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[Answer]]:
+    """The answers, a window at a time; where a row cannot be used, those before it, and then its DataError."""
+    for window in split_windows(rows):
+        examples = [Example(f"row {row.number}", row.texts, None) for row in window]
+        probabilities = np.exp(predictor.log_probabilities(examples))
+        yield [
+            Answer(row, label, tuple(map(float, each)))
+            for row, label, each in zip(window, predictor.answer(probabilities), probabilities, strict=True)
+        ]
+
+
+def split_windows(rows: Iterator[TextRow]) -> Iterator[list[TextRow]]:
+    """Windows of rows; where a row raises DataError, what came before it is the last window."""
+    most = FIRST_ROWS
+    window: list[TextRow] = []
+    held = 0
+    while True:
+        try:
+            row = next(rows, None)
+        except DataError:
+            if window:
+                yield window
+            raise
+        if row is not None:
+            window.append(row)
+            held += sum(map(len, row.texts.values()))
+        if window and (row is None or len(window) >= most or held >= MOST_CHARACTERS):
+            yield window
+            window, held, most = [], 0, min(2 * most, MOST_ROWS)
+        if row is None:
+            return
