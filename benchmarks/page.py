@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, docs/statistics.md and docs/models.md, written from the committed result files.
+"""The tables of the pages in docs/, written from the committed result files.
 
     python -m benchmarks.page        writes every block anew
 
@@ -25,6 +25,7 @@ from benchmarks.large_report import write_table as write_large_report
 from benchmarks.race.table import write_table as write_race
 from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
+from benchmarks.serve import write_table as write_serve
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -49,6 +50,7 @@ PAGES: Mapping[Path, Blocks] = {
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
     ROOT / "docs" / "models.md": {"calibration": write_calibration, "exports": write_exports},
+    ROOT / "docs" / "serving.md": {"serve": write_serve},
 }
 
 

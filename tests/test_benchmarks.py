@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import fewtune
 from benchmarks.ablation.__main__ import ablate, time_work
 from benchmarks.ablation.levers import LEVERS, find_levers
 from benchmarks.ablation.table import write_table as write_ablation
@@ -36,6 +37,9 @@ from benchmarks.scaling.table import write_tables
 from benchmarks.seconds_by_kind import KINDS, REST, sort_operation
 from benchmarks.seconds_by_kind import WORKS as PROFILED
 from benchmarks.seconds_by_kind import write_table as write_kinds
+from benchmarks.serve import compare as compare_served
+from benchmarks.serve import measure as measure_serving
+from benchmarks.serve import write_table as write_serve
 from fewtune.engine import attention
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
@@ -269,6 +273,35 @@ def test_both_paths_of_every_check_agree_on_a_tiny_model(material: Material, tmp
     assert len(results["checks"][2]["losses_ours"]) == 4
     lines: Sequence[str] = write_agreement(results).splitlines()
     assert len(lines) == 2 + len(CHECKS) + 2 and all(line.endswith("| yes |") for line in lines[2:5])
+
+
+def test_requests_one_by_one_and_at_once_are_counted_and_answered_alike(tmp_path: Path) -> None:
+    texts = ["came early and whole", "crushed and wet", "a pleasure", "it stopped"]
+    fewtune.fit(texts, ["praise", "complaint"] * 2, "tfidf").save(tmp_path / "model")
+    found = measure_serving(tmp_path / "model", {"one_by_one": texts[:2], "at_once": texts * 5}, turns=1)
+    assert [(t["way"], t["requests"]) for t in found["timings"]] == [("one_by_one", 2), ("at_once", 20)]
+    assert found["answers"]["at_once"] == {"rows": 20, "same_labels": 20, "largest_difference": 0.0}
+
+
+def test_served_answers_are_set_beside_those_of_predict() -> None:
+    found = compare_served(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[0.9, 0.1], [0.45, 0.55]]))
+    assert found == {"rows": 2, "same_labels": 1, "largest_difference": pytest.approx(0.15)}
+
+
+def test_the_table_of_serving_has_requests_a_second_and_their_ratio() -> None:
+    seconds = {"one_by_one": (10.0, 5.0, 20.0), "at_once": (8.0, 5.0, 10.0)}
+    requests = {"one_by_one": 50, "at_once": 200}
+    timings = [
+        {"way": way, "turn": turn, "requests": requests[way], "seconds": each}
+        for way, all_seconds in seconds.items()
+        for turn, each in enumerate(all_seconds)
+    ]
+    answers = {"at_once": {"rows": 200, "same_labels": 199, "largest_difference": 0.0123}}
+    results = {"machine": MACHINE, "size": requests, "methods": {"lora": {"timings": timings, "answers": answers}}}
+    line = write_serve(results).splitlines()[2]
+    # 25 over 5 a second; turn by turn 25 / 5, 40 / 10 and 20 / 2.5.
+    expected = "| lora | 5.0 (2.5-10.0) | 25.0 (20.0-40.0) | 5.00 (4.00-8.00) | 199 of 200 | 0.0123 |"
+    assert line == expected
 
 
 def test_a_process_apart_that_fails_says_why() -> None:

@@ -33,7 +33,7 @@ LAYERS = [
     {"results"},
     {"exporting"},
     {"api", "card", "evaluation", "suspects"},
-    {"auto"},
+    {"auto", "serving"},
     {"estimator"},
     {"cli"},
 ]

@@ -22,10 +22,14 @@ from fewtune.cli.predict import evaluate, predict
 from fewtune.cli.recommend import recommend
 from fewtune.cli.report import report
 from fewtune.cli.run import check, run
+from fewtune.cli.serve import serve
 from fewtune.cli.watch import watch
 from fewtune.errors import FewtuneError
 from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
 from fewtune.terminal import replace_unshowable
+
+SERVING = frozenset({"fastapi", "starlette", "uvicorn", "prometheus_client"})
+"""Packages that `serve` alone needs."""
 
 app = App(
     name="fewtune",
@@ -33,7 +37,7 @@ app = App(
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
     suppress_keyboard_interrupt=False,  # `main` has a word for it
 )
-for command in (fit, predict, evaluate, export, run, check, report, audit, recommend, watch, pack, schema):
+for command in (fit, predict, evaluate, export, serve, run, check, report, audit, recommend, watch, pack, schema):
     app.command(command)
 app.command(list_, name="list")
 
@@ -53,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("fewtune"):
             raise
+        extra = "serve" if error.name in SERVING else "run"
         say_error(
-            f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[run]' (from a "
-            "clone: pip install '.[run]'). `report`, `audit`, `recommend` and `watch` do without it."
+            f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[{extra}]' (from "
+            f"a clone: pip install '.[{extra}]'). `report`, `audit`, `recommend` and `watch` do without it."
         )
         code = 2
     except OSError as error:

@@ -49,6 +49,11 @@ class Prompting:
         prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
         return score_prompts(self.forward, prompts, self.readout)
 
+    def count_tokens(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:
+        """Tokens of each row's prompt behind a text, (rows,)."""
+        prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
+        return np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+
     def score(self, rows: Sequence[Example], before: Before = "", log_prior: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities over what is read, (rows, outcomes), less a log prior where one is given."""
         scores = normalise(self.read(rows, before))
@@ -74,6 +79,11 @@ class LanguageScorer:
             for c in self.contexts
         ]
         return each[0] if len(each) == 1 else average(each)
+
+    def count_tokens(self, rows: Sequence[Example]) -> list[int]:
+        befores = [""] if self.regression is not None else [context.before for context in self.contexts]
+        counts: list[int] = np.sum([self.prompting.count_tokens(rows, before) for before in befores], axis=0).tolist()
+        return counts
 
     def describe(self) -> LanguagePart:
         model, encoder = self.model, self.prompting.encoder

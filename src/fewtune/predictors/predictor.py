@@ -30,6 +30,9 @@ class Scorer(Protocol):
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels, (rows, labels), float64."""
 
+    def count_tokens(self, rows: Sequence[Example]) -> list[int]:
+        """Tokens that a language model reads to score each row; 0 where none does."""
+
     def describe(self) -> ScorerPart:
         """All of it that is no array, as a manifest holds it."""
 
@@ -82,6 +85,10 @@ class Predictor:
         """The label that each row of probabilities (rows, labels) is given; None where the model abstains."""
         least = 0.0 if self.abstention is None else self.abstention.threshold
         return [self.labels[int(row.argmax())] if row.max() >= least else None for row in probabilities]
+
+    def count_tokens(self, rows: Sequence[str | Mapping[str, str]]) -> list[int]:
+        """Tokens that a language model reads to score each row (0 where none does), as `predict` takes them."""
+        return self.scorer.count_tokens(self.read_rows(rows))
 
     def save(self, folder: Path | str) -> None:
         """Write the predictor into a new folder: a manifest, safetensors, never a pickle; see `fewtune.load`."""

@@ -1,0 +1,253 @@
+"""What a server answers at each path.
+
+Owns the paths, how a body is received within its bound, and the form of every answer and refusal. Rows come together in
+`batching`; what a request may say is `reading`. Shapes: `shapes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from fewtune import __version__
+from fewtune.errors import FewtuneError, list_names
+from fewtune.predictors.predictor import Predictor
+from fewtune.serving.batching import Answers, Batcher, QueueFullError
+from fewtune.serving.gate import Gate
+from fewtune.serving.limits import Limits
+from fewtune.serving.metrics import CONTENT_TYPE, Metrics
+from fewtune.serving.page import PAGE_HEADERS, write_documentation, write_page
+from fewtune.serving.reading import Given, RefusedError, parse_object, read_name, read_rows, refuse_option
+from fewtune.serving.shapes import (
+    Classifications,
+    Health,
+    Prediction,
+    Refusal,
+    describe_classify,
+    describe_predict,
+)
+
+DRAINED = 16
+"""So many times a body's bound are still received of one that is too long: who is sending reads no answer before."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded model and the name it is served under."""
+
+    name: str
+    predictor: Predictor
+
+
+def create_app(served: Served, limits: Limits, token: str | None = None) -> Gate:
+    """The application that serves a model; with a token, all but `/health` asks for it."""
+    metrics = Metrics(lambda: batcher.count_waiting())
+    batcher = Batcher(served.predictor, limits, metrics.count_batch)
+
+    @contextlib.asynccontextmanager
+    async def run_model(app: FastAPI) -> AsyncIterator[None]:
+        batcher.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(batcher.stop)
+
+    app = FastAPI(
+        title=f"fewtune: {served.name}",
+        version=__version__,
+        description=f"Labels: {list_names(served.predictor.labels)}. Columns: {list_names(served.predictor.fields)}.",
+        lifespan=run_model,
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_refusals(app)
+    _add_answers(app, _Service(served, limits, batcher))
+    _add_status(app, batcher, metrics)
+    _add_pages(app, served)
+    return Gate(app, token, frozenset(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}, metrics.count_request)
+
+
+@dataclass(frozen=True)
+class _Service:
+    """What answers rows."""
+
+    served: Served
+    limits: Limits
+    batcher: Batcher
+
+    async def receive(self, request: Request) -> dict[str, Any]:
+        """The JSON object of a request."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            message = f"the body's type is {kind or 'not told'}: send it with Content-Type: application/json."
+            raise RefusedError(415, "content_type", message)
+        return parse_object(await receive_body(request, self.limits.body_bytes))
+
+    async def answer(self, given: Given, counted: bool = False) -> Answers:
+        """Have rows scored, once there is room for them."""
+        try:
+            future = self.batcher.submit(given.rows, counted)
+        except QueueFullError as full:
+            raise RefusedError(429, "overloaded", str(full), {"Retry-After": str(full.seconds)}) from full
+        return await asyncio.wrap_future(future)
+
+
+async def receive_body(request: Request, most_bytes: int) -> bytes:
+    """A request's body; raises RefusedError where it is longer, of which no more than the bound is held."""
+    body, received = bytearray(), 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received <= most_bytes:
+            body += chunk
+        elif received > most_bytes * DRAINED:
+            break
+    if received > most_bytes:
+        message = f"the body has more than {most_bytes} bytes: send fewer rows, or shorter ones."
+        raise RefusedError(413, "body_size", message)
+    return bytes(body)
+
+
+def _add_answers(app: FastAPI, service: _Service) -> None:
+    predictor, name = service.served.predictor, service.served.name
+    labels, fields, limits = predictor.labels, predictor.fields, service.limits
+
+    @app.post(
+        "/predict",
+        response_description="The answers.",
+        summary="Every label with its probability, likeliest first, for one row or a list of rows.",
+        response_model=list[Prediction] | list[list[Prediction]],
+        responses=_describe_refusals(400, 413, 415, 422, 429),
+        openapi_extra=describe_predict(fields, limits),
+    )
+    async def predict(request: Request) -> Response:
+        content = await service.receive(request)
+        refuse_option(content, "raw_scores", allowed=False)
+        given = read_rows(content, "inputs", fields, limits)
+        answers = await service.answer(given)
+        ranked = [rank_labels(labels, row) for row in answers.probabilities]
+        return JSONResponse(ranked[0] if given.single else ranked)
+
+    @app.post(
+        "/classify",
+        response_description="The answers.",
+        summary="The likeliest label and the probability of each, in the model's order, a row.",
+        response_model=Classifications,
+        responses=_describe_refusals(400, 404, 413, 415, 422, 429),
+        openapi_extra=describe_classify(fields, limits, name),
+    )
+    async def classify(request: Request) -> Response:
+        content = await service.receive(request)
+        read_name(content, name)
+        for option in ("use_activation", "activation", "softmax"):
+            refuse_option(content, option, allowed=True)
+        answers = await service.answer(read_rows(content, "input", fields, limits), counted=True)
+        return JSONResponse(classify_rows(labels, name, answers))
+
+
+def rank_labels(labels: Sequence[str], probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """Labels with their probabilities (labels,), likeliest first, as Text Embeddings Inference has them."""
+    order = np.argsort(-probabilities, kind="stable")
+    return [{"score": float(probabilities[place]), "label": labels[place]} for place in order]
+
+
+def classify_rows(labels: Sequence[str], name: str, answers: Answers) -> dict[str, Any]:
+    """What came of a request's rows, as vLLM has it."""
+    data = [
+        {"index": index, "label": labels[int(row.argmax())], "probs": row.tolist(), "num_classes": len(labels)}
+        for index, row in enumerate(answers.probabilities)
+    ]
+    usage = {"prompt_tokens": answers.tokens, "total_tokens": answers.tokens}
+    return {
+        "id": f"classify-{uuid.uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": name,
+        "data": data,
+        "usage": {**usage, "completion_tokens": 0, "prompt_tokens_details": None},
+    }
+
+
+def _add_status(app: FastAPI, batcher: Batcher, metrics: Metrics) -> None:
+    @app.get(
+        "/health",
+        response_description="It does.",
+        summary="Whether the server answers.",
+        response_model=Health,
+        responses={503: {"model": Refusal, "description": "The model has stopped."}},
+    )
+    async def health() -> Response:
+        if not batcher.is_running():
+            raise RefusedError(503, "unhealthy", "the model has stopped: start the server again.")
+        return JSONResponse({"status": "ok"})
+
+    @app.get(
+        "/metrics",
+        response_description="The counts.",
+        summary="Requests, rows, batches, seconds and the queue, for Prometheus.",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def write_metrics() -> Response:
+        return Response(metrics.write(), media_type=CONTENT_TYPE)
+
+
+def _add_pages(app: FastAPI, served: Served) -> None:
+    page = write_page(served.name, served.predictor.labels, served.predictor.fields)
+    documentation = write_documentation(app.openapi())
+
+    @app.get("/", include_in_schema=False)
+    async def show_page() -> Response:
+        return HTMLResponse(page, headers=PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_documentation() -> Response:
+        return HTMLResponse(documentation, headers=PAGE_HEADERS)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    def answer(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+        return JSONResponse({"error": message, "error_type": kind}, status, headers)
+
+    @app.exception_handler(RefusedError)
+    async def refuse(request: Request, refused: RefusedError) -> Response:
+        return answer(refused.status, refused.kind, str(refused), refused.headers)
+
+    @app.exception_handler(FewtuneError)
+    async def refuse_rows(request: Request, error: FewtuneError) -> Response:
+        return answer(422, "validation", str(error))
+
+    @app.exception_handler(HTTPException)
+    async def refuse_path(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}. /docs says what there is."
+        return answer(error.status_code, "path", message, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def hang_up(request: Request, error: ClientDisconnect) -> Response:
+        return answer(400, "disconnected", "the client went before its body was there.")
+
+    @app.exception_handler(Exception)
+    async def tell_failure(request: Request, error: Exception) -> Response:
+        return answer(500, "backend", "the model failed on this request: the server's own output says why.")
+
+
+def _describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    reasons = {
+        400: "The body is not UTF-8 or not JSON.",
+        404: "Another model is served.",
+        413: "The body is too long.",
+        415: "The body is not told to be JSON.",
+        422: "The body says what cannot be used: rows, texts, columns, options.",
+        429: "Too many rows wait; Retry-After says for how many seconds.",
+    }
+    return {status: {"model": Refusal, "description": reasons[status]} for status in statuses}

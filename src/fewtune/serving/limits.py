@@ -1,0 +1,26 @@
+"""What a server takes before it refuses, and how rows come together.
+
+Owns the numbers and their defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one request, of a batch and of the queue."""
+
+    body_bytes: int = 2 * 2**20
+    """Bytes of a request's body."""
+    rows: int = 256
+    """Rows of a request."""
+    characters: int = 20_000
+    """Characters of one text."""
+    waiting_rows: int = 1024
+    """Rows that wait for the model, of all requests; one request is always taken while none wait."""
+    batch_rows: int = 64
+    """Rows that are scored in one call of the model."""
+    window_seconds: float = 0.005
+    """How long the first row of a batch waits for others."""

@@ -1,0 +1,140 @@
+"""The process that serves a model: its socket, its model, and its end.
+
+Owns which addresses need a token, and the graceful stop: at SIGTERM, Ctrl-C or a terminal that closes nothing new is
+taken, what is under way is answered, and the process ends well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from fewtune.errors import FewtuneError, shorten
+
+if TYPE_CHECKING:
+    from fewtune.serving.gate import Gate
+    from fewtune.serving.limits import Limits
+
+LONGEST_STOP = 120
+"""Seconds that requests under way have to be answered once the server is to end."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens, port 0 being any free one, and the token that it asks for."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+
+    def check(self) -> None:
+        """Raise FewtuneError where the token is none that a header can carry, or is missing where others can ask."""
+        if self.token is not None and not re.fullmatch(r"[\x21-\x7e]{8,512}", self.token):
+            raise FewtuneError("--token should have 8 to 512 characters, letters, digits and signs without spaces.")
+        if self.token is None and not is_loopback(self.host):
+            raise FewtuneError(
+                f"--host is {shorten(self.host)!r}, which others can reach: give --token, which they then need, or "
+                "leave --host out to listen on this machine alone."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one that this machine alone can reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve_model(folder: Path, address: Address, limits: Limits, ready: Callable[[str, str], None]) -> None:
+    """Serve a saved model until a signal ends it; `ready` is told the model's name and the address once it answers.
+
+    Raises FewtuneError where the address cannot be used, PredictorError and ModelError where the model cannot.
+    """
+    address.check()
+    with open_socket(address.host, address.port) as listening:
+        from fewtune.api import load
+        from fewtune.serving.app import Served, create_app
+
+        predictor = load(folder)
+        # What is imported and made at the first use is there before the first request.
+        predictor.predict_probabilities([dict.fromkeys(predictor.fields, "a")])
+        served = Served(folder.resolve().name, predictor)
+        app = create_app(served, limits, address.token)
+        listening.listen(1024)
+        ready(served.name, _write_url(listening))
+        run_app(app, listening)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that has an address and does not listen yet; raises FewtuneError where it cannot have it."""
+    opened: socket.socket | None = None
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        # Named, so that asyncio knows TCP and sends at once: else each answer waits 40 ms for the client's receipt.
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(place)
+    except (OSError, UnicodeError) as error:
+        if opened is not None:
+            opened.close()
+        raise FewtuneError(_word_address(host, port, error)) from error
+    return opened
+
+
+def _word_address(host: str, port: int, error: OSError | UnicodeError) -> str:
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EADDRINUSE:
+        return f"port {port} of {shorten(host)} is in use: give --port another, or 0 for any free one."
+    if code == errno.EACCES:
+        return f"port {port} needs rights that this user has not: give --port one from 1024 on."
+    reason = error.strerror if isinstance(error, OSError) else "no host's name"
+    return f"--host {shorten(host)!r} is no address of this machine ({reason}): leave it out, or give one."
+
+
+def _write_url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_app(app: Gate, listening: socket.socket) -> None:
+    """Answer what comes to a socket until a signal asks to end; then answer what is under way."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=LONGEST_STOP,
+    )
+    server = uvicorn.Server(config)
+    with _hang_up_as(server.handle_exit), contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])  # which raises what ended it once more, when all is answered
+
+
+@contextlib.contextmanager
+def _hang_up_as(end: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within, a terminal that closes ends as Ctrl-C does; where that is ignored (`nohup`), it stays ignored."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGHUP, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,73 @@
+"""Small saved models, and servers of them in this process: a real socket, the model's thread, uvicorn in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from fewtune.predictors.predictor import Predictor
+from fewtune.serving.app import Served, create_app
+from fewtune.serving.limits import Limits
+from fewtune.serving.server import open_socket
+
+TEXTS = ["came early and whole", "a pleasure to use", "crushed and wet", "it stopped after a day"]
+DEFAULTS = Limits()
+KINDS = ["praise", "praise", "complaint", "complaint"]
+
+
+@dataclass(frozen=True)
+class SlowPredictor:
+    """A model that notes how many rows each call had, waits to be let go on, and fails on the text `fail`."""
+
+    predictor: Predictor
+    calls: list[int]
+    go_on: threading.Event
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.predictor.labels
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.predictor.fields
+
+    def predict_probabilities(self, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
+        self.calls.append(len(rows))
+        assert self.go_on.wait(30)
+        if any("fail" in row.values() for row in rows):
+            raise ValueError("made to fail")
+        return self.predictor.predict_probabilities(rows)
+
+    def count_tokens(self, rows: Sequence[Mapping[str, str]]) -> list[int]:
+        return [len(row["text"].split()) for row in rows]
+
+
+@contextmanager
+def listen(predictor: Any, limits: Limits = DEFAULTS, token: str | None = None) -> Iterator[str]:
+    """A server of a model, named `tickets`; gives its address."""
+    listening = open_socket("127.0.0.1", 0)
+    app = create_app(Served("tickets", predictor), limits, token)
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    listening.listen(1024)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, ten seconds at most."""
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end, "it did not come to be so"
+        time.sleep(0.005)
