@@ -331,3 +331,46 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     assert manifest["temperature"] != 1 and "order 7" not in json.dumps(manifest["origin"])
     assert call("evaluate", saved, file, "--label", "kind") == 0
     assert "rows and abstained on the rest" in capsys.readouterr().out
+
+
+def test_a_risk_that_no_threshold_holds_leaves_a_model_that_always_answers(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "model"
+    given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--save", saved)
+    assert call("fit", file, *given, "--abstain-at", "0.01") == 1
+    assert "The model always answers: no threshold is known to hold a risk of 0.01" in capsys.readouterr().err
+    assert fewtune.load(saved).abstention is None and fewtune.load(saved).temperature != 1
+
+
+def test_few_rows_of_a_label_make_fewer_folds(
+    write: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(
+        "few.csv", "text,label\n" + "".join(f"good {n},praise\nbad {n},blame\n" for n in range(6)) + "hm,other\n"
+    )
+    test = write("test.csv", "text,label\nnice,praise\n")
+    assert call("fit", file, "--method", "tfidf", "--test", test, "--save", tmp_path / "one") == 0
+    assert fewtune.load(tmp_path / "one").temperature == 1, "one row of a label is in no fold's fit"
+    file.write_text(file.read_text(encoding="utf-8") + "hm hm,other\n", encoding="utf-8")
+    assert call("fit", file, "--method", "tfidf", "--test", test, "--folds", "3", "--save", tmp_path / "three") == 2
+    assert "3 folds and 2 rows labelled 'other'" in capsys.readouterr().err and not (tmp_path / "three").exists()
+    capsys.readouterr()
+    assert call("fit", file, "--method", "tfidf", "--test", test, "--save", tmp_path / "two") == 0
+    assert "fold 2 of 2" in capsys.readouterr().out and fewtune.load(tmp_path / "two").temperature != 1
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_learning_curve_says_what_more_rows_would_bring(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved, test = tmp_path / "model", tmp_path / "test.csv"
+    test.write_text("review,kind\nlate,late delivery\nlovely,praise\nlovely,late delivery\n", encoding="utf-8")
+    given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--test", f"later={test}", "--curve")
+    assert call("fit", file, *given, "--save", saved) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Fitted on 45 rows it scores 1.000; on 90" in told and "Accuracy on later, 3 rows: 0.667" in told
+    shots = {record.trial.shots for record in fewtune.analyse(tmp_path / "model-curve").records}
+    assert shots == {11, 22, 45}
+    card = (saved / "README.md").read_text(encoding="utf-8")
+    assert "On later, 3 rows:" in card and "| accuracy | 0.667 |" in card

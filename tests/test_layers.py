@@ -34,6 +34,7 @@ LAYERS = [
     {"exporting"},
     {"api", "card", "evaluation", "suspects"},
     {"auto", "serving"},
+    {"fitted"},
     {"estimator"},
     {"cli"},
 ]

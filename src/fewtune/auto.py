@@ -1,41 +1,32 @@
-"""From one labelled file to a model: a race that chooses a method, and that method fitted on all rows and calibrated.
+"""From one labelled file to a method: a race on splits of its rows, and the learning curve of the method chosen.
 
-Owns which methods race and with how many rows, what is fitted in the end, and what the rows' own folds say of it. The
-race is a study like any other, and stays in its folder.
+Owns which methods race, with how many rows, and where the curve is measured. Both are studies like any other, and stay
+in their folders. What is fitted in the end is `fitted`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter
 
+from fewtune.analysis.growth import Growth, expect_growth
 from fewtune.api import run_study
-from fewtune.errors import FewtuneError
-from fewtune.evaluation import measure
-from fewtune.metrics.counts import SCORES
-from fewtune.metrics.reliability import describe_calibration
-from fewtune.predictors.abstention import choose_abstention
-from fewtune.predictors.temperature import fit_temperature, normalise
+from fewtune.errors import DataError, FewtuneError
 from fewtune.results import StudyResult
-from fewtune.running.fit_rows import fit_rows
-from fewtune.running.fold_scores import FOLDS, check_folds, score_folds
 from fewtune.tasks import own_files
-from fewtune.tasks.base import Task
+from fewtune.tasks.base import IN_DOMAIN, Task
 
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
     from fewtune.executors.base import Executor
-    from fewtune.predictors.predictor import Predictor
 
 DEFAULT_MODEL = "smollm2-135m"
 RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -51,6 +42,8 @@ MOST_SHOTS = 32
 """Labelled rows that a trial is fitted on at most: with more it takes minutes, and methods keep their order."""
 MOST_DRAWS = 8
 """Splits of one file share rows: further ones add little."""
+CURVE_DRAWS = 3
+"""Draws at each number of rows of a learning curve."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +105,56 @@ def race_methods(
     return run_study(study, out, executor=executor, on_event=on_event)
 
 
+def trace_growth(
+    file: LabelledFile,
+    method: str,
+    model: str,
+    out: Path,
+    executor: Executor | None = None,
+    on_event: Callable[[StudyEvent], None] = lambda event: None,
+) -> Growth:
+    """Fit a method on more and more of a file's rows, draw after draw; what twice as many are expected to bring.
+
+    Raises DataError where the rows allow no two sizes, FewtuneError where a trial failed.
+    """
+    task = file.read()
+    study: dict[str, Any] = {
+        "name": f"{name_study(file.train)}-curve",
+        "models": [model],
+        "tasks": [{"own_files": {"as": name_study(file.train), **file.settings()}}],
+        "methods": [{method: dict(dict(RACED).get(method, {}))}],
+        "floors": False,
+        "shots": list(choose_sizes(task)),
+        "data_seeds": {"count": CURVE_DRAWS},
+        "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 1},
+    }
+    result = run_study(study, out, executor=executor, on_event=on_event)
+    done = [record for record in result.records if record.status == "done"]
+    if len(done) < len(result.records):
+        raise FewtuneError(f"a trial of the learning curve failed: `fewtune report {out}` says which and why.")
+    scores: dict[int, list[float]] = {}
+    for record in sorted(done, key=lambda record: record.trial.data_seed):
+        scores.setdefault(record.trial.shots, []).append(record.metrics[IN_DOMAIN][record.primary_metric])
+    rows = min(int(record.baselines[IN_DOMAIN]["rows"]) for record in done)
+    return expect_growth(scores, rows, task.held_out or 0.0)
+
+
+def choose_sizes(task: Task) -> tuple[int, ...]:
+    """Numbers of rows for a learning curve: all that a draw may take, a half and a quarter of them.
+
+    Raises DataError where there are too few rows for two sizes.
+    """
+    counts = Counter(row.label for row in task.train)
+    most = sum(count - math.ceil(count * (task.held_out or 0.0)) for count in counts.values())
+    sizes = tuple(size for size in (most // 4, most // 2, most) if size >= 2 * len(task.labels))
+    if len(sizes) < 2:
+        raise DataError(
+            f"{len(task.train)} rows of {len(task.labels)} labels are too few for a learning curve: "
+            f"{4 * len(task.labels)} at least are fitted on. Give more rows, or leave --curve out."
+        )
+    return sizes
+
+
 def choose_shots(task: Task) -> int:
     """How many rows a trial is fitted on: half of what a draw may take, as many of each label, MOST_SHOTS at most.
 
@@ -141,85 +184,3 @@ def choose_method(result: StudyResult) -> str:
     if found is None:
         raise FewtuneError("no method was scored, so that none can be fitted. Give a larger budget, or name a method.")
     return found
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the last fit is made, and what is found out by folds of its rows: none where `folds` is 0."""
-
-    method: str
-    model: str | None = None
-    seed: int = 0
-    folds: int = FOLDS
-    risk: float | None = None
-    """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
-
-
-@dataclass(frozen=True)
-class FittedFile:
-    """A file's rows, the predictor fitted on all of them, and what models that had not seen each row made of it."""
-
-    predictor: Predictor
-    rows: Sequence[Mapping[str, str]]
-    gold: npt.NDArray[np.int64]
-    """The place of each row's label among the predictor's, (rows,)."""
-    probabilities: np.ndarray | None
-    """By the folds' models, calibrated, (rows, labels); None without folds."""
-
-
-def fit_file(
-    file: LabelledFile,
-    recipe: Recipe,
-    found: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> FittedFile:
-    """Fit a method on all rows of a file with the settings it races with, and calibrate it by folds of them.
-
-    `found` joins what the model says of where it came from. Raises FewtuneError where something cannot be used.
-    """
-    task = file.read()
-    rows = [row.fields for row in task.train]
-    labels = [task.labels[row.label] for row in task.train if row.label is not None]
-    gold = np.array([row.label for row in task.train], dtype=np.int64)
-    fit = partial(
-        fit_rows,
-        method=recipe.method,
-        model=recipe.model,
-        settings=dict(RACED).get(recipe.method, {}),
-        seed=recipe.seed,
-    )
-    if recipe.folds:
-        check_folds(labels, recipe.folds)
-    scores = None
-    if recipe.folds:
-        scores = score_folds(rows, labels, fit, recipe.folds, recipe.seed, say)
-    say(f"Fitting {recipe.method} on all {len(rows)} rows …")
-    predictor = fit(rows, labels)
-    predictor = replace(predictor, origin={**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})})
-    if scores is None:
-        return FittedFile(predictor, rows, gold, None)
-    calibrated, probabilities = calibrate(predictor, scores, gold, recipe.risk)
-    return FittedFile(calibrated, rows, gold, probabilities)
-
-
-def calibrate(
-    predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int64], risk: float | None = None
-) -> tuple[Predictor, np.ndarray]:
-    """The predictor with a temperature, and a threshold for a risk, and the calibrated probabilities (rows, labels),
-    from log-probabilities (rows, labels) of rows that were not fitted on; raises DataError where no threshold holds it.
-    """
-    temperature = fit_temperature(scores, gold)
-    before, after = np.exp(scores), np.exp(normalise(scores / temperature))
-    abstention = None if risk is None else choose_abstention(after, gold, risk)
-    learnt = {
-        "rows": len(gold),
-        "before": describe_calibration(before, gold),
-        "after": describe_calibration(after, gold),
-        "metrics": {
-            name: [bounds.mean, bounds.low, bounds.high]
-            for name, bounds in measure(after, gold).metrics.items()
-            if name in SCORES
-        },
-    }
-    origin = {**predictor.origin, "out_of_fold": learnt}
-    return replace(predictor, origin=origin, temperature=temperature, abstention=abstention), after

@@ -27,6 +27,8 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     if "out_of_fold" in origin:
         parts += ["## What its answers are worth", *_word_folds(origin["out_of_fold"], manifest.temperature)]
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
+    for name, found in origin.get("tests", {}).items():
+        parts += [f"On {make_plain(name)}, {found['rows']} rows:", _tabulate_scores(found["metrics"])]
     if manifest.abstention is not None:
         parts.append(word_abstention(manifest.abstention))
     if origin.get("settings"):
@@ -70,18 +72,22 @@ def _describe(manifest: Manifest) -> list[str]:
 
 
 def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:
-    metrics = [
-        [name, word_score(mean), f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""]
-        for name, (mean, low, high) in found["metrics"].items()
-    ]
     before, after = found["before"], found["after"]
     figures = [[name, f"{before[name]:.3f}", f"{after[name]:.3f}"] for name in before]
     return [
         f"Each of the {found['rows']} rows was answered by a model fitted without it.",
-        _tabulate(["metric", "value", "95 % interval"], metrics),
+        _tabulate_scores(found["metrics"]),
         f"Probabilities are divided by a temperature of {temperature:.3g} in the logarithm, found on the same answers:",
         _tabulate(["lower is better", "before", "after"], figures),
     ]
+
+
+def _tabulate_scores(metrics: Mapping[str, Any]) -> str:
+    rows = [
+        [name, word_score(mean), f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""]
+        for name, (mean, low, high) in metrics.items()
+    ]
+    return _tabulate(["metric", "value", "95 % interval"], rows)
 
 
 def _tabulate(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,8 +11,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 import fewtune
-from fewtune.auto import calibrate
 from fewtune.errors import DataError
+from fewtune.fitted import calibrate
 from fewtune.metrics.reliability import bin_answers, describe_calibration
 from fewtune.predictors.abstention import choose_abstention, count_rows_needed
 from fewtune.predictors.predictor import Predictor

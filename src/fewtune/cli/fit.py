@@ -62,11 +62,19 @@ class Calibration:
     """What folds of the rows are used for."""
 
     folds: Annotated[
-        int, Parameter(help="Parts of the rows, each answered by a model fitted on the others; 0: no calibration.")
-    ] = 3
+        int | None,
+        Parameter(
+            help="Parts of the rows, each answered by a model fitted on the others; 0: no calibration; 3 if not given, "
+            "or as many as the rarest label has rows."
+        ),
+    ] = None
     abstain_at: Annotated[
         float | None, Parameter(help="Say nothing where unsure, so that at most this share of answers is wrong.")
     ] = None
+    curve: Annotated[
+        bool,
+        Parameter(negative="", help="Fit on more and more of the rows, and say what twice as many would bring."),
+    ] = False
 
 
 def fit(
@@ -79,13 +87,14 @@ def fit(
 ) -> int:
     """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model."""
     began = time.perf_counter()
-    from fewtune.auto import Recipe, fit_file
-    from fewtune.cli.fit_display import save_with_card, show_folds, show_unlabelled
+    from fewtune.cli.fit_display import save_with_card, show_folds, show_tests, show_unlabelled
+    from fewtune.fitted import Recipe, fit_file
     from fewtune.methods import get_method
     from fewtune.tasks.base import IN_DOMAIN
 
     file, notes = _read_file(train, save, columns)
     minutes = _check(choice, calibration)
+    _check_rows(file, calibration)
     method, found = choice.method, dict[str, Any]()
     if method == "auto":
         folder = save.with_name(f"{save.name}-race") if choice.out is None else choice.out
@@ -100,10 +109,13 @@ def fit(
     fitted = fit_file(file, recipe, found, say)
     save_with_card(fitted, save)
     show_folds(fitted, save)
+    show_tests(fitted)
+    if calibration.curve:
+        _trace(file, method, choice.model, save.with_name(f"{save.name}-curve"))
     if columns.unlabelled is not None:
         show_unlabelled(fitted, columns.unlabelled, save)
     say(f"model: {save} (fewtune predict {save} ROWS)")
-    return 0
+    return 0 if fitted.refused is None else 1
 
 
 def _read_file(train: Path, save: Path, columns: Columns) -> tuple[LabelledFile, Sequence[str]]:
@@ -124,13 +136,37 @@ def _read_file(train: Path, save: Path, columns: Columns) -> tuple[LabelledFile,
 def _check(choice: Choice, calibration: Calibration) -> float:
     """The race's minutes; refuse what is out of range."""
     check_share("--within", choice.within, "take the best alone")
-    check_number("--folds", calibration.folds, 0, MOST_FOLDS)
+    if calibration.folds is not None:
+        check_number("--folds", calibration.folds, 0, MOST_FOLDS)
     risk = calibration.abstain_at
     if risk is not None and not 0 < risk < 1:
         raise FewtuneError(f"--abstain-at is {risk:g}; give a share of wrong answers above 0 and under 1.")
     if risk is not None and calibration.folds == 0:
         raise FewtuneError("--abstain-at needs folds of the rows to choose its threshold by: give --folds 2 or more.")
     return parse_seconds("--budget", choice.budget) / 60
+
+
+def _check_rows(file: LabelledFile, calibration: Calibration) -> None:
+    """Refuse folds and curves that the rows are too few for, before anything runs."""
+    from fewtune.auto import choose_sizes
+    from fewtune.running.fold_scores import check_folds
+
+    task = file.read()
+    if calibration.folds:
+        check_folds([task.labels[row.label] for row in task.train if row.label is not None], calibration.folds)
+    if calibration.curve:
+        choose_sizes(task)
+
+
+def _trace(file: LabelledFile, method: str, model: str, out: Path) -> None:
+    from fewtune.auto import trace_growth
+    from fewtune.cli.fit_display import show_growth
+    from fewtune.cli.run_display import RunDisplay
+
+    say("Tracing the learning curve …")
+    with RunDisplay(console, 1, time.perf_counter()) as display:
+        growth = trace_growth(file, method, model, out, on_event=display.hear)
+    show_growth(growth, out)
 
 
 def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, began: float) -> tuple[str, dict[str, Any]]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fewtune.cli.output import console, say
+from fewtune.cli.output import console, say, say_error
 from fewtune.errors import shorten
 from fewtune.terminal import make_text
 
 if TYPE_CHECKING:
-    from fewtune.auto import FittedFile
+    from fewtune.analysis.growth import Growth
+    from fewtune.fitted import FittedFile
 
 MOST_SHOWN = 10
 """Rows that are shown; files hold all."""
@@ -58,6 +59,8 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     say(f"Accuracy out of fold: {mean:.3f} [{low:.3f}, {high:.3f}]; temperature {predictor.temperature:.3g}.")
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
+    if fitted.refused is not None:
+        say_error(f"The model always answers: {fitted.refused}")
     suspects = find_suspects(fitted.probabilities, fitted.gold)
     if not suspects:
         return
@@ -75,6 +78,21 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     write_rows(path, rows)
     say(f"{len(rows)} rows whose own label models that had not seen them find unlikely, in {path}:")
     _show_rows(rows, predictor.fields)
+
+
+def show_tests(fitted: FittedFile) -> None:
+    """Show what the model makes of the files of test rows."""
+    for name, found in fitted.predictor.origin.get("tests", {}).items():
+        mean, low, high = found["metrics"]["accuracy"]
+        say(f"Accuracy on {name}, {found['rows']} rows: {mean:.3f} [{low:.3f}, {high:.3f}].")
+
+
+def show_growth(growth: Growth, out: Path) -> None:
+    """Say what twice as many rows are expected to bring."""
+    say(
+        f"Fitted on {growth.shots} rows it scores {growth.score:.3f}; on {2 * growth.shots} {growth.expected:.3f} is "
+        f"expected [{growth.low:.3f}, {growth.high:.3f}], {100 * growth.gain:+.1f} points. The curve: {out}/report.html"
+    )
 
 
 def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from fewtune.analysis.decision import Decision
     from fewtune.results import StudyResult
-    from fewtune.tasks.base import Task
 
 AUTO = "auto"
 
@@ -229,7 +228,8 @@ def _fit(
 
 def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Terms) -> tuple[Predictor, StudyResult]:
     """The method that a race chose fitted on all rows and calibrated, and what the race's records say."""
-    from fewtune.auto import Recipe, choose_method, fit_file, race_methods, write_rows
+    from fewtune.auto import choose_method, race_methods, write_rows
+    from fewtune.fitted import Recipe, fit_file
 
     single = [label for label, count in Counter(labels).items() if count == 1]
     if single:
@@ -240,24 +240,15 @@ def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Term
     with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
         file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")
         try:
-            folds = _choose_folds(file.read())
             result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
             method = choose_method(result)
             if result.decision.chosen is None:
                 told = f"No method is known to be near enough to the best; {method} is nearest by its bound."
                 warnings.warn(told, UserWarning, stacklevel=3)
             model = terms.model if get_method(method).uses_model else None
-            return fit_file(file, Recipe(method, model, terms.seed, folds)).predictor, result
+            return fit_file(file, Recipe(method, model, terms.seed)).predictor, result
         except FewtuneError as error:  # which name a file that its reader never saw
             raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
-
-
-def _choose_folds(task: Task) -> int:
-    """As many folds as `fewtune fit` calibrates by, or none where a class has too few rows for them."""
-    from fewtune.running.fold_scores import FOLDS
-
-    rarest = min(Counter(row.label for row in task.train).values())
-    return FOLDS if rarest >= FOLDS else 0
 
 
 def _draw_seed(random_state: Any) -> int:

@@ -46,6 +46,12 @@ def score_folds(
     return scores
 
 
+def choose_folds(labels: Sequence[str]) -> int:
+    """FOLDS, or as many as the rarest label has rows; 0 where it has but one, so that no fold can do without it."""
+    rarest = min(Counter(labels).values())
+    return min(FOLDS, rarest) if rarest > 1 else 0
+
+
 def check_folds(labels: Sequence[str], folds: int) -> None:
     """Raise DataError where rows of a label are too few for every fold's model to have seen it."""
     rarest, rows = min(Counter(labels).items(), key=lambda item: item[1])

@@ -1,0 +1,56 @@
+"""What more labelled rows are expected to bring: a learning curve carried on to twice as many.
+
+Owns the curve and its interval. Each draw's errors follow a power of the number of rows (Hestness et al. 2017,
+https://arxiv.org/abs/1712.00409); the spread of what the draws expect gives the interval, widened because draws of one
+file share rows (Nadeau and Bengio 2003, https://doi.org/10.1023/A:1024068626366).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fewtune.errors import DataError
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The mean score at the most rows tried, and what is expected at twice as many, with its 95 % interval."""
+
+    shots: int
+    score: float
+    expected: float
+    low: float
+    high: float
+
+    @property
+    def gain(self) -> float:
+        return self.expected - self.score
+
+
+def expect_growth(scores: Mapping[int, Sequence[float]], test_rows: int, held_out: float = 0.0) -> Growth:
+    """What twice as many rows as the most tried are expected to bring, from scores by shots, draws in one order.
+
+    Scores are of 1 at most, where there is no error. `held_out` is the share of one file's rows that each draw was
+    tested on; 0 where draws share none. Raises DataError for fewer than two sizes, or fewer than two draws.
+    """
+    from scipy.stats import t
+
+    sizes = sorted(scores)
+    draws = {len(scores[size]) for size in sizes}
+    if len(sizes) < 2 or len(draws) != 1 or min(draws) < 2:
+        raise DataError("a learning curve needs two numbers of rows at least, and two draws of each.")
+    [count] = draws
+    errors = np.maximum(1 - np.array([scores[size] for size in sizes], dtype=float), 0.5 / test_rows)
+    logs = np.log(sizes)
+    centred = logs - logs.mean()
+    # More rows do no harm in the long run: a curve that falls by chance is taken for a flat one.
+    slopes = np.minimum(centred @ np.log(errors) / (centred @ centred), 0.0)
+    expected = 1 - np.exp(np.log(errors).mean(axis=0) + slopes * (math.log(2 * sizes[-1]) - logs.mean()))
+    shared = held_out / (1 - held_out)
+    reach = float(t.ppf(0.975, count - 1) * expected.std(ddof=1) * math.sqrt(1 / count + shared))
+    mean = float(expected.mean())
+    return Growth(sizes[-1], float(np.mean(scores[sizes[-1]])), mean, mean - reach, min(1.0, mean + reach))

@@ -1,0 +1,127 @@
+"""The model that is taken home: a method fitted on all rows of a file, calibrated by folds of them, and measured.
+
+Owns the last fit and what is found out about it. Which method it is, is `auto`'s or the user's to say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fewtune.auto import RACED, LabelledFile
+from fewtune.errors import DataError
+from fewtune.evaluation import measure
+from fewtune.metrics.counts import SCORES
+from fewtune.metrics.reliability import describe_calibration
+from fewtune.predictors.abstention import choose_abstention
+from fewtune.predictors.temperature import fit_temperature, normalise
+from fewtune.running.fit_rows import fit_rows
+from fewtune.running.fold_scores import choose_folds, score_folds
+from fewtune.tasks.base import TestSet
+
+if TYPE_CHECKING:
+    from fewtune.predictors.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the last fit is made, and what is found out by folds of its rows.
+
+    `folds` is how many, 0 for none; None: three, or as many as the rarest label has rows.
+    """
+
+    method: str
+    model: str | None = None
+    seed: int = 0
+    folds: int | None = None
+    risk: float | None = None
+    """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
+
+
+@dataclass(frozen=True)
+class FittedFile:
+    """A file's rows, the predictor fitted on all of them, and what models that had not seen each row made of it."""
+
+    predictor: Predictor
+    rows: Sequence[Mapping[str, str]]
+    gold: npt.NDArray[np.int64]
+    """The place of each row's label among the predictor's, (rows,)."""
+    probabilities: np.ndarray | None
+    """By the folds' models, calibrated, (rows, labels); None without folds."""
+    refused: str | None = None
+    """Why it always answers although a risk was asked for."""
+
+
+def fit_file(
+    file: LabelledFile,
+    recipe: Recipe,
+    found: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> FittedFile:
+    """Fit a method on all rows of a file with the settings it races with, and calibrate it by folds of them.
+
+    `found` joins what the model says of where it came from. Raises FewtuneError where something cannot be used.
+    """
+    task = file.read()
+    rows = [row.fields for row in task.train]
+    labels = [task.labels[row.label] for row in task.train if row.label is not None]
+    gold = np.array([row.label for row in task.train], dtype=np.int64)
+    fit = partial(
+        fit_rows,
+        method=recipe.method,
+        model=recipe.model,
+        settings=dict(RACED).get(recipe.method, {}),
+        seed=recipe.seed,
+    )
+    folds = choose_folds(labels) if recipe.folds is None else recipe.folds
+    scores = score_folds(rows, labels, fit, folds, recipe.seed, say) if folds else None
+    say(f"Fitting {recipe.method} on all {len(rows)} rows …")
+    predictor = fit(rows, labels)
+    predictor = replace(predictor, origin={**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})})
+    probabilities, refused = None, None
+    if scores is not None:
+        predictor, probabilities = calibrate(predictor, scores, gold)
+        if recipe.risk is not None:
+            try:
+                predictor = replace(predictor, abstention=choose_abstention(probabilities, gold, recipe.risk))
+            except DataError as reason:  # minutes of fitting are kept: the model answers all, and says so
+                refused = str(reason)
+    tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}
+    if tests:
+        predictor = replace(predictor, origin={**predictor.origin, "tests": tests})
+    return FittedFile(predictor, rows, gold, probabilities, refused)
+
+
+def _measure_test(predictor: Predictor, test: TestSet) -> dict[str, Any]:
+    """A test set's metrics with their intervals, and how many rows it has."""
+    gold = np.array([row.label for row in test.rows], dtype=np.int64)
+    probabilities = predictor.predict_probabilities([row.fields for row in test.rows])
+    return {"rows": len(gold), "metrics": _list_scores(probabilities, gold)}
+
+
+def _list_scores(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> dict[str, list[float | None]]:
+    """Each score's mean and the ends of its interval."""
+    found = measure(probabilities, gold).metrics.items()
+    return {name: [bounds.mean, bounds.low, bounds.high] for name, bounds in found if name in SCORES}
+
+
+def calibrate(predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int64]) -> tuple[Predictor, np.ndarray]:
+    """The predictor with a temperature, and the calibrated probabilities (rows, labels), from log-probabilities (rows,
+    labels) of rows that were not fitted on.
+    """
+    temperature = fit_temperature(scores, gold)
+    before, after = np.exp(scores), np.exp(normalise(scores / temperature))
+    learnt = {
+        "rows": len(gold),
+        "before": describe_calibration(before, gold),
+        "after": describe_calibration(after, gold),
+        "metrics": _list_scores(after, gold),
+    }
+    origin = {**predictor.origin, "out_of_fold": learnt}
+    return replace(predictor, origin=origin, temperature=temperature), after
