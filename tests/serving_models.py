@@ -38,6 +38,10 @@ class SlowPredictor:
     def fields(self) -> tuple[str, ...]:
         return self.predictor.fields
 
+    @property
+    def abstention(self) -> None:
+        return None
+
     def predict_probabilities(self, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
         self.calls.append(len(rows))
         assert self.go_on.wait(30)

@@ -7,12 +7,14 @@ import base64
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from fewtune.predictors.manifest import AbstentionPart
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.limits import Limits
 from serving_models import TEXTS, SlowPredictor, listen, wait_for
@@ -65,6 +67,18 @@ def test_classify_answers_in_the_models_order_of_labels(client: httpx.Client, ur
     ]
     assert found["usage"]["prompt_tokens"] == found["usage"]["total_tokens"] == 0, "no language model read anything"
     assert len(client.post(f"{url}/classify", json={"input": "wet"}).json()["data"]) == 1
+
+
+def test_a_model_that_abstains_says_so(client: httpx.Client, one_column: Predictor) -> None:
+    sure = one_column.predict_probabilities(TEXTS).max(axis=1)
+    part = AbstentionPart(
+        risk=0.1, confidence=0.95, threshold=float(np.median(sure)), coverage=0.5, coverage_low=0.4, coverage_high=0.6,
+        rows=100, errors=3,
+    )  # fmt: skip
+    with listen(replace(one_column, abstention=part)) as url:
+        found = client.post(f"{url}/classify", json={"input": TEXTS}).json()["data"]
+        assert [row["abstained"] for row in found] == [bool(each < np.median(sure)) for each in sure]
+        assert 'data-least="0.' in client.get(url).text
 
 
 def test_tokens_that_were_read_are_those_of_the_request_alone(client: httpx.Client, slow: SlowPredictor) -> None:

@@ -152,7 +152,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
         for option in ("use_activation", "activation", "softmax"):
             refuse_option(content, option, allowed=True)
         answers = await service.answer(read_rows(content, "input", fields, limits), counted=True)
-        return JSONResponse(classify_rows(labels, name, answers))
+        return JSONResponse(classify_rows(predictor, name, answers))
 
 
 def rank_labels(labels: Sequence[str], probabilities: np.ndarray) -> list[dict[str, Any]]:
@@ -161,12 +161,16 @@ def rank_labels(labels: Sequence[str], probabilities: np.ndarray) -> list[dict[s
     return [{"score": float(probabilities[place]), "label": labels[place]} for place in order]
 
 
-def classify_rows(labels: Sequence[str], name: str, answers: Answers) -> dict[str, Any]:
-    """What came of a request's rows, as vLLM has it."""
-    data = [
+def classify_rows(predictor: Predictor, name: str, answers: Answers) -> dict[str, Any]:
+    """What came of a request's rows, as vLLM has it, and where a model may abstain whether it does."""
+    labels = predictor.labels
+    data: list[dict[str, Any]] = [
         {"index": index, "label": labels[int(row.argmax())], "probs": row.tolist(), "num_classes": len(labels)}
         for index, row in enumerate(answers.probabilities)
     ]
+    if predictor.abstention is not None:
+        for row, answer in zip(data, predictor.answer(answers.probabilities), strict=True):
+            row["abstained"] = answer is None
     usage = {"prompt_tokens": answers.tokens, "total_tokens": answers.tokens}
     return {
         "id": f"classify-{uuid.uuid4().hex}",
@@ -203,7 +207,9 @@ def _add_status(app: FastAPI, batcher: Batcher, metrics: Metrics) -> None:
 
 
 def _add_pages(app: FastAPI, served: Served) -> None:
-    page = write_page(served.name, served.predictor.labels, served.predictor.fields)
+    predictor = served.predictor
+    least = 0.0 if predictor.abstention is None else predictor.abstention.threshold
+    page = write_page(served.name, predictor.labels, predictor.fields, least)
     documentation = write_documentation(app.openapi())
 
     @app.get("/", include_in_schema=False)

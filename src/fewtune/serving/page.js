@@ -32,7 +32,8 @@ async function ask() {
     const content = await response.json();
     if (!response.ok) throw new Error(content.error);
     show(content);
-    told.textContent = `${Math.round(performance.now() - began)} ms`;
+    const unsure = content[0].score < Number(form.dataset.least) ? " · it abstains: too unsure to answer" : "";
+    told.textContent = `${Math.round(performance.now() - began)} ms${unsure}`;
   } catch (error) {
     answers.replaceChildren();
     told.className = "bad";

@@ -39,9 +39,9 @@ PAGE_HEADERS = {
 """What a browser lets the pages do: their own style and script, and requests to this server alone."""
 
 
-def write_page(name: str, labels: Sequence[str], fields: Sequence[str]) -> str:
-    """The page to try a model by hand."""
-    return _render("page.html.jinja", name=name, labels=labels, fields=fields, script=Markup(_SCRIPT))
+def write_page(name: str, labels: Sequence[str], fields: Sequence[str], least: float) -> str:
+    """The page to try a model by hand; answers of a probability under `least` are told as abstained from."""
+    return _render("page.html.jinja", name=name, labels=labels, fields=fields, least=least, script=Markup(_SCRIPT))
 
 
 def write_documentation(described: Mapping[str, Any]) -> str:

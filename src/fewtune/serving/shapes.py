@@ -29,6 +29,8 @@ class Classification(BaseModel):
     label: str
     probs: list[float]
     num_classes: int
+    abstained: bool | None = None
+    """Told by models that may abstain alone: whether the label's probability is under the threshold."""
 
 
 class Usage(BaseModel):
