@@ -309,8 +309,13 @@ def test_a_cards_own_lines_load_the_export(
 def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace('order 7 📦",praise', 'order 7 📦",late delivery'), encoding="utf-8")
+    text = file.read_text(encoding="utf-8").replace('order 7 📦",praise', 'order 7 📦",late delivery')
+    head, first, rest = text.split("\n", 2)
+    repeated = "\n".join([head, first, first, rest])  # which is left out, and counts in the numbers of rows
+    file.write_text(repeated, encoding="utf-8")
+    number = next(
+        place for place, line in enumerate(csv.reader(io.StringIO(repeated))) if "order 7" in line[0] and place % 3 == 1
+    )
     more = tmp_path / "more.csv"
     more.write_text("review\nlovely lovely\nlate but lovely\nbroken\n", encoding="utf-8")
     saved = tmp_path / "model"
@@ -321,6 +326,7 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     with (tmp_path / "model-suspects.csv").open(encoding="utf-8") as stream:
         [suspect] = csv.DictReader(stream)
     assert (suspect["label"], suspect["likelier"]) == ("late delivery", "praise") and "order 7" in suspect["review"]
+    assert int(suspect["row"]) == number
     with (tmp_path / "model-label-next.csv").open(encoding="utf-8") as stream:
         ordered = [row["review"] for row in csv.DictReader(stream)]
     assert ordered[0] == "late but lovely" and len(ordered) == 3
@@ -374,3 +380,40 @@ def test_a_learning_curve_says_what_more_rows_would_bring(
     assert shots == {11, 22, 45}
     card = (saved / "README.md").read_text(encoding="utf-8")
     assert "On later, 3 rows:" in card and "| accuracy | 0.667 |" in card
+
+
+def test_where_a_model_goes_is_looked_at_before_anything_runs(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf")
+    for number in (-1, 2**32):
+        assert call(*given, "--seed", number, "--save", tmp_path / "a") == 2
+        assert "--seed is" in capsys.readouterr().err
+    (tmp_path / "a-suspects.csv").write_text("mine")
+    assert call(*given, "--save", tmp_path / "a") == 2
+    assert "a-suspects.csv exists, of an earlier fit" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "a-suspects.csv").read_text() == "mine" and not (tmp_path / "a").exists()
+    (tmp_path / "file").write_text("")
+    assert call(*given, "--save", tmp_path / "file" / "model") == 2
+    assert "nothing can be written there" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_learning_curve_of_uneven_labels_is_refused_or_traced(
+    write: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_counts(most: int, least: int) -> Path:
+        rows = [f"good {n},praise" for n in range(most)] + [f"bad {n},blame" for n in range(least)]
+        return write(f"{most}-{least}.csv", "\n".join(["text,label", *rows]) + "\n")
+
+    given = ("--method", "tfidf", "--folds", "0", "--curve", "--save")
+    assert call("fit", write_counts(40, 4), *given, tmp_path / "few") == 2
+    assert "44 rows, 4 of the rarest of 2 labels, are too few for a learning curve" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (tmp_path / "few").exists()
+    assert call("fit", write_counts(60, 20), *given, tmp_path / "enough") == 0
+    assert "on 120" in capsys.readouterr().out

@@ -23,6 +23,7 @@ from fewtune.errors import DataError, FewtuneError
 from fewtune.results import StudyResult
 from fewtune.tasks import own_files
 from fewtune.tasks.base import IN_DOMAIN, Task
+from fewtune.tasks.draw import Sampling, check_sampling
 
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
@@ -44,6 +45,8 @@ MOST_DRAWS = 8
 """Splits of one file share rows: further ones add little."""
 CURVE_DRAWS = 3
 """Draws at each number of rows of a learning curve."""
+APART = 0.25
+"""Share of the rows that draws of a learning curve leave out, where test rows have a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -108,26 +111,29 @@ def race_methods(
 def trace_growth(
     file: LabelledFile,
     method: str,
-    model: str,
+    model: str | None,
     out: Path,
     executor: Executor | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
 ) -> Growth:
     """Fit a method on more and more of a file's rows, draw after draw; what twice as many are expected to bring.
 
+    `model` is None for a method that uses none.
+
     Raises DataError where the rows allow no two sizes, FewtuneError where a trial failed.
     """
     task = file.read()
     study: dict[str, Any] = {
         "name": f"{name_study(file.train)}-curve",
-        "models": [model],
         "tasks": [{"own_files": {"as": name_study(file.train), **file.settings()}}],
         "methods": [{method: dict(dict(RACED).get(method, {}))}],
         "floors": False,
         "shots": list(choose_sizes(task)),
+        "sampling": "natural",
         "data_seeds": {"count": CURVE_DRAWS},
         "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 1},
     }
+    study |= {} if model is None else {"models": [model]}
     result = run_study(study, out, executor=executor, on_event=on_event)
     done = [record for record in result.records if record.status == "done"]
     if len(done) < len(result.records):
@@ -136,23 +142,33 @@ def trace_growth(
     for record in sorted(done, key=lambda record: record.trial.data_seed):
         scores.setdefault(record.trial.shots, []).append(record.metrics[IN_DOMAIN][record.primary_metric])
     rows = min(int(record.baselines[IN_DOMAIN]["rows"]) for record in done)
-    return expect_growth(scores, rows, task.held_out or 0.0)
+    return expect_growth(scores, rows, _share_apart(task), tests_shared=task.held_out is None)
 
 
 def choose_sizes(task: Task) -> tuple[int, ...]:
-    """Numbers of rows for a learning curve: all that a draw may take, a half and a quarter of them.
+    """Numbers of rows for a learning curve, each draw's with the file's shares of the labels.
 
-    Raises DataError where there are too few rows for two sizes.
+    The most leaves a quarter of the rows to other draws; a half and a quarter of that follow, where two rows of each
+    label can be among them. Raises DataError where there are too few rows for two sizes.
     """
     counts = Counter(row.label for row in task.train)
-    most = sum(count - math.ceil(count * (task.held_out or 0.0)) for count in counts.values())
-    sizes = tuple(size for size in (most // 4, most // 2, most) if size >= 2 * len(task.labels))
+    most = sum(count - math.ceil(count * _share_apart(task)) for count in counts.values())
+    least = max(2 * len(task.labels), math.ceil(2 * len(task.train) / min(counts.values())))
+    sizes = tuple(size for size in (most // 4, most // 2, most) if size >= least)
     if len(sizes) < 2:
         raise DataError(
-            f"{len(task.train)} rows of {len(task.labels)} labels are too few for a learning curve: "
-            f"{4 * len(task.labels)} at least are fitted on. Give more rows, or leave --curve out."
+            f"{len(task.train)} rows, {min(counts.values())} of the rarest of {len(task.labels)} labels, are too few "
+            "for a learning curve: half of what a draw may take has to hold two rows of each label. Give more rows, or "
+            "leave --curve out."
         )
+    for size in sizes:
+        check_sampling(task, Sampling(size, balanced=False))
     return sizes
+
+
+def _share_apart(task: Task) -> float:
+    """The share of rows that a draw does not fit on, so that draws differ."""
+    return APART if task.held_out is None else task.held_out
 
 
 def choose_shots(task: Task) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.models.catalogue import CATALOGUE
-from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest
+from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest, WordsPart
 from fewtune.report.export import make_plain
 from fewtune.report.wording import word_score
 
@@ -19,7 +19,7 @@ RELIABILITY = "reliability.svg"
 
 
 def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False) -> str:
-    """The card of a model; `loading` says how it is loaded, `picture` that RELIABILITY is beside it."""
+    """The card of a model; `loading` says how it is loaded and read, `picture` that RELIABILITY is beside it."""
     origin = manifest.origin
     parts = [f"# {make_plain(_word_title(manifest))}", *_describe(manifest)]
     if "decision" in origin:
@@ -28,6 +28,8 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     if "out_of_fold" in origin:
         parts += ["## What its answers are worth", *_word_folds(origin["out_of_fold"], manifest.temperature)]
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
+    if "decision" in origin and ("tests" in origin or "out_of_fold" in origin):
+        parts.append("The method was chosen by scores on rows of these files: those of new rows may be lower.")
     for name, found in origin.get("tests", {}).items():
         parts += [f"On {make_plain(name)}, {found['rows']} rows:", _tabulate_scores(found["metrics"])]
     if manifest.abstention is not None:
@@ -43,10 +45,10 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
 def word_abstention(part: AbstentionPart) -> str:
     """What a model that abstains keeps: its threshold, the risk it holds and the share that it answers."""
     return (
-        f"It abstains where its answer has a probability under {part.threshold:.3f}: at most {part.risk:.3g} of the "
-        f"answers it gives are wrong, with {part.confidence:.0%} confidence, by {part.rows} rows that it was not "
-        f"fitted on. It answered {part.coverage:.0%} of them [{part.coverage_low:.0%}, {part.coverage_high:.0%}], "
-        f"{part.errors} wrongly."
+        f"It abstains where its answer has a probability under {part.threshold:.3f}. Models fitted without the rows "
+        f"that they answered gave {part.coverage:.0%} of {part.rows} answers [{part.coverage_low:.0%}, "
+        f"{part.coverage_high:.0%}] above that, {part.errors} of them wrong: at most {part.risk:.3g} of such answers "
+        f"are, with {part.confidence:.0%} confidence."
     )
 
 
@@ -67,11 +69,21 @@ def _describe(manifest: Manifest) -> list[str]:
             f"Base model: {make_plain(base.name)} (weights {base.weights_fingerprint[:12]}…, {base.precision}). Its "
             f"licence holds for what was made of it: {licence}."
         )
+    lines.append(_word_texts(manifest))
     if "data" in origin:
         lines.append(f"Fingerprint of the rows (SHA-256): {origin['data']}")
     counts: Mapping[str, int] = origin.get("label_counts", {})
     rows = [[make_plain(label), str(counts.get(label, ""))] for label in manifest.labels]
-    return [*lines, _tabulate(["label", "rows"], rows)]
+    return [*(line for line in lines if line), _tabulate(["label", "rows"], rows)]
+
+
+def _word_texts(manifest: Manifest) -> str:
+    """What of the rows' own texts is in the model's files."""
+    if isinstance(manifest.scorer, LanguagePart) and any(context.before for context in manifest.scorer.contexts):
+        return "Its files hold labelled rows word for word: they stand before every row that it reads."
+    if isinstance(manifest.scorer, WordsPart):
+        return "Its files hold the words and phrases of the rows that it was fitted on."
+    return ""
 
 
 def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:

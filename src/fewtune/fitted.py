@@ -50,6 +50,8 @@ class FittedFile:
 
     predictor: Predictor
     rows: Sequence[Mapping[str, str]]
+    numbers: Sequence[int]
+    """Where each stands in the file, from 1; repeats and contradictions are left out."""
     gold: npt.NDArray[np.int64]
     """The place of each row's label among the predictor's, (rows,)."""
     probabilities: np.ndarray | None
@@ -80,6 +82,8 @@ def fit_file(
         seed=recipe.seed,
     )
     folds = choose_folds(labels) if recipe.folds is None else recipe.folds
+    if not folds and recipe.folds is None:
+        say("There is one row alone of a label: no fold can do without it, and the model is not calibrated.")
     scores = score_folds(rows, labels, fit, folds, recipe.seed, say) if folds else None
     say(f"Fitting {recipe.method} on all {len(rows)} rows …")
     predictor = fit(rows, labels)
@@ -92,10 +96,13 @@ def fit_file(
                 predictor = replace(predictor, abstention=choose_abstention(probabilities, gold, recipe.risk))
             except DataError as reason:  # minutes of fitting are kept: the model answers all, and says so
                 refused = str(reason)
+    elif recipe.risk is not None:
+        refused = "a threshold is chosen by folds of the rows, and there were none."
     tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}
     if tests:
         predictor = replace(predictor, origin={**predictor.origin, "tests": tests})
-    return FittedFile(predictor, rows, gold, probabilities, refused)
+    numbers = [int(row.row_id.rpartition("/")[2]) for row in task.train]
+    return FittedFile(predictor, rows, numbers, gold, probabilities, refused)
 
 
 def _measure_test(predictor: Predictor, test: TestSet) -> dict[str, Any]:

@@ -8,12 +8,15 @@ Owns both orders. Suspicious labels are those that models which had not seen the
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fewtune.records import open_atomically
 
 
 def find_suspects(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> list[int]:
@@ -30,8 +33,10 @@ def order_by_margin(probabilities: np.ndarray) -> list[int]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal columns as CSV, in place of what was there."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write rows of equal columns as CSV, the whole file or none."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with open_atomically(path) as file:
+        file.write(buffer.getvalue().encode())

@@ -20,10 +20,15 @@ def test_the_interval_is_of_the_draws_spread() -> None:
     scores = {8: [0.6, 0.7], 16: [0.6, 0.7]}  # flat in each draw: .6 and .7 are expected
     apart = expect_growth(scores, test_rows=1000)
     # Two draws: t = 12.706, deviation .0707, over the root of two.
-    assert apart.high == 1.0 and apart.low == pytest.approx(0.65 - 12.706 * 0.05, abs=1e-3)
-    shared = expect_growth({8: [0.6, 0.62, 0.64], 16: [0.6, 0.62, 0.64]}, 1000, held_out=0.25)
+    assert apart.high == 1.0 and apart.low == pytest.approx(max(0, 0.65 - 12.706 * 0.05), abs=1e-3)
+    shared = expect_growth({8: [0.6, 0.62, 0.64], 16: [0.6, 0.62, 0.64]}, 1000, apart=0.25)
     alone = expect_growth({8: [0.6, 0.62, 0.64], 16: [0.6, 0.62, 0.64]}, 1000)
     assert (shared.high - shared.expected) / (alone.high - alone.expected) == pytest.approx(2**0.5)
+
+
+def test_test_rows_that_all_draws_share_widen_it() -> None:
+    found = expect_growth({8: [0.8, 0.8], 16: [0.8, 0.8]}, test_rows=100, tests_shared=True)
+    assert found.high - found.expected == pytest.approx(1.96 * 0.04)
 
 
 def test_a_curve_that_falls_by_chance_is_taken_for_a_flat_one() -> None:

@@ -31,11 +31,14 @@ class Growth:
         return self.expected - self.score
 
 
-def expect_growth(scores: Mapping[int, Sequence[float]], test_rows: int, held_out: float = 0.0) -> Growth:
+def expect_growth(
+    scores: Mapping[int, Sequence[float]], test_rows: int, apart: float = 0.0, tests_shared: bool = False
+) -> Growth:
     """What twice as many rows as the most tried are expected to bring, from scores by shots, draws in one order.
 
-    Scores are of 1 at most, where there is no error. `held_out` is the share of one file's rows that each draw was
-    tested on; 0 where draws share none. Raises DataError for fewer than two sizes, or fewer than two draws.
+    Scores are of 1 at most, where there is no error. `apart` is the share of one file's rows that a draw did not fit
+    on, 0 where draws share none; `tests_shared` that all were tested on the same rows, whose choice then counts too.
+    Raises DataError for fewer than two sizes, or fewer than two draws.
     """
     from scipy.stats import t
 
@@ -47,10 +50,12 @@ def expect_growth(scores: Mapping[int, Sequence[float]], test_rows: int, held_ou
     errors = np.maximum(1 - np.array([scores[size] for size in sizes], dtype=float), 0.5 / test_rows)
     logs = np.log(sizes)
     centred = logs - logs.mean()
+    slopes = centred @ np.log(errors) / (centred @ centred)
     # More rows do no harm in the long run: a curve that falls by chance is taken for a flat one.
-    slopes = np.minimum(centred @ np.log(errors) / (centred @ centred), 0.0)
+    slopes -= max(float(slopes.mean()), 0.0)
     expected = 1 - np.exp(np.log(errors).mean(axis=0) + slopes * (math.log(2 * sizes[-1]) - logs.mean()))
-    shared = held_out / (1 - held_out)
-    reach = float(t.ppf(0.975, count - 1) * expected.std(ddof=1) * math.sqrt(1 / count + shared))
+    by_draws = float(t.ppf(0.975, count - 1) * expected.std(ddof=1) * math.sqrt(1 / count + apart / (1 - apart)))
     mean = float(expected.mean())
-    return Growth(sizes[-1], float(np.mean(scores[sizes[-1]])), mean, mean - reach, min(1.0, mean + reach))
+    by_rows = 1.96 * math.sqrt(mean * (1 - mean) / test_rows) if tests_shared else 0.0
+    reach = math.hypot(by_draws, by_rows)
+    return Growth(sizes[-1], float(np.mean(scores[sizes[-1]])), mean, max(0.0, mean - reach), min(1.0, mean + reach))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from fewtune.cli.options import Base
 from fewtune.cli.output import say
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ class Form:
 
     merge: Annotated[bool, Parameter(negative="", help="Merge an adapter into a whole model.")] = False
     onnx: Annotated[bool, Parameter(negative="", help="Write an ONNX graph too, into the folder's onnx/.")] = False
-    base: Annotated[
-        str | None, Parameter(help="Where the base model lies; the name it was fitted under where not given.")
-    ] = None
+    base: Base = None
     check: Annotated[
         Path | None, Parameter(help="Rows that the export is compared on, beside texts of many kinds.")
     ] = None
@@ -47,9 +46,12 @@ def export(
     manifest = read_manifest(model)
     rows = [] if form.check is None else read_texts(form.check, manifest.fields)
     found = export_model(model, out, ExportOptions(form.merge, form.onnx, form.base), rows)
+    least = None if manifest.abstention is None else manifest.abstention.threshold
     picture = model / RELIABILITY
     drawn = picture.read_text(encoding="utf-8") if picture.is_file() else None
-    add_card(out, manifest, _word_loading(found, len(manifest.labels), form.onnx), drawn)
+    if found.form != "program":  # which its card says how to do
+        manifest = manifest.model_copy(update={"abstention": None})
+    add_card(out, manifest, _word_loading(found, len(manifest.labels), form.onnx, least), drawn)
     if found.reason is not None:
         say(f"No sequence classifier can hold this model: {found.reason}")
     say(f"{_KINDS[found.form]}: {out}")
@@ -65,7 +67,7 @@ _KINDS = {
 }
 
 
-def _word_loading(found: Export, labels: int, onnx: bool) -> list[str]:
+def _word_loading(found: Export, labels: int, onnx: bool, least: float | None) -> list[str]:
     """The card's lines: how the export is loaded, and what it is given."""
     texts = ", ".join(f"[{name} texts]" for name in found.fields)
     one = ", ".join(f'"{name}"' for name in found.fields)
@@ -102,6 +104,8 @@ classifier.probabilities([text, ...])  # or mappings with {one}; in the order of
         told.append(
             "The tokenizer writes the prompt around the texts: give it plain texts, without white space around."
         )
+    if least is not None and found.form != "program":
+        told.append(f"It always answers: where it is to abstain, leave out answers of a probability under {least:.3f}.")
     if onnx:
         told.append(
             "`onnx/model.onnx` takes `input_ids` and `attention_mask` of the tokenizer beside it and gives `logits`."

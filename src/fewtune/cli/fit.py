@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import check_number, check_share
+from fewtune.cli.options import check_number, check_share, place_model
 from fewtune.cli.output import console, say
 from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
 MOST_FOLDS = 20
+LARGEST_SEED = 2**32 - 1
 
 
 @Parameter(name="*")
@@ -87,17 +89,26 @@ def fit(
 ) -> int:
     """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model."""
     began = time.perf_counter()
-    from fewtune.cli.fit_display import save_with_card, show_folds, show_tests, show_unlabelled
+    from fewtune.cli.fit_display import (
+        CURVE,
+        RACE,
+        name_beside,
+        save_with_card,
+        show_folds,
+        show_tests,
+        show_unlabelled,
+    )
     from fewtune.fitted import Recipe, fit_file
     from fewtune.methods import get_method
     from fewtune.tasks.base import IN_DOMAIN
 
-    file, notes = _read_file(train, save, columns)
     minutes = _check(choice, calibration)
+    save, choice = _make_room(save, calibration, columns), replace(choice, model=place_model(choice.model))
+    file, notes = _read_file(train, columns)
     _check_rows(file, calibration)
     method, found = choice.method, dict[str, Any]()
     if method == "auto":
-        folder = save.with_name(f"{save.name}-race") if choice.out is None else choice.out
+        folder = name_beside(save, RACE) if choice.out is None else choice.out
         method, found = _race(file, choice, folder, minutes, began)
     else:
         for note in notes:  # a race tells them itself
@@ -110,21 +121,40 @@ def fit(
     save_with_card(fitted, save)
     show_folds(fitted, save)
     show_tests(fitted)
-    if calibration.curve:
-        _trace(file, method, choice.model, save.with_name(f"{save.name}-curve"))
     if columns.unlabelled is not None:
         show_unlabelled(fitted, columns.unlabelled, save)
+    if calibration.curve:
+        _trace(file, method, model, name_beside(save, CURVE))
     say(f"model: {save} (fewtune predict {save} ROWS)")
     return 0 if fitted.refused is None else 1
 
 
-def _read_file(train: Path, save: Path, columns: Columns) -> tuple[LabelledFile, Sequence[str]]:
+def _make_room(save: Path, calibration: Calibration, columns: Columns) -> Path:
+    """Where the model goes, with a folder that can be written to around it, and nothing in its way."""
+    from fewtune.cli.fit_display import CURVE, LABEL_NEXT, SUSPECTS, name_beside
+
+    place = save if save.name not in ("", "..") else save.resolve()
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
+    wanted = [SUSPECTS] if calibration.folds != 0 else []
+    wanted += [LABEL_NEXT] if columns.unlabelled is not None else []
+    wanted += [CURVE] if calibration.curve else []
+    for beside in (name_beside(place, what) for what in wanted):
+        if beside.exists():
+            raise FewtuneError(f"{beside} exists, of an earlier fit: move it away, or give --save another name.")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=place.parent).cleanup()
+    except OSError as error:
+        raise FewtuneError(f"{place.parent}: nothing can be written there ({error.strerror}).") from error
+    return place
+
+
+def _read_file(train: Path, columns: Columns) -> tuple[LabelledFile, Sequence[str]]:
     """The file to fit on, and what is to be known of its rows; what cannot be used is told before anything runs."""
     from fewtune.auto import LabelledFile
     from fewtune.predictors.rows import read_texts
 
-    if save.exists() and (not save.is_dir() or any(save.iterdir())):
-        raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
     text = None if columns.text is None else tuple(columns.text)
     file = LabelledFile(train, text, columns.label, _read_tests(columns.test or []), columns.conflicts)
     task = file.read()
@@ -136,6 +166,7 @@ def _read_file(train: Path, save: Path, columns: Columns) -> tuple[LabelledFile,
 def _check(choice: Choice, calibration: Calibration) -> float:
     """The race's minutes; refuse what is out of range."""
     check_share("--within", choice.within, "take the best alone")
+    check_number("--seed", choice.seed, 0, LARGEST_SEED)
     if calibration.folds is not None:
         check_number("--folds", calibration.folds, 0, MOST_FOLDS)
     risk = calibration.abstain_at
@@ -158,7 +189,7 @@ def _check_rows(file: LabelledFile, calibration: Calibration) -> None:
         choose_sizes(task)
 
 
-def _trace(file: LabelledFile, method: str, model: str, out: Path) -> None:
+def _trace(file: LabelledFile, method: str, model: str | None, out: Path) -> None:
     from fewtune.auto import trace_growth
     from fewtune.cli.fit_display import show_growth
     from fewtune.cli.run_display import RunDisplay

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 10
 """Rows that are shown; files hold all."""
+SUSPECTS, LABEL_NEXT, CURVE, RACE = "suspects.csv", "label-next.csv", "curve", "race"
+"""What stands beside a model, its name before theirs."""
+
+
+def name_beside(save: Path, what: str) -> Path:
+    """The path of what stands beside a model."""
+    return save.with_name(f"{save.name}-{what}")
 
 
 def save_with_card(fitted: FittedFile, save: Path) -> None:
@@ -36,8 +43,12 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
 
         series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold)}
         picture = export_svg(specify_reliability(series))
-    loading = ["```python\nimport fewtune\n\npredictor = fewtune.load(FOLDER)\npredictor.predict([TEXT])\n```"]
-    add_card(save, read_manifest(save), loading, picture)
+    manifest = read_manifest(save)
+    asked = "predictor.predict([TEXT])"
+    if manifest.abstention is not None:
+        asked = "predictor.answer(predictor.predict_probabilities([TEXT]))  # None where it abstains"
+    loading = [f"```python\nimport fewtune\n\npredictor = fewtune.load(FOLDER)\n{asked}\n```"]
+    add_card(save, manifest, loading, picture)
 
 
 def show_folds(fitted: FittedFile, save: Path) -> None:
@@ -45,6 +56,8 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     from fewtune.card import word_abstention
     from fewtune.suspects import find_suspects, write_rows
 
+    if fitted.refused is not None:
+        say_error(f"The model always answers: {fitted.refused}")
     if fitted.probabilities is None:
         return
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
@@ -59,14 +72,12 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     say(f"Accuracy out of fold: {mean:.3f} [{low:.3f}, {high:.3f}]; temperature {predictor.temperature:.3g}.")
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
-    if fitted.refused is not None:
-        say_error(f"The model always answers: {fitted.refused}")
     suspects = find_suspects(fitted.probabilities, fitted.gold)
     if not suspects:
         return
     rows = [
         {
-            "row": place + 1,
+            "row": fitted.numbers[place],
             "label": predictor.labels[fitted.gold[place]],
             "probability": f"{fitted.probabilities[place, fitted.gold[place]]:.4f}",
             "likelier": predictor.labels[int(fitted.probabilities[place].argmax())],
@@ -74,7 +85,7 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
         }
         for place in suspects
     ]
-    path = save.with_name(f"{save.name}-suspects.csv")
+    path = name_beside(save, SUSPECTS)
     write_rows(path, rows)
     say(f"{len(rows)} rows whose own label models that had not seen them find unlikely, in {path}:")
     _show_rows(rows, predictor.fields)
@@ -114,7 +125,7 @@ def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
         }
         for place in order_by_margin(probabilities)
     ]
-    path = save.with_name(f"{save.name}-label-next.csv")
+    path = name_beside(save, LABEL_NEXT)
     write_rows(path, rows)
     say(f"{len(rows)} rows without labels, those first that a label is worth most for, in {path}:")
     _show_rows(rows, predictor.fields)

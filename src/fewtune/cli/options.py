@@ -24,6 +24,13 @@ OutFolder = Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")
 Profile = Annotated[bool, Parameter(negative="", help="Print where the time went, by phase and by method.")]
 Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audit finds an error.")]
 
+Base = Annotated[str | None, Parameter(help="Where the base model lies; the name it was fitted under where not given.")]
+
+
+def place_model(name: str) -> str:
+    """A model's name, a folder's as a path that holds from everywhere."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
 
 def check_seconds(option: str, seconds: float | None, most: float | None = None) -> None:
     """Refuse seconds that are not above 0, or not a number, or more than `most`; None is an option not given."""

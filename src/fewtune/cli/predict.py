@@ -8,14 +8,18 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
 
+from fewtune.cli.options import Base
 from fewtune.cli.output import console, count_rows, say, say_error
 from fewtune.errors import FewtuneError
 from fewtune.terminal import abandon_output, make_text, write_export
+
+if TYPE_CHECKING:
+    from fewtune.predictors.predictor import Predictor
 
 CLOSED_PIPE = 141
 """The exit code where whoever reads the answers is gone, as shells have it of SIGPIPE."""
@@ -43,6 +47,7 @@ def predict(
         str | None,
         Parameter(name="--format", help="csv, tsv, jsonl or parquet, where the name of the rows' file does not say."),
     ] = None,
+    base: Base = None,
 ) -> int:
     """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV.
 
@@ -55,7 +60,7 @@ def predict(
 
     if out is not None and out.exists():
         raise FewtuneError(f"{out} exists: give --out a new file.")
-    predictor, kept, done = load(model), tuple(keep or ()), 0
+    predictor, kept, done = load(model, base), tuple(keep or ()), 0
     with (
         _open_input(rows) as standard_input,
         open_texts(rows, predictor.fields, kept, form, standard_input) as texts,
@@ -76,7 +81,14 @@ def predict(
             return CLOSED_PIPE
     if out is not None:
         say_error(f"{done} rows answered in {out}")
+    _tell_cut(predictor)
     return 0
+
+
+def _tell_cut(predictor: Predictor) -> None:
+    cut = predictor.count_cut()
+    if cut:
+        say_error(f"{cut} rows were longer than the model was fitted to read: their longest texts lost their ends.")
 
 
 def _name_columns(kept: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -120,6 +132,7 @@ def evaluate(
     label: Annotated[
         str | None, Parameter(help="The column of labels; `label`, or the one that holds nothing else, if not given.")
     ] = None,
+    base: Base = None,
 ) -> int:
     """Score a saved model on labelled rows: metrics with 95 % intervals, and which label was taken for which."""
     import numpy as np
@@ -129,7 +142,7 @@ def evaluate(
     from fewtune.predictors.rows import read_labels, read_texts, split_rows
     from fewtune.report.wording import word_score
 
-    predictor = load(model)
+    predictor = load(model, base)
     texts = read_texts(test, predictor.fields)
     gold = np.array(read_labels(test, label, predictor.fields, predictor.labels), dtype=np.int64)
     probabilities = np.concatenate([predictor.predict_probabilities(part) for part in split_rows(texts)])
@@ -154,6 +167,7 @@ def evaluate(
     for name, counts in zip(predictor.labels, found.confusion, strict=True):
         confusion.add_row(make_text(name), *map(str, counts.tolist()))
     console.print(confusion)
+    _tell_cut(predictor)
     return 0
 
 

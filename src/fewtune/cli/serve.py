@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import check_number
+from fewtune.cli.options import Base, check_number
 from fewtune.cli.output import say
 from fewtune.cli.predict import Model
 from fewtune.errors import FewtuneError
@@ -42,10 +42,10 @@ class Bounds:
     max_body: Annotated[str, Parameter(help="Size of a request's body.")] = "2MiB"
 
 
-def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds()) -> int:
+def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
     """Serve a saved model over HTTP until Ctrl-C: /predict, /classify, a page to try it by hand, /docs."""
     from fewtune.serving.limits import Limits
-    from fewtune.serving.server import Address, serve_model
+    from fewtune.serving.server import Address, Saved, serve_model
 
     check_number("--port", where.port, 0, 65_535)
     if not 0 <= bounds.window <= LONGEST_WINDOW:
@@ -61,7 +61,7 @@ def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds()) ->
         batch_rows=bounds.batch_rows,
         window_seconds=bounds.window / 1000,
     )
-    serve_model(model, Address(where.host, where.port, where.token), limits, _say_ready)
+    serve_model(Saved(model, base), Address(where.host, where.port, where.token), limits, _say_ready)
     return 0
 
 

@@ -240,6 +240,9 @@ def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Term
     with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
         file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")
         try:
+            for note in file.read().notes:
+                if "left out" in note:
+                    warnings.warn(note, UserWarning, stacklevel=3)
             result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
             method = choose_method(result)
             if result.decision.chosen is None:

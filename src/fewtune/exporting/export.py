@@ -154,7 +154,7 @@ def _write_language(
             raise PredictorError(
                 "its answers are no linear map of one state: label words of several tokens or contexts."
             )
-        if isinstance(change, Adapter) and not change.four_bit and not options.merge:
+        if isinstance(change, Adapter) and not (change.four_bit or options.merge or answer.has_offset):
             return Export("adapter", write_adapter(scorer, change, answer, _find_base(folder, options), out))
         classifier = build_classifier(scorer, answer, predictor.labels)
         classifier.save(out)

@@ -70,15 +70,18 @@ def write_graph(classifier: Classifier, folder: Path) -> None:
             exported = OnnxExporter().export(classifier.model, given, config=OnnxConfig(dynamic=True))
             exported.save_pretrained(str(folder))
         except Exception as error:  # the exporter traces code that it does not own: it fails in as many ways
-            raise PredictorError(
-                f"this model could not be written as ONNX: {type(error).__name__}: {str(error).splitlines()[0]}"
-            ) from error
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PredictorError(f"this model could not be written as ONNX: {told[:300]}") from error
 
 
 def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, str]], at_once: int = 16) -> np.ndarray:
     """Probabilities (rows, labels) by ONNX Runtime."""
-    import onnxruntime
     from transformers import AutoTokenizer
+
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise PredictorError("ONNX graphs are checked by onnxruntime: pip install 'fewtune[onnx]'.") from error
 
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
     session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])

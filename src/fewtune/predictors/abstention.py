@@ -63,7 +63,7 @@ def choose_abstention(
 
 def count_rows_needed(risk: float, confidence: float = CONFIDENCE) -> int:
     """Answers, all of them right, that bound a risk at a confidence: fewer can show nothing."""
-    return math.ceil(math.log(1 - confidence) / math.log(1 - risk))
+    return math.ceil(math.log(1 - confidence) / math.log1p(-risk))
 
 
 def _word_failure(rows: int, needed: int, first: int, errors: int, risk: float) -> str:

@@ -57,9 +57,11 @@ def fill_folder(folder: Path, write: Callable[[Path], None]) -> None:
             finished = Path(scratch) / "finished"
             finished.mkdir()
             write(finished)
-            if folder.exists():
-                folder.rmdir()
-            shutil.move(finished, folder)
+            if not folder.exists():
+                shutil.move(finished, folder)
+            else:  # it may be where something is mounted, or where the command runs
+                for path in finished.iterdir():
+                    shutil.move(path, folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PredictorError(f"{folder}: the model could not be written there ({reason}).") from error

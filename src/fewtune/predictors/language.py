@@ -80,6 +80,9 @@ class LanguageScorer:
         ]
         return each[0] if len(each) == 1 else average(each)
 
+    def count_cut(self) -> int:
+        return self.prompting.encoder.count_cut().rows
+
     def count_tokens(self, rows: Sequence[Example]) -> list[int]:
         befores = [""] if self.regression is not None else [context.before for context in self.contexts]
         counts: list[int] = np.sum([self.prompting.count_tokens(rows, before) for before in befores], axis=0).tolist()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fewtune.errors import DataError
+from fewtune.errors import DataError, shorten
 from fewtune.predictors.temperature import normalise
 from fewtune.tasks.base import Example
 
@@ -29,6 +29,9 @@ class Scorer(Protocol):
 
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels, (rows, labels), float64."""
+
+    def count_cut(self) -> int:
+        """Rows that were longer than is read, and were cut, so far."""
 
     def count_tokens(self, rows: Sequence[Example]) -> list[int]:
         """Tokens that a language model reads to score each row; 0 where none does."""
@@ -75,6 +78,8 @@ class Predictor:
 
     def read_rows(self, rows: Sequence[str | Mapping[str, str]]) -> list[Example]:
         """Rows as `log_probabilities` takes them, from what `predict_probabilities` does; raises as it does."""
+        if isinstance(rows, str):
+            raise DataError("a list of rows is read, and one text was given: put it into a list.")
         return [self._read_row(number, row) for number, row in enumerate(rows, start=1)]
 
     def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str]:
@@ -85,6 +90,10 @@ class Predictor:
         """The label that each row of probabilities (rows, labels) is given; None where the model abstains."""
         least = 0.0 if self.abstention is None else self.abstention.threshold
         return [self.labels[int(row.argmax())] if row.max() >= least else None for row in probabilities]
+
+    def count_cut(self) -> int:
+        """Rows that were longer than the model reads, and were cut, so far."""
+        return self.scorer.count_cut()
 
     def count_tokens(self, rows: Sequence[str | Mapping[str, str]]) -> list[int]:
         """Tokens that a language model reads to score each row (0 where none does), as `predict` takes them."""
@@ -103,6 +112,8 @@ class Predictor:
                     f"row {number} is one text and this model reads {', '.join(self.fields)}: give a mapping with each."
                 )
             row = {self.fields[0]: row}
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {number} is {shorten(repr(row))}: give a text, or a mapping of texts by name.")
         missing = [name for name in self.fields if not isinstance(row.get(name), str)]
         if missing:
             raise DataError(f"row {number} has no text {', '.join(missing)}; it has {', '.join(row) or 'nothing'}.")

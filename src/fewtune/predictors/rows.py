@@ -6,7 +6,7 @@ Owns which columns are read and how what cannot be used is refused. Does not kno
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +93,17 @@ def _find_label(file: RowFile, fields: Sequence[str], labels: Sequence[str]) -> 
         return "label"
     left = [name for name in file.columns if name not in fields]
     known = set(labels)
-    fitting = [name for name in left if all(str(row.get(name)).strip() in known for row in file.rows)]
+    numbers = range(1, len(file.rows) + 1)
+    fitting = [name for name in left if all(_reads_as(file, number, name, known) for number in numbers)]
     return fitting[0] if len(fitting) == 1 else "label"
+
+
+def _reads_as(file: RowFile, number: int, column: str, labels: Collection[str]) -> bool:
+    """Whether a cell is one of the labels, as training rows are read."""
+    try:
+        return file.read_cell(number, column) in labels
+    except DataError:
+        return False
 
 
 def _read_stream(stream: RowStream, fields: Sequence[str], keep: Sequence[str]) -> Iterator[TextRow]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fewtune.errors import DataError, FewtuneError
+from fewtune.errors import DataError, FewtuneError, shorten
 from fewtune.methods import get_method
 from fewtune.methods.base import Method
 from fewtune.predictors.predictor import Predictor
@@ -121,7 +121,10 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
     """A task of labelled rows without test rows; its pattern is derived from text columns and labels."""
     if len(rows) != len(labels):
         raise DataError(f"{len(rows)} rows and {len(labels)} labels were given: give a label for each row.")
-    texts = [_name_texts(row) for row in rows]
+    for number, label in enumerate(labels, start=1):
+        if not isinstance(label, str) or not label.strip():
+            raise DataError(f"row {number} has the label {shorten(repr(label))}: give each row a label as text.")
+    texts = [_name_texts(number, row) for number, row in enumerate(rows, start=1)]
     fields = tuple(texts[0]) if texts else ()
     names = order_labels(set(labels))
     if len(names) < 2:
@@ -148,13 +151,17 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
 
 def make_pool(task: Task, rows: Sequence[Row]) -> tuple[Example, ...]:
     """Unlabelled rows with the same texts as a task's; raises DataError naming the row that has others."""
-    texts = [_name_texts(row) for row in rows]
+    texts = [_name_texts(number, row) for number, row in enumerate(rows, start=1)]
     _check_texts(texts, task.fields, "unlabelled row")
     return tuple(Example(f"pool/{number}", _strip(text), None) for number, text in enumerate(texts, start=1))
 
 
-def _name_texts(row: Row) -> dict[str, str]:
-    return {"text": row} if isinstance(row, str) else dict(row)
+def _name_texts(number: int, row: Row) -> dict[str, str]:
+    if isinstance(row, str):
+        return {"text": row}
+    if not isinstance(row, Mapping):
+        raise DataError(f"row {number} is {shorten(repr(row))}: give a text, or a mapping of texts by name.")
+    return dict(row)
 
 
 def _strip(texts: Mapping[str, str]) -> dict[str, str]:
@@ -163,5 +170,5 @@ def _strip(texts: Mapping[str, str]) -> dict[str, str]:
 
 def _check_texts(texts: Sequence[Mapping[str, str]], fields: tuple[str, ...], what: str) -> None:
     for number, text in enumerate(texts, start=1):
-        if tuple(text) != fields or not all(isinstance(value, str) and value.strip() for value in text.values()):
+        if set(text) != set(fields) or not all(isinstance(value, str) and value.strip() for value in text.values()):
             raise DataError(f"{what} {number} should have a text {', '.join(fields)} and no other.")

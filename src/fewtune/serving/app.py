@@ -94,13 +94,30 @@ class _Service:
             raise RefusedError(415, "content_type", message)
         return parse_object(await receive_body(request, self.limits.body_bytes))
 
-    async def answer(self, given: Given, counted: bool = False) -> Answers:
-        """Have rows scored, once there is room for them."""
+    async def answer(self, request: Request, given: Given, counted: bool = False) -> Answers:
+        """Have rows scored, once there is room for them; rows of a client that goes are given up."""
         try:
             future = self.batcher.submit(given.rows, counted)
         except QueueFullError as full:
             raise RefusedError(429, "overloaded", str(full), {"Retry-After": str(full.seconds)}) from full
-        return await asyncio.wrap_future(future)
+        answered, gone = asyncio.wrap_future(future), asyncio.create_task(_wait_until_gone(request))
+        waited: set[asyncio.Future[Any]] = {answered, gone}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not answered.done():
+                answered.cancel()
+                raise ClientDisconnect
+            if answered.cancelled():
+                raise RefusedError(503, "unhealthy", "the model has stopped: start the server again.")
+            return answered.result()
+        finally:
+            gone.cancel()
+
+
+async def _wait_until_gone(request: Request) -> None:
+    """Wait until the client of a request, whose body has been received, hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def receive_body(request: Request, most_bytes: int) -> bytes:
@@ -134,7 +151,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
         content = await service.receive(request)
         refuse_option(content, "raw_scores", allowed=False)
         given = read_rows(content, "inputs", fields, limits)
-        answers = await service.answer(given)
+        answers = await service.answer(request, given)
         ranked = [rank_labels(labels, row) for row in answers.probabilities]
         return JSONResponse(ranked[0] if given.single else ranked)
 
@@ -151,7 +168,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
         read_name(content, name)
         for option in ("use_activation", "activation", "softmax"):
             refuse_option(content, option, allowed=True)
-        answers = await service.answer(read_rows(content, "input", fields, limits), counted=True)
+        answers = await service.answer(request, read_rows(content, "input", fields, limits), counted=True)
         return JSONResponse(classify_rows(predictor, name, answers))
 
 
@@ -240,7 +257,7 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def hang_up(request: Request, error: ClientDisconnect) -> Response:
-        return answer(400, "disconnected", "the client went before its body was there.")
+        return answer(400, "disconnected", "the client went before it was answered.")
 
     @app.exception_handler(Exception)
     async def tell_failure(request: Request, error: Exception) -> Response:

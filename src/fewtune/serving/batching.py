@@ -110,6 +110,9 @@ class Batcher:
         """Have rows scored; with `counted`, their tokens counted too. Raises QueueFullError where too many wait."""
         job = _Job(rows, counted, Future(), time.monotonic())
         with self._changed:
+            if self._stopping:
+                job.future.cancel()
+                return job.future
             if self._waiting and self._waiting + len(rows) > self._limits.waiting_rows:
                 raise QueueFullError(self._waiting, self._guess_wait())
             self._jobs.append(job)
@@ -121,12 +124,18 @@ class Batcher:
         return min(LONGEST_WAIT, max(1, math.ceil(self._waiting * self._seconds_a_row)))
 
     def _run(self) -> None:
-        while parts := self._take():
-            began = time.perf_counter()
-            self._answer(parts)
-            rows, seconds = sum(len(part.rows) for part in parts), time.perf_counter() - began
-            self._seconds_a_row = seconds / rows
-            self._heard(Batch(rows, seconds))
+        try:
+            while parts := self._take():
+                began = time.perf_counter()
+                self._answer(parts)
+                rows, seconds = sum(len(part.rows) for part in parts), time.perf_counter() - began
+                self._seconds_a_row = seconds / rows
+                self._heard(Batch(rows, seconds))
+        finally:  # however it ends, nobody is left waiting
+            with self._changed:
+                self._stopping = True
+                for job in self._jobs:
+                    job.future.cancel()
 
     def _take(self) -> list[_Part]:
         """The next batch, once it is due; nothing where the server stops."""
@@ -165,7 +174,7 @@ class Batcher:
         try:
             probabilities = self._predictor.predict_probabilities([row for part in parts for row in part.rows])
             tokens = [sum(self._predictor.count_tokens(part.rows)) if part.job.counted else 0 for part in parts]
-        except Exception as error:
+        except BaseException as error:  # a tokenizer's panic is no Exception
             if len(parts) == 1:
                 self._fail(parts[0].job, error)
             else:  # one request's rows are to fail no other's
@@ -182,7 +191,7 @@ class Batcher:
         if sum(map(len, job.answered)) == len(job.rows):
             job.future.set_result(Answers(np.concatenate(job.answered), job.tokens))
 
-    def _fail(self, job: _Job, error: Exception) -> None:
+    def _fail(self, job: _Job, error: BaseException) -> None:
         with self._changed:
             if job.taken < len(job.rows):  # it stands first: the rest of it is not scored
                 self._jobs.remove(job)

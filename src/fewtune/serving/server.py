@@ -56,7 +56,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def serve_model(folder: Path, address: Address, limits: Limits, ready: Callable[[str, str], None]) -> None:
+@dataclass(frozen=True)
+class Saved:
+    """A saved model's folder, and where its base model lies where that is not the name it was fitted under."""
+
+    folder: Path
+    base: str | None = None
+
+
+def serve_model(saved: Saved, address: Address, limits: Limits, ready: Callable[[str, str], None]) -> None:
     """Serve a saved model until a signal ends it; `ready` is told the model's name and the address once it answers.
 
     Raises FewtuneError where the address cannot be used, PredictorError and ModelError where the model cannot.
@@ -66,10 +74,10 @@ def serve_model(folder: Path, address: Address, limits: Limits, ready: Callable[
         from fewtune.api import load
         from fewtune.serving.app import Served, create_app
 
-        predictor = load(folder)
+        predictor = load(saved.folder, saved.base)
         # What is imported and made at the first use is there before the first request.
         predictor.predict_probabilities([dict.fromkeys(predictor.fields, "a")])
-        served = Served(folder.resolve().name, predictor)
+        served = Served(saved.folder.resolve().name, predictor)
         app = create_app(served, limits, address.token)
         listening.listen(1024)
         ready(served.name, _write_url(listening))

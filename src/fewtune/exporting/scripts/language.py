@@ -1,6 +1,6 @@
 """Answers texts with the language model in this folder; needs torch, transformers and safetensors.
 
-    python classify.py < texts.txt            a label and its probability a line
+    python classify.py < texts.txt            a label and its probability a line; no label where the model abstains
 
     from classify import Classifier
     Classifier("this folder").probabilities(["a text", ...])     # (texts, labels), in the order of `labels`
@@ -131,7 +131,11 @@ class Classifier:
 
 if __name__ == "__main__":
     classifier = Classifier(Path(__file__).parent)
+    fields = classifier.content["fields"]
     for line in sys.stdin:
-        [probabilities] = classifier.probabilities([line.rstrip("\n")])
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        sys.stdout.write(f"{classifier.labels[best]}\t{probabilities[best]:.6f}\n")
+        texts = line.rstrip("\n").split("\t") if len(fields) > 1 else [line.rstrip("\n")]
+        if len(texts) != len(fields):
+            sys.exit(f"a line has {len(texts)} texts; give {', '.join(fields)} with a tab between them")
+        row = [dict(zip(fields, texts, strict=True))]
+        [label], [probabilities] = classifier.predict(row), classifier.probabilities(row)
+        sys.stdout.write(f"{label or ''}\t{max(probabilities):.6f}\n")

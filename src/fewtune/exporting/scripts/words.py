@@ -1,6 +1,6 @@
 """Answers texts by the words in them: TF-IDF and a logistic regression, or always the commonest label; needs numpy.
 
-    python classify.py < texts.txt            a label and its probability a line
+    python classify.py < texts.txt            a label and its probability a line; no label where the model abstains
 
     from classify import Classifier
     Classifier("this folder").probabilities(["a text", ...])     # (texts, labels), in the order of `labels`
@@ -27,6 +27,7 @@ class Classifier:
     def __init__(self, folder: str | Path) -> None:
         self.content: dict[str, Any] = json.loads((Path(folder) / "classifier.json").read_text(encoding="utf-8"))
         self.labels: list[str] = self.content["labels"]
+        self._weights, self._offsets = np.array(self.content["weights"]), np.array(self.content["offsets"])
         self._places = {word: place for place, word in enumerate(self.content["vocabulary"])}
 
     def predict(self, rows: list[Any]) -> list[str | None]:
@@ -37,8 +38,8 @@ class Classifier:
 
     def probabilities(self, rows: list[Any]) -> np.ndarray:
         """Probabilities (rows, labels)."""
-        weights, offsets = np.array(self.content["weights"]), np.array(self.content["offsets"])
-        scores = np.array([self._weigh(row) @ weights.T + offsets for row in rows]).reshape(-1, len(self.labels))
+        scores = np.array([self._weigh(row) @ self._weights.T + self._offsets for row in rows])
+        scores = scores.reshape(-1, len(self.labels))
         scores = np.maximum(self._normalise(scores), self.content["lowest"]) / self.content["temperature"]
         found: np.ndarray = np.exp(self._normalise(scores))
         return found
@@ -71,7 +72,11 @@ class Classifier:
 
 if __name__ == "__main__":
     classifier = Classifier(Path(__file__).parent)
+    fields = classifier.content["fields"]
     for line in sys.stdin:
-        [probabilities] = classifier.probabilities([line.rstrip("\n")]).tolist()
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        sys.stdout.write(f"{classifier.labels[best]}\t{probabilities[best]:.6f}\n")
+        texts = line.rstrip("\n").split("\t") if len(fields) > 1 else [line.rstrip("\n")]
+        if len(texts) != len(fields):
+            sys.exit(f"a line has {len(texts)} texts; give {', '.join(fields)} with a tab between them")
+        row = [dict(zip(fields, texts, strict=True))]
+        [label], [probabilities] = classifier.predict(row), classifier.probabilities(row)
+        sys.stdout.write(f"{label or ''}\t{max(probabilities):.6f}\n")
