@@ -4,7 +4,7 @@
 
 Reads the predictions of a committed study (results/sentiment-smollm2 where no folder is given) and fits nothing. Of
 each trial's test rows in domain one half, drawn anew for each draw and the same for all methods, finds the temperature
-and the threshold for a risk of 5 %; figures are of the other half. A threshold that no rows support is refused.
+and thresholds for risks of 5 and 10 %; figures are of the other half. A threshold that no rows support is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fewtune.predictors.abstention import choose_abstention
 from fewtune.predictors.temperature import fit_temperature, normalise
 from fewtune.tasks.base import IN_DOMAIN
 
-RISK = 0.05
+RISKS = (0.05, 0.1)
 FILE = ROOT / "benchmarks" / "results" / "calibration.json"
 
 
@@ -44,13 +44,19 @@ def measure_half(probabilities: np.ndarray, gold: np.ndarray, seed: int) -> dict
         "before": dict(describe_calibration(probabilities[new], gold[new])),
         "after": dict(describe_calibration(after[new], gold[new])),
     }
-    try:
-        abstention = choose_abstention(after[known], gold[known], RISK)
-    except DataError:
-        return {**found, "answered": None}
-    answered = after[new].max(axis=1) >= abstention.threshold
     wrong = after[new].argmax(axis=1) != gold[new]
-    return {**found, "answered": int(answered.sum()), "wrong": int((wrong & answered).sum()), "rows": len(new)}
+    for risk in RISKS:
+        try:
+            threshold = choose_abstention(after[known], gold[known], risk).threshold
+        except DataError:
+            continue
+        answered = after[new].max(axis=1) >= threshold
+        found[f"at {risk:g}"] = {
+            "rows": len(new),
+            "answered": int(answered.sum()),
+            "wrong": int((wrong & answered).sum()),
+        }
+    return found
 
 
 def measure(folder: Path) -> list[dict[str, Any]]:
@@ -66,8 +72,6 @@ def measure(folder: Path) -> list[dict[str, Any]]:
 
 def _summarise(variant: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
     before, after = (np.array([trial[when]["log_loss"] for trial in trials]) for when in ("before", "after"))
-    held = [trial for trial in trials if trial["answered"] is not None]
-    answered, wrong = sum(trial["answered"] for trial in held), sum(trial["wrong"] for trial in held)
     found: dict[str, Any] = {
         "variant": variant,
         "trials": len(trials),
@@ -75,49 +79,43 @@ def _summarise(variant: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
         "log_loss": [float(before.mean()), float(after.mean())],
         "lower": int((after <= before).sum()),
         "ece": [float(np.mean([trial[when]["ece"] for trial in trials])) for when in ("before", "after")],
-        "refused": len(trials) - len(held),
     }
-    if answered:
-        bounds = binomtest(wrong, answered).proportion_ci()
-        found |= {
-            "coverage": answered / sum(trial["rows"] for trial in held),
-            "risk": [wrong / answered, float(bounds.low), float(bounds.high)],
-            "over": sum(trial["wrong"] > RISK * trial["answered"] for trial in held),
-        }
+    for risk in RISKS:
+        held = [trial[f"at {risk:g}"] for trial in trials if f"at {risk:g}" in trial]
+        found[f"at {risk:g}"] = {"trials": len(held)}
+        answered, wrong = sum(each["answered"] for each in held), sum(each["wrong"] for each in held)
+        if answered:
+            bounds = binomtest(wrong, answered).proportion_ci()
+            found[f"at {risk:g}"] |= {
+                "coverage": answered / sum(each["rows"] for each in held),
+                "risk": [wrong / answered, float(bounds.low), float(bounds.high)],
+            }
     return found
 
 
 def write_table(results: dict[str, Any]) -> str:
     """The table of docs/models.md."""
-    rows = []
+    rows, kept = [], []
     for cell in results["methods"]:
-        risk = "" if "risk" not in cell else "{:.3f} [{:.3f}, {:.3f}]".format(*cell["risk"])
-        rows.append(
-            [
-                cell["variant"],
-                str(cell["trials"]),
-                f"{cell['temperature']:.2f}",
-                f"{cell['log_loss'][0]:.3f}",
-                f"{cell['log_loss'][1]:.3f}",
-                f"{cell['lower']}",
-                f"{cell['ece'][0]:.3f}",
-                f"{cell['ece'][1]:.3f}",
-                str(cell["trials"] - cell["refused"]),
-                "" if "coverage" not in cell else f"{cell['coverage']:.0%}",
-                risk,
-            ]
-        )
-    head = [
-        *("method", "trials", "temperature (median)", "log loss before", "after", "not higher in"),
-        *("ECE before", "after", "abstains in", "answers", "wrong among them"),
-    ]
-    return write_markdown(head, rows)
+        figures = [cell["temperature"], *cell["log_loss"], *cell["ece"]]
+        temperature, *others = (f"{figure:.3f}" for figure in figures)
+        rows.append([cell["variant"], temperature, *others[:2], f"{cell['lower']} of {cell['trials']}", *others[2:]])
+        kept.append([cell["variant"], *(part for risk in RISKS for part in _word_kept(cell[f"at {risk:g}"]))])
+    head = ["method", "temperature (median)", "log loss before", "after", "not higher in", "ECE before", "after"]
+    risks = [part for risk in RISKS for part in (f"at {risk:.0%}: trials", "answers", "wrong among them")]
+    return f"{write_markdown(head, rows)}\n\n{write_markdown(['method', *risks], kept)}"
+
+
+def _word_kept(found: dict[str, Any]) -> list[str]:
+    if "risk" not in found:
+        return [str(found["trials"]), "", ""]
+    return [str(found["trials"]), f"{found['coverage']:.0%}", "{:.3f} [{:.3f}, {:.3f}]".format(*found["risk"])]
 
 
 def main() -> None:
     """Measure, print and write."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "sentiment-smollm2"
-    results = {"study": folder.name, "risk": RISK, "methods": measure(folder), **describe_moment()}
+    results = {"study": folder.name, "risks": RISKS, "methods": measure(folder), **describe_moment()}
     print(write_table(results))
     FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
