@@ -32,6 +32,7 @@ def saved(one_column: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command in a process of its own, once it says that it answers, and its address."""
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where nohup started the tests, a child would ignore it too
     process = subprocess.Popen(
         [sys.executable, "-m", "fewtune.cli", "serve", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
@@ -39,6 +40,7 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
+    signal.signal(signal.SIGHUP, ignored)
     try:
         assert process.stdout is not None
         told = process.stdout.readline()
