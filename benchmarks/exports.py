@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
+from fewtune.engine.meter import usable_cores
 from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.predictors.folder import load_predictor
 from fewtune.running.fit_rows import fit_rows
@@ -155,7 +156,13 @@ def measure(root: Path) -> dict[str, Any]:
         expected, found = np.load(folder / "expected.npy"), np.load(folder / f"{cell.pop('place')}.npy")
         cell["difference"] = float(np.abs(found - expected).max())
         cell["labels_equal"] = float((found.argmax(1) == expected.argmax(1)).mean())
-    return {"rows": ROWS, "model": MODEL, "exports": cells, "machine": describe_machine(), **describe_moment()}
+    return {
+        "rows": ROWS,
+        "model": MODEL,
+        "exports": cells,
+        "machine": describe_machine(usable_cores()),
+        **describe_moment(),
+    }
 
 
 FORMS = {

@@ -26,6 +26,7 @@ import yaml
 
 from benchmarks.apart import ROOT
 from benchmarks.race.results import describe_machine
+from fewtune.engine.meter import usable_cores
 from fewtune.tasks import sentiment
 from fewtune.tasks.draw import Sampling, make_draw
 
@@ -121,7 +122,7 @@ def take(name: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make(folder)
-        machine = describe_machine()
+        machine = describe_machine(usable_cores())
         lines = [f"{machine['processor']}, {machine['threads']} threads, {time.strftime('%Y-%m-%d')}", ""]
         for command in (
             ["fit", "train.csv", "--save", "model", *options],
