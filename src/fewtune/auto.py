@@ -27,7 +27,6 @@ from fewtune.tasks.draw import Sampling, check_sampling
 
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
-    from fewtune.executors.base import Executor
 
 DEFAULT_MODEL = "smollm2-135m"
 RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -90,7 +89,6 @@ def race_methods(
     out: Path,
     within: float | None = None,
     minutes: float | None = None,
-    executor: Executor | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
 ) -> StudyResult:
     """Race the methods on splits of a file's rows, into a folder; raises FewtuneError where it cannot be used."""
@@ -105,7 +103,7 @@ def race_methods(
     }
     study |= {} if within is None else {"within": within}
     study |= {} if minutes is None else {"budget": {"minutes": minutes}}
-    return run_study(study, out, executor=executor, on_event=on_event)
+    return run_study(study, out, on_event=on_event)
 
 
 def trace_growth(
@@ -113,7 +111,6 @@ def trace_growth(
     method: str,
     model: str | None,
     out: Path,
-    executor: Executor | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
 ) -> Growth:
     """Fit a method on more and more of a file's rows, draw after draw; what twice as many are expected to bring.
@@ -134,7 +131,7 @@ def trace_growth(
         "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 1},
     }
     study |= {} if model is None else {"models": [model]}
-    result = run_study(study, out, executor=executor, on_event=on_event)
+    result = run_study(study, out, on_event=on_event)
     done = [record for record in result.records if record.status == "done"]
     if len(done) < len(result.records):
         raise FewtuneError(f"a trial of the learning curve failed: `fewtune report {out}` says which and why.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,18 +10,11 @@ from typing import Any
 import pytest
 
 import fewtune
+from browsers import HOSTILE, NEEDED, open_browser
 from fewtune.predictors.predictor import Predictor
 from serving_models import listen
 
-HOSTILE = "<script>alert(1)</script>"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path: Debian's package `chromium`"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None, reason="needs Playwright: pip install 'fewtune[test]'"
-    ),
-]
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +32,8 @@ def hostile_url(hostile: Predictor) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with open_browser() as started:
         yield started
-        started.close()
 
 
 @contextmanager

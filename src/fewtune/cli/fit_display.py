@@ -108,14 +108,12 @@ def show_growth(growth: Growth, out: Path) -> None:
 
 def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     """Show which rows a label is worth most for."""
-    import numpy as np
-
-    from fewtune.predictors.rows import read_texts, split_rows
+    from fewtune.predictors.rows import read_texts
     from fewtune.suspects import order_by_margin, write_rows
 
     predictor = fitted.predictor
     texts = read_texts(unlabelled, predictor.fields)
-    probabilities = np.concatenate([predictor.predict_probabilities(part) for part in split_rows(texts)])
+    probabilities = predictor.predict_probabilities(texts)
     rows = [
         {
             "row": place + 1,

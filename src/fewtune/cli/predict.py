@@ -139,13 +139,13 @@ def evaluate(
 
     from fewtune.api import load
     from fewtune.evaluation import measure
-    from fewtune.predictors.rows import read_labels, read_texts, split_rows
+    from fewtune.predictors.rows import read_labels, read_texts
     from fewtune.report.wording import word_score
 
     predictor = load(model, base)
     texts = read_texts(test, predictor.fields)
     gold = np.array(read_labels(test, label, predictor.fields, predictor.labels), dtype=np.int64)
-    probabilities = np.concatenate([predictor.predict_probabilities(part) for part in split_rows(texts)])
+    probabilities = predictor.predict_probabilities(texts)
     found = measure(probabilities, gold)
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("metric")

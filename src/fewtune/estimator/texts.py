@@ -16,11 +16,10 @@ from scipy.sparse import issparse
 
 from fewtune.data.row_files import is_text
 from fewtune.errors import ArgumentError, list_names, shorten
+from fewtune.tasks.columns import IN_BRACES, fits_template
 from fewtune.tasks.label_column import MISSING
 
 MOST_COLUMNS = 2
-IN_BRACES = "{}[].!:"
-"""Characters that no column may have in its name: templates write names in braces."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def name_fields(texts: Texts) -> tuple[str, ...]:
     if texts.names is None:
         return ("text",) if texts.columns == 1 else tuple(f"text_{n + 1}" for n in range(texts.columns))
     for name in texts.names:
-        if set(name) & set(IN_BRACES) or not is_text(name):
+        if not fits_template(name):
             raise ArgumentError(f"X: the column {name!r} cannot stand in a template. Rename it without {IN_BRACES}")
     return texts.names
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict
-from safetensors.torch import save_file
 
 from fewtune.exporting.classifier import build_tokenizer
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.predictors.language import LanguageScorer
-from fewtune.predictors.network import Adapter
+from fewtune.predictors.network import Adapter, write_peft
 
 HEAD = "score"
 """What Transformers calls the head of a decoder that classifies."""
@@ -33,15 +32,9 @@ def write_adapter(
     config: Any = copy.copy(change.wrapped.peft_config["default"])
     config.base_model_name_or_path = base
     config.task_type = "SEQ_CLS"
-    config.inference_mode = True
     config.modules_to_save = [HEAD]
-    for name, value in vars(config).items():
-        if isinstance(value, set):
-            setattr(config, name, sorted(value))
-    config.save_pretrained(str(folder))
     state = get_peft_model_state_dict(change.wrapped, save_embedding_layers=False)
-    kept = {name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items()}
-    kept[f"base_model.model.{HEAD}.weight"] = torch.from_numpy(answer.weight).float()
-    save_file(kept, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    head = {f"base_model.model.{HEAD}.weight": torch.from_numpy(answer.weight)}
+    write_peft(folder, config, {name: tensor.float() for name, tensor in {**state, **head}.items()})
     tokenizer.save_pretrained(str(folder))
     return fields

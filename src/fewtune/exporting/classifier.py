@@ -50,17 +50,22 @@ def build_classifier(scorer: LanguageScorer, answer: LinearAnswer, labels: Seque
     """The classifier whose softmax is the predictor's probabilities; raises PredictorError where there is none such."""
     if scorer.prompting.forward.block is not None:
         raise PredictorError("this model answers from a block before the last, which no sequence classifier does.")
+    made = start_classifier(scorer, labels)
+    head: Any = made.model
+    head.score.weight.data = torch.from_numpy(answer.weight).float()
+    if answer.has_offset:
+        _hold_offset(made.model, answer)
+    return made
+
+
+def start_classifier(scorer: LanguageScorer, labels: Sequence[str]) -> Classifier:
+    """The classifier of a scorer's network, prompt and virtual tokens, its head not yet set."""
     soft = read_soft_tokens(scorer)
     tokenizer, fields, extra = build_tokenizer(scorer, 0 if soft is None else len(soft))
     network = merge_network(scorer)
     if soft is not None:
         embed_words(network, extra, soft)
-    model = make_classifier(network, labels, read_pad(tokenizer))
-    head: Any = model
-    head.score.weight.data = torch.from_numpy(answer.weight).float()
-    if answer.has_offset:
-        _hold_offset(model, answer)
-    return Classifier(model.eval(), tokenizer, fields)
+    return Classifier(_make_model(network, labels, read_pad(tokenizer)).eval(), tokenizer, fields)
 
 
 def read_pad(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -69,8 +74,8 @@ def read_pad(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(held.pad_token_id)
 
 
-def make_classifier(network: PreTrainedModel, labels: Sequence[str], pad: int) -> PreTrainedModel:
-    """Transformers' classifier on a network's body, its head not yet set."""
+def _make_model(network: PreTrainedModel, labels: Sequence[str], pad: int) -> PreTrainedModel:
+    """Transformers' classifier on a network's body."""
     config: PreTrainedConfig = copy.deepcopy(network.config)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))

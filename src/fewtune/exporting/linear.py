@@ -59,11 +59,6 @@ def _read_regression(regression: Regression) -> tuple[np.ndarray, np.ndarray] | 
     """Logits of a regression over all labels; None where it never saw one, whose score is no linear map."""
     if len(regression.classes) != regression.labels:
         return None
-    weight, offset = regression.weights, regression.intercepts
-    if len(regression.classes) == 2:  # scikit-learn keeps one row, the second label's against the first
-        weight, offset = np.vstack([np.zeros_like(weight), weight]), np.concatenate([[0.0], offset])
-    if regression.means is not None and regression.scales is not None:
-        weight = weight / regression.scales
-        offset = offset - weight @ regression.means
+    weight, offset = regression.list_classes()
     order = np.argsort(regression.classes)
     return weight[order], offset[order]

@@ -20,10 +20,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fewtune.errors import PredictorError
-from fewtune.exporting.classifier import Classifier, build_tokenizer, make_classifier, read_pad
+from fewtune.exporting.classifier import Classifier, read_pad, start_classifier
 from fewtune.exporting.linear import LinearAnswer
-from fewtune.exporting.merge import merge_network, read_soft_tokens
-from fewtune.exporting.virtual_words import embed_words
 from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
 
@@ -32,21 +30,16 @@ GRAPH = "model.onnx"
 
 def build_graph_source(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> Classifier:
     """The network that becomes a graph: a classifier whose head has offsets, cut behind the block that is read."""
-    soft = read_soft_tokens(scorer)
-    tokenizer, fields, extra = build_tokenizer(scorer, 0 if soft is None else len(soft))
-    network = merge_network(scorer)
-    if soft is not None:
-        embed_words(network, extra, soft)
-    model = make_classifier(network, labels, read_pad(tokenizer))
+    made = start_classifier(scorer, labels)
     if scorer.prompting.forward.block is not None:
-        _cut_behind(model, scorer.prompting.forward.block)
+        _cut_behind(made.model, scorer.prompting.forward.block)
     head = nn.Linear(answer.weight.shape[1], len(labels))
     head.weight.data = torch.from_numpy(answer.weight).float()
     head.bias.data = torch.from_numpy(answer.offset).float()
-    held: Any = model
+    held: Any = made.model
     held.score = head
     held.config.use_cache = False
-    return Classifier(model.eval(), tokenizer, fields)
+    return made
 
 
 def write_graph(classifier: Classifier, folder: Path) -> None:

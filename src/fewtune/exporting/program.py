@@ -131,9 +131,7 @@ def _describe(predictor: Predictor, temperature: float) -> dict[str, Any]:
 def _read_regression(scorer: WordScorer) -> tuple[np.ndarray, np.ndarray]:
     """Weights (labels, features) and offsets (labels,) whose softmax the regression is; labels unseen score lowest."""
     regression = scorer.regression
-    weights, offsets = regression.weights, regression.intercepts
-    if len(regression.classes) == 2:
-        weights, offsets = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], offsets])
+    weights, offsets = regression.list_classes()
     full = np.zeros((regression.labels, weights.shape[1]))
     low = np.full(regression.labels, 10 * LOWEST)
     full[list(regression.classes)], low[list(regression.classes)] = weights, offsets

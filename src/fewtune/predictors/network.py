@@ -154,13 +154,18 @@ def rebuild_forward(
 
 
 def _write_adapter(folder: Path, config: Any, state: Mapping[str, torch.Tensor], model: LanguageModel) -> None:
-    (folder / ADAPTER).mkdir()
     config = copy.copy(config)
     config.base_model_name_or_path = model.name  # not the folder that the weights were read from
+    (folder / ADAPTER).mkdir()
+    write_peft(folder / ADAPTER, config, state)
+
+
+def write_peft(folder: Path, config: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Write an adapter's configuration, which is changed to be for inference, and its tensors in PEFT's own layout."""
     config.inference_mode = True
     for name, value in vars(config).items():
         if isinstance(value, set):  # PEFT keeps modules' names so, in an order that differs from run to run
             setattr(config, name, sorted(value))
-    config.save_pretrained(str(folder / ADAPTER))
+    config.save_pretrained(str(folder))
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(kept, folder / ADAPTER / _WEIGHTS, metadata={"format": "pt"})
+    save_file(kept, folder / _WEIGHTS, metadata={"format": "pt"})

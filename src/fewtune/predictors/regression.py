@@ -49,6 +49,16 @@ class Regression:
         full[:, self.classes] = np.maximum(known, LOWEST)
         return full
 
+    def list_classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (classes, features) and offsets (classes,), for plain features, whose softmax the regression is."""
+        weights, offsets = self.weights, self.intercepts
+        if len(self.classes) == 2:  # scikit-learn keeps one row, the second class's against the first
+            weights, offsets = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], offsets])
+        if self.means is not None and self.scales is not None:
+            weights = weights / self.scales
+            offsets = offsets - weights @ self.means
+        return weights, offsets
+
     def describe(self) -> RegressionPart:
         return RegressionPart(classes=self.classes, labels=self.labels)
 

@@ -27,16 +27,6 @@ class TextRow:
     kept: tuple[str, ...] = ()
 
 
-AT_ONCE = 512
-"""Rows that are answered together: what is held of a file's answers at any time."""
-
-
-def split_rows(texts: Sequence[dict[str, str]]) -> Iterator[Sequence[dict[str, str]]]:
-    """The rows in parts of AT_ONCE."""
-    for start in range(0, len(texts), AT_ONCE):
-        yield texts[start : start + AT_ONCE]
-
-
 def read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
     """The texts of every row by column; raises DataError where a column or a text is missing."""
     file = _read(path, fields, _word_fields(fields))

@@ -6,15 +6,13 @@ Owns the forms that rows may have and the words of every refusal. Does not know 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fewtune.data.row_files import is_text
 from fewtune.errors import list_names, name_choices, shorten
 from fewtune.serving.limits import Limits
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RefusedError(Exception):
@@ -128,7 +126,7 @@ def _read_text(texts: Mapping[str, Any], name: str, place: str, limits: Limits) 
         raise _refuse(
             f"{place}: column {name!r} has {len(text)} characters; a text may have {limits.characters}: cut it."
         )
-    if _SURROGATE.search(text):
+    if not is_text(text):
         raise _refuse(
             f"{place}: column {name!r} has half of a surrogate pair (\\ud800 to \\udfff), no character: send both."
         )

@@ -16,6 +16,8 @@ from fewtune.tasks.label_column import LONGEST_LABEL, is_number
 
 LABEL = "label"
 """The column that holds labels wherever there is one of that name."""
+IN_BRACES = "{}[].!:"
+"""Characters that no column may have in its name: templates write names in braces."""
 _KNOWN_TEXTS = (
     ("premise", "hypothesis"),
     ("sentence1", "sentence2"),
@@ -42,6 +44,11 @@ class Columns:
         return f"{said}."
 
 
+def fits_template(name: str) -> bool:
+    """Whether a template can name a column so."""
+    return not set(name) & set(IN_BRACES) and is_text(name)
+
+
 def find_columns(file: RowFile, text: str | Sequence[str] | None, label: str | None) -> Columns:
     """The columns to read, those that are named among them; raises DataError where it takes the user to say."""
     named = None if text is None else (text,) if isinstance(text, str) else tuple(text)
@@ -52,7 +59,7 @@ def find_columns(file: RowFile, text: str | Sequence[str] | None, label: str | N
         )
     texts = _find_texts(file, chosen) if named is None else _check_named(file, named, chosen)
     for name in texts:
-        if set(name) & set("{}[].!:") or not is_text(name):
+        if not fits_template(name):
             raise DataError(f"{file.path}: the column {name!r} cannot stand in a template. Rename it without {{}}[].!:")
     return Columns(texts, chosen)
 
