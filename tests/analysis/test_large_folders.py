@@ -20,8 +20,9 @@ from fewtune.analysis.statistics import sign_flip_p
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import folder, load_records, record_path
 from fewtune.report import page
-from fewtune.report.charts import MOST_DOTS, draw_group
+from fewtune.report.charts import draw_group
 from fewtune.report.page import MOST_GROUPS_DRAWN, render_page
+from fewtune.report.score_chart import MOST_DOTS
 from study_maker import make_study
 
 

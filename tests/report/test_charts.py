@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.report.charts import draw_curves, draw_decision, draw_group
+from fewtune.report.charts import draw_decision, draw_group
+from fewtune.report.curve_chart import draw_curves
 from fewtune.report.labels import place_labels
 from fewtune.report.svg import embed_chart
 from study_maker import make_study

@@ -10,7 +10,8 @@ from pathlib import Path
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.records import write_atomically
 from fewtune.report.answer import list_scored
-from fewtune.report.charts import draw_curves, draw_decision, draw_group
+from fewtune.report.charts import draw_decision, draw_group
+from fewtune.report.curve_chart import draw_curves
 from fewtune.report.page import group_curves
 from fewtune.report.svg import export_png, export_svg
 

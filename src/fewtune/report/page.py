@@ -29,8 +29,11 @@ from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record, write_atomically
 from fewtune.report import breakdowns, findings, tables, wording
 from fewtune.report.answer import list_scored
-from fewtune.report.charts import KINDS, SCORES, Chart, draw_curves, draw_decision, draw_group
+from fewtune.report.chart import Chart
+from fewtune.report.charts import KINDS, draw_decision, draw_group
+from fewtune.report.curve_chart import draw_curves
 from fewtune.report.look import build_fast
+from fewtune.report.score_chart import SCORES
 from fewtune.report.svg import embed_chart, open_drawing
 from fewtune.report.tuning import list_choices
 from fewtune.terminal import make_safe

@@ -1,0 +1,225 @@
+"""The charts of what a group's scores cost: a score against each cost, and every cost as a bar.
+
+Owns the costs that are drawn, marks and their hover texts. Where names stand is `labels`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from fewtune.analysis.frontier import COSTS
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
+from fewtune.analysis.study import GroupAnalysis
+from fewtune.report.chart import BASELINE, DRAW, FRONTIER, Chart, finish_group_chart, span_values
+from fewtune.report.labels import place_labels
+from fewtune.report.look import (
+    make_axis,
+    make_header,
+    make_scale,
+    make_title,
+    mark_logarithmic,
+    name_data,
+)
+from fewtune.report.palette import INK, QUIET
+from fewtune.report.wording import word_bytes, word_count, word_score, word_seconds
+
+BARS = "cost bars"
+COST_WIDTH, COST_HEIGHT, MOST_NAMES = 470, 280, 40
+"""With more methods than MOST_NAMES, those on the frontier alone have their names beside their dots."""
+BAR_WIDTH, BAR_HEIGHT = 190, 22
+FRONT = {"shape": "diamond", "color": FRONTIER, "size": 150}
+OFF_FRONT = {"shape": "circle", "color": DRAW, "size": 100}
+"""How a method on the frontier of score against cost is drawn, and one that is not."""
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class CostAxis:
+    """How one cost is drawn: its title, the least that a log axis shows, and how a value is worded."""
+
+    title: str
+    least: float
+    word: Callable[[Any], str]
+
+
+COST_AXES = {
+    "fit seconds": CostAxis("seconds to fit", 0.1, word_seconds),
+    "peak memory": CostAxis("peak memory, MiB", 1.0, word_bytes),
+    "trained parameters": CostAxis("trained parameters", 100.0, word_count),
+}
+"""The costs that a score is drawn against, by their name in `COSTS`."""
+
+
+def list_priced(board: LeaderboardGroup, cost: str) -> list[tuple[LeaderboardRow, float, float]]:
+    """A group's rows with their score and cost, where both are known."""
+    return [
+        (row, row.in_domain, value)
+        for row in board.rows
+        if row.in_domain is not None and (value := COSTS[cost](row)) is not None
+    ]
+
+
+def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
+    """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier as diamonds."""
+    board, axis, front = group.board, COST_AXES[cost], group.frontiers[cost]
+    scale = MEBIBYTE if cost == "peak memory" else 1
+    points = [
+        (row.variant, max(value / scale, axis.least), score, value) for row, score, value in list_priced(board, cost)
+    ]
+    majority = board.majority.get(IN_DOMAIN)
+    low, high = span_values([score for _, _, score, _ in points] + ([majority] if majority is not None else []))
+    high += 0.06 * (high - low)  # room for names over the highest dots
+    costs = [shown for _, shown, _, _ in points]
+    first, last = min(costs) / 2, max(costs) * 4  # room for dots and for names to the right
+    pixels = [
+        (COST_WIDTH * math.log(shown / first) / math.log(last / first), COST_HEIGHT * (high - score) / (high - low))
+        for _, shown, score, _ in points
+    ]
+    rule = None if majority is None else COST_HEIGHT * (high - majority) / (high - low)
+    named = range(len(points)) if len(points) <= MOST_NAMES else [i for i, p in enumerate(points) if p[0] in front]
+    labels = place_labels([points[i][0] for i in named], [pixels[i] for i in named], COST_WIDTH, COST_HEIGHT, rule)
+
+    def cost_at(x: float) -> float:
+        return first * math.pow(last / first, x / COST_WIDTH)
+
+    def score_at(y: float) -> float:
+        return high - y / COST_HEIGHT * (high - low)
+
+    tips = [f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}" for name, _, score, value in points]
+    values = [
+        {
+            "cost": shown,
+            "score": score,
+            **(FRONT if name in front else OFF_FRONT),
+            "tip": tip,
+        }
+        for (name, shown, score, _), tip in zip(points, tips, strict=True)
+    ]
+    names = [
+        {
+            "method": points[number][0],
+            "tip": tips[number],
+            "align": label.align,
+            "cost": cost_at(label.x),
+            "score": score_at(label.y),
+        }
+        for number, label in zip(named, labels, strict=True)
+    ]
+    lines = [
+        {"cost": cost_at(x), "score": score_at(y), "cost_end": cost_at(end_x), "score_end": score_at(end_y)}
+        for (x, y), (end_x, end_y) in (label.line for label in labels if label.line)
+    ]
+    x = alt.X(
+        "cost:Q",
+        title=f"{axis.title}, log scale (less is drawn at {axis.least:g})",
+        scale=make_scale(type="log", domain=[first, last], nice=False),
+        axis=make_axis(values=mark_logarithmic(first, last), format="~s" if last > 10_000 else "~g"),
+    )
+    y = alt.Y(
+        "score:Q",
+        title=f"{board.metric}, in domain",
+        scale=make_scale(domain=[low, high], nice=False, zero=False),
+        axis=make_axis(tickCount=6),
+    )
+    tip_of_row = alt.Description("tip:N")
+    layers: list[alt.Chart] = []
+    if majority is not None:
+        layers.append(
+            alt.Chart(name_data("majority"))
+            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+            .encode(y=y, description=tip_of_row)
+        )
+    if lines:
+        layers.append(
+            alt.Chart(name_data("lines"))
+            .mark_rule(color=QUIET, strokeWidth=1, aria=False)
+            .encode(x=x, y=y, x2="cost_end:Q", y2="score_end:Q")
+        )
+    layers += [
+        alt.Chart(name_data("points"))
+        .mark_point(filled=True, opacity=0.9)
+        .encode(
+            x=x,
+            y=y,
+            # Shape, colour and size stand in the rows themselves.
+            shape=alt.Shape("shape:N", scale=None),
+            color=alt.Color("color:N", scale=None),
+            size=alt.Size("size:Q", scale=None),
+            description=tip_of_row,
+        ),
+        alt.Chart(name_data("names"))
+        .mark_text(align=alt.expr("datum.align"), baseline="middle", color=INK, fontSize=13)
+        .encode(x=x, y=y, text="method:N", description=tip_of_row),
+    ]
+    what = f"Score against {axis.title.split(',')[0]}"
+    chart = alt.layer(*layers).properties(
+        width=COST_WIDTH,
+        height=COST_HEIGHT,
+        title=make_title(what, "diamond: no method scores as much for less · dot: another does · dashed: majority"),
+    )
+    description = f"{board.title}. " + " ".join(
+        f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
+    )
+    datasets: dict[str, list[dict[str, Any]]] = {
+        "majority": [{"score": majority, "tip": f"majority: {word_score(majority)} {board.metric}"}],
+        "points": values,
+        "names": names,
+        "lines": lines,
+    }
+    return finish_group_chart(chart, datasets, board, cost, what, description)
+
+
+def draw_bars(board: LeaderboardGroup) -> Chart:
+    """Draw what each method costs as bars: seconds to fit, milliseconds a row, peak memory."""
+    panels = {
+        "seconds to fit": ("fit seconds", 1.0),
+        "milliseconds a row": ("seconds a row", 1000.0),
+        "peak memory, MiB": ("peak memory", 1 / MEBIBYTE),
+    }
+    rows = [row for row in board.rows if row.done]
+    values = [
+        {
+            "panel": panel,
+            "method": row.variant,
+            "value": factor * value,
+            "tip": f"{row.variant}: {factor * value:.3g} {panel}",
+        }
+        for panel, (cost, factor) in panels.items()
+        for row in rows
+        if (value := COSTS[cost](row)) is not None
+    ]
+    bars = (
+        alt.Chart()
+        .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2)
+        .encode(
+            x=alt.X("value:Q", title=None, axis=make_axis(tickCount=3)),
+            y=alt.Y(
+                "method:N",
+                sort=[row.variant for row in rows],
+                title=None,
+                axis=make_axis(ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
+            ),
+            description=alt.Description("tip:N"),
+        )
+        .properties(width=BAR_WIDTH, height=BAR_HEIGHT * len(rows))
+    )
+    chart = (
+        alt.layer(bars, data=name_data("rows"))
+        .facet(
+            facet=alt.Facet("panel:N", sort=list(panels), title=None, header=make_header(BAR_WIDTH)),
+            columns=len(panels),
+            spacing=26,
+        )
+        .resolve_scale(x="independent")
+        .properties(title=make_title("What each method costs", "mean over done trials; memory of the hungriest"))
+    )
+    description = f"{board.title}. " + " ".join(
+        f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.memory_bytes)} of memory."
+        for row in rows
+    )
+    return finish_group_chart(chart, {"rows": values}, board, BARS, "What each method costs", description)
