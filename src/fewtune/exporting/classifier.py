@@ -28,7 +28,7 @@ from fewtune.errors import PredictorError
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network, read_soft_tokens
 from fewtune.exporting.prompt_tokenizer import build_prompt_tokenizer, split_prompt
-from fewtune.exporting.virtual_words import add_words, embed_words
+from fewtune.exporting.virtual_tokens import add_virtual_tokens, embed_virtual_tokens
 from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
 
@@ -64,7 +64,7 @@ def start_classifier(scorer: LanguageScorer, labels: Sequence[str]) -> Classifie
     tokenizer, fields, extra = build_tokenizer(scorer, 0 if soft is None else len(soft))
     network = merge_network(scorer)
     if soft is not None:
-        embed_words(network, extra, soft)
+        embed_virtual_tokens(network, extra, soft)
     return Classifier(_make_model(network, labels, read_pad(tokenizer)).eval(), tokenizer, fields)
 
 
@@ -98,7 +98,7 @@ def build_tokenizer(scorer: LanguageScorer, soft: int) -> tuple[PreTrainedTokeni
     source, encoder = scorer.model.tokenizer.source, scorer.prompting.encoder
     backend: Any = source
     base = Tokenizer.from_str(backend.backend_tokenizer.to_str())
-    extra = add_words(base, soft)
+    extra = add_virtual_tokens(base, soft)
     before = scorer.contexts[0].before
     parts = split_prompt(before, scorer.prompting.template)
     made = build_prompt_tokenizer(base, [*extra, *encoder.opening], parts)

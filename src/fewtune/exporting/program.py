@@ -22,7 +22,7 @@ from fewtune.engine.soft import SoftPrefix, SoftPrompt
 from fewtune.errors import PredictorError
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network, read_soft_tokens
-from fewtune.exporting.virtual_words import add_words, embed_words
+from fewtune.exporting.virtual_tokens import add_virtual_tokens, embed_virtual_tokens
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.predictor import Predictor
@@ -109,8 +109,8 @@ def _write_network(scorer: LanguageScorer, folder: Path) -> list[int]:
         vectors = read_soft_tokens(scorer)
         assert vectors is not None
         held: Any = source
-        words = add_words(held.backend_tokenizer, len(vectors))
-        embed_words(network, words, vectors)
+        words = add_virtual_tokens(held.backend_tokenizer, len(vectors))
+        embed_virtual_tokens(network, words, vectors)
         opening = [*words, *opening]
     network.config._attn_implementation = "sdpa"
     network.save_pretrained(str(folder))

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from fewtune.models.architectures import architecture_of
 
 
-def add_words(tokenizer: Tokenizer, count: int) -> list[int]:
+def add_virtual_tokens(tokenizer: Tokenizer, count: int) -> list[int]:
     """Add so many words to a tokenizer, and give their ids."""
     names = [f"<|virtual token {number}|>" for number in range(count)]
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
@@ -23,7 +23,7 @@ def add_words(tokenizer: Tokenizer, count: int) -> list[int]:
     return [token for token in ids if token is not None]
 
 
-def embed_words(network: PreTrainedModel, ids: Sequence[int], vectors: torch.Tensor) -> None:
+def embed_virtual_tokens(network: PreTrainedModel, ids: Sequence[int], vectors: torch.Tensor) -> None:
     """Give words of these ids these embeddings (words, width), as they come out of the embedding layer."""
     embeddings = architecture_of(network).find_embeddings(network)
     rows = max(embeddings.num_embeddings, max(ids) + 1)
