@@ -11,6 +11,7 @@ another); Efron 1982, https://doi.org/10.1137/1.9781611970319 (infinitesimal jac
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -213,12 +214,15 @@ def count_further_draws(
     have, size = len(points), abs(float(np.mean(points)))
     if have < 2:
         return None
-    for draws in range(have, have + MOST_FURTHER_DRAWS + 1):
+
+    def settled(draws: int) -> bool:
         alone = reach_of(points, interval, LEVEL, draws)
         apart = size > max(region, alone, reach_of(points, interval, level, draws, borrowed))
-        if apart or size + reach_of(points, interval, 2 * LEVEL, draws) <= region:
-            return draws - have
-    return None
+        return apart or size + reach_of(points, interval, 2 * LEVEL, draws) <= region
+
+    # An interval of more draws reaches less far: what is settled with some stays so with more.
+    further = bisect_left(range(have, have + MOST_FURTHER_DRAWS + 1), True, key=settled)
+    return further if further <= MOST_FURTHER_DRAWS else None
 
 
 def share_wins(points: Sequence[float]) -> float:
