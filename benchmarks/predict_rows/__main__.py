@@ -1,12 +1,15 @@
 """How much memory answering a file takes as it grows, and rows a second beside Transformers' pipeline.
 
     python -m benchmarks.predict_rows        prints both and writes benchmarks/results/predict_rows.json
+    python -m benchmarks.predict_rows --only pace
+                                             the same, with memory's figures kept as they are there
     python -m benchmarks.predict_rows --predictor DIR --exported DIR
                                              prints both of a saved model and its exported folder
 
 Without folders a frozen SmolLM2 135M with a linear head is saved both ways. `--rows` are the lengths that memory is
 measured at, `--paced` the rows that both sides are timed on, `--batches` the pipeline's batch sizes, of which the best
-counts. On two cores the usual lengths take above an hour.
+counts: in the precision that the exported folder has, which a user gets who names none, and in the one that fewtune
+takes. On two cores memory at the usual lengths takes above an hour; it needs no machine of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ from benchmarks.predict_rows.side import COMMAND, FEWTUNE, PIPELINE, SAVE
 from benchmarks.race.results import describe_machine, describe_moment
 
 LENGTHS, PACED, BATCHES = (10_000, 100_000), 2_000, (1, 8, 32)
+PARTS = ("memory", "pace")
+PRECISIONS = ("as exported", "as fewtune")
 SIDE = "benchmarks.predict_rows.side"
 RESULTS = ROOT / "benchmarks" / "results" / "predict_rows.json"
 
@@ -44,25 +50,18 @@ def measure_memory(predictor: Path, folder: Path, lengths: Sequence[int]) -> lis
 
 
 def measure_pace(predictor: Path, exported: Path, folder: Path, count: int, batches: Sequence[int]) -> dict[str, Any]:
-    """Rows a second of both sides, the pipeline's at each batch size, and the share of rows with the same label."""
+    """Rows a second of both sides, the pipeline's at each precision and batch size, and how many get one label."""
     rows = folder / "paced.csv"
     write_rows(rows, count)
     mine = _run_side({"side": FEWTUNE, "folder": str(predictor), "rows": str(rows)})
-    theirs = {
-        batch: _run_side({"side": PIPELINE, "folder": str(exported), "rows": str(rows), "batch": batch})
-        for batch in batches
-    }
     labels = mine.pop("labels")
-    alike = [
-        sum(map(str.__eq__, labels, found.pop("labels"))) / count  # label by label
-        for found in theirs.values()
-    ]
-    return {
-        "rows": count,
-        "fewtune": mine,
-        "pipeline": {str(batch): found for batch, found in theirs.items()},
-        "same_label": min(alike),
-    }
+    theirs = []
+    for precision, batch in product(PRECISIONS, batches):
+        asked = {"precision": precision, "batch": batch}
+        found = _run_side({"side": PIPELINE, "folder": str(exported), "rows": str(rows), **asked})
+        alike = sum(map(str.__eq__, labels, found.pop("labels"))) / count  # label by label
+        theirs.append({**asked, **found, "same_label": alike})
+    return {"rows": count, "fewtune": mine, "pipeline": theirs}
 
 
 def _run_side(request: dict[str, Any]) -> dict[str, Any]:
@@ -72,17 +71,27 @@ def _run_side(request: dict[str, Any]) -> dict[str, Any]:
 
 def write_table(results: dict[str, Any]) -> str:
     """What was measured, as Markdown."""
-    memory = write_markdown(
+    parts = [
+        write(results[name]) for name, write in (("memory", _write_memory), ("pace", _write_pace)) if name in results
+    ]
+    return "\n\n".join([*parts, f"{write_machine(results['machine'])}."])
+
+
+def _write_memory(measured: Sequence[dict[str, Any]]) -> str:
+    return write_markdown(
         ("rows in the file", "peak memory", "processor time"),
         [
             [f"{each['rows']:,}", f"{each['peak_memory_bytes'] / 2**20:.0f} MiB", f"{each['processor_seconds']:.0f} s"]
-            for each in results["memory"]
+            for each in measured
         ],
     )
-    pace = results["pace"]
+
+
+def _write_pace(pace: dict[str, Any]) -> str:
     sides = {"fewtune": pace["fewtune"]}
-    sides |= {f"pipeline, batches of {batch}": found for batch, found in pace["pipeline"].items()}
-    best = max(found["rows_a_second"] for found in pace["pipeline"].values())
+    sides |= {
+        f"pipeline, precision {found['precision']}, batches of {found['batch']}": found for found in pace["pipeline"]
+    }
     paced = write_markdown(
         ("side", "rows a second", "peak memory"),
         [
@@ -90,16 +99,23 @@ def write_table(results: dict[str, Any]) -> str:
             for name, found in sides.items()
         ],
     )
+    mine = pace["fewtune"]["rows_a_second"]
+    best = {
+        precision: max(found["rows_a_second"] for found in pace["pipeline"] if found["precision"] == precision)
+        for precision in PRECISIONS
+    }
+    times = " and ".join(f"{mine / rate:.2f} times ({precision})" for precision, rate in best.items())
     said = (
-        f"{pace['rows']:,} rows: fewtune answers {pace['fewtune']['rows_a_second'] / best:.2f} times as many a second "
-        f"as the pipeline at its best batch size, with the same label on {pace['same_label']:.1%} of them."
+        f"{pace['rows']:,} rows: fewtune answers {times} as many a second as the pipeline at its best batch size, with "
+        f"the same label on {min(found['same_label'] for found in pace['pipeline']):.1%} of them at least."
     )
-    return f"{memory}\n\n{paced}\n\n{said}\n\n{write_machine(results['machine'])}."
+    return f"{paced}\n\n{said}"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measure, print, and keep what was measured at the usual lengths of the usual classifier."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.predict_rows", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=PARTS, help="the part to measure")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--predictor", type=Path, help="a folder that `fewtune fit` saved")
     parser.add_argument("--exported", type=Path, help="the same as a sequence classifier of Transformers")
@@ -116,16 +132,19 @@ def main(arguments: Sequence[str]) -> None:
             predictor, exported = folder / "predictor", folder / "exported"
             request = {"side": SAVE, "model": given.model, "predictor": str(predictor), "exported": str(exported)}
             run_apart(SIDE, request)
-        found = {
+        kept = json.loads(RESULTS.read_text(encoding="utf-8")) if given.only and RESULTS.is_file() else {}
+        found = kept | {
             "model": given.model if given.predictor is None else given.predictor.name,
-            "memory": measure_memory(predictor, folder, given.rows),
-            "pace": measure_pace(predictor, exported, folder, given.paced, given.batches),
             "machine": describe_machine(os.cpu_count() or 1),
             **describe_moment(),
         }
-    print(write_table(found))
-    if given == parser.parse_args([]):
+        if given.only != "pace":
+            found["memory"] = measure_memory(predictor, folder, given.rows)
+        if given.only != "memory":
+            found["pace"] = measure_pace(predictor, exported, folder, given.paced, given.batches)
+    if given == parser.parse_args(["--only", given.only] if given.only else []):
         RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(write_table(found))
 
 
 if __name__ == "__main__":

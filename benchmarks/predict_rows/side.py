@@ -80,9 +80,8 @@ def _answer_by_pipeline(request: dict[str, Any]) -> Iterator[str]:
 
     from fewtune.models import find_device, resolve_precision
 
-    classify: Any = pipeline(
-        "text-classification", model=request["folder"], device=find_device(), dtype=resolve_precision("auto")
-    )
+    dtype = resolve_precision("auto") if request["precision"] == "as fewtune" else "auto"
+    classify: Any = pipeline("text-classification", model=request["folder"], device=find_device(), dtype=dtype)
     yield ""  # loaded
 
     def read() -> Iterator[str]:
