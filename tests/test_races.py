@@ -108,6 +108,13 @@ def test_methods_that_cannot_be_the_best_stop_and_the_others_go_on(values: dict[
     assert excluded["majority"] == stopped["majority"]
     bounds = {each.name: each.regret.bound for each in result.decision.contenders if each.regret is not None}
     assert bounds["majority"] is not None and bounds["majority"] > 0.3, "its last bound stands"
+    left = [record for record in result.records if record.status == "stopped"]
+    assert {record.trial.variant for record in left} == {"majority"}
+    assert {record.failure and record.failure.message for record in left} == {stopped["majority"]}
+    draws = [sum(record.trial.variant == name for record in result.records) for name in ("majority", "a", "b")]
+    assert draws == [executor.draws("a")] * 3, "every draw that was taken is accounted for"
+    [row] = [row for row in result.analysis.groups[0].board.rows if row.variant == "majority"]
+    assert (row.done, row.stopped) == (3, len(left)) and not result.analysis.missing
 
 
 def test_a_race_ends_undecided_at_the_most_draws(values: dict[str, object], tmp_path: Path) -> None:
@@ -136,12 +143,13 @@ def test_an_interrupted_race_decides_as_an_undisturbed_one(
 ) -> None:
     means = {"majority": 0.6, "a": 0.8, "b": 0.79}
     whole, _ = race(values, tmp_path / "whole", Scripted(means, 0.04))
-    assert len(whole.records) > 17
+    done = [record for record in whole.records if record.status == "done"]
+    assert len(done) > 17
     with pytest.raises(KeyboardInterrupt):
         race(values, tmp_path / "out", Scripted(means, 0.04, stop_after))
     second = Scripted(means, 0.04)
     result, _ = race(values, tmp_path / "out", second)
-    assert len(second.ran) == len(whole.records) - stop_after, "nothing runs twice"
+    assert len(second.ran) == len(done) - stop_after, "nothing runs twice"
     assert {r.trial_id for r in result.records} == {r.trial_id for r in whole.records}
     assert load_looks(tmp_path / "out") == load_looks(tmp_path / "whole")
     assert result.decision == whole.decision

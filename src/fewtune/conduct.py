@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
-from fewtune.records import Cell, Record, append_event, write_looks, write_planned
-from fewtune.running.circumstances import describe_axes
+from fewtune.records import Cell, Record, append_event, record_path, write_looks, write_planned
+from fewtune.running.circumstances import describe_axes, stopped_record
 from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
 from fewtune.running.job import Event, Finished, Job, Started
@@ -166,6 +166,17 @@ class _Run:
         self.on_event(Forecasted(found, [job for job in skipped if job.trial_id not in self.known]))
         return refused
 
+    def lacking(self, stopped: Iterable[tuple[Job, str]]) -> list[tuple[Job, str]]:
+        """Those of the trials that did not run before their methods were stopped."""
+        return [(job, reason) for job, reason in stopped if job.trial_id not in self.known]
+
+    def leave_out(self, stopped: Iterable[tuple[Job, str]]) -> None:
+        """Write down trials that do not run, and why."""
+        ledger = Ledger(self.out, self.executor.options)
+        for job, reason in stopped:
+            if not record_path(self.out, job.trial_id).is_file():
+                ledger.write(Finished(job, stopped_record(job, reason), None))
+
     def take(self, jobs: Sequence[Job]) -> bool:
         """Run those of the jobs that have not run; False where the budget left some of them out."""
         todo = [job for job in jobs if job.trial_id not in self.known]
@@ -194,9 +205,10 @@ def _race(race: Race, run: _Run) -> None:
     """Run a study look by look, until every race is over; the folder's trials are those of the looks so far."""
     cells: dict[str, Cell] = {}
     for number, draws in enumerate(race.looks, start=1):
-        jobs = race.list_jobs(draws)
-        cells |= {job.trial_id: describe_axes(job.trial).cell for job in jobs}
+        jobs, stopped = race.list_jobs(draws), run.lacking(race.list_stopped(draws))
+        cells |= {job.trial_id: describe_axes(job.trial).cell for job in [*jobs, *(job for job, _ in stopped)]}
         write_planned(run.out, cells)
+        run.leave_out(stopped)
         whole = run.take(jobs)
         run.on_event(Looked(number, race.looks, race.look(draws) if whole else race.look_early()))
         if race.is_over:

@@ -36,7 +36,7 @@ class StudyResult:
 
     @property
     def records(self) -> Sequence[Record]:
-        """Every trial's record, failed and skipped ones too."""
+        """Every trial's record, also of those that failed, were skipped or stopped."""
         return self.analysis.records
 
     @property

@@ -56,6 +56,7 @@ class LeaderboardRow:
     done: int
     failed: int
     skipped: int
+    stopped: int
     collapsed_share: float | None
     """Share of done trials at or below the majority in domain, by the primary metric, or that gave one answer only."""
     fit_seconds: float | None
@@ -268,6 +269,7 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
         done=len(done),
         failed=sum(record.status == "failed" for record in trials),
         skipped=sum(record.status == "skipped" for record in trials),
+        stopped=sum(record.status == "stopped" for record in trials),
         collapsed_share=_mean([float(collapsed[record.trial_id]) for record in done]),
         fit_seconds=_mean([cost.fit_seconds for cost in costs]),
         predict_seconds_per_row=_mean(

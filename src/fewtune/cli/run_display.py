@@ -29,7 +29,7 @@ from fewtune.conduct import (
     StudyEvent,
 )
 from fewtune.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
-from fewtune.records import Record
+from fewtune.records import NEVER_RUN, Record
 from fewtune.report.profile import CommandSeconds
 from fewtune.report.race import tabulate_race
 from fewtune.report.wording import word_decision, word_question, word_seconds
@@ -112,7 +112,7 @@ class RunDisplay:
     def pick_run(self, records: Iterable[Record]) -> list[Record]:
         """Of a study's records, those of trials that ran just now."""
         ran = {job.trial_id for job in self._jobs}
-        return [record for record in records if record.trial_id in ran and record.status != "skipped"]
+        return [record for record in records if record.trial_id in ran and record.status not in NEVER_RUN]
 
     @property
     def reused(self) -> int:

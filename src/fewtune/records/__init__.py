@@ -38,6 +38,7 @@ from fewtune.records.packed_files import is_packed as is_packed
 from fewtune.records.packing import pack as pack
 from fewtune.records.packing import unpack as unpack
 from fewtune.records.schema import IN_DOMAIN as IN_DOMAIN
+from fewtune.records.schema import NEVER_RUN as NEVER_RUN
 from fewtune.records.schema import PHASES as PHASES
 from fewtune.records.schema import Breakdown as Breakdown
 from fewtune.records.schema import Cell as Cell

@@ -32,7 +32,9 @@ only the one training loop is `fit`. Tokenising is taken out of every phase it h
 fitting that tuning does is `tune`.
 """
 
-Status = Literal["done", "skipped", "failed"]
+Status = Literal["done", "skipped", "stopped", "failed"]
+"""`skipped`: the method cannot run here. `stopped`: a race went on without the method."""
+NEVER_RUN = ("skipped", "stopped")
 FailureKind = Literal["diverged", "out_of_memory", "killed", "error"]
 
 
@@ -64,9 +66,9 @@ class TrialAxes(Cell):
 
 
 class Failure(_Frozen):
-    """Why a trial was skipped or failed. `kind` is `skipped` or the kind of failure."""
+    """Why a trial did not run, or failed. `kind` is `skipped`, `stopped` or the kind of failure."""
 
-    kind: FailureKind | Literal["skipped"]
+    kind: FailureKind | Literal["skipped", "stopped"]
     message: str
     trace: str | None = None
 

@@ -32,7 +32,7 @@ COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
     "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "chance", "collapsed_share",
-    "done", "failed", "skipped", "fit_seconds",
+    "done", "failed", "skipped", "stopped", "fit_seconds",
     "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
 )  # fmt: skip
@@ -155,7 +155,7 @@ def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> d
         "majority": board.majority.get(test_set),
         "chance": board.chance.get(test_set),
         "collapsed_share": row.collapsed_share,
-        **{name: getattr(row, name) for name in ("done", "failed", "skipped", *_COSTS)},
+        **{name: getattr(row, name) for name in ("done", "failed", "skipped", "stopped", *_COSTS)},
     }
     if steady is not None and test_set in steady.bounds:
         figures |= asdict(steady.bounds[test_set]) | dict(steady.without_threshold.get(test_set, {}))

@@ -215,7 +215,7 @@ def collect_environments(records: Iterable[Record]) -> list[tuple[int, list[tupl
     return sorted(found.values(), key=lambda item: -item[0])
 
 
-_STATUSES = ("done", "failed", "skipped")
+_STATUSES = ("done", "failed", "skipped", "stopped")
 
 
 def _choose_kinds(groups: int) -> Sequence[str]:

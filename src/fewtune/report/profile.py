@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.leaderboard import group_by_variant
-from fewtune.records import PHASES, Record
+from fewtune.records import NEVER_RUN, PHASES, Record
 from fewtune.report.wording import UNKNOWN, word_share
 from fewtune.terminal import make_text
 
@@ -57,7 +57,7 @@ def show_profile(
 
     `reused` trials of the study were done before and are not among the records.
     """
-    tried = [record for record in records if record.status != "skipped"]
+    tried = [record for record in records if record.status not in NEVER_RUN]
     timed = [record for record in tried if record.phase_seconds]
     console.print()
     console.print(make_text("Where the time went", style="bold"))

@@ -59,7 +59,7 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
 
 
 def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
-    """List why trials failed or were skipped: (where, status or kind, message, trials), equal ones as one."""
+    """List why trials failed or did not run: (where, status or kind, message, trials), equal ones as one."""
     reasons: dict[tuple[str, str, str], int] = {}
     for record in records:
         if record.failure is not None:
@@ -127,7 +127,8 @@ def _fill_costs(row: LeaderboardRow, wide: bool) -> list[Text]:
 
 def _name_row(row: LeaderboardRow) -> Text:
     name = make_text(row.variant)
-    lost = [f"{row.failed} failed"] * bool(row.failed) + [f"{row.skipped} skipped"] * bool(row.skipped)
+    counts = {"failed": row.failed, "skipped": row.skipped, "stopped": row.stopped}
+    lost = [f"{count} {word}" for word, count in counts.items() if count]
     if row.collapsed_share:
         lost.append(f"{word_share(row.collapsed_share)} collapsed")
     return name.append(f"\n{', '.join(lost)}", style="dim") if lost else name
@@ -188,7 +189,7 @@ def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
     if not unfinished:
         return
     console.print()
-    console.print(make_text("Failed and skipped trials", style="bold"))
+    console.print(make_text("Trials that failed or did not run", style="bold"))
     for where, kind, message, count in unfinished:
         times = f" ({count} trials)" if count > 1 else ""
         console.print(Padding(make_text(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))

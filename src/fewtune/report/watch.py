@@ -69,11 +69,12 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
 
 
 def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> list[Cell]:
-    """The cells of trials that the last run repeats and has not come to: not done, their records older than it.
+    """The cells of trials that the last run repeats and has not come to: unfinished, their records older than it.
 
     `written` has the time of each record, as `last_run` UTC in seconds.
     """
-    return [r.trial.cell for r in records if r.status != "done" and written.get(r.trial_id, last_run) < last_run]
+    unfinished = [record for record in records if record.status not in ("done", "stopped")]
+    return [record.trial.cell for record in unfinished if written.get(record.trial_id, last_run) < last_run]
 
 
 def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Group:
@@ -99,7 +100,7 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
 def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Text | Padding | ProgressBar]:
     counts = Counter(record.status for record in study.records)
     told = f"{len(study.records)} of {planned} trials: {counts['done']} done"
-    told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped") if counts[status])
+    told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped", "stopped") if counts[status])
     told += f", {len(again)} of these to be run again" if again else ""
     waiting = [*study.waiting, *again]
     left = guess_seconds_left(study.records, waiting, _count_workers(study))

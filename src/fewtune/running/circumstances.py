@@ -1,6 +1,6 @@
 """What a record says of its trial whatever came of it: place in the grid, models, machine, software.
 
-Owns these descriptions, and the record of a trial that was skipped or failed.
+Owns these descriptions, and the records of trials that did not run or failed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fewtune.study.grid import Trial
 
 
 def failed_record(job: Job, failure: Failure, started_at: str | None, options: WorkerOptions) -> Record:
-    """The record of a trial that was skipped or failed."""
+    """The record of a trial that was skipped or failed where it was to run."""
     return Record(
         trial_id=job.trial_id,
         trial=describe_axes(job.trial),
@@ -25,6 +25,17 @@ def failed_record(job: Job, failure: Failure, started_at: str | None, options: W
         environment=describe_environment(job, options),
         fingerprints=fingerprint_models(job),
         started_at=started_at,
+    )
+
+
+def stopped_record(job: Job, reason: str) -> Record:
+    """The record of a trial that no longer counts: its method was stopped in a race that went on."""
+    return Record(
+        trial_id=job.trial_id,
+        trial=describe_axes(job.trial),
+        status="stopped",
+        failure=Failure(kind="stopped", message=reason),
+        fingerprints=fingerprint_models(job),
     )
 
 

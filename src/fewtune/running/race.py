@@ -71,13 +71,24 @@ class Race:
             and self._places[place][job.trial_id] not in self._stopped[place]
         ]
 
+    def list_stopped(self, draws: int) -> list[tuple[Job, str]]:
+        """The trials of a look after so many draws that do not run, their methods having stopped; with the reasons."""
+        seeds = set(self._seeds[:draws])
+        return [
+            (job, self._stopped[place][name])
+            for job in self._jobs
+            if (place := _find_place(job)) in self._open
+            and job.trial.data_seed in seeds
+            and (name := self._places[place][job.trial_id]) in self._stopped[place]
+        ]
+
     def look(self, draws: int) -> list[Standing]:
         """Look at each race that goes on, all trials of the look being recorded, and write down that it was."""
         return self._look({place: draws for place in self._places if place in self._open})
 
     def look_early(self) -> list[Standing]:
         """Look at each race that goes on once more, at the draws that all its methods have by now; then it is over."""
-        have = {r.trial_id for r in read_folder(self._out).records}
+        have = {r.trial_id for r in read_folder(self._out).records if r.status != "stopped"}
         draws = {}
         for place in [place for place in self._places if place in self._open]:
             whole = self._count_whole(place, have)
