@@ -11,16 +11,17 @@ import polars as pl
 import pytest
 
 from fewtune.api import run_study
-from fewtune.conduct import Forecasted, Measuring, StudyEvent
+from fewtune.conduct import Forecasted, Measuring, Noticed, StudyEvent
 from fewtune.engine.meter import name_processor
-from fewtune.errors import StudyError
+from fewtune.errors import RecordError, StudyError
 from fewtune.executors.in_process import InProcess
-from fewtune.records import Cost, Record, load_records
+from fewtune.records import Cost, Record, TrialAxes, load_records
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.excerpt import _part_cost
 from fewtune.running.forecast import forecast_trials
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
+from fewtune.running.row_choice import choose_rows
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
 from fewtune.study import load_study, read_study
@@ -128,6 +129,39 @@ def test_records_at_hand_are_gone_by_where_this_processor_made_them(values: dict
         assert executor.excerpts == excerpts
         assert {each.from_records for each in found.cells} == {not excerpts}
         assert found.seconds == pytest.approx(2 * draw_seconds + 2)
+
+
+def test_rows_left_open_are_chosen_once_by_what_a_fit_and_a_row_take(values: dict[str, Any], tmp_path: Path) -> None:
+    study = {**values, "evaluation": {"in_domain_rows": "auto"}}
+    notices: list[str] = []
+    executor = Measured({"a": 1.0, "b": 1.0})
+
+    def hear(event: StudyEvent) -> None:
+        if isinstance(event, Noticed):
+            notices.append(event.text)
+
+    run_study(study, tmp_path / "out", executor=executor, on_event=hear)
+    assert executor.excerpts == [("a", 8), ("b", 8)] and len(executor.ran) == 12
+    # 11 s before scoring and 5 s for 400 rows: the root of 200 · 11 / 0.0125 is 419.5.
+    assert notices == ["evaluation.in_domain_rows: auto: 420 rows, by what the methods take here."]
+    assert load_study(tmp_path / "out" / "study.yaml").evaluation.in_domain_rows == 420
+    again = Measured({"a": 1.0, "b": 1.0})
+    run_study(study, tmp_path / "out", executor=again)
+    assert not again.excerpts and not again.ran, "the folder keeps the number"
+    with pytest.raises(RecordError, match="it differs in evaluation"):
+        run_study(values, tmp_path / "out", executor=again)
+
+
+def test_rows_are_not_fewer_than_a_hundred_and_as_assumed_where_nothing_was_measured() -> None:
+    assert choose_rows([]) == 500
+    axes = TrialAxes(model=None, task="t", method="tfidf", variant="a", shots=4, data_seed=0, fit_seed=0, settings={})
+    whole = make_record(axes, {}, LABELS, "accuracy", ())
+    cost = Cost.model_validate(dict.fromkeys(Cost.model_fields, None) | {"fit_seconds": 0.0, "predict_rows": 700})
+    seconds = {"prepare": 0.0, "fit": 0.0, "score": 7.0}
+    # 200 rows out of domain are a draw's whatever its rows in domain: 2 s beside 0.01 s a row, the root of 40,000.
+    assert choose_rows([whole.model_copy(update={"cost": cost, "phase_seconds": seconds})]) == 200
+    few = cost.model_copy(update={"predict_rows": 500})
+    assert choose_rows([whole.model_copy(update={"cost": few, "phase_seconds": seconds})]) == 100
 
 
 def test_a_budget_of_memory_skips_what_would_hold_more_with_its_reason(values: dict[str, Any], tmp_path: Path) -> None:

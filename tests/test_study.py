@@ -254,7 +254,7 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
         (
             {"evaluation": "{in_domain_rows: 0}"},
             5,
-            "`evaluation.in_domain_rows` is 0: it should be greater than or equal to 1.",
+            "`evaluation.in_domain_rows` is 0: it should be greater than or equal to 1, or it should be 'auto'.",
         ),
         (
             {"shots_per": "class", "sampling": "natural"},

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fewtune.errors import RecordError
@@ -24,6 +25,7 @@ from fewtune.running.looks import begin_looks, take_look
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
+from fewtune.running.row_choice import ASSUMED_ROWS, choose_rows, leaves_rows_open, recall_rows, set_rows
 from fewtune.study import Budget, Study
 from fewtune.tasks.base import Task
 
@@ -118,8 +120,11 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
     """
     budget = Budget() if study.budget is None else study.budget
     purse = None if budget.minutes is None else Purse(60 * budget.minutes)
+    study = recall_rows(study, out)
     claim_folder(out, study)
     on_event(Preparing(study, out))
+    if leaves_rows_open(study):
+        study = _settle_rows(study, executor, on_event)
     jobs: Sequence[Job]
     jobs, tasks = prepare_jobs(study, executor.options.data_dir)
     on_event(Prepared(jobs, tasks))
@@ -139,6 +144,20 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
     on_event(Closed())
 
 
+def _settle_rows(study: Study, executor: Executor, on_event: OnEvent) -> Study:
+    """Choose the number of in-domain test rows by an excerpt of a trial of each method."""
+    jobs, _ = prepare_jobs(set_rows(study, ASSUMED_ROWS), executor.options.data_dir)
+    measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event))
+    rows = choose_rows(measured.records)
+    on_event(Noticed(f"evaluation.in_domain_rows: auto: {rows} rows, by what the methods take here."))
+    return set_rows(study, rows)
+
+
+def _tell_measuring(event: Event, on_event: OnEvent) -> None:
+    if isinstance(event, Started):
+        on_event(Measuring(event.job))
+
+
 @dataclass
 class _Run:
     """A run of trials into a folder that is held."""
@@ -152,13 +171,9 @@ class _Run:
 
     def forecast(self, jobs: Sequence[Job], most_bytes: int | None) -> Sequence[Job]:
         """Forecast what has not run, tell it, and mark those to be skipped that would hold more memory than that."""
-
-        def hear(event: Event) -> None:
-            if isinstance(event, Started):
-                self.on_event(Measuring(event.job))
-
         todo = [job for job in jobs if job.trial_id not in self.known]
-        found = forecast_trials(todo, self.known.values(), self.executor, hear)
+        tell = partial(_tell_measuring, on_event=self.on_event)
+        found = forecast_trials(todo, self.known.values(), self.executor, tell)
         if self.purse is not None:
             self.purse.forecast = found.records
         refused = jobs if most_bytes is None else refuse_beyond(jobs, found, most_bytes)

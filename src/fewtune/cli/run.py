@@ -30,6 +30,7 @@ from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from fewtune.executors.local import LocalProcesses
+    from fewtune.running.forecast import StudyForecast
     from fewtune.running.job import Job
 
 MOST_WORKERS = 1024
@@ -170,10 +171,14 @@ def check(
     """Tell every fault of a study at once, and the trials it would run; fits nothing but for a forecast."""
     from fewtune.cli.run_display import list_skips
     from fewtune.running.prepare import prepare_jobs
+    from fewtune.running.row_choice import ASSUMED_ROWS, choose_rows, leaves_rows_open, recall_rows, set_rows
     from fewtune.study import load_study
 
     plan = load_study(study, set_ or [])
-    jobs, tasks = prepare_jobs(plan, workers.data_dir)
+    folder = Path("out") / plan.name if out is None else out
+    plan = recall_rows(plan, folder)
+    rows_open = leaves_rows_open(plan)
+    jobs, tasks = prepare_jobs(set_rows(plan, ASSUMED_ROWS) if rows_open else plan, workers.data_dir)
     for label, task in tasks.items():
         sets = ", ".join(f"{test.name} {len(test.rows) or 'held out anew in each draw'}" for test in task.test_sets)
         say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
@@ -191,12 +196,16 @@ def check(
     for line in list_skips(jobs):
         say(line)
     say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
+    if rows_open:
+        say(f"evaluation.in_domain_rows: auto: chosen when the study first runs; {ASSUMED_ROWS} are assumed above.")
     if forecast:
-        _forecast(jobs, Path("out") / plan.name if out is None else out, workers, plan.until is not None)
+        found = _forecast(jobs, folder, workers, plan.until is not None)
+        if rows_open:
+            say(f"evaluation.in_domain_rows: auto: {choose_rows(found.records)} rows, by what was measured.")
     return 0
 
 
-def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers, is_race: bool) -> None:
+def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers, is_race: bool) -> StudyForecast:
     from fewtune.cli.forecast import show_forecast
     from fewtune.records import load_records
     from fewtune.running.forecast import forecast_trials
@@ -206,3 +215,4 @@ def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers, is_race: bool
     with contextlib.closing(workers.start()) as executor:
         found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)
         show_forecast(console, found, is_race)
+    return found

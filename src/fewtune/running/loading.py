@@ -44,7 +44,7 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
             trial.shots,
             balanced=trial.sampling == "balanced",
             pool_rows=trial.pool_rows,
-            in_domain_rows=trial.evaluation.in_domain_rows,
+            in_domain_rows=trial.evaluation.in_domain_limit,
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
         draw = make_draw(task, sampling, trial.data_seed)

@@ -7,6 +7,7 @@ from fewtune.study.reading import load_study, read_settings, read_study
 from fewtune.study.schema import study_schema
 from fewtune.study.settings import build_settings
 from fewtune.study.values import (
+    AUTO,
     MOST_TRIALS,
     Budget,
     Evaluation,
@@ -20,6 +21,7 @@ from fewtune.study.values import (
 )
 
 __all__ = [
+    "AUTO",
     "MOST_TRIALS",
     "Budget",
     "Evaluation",

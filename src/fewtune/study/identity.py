@@ -53,7 +53,7 @@ def identify_trial(
             "sampling": trial.sampling,
             "data_seed": trial.data_seed,
             "pool_rows": trial.pool_rows,
-            "in_domain_rows": trial.evaluation.in_domain_rows,
+            "in_domain_rows": trial.evaluation.in_domain_limit,
             "out_of_domain_rows": trial.evaluation.out_of_domain_rows,
         },
         "method": [trial.method.name, method_revision, trial.settings],

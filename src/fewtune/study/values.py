@@ -20,6 +20,9 @@ from fewtune.study.yaml_rules import Dumper
 Precision = Literal["auto", "bfloat16", "float32"]
 Metric = Literal["accuracy", "mcc", "macro_f1", "ece"]
 
+AUTO: Literal["auto"] = "auto"
+"""In place of a number of test rows: to be chosen when the study first runs."""
+
 MOST_TUNING_TRIALS = 1000
 MOST_ENTRIES = 1000
 """Models, tasks, methods, shots or seeds that a study may list."""
@@ -84,7 +87,11 @@ class Tuning(_Frozen):
 class Evaluation(_Frozen):
     """How many test rows are scored."""
 
-    in_domain_rows: int | None = Field(default=500, ge=1, le=MOST_ROWS, description="In-domain test rows; null: all.")
+    in_domain_rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | Literal["auto"] | None = Field(
+        default=500,
+        description="In-domain test rows; null: all; auto: as many as make the study's answer cheapest, by a short "
+        "measurement of each method before the first trial.",
+    )
     out_of_domain_rows: int | None = Field(
         default=500, ge=1, le=MOST_ROWS, description="Rows of each out-of-domain test set; null: all."
     )
@@ -95,6 +102,13 @@ class Evaluation(_Frozen):
         description="Score the test rows after every so many epochs of a fit, for analysis only (0: never): the report "
         "shows what choosing the epoch by out-of-domain rows would have given, an oracle that is no result.",
     )
+
+    @property
+    def in_domain_limit(self) -> int | None:
+        """In-domain test rows that a trial scores, None for all; ValueError while they are still to be chosen."""
+        if self.in_domain_rows == AUTO:
+            raise ValueError("in_domain_rows: auto has not been settled")
+        return self.in_domain_rows
 
 
 class Until(_Frozen):
