@@ -150,7 +150,7 @@ def measure(root: Path) -> dict[str, Any]:
     """Export everything, answer by the other environment, compare."""
     cells = export_all(root)
     python = make_environment(root)
-    subprocess.run([python, "-c", READER, str(root)], check=True, cwd=root)
+    subprocess.run([python, "-I", "-c", READER, str(root)], check=True, cwd=root)  # -I: no PYTHONPATH
     for cell in cells:
         folder = root / cell.pop("folder")
         expected, found = np.load(folder / "expected.npy"), np.load(folder / f"{cell.pop('place')}.npy")
