@@ -113,7 +113,7 @@ def check_fit(material: Material, model: LanguageModel) -> dict[str, Any]:
     loss_of = plan.fitting.loss
 
     def note(batch: Sequence[FitExample]) -> torch.Tensor:
-        batches.append(([e.sequences[0] for e in batch], [e.label or 0 for e in batch]))
+        batches.append(([e.prompt for e in batch], [e.label or 0 for e in batch]))
         return loss_of(batch)
 
     report = fit_plan(replace(plan, fitting=replace(plan.fitting, loss=note)), material.rng())

@@ -51,7 +51,7 @@ def fit(work: str, material: Material, model: LanguageModel) -> Timing:
     plan, report = _adapt(work, material, model)
     seconds = time.perf_counter() - started
     assert plan.fitting is not None and report is not None
-    fitted = [s for e in plan.fitting.examples for s in e.sequences]
+    fitted = [example.prompt for example in plan.fitting.examples]
     tokens = material.size.epochs * sum(map(len, fitted))
     teacher = plan.report().teacher
     shown = teacher.contexts[0] if teacher is not None else []

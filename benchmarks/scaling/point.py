@@ -107,7 +107,7 @@ def plan_fit(point: Point, material: Material, model: LanguageModel, rows: Seque
     plan = make_plan(method, settings, model, material.task, material.draw, material.rng())
     if rows is None or plan.fitting is None:
         return plan
-    examples = tuple(FitExample((row,), i % len(material.task.labels)) for i, row in enumerate(rows))
+    examples = tuple(FitExample(row, i % len(material.task.labels)) for i, row in enumerate(rows))
     return replace(plan, fitting=replace(plan.fitting, examples=examples))
 
 
@@ -136,7 +136,7 @@ def time_scoring(rows: Sequence[Sequence[int]], model: LanguageModel, times: int
 def compute_bytes(plan: Plan) -> int:
     """Bytes of weights, gradients, AdamW's moments and kept states by shape; activations are left out."""
     assert plan.fitting is not None and plan.forward is not None
-    sequences = {tuple(s) for example in plan.fitting.examples for s in example.sequences}
+    sequences = {tuple(example.prompt) for example in plan.fitting.examples}
     embedding = plan.forward.network.get_input_embeddings().get_parameter("weight")
     trained = {id(p) for group in plan.fitting.groups for p in group.parameters}
     held = {id(p): p for module in plan.fitting.modules for p in module.parameters()}

@@ -76,7 +76,7 @@ def test_losses_follow_the_plain_float32_loop(
     examples, words = plan.fitting.examples, [t for (t,) in plan.report().prompt.label_word_tokens]
 
     def loss_of(batch: list[int]) -> torch.Tensor:
-        scores = plain.read_words(network, [examples[i].sequences[0] for i in batch], words)
+        scores = plain.read_words(network, [examples[i].prompt for i in batch], words)
         return F.cross_entropy(scores, torch.tensor([examples[i].label for i in batch]))
 
     parameters = [p for p in network.parameters() if p.requires_grad]

@@ -25,7 +25,7 @@ from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
 TEN_STEPS: dict[str, Any] = {"epochs": 5, "batch_size": 4, "schedule": "constant", "warmup_fraction": 0.0}
 LEARNING_RATE = 1e-3
-ONE = FitExample(((1, 2),), 0)
+ONE = FitExample((1, 2), 0)
 
 
 def plain_losses(

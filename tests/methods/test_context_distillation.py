@@ -87,7 +87,7 @@ def test_the_loss_weighs_divergence_and_labels_as_the_formula_says(
     with torch.no_grad():
         labels = only_labels.fitting.loss([replace(e, target=None) for e in batch if e.label is not None])
         together = plan.fitting.loss(batch)
-        half = plan.fitting.loss([FitExample(e.sequences, None, e.target) for e in batch])
+        half = plan.fitting.loss([FitExample(e.prompt, None, e.target) for e in batch])
     expected = half.clone()
     expected[[i for i, e in enumerate(batch) if e.label is not None]] += (1 - alpha) * labels
     torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-4)
@@ -341,7 +341,7 @@ def test_a_teachers_prompt_is_context_cue_thoughts_and_the_patterns_end(
     np.testing.assert_array_equal(plan.score(rows), student.score(rows))
     assert [tuple(p) for p in answer.encode(rows)] == plain
     assert plan.fitting is not None and student.fitting is not None
-    assert [e.sequences for e in plan.fitting.examples] == [e.sequences for e in student.fitting.examples]
+    assert [e.prompt for e in plan.fitting.examples] == [e.prompt for e in student.fitting.examples]
 
 
 @pytest.mark.parametrize("calibration", ["none", "contextual", "batch"])

@@ -1,7 +1,7 @@
 """Attention over packed rows: causal within each sequence, behind a prefix that all of them read.
 
-Owns the layout that puts sequences side by side for attention, and attention's arithmetic. Does not know what else a
-network does with a packed batch (`packing`), nor what the tokens mean.
+Owns the layout that puts sequences side by side for attention, branches behind them, and attention's arithmetic. Does
+not know what else a network does with a packed batch (`packing`), nor what the tokens mean.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from fewtune.engine import pulse
+from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
 from fewtune.errors import ModelError
@@ -27,6 +28,8 @@ PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed"}
 """The names under which Transformers finds the attention of this module, by what an architecture's networks need."""
 PLACES_BEHIND_PREFIX = 256
 """Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
+MOST_BRANCH_SCORES = 1 << 18
+"""Most scores of branches, a head, that are held in memory at once; those of one sequence in any case."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,16 @@ def _attend_packed(
         kept = zip(key.split(packing.lengths, 2), value.split(packing.lengths, 2), strict=True)
         for cache, pair in zip(packing.caches, kept, strict=True):
             cache[layer] = pair
-    outputs.append(attend_rows(query, key, value, before, packing.lengths, how))
+    if packing.branches is None:
+        outputs.append(attend_rows(query, key, value, before, packing.lengths, how))
+    else:
+        parts = [sum(packing.lengths), packing.branch_tokens * len(packing.lengths)]
+        (query, branch_query), (key, branch_key), (value, branch_value) = (
+            x.split(parts, 2) for x in (query, key, value)
+        )
+        outputs.append(attend_rows(query, key, value, before, packing.lengths, how))
+        stem = Stem(key, value, before, packing.lengths, tuple(packing.own_lengths))
+        outputs.append(attend_branches(branch_query, branch_key, branch_value, stem, packing.branches, how))
     if packing.after_attention is not None:
         packing.after_attention()
     return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]).transpose(1, 2), None
@@ -125,6 +137,79 @@ def attend_rows(
     return _move(joined, layout.places, layout.sources).transpose(0, 1)[None]
 
 
+@dataclass(frozen=True)
+class Stem:
+    """What branches go on from: keys and values of all sequences, (1, key heads, total tokens, head), and the prefix.
+
+    Of a sequence's `lengths` tokens the first `own_lengths` are its own, the rest filling.
+    """
+
+    key: Tensor
+    value: Tensor
+    before: KeysValues | None
+    lengths: tuple[int, ...]
+    own_lengths: tuple[int, ...]
+
+
+def attend_branches(
+    query: Tensor, key: Tensor, value: Tensor, stem: Stem, branches: Branches, how: Arithmetic
+) -> Tensor:
+    """Attention of the branches behind each sequence, (1, heads, sequences x branch tokens, head), shaped as `query`.
+
+    Each token reads the prefix, its sequence, and the branch tokens that lead to it.
+    """
+    count = len(branches.tokens)
+    q, own_k, own_v = (x[0].transpose(0, 1).to(value.dtype).unflatten(0, (-1, count)) for x in (query, key, value))
+    k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (stem.key, stem.value))
+    before = () if stem.before is None else tuple(x[0].transpose(0, 1).to(value.dtype) for x in stem.before)
+    first = 0 if stem.before is None else stem.before[0].shape[2]
+    layout = _lay_out(stem.lengths, how.options.most_padding, None, query.device)
+    k, v = (_move(x, layout.sources, layout.places) for x in (k, v))
+    outputs, start = [], 0
+    for rows, (size, width) in zip(layout.rows, layout.groups, strict=True):
+        keys, values = (x[start : start + size * width].unflatten(0, (size, width)) for x in (k, v))
+        start += size * width
+        most = max(1, MOST_BRANCH_SCORES // (count * (first + width + count)))
+        for at in range(0, size, most):
+            chosen = torch.tensor(rows[at : at + most], device=query.device)
+            parts = [[x.expand(len(chosen), -1, -1, -1)] for x in before] or [[], []]
+            joined = [
+                torch.cat([*part, stems[at : at + most], x[chosen]], 1).permute(2, 0, 1, 3)
+                for part, stems, x in zip(parts, (keys, values), (own_k, own_v), strict=True)
+            ]
+            lengths = tuple(stem.own_lengths[row] for row in rows[at : at + most])
+            mask = _make_branch_mask(lengths, width, first, branches, q.dtype, q.device)
+            outputs.append(_attend_written_out(q[chosen], joined[0], joined[1], mask, how))
+    order = torch.tensor([row for rows in layout.rows for row in rows], device=query.device)
+    by_row = torch.cat(outputs).unflatten(0, (-1, count))
+    ordered: Tensor = by_row[order.argsort()]
+    return ordered.flatten(0, 1).transpose(0, 1)[None]
+
+
+@lru_cache(maxsize=16)
+def _make_branch_mask(
+    lengths: tuple[int, ...], width: int, first: int, branches: Branches, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """0 where a branch token may read and -inf elsewhere, (sequences, branch tokens, tokens); cached for all layers.
+
+    Tokens are the `first` of the prefix, `width` of the sequence with its filling, and the branches.
+    """
+    count = len(branches.tokens)
+    filling = torch.arange(width) >= torch.tensor(lengths)[:, None]
+    apart = torch.ones(count, count, dtype=torch.bool)
+    for place, readable in enumerate(branches.readable):
+        apart[place, list(readable)] = False
+    barred = torch.cat(
+        [
+            torch.zeros(len(lengths), count, first, dtype=torch.bool),
+            filling[:, None].expand(-1, count, -1),
+            apart.expand(len(lengths), -1, -1),
+        ],
+        2,
+    )
+    return torch.zeros(barred.shape, dtype=dtype).masked_fill_(barred, float("-inf")).to(device)
+
+
 def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, how: Arithmetic) -> Tensor:
     """Causal attention of padded rows of one width, (rows x width, heads, head).
 
@@ -141,17 +226,19 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         # A copy of the prefix for every row is simpler than reading it in place, and no slower.
         first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
-    return _attend_written_out(q, k, v, how)
+    mask = _make_mask(q.shape[1], k.shape[2], q.dtype, q.device)
+    return _attend_written_out(q, k, v, mask, how)
 
 
 @dataclass(frozen=True)
 class _Layout:
     """Sequences padded into groups of (rows, width); a place is one cell, counted through all groups.
 
-    `sources` gives the token at each place, `places` the place of each token.
+    `rows` are each group's sequences, `sources` gives the token at each place, `places` the place of each token.
     """
 
     groups: tuple[tuple[int, int], ...]
+    rows: tuple[tuple[int, ...], ...]
     sources: Tensor
     places: Tensor
 
@@ -162,7 +249,8 @@ def _lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | N
     starts = [0, *accumulate(lengths)]
     places = torch.empty(starts[-1], dtype=torch.long)
     groups, sources, offset = [], [], 0
-    for rows in _group_alike(lengths, most_padding, most_places):
+    grouped = _group_alike(lengths, most_padding, most_places)
+    for rows in grouped:
         width = max(lengths[row] for row in rows)
         step = torch.arange(width)
         # Padding repeats the sequence's last token; causal attention never lets a token read it.
@@ -171,7 +259,7 @@ def _lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | N
         for row in rows:
             places[starts[row] : starts[row + 1]] = offset + step[: lengths[row]]
             offset += width
-    return _Layout(tuple(groups), torch.cat(sources).to(device), places.to(device))
+    return _Layout(tuple(groups), tuple(map(tuple, grouped)), torch.cat(sources).to(device), places.to(device))
 
 
 def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int | None) -> list[list[int]]:
@@ -212,15 +300,17 @@ class _Move(torch.autograd.Function):
         return gradient.new_zeros(len(back), gradient.shape[1]).index_copy_(0, take, gradient), None, None
 
 
-def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, how: Arithmetic) -> Tensor:
-    """Causal attention as matrix products, (rows x width, heads, head), of `q` (rows, width, heads, head).
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: Arithmetic) -> Tensor:
+    """Attention as matrix products, (rows x width, heads, head), of `q` (rows, width, heads, head).
 
-    `k` and `v` are (key heads, rows, tokens, head). Their last `width` tokens are the queries' own; all read the
-    others. Query heads that share keys are joined in one product.
+    `k` and `v` are (key heads, rows, tokens, head), `mask` is (rows, width, tokens) or the same for all rows, (width,
+    tokens). Query heads that share keys are joined in one product.
     """
-    (rows, width, _, size), (key_heads, _, tokens, _) = q.shape, k.shape
+    (rows, width, heads, size), (key_heads, _, _, _) = q.shape, k.shape
     queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
-    mask = _make_mask(width, tokens, queries.shape[1] // width, q.dtype, q.device)
+    shared = heads // key_heads
+    # (key heads x rows, query heads a key head x width, tokens), or without the first where all rows are alike.
+    mask = mask.repeat(shared, 1) if mask.dim() == 2 else mask.repeat(key_heads, shared, 1)
     scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=how.scale)
     out = torch.bmm(_drop(scores.softmax(-1), how.dropout), v.flatten(0, 1))
     by_row: Tensor = out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4)
@@ -228,10 +318,13 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, how: Arithmetic) -> Ten
 
 
 @lru_cache(maxsize=8)
-def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """0 where a query may read and -inf elsewhere, (heads x width, tokens); cached for all layers of a pass."""
+def _make_mask(width: int, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0 where a query may read and -inf elsewhere, (width, tokens); cached for all layers of a pass.
+
+    The last `width` tokens are the queries' own, each of which reads those before it and all others.
+    """
     later = torch.full((width, width), float("-inf"), dtype=dtype, device=device).triu(1)
-    return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
+    return F.pad(later, (tokens - width, 0))
 
 
 def _drop(weights: Tensor, dropout: float) -> Tensor:

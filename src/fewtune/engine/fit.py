@@ -164,8 +164,7 @@ def _set_training(fitting: Fitting, training: bool) -> None:
 def _mean_loss(fitting: Fitting, examples: Sequence[FitExample]) -> float:
     """Mean loss over examples, in evaluation mode."""
     _set_training(fitting, False)
-    groups = group_by_tokens([sum(map(len, e.sequences)) for e in examples], fitting.options.tokens_per_pass)
-    total = sum(float(fitting.loss([examples[i] for i in group]).sum()) for group in groups)
+    total = sum(float(fitting.loss(part).sum()) for part in _split_passes(fitting, examples))
     _set_training(fitting, True)
     return total / len(examples)
 
@@ -181,8 +180,15 @@ def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:
     """Accumulate the gradients of a batch's mean loss, in as many passes as it needs; returns that loss, in nats."""
     examples = [fitting.examples[i] for i in batch]
     total = 0.0
-    for group in group_by_tokens([sum(map(len, e.sequences)) for e in examples], fitting.options.tokens_per_pass):
-        loss = fitting.loss([examples[i] for i in group]).sum() / len(examples)
+    for part in _split_passes(fitting, examples):
+        loss = fitting.loss(part).sum() / len(examples)
         loss.backward()
         total += float(loss.detach())
     return total
+
+
+def _split_passes(fitting: Fitting, examples: Sequence[FitExample]) -> list[list[FitExample]]:
+    """Examples, in order, in passes of as many tokens as one may have."""
+    lengths = [len(example.prompt) + fitting.branch_tokens for example in examples]
+    groups = group_by_tokens(lengths, fitting.options.tokens_per_pass)
+    return [[examples[i] for i in group] for group in groups]

@@ -32,9 +32,9 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class FitExample:
-    """One row to fit: the sequences to run, and its label's index or a teacher's distribution, or both."""
+    """One row to fit: its prompt's tokens, and its label's index or a teacher's distribution, or both."""
 
-    sequences: tuple[Sequence[int], ...]
+    prompt: Sequence[int]
     label: int | None
     target: np.ndarray | None = None
     """The teacher's log-probabilities, over whatever the loss compares; None where it gives none."""
@@ -54,5 +54,7 @@ class Fitting:
     modules: tuple[nn.Module, ...]
     """What is set to training mode while fitting and to evaluation mode after."""
     options: EngineOptions = DEFAULTS
+    branch_tokens: int = 0
+    """Tokens that the loss runs behind each prompt (`Branches`)."""
     validation: tuple[FitExample, ...] = ()
     """Labelled rows kept out of the fit: where there are any, the epoch of their lowest loss is kept."""

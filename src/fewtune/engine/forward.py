@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fewtune.engine import token_clock
+from fewtune.engine.branches import Branches
 from fewtune.engine.frozen import FrozenBlocks
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.options import DEFAULTS, EngineOptions
@@ -72,12 +73,16 @@ class Forward:
             yield
 
     def pack(
-        self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None, caches: Sequence[Layers] = ()
+        self,
+        sequences: Sequence[Sequence[int]],
+        prefix: Prefix | None = None,
+        caches: Sequence[Layers] = (),
+        branches: Branches | None = None,
     ) -> Packed:
         """Rows end to end, behind the soft tokens, or behind a prefix of `compute_prefix`, which includes them."""
         if prefix is None and self.soft is not None:
             prefix = self.soft.make_prefix()
-        return pack(sequences, self.device, prefix, caches, self.options)
+        return pack(sequences, self.device, prefix, caches, self.options, branches)
 
     def hidden_states(self, batch: Packed, token_indices: Tensor | None = None) -> Tensor:
         """Hidden states, (total tokens, width), float32: after the final norm, or the output of `block`.

@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
-from fewtune.engine.packing import BlockOutput, Packed, pack, pad_states, run_to_block
+from fewtune.engine.packing import BlockOutput, Packed, join_states, pack, run_to_block, split_states
 from fewtune.models.architectures import architecture_of
+
+_Key = tuple[tuple[int, ...], Branches | None]
+"""A sequence and what branches from it."""
 
 
 class FrozenBlocks:
@@ -26,7 +30,7 @@ class FrozenBlocks:
 
     def __init__(self, network: PreTrainedModel, options: EngineOptions = DEFAULTS) -> None:
         self._network = network
-        self._kept: dict[tuple[int, ...], Tensor] = {}
+        self._kept: dict[_Key, Tensor] = {}
         self.count = count_frozen_blocks(network) if options.separate_frozen_blocks else 0
         self.most_bytes = int(options.kept_states_share * find_memory_bytes(next(network.parameters()).device))
         self.kept_bytes = 0
@@ -35,20 +39,20 @@ class FrozenBlocks:
     @torch.no_grad()
     def run(self, batch: Packed) -> BlockOutput:
         """Output of the last frozen block for a batch without a prefix, computed in evaluation mode or kept."""
-        keys = batch.sequences
+        keys = [(sequence, batch.branches) for sequence in batch.sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         states = {key: self._kept[key] for key in keys if key in self._kept}
         if missing:
-            packed = pack(missing, batch.tokens.device)
+            packed = pack([sequence for sequence, _ in missing], batch.tokens.device, branches=batch.branches)
             with _evaluating(self._network):
                 output = run_to_block(self._network, packed, self.count)
             self._besides = output.besides
-            for key, part in zip(missing, output.states.split(packed.lengths), strict=True):
+            for key, part in zip(missing, split_states(output.states, packed), strict=True):
                 states[key] = part
                 self._keep(key, part)
-        return BlockOutput(self.count, pad_states([states[key] for key in keys], batch), self._besides)
+        return BlockOutput(self.count, join_states([states[key] for key in keys], batch), self._besides)
 
-    def _keep(self, key: tuple[int, ...], states: Tensor) -> None:
+    def _keep(self, key: _Key, states: Tensor) -> None:
         size = states.numel() * states.element_size()
         if self.kept_bytes + size <= self.most_bytes:
             self._kept[key] = states.clone()  # a part of a larger tensor would keep all of it

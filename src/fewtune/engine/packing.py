@@ -1,7 +1,8 @@
 """Packed rows: sequences laid end to end, without padding, run in one forward pass.
 
 Owns the packed batch; prefixes that every sequence reads, given as keys and values or as embeddings that run first;
-and caches, with which a sequence goes on in a later pass. How attention keeps sequences apart is `attention`.
+caches, with which a sequence goes on in a later pass; and branches behind every sequence. How attention keeps them
+apart is `attention`.
 
 Linear layers, norms and embeddings see one row of all tokens, with positions that restart in each sequence. Only
 attention needs to know where a sequence ends.
@@ -20,6 +21,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fewtune.engine.branches import Branches, count_tokens
 from fewtune.engine.last_block import run_rows_alone
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.models.architectures import architecture_of
@@ -50,7 +52,8 @@ class Prefix:
 class Packed:
     """Sequences end to end: `tokens` is (1, total tokens), `ends` the index of each sequence's last token.
 
-    `positions` is (1, tokens run): those of the prefix's embeddings, where it has any, come first.
+    Behind all sequences come the branches of each one in turn, where there are any. `positions` is (1, tokens run):
+    those of the prefix's embeddings, where it has any, come first.
     """
 
     tokens: Tensor
@@ -63,6 +66,8 @@ class Packed:
     caches: tuple[Layers, ...] = ()
     """One a sequence, where there are any: its own tokens of earlier passes, which it reads after the prefix; this pass
     adds its keys and values there."""
+    branches: Branches | None = None
+    """What follows every sequence in several ways; each reads its sequence, what that reads, and what leads to it."""
     after_attention: Callable[[], None] | None = None
     """Called after every layer's attention."""
     sequences: tuple[tuple[int, ...], ...] = ()
@@ -78,8 +83,26 @@ class Packed:
 
     @property
     def spans(self) -> list[int]:
-        """Tokens of each span that this pass runs: the prefix's embeddings, where it has any, then each sequence."""
-        return [*([] if self.embeddings is None else [len(self.embeddings)]), *self.lengths]
+        """Tokens of each span that this pass runs: the prefix's embeddings, where it has any, sequences, branches."""
+        virtual = [] if self.embeddings is None else [len(self.embeddings)]
+        return [*virtual, *self.lengths, *[self.branch_tokens] * len(self.lengths)]
+
+    @property
+    def own_lengths(self) -> list[int]:
+        """Each sequence's tokens as given, without filling."""
+        return list(map(len, self.sequences))
+
+    @property
+    def branch_tokens(self) -> int:
+        """Tokens of the branches behind each sequence."""
+        return count_tokens(self.branches)
+
+    @property
+    def branch_indices(self) -> Tensor:
+        """Where the branches' tokens stand among the batch's, (sequences, branch tokens)."""
+        first, count = sum(self.lengths), self.branch_tokens
+        indices = torch.arange(first, first + len(self.lengths) * count, device=self.ends.device)
+        return indices.view(len(self.lengths), count)
 
 
 def pack(
@@ -88,10 +111,12 @@ def pack(
     prefix: Prefix | None = None,
     caches: Sequence[Layers] = (),
     options: EngineOptions = DEFAULTS,
+    branches: Branches | None = None,
 ) -> Packed:
     """Lay token sequences end to end; positions continue those of the prefix, and of each sequence's cache.
 
-    Caches are all empty, to be filled by this pass, or none is; then each sequence is one token.
+    Caches are all empty, to be filled by this pass, or none is; then each sequence is one token. Sequences with caches
+    have no branches.
     """
     given = tuple(map(tuple, sequences))
     lengths = own_lengths = tuple(map(len, given))
@@ -101,29 +126,55 @@ def pack(
         raise ValueError("sequences that go on in later passes need a prefix whose keys and values are known")
     if any(caches) and (not all(caches) or max(lengths) > 1):
         raise ValueError("sequences that go on from their caches run one token each, and all of them go on")
+    if caches and branches is not None:
+        raise ValueError("sequences that go on in later passes have no branches")
     start = prefix.length if prefix is not None else 0
     rows: Sequence[Sequence[int]] = given
     if options.padded and not caches:
         lengths = (max(own_lengths),) * len(given)
         rows = [(*s, *[FILLER] * (lengths[0] - len(s))) for s in given]
     starts = [start + _count_cached(cache) for cache in caches] or [start] * len(lengths)
-    tokens = _send(torch.tensor([t for row in rows for t in row])[None], device)
+    behind = branches.tokens * len(given) if branches is not None else ()
+    tokens = _send(torch.tensor([t for row in rows for t in row] + list(behind))[None], device)
     virtual = start if prefix is not None and prefix.embeddings is not None else 0
     places = [torch.arange(virtual), *(torch.arange(at, at + n) for at, n in zip(starts, lengths, strict=True))]
+    if branches is not None:
+        depths = torch.tensor(branches.depths)
+        places += [start + own - 1 + depths for own in own_lengths]
     positions = _send(torch.cat(places)[None], device)
     last = [end - n + own - 1 for end, n, own in zip(accumulate(lengths), lengths, own_lengths, strict=True)]
     ends = _send(torch.tensor(last), device)
     reach = max(at + n for at, n in zip(starts, lengths, strict=True))
     return Packed(
-        tokens, positions, lengths, ends, prefix, caches=tuple(caches), sequences=given, options=options, reach=reach
+        tokens,
+        positions,
+        lengths,
+        ends,
+        prefix,
+        caches=tuple(caches),
+        branches=branches,
+        sequences=given,
+        options=options,
+        reach=reach + (max(branches.depths) if branches is not None else 0),
     )
 
 
-def pad_states(states: Sequence[Tensor], batch: Packed) -> Tensor:
-    """States of each of a batch's sequences, (tokens, width) each, laid end to end as the batch is."""
+def split_states(states: Tensor, batch: Packed) -> list[Tensor]:
+    """A batch's states (total tokens, width) by sequence: its own tokens' and then its branches'."""
+    own = states[: sum(batch.lengths)].split(batch.lengths)
+    own = tuple(part[:length] for part, length in zip(own, batch.own_lengths, strict=True))
+    if batch.branches is None:
+        return list(own)
+    return [torch.cat(parts) for parts in zip(own, states[batch.branch_indices], strict=True)]
+
+
+def join_states(states: Sequence[Tensor], batch: Packed) -> Tensor:
+    """The inverse of `split_states`, (total tokens, width): filling is zeros."""
+    own = [part[:length] for part, length in zip(states, batch.own_lengths, strict=True)]
     if batch.options.padded:
-        states = [F.pad(s, (0, 0, 0, n - len(s))) for s, n in zip(states, batch.lengths, strict=True)]
-    return torch.cat(list(states))
+        own = [F.pad(part, (0, 0, 0, length - len(part))) for part, length in zip(own, batch.lengths, strict=True)]
+    behind = [] if batch.branches is None else [part[-batch.branch_tokens :] for part in states]
+    return torch.cat([*own, *behind])
 
 
 @dataclass(frozen=True)

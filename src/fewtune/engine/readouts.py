@@ -13,20 +13,22 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
 
+from fewtune.engine.branches import STEM, Branches, branch_words
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import Packed
 
+STATES_AT_ONCE = 256
+"""States whose log-probabilities over the whole vocabulary are held in memory at once, or those of one row."""
+
 
 class Readout(Protocol):
-    """Turns prompts into the sequences to run, and their hidden states into scores (rows, labels).
+    """Turns the hidden states of prompts, and of what branches from them, into scores (rows, labels).
 
-    `answer_tokens` is the most tokens it adds to a prompt.
+    `answer_tokens` is the most tokens it adds to a prompt, `branches` what it asks to be run behind each.
     """
 
     answer_tokens: int
-
-    def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
-        """The sequences to run for one prompt."""
+    branches: Branches | None
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         """Which tokens' states are read, as indices among the batch's tokens."""
@@ -39,12 +41,10 @@ class HeadReadout:
     """A linear head on the state of the answer's token."""
 
     answer_tokens = 0
+    branches: Branches | None = None
 
     def __init__(self, head: nn.Linear) -> None:
         self.head = head
-
-    def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
-        return [prompt]
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return forward.answer_indices(batch)
@@ -58,9 +58,7 @@ class StateReadout:
     """No head: the state of the answer's token itself, (rows, width)."""
 
     answer_tokens = 0
-
-    def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
-        return [prompt]
+    branches: Branches | None = None
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return forward.answer_indices(batch)
@@ -73,9 +71,7 @@ class NextTokenReadout:
     """The language-model head over the whole vocabulary: log-probabilities (rows, vocabulary) of the next token."""
 
     answer_tokens = 1
-
-    def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
-        return [prompt]
+    branches: Branches | None = None
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return forward.answer_indices(batch)
@@ -85,7 +81,7 @@ class NextTokenReadout:
 
 
 def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
-    """Log-probabilities (states, vocabulary) of the token after each state (states, width), in float32."""
+    """Log-probabilities (…, vocabulary) of the token after each state (…, width), in float32."""
     weight, bias = forward.head_columns()
     return F.linear(states, weight.float(), bias).log_softmax(-1)
 
@@ -106,42 +102,32 @@ class LabelWordReadout:
         self.label_tokens = [list(tokens) for tokens in label_tokens]
         self.answer_tokens = max(len(tokens) for tokens in self.label_tokens)
         self.over: Literal["label_words", "vocabulary"] = over
-        self.single = all(len(tokens) == 1 for tokens in self.label_tokens)
-        self.columns_only = self.single and over == "label_words"
-
-    def sequences(self, prompt: Sequence[int]) -> list[Sequence[int]]:
-        if self.single:
-            return [prompt]
-        return [[*prompt, *tokens[:-1]] for tokens in self.label_tokens]
+        self.branches, predicted = branch_words(self.label_tokens)
+        self.columns_only = self.branches is None and over == "label_words"
+        # One entry a token of a label: the label, the token, and which of a row's states predicts it.
+        self._labels = [label for label, tokens in enumerate(self.label_tokens) for _ in tokens]
+        self._tokens = [token for tokens in self.label_tokens for token in tokens]
+        self._states = [place - STEM for places in predicted for place in places]
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
-        if self.single:
-            return forward.answer_indices(batch)
-        # The state that predicts token j of a label's n stands n - 1 - j before the sequence's end.
-        return torch.cat(
-            [
-                end - torch.arange(len(w) - 1, -1, -1, device=end.device)
-                for end, w in zip(batch.ends, self._wanted(batch), strict=True)
-            ]
-        )
+        ends = forward.answer_indices(batch)
+        if self.branches is None:
+            return ends
+        return torch.cat([ends[:, None], batch.branch_indices], 1).flatten()
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        if self.single:
-            ids = torch.tensor([tokens[0] for tokens in self.label_tokens], device=states.device)
-            if self.columns_only and forward.options.label_columns_only:
-                weight, bias = forward.head_columns(ids)
-                return F.linear(states, weight.float(), bias)
+        ids = torch.tensor(self._tokens, device=states.device)
+        if self.columns_only and forward.options.label_columns_only:
+            weight, bias = forward.head_columns(ids)
+            return F.linear(states, weight.float(), bias)
+        if self.branches is None:
             return read_vocabulary(forward, states)[:, ids]
-        wanted = self._wanted(batch)
-        ids = torch.tensor([t for w in wanted for t in w], device=states.device)
-        each = read_vocabulary(forward, states).gather(1, ids[:, None])[:, 0]
-        owner = torch.repeat_interleave(
-            torch.arange(len(wanted), device=states.device),
-            torch.tensor([len(w) for w in wanted], device=states.device),
-        )
-        totals = torch.zeros(len(wanted), device=states.device).index_add(0, owner, each)
-        return totals.view(-1, len(self.label_tokens))
-
-    def _wanted(self, batch: Packed) -> list[list[int]]:
-        """The label tokens that each of a batch's sequences is scored for."""
-        return self.label_tokens * (len(batch.lengths) // len(self.label_tokens))
+        by_row = states.unflatten(0, (len(batch.lengths), -1))
+        predicted = torch.tensor(self._states, device=states.device)
+        each = [
+            read_vocabulary(forward, part)[:, predicted, ids]
+            for part in by_row.split(max(1, STATES_AT_ONCE // by_row.shape[1]))
+        ]
+        labels = torch.tensor(self._labels, device=states.device)
+        totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
+        return totals.index_add(1, labels, torch.cat(each))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from fewtune.engine.branches import count_tokens
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.readouts import Readout
@@ -23,14 +24,12 @@ def score_prompts(forward: Forward, prompts: Sequence[Sequence[int]], readout: R
     """
     if not prompts:
         return np.zeros((0, 0))
-    sequences = [readout.sequences(p) for p in prompts]
     prefix, cut = forward.share_opening(prompts)
-    lengths = [sum(len(s) - cut for s in group) for group in sequences]
+    lengths = [len(prompt) - cut + count_tokens(readout.branches) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     parts: list[np.ndarray] = []
     for group in group_by_tokens([lengths[i] for i in order], forward.options.tokens_per_pass):
-        rows = [s[cut:] for i in group for s in sequences[order[i]]]
-        batch = forward.pack(rows, prefix)
+        batch = forward.pack([prompts[order[i]][cut:] for i in group], prefix, branches=readout.branches)
         scores = readout.read(forward, forward.hidden_states(batch, readout.token_indices(forward, batch)), batch)
         parts.append(scores.double().cpu().numpy())
     stacked = np.concatenate(parts)

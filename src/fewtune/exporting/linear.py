@@ -46,7 +46,7 @@ def _read_parts(scorer: LanguageScorer) -> tuple[np.ndarray, np.ndarray] | None:
     if isinstance(readout, HeadReadout):
         weight = readout.head.weight.detach().double().cpu().numpy()
         return weight, np.zeros(len(weight))
-    if isinstance(readout, LabelWordReadout) and readout.single:
+    if isinstance(readout, LabelWordReadout) and readout.branches is None:
         ids = torch.tensor([tokens[0] for tokens in readout.label_tokens])
         with torch.no_grad():
             rows, bias = scorer.prompting.forward.head_columns(ids.to(scorer.prompting.forward.device))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from fewtune.engine.branches import count_tokens
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.forward import Forward
 from fewtune.engine.readouts import Readout
@@ -66,6 +67,7 @@ def assemble_plan(
             optimisation,
             (forward.network, *head),
             forward.options,
+            count_tokens(answer.readout.branches),
             tuple(validation),
         ),
         forward=forward,
@@ -81,14 +83,15 @@ def make_examples(
     """Rows as the fitting loop takes them, with the teacher's distributions where there are any."""
     given = targets if targets is not None else [None] * len(rows)
     return [
-        FitExample(tuple(answer.readout.sequences(prompt)), row.label, target)
+        FitExample(prompt, row.label, target)
         for row, prompt, target in zip(rows, answer.encode(rows), given, strict=True)
     ]
 
 
 def read_batch(forward: Forward, batch: Sequence[FitExample], *readouts: Readout) -> list[torch.Tensor]:
     """The outcomes of each readout from one pass over a batch, (examples, outcomes), with gradients."""
-    packed = forward.pack([s for e in batch for s in e.sequences])
+    branches = next((readout.branches for readout in readouts if readout.branches is not None), None)
+    packed = forward.pack([example.prompt for example in batch], branches=branches)
     token_indices = [readout.token_indices(forward, packed) for readout in readouts]
     states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])
     return [readout.read(forward, part, packed) for readout, part in zip(readouts, states, strict=True)]
