@@ -123,10 +123,10 @@ def main() -> None:
         "looked_at": LOOKED_AT,
         "files": FILES,
     }
-    commits = found.get("commits", {})
+    commits, commit = found.get("commits", {}), describe_commit()
     for part in named:
         found[part] = parts[part]()
-        commits[part] = describe_commit()
+        commits[part] = commit
         for cell in found[part]:
             print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in cell.items()))
         found["commits"] = commits

@@ -61,6 +61,21 @@ def test_a_teacher_stands_beside_its_student(tmp_path: Path) -> None:
     text = " ".join(show(tmp_path).split())
     assert "in domain teacher untaught student itself answers as teacher distilled 0.850 0.750 0.800 0.910" in text
     assert "hans teacher untaught student itself answers as teacher distilled 0.700 0.500 0.600 0.830" in text
+    assert "rows of a test set at most" not in text, "older records' teachers answered all rows"
+
+
+def test_a_student_stands_beside_its_teacher_on_the_rows_that_the_teacher_was_asked(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"distilled": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
+    some = {"rows": {"in_domain": 128, "hans": 64}, "itself": score(0.82, 0.65)}
+    write_changed(
+        tmp_path,
+        records,
+        notes=Notes(references={"teacher": ReferenceNotes.model_validate({"metrics": score(0.85, 0.7), **some})}),
+    )
+    text = " ".join(show(tmp_path).split())
+    assert "share of equal answers, on 128 rows of a test set at most" in text
+    assert "in domain teacher itself distilled 0.850 0.820" in text
+    assert "hans teacher itself distilled 0.700 0.650" in text
 
 
 @pytest.mark.parametrize("failed", [False, True])

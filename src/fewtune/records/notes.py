@@ -127,11 +127,18 @@ class SharedRows(_Typed):
 
 
 class ReferenceNotes(_Typed):
-    """What another scorer of the trial, such as a teacher, makes of the same test rows."""
+    """What another scorer of the trial, such as a teacher, makes of the same test rows, or some of them."""
 
     metrics: Scores
     agreement: dict[str, float] = Field(
         default={}, description="Share of each test set's rows that both answer alike; empty in older records."
+    )
+    rows: dict[str, Count] = Field(
+        default={}, description="How many rows of each test set it was asked of; empty in older records: all."
+    )
+    itself: Scores = Field(
+        default={},
+        description="What the trial itself scores on those rows; empty in older records, where they are all.",
     )
 
 

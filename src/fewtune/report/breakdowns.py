@@ -92,12 +92,14 @@ def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> lis
 def _average_references(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
     """What a method's reference scorers scored (a teacher, the student before it was taught) beside the method itself.
 
-    How often it answers as one of them is shown of the first alone: that is the teacher.
+    How often it answers as one of them is shown of the first alone: that is the teacher. All are of the rows that the
+    reference scorers were asked of.
     """
     found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for record in members:
         references = record.notes.references
-        scores = {**{name: each.metrics for name, each in references.items()}, "itself": record.metrics}
+        beside = next((each.itself for each in references.values() if each.itself), record.metrics)
+        scores = {**{name: each.metrics for name, each in references.items()}, "itself": beside}
         columns = {
             (name, test_set): metrics[group.metric]
             for name, of_sets in scores.items()
@@ -114,6 +116,9 @@ def _average_references(members: Sequence[Record], group: LeaderboardGroup) -> l
             cells = found.setdefault(record.trial.variant, {})
             cells.setdefault((name, name_test_set(test_set)), []).append(value)
     title = f"{group.title} · beside the method, the models it learns from: {group.metric}, and share of equal answers"
+    notes = [each for record in members for each in record.notes.references.values()]
+    most = max((count for each in notes for count in each.rows.values()), default=None)
+    title += f", on {most} rows of a test set at most" if most is not None else ""
     return _make_table(title, found, group)
 
 

@@ -21,7 +21,7 @@ from fewtune.running.circumstances import describe_axes, describe_environment, f
 from fewtune.running.cost import count_cost
 from fewtune.running.job import Job, Progress
 from fewtune.running.loading import Loaded, load_trial, name_axes
-from fewtune.running.scoring import score_blindly, tabulate
+from fewtune.running.scoring import MOST_REFERENCE_ROWS, score_blindly, tabulate
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial
@@ -153,7 +153,8 @@ def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, pl.DataFr
     for score in plan.reference_scorers.values():
         part = _take_rows(first, 0, few)
         took, _ = _time(score, part)
-        seconds += took / len(part.rows) * sum(len(test.rows) for test in loaded.draw.test_sets)
+        asked = sum(min(MOST_REFERENCE_ROWS, len(test.rows)) for test in loaded.draw.test_sets)
+        seconds += took / len(part.rows) * asked
     table = tabulate(loaded.task, parts[-1], scores.argmax(axis=1).tolist(), scores)
     return seconds, table
 

@@ -6,7 +6,7 @@ Owns that no scorer sees a row's label: rows lose it here, and get it back when 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 Scores = Mapping[str, np.ndarray]
 """Log-probabilities of each test set's rows, (rows, labels), by the set's name."""
+MOST_REFERENCE_ROWS = 128
+"""Rows of each test set that a plan's reference scorers are asked of."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What scores are worth: answers as label numbers, metrics and baselines by test set, and a table of all rows."""
+    """What scores are worth: metrics and baselines by test set, and a table of all rows."""
 
-    answers: Mapping[str, list[int]]
     metrics: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
     breakdowns: list[Breakdown]
@@ -50,7 +51,6 @@ def judge_scores(task: Task, test_sets: Sequence[TestSet], scores: Scores) -> Ju
             raise TrialFailure("diverged", f"scores of test set {test.name} are not finite")
         answers[test.name], metrics[test.name] = score_test_set(test, scores[test.name])
     return Judged(
-        answers=answers,
         metrics=metrics,
         baselines={test.name: baselines(test) for test in test_sets},
         breakdowns=[part for test in test_sets for part in breakdowns(test, answers[test.name])],
@@ -58,17 +58,23 @@ def judge_scores(task: Task, test_sets: Sequence[TestSet], scores: Scores) -> Ju
     )
 
 
-def ask_references(
-    plan: Plan, test_sets: Sequence[TestSet], answers: Mapping[str, Sequence[int]]
-) -> dict[str, ReferenceNotes]:
-    """What a plan's reference scorers make of the test rows, by name, and how often they answer as the plan did."""
+def ask_references(plan: Plan, test_sets: Sequence[TestSet], scores: Scores) -> dict[str, ReferenceNotes]:
+    """What a plan's reference scorers make of some test rows, by name, and how often they answer as the plan did.
+
+    `scores` are the plan's own, (rows, labels) by test set. Of each set MOST_REFERENCE_ROWS at most are asked, spread
+    evenly over it: a teacher behind several contexts takes longer over a row than all else that a trial does with it.
+    """
     found = {}
     for name, score in plan.reference_scorers.items():
-        metrics, agreement = {}, {}
+        metrics, itself, agreement, rows = {}, {}, {}, {}
         for test in test_sets:
-            given, metrics[test.name] = score_test_set(test, score_blindly(score, test))
-            agreement[test.name] = float(np.mean(np.equal(given, answers[test.name])))
-        found[name] = ReferenceNotes(metrics=metrics, agreement=agreement)
+            places = np.unique(np.linspace(0, len(test.rows) - 1, MOST_REFERENCE_ROWS).round().astype(int))
+            some = replace(test, rows=tuple(test.rows[place] for place in places))
+            given, metrics[test.name] = score_test_set(some, score_blindly(score, some))
+            own, itself[test.name] = score_test_set(some, scores[test.name][places])
+            agreement[test.name] = float(np.mean(np.equal(given, own)))
+            rows[test.name] = len(places)
+        found[name] = ReferenceNotes(metrics=metrics, agreement=agreement, rows=rows, itself=itself)
     return found
 
 

@@ -26,7 +26,7 @@ from fewtune.running.cost import count_cost
 from fewtune.running.excerpt import run_excerpt
 from fewtune.running.job import Job, Progress
 from fewtune.running.loading import Loaded, load_trial, name_axes
-from fewtune.running.scoring import Checkpoints, Judged, ask_references, judge_scores, score_blindly
+from fewtune.running.scoring import Checkpoints, Scores, ask_references, judge_scores, score_blindly
 from fewtune.running.tune import Search, Tuned, tune
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
@@ -101,7 +101,7 @@ def _run(
             scores[test.name] = score_blindly(plan.score, test)
     cost = count_cost(loaded, plan, fitted.spent, predicting, meter)
     judged = judge_scores(loaded.task, test_sets, scores)
-    notes = _take_notes(loaded, fitted, judged, state, meter)
+    notes = _take_notes(loaded, fitted, scores, state, meter)
     record = Record(
         trial_id=job.trial_id,
         trial=describe_axes(job.trial).model_copy(update={"settings": fitted.settings}),
@@ -172,11 +172,11 @@ def _note_fit(report: FitReport) -> FitNotes:
     )
 
 
-def _take_notes(loaded: Loaded, fitted: _Fitted, judged: Judged, state: WorkerState, meter: Meter) -> Notes:
-    """All that the record notes; other scorers of the plan are asked for it."""
+def _take_notes(loaded: Loaded, fitted: _Fitted, scores: Scores, state: WorkerState, meter: Meter) -> Notes:
+    """All that the record notes; other scorers of the plan are asked for it. `scores` are its own, by test set."""
     plan = fitted.plan
     with meter.phase("score") as asking:
-        references = ask_references(plan, loaded.draw.test_sets, judged.answers)
+        references = ask_references(plan, loaded.draw.test_sets, scores)
     said = plan.conclude(plan.report(), {name: each.metrics for name, each in references.items()})
     return Notes(
         **dict(said),

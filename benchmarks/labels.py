@@ -1,0 +1,159 @@
+"""What labels cost: seconds and tokens of fitting and scoring for 2 to 77 labels whose words have 1 to 4 tokens.
+
+    python -m benchmarks.labels                  writes benchmarks/results/labels.json
+    python -m benchmarks.labels --before DIR     the same beside another checkout's code, for its fewest labels
+
+Pattern-based fine-tuning of SmolLM2 135M, one epoch of 80 made-up rows, 64 others scored: a study of its own for each
+number of labels and tokens, run by the command, three draws, medians. Label words are random words of one token each,
+so that few begin alike. The other checkout takes its turn after each study; `MOST_BEFORE` says up to how many labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from benchmarks.apart import ROOT
+from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.predict_rows.material import PHRASES
+from benchmarks.race.results import describe_machine, describe_moment
+from fewtune.engine.meter import usable_cores
+
+FILE = ROOT / "benchmarks" / "results" / "labels.json"
+MODEL = "smollm2-135m"
+LABELS, TOKENS = (2, 4, 20, 77), (1, 2, 4)
+SHOTS, TESTED, DRAWS = 80, 64, 3
+MOST_BEFORE = 20
+"""Most labels that the other checkout is timed with, on one draw beyond four: it repeats the prompt for each."""
+MEASURES = ("fit_seconds", "fit_tokens", "predict_seconds", "predict_tokens")
+
+
+def choose_words() -> list[str]:
+    """Words of one token each, in an order that a seed decides."""
+    from transformers import AutoTokenizer
+
+    from fewtune.models import find_model
+
+    tokenizer = AutoTokenizer.from_pretrained(find_model(MODEL).path)
+    found = sorted(word for word in (tokenizer.decode([i]) for i in range(len(tokenizer))) if is_word(word))
+    random.Random(0).shuffle(found)
+    return found
+
+
+def is_word(text: str) -> bool:
+    """Whether a token is a whole word of lower-case letters with the space before it."""
+    return re.fullmatch(r" [a-z]{4,8}", text) is not None
+
+
+def write_study(folder: Path, words: Sequence[str], labels: int, tokens: int, draws: int) -> Path:
+    """Files and study of so many labels whose words have so many tokens."""
+    names = [f"l{number:02}" for number in range(labels)]
+    answers = ["".join(words[number * tokens : (number + 1) * tokens]) for number in range(labels)]
+    for name, count in (("train", 4 * SHOTS), ("test", TESTED)):
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["text", "label"])
+            writer.writerows(
+                [f"{PHRASES[number % len(PHRASES)]}, {name} {number}", names[number % labels]]
+                for number in range(count)
+            )
+    pattern = {"name": "topic", "template": "{text}\nTopic:", "label_words": answers}
+    task = {"train": "train.csv", "tests": {"in_domain": "test.csv"}, "text": "text", "patterns": [pattern]}
+    study = {
+        "name": f"labels-{labels}-{tokens}",
+        "models": [MODEL],
+        "tasks": [{"own_files": task}],
+        "methods": [{"pattern": {"epochs": 1}}],
+        "shots": [SHOTS],
+        "data_seeds": {"count": draws},
+        "evaluation": {"in_domain_rows": TESTED},
+        "floors": False,
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return path
+
+
+def run_study(source: Path, study: Path, out: Path) -> dict[str, float]:
+    """The medians of a study's costs, run by the code of a checkout."""
+    command = [sys.executable, "-m", "fewtune.cli", "run", study.name, "--out", str(out), "--data-dir", "."]
+    environment = os.environ | {"PYTHONPATH": str(source / "src")}
+    ran = subprocess.run(command, cwd=study.parent, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise SystemExit(f"{ran.stdout}{ran.stderr}")
+    costs = [json.loads(path.read_text(encoding="utf-8"))["cost"] for path in sorted((out / "trials").glob("*.json"))]
+    return {measure: median(cost[measure] for cost in costs) for measure in MEASURES}
+
+
+def measure(before: Path | None) -> list[dict[str, Any]]:
+    """Every number of labels and tokens; the other checkout beside it where it is timed."""
+    words, found = choose_words(), []
+    for labels, tokens in product(LABELS, TOKENS):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            cell: dict[str, Any] = {"labels": labels, "tokens": tokens}
+            cell["now"] = run_study(ROOT, write_study(folder, words, labels, tokens, DRAWS), folder / "now")
+            if before is not None and labels <= MOST_BEFORE:
+                draws = DRAWS if labels <= 4 else 1
+                cell["before"] = run_study(before, write_study(folder, words, labels, tokens, draws), folder / "before")
+            found.append(cell)
+            print(json.dumps(cell), flush=True)
+    return found
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """The table of docs/performance.md."""
+    rows = []
+    for cell in results["cells"]:
+        now, before = cell["now"], cell.get("before")
+        rows.append(
+            [
+                str(cell["labels"]),
+                str(cell["tokens"]),
+                f"{now['fit_tokens'] / SHOTS:.0f}",
+                f"{now['fit_seconds']:.1f} s",
+                f"{now['predict_seconds'] / TESTED * 1000:.0f} ms",
+                f"{before['fit_seconds'] / now['fit_seconds']:.1f}" if before else "",
+                f"{before['predict_seconds'] / now['predict_seconds']:.1f}" if before else "",
+            ]
+        )
+    head = ["labels", "tokens a label", "tokens run a fitted row", "fit", "score a row", "fit, times before"]
+    return f"{write_markdown([*head, 'score, times before'], rows)}\n\n{write_machine(results['machine'])}."
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.labels", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--before", type=Path, help="a checkout of other code to set beside")
+    given = parser.parse_args()
+    results = {
+        "cells": measure(given.before),
+        "before": _name_commit(given.before) if given.before is not None else None,
+        "machine": describe_machine(usable_cores()),
+        **describe_moment(),
+    }
+    print(write_table(results))
+    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _name_commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
