@@ -21,7 +21,9 @@ from benchmarks.calibration import write_table as write_calibration
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
+from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
+from benchmarks.predict_rows.__main__ import write_table as write_predict
 from benchmarks.race.table import write_table as write_race
 from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
@@ -43,13 +45,18 @@ PAGES: Mapping[Path, Blocks] = {
         "race": _fence(write_race),
         "demo": write_demo,
         "seconds_by_kind": write_kinds,
+        "labels": write_labels,
         "ablation": write_ablation,
         "agreement": write_agreement,
         "scaling": write_scaling,
         "large_report": write_large_report,
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
-    ROOT / "docs" / "models.md": {"calibration": write_calibration, "exports": write_exports},
+    ROOT / "docs" / "models.md": {
+        "calibration": write_calibration,
+        "predict_rows": write_predict,
+        "exports": write_exports,
+    },
     ROOT / "docs" / "serving.md": {"serve": write_serve},
 }
 
