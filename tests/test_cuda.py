@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from fewtune.engine.attention import Arithmetic, attend_rows
-from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.engine.loading import hold_model, load_model
 from fewtune.models import Precision, find_model
 from fewtune.records import load_predictions, load_records
@@ -43,7 +44,8 @@ def load_on_gpu(model_folders: dict[str, Path], precision: Precision) -> Languag
 def move_to_processor(model: LanguageModel, model_folders: dict[str, Path]) -> LanguageModel:
     network = copy.deepcopy(model.frozen).to("cpu")
     place = find_model(str(model_folders["llama"]))
-    return hold_model(place, network, model.tokenizer.source, "float32")
+    networks = SharedNetworks(partial(copy.deepcopy, network), model.networks.sketch)
+    return hold_model(place, networks, model.tokenizer.source, "float32", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -68,6 +68,22 @@ def test_a_file_becomes_a_model_that_answers_new_rows(
     assert "praise 0 0 20" in told, "rows by label, and what each was taken for"
 
 
+def test_of_many_labels_evaluate_tells_what_each_was_taken_for_most_often(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"kind{number:02}" for number in range(12)]
+    rows = "".join(f"{word} {word} {number},{word}\n" for word in words for number in range(8))
+    (tmp_path / "train.csv").write_text("text,label\n" + rows)
+    assert call("fit", tmp_path / "train.csv", "--method", "tfidf", "--save", tmp_path / "saved") == 0
+    mistaken = "".join(f"kind03 kind03 {number},kind00\n" for number in range(3))
+    (tmp_path / "test.csv").write_text(f"text,label\nkind00 kind00 1,kind00\n{mistaken}kind11 2,kind11\n")
+    capsys.readouterr()
+    assert call("evaluate", tmp_path / "saved", tmp_path / "test.csv") == 0
+    told = capsys.readouterr().out
+    assert re.search(r"label +rows +right +most often taken for", told)
+    assert re.search(r"kind00 +4 +1 +kind03 \(3\)", told) and re.search(r"kind11 +1 +1 *\n", told)
+
+
 @pytest.mark.usefixtures("no_workers")
 def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     file: Path,

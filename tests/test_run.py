@@ -229,7 +229,7 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
         model, seconds = state.model(job)
         assert model is not None and seconds is not None
         assert [model.name, *model.others] == list(job.weights)
-        assert all(model.find(name).networks._in_bfloat16 is not None for name in job.weights)
+        assert all(model.find(name).networks.alive for name in job.weights)
     assert len(read) == 2
 
 

@@ -5,9 +5,11 @@ Owns what a point means. Run in a process of its own: python -m benchmarks.scali
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,8 @@ from benchmarks.race.works import METHODS, Size, settings_of
 from benchmarks.scaling.curves import SCORING
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting
-from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.loading import hold_model, load_model
+from fewtune.engine.language_model import LanguageModel, SharedNetworks
+from fewtune.engine.loading import hold_model, load_model, sketch_network
 from fewtune.engine.meter import Meter
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
@@ -63,7 +65,8 @@ def cut_blocks(place: ModelSnapshot, model: LanguageModel, count: int) -> Langua
     network = model.trainable_copy()
     del architecture_of(network).find_blocks(network)[count:]
     network.config.num_hidden_layers = count
-    return hold_model(place, network, model.tokenizer.source, model.precision)
+    networks = SharedNetworks(partial(copy.deepcopy, network), sketch_network(network.config))
+    return hold_model(place, networks, model.tokenizer.source, model.precision, model.device)
 
 
 def measure_point(point: Point, material: Material, model: LanguageModel) -> dict[str, Any]:

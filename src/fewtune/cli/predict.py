@@ -19,8 +19,11 @@ from fewtune.errors import FewtuneError
 from fewtune.terminal import abandon_output, make_text, write_export
 
 if TYPE_CHECKING:
+    from fewtune.metrics.counts import IntArray
     from fewtune.predictors.predictor import Predictor
 
+MOST_CONFUSED = 10
+"""Labels up to which all that were taken for one another are shown."""
 CLOSED_PIPE = 141
 """The exit code where whoever reads the answers is gone, as shells have it of SIGPIPE."""
 
@@ -160,15 +163,32 @@ def evaluate(
         wrong = int((probabilities.argmax(axis=1) != gold)[answers].sum())
         say(_word_answered(sum(answers), len(gold), wrong, predictor.abstention.risk))
     say(f"{len(gold)} rows; always answering the commonest label scores {found.majority:.3f} accuracy.")
-    confusion = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    confusion.add_column("is \\ taken for")
-    for name in predictor.labels:
-        confusion.add_column(make_text(name), justify="right")
-    for name, counts in zip(predictor.labels, found.confusion, strict=True):
-        confusion.add_row(make_text(name), *map(str, counts.tolist()))
-    console.print(confusion)
+    console.print(_tabulate_answers(predictor.labels, found.confusion))
     _tell_cut(predictor)
     return 0
+
+
+def _tabulate_answers(labels: Sequence[str], confusion: IntArray) -> Table:
+    """Which label was taken for which; of many labels, what each was taken for most often."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    if len(labels) <= MOST_CONFUSED:
+        table.add_column("is \\ taken for")
+        for name in labels:
+            table.add_column(make_text(name), justify="right")
+        for name, counts in zip(labels, confusion, strict=True):
+            table.add_row(make_text(name), *map(str, counts.tolist()))
+        return table
+    table.add_column("label")
+    table.add_column("rows", justify="right")
+    table.add_column("right", justify="right")
+    table.add_column("most often taken for")
+    for place, (name, counts) in enumerate(zip(labels, confusion, strict=True)):
+        wrong = counts.copy()
+        wrong[place] = 0
+        most = int(wrong.argmax())
+        mistaken = f"{labels[most]} ({wrong[most]})" if wrong[most] else ""
+        table.add_row(make_text(name), str(counts.sum()), str(counts[place]), make_text(mistaken))
+    return table
 
 
 def _word_answered(answered: int, rows: int, wrong: int, risk: float) -> str:

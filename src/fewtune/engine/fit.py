@@ -16,6 +16,7 @@ import torch
 
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.packing import group_by_tokens
+from fewtune.engine.pages import allocate
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure
@@ -115,9 +116,26 @@ class _GroupOptimiser:
         self._rows.gather()
         stepped = [p for settings in self._adam.param_groups for p in settings["params"]]
         torch.nn.utils.clip_grad_norm_(stepped, self._clip_norm)
+        self._make_room()
         self._adam.step()
         self._rows.put_back()
         self._adam.zero_grad(set_to_none=True)
+
+    def _make_room(self) -> None:
+        """Put the moments of parameters that are stepped for the first time into pages of their own."""
+        new = [
+            p
+            for settings in self._adam.param_groups
+            for p in settings["params"]
+            if p.grad is not None and p not in self._adam.state
+        ]
+        if not new:
+            return
+        twice = [p for p in new for _ in range(2)]
+        moments = allocate([p.shape for p in twice], [p.dtype for p in twice], new[0].device)
+        for p, first, second in zip(new, moments[::2], moments[1::2], strict=True):
+            step = torch.zeros((), dtype=torch.float32, device=p.device if self._adam.defaults["fused"] else None)
+            self._adam.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
 
     def describe_groups(self) -> list[ParameterGroupNotes]:
         """Each group for the record, its rates among it."""

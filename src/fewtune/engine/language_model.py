@@ -7,7 +7,8 @@ prompts, tasks or methods.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from fewtune.engine.forward import Forward
 from fewtune.engine.layers import LINEAR
 from fewtune.engine.options import DEFAULTS, EngineOptions
+from fewtune.engine.pages import allocate
 from fewtune.engine.soft import SoftTokens
 from fewtune.models import Precision, max_positions
 from fewtune.models.architectures import architecture_of
@@ -25,18 +27,37 @@ from fewtune.prompts.tokens import Tokenizer
 
 
 class SharedNetworks:
-    """One model's networks that no trial changes: `reference` in float32, and `in_bfloat16`, made when first asked."""
+    """One model's networks: those that no trial changes, made when first asked, and fresh ones.
 
-    def __init__(self, reference: PreTrainedModel) -> None:
-        self.reference = reference
-        self._in_bfloat16: PreTrainedModel | None = None
+    `read` reads a network anew, in float32 and evaluation mode: on a processor its weights lie in the file until they
+    are written to, so that it costs neither time nor memory worth keeping one for.
+    """
+
+    def __init__(self, read: Callable[[], PreTrainedModel], sketch: PreTrainedModel) -> None:
+        self.read = read
+        self.sketch = sketch
+        """The network without its weights."""
+        self._kept: dict[bool, PreTrainedModel] = {}
+        self._alive: weakref.WeakValueDictionary[bool, PreTrainedModel] = weakref.WeakValueDictionary()
+
+    def find_frozen(self, in_bfloat16: bool) -> PreTrainedModel:
+        """The network that all trials share: as it was read, or with its matrices in bfloat16 and the rest as read."""
+        network = self._alive.get(in_bfloat16)
+        if network is None:
+            network = self.read().eval().requires_grad_(False)
+            if in_bfloat16:
+                _move_to_pages(network, in_bfloat16=True, shared=True)
+        self._kept[in_bfloat16] = self._alive[in_bfloat16] = network
+        return network
+
+    def let_go(self) -> None:
+        """Keep no network that nobody uses: the memory is wanted for one that trains."""
+        self._kept.clear()
 
     @property
-    def in_bfloat16(self) -> PreTrainedModel:
-        """Matrices in bfloat16, the rest in float32."""
-        if self._in_bfloat16 is None:
-            self._in_bfloat16 = _hold_in_bfloat16(self.reference)
-        return self._in_bfloat16
+    def alive(self) -> list[PreTrainedModel]:
+        """The shared networks that there are."""
+        return list(self._alive.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +81,12 @@ class LanguageModel:
 
     @property
     def config(self) -> Any:
-        return self.reference.config
+        return self.networks.sketch.config
 
     @property
     def architecture(self) -> Architecture:
         """The family its networks are of."""
-        return architecture_of(self.reference)
+        return architecture_of(self.networks.sketch)
 
     @property
     def max_positions(self) -> int:
@@ -75,24 +96,21 @@ class LanguageModel:
     @property
     def width(self) -> int:
         """Features of the states that the language-model head reads (OPT-350m: after its projection)."""
-        head: Any = self.architecture.find_head(self.reference)
+        head: Any = self.architecture.find_head(self.networks.sketch)
         return int(head.weight.shape[1])
 
     @property
     def total_parameters(self) -> int:
-        return sum(p.numel() for p in self.reference.parameters())
+        return sum(p.numel() for p in self.networks.sketch.parameters())
 
-    @property
-    def reference(self) -> PreTrainedModel:
-        """The weights as they were read, in float32, to compare a trained network with."""
-        return self.networks.reference
+    def read_weights(self) -> dict[str, torch.Tensor]:
+        """The weights as they are in the file, in float32 and by name, to compare a trained network with."""
+        return dict(self.networks.read().named_parameters())
 
     @property
     def frozen(self) -> PreTrainedModel:
         """The shared network for trials that train nothing: matrices in the compute dtype, the rest in float32."""
-        if self.precision == "float32" or not self.options.frozen_in_compute_dtype:
-            return self.reference
-        return self.networks.in_bfloat16
+        return self.networks.find_frozen(self.precision == "bfloat16" and self.options.frozen_in_compute_dtype)
 
     def find(self, name: str) -> LanguageModel:
         """The model of that name: this one, or another that the trial's method asked for."""
@@ -105,12 +123,15 @@ class LanguageModel:
     def shared_bytes(self, networks: Iterable[PreTrainedModel]) -> int:
         """Bytes of frozen tensors, other models' too, that a trial's networks use as they are, each counted once."""
         used = {p.data_ptr() for network in networks for p in network.parameters()}
-        shared = {p.data_ptr(): p for model in (self, *self.others.values()) for p in model.frozen.parameters()}
+        alive = [network for model in (self, *self.others.values()) for network in model.networks.alive]
+        shared = {p.data_ptr(): p for network in alive for p in network.parameters()}
         return sum(p.numel() * p.element_size() for pointer, p in shared.items() if pointer in used)
 
     def trainable_copy(self) -> PreTrainedModel:
         """A fresh network with 32-bit master weights that all require gradients."""
-        network: PreTrainedModel = copy.deepcopy(self.reference).requires_grad_(True)
+        self.networks.let_go()
+        network = self.networks.read().requires_grad_(True)
+        _move_to_pages(network)
         return network
 
     def adaptable_copy(self) -> PreTrainedModel:
@@ -123,11 +144,14 @@ class LanguageModel:
         return network
 
 
-def _hold_in_bfloat16(reference: PreTrainedModel) -> PreTrainedModel:
-    network: PreTrainedModel = copy.deepcopy(reference)
+def _move_to_pages(network: PreTrainedModel, in_bfloat16: bool = False, shared: bool = False) -> None:
+    """Copy a network's weights out of the file, which need not stay open; its matrices in bfloat16 where asked."""
     head = architecture_of(network).find_head(network)
-    for module in network.modules():
-        # The head stays in float32: it may share the embedding's weights, and scores are read from it.
-        if isinstance(module, LINEAR) and module is not head:
-            module.to(torch.bfloat16)
-    return network
+    # The head stays in float32: it may share the embedding's weights, and scores are read from it.
+    linear = [module for module in network.modules() if isinstance(module, LINEAR) and module is not head]
+    narrow = {id(parameter) for module in linear for parameter in module.parameters(recurse=False)}
+    given = list(network.parameters())
+    dtypes = [torch.bfloat16 if in_bfloat16 and id(p) in narrow else p.dtype for p in given]
+    held = allocate([parameter.shape for parameter in given], dtypes, given[0].device, shared)
+    for parameter, place in zip(given, held, strict=True):
+        parameter.data = place.copy_(parameter.data)

@@ -6,11 +6,14 @@ refused is `models.loading`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from fewtune.engine.attention import PACKED_ATTENTION
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
+from fewtune.errors import ModelError
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
 from fewtune.models.architectures import architecture_of, find_architecture
 from fewtune.models.loading import read_network
@@ -22,24 +25,46 @@ def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
     """Read a model's weights (always as float32) and tokenizer; raises ModelError where it cannot be used."""
     config = read_config(snapshot.path)
     refuse_unsuited(snapshot.name, config)
-    network = read_network(snapshot, config, "cpu", PACKED_ATTENTION[find_architecture(config).attention])
     tokenizer = read_tokenizer(snapshot.path)
-    check_vocabulary(snapshot.name, tokenizer, network)
-    torch.nn.Module.to(network, find_device())  # Transformers types its own `to` too narrowly
-    return hold_model(snapshot, network, tokenizer, precision)
+    device, files = find_device(), _note_files(snapshot.path)
+
+    def read() -> PreTrainedModel:
+        if _note_files(snapshot.path) != files:
+            raise ModelError(
+                f"model {snapshot.name!r}: its weights at {snapshot.path} were changed or removed while they were used."
+                " Run the command again."
+            )
+        network = read_network(snapshot, config, "cpu", PACKED_ATTENTION[find_architecture(config).attention])
+        torch.nn.Module.to(network, device)  # Transformers types its own `to` too narrowly
+        return network
+
+    networks = SharedNetworks(read, sketch_network(config))
+    model = hold_model(snapshot, networks, tokenizer, precision, device)
+    check_vocabulary(snapshot.name, tokenizer, model.frozen)  # weights that do not fit are refused here, not later
+    return model
+
+
+def _note_files(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file of weights in a folder."""
+    noted = [(file.name, file.stat()) for file in sorted(path.glob("*.safetensors"))]
+    return [(name, found.st_size, found.st_mtime_ns) for name, found in noted]
 
 
 def hold_model(
-    snapshot: ModelSnapshot, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, precision: Precision
+    snapshot: ModelSnapshot,
+    networks: SharedNetworks,
+    tokenizer: PreTrainedTokenizerBase,
+    precision: Precision,
+    device: torch.device,
 ) -> LanguageModel:
-    """A language model of a network that has the packed attention and now belongs to it, frozen."""
+    """A language model of networks that have the packed attention and are on that device."""
     return LanguageModel(
         name=snapshot.name,
         weights_fingerprint=snapshot.weights_fingerprint,
-        tokenizer=Tokenizer(tokenizer, architecture_of(network).find_opening(tokenizer)),
-        networks=SharedNetworks(network.eval().requires_grad_(False)),
+        tokenizer=Tokenizer(tokenizer, architecture_of(networks.sketch).find_opening(tokenizer)),
+        networks=networks,
         precision=precision,
-        device=next(network.parameters()).device,
+        device=device,
     )
 
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+_mapped = 0
+"""Bytes that `pages` holds, which no allocator counts."""
 _SHORTEST_WAIT = 0.01
 _SHARE_OF_A_CORE = 0.02
 
@@ -67,6 +69,12 @@ class PeakMemory:
             self._highest = max(self._highest, self._count())
         if self._held is not None and (last or not self._held_is_peak):
             self.resident = max(self.resident or 0, self._held())
+
+
+def count_mapped(size: int) -> None:
+    """Take so many bytes more, or less, into the count of what is allocated."""
+    global _mapped
+    _mapped += size
 
 
 def _count_peak_on_gpu(device: torch.device) -> Callable[[], int]:
@@ -151,4 +159,4 @@ def find_counter() -> Callable[[], int] | None:
         return int(counts.uordblks + counts.hblkhd)
 
     before, block = count(), bytearray(1 << 24)
-    return count if count() - before >= len(block) else None
+    return (lambda: count() + _mapped) if count() - before >= len(block) else None

@@ -70,12 +70,10 @@ class ChangedWeights:
 
     def _find(self, forward: Forward, model: LanguageModel) -> dict[str, torch.Tensor]:
         """The network's own tensors that are not the base model's to the last bit."""
-        frozen, base = dict(model.frozen.named_parameters()), dict(model.reference.named_parameters())
-        return {
-            name: tensor.detach()
-            for name, tensor in forward.network.named_parameters()
-            if tensor.data_ptr() != frozen[name].data_ptr() and not torch.equal(tensor, base[name])
-        }
+        shared = {p.data_ptr() for network in model.networks.alive for p in network.parameters()}
+        own = {n: p.detach() for n, p in forward.network.named_parameters() if p.data_ptr() not in shared}
+        base = model.read_weights() if own else {}
+        return {name: tensor for name, tensor in own.items() if not torch.equal(tensor, base[name])}
 
 
 @dataclass(frozen=True)

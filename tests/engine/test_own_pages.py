@@ -1,0 +1,96 @@
+"""Tensors in pages of their own are zeros of the shapes asked for, apart from one another, and go back when freed."""
+
+from __future__ import annotations
+
+import gc
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
+from fewtune.engine.memory import find_counter
+from fewtune.engine.pages import ALIGNMENT, allocate
+from fewtune.errors import ModelError
+from fewtune.models import find_model
+
+CPU = torch.device("cpu")
+
+
+def held() -> int:
+    """Bytes of memory that this process holds for itself."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
+
+
+def test_tensors_are_zeros_and_apart() -> None:
+    shapes = [torch.Size((3, 5)), torch.Size(()), torch.Size((7,)), torch.Size((0, 4))]
+    dtypes = [torch.float32, torch.float32, torch.bfloat16, torch.float32]
+    made = allocate(shapes, dtypes, CPU)
+    assert [t.shape for t in made] == shapes and [t.dtype for t in made] == dtypes
+    assert all(t.data_ptr() % ALIGNMENT == 0 for t in made if t.numel())
+    for number, tensor in enumerate(made):
+        assert not tensor.any()
+        tensor.fill_(number + 1)
+    assert [set(t.flatten().tolist()) for t in made] == [{1.0}, {2.0}, {3.0}, set()]
+    assert allocate([], [], CPU) == []
+
+
+def test_memory_goes_back_with_the_last_of_them() -> None:
+    before = held()
+    made = allocate([torch.Size((64, 1 << 20))] * 2, [torch.uint8] * 2, CPU)
+    for tensor in made:
+        tensor.fill_(1)
+    assert held() - before > 120 << 20
+    del tensor
+    made.pop()
+    assert int(made[0][0, 0]) == 1
+    made.clear()
+    gc.collect()
+    assert held() - before < 16 << 20
+
+
+def test_a_shared_network_is_let_go_of_for_one_that_trains_but_by_who_uses_it(model_folders: dict[str, Path]) -> None:
+    model = load_model(find_model(str(model_folders["llama"])), "bfloat16")
+    used = model.frozen
+    model.trainable_copy()
+    assert model.networks.alive == [used] and model.frozen is used
+    del used
+    model.trainable_copy()
+    gc.collect()
+    assert model.networks.alive == []
+
+
+def test_weights_that_change_under_a_model_are_refused(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(model_folders["llama"], tmp_path / "model")
+    model = load_model(find_model(str(tmp_path / "model")), "bfloat16")
+    model.trainable_copy()
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    with pytest.raises(ModelError, match="were changed or removed while they were used"):
+        model.trainable_copy()
+
+
+def test_a_trained_copy_does_not_change_what_is_read_next(models: dict[str, LanguageModel]) -> None:
+    first = models["llama"].trainable_copy()
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1.0)
+    read = models["llama"].read_weights()
+    for name, parameter in first.named_parameters():
+        torch.testing.assert_close(parameter.detach() - 1.0, read[name].detach(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.skipif(find_counter() is None, reason="needs glibc 2.33 or newer as the allocator, on Linux")
+def test_what_is_allocated_counts_but_for_what_is_shared() -> None:
+    count = find_counter()
+    assert count is not None
+    before = count()
+    made = [allocate([torch.Size((1 << 24,))], [torch.uint8], CPU, shared=shared) for shared in (False, True)]
+    assert 1 << 24 <= count() - before < (1 << 24) + (1 << 20)
+    made.clear()
+    gc.collect()
+    assert abs(count() - before) < 1 << 20
