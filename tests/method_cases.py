@@ -18,7 +18,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "in_context": [
         {"demonstrations": 0},
         {"demonstrations": 4, "pattern": "verdict"},
-        {"demonstrations": 2, "calibration": "contextual"},
+        {"demonstrations": 2, "calibration": "contextual", "contexts": 2},
         {"demonstrations": 2, "calibration": "batch"},
     ],
     "context_distillation": [

@@ -14,7 +14,7 @@ from benchmarks.coverage.pairs import COLLAPSE, LOSS, ONES, RESAMPLES, RIGHT, RO
 from fewtune.analysis import statistics
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.comparison import compare, correct_leader
-from fewtune.analysis.decision import WITHIN, Contender, Decision, Question, decide
+from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.looks import LOOKS, choose_level, plan_looks
 from fewtune.records import Look, LookHistory
@@ -149,7 +149,9 @@ def look(
         Contender(name, 0.0, float(-int(name)), 1.0, 1, None if len(draws) == now.draws else "stopped")
         for name, draws in seen.items()
     ]
-    decision = decide(Question("made-up", 16, "accuracy", WITHIN, now.level), contenders, seen)
+    earlier = [EarlierLook(frozenset(range(each.draws)), each.level) for each in history.looks]
+    question = Question("made-up", 16, "accuracy", WITHIN, now.level)
+    decision = decide(question, contenders, seen, earlier=earlier)
     means = {name: np.mean([rows[IN_DOMAIN].predicted.mean() for rows in d.values()]) for name, d in seen.items()}
     full = [name for name, draws in seen.items() if len(draws) == now.draws]
     leader = max(full, key=lambda name: means[name])

@@ -30,7 +30,7 @@ from benchmarks.predict_rows.material import write_rows
 from benchmarks.predict_rows.side import COMMAND, FEWTUNE, PIPELINE, SAVE
 from benchmarks.race.results import describe_machine, describe_moment
 
-LENGTHS, PACED, BATCHES = (10_000, 100_000), 2_000, (1, 8, 32)
+LENGTHS, PACED, BATCHES = (10_000, 100_000), 1_000, (1, 8, 32)
 PARTS = ("memory", "pace")
 PRECISIONS = ("as exported", "as fewtune")
 SIDE = "benchmarks.predict_rows.side"

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
-from fewtune.analysis.decision import Contender, Question, decide
-from fewtune.analysis.regret import PairedDraw, bound_regrets, bound_scored, subtract
+from fewtune.analysis.decision import Contender, EarlierLook, Question, decide
+from fewtune.analysis.regret import Ceilings, PairedDraw, bound_regrets, bound_scored, subtract
 from fewtune.errors import RecordError
 
 Scores = Mapping[str, Sequence[float]]
@@ -49,6 +49,47 @@ def test_of_three_methods_each_pair_has_half_the_error() -> None:
     deviation = np.std([0.02, 0.06], ddof=1)
     assert found["b"].bound == pytest.approx(0.04 + stats.t.ppf(0.95, 1) * deviation / math.sqrt(2))
     assert found["c"].bound == pytest.approx(min(1.0, 0.41 + stats.t.ppf(0.95, 1) * 0.02 * 2**-0.5 / math.sqrt(2)))
+
+
+def test_a_method_that_is_not_the_best_bounds_no_other() -> None:
+    """c, far below and far more spread, has no part in how far b may be below the best: a is above it beyond doubt."""
+    values = {"a": [0.9, 0.92, 0.91], "b": [0.89, 0.90, 0.91], "c": [0.2, 0.4, 0.0]}
+    found = bound_scored(score(values), "accuracy")
+    # b - a: -.01, -.02, 0; each pair at 2.5 %, two degrees of freedom.
+    one = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
+    assert found["b"].bound == pytest.approx(0.01 + one) and found["b"].rival == "a"
+    # a - c: .7, .52, .91, whose lower end at 2.5 % is above 0; c may be up to 16.6 points above neither.
+    least = 0.71 - stats.t.ppf(0.975, 2) * np.std([0.7, 0.52, 0.91], ddof=1) / math.sqrt(3)
+    assert found["c"].above == "a" and found["c"].least == pytest.approx(least) and least > 0
+    noisy = bound_scored(score({**values, "c": [0.2, 0.8, 0.0]}), "accuracy")
+    assert noisy["c"].above is None and noisy["b"].rival == "c", "one that may be the best still counts"
+
+
+def test_what_an_earlier_look_said_of_two_methods_still_holds() -> None:
+    """Three draws put c below; two more, in which a and c swap places, cannot take that back."""
+    first = {"a": [0.90, 0.91, 0.92], "b": [0.90, 0.90, 0.91], "c": [0.60, 0.60, 0.61]}
+    later = {
+        name: [*values, *more]
+        for (name, values), more in zip(first.items(), ([0.1, 0.9], [0.9] * 2, [0.9, 0.1]), strict=True)
+    }
+    rows = {name: answer(values, rows=100_000) for name, values in later.items()}
+    contenders = [contend(name, float(np.mean(values)), 1.0) for name, values in later.items()]
+    question = Question("made-up", 16, "accuracy", level=0.02)
+    alone = {c.name: c.regret for c in decide(question, contenders, rows).compared}
+    look = EarlierLook(frozenset(range(3)), 0.02)
+    found = {c.name: c.regret for c in decide(question, contenders, rows, earlier=[look]).compared}
+    assert alone["c"] is not None and alone["c"].above is None
+    assert found["c"] is not None and found["c"].above is not None
+    # b against a as of the first look: a - b is 0, .01, .01 there, each pair at 1 %.
+    reach = stats.t.ppf(0.99, 2) * np.std([0.0, 0.01, 0.01], ddof=1) / math.sqrt(3)
+    assert found["b"] is not None and found["b"].bound == pytest.approx(0.02 / 3 + reach, rel=1e-3)
+    assert found["b"].rival == "a" and alone["b"] is not None and (alone["b"].bound or 0.0) > 0.4
+
+
+def test_where_all_would_be_beaten_none_is() -> None:
+    """Such bounds contradict each other: some are wrong, and which ones cannot be known."""
+    found = Ceilings({"a": {"b": -0.1, "c": 0.2}, "b": {"a": 0.2, "c": -0.1}, "c": {"a": -0.1, "b": 0.2}})
+    assert found.beaten == {} and set(found.find_rivals("a")) == {"b", "c"}
 
 
 def test_a_spread_over_draws_is_never_below_what_rows_bring_about() -> None:

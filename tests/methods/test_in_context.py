@@ -85,6 +85,24 @@ def test_contextual_calibration_makes_content_free_inputs_even(
     np.testing.assert_allclose(np.exp(prior).sum(), 1.0, atol=1e-6)
 
 
+def test_several_contexts_answer_by_the_mean_of_their_probabilities(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    method = get_method("in_context")
+    settings = method.settings(demonstrations=4, contexts=3)
+    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    shown = plan.report().demonstrations
+    assert shown is not None
+    contexts = [shown, *shown.others]
+    assert len({tuple(each.rows) for each in contexts}) == 3 and all(len(each.rows) == 4 for each in contexts)
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    rng, each = np.random.default_rng(0), []
+    for _ in range(3):  # one after the other from one generator, as the three were drawn
+        alone = method.plan(method.settings(demonstrations=4), models["llama"], task, draw, rng)
+        each.append(np.exp(alone.score(rows)))
+    np.testing.assert_allclose(np.exp(plan.score(rows)), np.mean(each, axis=0), atol=1e-6)
+
+
 def test_batch_calibration_centres_the_pool(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     method = get_method("in_context")
     settings = method.settings(demonstrations=2, calibration="batch")

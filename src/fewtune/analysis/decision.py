@@ -24,9 +24,12 @@ from fewtune.analysis.answers import VariantAnswers, answer_commonest
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.regret import (
     FEWEST_DRAWS,
+    Ceilings,
     RegretBound,
     Rivals,
+    Scored,
     bound_rivals,
+    find_ceilings,
     pair_methods,
     reach_above,
     score_draws,
@@ -99,6 +102,14 @@ class Question:
 
 
 @dataclass(frozen=True)
+class EarlierLook:
+    """A look that was taken before: at the draws of these data seeds, at a level of its own."""
+
+    seeds: frozenset[int]
+    level: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """The answer to a question; `chosen` is None where something is missing, which `missing` then says.
 
@@ -131,11 +142,18 @@ def decide(
     answers: Mapping[str, VariantAnswers],
     weights: Mapping[str, float] = IN_DOMAIN_ALONE,
     beyond_budget: Collection[str] = (),
+    earlier: Sequence[EarlierLook] = (),
 ) -> Decision:
-    """Decide by the rule in this module's text; methods beyond the budget are neither compared nor chosen."""
+    """Decide by the rule in this module's text; methods beyond the budget are neither compared nor chosen.
+
+    What `earlier` looks, which share the error with this one, said of two methods still holds.
+    """
     within_budget = {name: draws for name, draws in answers.items() if name not in beyond_budget}
-    rivals = pair_methods(score_draws(_keep_bounded(within_budget), question.metric, weights))
-    regrets = bound_rivals(rivals, question.metric, question.level)
+    scored = score_draws(_keep_bounded(within_budget), question.metric, weights)
+    rivals = pair_methods(scored)
+    looks = [(pair_methods(_keep_draws(scored, look.seeds)), look.level) for look in earlier]
+    ceilings = find_ceilings([*looks, (rivals, question.level)])
+    regrets = bound_rivals(rivals, ceilings, question.metric)
     held = tuple(
         sorted(
             (replace(each, regret=regrets.get(each.name)) for each in contenders),
@@ -151,7 +169,7 @@ def decide(
         best=next((c.name for c in held if c.regret is not None), None),
         draws=max((len(draws) for draws in within_budget.values()), default=0),
         contenders=held,
-        missing=None if chosen is not None else _find_missing(question, able, rivals),
+        missing=None if chosen is not None else _find_missing(question, able, rivals, ceilings),
         lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
     )
 
@@ -161,6 +179,12 @@ def _keep_bounded(answers: Mapping[str, VariantAnswers]) -> dict[str, VariantAns
     fullest = max(answers.values(), key=len, default={})
     kept = {name: draws for name, draws in answers.items() if len(draws.keys() & fullest.keys()) >= FEWEST_DRAWS}
     return kept or dict(answers)
+
+
+def _keep_draws(scored: Mapping[str, Scored], seeds: Collection[int]) -> dict[str, Scored]:
+    """The methods' scores on draws of these data seeds alone; methods without any are left out."""
+    kept = {name: {key: each for key, each in draws.items() if key[0] in seeds} for name, draws in scored.items()}
+    return {name: draws for name, draws in kept.items() if draws}
 
 
 def _lead_commonest(
@@ -177,7 +201,9 @@ def _lead_commonest(
     return Lead(point, point - reach_above(pair, borrowed, question.level / len(rivals)))
 
 
-def _find_missing(question: Question, able: Sequence[Contender], rivals: Mapping[str, Rivals]) -> Missing:
+def _find_missing(
+    question: Question, able: Sequence[Contender], rivals: Mapping[str, Rivals], ceilings: Ceilings
+) -> Missing:
     bounds = {c.name: c.regret.bound for c in able if c.regret is not None and c.regret.bound is not None}
     closest = min(bounds, key=bounds.__getitem__, default=None)
     names = tuple(c.name for c in able)
@@ -187,15 +213,17 @@ def _find_missing(question: Question, able: Sequence[Contender], rivals: Mapping
     if closest is None:
         return _price(max(1, FEWEST_DRAWS - have), able, closest)
     level = share_level(question.level, len(rivals))
+    beaten = ceilings.beaten
     for draws in range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1):
-        if any(max(rivals[name].highest(level, draws).values()) <= question.within for name in bounds):
-            return _price(draws - have, [c for c in able if _is_open(rivals[c.name], level)], closest)
+        if any(_foresee(rivals[name], ceilings.find_rivals(name), level, draws) <= question.within for name in bounds):
+            return _price(draws - have, [c for c in able if c.name not in beaten], closest)
     return Missing(None, names, None, None, closest)
 
 
-def _is_open(rivals: Rivals, level: float) -> bool:
-    """Whether a method may still be the best: none is above it beyond doubt."""
-    return not any(low > 0 for low in rivals.lowest(level).values())
+def _foresee(rivals: Rivals, open_rivals: Mapping[str, float], level: float, draws: int) -> float:
+    """What a method's bound would be after so many draws like these; what is known of its rivals holds then too."""
+    then = rivals.highest(level, draws)
+    return max((min(high, then[other]) for other, high in open_rivals.items()), default=0.0)
 
 
 def _price(draws: int, methods: Sequence[Contender], closest: str | None) -> Missing:

@@ -11,7 +11,7 @@ from functools import partial
 
 from fewtune.analysis import statistics
 from fewtune.analysis.answers import read_answers
-from fewtune.analysis.decision import WITHIN, Contender, Decision, Question, decide
+from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
 from fewtune.analysis.looks import keep_looked_at
@@ -88,7 +88,8 @@ def decide_cell(
     metric = name_metric(trials)
     level = taken[-1].level if taken else statistics.LEVEL
     question = Question(task, shots, metric, terms.within, level, max(1, len(taken)))
-    return decide(question, contenders, answers, weights, beyond)
+    earlier = [EarlierLook(frozenset(terms.seeds[: look.draws]), look.level) for look in taken[:-1] if terms.seeds]
+    return decide(question, contenders, answers, weights, beyond, earlier)
 
 
 def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> dict[str, float]:

@@ -3,14 +3,19 @@
 Owns the bound. Does not know what a method costs, or which one to use (`decision`).
 
 The method: multiple comparisons with the best under common random numbers. With k methods, whose scores are paired by
-draw, method c is at most R_c below the best, R_c being the largest over the others j of
+draw, method j is at most this far above method c, at a level of 5 % over k - 1, one-sided:
 
-    mean of (j - c) over draws + reach, and 0,
+    mean of (j - c) over draws + reach.
 
-where the reach is one-sided at a level of 5 % over k - 1. Whichever method b is truly the best, the k - 1 pairs (b, c)
-decide whether any bound is wrong: so all k hold at once, at 95 % or more. The variance of a pair's differences over
-draws borrows from the other pairs of c (a few draws tell little of a variance), is never below what the choice of test
-rows alone brings about, and what rows that draws share do to all of them is added by the squares.
+Whichever method b is truly the best, the k - 1 pairs (b, c) decide whether anything said is wrong: with 95 % or more
+none of theirs is, and then all that follows holds. A method that is at most less than nothing above some other is not
+the best one. So method c is at most R_c below the best, R_c being the largest of what the others may be above it, those
+left out that are not the best, and 0. Several looks share the 5 %; each says how far j may be above c, and the least
+counts.
+
+The variance of a pair's differences over draws borrows from the other pairs of c (a few draws tell little of a
+variance), is never below what the choice of test rows alone brings about, and what rows that draws share do to all of
+them is added by the squares.
 Sources: Hsu 1981, https://doi.org/10.1214/aos/1176345582; Nelson and Matejcik 1995,
 https://doi.org/10.1287/mnsc.41.12.1935; Smyth 2004, https://doi.org/10.2202/1544-6115.1027
 """
@@ -76,12 +81,11 @@ class Rivals:
     borrowed: Mapping[int, statistics.Borrowed]
 
     def highest(self, level: float, draws: int | None = None) -> dict[str, float]:
-        """How far each other may be above, one-sided at a level; of `draws` draws like these."""
-        return {name: self._mean(pair) + self._reach(pair, level, draws) for name, pair in self.pairs.items()}
-
-    def lowest(self, level: float) -> dict[str, float]:
-        """How far each other is above at the least, one-sided at a level."""
-        return {name: self._mean(pair) - self._reach(pair, level, None) for name, pair in self.pairs.items()}
+        """How far each other may be above, one-sided at a level; of `draws` draws like these. Infinite: not known."""
+        return {
+            name: self._mean(pair) + self._reach(pair, level, draws) if len(pair.by_draw) >= FEWEST_DRAWS else math.inf
+            for name, pair in self.pairs.items()
+        }
 
     def _mean(self, pair: PairDifference) -> float:
         return float(np.mean(pair.by_draw))
@@ -106,6 +110,45 @@ class RegretBound:
     """The method that is above it beyond doubt, None where none is."""
 
 
+@dataclass(frozen=True)
+class Ceilings:
+    """How far each method may be above each other: highest[c][j] is what j may be above c, by all looks so far."""
+
+    highest: Mapping[str, Mapping[str, float]]
+
+    @property
+    def beaten(self) -> dict[str, str]:
+        """The methods that are not the best, each with one that is above it.
+
+        None where this would be said of all of them: then some bound is wrong, and which one is not known.
+        """
+        found = {}
+        for name in self.highest:
+            over = {other: row[name] for other, row in self.highest.items() if other != name}
+            above = min(over, key=over.__getitem__, default=None)
+            if above is not None and over[above] < 0:
+                found[name] = above
+        return found if len(found) < len(self.highest) else {}
+
+    def find_rivals(self, name: str) -> dict[str, float]:
+        """Those of the others that may be the best, with how far they may be above this method."""
+        beaten = self.beaten
+        return {other: high for other, high in self.highest[name].items() if other not in beaten}
+
+
+def find_ceilings(looks: Sequence[tuple[Mapping[str, Rivals], float]]) -> Ceilings:
+    """What several looks say, each with the differences that it saw and its level; the last one's methods count."""
+    rivals, level = looks[-1]
+    highest = {name: each.highest(share_level(level, len(rivals))) for name, each in rivals.items()}
+    for seen, spent in looks[:-1]:
+        for name, each in seen.items():
+            row = highest.get(name, {})
+            for other, high in each.highest(share_level(spent, len(seen))).items():
+                if other in row:
+                    row[other] = min(row[other], high)
+    return Ceilings(highest)
+
+
 def bound_regrets(
     answers: Mapping[str, VariantAnswers],
     metric: str,
@@ -118,13 +161,14 @@ def bound_regrets(
 
 def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
     """Every method's bound from its scores by draw."""
-    return bound_rivals(pair_methods(scored), metric, level)
+    rivals = pair_methods(scored)
+    return bound_rivals(rivals, find_ceilings([(rivals, level)]), metric)
 
 
-def bound_rivals(rivals: Mapping[str, Rivals], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
-    """Every method's bound from its differences to all others."""
+def bound_rivals(rivals: Mapping[str, Rivals], ceilings: Ceilings, metric: str) -> dict[str, RegretBound]:
+    """Every method's bound from its differences to all others and what these may be."""
     span = RANGES[metric][1] - RANGES[metric][0]
-    return {name: _bound_one(each, share_level(level, len(rivals)), span) for name, each in rivals.items()}
+    return {name: _bound_one(name, each, ceilings, span) for name, each in rivals.items()}
 
 
 def share_level(level: float, methods: int) -> float:
@@ -193,17 +237,17 @@ def _pair_one(
     return Rivals(draws, pairs, borrowed)
 
 
-def _bound_one(rivals: Rivals, level: float, span: float) -> RegretBound:
-    fewest = min((len(pair.by_draw) for pair in rivals.pairs.values()), default=rivals.draws)
+def _bound_one(name: str, rivals: Rivals, ceilings: Ceilings, span: float) -> RegretBound:
+    above = ceilings.beaten.get(name)
+    least = -ceilings.highest[above][name] if above is not None else 0.0
+    open_rivals = ceilings.find_rivals(name)
+    fewest = min((len(rivals.pairs[other].by_draw) for other in open_rivals), default=rivals.draws)
     if fewest < FEWEST_DRAWS:
         return RegretBound(None, None, fewest)
-    highest, lowest = rivals.highest(level), rivals.lowest(level)
-    above = max(lowest, key=lowest.__getitem__, default=None)
-    least = max(0.0, lowest[above]) if above is not None else 0.0
-    rival = max(highest, key=highest.__getitem__, default=None)
-    if rival is None or highest[rival] <= 0:
-        return RegretBound(0.0, None, fewest)
-    return RegretBound(min(span, highest[rival]), rival, fewest, least, above if least else None)
+    rival = max(open_rivals, key=open_rivals.__getitem__, default=None)
+    if rival is None or open_rivals[rival] <= 0:
+        return RegretBound(0.0, None, fewest, least, above)
+    return RegretBound(min(span, open_rivals[rival]), rival, fewest, least, above)
 
 
 def reach_above(pair: PairDifference, borrowed: statistics.Borrowed, level: float, draws: int | None = None) -> float:

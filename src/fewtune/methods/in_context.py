@@ -1,13 +1,12 @@
 """In-context learning: demonstrations before the query, the best-scoring label word after it; nothing trains.
 
-Owns its settings; the context and its calibration are `prompts`. Source: Brown et al. 2020,
+Owns its settings; contexts and their calibration are `contexts`. Source: Brown et al. 2020,
 https://arxiv.org/abs/2005.14165
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -31,6 +30,14 @@ class Settings:
             ge=0, le=MOST_DEMONSTRATIONS, description="Labelled rows shown before the query; at most the support has."
         ),
     ] = 16
+    contexts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Contexts of so many demonstrations, each drawn anew, whose probabilities are averaged.",
+        ),
+    ] = 1
     calibration: Annotated[
         Literal["none", "contextual", "batch"],
         Field(
@@ -45,24 +52,30 @@ class Settings:
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.methods.answer import answer_by_label_words, choose_pattern
+    from fewtune.methods.contexts import ContextSettings, make_contexts
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged
-    from fewtune.prompts.calibration import estimate_prior
-    from fewtune.prompts.demonstrations import choose_demonstrations, write_context
     from fewtune.records import DemonstrationNotes
 
     assert model is not None
     forward = model.forward(model.frozen)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
-    chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
-    before = write_context(answer.encoder, choose_pattern(task, settings.pattern), chosen, settings.separator)
-    score = partial(answer.prompt(forward).score, before=before)
-    prior = estimate_prior(score, settings.calibration, task.fields, draw.pool)
-    known = None if prior is None else tuple(map(float, prior))
-    shown = DemonstrationNotes(rows=[e.row_id for e in chosen], log_prior=list(known or [0.0] * len(task.labels)))
+    asked = ContextSettings(settings.contexts, settings.demonstrations, settings.calibration, settings.separator)
+    pattern = choose_pattern(task, settings.pattern)
+    contexts = make_contexts(asked, answer.prompt(forward), pattern, draw, rng)
+    priors = [None if context.log_prior is None else tuple(map(float, context.log_prior)) for context in contexts]
+    first, *others = [
+        DemonstrationNotes(rows=[row.row_id for row in context.rows], log_prior=list(prior or [0.0] * len(task.labels)))
+        for context, prior in zip(contexts, priors, strict=True)
+    ]
+    shown = first.model_copy(update={"others": others})
+    parts = [
+        ContextPart(before=str(context.before), log_prior=prior)
+        for context, prior in zip(contexts, priors, strict=True)
+    ]
     return Plan(
-        predictor=answer.predict_with(forward, Unchanged(), [ContextPart(before=before, log_prior=known)]),
+        predictor=answer.predict_with(forward, Unchanged(), parts),
         forward=forward,
         total_parameters=model.total_parameters,
         report=lambda: answer.report().model_copy(update={"demonstrations": shown}),

@@ -18,14 +18,13 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import NextTokenReadout
 from fewtune.errors import DataError
 from fewtune.methods.answer import Answer, answer_by_label_words, choose_pattern
+from fewtune.methods.contexts import Context, ContextSettings, make_contexts
 from fewtune.methods.fine_tuning import plan_training
 from fewtune.methods.optimisation import FineTuning
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.teacher_settings import TeacherSettings
 from fewtune.methods.trainable import train_all
 from fewtune.predictors.language import Before, Prompting, average
-from fewtune.prompts.calibration import estimate_prior
-from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.records import TeacherNotes
 from fewtune.tasks.base import Draw, Example, Task
 
@@ -35,14 +34,6 @@ ROWS_OF_VOCABULARY = 64
 """Rows of which the probabilities of the whole vocabulary are held at once, a context each."""
 
 Scorer = Callable[[Sequence[Example]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Context:
-    """The text before a query, and the support rows whose labels it gives away."""
-
-    before: Before
-    rows: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -99,17 +90,13 @@ def make_teacher(
     demonstrations = (settings.demonstrations or 0) if "demonstrations" in settings.context else 0
     instruction = settings.instruction if "instruction" in settings.context else ""
     scratchpad = _open_scratchpad(settings, forward, answer)
-    contexts, scorers, targets = [], [], []
-    for _ in range(settings.contexts):
-        chosen = choose_demonstrations(draw.support, demonstrations, rng)
-        text = write_context(answer.encoder, pattern, chosen, settings.separator, instruction)
-        before: Before = text if scratchpad is None else scratchpad.follow(text)
-        score = partial(prompting.score, before=before)
-        prior = estimate_prior(score, settings.calibration, task.fields, draw.pool)
-        scorer = partial(score, log_prior=prior)
-        contexts.append(Context(before, tuple(chosen)))
-        scorers.append(scorer)
-        targets.append(scorer if settings.kl_over == "label_words" else _next_tokens(prompting, before))
+    asked = ContextSettings(settings.contexts, demonstrations, settings.calibration, settings.separator, instruction)
+    follow = str if scratchpad is None else scratchpad.follow
+    contexts = make_contexts(asked, prompting, pattern, draw, rng, follow)
+    scorers = [partial(prompting.score, before=each.before, log_prior=each.log_prior) for each in contexts]
+    targets: list[Scorer] = list(scorers)
+    if settings.kl_over == "vocabulary":
+        targets = [_next_tokens(prompting, each.before) for each in contexts]
     top_k = settings.top_k if settings.kl_over == "vocabulary" else None
 
     def report() -> TeacherNotes:

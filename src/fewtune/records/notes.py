@@ -45,6 +45,9 @@ class DemonstrationNotes(_Typed):
 
     rows: list[str]
     log_prior: list[float] = Field(description="One number a label; zeros without calibration.")
+    others: list[DemonstrationNotes] = Field(
+        default=[], description="The same of further contexts, whose probabilities are averaged with this one's."
+    )
 
 
 class ScratchpadNotes(_Typed):

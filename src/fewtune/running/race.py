@@ -116,7 +116,8 @@ class Race:
         names = tuple(dict.fromkeys(self._places[place].values()))
         look = make_look(self._history, place, draws, len(names), self._stopped[place], is_last)
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
-        terms = Terms(contents.within, looks=LookHistory(plan=self._history.plan, looks=taken))
+        looks = LookHistory(plan=self._history.plan, looks=taken)
+        terms = Terms(contents.within, looks=looks, seeds=tuple(self._seeds))
         decision = decide_cell(rank_variants(records, reader), records, reader, terms)
         self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
         self._history = note_look(self._history, look.model_copy(update={"stopped": dict(self._stopped[place])}))

@@ -113,7 +113,9 @@ def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterat
         )
         yield f"{name_test_set(first)} and {name_test_set(second)}", words
     demonstrations, teacher = record.notes.demonstrations, record.notes.teacher
-    shown = set(demonstrations.rows if demonstrations is not None else ())
+    shown = set()
+    for context in [demonstrations, *demonstrations.others] if demonstrations is not None else []:
+        shown |= set(context.rows)
     shown |= set(chain(*(teacher.contexts if teacher is not None else ())))
     ids = {**test_ids, SHOWN: shown}
     by_text = {frozenset(shared.sets) for shared in told}
