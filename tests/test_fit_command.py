@@ -68,6 +68,13 @@ def test_a_file_becomes_a_model_that_answers_new_rows(
     assert "praise 0 0 20" in told, "rows by label, and what each was taken for"
 
 
+@pytest.mark.parametrize(("rows", "epochs"), [(32, 10), (100, 10), (171, 6), (374, 3), (10_000, 3)])
+def test_the_last_fit_has_fewer_epochs_of_many_rows(rows: int, epochs: int) -> None:
+    assert auto.choose_settings("lora", rows) == {"epochs": epochs}
+    assert auto.choose_settings("pattern", rows) == {"epochs": epochs, "learning_rate": 2e-5}
+    assert auto.choose_settings("probe", rows) == {} and "epochs" not in auto.choose_settings("in_context", rows)
+
+
 def test_of_many_labels_evaluate_tells_what_each_was_taken_for_most_often(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

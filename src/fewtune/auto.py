@@ -38,6 +38,9 @@ RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 Their fits are shorter than the defaults', so that a race ends in minutes on two cores.
 """
+ROWS_SEEN, FEWEST_EPOCHS = 1000, 3
+"""A last fit goes through so many rows in all its epochs, or through all rows so often: three times what a trial of the
+race does. Ten epochs of some hundred rows would take longer than the race."""
 MOST_SHOTS = 32
 """Labelled rows that a trial is fitted on at most: with more it takes minutes, and methods keep their order."""
 MOST_DRAWS = 8
@@ -81,6 +84,14 @@ def write_rows(rows: Sequence[Mapping[str, str]], labels: Sequence[str], path: P
     lines = [json.dumps({**row, column: label}) for row, label in zip(rows, labels, strict=True)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return LabelledFile(path, fields, column)
+
+
+def choose_settings(method: str, rows: int) -> dict[str, Any]:
+    """The settings that a method races with, its epochs fewer where so many rows make each a long one."""
+    settings = dict(dict(RACED).get(method, {}))
+    if "epochs" in settings:
+        settings["epochs"] = min(settings["epochs"], max(FEWEST_EPOCHS, math.ceil(ROWS_SEEN / rows)))
+    return settings
 
 
 def race_methods(

@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.auto import RACED, LabelledFile
+from fewtune.auto import LabelledFile, choose_settings
 from fewtune.errors import DataError
 from fewtune.evaluation import measure
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
 from fewtune.predictors.abstention import choose_abstention
 from fewtune.predictors.temperature import fit_temperature, normalise
-from fewtune.running.fit_rows import fit_rows
+from fewtune.running.fit_rows import Row, fit_rows
 from fewtune.running.fold_scores import choose_folds, score_folds
 from fewtune.tasks.base import TestSet
 
@@ -74,13 +73,11 @@ def fit_file(
     rows = [row.fields for row in task.train]
     labels = [task.labels[row.label] for row in task.train if row.label is not None]
     gold = np.array([row.label for row in task.train], dtype=np.int64)
-    fit = partial(
-        fit_rows,
-        method=recipe.method,
-        model=recipe.model,
-        settings=dict(RACED).get(recipe.method, {}),
-        seed=recipe.seed,
-    )
+
+    def fit(some: Sequence[Row], given: Sequence[str]) -> Predictor:
+        settings = choose_settings(recipe.method, len(some))
+        return fit_rows(some, given, recipe.method, recipe.model, settings, recipe.seed)
+
     folds = choose_folds(labels) if recipe.folds is None else recipe.folds
     if not folds and recipe.folds is None:
         say("There is one row alone of a label: no fold can do without it, and the model is not calibrated.")
