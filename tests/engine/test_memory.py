@@ -23,7 +23,7 @@ needs_counter = pytest.mark.skipif(
 )
 
 
-def hold(mebibytes: int, seconds: float = 0.2) -> None:
+def hold(mebibytes: int, seconds: float = 0.5) -> None:
     """Allocate and touch so much, keep it for a while, let it go."""
     block = torch.ones(mebibytes * MEBIBYTE // 4)
     time.sleep(seconds)
