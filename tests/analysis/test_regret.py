@@ -11,7 +11,7 @@ from scipy import stats
 
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.decision import Contender, EarlierLook, Question, decide
-from fewtune.analysis.regret import Ceilings, PairedDraw, bound_regrets, bound_scored, subtract
+from fewtune.analysis.regret import PairedDraw, UpperLimits, bound_regrets, bound_scored, subtract
 from fewtune.errors import RecordError
 
 Scores = Mapping[str, Sequence[float]]
@@ -86,10 +86,10 @@ def test_what_an_earlier_look_said_of_two_methods_still_holds() -> None:
     assert found["b"].rival == "a" and alone["b"] is not None and (alone["b"].bound or 0.0) > 0.4
 
 
-def test_where_all_would_be_beaten_none_is() -> None:
+def test_where_all_would_be_inferior_none_is() -> None:
     """Such bounds contradict each other: some are wrong, and which ones cannot be known."""
-    found = Ceilings({"a": {"b": -0.1, "c": 0.2}, "b": {"a": 0.2, "c": -0.1}, "c": {"a": -0.1, "b": 0.2}})
-    assert found.beaten == {} and set(found.find_rivals("a")) == {"b", "c"}
+    found = UpperLimits({"a": {"b": -0.1, "c": 0.2}, "b": {"a": 0.2, "c": -0.1}, "c": {"a": -0.1, "b": 0.2}})
+    assert found.inferior == {} and set(found.find_rivals("a")) == {"b", "c"}
 
 
 def test_a_spread_over_draws_is_never_below_what_rows_bring_about() -> None:

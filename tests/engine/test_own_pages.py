@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.engine.memory import find_counter
 from fewtune.engine.pages import ALIGNMENT, allocate
@@ -72,16 +71,6 @@ def test_weights_that_change_under_a_model_are_refused(model_folders: dict[str, 
     weights.write_bytes(weights.read_bytes())
     with pytest.raises(ModelError, match="were changed or removed while they were used"):
         model.trainable_copy()
-
-
-def test_a_trained_copy_does_not_change_what_is_read_next(models: dict[str, LanguageModel]) -> None:
-    first = models["llama"].trainable_copy()
-    with torch.no_grad():
-        for parameter in first.parameters():
-            parameter.add_(1.0)
-    read = models["llama"].read_weights()
-    for name, parameter in first.named_parameters():
-        torch.testing.assert_close(parameter.detach() - 1.0, read[name].detach(), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.skipif(find_counter() is None, reason="needs glibc 2.33 or newer as the allocator, on Linux")

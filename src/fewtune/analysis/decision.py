@@ -24,12 +24,12 @@ from fewtune.analysis.answers import VariantAnswers, answer_commonest
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.regret import (
     FEWEST_DRAWS,
-    Ceilings,
     RegretBound,
     Rivals,
     Scored,
+    UpperLimits,
     bound_rivals,
-    find_ceilings,
+    combine_looks,
     pair_methods,
     reach_above,
     score_draws,
@@ -152,8 +152,8 @@ def decide(
     scored = score_draws(_keep_bounded(within_budget), question.metric, weights)
     rivals = pair_methods(scored)
     looks = [(pair_methods(_keep_draws(scored, look.seeds)), look.level) for look in earlier]
-    ceilings = find_ceilings([*looks, (rivals, question.level)])
-    regrets = bound_rivals(rivals, ceilings, question.metric)
+    limits = combine_looks([*looks, (rivals, question.level)])
+    regrets = bound_rivals(rivals, limits, question.metric)
     held = tuple(
         sorted(
             (replace(each, regret=regrets.get(each.name)) for each in contenders),
@@ -169,7 +169,7 @@ def decide(
         best=next((c.name for c in held if c.regret is not None), None),
         draws=max((len(draws) for draws in within_budget.values()), default=0),
         contenders=held,
-        missing=None if chosen is not None else _find_missing(question, able, rivals, ceilings),
+        missing=None if chosen is not None else _find_missing(question, able, rivals, limits),
         lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
     )
 
@@ -202,7 +202,7 @@ def _lead_commonest(
 
 
 def _find_missing(
-    question: Question, able: Sequence[Contender], rivals: Mapping[str, Rivals], ceilings: Ceilings
+    question: Question, able: Sequence[Contender], rivals: Mapping[str, Rivals], limits: UpperLimits
 ) -> Missing:
     bounds = {c.name: c.regret.bound for c in able if c.regret is not None and c.regret.bound is not None}
     closest = min(bounds, key=bounds.__getitem__, default=None)
@@ -213,10 +213,10 @@ def _find_missing(
     if closest is None:
         return _price(max(1, FEWEST_DRAWS - have), able, closest)
     level = share_level(question.level, len(rivals))
-    beaten = ceilings.beaten
+    rest = {name: limits.find_rivals(name) for name in bounds}
     for draws in range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1):
-        if any(_foresee(rivals[name], ceilings.find_rivals(name), level, draws) <= question.within for name in bounds):
-            return _price(draws - have, [c for c in able if c.name not in beaten], closest)
+        if any(_foresee(rivals[name], rest[name], level, draws) <= question.within for name in bounds):
+            return _price(draws - have, [c for c in able if c.name not in limits.inferior], closest)
     return Missing(None, names, None, None, closest)
 
 

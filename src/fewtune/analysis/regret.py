@@ -3,15 +3,14 @@
 Owns the bound. Does not know what a method costs, or which one to use (`decision`).
 
 The method: multiple comparisons with the best under common random numbers. With k methods, whose scores are paired by
-draw, method j is at most this far above method c, at a level of 5 % over k - 1, one-sided:
+draw, the upper confidence limit of method j's lead over method c is, one-sided at 5 % over k - 1,
 
     mean of (j - c) over draws + reach.
 
-Whichever method b is truly the best, the k - 1 pairs (b, c) decide whether anything said is wrong: with 95 % or more
-none of theirs is, and then all that follows holds. A method that is at most less than nothing above some other is not
-the best one. So method c is at most R_c below the best, R_c being the largest of what the others may be above it, those
-left out that are not the best, and 0. Several looks share the 5 %; each says how far j may be above c, and the least
-counts.
+Whichever method b is truly the best, with 95 % or more the k - 1 limits of its own leads all hold, and all that follows
+then holds too. A method whose lead over some other has a negative limit is inferior: it is not the best. So method c is
+at most R_c below the best, R_c being the largest limit of the leads over it of methods that are not inferior, or 0.
+Several looks share the 5 %; a lead has a limit by each of them, and the lowest counts.
 
 The variance of a pair's differences over draws borrows from the other pairs of c (a few draws tell little of a
 variance), is never below what the choice of test rows alone brings about, and what rows that draws share do to all of
@@ -25,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -111,16 +111,16 @@ class RegretBound:
 
 
 @dataclass(frozen=True)
-class Ceilings:
-    """How far each method may be above each other: highest[c][j] is what j may be above c, by all looks so far."""
+class UpperLimits:
+    """Upper confidence limits of all leads, by all looks so far: highest[c][j] is that of j's lead over c."""
 
     highest: Mapping[str, Mapping[str, float]]
 
-    @property
-    def beaten(self) -> dict[str, str]:
+    @cached_property
+    def inferior(self) -> dict[str, str]:
         """The methods that are not the best, each with one that is above it.
 
-        None where this would be said of all of them: then some bound is wrong, and which one is not known.
+        Empty where this would be said of all of them: then some limit is wrong, and which one is not known.
         """
         found = {}
         for name in self.highest:
@@ -131,13 +131,12 @@ class Ceilings:
         return found if len(found) < len(self.highest) else {}
 
     def find_rivals(self, name: str) -> dict[str, float]:
-        """Those of the others that may be the best, with how far they may be above this method."""
-        beaten = self.beaten
-        return {other: high for other, high in self.highest[name].items() if other not in beaten}
+        """Those of the others that may be the best, with the limits of their leads over this method."""
+        return {other: high for other, high in self.highest[name].items() if other not in self.inferior}
 
 
-def find_ceilings(looks: Sequence[tuple[Mapping[str, Rivals], float]]) -> Ceilings:
-    """What several looks say, each with the differences that it saw and its level; the last one's methods count."""
+def combine_looks(looks: Sequence[tuple[Mapping[str, Rivals], float]]) -> UpperLimits:
+    """The limits by several looks, each with the differences that it saw and its level; of the last one's methods."""
     rivals, level = looks[-1]
     highest = {name: each.highest(share_level(level, len(rivals))) for name, each in rivals.items()}
     for seen, spent in looks[:-1]:
@@ -146,7 +145,7 @@ def find_ceilings(looks: Sequence[tuple[Mapping[str, Rivals], float]]) -> Ceilin
             for other, high in each.highest(share_level(spent, len(seen))).items():
                 if other in row:
                     row[other] = min(row[other], high)
-    return Ceilings(highest)
+    return UpperLimits(highest)
 
 
 def bound_regrets(
@@ -162,13 +161,13 @@ def bound_regrets(
 def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
     """Every method's bound from its scores by draw."""
     rivals = pair_methods(scored)
-    return bound_rivals(rivals, find_ceilings([(rivals, level)]), metric)
+    return bound_rivals(rivals, combine_looks([(rivals, level)]), metric)
 
 
-def bound_rivals(rivals: Mapping[str, Rivals], ceilings: Ceilings, metric: str) -> dict[str, RegretBound]:
+def bound_rivals(rivals: Mapping[str, Rivals], limits: UpperLimits, metric: str) -> dict[str, RegretBound]:
     """Every method's bound from its differences to all others and what these may be."""
     span = RANGES[metric][1] - RANGES[metric][0]
-    return {name: _bound_one(name, each, ceilings, span) for name, each in rivals.items()}
+    return {name: _bound_one(name, each, limits, span) for name, each in rivals.items()}
 
 
 def share_level(level: float, methods: int) -> float:
@@ -237,10 +236,10 @@ def _pair_one(
     return Rivals(draws, pairs, borrowed)
 
 
-def _bound_one(name: str, rivals: Rivals, ceilings: Ceilings, span: float) -> RegretBound:
-    above = ceilings.beaten.get(name)
-    least = -ceilings.highest[above][name] if above is not None else 0.0
-    open_rivals = ceilings.find_rivals(name)
+def _bound_one(name: str, rivals: Rivals, limits: UpperLimits, span: float) -> RegretBound:
+    above = limits.inferior.get(name)
+    least = -limits.highest[above][name] if above is not None else 0.0
+    open_rivals = limits.find_rivals(name)
     fewest = min((len(rivals.pairs[other].by_draw) for other in open_rivals), default=rivals.draws)
     if fewest < FEWEST_DRAWS:
         return RegretBound(None, None, fewest)

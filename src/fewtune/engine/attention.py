@@ -179,6 +179,7 @@ def attend_branches(
             ]
             lengths = tuple(stem.own_lengths[row] for row in rows[at : at + most])
             mask = _make_branch_mask(lengths, width, first, branches, q.dtype, q.device)
+            mask = mask.repeat(own_k.shape[2], q.shape[2] // own_k.shape[2], 1)
             outputs.append(_attend_written_out(q[chosen], joined[0], joined[1], mask, how))
     order = torch.tensor([row for rows in layout.rows for row in rows], device=query.device)
     by_row = torch.cat(outputs).unflatten(0, (-1, count))
@@ -226,7 +227,7 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         # A copy of the prefix for every row is simpler than reading it in place, and no slower.
         first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
-    mask = _make_mask(q.shape[1], k.shape[2], q.dtype, q.device)
+    mask = _make_mask(q.shape[1], k.shape[2], q.shape[2] // k.shape[0], q.dtype, q.device)
     return _attend_written_out(q, k, v, mask, how)
 
 
@@ -303,14 +304,11 @@ class _Move(torch.autograd.Function):
 def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: Arithmetic) -> Tensor:
     """Attention as matrix products, (rows x width, heads, head), of `q` (rows, width, heads, head).
 
-    `k` and `v` are (key heads, rows, tokens, head), `mask` is (rows, width, tokens) or the same for all rows, (width,
-    tokens). Query heads that share keys are joined in one product.
+    `k` and `v` are (key heads, rows, tokens, head). Query heads that share keys are joined in one product: `mask` is
+    (key heads x rows, query heads a key head x width, tokens), without the first where all rows are alike.
     """
-    (rows, width, heads, size), (key_heads, _, _, _) = q.shape, k.shape
+    (rows, width, _, size), key_heads = q.shape, k.shape[0]
     queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
-    shared = heads // key_heads
-    # (key heads x rows, query heads a key head x width, tokens), or without the first where all rows are alike.
-    mask = mask.repeat(shared, 1) if mask.dim() == 2 else mask.repeat(key_heads, shared, 1)
     scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=how.scale)
     out = torch.bmm(_drop(scores.softmax(-1), how.dropout), v.flatten(0, 1))
     by_row: Tensor = out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4)
@@ -318,13 +316,13 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: Arit
 
 
 @lru_cache(maxsize=8)
-def _make_mask(width: int, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """0 where a query may read and -inf elsewhere, (width, tokens); cached for all layers of a pass.
+def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0 where a query may read and -inf elsewhere, (heads x width, tokens); cached for all layers of a pass.
 
     The last `width` tokens are the queries' own, each of which reads those before it and all others.
     """
     later = torch.full((width, width), float("-inf"), dtype=dtype, device=device).triu(1)
-    return F.pad(later, (tokens - width, 0))
+    return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
 
 
 def _drop(weights: Tensor, dropout: float) -> Tensor:
