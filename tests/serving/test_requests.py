@@ -254,6 +254,7 @@ def test_a_failure_of_the_model_is_told_with_an_id_and_nothing_of_its_inside(
     with listen(slow) as url:
         found = client.post(f"{url}/predict", json={"inputs": "fail"})
         assert found.status_code == 500 and "X-Request-ID" in found.headers
+        assert found.headers["Connection"] == "close"  # the server closes it: no later request may be sent on it
         assert "made to fail" not in found.text
         wait_for(lambda: "made to fail" in caplog.text)
         assert client.post(f"{url}/predict", json={"inputs": "wet"}).status_code == 200

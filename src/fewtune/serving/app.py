@@ -261,7 +261,9 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def tell_failure(request: Request, error: Exception) -> Response:
-        return answer(500, "backend", "the model failed on this request: the server's own output says why.")
+        """Answer 500; the error goes on to the server, which tells it and closes the connection."""
+        message = "the model failed on this request: the server's own output says why."
+        return answer(500, "backend", message, {"Connection": "close"})
 
 
 def _describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
