@@ -44,6 +44,9 @@ class Measured:
     def close(self) -> None:
         return
 
+    def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
+        return
+
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         for job in jobs:
             yield Started(job)

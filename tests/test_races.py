@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class Scripted:
         self.ran: list[tuple[str, int, int]] = []
 
     def close(self) -> None:
+        return
+
+    def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
         return
 
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:

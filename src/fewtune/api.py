@@ -60,7 +60,7 @@ def run_study(
         plan = load_study(study) if isinstance(study, str | Path) else read_study(study)
     folder = Path("out") / plan.name if out is None else Path(out)
     rows = None if data_dir is None else Path(data_dir)
-    chosen = LocalProcesses(WorkerOptions(data_dir=rows)) if executor is None else executor
+    chosen = LocalProcesses(WorkerOptions(data_dir=rows), auto=True) if executor is None else executor
     conduct_study(plan, folder, chosen, on_event, forecast)
     return read_result(folder)
 

@@ -22,6 +22,7 @@ from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyo
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
 from fewtune.running.looks import begin_looks, take_look
+from fewtune.running.order import put_longest_first
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
@@ -62,6 +63,8 @@ class Opened:
     """Those that will run."""
     reused: Sequence[Record]
     """Of trials that were done before."""
+    workers: int
+    """Processes that run them."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
         jobs = sorted(jobs, key=lambda job: study.data_seeds.index(job.trial.data_seed))
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
+        executor.settle(jobs, done.values())
         run = _Run(out, executor, on_event, purse, dict(done))
         if forecast or budget.memory is not None:
             jobs = run.forecast(jobs, budget.memory)
@@ -147,6 +151,7 @@ def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent
 def _settle_rows(study: Study, executor: Executor, on_event: OnEvent) -> Study:
     """Choose the number of in-domain test rows by an excerpt of a trial of each method."""
     jobs, _ = prepare_jobs(set_rows(study, ASSUMED_ROWS), executor.options.data_dir)
+    executor.settle(jobs, ())
     measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event))
     rows = choose_rows(measured.records)
     on_event(Noticed(f"evaluation.in_domain_rows: auto: {rows} rows, by what the methods take here."))
@@ -197,8 +202,12 @@ class _Run:
         todo = [job for job in jobs if job.trial_id not in self.known]
         reused = [self.known[job.trial_id] for job in jobs if job.trial_id in self.known]
         append_event(self.out, "run", trials=len(jobs), reused=len(reused))
-        self.on_event(Opened(todo, reused))
-        fitting: Iterable[Job] = todo if self.purse is None else self.purse.ration(todo, self.known)
+        workers = self.executor.options.workers
+        self.on_event(Opened(todo, reused, workers))
+        if self.purse is not None:
+            fitting: Iterable[Job] = self.purse.ration(todo, self.known)
+        else:
+            fitting = todo if workers == 1 else put_longest_first(todo, self.known.values())
         carry_out(fitting, self.out, self.executor, self._hear, self._is_spent)
         left = [job for job in todo if job.trial_id not in self.known]
         if left:

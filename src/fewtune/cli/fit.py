@@ -195,7 +195,7 @@ def _trace(file: LabelledFile, method: str, model: str | None, out: Path) -> Non
     from fewtune.cli.run_display import RunDisplay
 
     say("Tracing the learning curve …")
-    with RunDisplay(console, 1, time.perf_counter()) as display:
+    with RunDisplay(console, time.perf_counter()) as display:
         growth = trace_growth(file, method, model, out, on_event=display.hear)
     show_growth(growth, out)
 
@@ -208,7 +208,7 @@ def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, bega
     from fewtune.report.findings import word_outcome
     from fewtune.report.wording import word_decision
 
-    with RunDisplay(console, 1, began) as display:
+    with RunDisplay(console, began) as display:
         result = race_methods(file, choice.model, folder, choice.within, minutes, on_event=display.hear)
     show_report(result)
     method = choose_method(result)

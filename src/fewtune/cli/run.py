@@ -42,7 +42,13 @@ class Workers:
     """How many processes run trials, how, and where they find rows."""
 
     data_dir: DataDir = None
-    workers: Annotated[int, Parameter(help="Trials at once, each with its share of the cores.")] = 1
+    workers: Annotated[
+        int | Literal["auto"],
+        Parameter(
+            help="Trials at once, each with its share of the cores; auto: one a core, as far as memory goes, and in a "
+            "folder with records the number that they had."
+        ),
+    ] = "auto"
     cache_share: Annotated[
         float | None,
         Parameter(
@@ -63,11 +69,13 @@ class Workers:
         from fewtune.executors.local import STALL_SECONDS, LocalProcesses
         from fewtune.running.job import WorkerOptions
 
-        check_number("--workers", self.workers, 1, MOST_WORKERS)
+        if self.workers != "auto":
+            check_number("--workers", self.workers, 1, MOST_WORKERS)
         check_share("--cache-share", self.cache_share, "keep nothing")
         check_seconds("--stall-after", self.stall_after)
-        options = WorkerOptions(self.workers, self.data_dir, self.cache_share)
-        return LocalProcesses(options, STALL_SECONDS if self.stall_after is None else self.stall_after)
+        options = WorkerOptions(1 if self.workers == "auto" else self.workers, self.data_dir, self.cache_share)
+        stall = STALL_SECONDS if self.stall_after is None else self.stall_after
+        return LocalProcesses(options, stall, auto=self.workers == "auto")
 
 
 @Parameter(name="*")
@@ -137,7 +145,7 @@ def run(
 
     plan = load_study(study, [*(set_ or []), *ending.list_overrides()])
     executor = workers.start()
-    display = RunDisplay(console, workers.workers, began)
+    display = RunDisplay(console, began)
     try:
         with display:
             result = run_study(plan, out, executor=executor, on_event=display.hear, forecast=shown.forecast)
@@ -213,6 +221,7 @@ def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers, is_race: bool
     known = load_records(folder) if folder.is_dir() else []
     done = {record.trial_id for record in known if record.status == "done"}
     with contextlib.closing(workers.start()) as executor:
+        executor.settle(jobs, known)
         found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)
         show_forecast(console, found, is_race)
     return found

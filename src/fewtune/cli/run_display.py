@@ -40,12 +40,12 @@ from fewtune.terminal import make_text
 class RunDisplay:
     """Shows a study that runs, told event by event: what was found first, then its trials; use as a context."""
 
-    def __init__(self, console: Console, workers: int, began: float) -> None:
+    def __init__(self, console: Console, began: float) -> None:
         """`began` is when the command did, on `time.perf_counter`."""
         self.folder: Path | None = None
         """Where records are kept, once trials have begun."""
         self._console = console
-        self._workers = workers
+        self._workers = 1
         self._clock = [began, time.perf_counter()]
         """When the command began, was ready to run a study, and each event of that study that ends a part of it."""
         self._study: Preparing | None = None
@@ -80,7 +80,8 @@ class RunDisplay:
                 assert self._study is not None
                 show_forecast(self._console, forecast, self._study.study.until is not None)
                 self._print(*list_skips(skipped))
-            case Opened(jobs, reused):
+            case Opened(jobs, reused, workers):
+                self._workers = workers
                 assert self._study is not None
                 if self.folder is None:
                     self.folder, self._reused = self._study.folder, reused
@@ -91,7 +92,7 @@ class RunDisplay:
                 name, total = self._study.study.name, len(jobs) + len(reused)
                 self._print(f"{name}: {total} trials, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
-                left = TimeLeft(jobs, self._workers, reused, self._forecast)
+                left = TimeLeft(jobs, workers, reused, self._forecast)
                 self._listener = kind(self._console, len(jobs), left)
                 self._exits.enter_context(self._listener)
             case LeftOut():

@@ -5,9 +5,10 @@ Owns the protocol. An executor writes no record and knows no folder: whoever run
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import Protocol
 
+from fewtune.records import Record
 from fewtune.running.job import Event, Job, WorkerOptions
 
 
@@ -16,6 +17,12 @@ class Executor(Protocol):
 
     options: WorkerOptions
     """How its processes run trials; records tell it."""
+
+    def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
+        """Settle what was left to it, such as how many processes run, before it runs any of these jobs.
+
+        `known` are records of the study that are at hand. Told again, it stays with what it has.
+        """
 
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run every job once; each is told as started, then finished or lost, with signs of progress between.

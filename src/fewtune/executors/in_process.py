@@ -5,9 +5,10 @@ A trial that ends its process ends the study with it, and what trials leave behi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from fewtune.records import Record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ class InProcess:
     def __init__(self, options: WorkerOptions | None = None) -> None:
         self.options = WorkerOptions() if options is None else options
         self._state: WorkerState | None = None
+
+    def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
+        """Nothing is left open here."""
 
     def close(self) -> None:
         """Let go of the models that are kept from trial to trial."""

@@ -18,8 +18,8 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -27,11 +27,12 @@ from typing import Any
 
 from fewtune.causes import find_failure_kind
 from fewtune.interruption import held_back, name_signal
-from fewtune.records import Failure
+from fewtune.records import Failure, Record
 from fewtune.running.circumstances import failed_record
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
+from fewtune.running.worker_count import choose_workers
 
 WORKER_ENVIRONMENT = {
     # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: by
@@ -88,11 +89,20 @@ class _Worker:
 class LocalProcesses:
     """Runs jobs in worker processes; each worker has its share of the cores."""
 
-    def __init__(self, options: WorkerOptions | None = None, stall_after: float = STALL_SECONDS) -> None:
+    def __init__(
+        self, options: WorkerOptions | None = None, stall_after: float = STALL_SECONDS, *, auto: bool = False
+    ) -> None:
+        """With `auto` the number of workers is what suits the first jobs that it is told of (`settle`)."""
         self.options = WorkerOptions() if options is None else options
         self._stall_after = stall_after
+        self._auto = auto
         self._team: list[_Worker] = []
         """Workers that live: those without a job wait for the next one, of a later run too."""
+
+    def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
+        """Choose the number of workers, once, where that was left open."""
+        if self._auto:
+            self.options, self._auto = replace(self.options, workers=choose_workers(jobs, known)), False
 
     def close(self) -> None:
         """End the workers that wait for jobs."""

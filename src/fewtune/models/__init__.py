@@ -6,7 +6,7 @@ Owns nothing but the names that the rest of fewtune uses. Torch is imported only
 from fewtune.models.architectures import refuse_unsuited
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.configuration import max_positions, read_config
-from fewtune.models.inspection import inspect_model
+from fewtune.models.inspection import count_parameters, inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
 from fewtune.models.snapshot import ModelSnapshot, find_model
 from fewtune.models.tokenizers import share_vocabulary
@@ -15,6 +15,7 @@ __all__ = [
     "CATALOGUE",
     "ModelSnapshot",
     "Precision",
+    "count_parameters",
     "find_device",
     "find_model",
     "has_native_bfloat16",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,17 @@ def inspect_model(snapshot: ModelSnapshot) -> PreTrainedConfig:
     with contextlib.suppress(OSError):  # without room or right to keep it, it is asked again next time
         write_atomically(passed, b"")
     return config
+
+
+def count_parameters(snapshot: ModelSnapshot) -> int:
+    """How many numbers a model's weight files hold; their headers alone are read."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in list_weight_files(snapshot.path):
+        with safe_open(file, framework="np") as opened:
+            total += sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+    return total
 
 
 def _name_state(snapshot: ModelSnapshot) -> str:

@@ -1,0 +1,68 @@
+"""How many processes run a study's trials, where its user leaves that open (`--workers auto`).
+
+Owns the choice. Two processes of one thread each end some 1.13 to 1.16 times as many trials as one of two threads
+(docs/log.md): a small model's products are too short to be shared. All costs of a study are to come from one setting:
+a folder that holds records of this machine goes on with the number that they had.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fewtune.records import Record
+from fewtune.running.job import Job
+
+_BYTES_PER_PARAMETER = 18
+"""Of a fit of all weights: master weights, gradients and two moments of 32 bits, and a copy of 16."""
+_LIBRARIES = 2**30
+"""Bytes that a process holds besides: libraries, what a step leaves for the next, results."""
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
+    """The processes that these jobs run in: one a core, as far as memory and trials go; one where there is a GPU."""
+    from fewtune.engine.meter import name_processor, usable_cores
+
+    machine = {"processor": name_processor(), "cores": usable_cores()}
+    had = Counter[int](
+        workers
+        for record in known
+        if record.status == "done" and machine.items() <= record.environment.items()
+        if isinstance(workers := record.environment.get("workers"), int)
+    )
+    if had:
+        return had.most_common(1)[0][0]
+    if _has_gpu():
+        return 1
+    return max(1, min(usable_cores(), len(jobs), find_free_memory() // find_wanted_memory(jobs)))
+
+
+def find_wanted_memory(jobs: Iterable[Job]) -> int:
+    """Bytes that a process may hold while it fits all weights of the largest model that the jobs ask for."""
+    from fewtune.models import count_parameters, find_model
+
+    revisions = {job.trial.model.name: job.trial.model.revision for job in jobs if job.trial.model is not None}
+    together = {tuple(job.weights) for job in jobs}
+    names = {name for each in together for name in each}
+    sizes = {name: count_parameters(find_model(name, revisions.get(name))) for name in names}
+    largest = max((sum(sizes[name] for name in each) for each in together), default=0)
+    return _LIBRARIES + _BYTES_PER_PARAMETER * largest
+
+
+def find_free_memory() -> int:
+    """Bytes that processes may take here: what the machine has free, and what this process's group is allowed."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        allowed, taken = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return free
+    return free if allowed == "max" else min(free, max(0, int(allowed) - int(taken)))
+
+
+def _has_gpu() -> bool:
+    """Whether PyTorch may find a GPU; asked of the system, for importing PyTorch takes seconds."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
