@@ -20,7 +20,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"demonstrations": 4, "pattern": "verdict"},
         {"demonstrations": 2, "calibration": "contextual", "contexts": 2},
         {"demonstrations": 2, "calibration": "batch"},
+        {"demonstrations": 2, "calibration": "domain"},
     ],
+    "zero_shot": [{}, {"calibration": "none", "pattern": "verdict"}],
     "context_distillation": [
         {"epochs": 2, "demonstrations": 2, "contexts": 2},
         {

@@ -14,11 +14,12 @@ from fewtune.study.grid import list_trials, resolve_shots
 STUDIES = Path(__file__).parent.parent / "studies"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-# Trials without a model (majority, tfidf), and with one (probe besides the methods listed), by tasks x shots x draws.
+# Trials without a model (majority, tfidf), and with one (probe and zero_shot besides the methods listed), by tasks x
+# shots x draws.
 GRIDS = {
-    "paper-as-released": 2 * 5 * 10 * (2 + 2 * 7),
-    "paper-corrected": 2 * 5 * 10 * (2 + 2 * 7),
-    "mosbach2023": 4 * 5 * 10 * (2 + 2 * 3),
+    "paper-as-released": 2 * 5 * 10 * (2 + 2 * 8),
+    "paper-corrected": 2 * 5 * 10 * (2 + 2 * 8),
+    "mosbach2023": 4 * 5 * 10 * (2 + 2 * 4),
 }
 
 
@@ -46,8 +47,8 @@ def test_a_preset_passes_the_check_on_tiny_models_and_real_rows(name: str, model
     reduced = ("evaluation={in_domain_rows: 20, out_of_domain_rows: 20}", "data_seeds=[0]", "max_tokens=100")
     study = load(name, f"models={folders}", *reduced)
     jobs, tasks = prepare_jobs(study, SHARED_DATA)
-    # Mosbach et al.'s patterns, three, three, two and one a task, multiply what has a pattern: probe and two methods.
-    spread = 5 * 2 * 3 * (3 + 3 + 2 + 1 - 4) if name == "mosbach2023" else 0
+    # Mosbach et al.'s patterns, three, three, two and one a task, multiply what has a pattern: two floors, two methods.
+    spread = 5 * 2 * 4 * (3 + 3 + 2 + 1 - 4) if name == "mosbach2023" else 0
     assert len(jobs) == GRIDS[name] // 10 + spread
     for job in jobs:
         pattern = job.trial.settings.get("pattern")

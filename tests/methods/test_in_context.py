@@ -15,10 +15,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.score import score_prompts
+from fewtune.errors import PredictorError
+from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
+from fewtune.predictors.folder import load_predictor
+from fewtune.predictors.language import FEWEST_CENTRED
+from fewtune.predictors.temperature import normalise
+from fewtune.prompts.calibration import RANDOM_TEXTS, write_random_texts
 from fewtune.prompts.demonstrations import choose_demonstrations
-from fewtune.tasks.base import Draw, Task
+from fewtune.serving.limits import Limits
+from fewtune.serving.server import Address, Saved, serve_model
+from fewtune.tasks.base import Draw, Example, Task
 
 
 def score(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> np.ndarray:
@@ -109,6 +117,64 @@ def test_batch_calibration_centres_the_pool(models: dict[str, LanguageModel], ta
     plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
     scores = plan.score(draw.pool)
     np.testing.assert_allclose((scores[:, 0] - scores[:, 1]).mean(), 0.0, atol=1e-6)
+
+
+def test_random_texts_are_made_of_the_supports_words_and_as_long(draw: Draw) -> None:
+    texts = write_random_texts(draw.support, np.random.default_rng(0))
+    assert texts == write_random_texts(draw.support, np.random.default_rng(0)) and len(texts) == RANDOM_TEXTS
+    assert len({text.fields["text"] for text in texts}) == RANDOM_TEXTS
+    known = [row.fields["text"].split() for row in draw.support]
+    for text in texts:
+        words = text.fields["text"].split()
+        assert set(words) <= {word for row in known for word in row}
+        assert len(words) == round(np.mean([len(row) for row in known]))
+    empty = write_random_texts([Example("a", {"text": " "}, 0)], np.random.default_rng(0))
+    assert {text.fields["text"] for text in empty} == {""}
+
+
+def test_domain_calibration_makes_random_texts_even(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    method, rows = get_method("zero_shot"), [row.without_label() for row in draw.test_sets[0].rows]
+    plan = method.plan(method.settings(), models["llama"], task, draw, np.random.default_rng(0))
+    plain = method.plan(method.settings(calibration="none"), models["llama"], task, draw, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    assert choose_demonstrations(draw.support, 0, rng) == []  # which draws before the texts are written
+    prior = np.log(np.exp(plain.score(write_random_texts(draw.support, rng))).mean(0))
+    expected = normalise(plain.score(rows) - prior)
+    np.testing.assert_allclose(plan.score(rows), expected, atol=1e-6)
+    shown = score(models["llama"], task, draw, demonstrations=0, calibration="none")
+    np.testing.assert_allclose(plain.score(rows), shown, atol=1e-6)
+
+
+def test_rows_scored_together_are_centred_where_they_are_enough(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    rows = [row.without_label() for row in (*draw.test_sets[0].rows, *draw.pool, *draw.support)][:FEWEST_CENTRED]
+    assert len(rows) == FEWEST_CENTRED
+
+    def answer(calibration: str, asked: list[Example]) -> np.ndarray:
+        method = get_method("in_context")
+        settings = method.settings(demonstrations=2, calibration=calibration)
+        return method.plan(settings, models["llama"], task, draw, np.random.default_rng(0)).score(asked)
+
+    raw = answer("none", rows)
+    np.testing.assert_allclose(answer("scored", rows), normalise(raw - raw.mean(0)), atol=1e-6)
+    np.testing.assert_allclose(answer("scored", rows[:-1]), answer("domain", rows[:-1]), atol=1e-6)
+
+
+def test_answers_that_depend_on_other_rows_are_neither_exported_nor_served(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = get_method("in_context")
+    settings = method.settings(demonstrations=2, calibration="scored")
+    predictor = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0)).predictor
+    predictor.save(tmp_path / "model")
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    loaded = load_predictor(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.log_probabilities(rows), predictor.log_probabilities(rows))
+    with pytest.raises(PredictorError, match=r"here each row is answered alone\. Fit it with another calibration"):
+        export_model(tmp_path / "model", tmp_path / "exported", ExportOptions())
+    with pytest.raises(PredictorError, match="here each row is answered alone"):
+        serve_model(Saved(tmp_path / "model"), Address(port=0), Limits(), lambda name, url: None)
 
 
 def test_labels_of_the_demonstrations_are_read_and_the_querys_are_not(

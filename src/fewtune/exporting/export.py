@@ -21,7 +21,7 @@ from fewtune.exporting.prompt_tokenizer import PROBES
 from fewtune.models.quiet import quiet_transformers
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
-from fewtune.predictors.language import LanguageScorer
+from fewtune.predictors.language import LanguageScorer, check_answers_alone
 from fewtune.predictors.manifest import LanguagePart
 from fewtune.predictors.network import Adapter
 from fewtune.predictors.predictor import Predictor
@@ -136,6 +136,7 @@ def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions
         return Export("program", predictor.fields)
     if not isinstance(scorer, LanguageScorer):
         raise PredictorError(f"{type(scorer).__name__} has no form that other tools load.")
+    check_answers_alone(predictor)
     return _write_language(predictor, scorer, folder, out, options)
 
 

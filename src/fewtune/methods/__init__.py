@@ -12,6 +12,7 @@ OWN: dict[str, str] = {
     "majority": "fewtune.methods.majority",
     "tfidf": "fewtune.methods.tfidf",
     "probe": "fewtune.methods.probe",
+    "zero_shot": "fewtune.methods.zero_shot",
     "in_context": "fewtune.methods.in_context",
     "vanilla": "fewtune.methods.vanilla",
     "pattern": "fewtune.methods.pattern",

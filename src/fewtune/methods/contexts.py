@@ -46,11 +46,11 @@ def make_contexts(
     follow: Callable[[str], Before] = str,
 ) -> list[Context]:
     """Contexts of rows drawn anew for each; `follow` gives what stands before a row behind a context's text."""
-    fields, made = tuple(draw.support[0].fields), []
+    made = []
     for _ in range(settings.contexts):
         chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
-        prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, fields, draw.pool)
+        prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, draw, rng)
         made.append(Context(before, tuple(chosen), prior))
     return made

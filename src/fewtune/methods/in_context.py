@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import MOST_DEMONSTRATIONS, Method
+from fewtune.prompts.calibration import Calibration
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
@@ -39,10 +40,12 @@ class Settings:
         ),
     ] = 1
     calibration: Annotated[
-        Literal["none", "contextual", "batch"],
+        Calibration | Literal["scored"],
         Field(
             description="none: label words as scored. contextual: divide by the mean label probabilities of "
-            "content-free inputs. batch: subtract the mean log-probability over the unlabelled pool."
+            "content-free inputs. domain: of texts of the support's words in random order. batch: subtract the mean "
+            "log-probability over the unlabelled pool. scored: over the rows that are scored together, as published, "
+            "or as domain does where these are few."
         ),
     ] = "contextual"
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
@@ -61,7 +64,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     forward = model.forward(model.frozen)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
-    asked = ContextSettings(settings.contexts, settings.demonstrations, settings.calibration, settings.separator)
+    centred = settings.calibration == "scored"
+    calibration: Calibration = "domain" if settings.calibration == "scored" else settings.calibration
+    asked = ContextSettings(settings.contexts, settings.demonstrations, calibration, settings.separator)
     pattern = choose_pattern(task, settings.pattern)
     contexts = make_contexts(asked, answer.prompt(forward), pattern, draw, rng)
     priors = [None if context.log_prior is None else tuple(map(float, context.log_prior)) for context in contexts]
@@ -71,7 +76,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     ]
     shown = first.model_copy(update={"others": others})
     parts = [
-        ContextPart(before=str(context.before), log_prior=prior)
+        ContextPart(before=str(context.before), log_prior=prior, centred=centred)
         for context, prior in zip(contexts, priors, strict=True)
     ]
     return Plan(
@@ -88,6 +93,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,
     plan=plan,
-    uses_fit_seed=lambda settings: settings.demonstrations != 0,
+    uses_fit_seed=lambda settings: settings.demonstrations != 0 or settings.calibration in ("domain", "scored"),
     needs_pool=lambda settings: settings.calibration == "batch",
 )

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from fewtune.methods.base import MOST_DEMONSTRATIONS, MOST_EPOCHS
 from fewtune.methods.optimisation import Recipe
+from fewtune.prompts.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class TeacherSettings(Recipe):
         int, Field(ge=1, le=64, description="Different contexts whose answers are averaged, each drawn anew.")
     ] = 4
     calibration: Annotated[
-        Literal["none", "contextual", "batch"],
+        Calibration,
         Field(
             description="How the teacher's label probabilities are calibrated, as in_context does; batch needs a pool."
         ),

@@ -17,6 +17,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
+from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,
@@ -26,10 +27,15 @@ from fewtune.predictors.manifest import (
     RegressionPart,
 )
 from fewtune.predictors.network import Change, rebuild_forward
+from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.regression import Regression
 from fewtune.predictors.temperature import normalise
+from fewtune.prompts.calibration import centre
 from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Example
+
+FEWEST_CENTRED = 32
+"""Rows scored together whose mean stands for a prior; fewer take the one that was estimated when fitting."""
 
 Before = str | Callable[[Sequence[Example]], Sequence[str]]
 """What stands before a prompt: one text for every row, or what gives each row its own."""
@@ -74,11 +80,14 @@ class LanguageScorer:
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
         if self.regression is not None:
             return normalise(self.regression.log_probabilities(self.prompting.read(rows)))
-        each = [
-            self.prompting.score(rows, c.before, None if c.log_prior is None else np.array(c.log_prior))
-            for c in self.contexts
-        ]
+        each = [self._score_behind(context, rows) for context in self.contexts]
         return each[0] if len(each) == 1 else average(each)
+
+    def _score_behind(self, context: ContextPart, rows: Sequence[Example]) -> np.ndarray:
+        scores = self.prompting.score(rows, context.before)
+        if context.centred and len(rows) >= FEWEST_CENTRED:
+            return normalise(scores - centre(scores))
+        return scores if context.log_prior is None else normalise(scores - np.array(context.log_prior))
 
     def count_cut(self) -> int:
         return self.prompting.encoder.count_cut().rows
@@ -143,6 +152,16 @@ class LanguageScorer:
             readout = LabelWordReadout(part.readout.tokens, part.readout.over)
         prompting = Prompting(forward, encoder, part.template, readout)
         return LanguageScorer(model, prompting, change, part.contexts, regression)
+
+
+def check_answers_alone(predictor: Predictor) -> None:
+    """Raise PredictorError where a row's answer depends on the rows that it is scored with."""
+    scorer = predictor.scorer
+    if isinstance(scorer, LanguageScorer) and any(context.centred for context in scorer.contexts):
+        raise PredictorError(
+            "this model's answer to a row depends on the rows scored with it (calibration: scored), and here each row "
+            "is answered alone. Fit it with another calibration: domain, or batch with unlabelled rows."
+        )
 
 
 def encode_rows(

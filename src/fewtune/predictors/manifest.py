@@ -53,6 +53,9 @@ class ContextPart(_Part):
 
     before: str = ""
     log_prior: tuple[float, ...] | None = None
+    centred: bool = Field(
+        default=False, description="Of rows scored together, where these are enough, their own mean is subtracted."
+    )
 
 
 class LabelWordsPart(_Part):

@@ -160,7 +160,8 @@ class Study(_Frozen):
     tasks: tuple[TaskChoice, ...] = Field(description="Tasks to adapt them to.")
     methods: tuple[MethodChoice, ...] = Field(description="Ways of adapting, side by side.")
     floors: bool = Field(
-        default=True, description="Run majority, tfidf and probe too, with their defaults, where methods omit them."
+        default=True,
+        description="Run majority, tfidf, probe and zero_shot too, with their defaults, where methods omit them.",
     )
     shots: tuple[Annotated[int, Field(ge=1, le=MOST_ROWS)], ...] = Field(
         min_length=1, max_length=MOST_ENTRIES, description="Numbers of labelled rows in the support set."
