@@ -34,12 +34,20 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         },
         {"epochs": 2, "context": ("demonstrations", "scratchpad"), "demonstrations": 1, "scratchpad_tokens": 4},
     ],
+    "self_training": [
+        {"epochs": 1, "labeller_epochs": 2},
+        {"steps": 3, "labeller_epochs": 2, "labels": "hard", "keep": 0.5, "pattern": "verdict"},
+    ],
     "probe": [{}, {"prompted": False}, {"layer": 1}],
-    "vanilla": [{"epochs": 3}, {"epochs": 2, "prompted": True}],
+    "vanilla": [
+        {"epochs": 3},
+        {"epochs": 2, "prompted": True, "head_start": "zero", "head_learning_rate": 1e-3},
+        {"steps": 5, "head_start": "probe"},
+    ],
     "pattern": [{"epochs": 3}, {"epochs": 2, "pattern": "verdict"}, {"epochs": 2, "loss_over": "vocabulary"}],
-    "adaptive": [{"epochs": 2, "blocks": 2}, {"epochs": 2, "blocks": 1, "readout": "head", "schedule": "plateau"}],
+    "adaptive": [{"epochs": 2, "blocks": 2}, {"epochs": 2, "blocks": 0.4, "readout": "head", "schedule": "plateau"}],
     "lora": [
-        {"epochs": 2, "dora": True},
+        {"epochs": 2, "dora": True, "b_rate_ratio": 4.0},
         {"epochs": 2, "rank_stabilised": True, "targets": "query_value"},
         {"epochs": 3},
         {"epochs": 2, "readout": "head"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from fewtune.engine.fit import fit
@@ -96,6 +97,36 @@ def test_lora_losses_equal_a_plain_peft_loop(
 
     expected = plain_losses(list(theirs.values()), draw, loss_of)
     np.testing.assert_allclose(fit_losses(plan), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_the_rates_of_lora_plus_are_those_of_pefts_own_optimiser(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, dora: bool
+) -> None:
+    plan = make_plan("lora", models["llama"], task, draw, learning_rate=1e-4, b_rate_ratio=16.0, dora=dora)
+    assert plan.fitting is not None and plan.forward is not None
+    network = plan.forward.network
+    theirs = create_loraplus_optimizer(network, torch.optim.AdamW, lr=1e-4, loraplus_lr_ratio=16.0)
+    expected = {id(p): group["lr"] for group in theirs.param_groups for p in group["params"] if p.requires_grad}
+    assert {id(p): g.learning_rate for g in plan.fitting.groups for p in g.parameters} == pytest.approx(expected)
+    assert [g.name for g in plan.fitting.groups] == ["adapter A", "adapter B"]
+    assert fit_losses(plan)[-1] < math.log(2)
+
+
+@pytest.mark.parametrize(("steps", "epochs", "last"), [(10, 4, 1), (9, 3, 3), (2, 1, 2)])
+def test_steps_are_as_many_as_asked_whatever_the_rows(steps: int, epochs: int, last: int) -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    seen: list[int] = []
+
+    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
+        seen.append(len(batch))
+        return weight.expand(len(batch))
+
+    options, ended = Optimisation(1, 4, steps=steps), list[tuple[int, int]]()
+    fitting = Fitting((ParameterGroup("all", (weight,), 0.1),), (ONE,) * 10, loss, options, ())
+    report = fit(fitting, np.random.default_rng(0), lambda *step: None, lambda *epoch: ended.append(epoch))
+    assert len(report.losses) == steps and len(ended) == len(report.groups[0].rates) == epochs
+    assert seen[-last:] == [4, 4, 2][:last], "the last pass is cut short"
 
 
 def test_accumulated_passes_train_as_one(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

@@ -86,6 +86,18 @@ def test_the_plateau_halves_the_rate_after_epochs_that_bring_nothing() -> None:
     assert steady.factor == 1.0
 
 
+@pytest.mark.parametrize(("blocks", "trained"), [(2, [2, 1]), (0.5, [2, 1]), (0.9, [2, 1, 0]), (0.01, [2])])
+def test_blocks_may_be_a_share_of_the_models(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, blocks: float, trained: list[int]
+) -> None:
+    method = get_method("adaptive")
+    settings = method.resolve(method.settings(blocks=blocks), task, len(draw.support), len(draw.pool))
+    assert method.skip_reason(settings, models["llama"].config, task) is None
+    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    assert plan.fitting is not None
+    assert [g.name for g in plan.fitting.groups] == ["final norm", *(f"block {index}" for index in trained)]
+
+
 def test_more_blocks_than_the_model_has_is_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("adaptive")
     assert method.skip_reason(method.settings(blocks=3), models["llama"].config, task) is None

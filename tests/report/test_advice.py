@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from fewtune.analysis.decision import Contender, Decision, Lead, Missing, Question
 from fewtune.analysis.regret import RegretBound
 from fewtune.report.advice import show_decisions
+from fewtune.report.race import tabulate_race
 from fewtune.report.wording import explain_decision, word_decision
 
 PATTERN = Contender("pattern", 0.8, 9.0, 9.0, 1, None, 8.0, 0.001, 2**30, True, False, RegretBound(0.0201, "lora", 5))
@@ -51,6 +53,19 @@ def test_a_choice_that_is_not_the_best_names_it_and_collapses_are_told() -> None
     assert lines[0] == "highest mean: pattern (0.800)"
     assert lines[1] == "lora is +15.0 points over always answering the commonest label, 10.0 at the least"
     assert lines[2].startswith("lora collapsed in some draws and not in others")
+
+
+def test_a_method_that_saw_unlabelled_rows_is_marked_and_said_to_have() -> None:
+    pooled = replace(decide(LORA), contenders=(replace(PATTERN, unlabelled=True), LORA, VANILLA))
+    assert "learnt from rows without labels too, as the others did not: pattern" in explain_decision(pooled)
+    assert not any("without labels" in line for line in explain_decision(decide(LORA)))
+    stream = StringIO()
+    console = Console(file=stream, width=120)
+    show_decisions(console, [pooled])
+    console.print(tabulate_race(pooled, ["lora"]))
+    told = stream.getvalue()
+    assert told.count("pattern*") == 2 and told.count("* learnt from rows without labels too") == 2
+    assert "lora*" not in told
 
 
 def test_the_table_has_every_method_and_why_one_cannot_be_chosen() -> None:

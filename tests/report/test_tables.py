@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from io import StringIO
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import load_records, write_record
+from fewtune.records import Notes, load_records, write_record
 from fewtune.report import wording
+from fewtune.report.export import write_csv, write_markdown
+from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.wording import word_leader
 from study_maker import make_study
@@ -86,6 +89,18 @@ def test_a_verdicts_head_says_how_far_the_lead_is_told(
     make_study(tmp_path, draws)
     [verdict] = [group.verdict for group in analyse_folder(tmp_path).groups]
     assert re.fullmatch(r"pattern leads \(0\.\d{3} accuracy\)" + re.escape(standing), word_leader(verdict))
+
+
+def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path: Path) -> None:
+    for record in make_study(tmp_path, {"pattern": [0.8, 0.8], "vanilla": [0.5, 0.5]}):
+        if record.trial.variant == "pattern":
+            write_record(tmp_path, record.model_copy(update={"notes": Notes(unlabelled="pool")}))
+    study = analyse_folder(tmp_path)
+    for text in (" ".join(show(tmp_path).split()), write_markdown(study), render_page(study)):
+        assert "pattern*" in text.replace("\\*", "*") and "vanilla*" not in text.replace("\\*", "*")
+        assert "learnt from rows without labels too" in text
+    rows = csv.DictReader(StringIO(write_csv(study)))
+    assert {row["variant"]: row["unlabelled"] for row in rows} == {"pattern": "True", "vanilla": "False"}
 
 
 def test_of_many_draws_the_lowest_and_the_highest_are_shown(tmp_path: Path) -> None:

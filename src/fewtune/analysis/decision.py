@@ -65,6 +65,8 @@ class Contender:
     """Collapsed in some trials and not in others: its bounds, and others', hold less often than they say."""
     regret: RegretBound | None = None
     """None where it was not compared."""
+    unlabelled: bool = False
+    """It learnt from rows without labels besides."""
 
 
 @dataclass(frozen=True)

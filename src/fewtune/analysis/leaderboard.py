@@ -71,6 +71,8 @@ class LeaderboardRow:
     """Mean wall seconds of a done trial, all its phases."""
     collapses: bool
     """Some done trials collapsed and others did not, COLLAPSE_DEPTH above them on average."""
+    unlabelled: bool
+    """It learnt from rows without labels besides."""
 
     @property
     def in_domain(self) -> float | None:
@@ -285,6 +287,15 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
         total_parameters=_largest(cost.total_parameters for cost in costs),
         trial_seconds=_mean([count_seconds(record) for record in done]),
         collapses=_collapses_at_times(done, collapsed),
+        unlabelled=any(map(saw_unlabelled, done)),
+    )
+
+
+def saw_unlabelled(record: Record) -> bool:
+    """Whether a trial learnt from rows without labels; of old records, whether more rows were taught than have one."""
+    notes = record.notes
+    return notes.unlabelled is not None or (
+        notes.teacher is not None and notes.teacher.rows_taught > record.trial.shots
     )
 
 

@@ -131,6 +131,7 @@ def _contend(name: str, row: LeaderboardRow, score: float | None, excluded: str 
         seconds_a_draw=None if row.trial_seconds is None else trials_a_draw * row.trial_seconds,
         trials_a_draw=trials_a_draw,
         excluded=excluded,
+        unlabelled=row.unlabelled,
         fit_seconds=row.fit_seconds,
         seconds_a_row=row.predict_seconds_per_row,
         memory_bytes=row.memory_bytes,

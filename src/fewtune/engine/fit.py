@@ -190,8 +190,11 @@ def _mean_loss(fitting: Fitting, examples: Sequence[FitExample]) -> float:
 def _draw_batches(rows: int, options: Optimisation, rng: np.random.Generator) -> list[list[np.ndarray]]:
     """Row indices of every step, by epoch: each epoch in a fresh order; its last batch may be smaller."""
     size = options.batch_size
-    orders = [rng.permutation(rows) for _ in range(options.epochs)]
-    return [[order[start : start + size] for start in range(0, rows, size)] for order in orders]
+    orders = [rng.permutation(rows) for _ in range(math.ceil(options.count_passes(rows)))]
+    epochs = [[order[start : start + size] for start in range(0, rows, size)] for order in orders]
+    if options.steps is not None:
+        epochs[-1] = epochs[-1][: options.steps - sum(map(len, epochs[:-1]))]
+    return epochs
 
 
 def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:

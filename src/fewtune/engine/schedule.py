@@ -17,7 +17,8 @@ class Optimisation:
     """How the loop steps; the same fields for every method.
 
     Bias-corrected AdamW; `warmup_fraction` of the steps rise linearly from zero; gradients are clipped to
-    `clip_norm`; `epochs` passes over the fit examples in batches of `batch_size` rows. Under `plateau` the rate is
+    `clip_norm`; `epochs` passes over the fit examples in batches of `batch_size` rows, or as many as `steps` take, the
+    last one cut short. Under `plateau` the rate is
     multiplied by `plateau_factor` whenever `plateau_patience` epochs bring no lower mean loss.
     """
 
@@ -29,6 +30,11 @@ class Optimisation:
     clip_norm: float = 1.0
     plateau_patience: int = 2
     plateau_factor: float = 0.5
+    steps: int | None = None
+
+    def count_passes(self, rows: int) -> float:
+        """Passes over so many rows, of which the last may be part of one."""
+        return self.epochs if self.steps is None else self.steps / math.ceil(rows / self.batch_size)
 
 
 def rate_factor(step: int, steps: int, options: Optimisation) -> float:

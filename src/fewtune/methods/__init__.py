@@ -21,6 +21,7 @@ OWN: dict[str, str] = {
     "bitfit": "fewtune.methods.bitfit",
     "ia3": "fewtune.methods.ia3",
     "soft_prompt": "fewtune.methods.soft_prompt",
+    "self_training": "fewtune.methods.self_training",
     "context_distillation": "fewtune.methods.context_distillation",
 }
 

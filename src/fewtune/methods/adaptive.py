@@ -34,7 +34,8 @@ class Settings(FineTuning):
     """Which blocks train, at which rates, and what reads the answer."""
 
     blocks: Annotated[
-        int, Field(ge=1, le=MOST_BLOCKS, description="Last transformer blocks that train; all before stay frozen.")
+        Annotated[int, Field(ge=1, le=MOST_BLOCKS)] | Annotated[float, Field(gt=0, lt=1)],
+        Field(description="Last transformer blocks that train, or under 1 the share of all; those before are frozen."),
     ] = 4
     decay: Annotated[
         float, Field(gt=0, le=1, description="A block d blocks below the top trains at rate x decay ^ (d + 1).")
@@ -74,7 +75,12 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where the model has fewer blocks than should train."""
-    return refuse_beyond_blocks("blocks", settings.blocks, config)
+    return refuse_beyond_blocks("blocks", int(settings.blocks), config)
+
+
+def count_blocks(wanted: float, depth: int) -> int:
+    """How many blocks train of a model of so many: as many as are wanted, or under 1 that share, at least one."""
+    return int(wanted) if wanted >= 1 else max(1, round(wanted * depth))
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -86,7 +92,13 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None and settings.learning_rate is not None
     answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     rate = settings.learning_rate
-    trained = train_last_blocks(model, settings.blocks, rate, settings.decay, settings.unfreeze_every)
+    trained = train_last_blocks(
+        model,
+        count_blocks(settings.blocks, model.config.num_hidden_layers),
+        rate,
+        settings.decay,
+        settings.unfreeze_every,
+    )
     optimisation = read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor)
     trained = trained.join(head_parameters(answer, rate), first=True)
     return plan_training(settings, draw, answer, trained, rng, optimisation)

@@ -17,9 +17,9 @@ from torch import nn
 from fewtune.engine.fitting import ParameterGroup
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout
 from fewtune.errors import DataError, name_choices
-from fewtune.methods.optimisation import ReadoutKind
+from fewtune.methods.optimisation import HeadStart, ReadoutKind
 from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
 from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.network import Change, Unchanged
@@ -28,6 +28,9 @@ from fewtune.prompts.template import plain_template
 from fewtune.prompts.tokens import Encoder
 from fewtune.records import MethodNotes, PromptNotes
 from fewtune.tasks.base import Draw, Example, Pattern, Task
+
+PROBE_INVERSE_PENALTY = 0.1
+"""Inverse strength of the L2 penalty of a head's regression: `probe`'s own."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,38 @@ def answer_by_head(
     head = head.to(model.device)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     return Answer(model, task, encoder, template, HeadReadout(head), PromptNotes(template=template), head)
+
+
+def start_head(answer: Answer, draw: Draw, start: HeadStart) -> None:
+    """Put the head of an answer, which was drawn, at zeros or where a logistic regression on the support has it.
+
+    The regression reads the frozen model's states, each scaled by its spread, and has no intercept: the head has none.
+    """
+    head = answer.head
+    assert head is not None
+    if start == "zero":
+        torch.nn.init.zeros_(head.weight)
+    elif start == "probe":
+        prompting = Prompting(
+            answer.model.forward(answer.model.frozen), answer.encoder, answer.template, StateReadout()
+        )
+        weight = _fit_head(prompting.read(draw.support), [row.label for row in draw.support], len(head.weight))
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(weight))
+
+
+def _fit_head(states: np.ndarray, labels: Sequence[int | None], count: int) -> np.ndarray:
+    """Weights (labels, width) of a logistic regression on states (rows, width); zeros for a label without rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler(with_mean=False)
+    fitted = LogisticRegression(C=PROBE_INVERSE_PENALTY, max_iter=1000, fit_intercept=False)
+    fitted.fit(scaler.fit_transform(states), labels)
+    found = fitted.coef_ if len(fitted.classes_) > 2 else np.concatenate([-fitted.coef_ / 2, fitted.coef_ / 2])
+    weight = np.zeros((count, states.shape[1]))
+    weight[fitted.classes_] = found / scaler.scale_
+    return weight
 
 
 def choose_answer(

@@ -103,7 +103,7 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
         rate = DEFAULT_RATES[settings.student]
     if shown is None and "demonstrations" in settings.context:
         shown = DEMONSTRATIONS_A_LABEL * len(task.labels)
-    if epochs is None and settings.alpha < 1:
+    if epochs is None and settings.alpha < 1 and settings.steps is None:
         taught = pool_rows if settings.variant == "few_shot" and settings.alpha > 0 else 0
         epochs = _count_epochs(shots + taught, settings.batch_size)
     cue = settings.scratchpad
@@ -165,6 +165,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         return MethodNotes(
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
+            unlabelled="pool" if pool or settings.calibration == "batch" else None,
             warnings=nothing_taught if settings.alpha > 0 and taught == 0 else [],
         )
 

@@ -79,11 +79,12 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         ContextPart(before=str(context.before), log_prior=prior, centred=centred)
         for context, prior in zip(contexts, priors, strict=True)
     ]
+    unlabelled = {"batch": "pool", "scored": "scored"}.get(settings.calibration)
     return Plan(
         predictor=answer.predict_with(forward, Unchanged(), parts),
         forward=forward,
         total_parameters=model.total_parameters,
-        report=lambda: answer.report().model_copy(update={"demonstrations": shown}),
+        report=lambda: answer.report().model_copy(update={"demonstrations": shown, "unlabelled": unlabelled}),
     )
 
 

@@ -1,7 +1,8 @@
 """LoRA: low-rank adapters on every linear layer, the model itself frozen; head or label words.
 
 Owns its settings and composition; the adapters are PEFT's. Source: Hu et al. 2021,
-https://arxiv.org/abs/2106.09685; on a 4-bit base: Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
+https://arxiv.org/abs/2106.09685; on a 4-bit base: Dettmers et al. 2023, https://arxiv.org/abs/2305.14314; LoRA+:
+Hayou et al. 2024, https://arxiv.org/abs/2402.12354
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import LARGEST_NUMBER, MOST_RANK, Method
+from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_RANK, Method
 from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ class Settings(FineTuning):
             "bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314)."
         ),
     ] = "full"
+    b_rate_ratio: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=LARGEST_RATE,
+            description="B trains at this times A's rate (LoRA+, Hayou et al. 2024: 16; 1: LoRA).",
+        ),
+    ] = 1.0
     readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 5e-4
 
@@ -83,6 +92,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         settings.rank_stabilised,
         settings.dora,
         settings.targets == "query_value",
+        settings.b_rate_ratio,
     )
     trained = train_lora(model, shape, settings.learning_rate, rng, settings.base == "4bit")
     made = plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)

@@ -13,7 +13,18 @@ from pydantic import Field
 from fewtune.engine.schedule import Optimisation
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS
 
+MOST_STEPS = 10_000_000
+
 Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS, description="Passes over the support.")]
+Steps = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=MOST_STEPS,
+        description="Steps of the fit, however many rows there are: passes go on until then, in place of `epochs`; "
+        "null: what the epochs make.",
+    ),
+]
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000, description="Rows a step.")]
 LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, description="Peak rate of AdamW.")]
 WeightDecay = Annotated[
@@ -34,6 +45,7 @@ ValidationFraction = Annotated[
 ]
 PatternName = Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")]
 
+HeadStart = Literal["random", "zero", "probe"]
 ReadoutKind = Literal["label_words", "head"]
 ReadoutChoice = Annotated[
     ReadoutKind,
@@ -52,6 +64,7 @@ class Recipe:
     warmup_fraction: WarmupFraction = 0.1
     schedule: RateSchedule = "linear"
     clip_norm: ClipNorm = 1.0
+    steps: Steps = None
 
 
 @dataclass(frozen=True)
@@ -75,4 +88,5 @@ def read_optimisation(
         clip_norm=settings.clip_norm,
         plateau_patience=plateau_patience,
         plateau_factor=plateau_factor,
+        steps=settings.steps,
     )

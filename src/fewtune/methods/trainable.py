@@ -50,6 +50,8 @@ class LoraShape:
     rank_stabilised: bool = False
     dora: bool = False
     query_value_only: bool = False
+    b_rate_ratio: float = 1.0
+    """The rate of B over that of A (LoRA+)."""
 
 
 def train_all(model: LanguageModel, learning_rate: float, body_only: bool) -> Trained:
@@ -118,8 +120,20 @@ def train_lora(
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(int(rng.integers(2**63)))
         wrapped = get_peft_model(network, config)
-    group = trainable_group("adapter", network, learning_rate)
-    return Trained(model.forward(network), (group,), Adapter(wrapped, four_bit))
+    return Trained(model.forward(network), _group_adapters(network, shape, learning_rate), Adapter(wrapped, four_bit))
+
+
+def _group_adapters(network: nn.Module, shape: LoraShape, learning_rate: float) -> tuple[ParameterGroup, ...]:
+    """One group, or two where B has a rate of its own; DoRA's magnitudes go with B, as PEFT has them."""
+    if shape.b_rate_ratio == 1.0:
+        return (trainable_group("adapter", network, learning_rate),)
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    of_b = [p for name, p in named if "lora_B" in name or p.ndim == 1]
+    others = [p for _, p in named if not any(p is each for each in of_b)]
+    return (
+        ParameterGroup("adapter A", tuple(others), learning_rate),
+        ParameterGroup("adapter B", tuple(of_b), learning_rate * shape.b_rate_ratio),
+    )
 
 
 def trainable_group(name: str, network: nn.Module, learning_rate: float) -> ParameterGroup:

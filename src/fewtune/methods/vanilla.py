@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning
+from fewtune.methods.optimisation import FineTuning, HeadStart, LearningRate
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
@@ -26,18 +26,30 @@ class Settings(FineTuning):
     """How all weights and the head train."""
 
     prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = False
+    head_learning_rate: Annotated[
+        LearningRate | None, Field(description="Peak rate of AdamW for the head; null: that of all weights.")
+    ] = None
+    head_start: Annotated[
+        HeadStart,
+        Field(
+            description="What the head starts as: small random numbers, zeros, or a logistic regression on the frozen "
+            "states of the support (LP-FT, Kumar et al. 2022, arXiv 2202.10054)."
+        ),
+    ] = "random"
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
-    from fewtune.methods.answer import answer_by_head, head_parameters
+    from fewtune.methods.answer import answer_by_head, head_parameters, start_head
     from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_head(model, task, settings.pattern, settings.prompted, rng)
+    start_head(answer, draw, settings.head_start)
     trained = train_all(model, settings.learning_rate, body_only=True)
-    return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
+    head = head_parameters(answer, settings.head_learning_rate or settings.learning_rate)
+    return plan_training(settings, draw, answer, trained.join(head), rng)
 
 
 METHOD = Method(

@@ -6,7 +6,7 @@ losses in nats.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -76,6 +76,9 @@ class MethodNotes(_Typed):
     prompt: PromptNotes = PromptNotes()
     demonstrations: DemonstrationNotes | None = None
     teacher: TeacherNotes | None = None
+    unlabelled: Literal["pool", "scored"] | None = Field(
+        default=None, description="Rows without labels that it learnt from: the pool's, or those that it was asked."
+    )
     warnings: list[str] = []
     other: dict[str, Any] = {}
 

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.report.wording import (
+    UNLABELLED_NOTE,
     explain_decision,
+    mark_unlabelled,
     word_bound,
     word_decision,
     word_question,
@@ -45,7 +47,9 @@ def _tabulate(decision: Decision) -> Table:
     table.add_column("", overflow="fold")
     for each in decision.contenders:
         cells = (word_score(each.score), word_bound(each), word_seconds(each.seconds), _word_place(decision, each))
-        table.add_row(make_text(each.name), *map(make_text, cells))
+        table.add_row(make_text(mark_unlabelled(each.name, each.unlabelled)), *map(make_text, cells))
+    if any(each.unlabelled for each in decision.contenders):
+        table.caption, table.caption_justify = make_text(UNLABELLED_NOTE, style="dim"), "left"
     return table
 
 

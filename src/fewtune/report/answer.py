@@ -15,7 +15,7 @@ from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.stability import Bounds
 from fewtune.report.look import finish_chart, make_axis, make_scale, make_title, name_data
 from fewtune.report.palette import BLUE, GREEN, INK, QUIET, VERMILION
-from fewtune.report.wording import word_bound, word_decision, word_question, word_score, word_seconds
+from fewtune.report.wording import mark_unlabelled, word_bound, word_decision, word_question, word_score, word_seconds
 
 SCORE_WIDTH, REGRET_WIDTH, COST_WIDTH, ROW_HEIGHT, NAME_WIDTH = 150, 150, 62, 26, 170
 TITLE_COLUMNS, FONT_SIZE = 62, 14
@@ -69,8 +69,9 @@ def describe_answer(decision: Decision) -> str:
 def _describe(decision: Decision, contender: Contender, bounds: Bounds | None) -> dict[str, Any]:
     chosen = decision.chosen is not None and decision.chosen.name == contender.name
     regret = None if contender.regret is None else contender.regret.bound
+    name = mark_unlabelled(contender.name, contender.unlabelled)
     return {
-        "method": f"✓ {contender.name}" if chosen else contender.name,
+        "method": f"✓ {name}" if chosen else name,
         "score": contender.score,
         "low": None if bounds is None else bounds.low,
         "high": None if bounds is None else bounds.high,

@@ -18,7 +18,9 @@ from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.report.findings import word_outcome
 from fewtune.report.wording import (
     UNKNOWN,
+    UNLABELLED_NOTE,
     list_verdict,
+    mark_unlabelled,
     word_bytes,
     word_count,
     word_decision,
@@ -32,7 +34,7 @@ COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
     "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "chance", "collapsed_share",
-    "done", "failed", "skipped", "stopped", "fit_seconds",
+    "done", "failed", "skipped", "stopped", "unlabelled", "fit_seconds",
     "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
 )  # fmt: skip
@@ -155,7 +157,7 @@ def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> d
         "majority": board.majority.get(test_set),
         "chance": board.chance.get(test_set),
         "collapsed_share": row.collapsed_share,
-        **{name: getattr(row, name) for name in ("done", "failed", "skipped", "stopped", *_COSTS)},
+        **{name: getattr(row, name) for name in ("done", "failed", "skipped", "stopped", "unlabelled", *_COSTS)},
     }
     if steady is not None and test_set in steady.bounds:
         figures |= asdict(steady.bounds[test_set]) | dict(steady.without_threshold.get(test_set, {}))
@@ -193,7 +195,7 @@ def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
     heads = ["method", *map(name_test_set, sets), "against the leader", "fit", "memory", "trained"]
     return heads, [
         [
-            row.variant,
+            mark_unlabelled(row.variant, row.unlabelled),
             *(_word_bounds(group, row, test_set) for test_set in sets),
             _word_against(group, row),
             word_seconds(row.fit_seconds),
@@ -222,10 +224,11 @@ def _word_against(group: GroupAnalysis, row: LeaderboardRow) -> str:
 
 def _word_note(group: GroupAnalysis) -> str:
     majority = group.board.majority.get(IN_DOMAIN)
-    return (
+    note = (
         f"{group.board.metric}, mean over draws [95 % interval]; majority in domain {word_score(majority)}. "
         "Against the leader in points, paired by draw and row."
     )
+    return f"{note} {UNLABELLED_NOTE}." if any(row.unlabelled for row in group.board.rows) else note
 
 
 def make_plain(text: str) -> str:

@@ -107,6 +107,7 @@ def render_page(study: StudyAnalysis) -> str:
     environment.filters |= {
         "score": wording.word_score,
         "points": wording.word_points,
+        "mark": wording.mark_unlabelled,
         "share": wording.word_share,
         "seconds": wording.word_seconds,
         "milliseconds": wording.word_milliseconds,

@@ -14,7 +14,7 @@ from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.records import Cell, LookHistory, Record
-from fewtune.report.wording import word_bound, word_score, word_seconds
+from fewtune.report.wording import UNLABELLED_NOTE, mark_unlabelled, word_bound, word_score, word_seconds
 from fewtune.terminal import make_text
 
 
@@ -27,8 +27,13 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
     table.add_column("", overflow="fold")
     for each in decision.contenders:
         table.add_row(
-            make_text(each.name), word_score(each.score), word_bound(each), _word_state(each, decision, running)
+            make_text(mark_unlabelled(each.name, each.unlabelled)),
+            word_score(each.score),
+            word_bound(each),
+            _word_state(each, decision, running),
         )
+    if any(each.unlabelled for each in decision.contenders):
+        table.caption, table.caption_justify = make_text(UNLABELLED_NOTE, style="dim"), "left"
     return table
 
 

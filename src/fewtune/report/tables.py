@@ -22,7 +22,9 @@ from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.tuning import list_choices
 from fewtune.report.wording import (
+    UNLABELLED_NOTE,
     list_verdict,
+    mark_unlabelled,
     word_bytes,
     word_count,
     word_decision,
@@ -110,6 +112,8 @@ def _show_scores(console: Console, group: LeaderboardGroup) -> None:
     note = f"{group.metric}, mean over draws; each draw below it."
     if not wide and not split:
         note += f" {WIDE} columns have room for prediction time and parameters."
+    if any(row.unlabelled for row in group.rows):
+        note += f" {UNLABELLED_NOTE}."
     console.print(Padding(make_text(note, style="dim"), (0, 0, 0, 1)))
 
 
@@ -126,7 +130,7 @@ def _fill_costs(row: LeaderboardRow, wide: bool) -> list[Text]:
 
 
 def _name_row(row: LeaderboardRow) -> Text:
-    name = make_text(row.variant)
+    name = make_text(mark_unlabelled(row.variant, row.unlabelled))
     counts = {"failed": row.failed, "skipped": row.skipped, "stopped": row.stopped}
     lost = [f"{count} {word}" for word, count in counts.items() if count]
     if row.collapsed_share:

@@ -27,7 +27,15 @@ from fewtune.errors import RecordError
 from fewtune.records import Cell, Record, find_last_run, list_written, load_planned
 from fewtune.report.findings import word_outcome
 from fewtune.report.race import word_next_look
-from fewtune.report.wording import UNKNOWN, list_verdict, word_bound, word_decision, word_score, word_seconds
+from fewtune.report.wording import (
+    UNKNOWN,
+    list_verdict,
+    mark_unlabelled,
+    word_bound,
+    word_decision,
+    word_score,
+    word_seconds,
+)
 from fewtune.terminal import make_text
 
 MOST_LINES = 4
@@ -130,5 +138,6 @@ def _tabulate(board: LeaderboardGroup, decision: Decision) -> Table:
         if contender is not None and (contender.excluded or "").startswith("stopped"):
             state += ", stopped"
         fit = word_seconds(row.fit_seconds)
-        table.add_row(make_text(row.variant), word_score(row.in_domain), *ends, state, fit, bound)
+        name = make_text(mark_unlabelled(row.variant, row.unlabelled))
+        table.add_row(name, word_score(row.in_domain), *ends, state, fit, bound)
     return table

@@ -19,6 +19,8 @@ MOST_RIVALS = 3
 
 UNKNOWN = "–"
 COMMONEST = "always answering the commonest label"
+UNLABELLED_MARK = "*"
+UNLABELLED_NOTE = f"{UNLABELLED_MARK} learnt from rows without labels too"
 
 
 def word_decision(decision: Decision) -> str:
@@ -92,6 +94,9 @@ def explain_decision(decision: Decision) -> list[str]:
     stopped = [each.name for each in decision.contenders if (each.excluded or "").startswith("stopped")]
     if stopped:
         lines.append(f"not the best beyond doubt, and stopped at a look: {_join(stopped)}")
+    unlabelled = [each.name for each in decision.compared if each.unlabelled]
+    if 0 < len(unlabelled) < len(decision.compared):
+        lines.append(f"learnt from rows without labels too, as the others did not: {_join(unlabelled)}")
     lines += warn_of_collapses(decision)
     lacking = [each.name for each in decision.contenders if _lacks_draws(each)]
     if lacking:
@@ -108,6 +113,11 @@ def warn_of_collapses(decision: Decision) -> list[str]:
         "more often here than the 5 % they are held to"
     )
     return [f"{_join(names)} {told}"] if names else []
+
+
+def mark_unlabelled(name: str, unlabelled: bool) -> str:
+    """A method's name with a mark where it learnt from rows without labels too (UNLABELLED_NOTE)."""
+    return f"{name}{UNLABELLED_MARK}" if unlabelled else name
 
 
 def word_bound(contender: Contender) -> str:

@@ -121,7 +121,8 @@ def _fit_some(plan: Plan, most: int) -> Sequence[float]:
 
 def _project_fit(fitting: Fitting, seconds: Sequence[float], trial: Trial) -> float:
     """What all steps take, those of tuning's folds too: the first as they ran, the rest at the pace of later ones."""
-    rows, size, epochs = len(fitting.examples), fitting.optimisation.batch_size, fitting.optimisation.epochs
+    rows, size = len(fitting.examples), fitting.optimisation.batch_size
+    epochs = fitting.optimisation.count_passes(rows)
     batches = [min(size, rows - start) for start in range(0, rows, size)]
     ran = [(batches[place % len(batches)], each) for place, each in enumerate(seconds)]
     later = ran[WARM_STEPS:] or ran

@@ -219,6 +219,25 @@ def test_a_teacher_with_nothing_to_teach_is_an_error(tmp_path: Path) -> None:
     assert "0.700 over 3 trials, is not above the untaught student's, 0.700" in finding.reason
 
 
+def test_methods_that_learnt_from_rows_without_labels_are_told_beside_others_that_did_not(tmp_path: Path) -> None:
+    records = make_clean(tmp_path)
+    taught = {"model": "tiny-model", "contexts": [], "rows_labelled": 16}
+    for record in records:  # as records of old tell it: more rows taught than have a label
+        if record.trial.variant == "pattern":
+            revise(tmp_path, record, teacher=taught | {"rows_taught": 16})
+    assert find(tmp_path) == [], "of the support alone"
+    for record in records:
+        if record.trial.variant == "pattern":
+            revise(tmp_path, record, teacher=taught | {"rows_taught": 17})
+        if record.trial.variant == "lora":
+            revise(tmp_path, record, unlabelled="scored")
+    [finding] = find(tmp_path)
+    assert (finding.rule, finding.severity) == ("unlabelled rows", "note")
+    assert finding.where == "sentiment · tiny-model · 16 shots"
+    assert finding.reason == "lora, pattern learnt from rows without labels too, which the others did not see"
+    assert len(finding.trials) == 6
+
+
 def test_one_label_for_every_row_is_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora" and record.trial.data_seed == 0:

@@ -110,6 +110,12 @@ RULES: tuple[Rule, ...] = (
         inputs.find_bad_label_words,
     ),
     Rule(
+        "unlabelled rows",
+        "methods that are compared learnt from the same rows",
+        "distillation on a pool beside methods without one",
+        inputs.find_unlabelled_rows,
+    ),
+    Rule(
         "cut inputs",
         "inputs went in whole",
         "prompts cut at their end, which answer by chance",

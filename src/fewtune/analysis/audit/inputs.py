@@ -1,8 +1,8 @@
 """What went into a model that should not have, or did not go in whole.
 
-Owns the rules about rows that sets share, label words, and cut inputs. Sources: arXiv 2405.13181's out-of-domain CoLA
-rows are rows of its in-domain ones; elsewhere label words were given a stray opening token, or stood with and without
-their space, and prompts lost their ends.
+Owns the rules about rows that sets share, rows without labels, label words, and cut inputs. Sources: arXiv
+2405.13181's out-of-domain CoLA rows are rows of its in-domain ones; elsewhere label words were given a stray opening
+token, or stood with and without their space, and prompts lost their ends.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
-from fewtune.analysis.leaderboard import IN_DOMAIN, name_test_set
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
+from fewtune.analysis.leaderboard import IN_DOMAIN, group_records, name_test_set, saw_unlabelled
 from fewtune.records import CutInputs, Record
 
 SHOWN = "demonstrations"
@@ -100,6 +100,23 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
             remedy="Raise max_tokens, or say that long texts were cut.",
             trials=ids_of(records),
         )
+
+
+def find_unlabelled_rows(evidence: Evidence) -> Iterator[Finding]:
+    """Methods that learnt from rows without labels, beside others that did not."""
+    for members in group_records(evidence.done).values():
+        saw = [record for record in members if saw_unlabelled(record)]
+        names = sorted({record.trial.variant for record in saw})
+        if saw and len(saw) < len(members):
+            yield Finding(
+                rule="unlabelled rows",
+                severity="note",
+                where=word_group(members),
+                reason=f"{', '.join(names)} learnt from rows without labels too, which the others did not see",
+                remedy="Where such rows cannot be had, compare without them; else compare with another method that "
+                "uses them.",
+                trials=ids_of(saw),
+            )
 
 
 def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
