@@ -90,7 +90,19 @@ def write_study(folder: Path, words: Sequence[str], labels: int, tokens: int, dr
 
 def run_study(source: Path, study: Path, out: Path) -> dict[str, float]:
     """The medians of a study's costs, run by the code of a checkout."""
-    command = [sys.executable, "-m", "fewtune.cli", "run", study.name, "--out", str(out), "--data-dir", "."]
+    command = [
+        sys.executable,
+        "-m",
+        "fewtune.cli",
+        "run",
+        study.name,
+        "--out",
+        str(out),
+        "--data-dir",
+        ".",
+        "--workers",
+        "1",
+    ]
     environment = os.environ | {"PYTHONPATH": str(source / "src")}
     ran = subprocess.run(command, cwd=study.parent, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode != 0:

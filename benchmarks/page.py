@@ -25,6 +25,7 @@ from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.predict_rows.__main__ import write_table as write_predict
 from benchmarks.race.table import write_table as write_race
+from benchmarks.resident import write_table as write_resident
 from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
@@ -46,6 +47,7 @@ PAGES: Mapping[Path, Blocks] = {
         "demo": write_demo,
         "seconds_by_kind": write_kinds,
         "labels": write_labels,
+        "resident": write_resident,
         "ablation": write_ablation,
         "agreement": write_agreement,
         "scaling": write_scaling,

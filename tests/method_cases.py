@@ -42,7 +42,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "vanilla": [
         {"epochs": 3},
         {"epochs": 2, "prompted": True, "head_start": "zero", "head_learning_rate": 1e-3},
-        {"steps": 5, "head_start": "probe"},
+        {"steps": 5, "head_start": "regression"},
     ],
     "pattern": [{"epochs": 3}, {"epochs": 2, "pattern": "verdict"}, {"epochs": 2, "loss_over": "vocabulary"}],
     "adaptive": [{"epochs": 2, "blocks": 2}, {"epochs": 2, "blocks": 0.4, "readout": "head", "schedule": "plateau"}],

@@ -15,7 +15,7 @@ from fewtune.models import gguf
 from fewtune.models.catalogue import CATALOGUE, CatalogueEntry, PackagedFile, word_terms
 
 PIECE = PackagedFile("small-model", "1", "0" * 64, "small/weights.gguf")
-ENTRY = CatalogueEntry("small", "made up", "none", gguf=(PIECE,))
+ENTRY = CatalogueEntry("small", "made up", "nowhere", "none", gguf=(PIECE,))
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,10 @@ def test_a_file_in_pieces_is_joined_in_their_order(packaged: Path, monkeypatch: 
     monkeypatch.setattr(gguf, "fetch_package", fetch)
     monkeypatch.setattr(gguf, "_convert_gguf", lambda source, target: target.write_bytes(source.read_bytes()))
     pieces = tuple(PackagedFile(f"small-{letter}", "1", letter * 64, "piece") for letter in "bac")
-    assert gguf.unpack_package(CatalogueEntry("small", "made up", "none", gguf=pieces)).read_text() == "bbbaaaccc"
+    assert (
+        gguf.unpack_package(CatalogueEntry("small", "made up", "nowhere", "none", gguf=pieces)).read_text()
+        == "bbbaaaccc"
+    )
 
 
 def test_terms_that_a_user_accepts_are_said_once_with_their_address() -> None:

@@ -66,8 +66,8 @@ def _describe(manifest: Manifest) -> list[str]:
         known = CATALOGUE.get(base.name)
         licence = "see the base model's own pages" if known is None else known.licence
         lines.append(
-            f"Base model: {make_plain(base.name)} (weights {base.weights_fingerprint[:12]}…, {base.precision}). Its "
-            f"licence holds for what was made of it: {licence}."
+            f"Base model: {make_plain(base.name)} ({'' if known is None else f'{known.identity}; '}fingerprint "
+            f"{base.weights_fingerprint[:12]}…, {base.precision}). Its licence holds for what is made of it: {licence}."
         )
     lines.append(_word_texts(manifest))
     if "data" in origin:

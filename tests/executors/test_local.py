@@ -112,18 +112,6 @@ def _tell_process(pipe: Connection, options: WorkerOptions) -> None:
         send_failure(pipe, job, str(os.getpid()))
 
 
-@pytest.mark.parametrize(("lasts", "processes"), [(0.0, 2), (300.0, 1)])
-def test_a_worker_that_has_worked_long_makes_way_between_two_trials(
-    jobs: list[Job], tmp_path: Path, given: Any, monkeypatch: pytest.MonkeyPatch, lasts: float, processes: int
-) -> None:
-    given(_tell_process)
-    monkeypatch.setattr(local, "REPLACE_AFTER_SECONDS", lasts)
-    listener = Listener()
-    run_jobs(jobs, tmp_path, listener)
-    assert len(listener.records) == 2
-    assert len({failure.message for failure in listener.failures}) == processes
-
-
 def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
     local._set_imports_apart = Mock(side_effect=MemoryError)
     local._work(pipe, options)
@@ -224,7 +212,7 @@ def test_a_worker_without_progress_is_ended_and_its_trial_recorded(jobs: list[Jo
 
 def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job]) -> None:
     hour_ago, process, pipe = time.monotonic() - 3600, Mock(), Mock()
-    worker = local._Worker(process, pipe, jobs[0], heard=hour_ago, started=hour_ago)
+    worker = local._Worker(process, pipe, jobs[0], heard=hour_ago)
     pipe.recv.return_value = Progress("scoring")
     assert local._listen(worker, [], WorkerOptions()) == (Progressed(jobs[0], Progress("scoring")), True)
     assert local._check_stall(worker, stall_after=60.0) == (None, True)

@@ -45,7 +45,7 @@ def test_a_head_of_zeros_finds_every_label_as_likely(models: dict[str, LanguageM
 
 def test_a_probed_head_answers_as_its_regression(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     """Before a step is made: LP-FT starts from the linear probe."""
-    plan = make_plan(models["llama"], task, draw, head_start="probe")
+    plan = make_plan(models["llama"], task, draw, head_start="regression")
     scorer = plan.predictor.scorer
     assert isinstance(scorer, LanguageScorer)
     frozen = models["llama"].forward(models["llama"].frozen)
@@ -58,7 +58,7 @@ def test_a_probed_head_answers_as_its_regression(models: dict[str, LanguageModel
     np.testing.assert_allclose(plan.score(draw.pool), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("start", ["random", "zero", "probe"])
+@pytest.mark.parametrize("start", ["random", "zero", "regression"])
 def test_the_draw_of_what_follows_does_not_depend_on_how_the_head_starts(
     models: dict[str, LanguageModel], task: Task, draw: Draw, start: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from io import StringIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import Notes, load_records, write_record
 from fewtune.report import wording
-from fewtune.report.export import write_csv, write_markdown
+from fewtune.report.export import write_csv, write_json, write_markdown
 from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.wording import word_leader
@@ -101,6 +102,17 @@ def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path
         assert "learnt from rows without labels too" in text
     rows = csv.DictReader(StringIO(write_csv(study)))
     assert {row["variant"]: row["unlabelled"] for row in rows} == {"pattern": "True", "vanilla": "False"}
+
+
+def test_what_a_model_is_stands_above_its_results_where_records_say(tmp_path: Path) -> None:
+    said = "Small 1M instruct; prompts are plain text"
+    for record in make_study(tmp_path, {"pattern": [0.8, 0.8], "majority": [0.5, 0.5]}):
+        if record.trial.model is not None:
+            write_record(tmp_path, record.model_copy(update={"environment": {"model": said}}))
+    study = analyse_folder(tmp_path)
+    for text in (show(tmp_path), write_markdown(study), render_page(study)):
+        assert text.count(f"tiny-model: {said}") == 1
+    assert json.loads(write_json(study))["models"] == {"tiny-model": said}
 
 
 def test_of_many_draws_the_lowest_and_the_highest_are_shown(tmp_path: Path) -> None:

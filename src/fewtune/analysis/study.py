@@ -90,6 +90,12 @@ class StudyAnalysis:
         }
 
     @property
+    def models(self) -> dict[str, str]:
+        """What is known of each model beyond its name, by name, where its records say."""
+        told = [(record.trial.model, record.environment.get("model")) for record in self.records]
+        return {name: said for name, said in told if name is not None and isinstance(said, str)}
+
+    @property
     def missing(self) -> dict[str, int]:
         """How many trials wait, by variant."""
         return count_by_variant(self.waiting)

@@ -1,8 +1,7 @@
 """Trials in processes of this machine: one worker by default, each trial apart from the command that asked.
 
 Owns starting, feeding and replacing worker processes. A worker that dies, or tells of no progress for too long, costs
-its trial alone: the trial is lost and a new worker goes on. One that ran out of memory, or has worked for minutes,
-makes way for a fresh one.
+its trial alone: the trial is lost and a new worker goes on. One that ran out of memory makes way for a fresh one.
 """
 
 from __future__ import annotations
@@ -52,11 +51,6 @@ WORKER_ENVIRONMENT = {
 }
 """What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
 
-REPLACE_AFTER_SECONDS = 300.0
-"""How long a worker lives before another takes its place, between two trials. What it keeps falls into ever more
-pieces, and finding memory among them slows scoring down (docs/log.md); starting takes a few seconds."""
-
-
 STALL_SECONDS = 1800.0
 """Seconds without a sign of progress after which a worker is ended, where nothing else is asked. Workers tell of every
 step, and of every layer that a network ran (`engine.pulse`), so that a trial may take far longer."""
@@ -76,7 +70,6 @@ class _Worker:
     """The last that was heard of its job."""
     done: int = 0
     """Trials it has ended."""
-    started: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
 
     @property
@@ -125,10 +118,7 @@ class LocalProcesses:
         try:
             while any(w.job for w in team) or some_wait():
                 for worker in [worker for worker in team if worker.job is None]:
-                    if time.monotonic() - worker.started > REPLACE_AFTER_SECONDS:
-                        _stop(worker)
-                        team.remove(worker)
-                    elif not some_wait():
+                    if not some_wait():
                         continue
                     elif not _hand_over(worker, waiting):
                         team.remove(worker)

@@ -29,7 +29,7 @@ from fewtune.prompts.tokens import Encoder
 from fewtune.records import MethodNotes, PromptNotes
 from fewtune.tasks.base import Draw, Example, Pattern, Task
 
-PROBE_INVERSE_PENALTY = 0.1
+HEAD_INVERSE_PENALTY = 0.1
 """Inverse strength of the L2 penalty of a head's regression: `probe`'s own."""
 
 
@@ -138,7 +138,7 @@ def start_head(answer: Answer, draw: Draw, start: HeadStart) -> None:
     assert head is not None
     if start == "zero":
         torch.nn.init.zeros_(head.weight)
-    elif start == "probe":
+    elif start == "regression":
         prompting = Prompting(
             answer.model.forward(answer.model.frozen), answer.encoder, answer.template, StateReadout()
         )
@@ -153,7 +153,7 @@ def _fit_head(states: np.ndarray, labels: Sequence[int | None], count: int) -> n
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler(with_mean=False)
-    fitted = LogisticRegression(C=PROBE_INVERSE_PENALTY, max_iter=1000, fit_intercept=False)
+    fitted = LogisticRegression(C=HEAD_INVERSE_PENALTY, max_iter=1000, fit_intercept=False)
     fitted.fit(scaler.fit_transform(states), labels)
     found = fitted.coef_ if len(fitted.classes_) > 2 else np.concatenate([-fitted.coef_ / 2, fitted.coef_ / 2])
     weight = np.zeros((count, states.shape[1]))

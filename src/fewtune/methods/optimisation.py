@@ -45,7 +45,7 @@ ValidationFraction = Annotated[
 ]
 PatternName = Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")]
 
-HeadStart = Literal["random", "zero", "probe"]
+HeadStart = Literal["random", "zero", "regression"]
 ReadoutKind = Literal["label_words", "head"]
 ReadoutChoice = Annotated[
     ReadoutKind,

@@ -4,7 +4,7 @@ Owns nothing but the names that the rest of fewtune uses. Torch is imported only
 """
 
 from fewtune.models.architectures import refuse_unsuited
-from fewtune.models.catalogue import CATALOGUE, word_terms
+from fewtune.models.catalogue import CATALOGUE, word_identity, word_terms
 from fewtune.models.configuration import max_positions, read_config
 from fewtune.models.inspection import count_parameters, inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
@@ -25,5 +25,6 @@ __all__ = [
     "refuse_unsuited",
     "resolve_precision",
     "share_vocabulary",
+    "word_identity",
     "word_terms",
 ]

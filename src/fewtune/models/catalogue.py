@@ -24,7 +24,10 @@ class CatalogueEntry:
     """A model with a short name: `hub_id` at `revision`, or weights that packages ship."""
 
     name: str
-    summary: str
+    identity: str
+    """What it is, beyond its name: size, how it was tuned, what its weights went through."""
+    source: str
+    """Where it comes from."""
     licence: str
     """What its makers published it under."""
     hub_id: str | None = None
@@ -42,7 +45,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     for entry in (
         CatalogueEntry(
             "smollm2-135m",
-            "SmolLM2 135M instruct, 4-bit weights shipped in a package and dequantised; needs no hub",
+            "SmolLM2 135M instruct, weights dequantised from 4 bits",
+            "shipped in a package, needs no hub",
             "Apache License 2.0",
             gguf=(
                 PackagedFile(
@@ -55,7 +59,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         ),
         CatalogueEntry(
             "gemma3-270m",
-            "Gemma 3 270M base, 4-bit weights shipped in packages and dequantised; needs no hub",
+            "Gemma 3 270M base, weights dequantised from 4 bits",
+            "shipped in packages, needs no hub",
             "Gemma Terms of Use",
             gguf=tuple(
                 PackagedFile(
@@ -76,10 +81,16 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             ),
             terms="https://ai.google.dev/gemma/terms",
         ),
-        CatalogueEntry("opt-125m", "OPT 125M, the published comparison's first model", _OPT, "facebook/opt-125m"),
-        CatalogueEntry("opt-350m", "OPT 350M, the published comparison's second model", _OPT, "facebook/opt-350m"),
+        CatalogueEntry("opt-125m", "OPT 125M base", "the published comparison's first", _OPT, "facebook/opt-125m"),
+        CatalogueEntry("opt-350m", "OPT 350M base", "the published comparison's second", _OPT, "facebook/opt-350m"),
     )
 }
+
+
+def word_identity(name: str) -> str | None:
+    """Say what a model of the catalogue is and how it is asked; None of any other, which its name alone tells of."""
+    entry = CATALOGUE.get(name)
+    return None if entry is None else f"{entry.identity}; prompts are plain text, without a chat template"
 
 
 def word_terms(names: Iterable[str]) -> list[str]:

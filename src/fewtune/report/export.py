@@ -54,6 +54,7 @@ def write_json(study: StudyAnalysis) -> str:
     whole = {
         "name": study.name,
         "missing": study.missing,
+        "models": study.models,
         "findings": [asdict(finding) for finding in study.findings],
         "decisions": [
             {"sentence": word_decision(decision), **asdict(decision), "regret": decision.regret}
@@ -108,7 +109,8 @@ def _disarm(value: Any) -> Any:
 
 def write_markdown(study: StudyAnalysis) -> str:
     """The verdicts, the audit and a table a group."""
-    parts = [f"# {make_plain(study.name)}", f"Audit: {word_outcome(study.findings)}"]
+    parts = [f"# {make_plain(study.name)}", *(make_plain(f"{name}: {said}.") for name, said in study.models.items())]
+    parts += [f"Audit: {word_outcome(study.findings)}"]
     parts += [
         f"- **{f.severity}**, {make_plain(f.rule)} · {make_plain(f.where)}: {make_plain(f.reason)}."
         for f in study.findings

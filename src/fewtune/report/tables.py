@@ -48,6 +48,8 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
     if study.missing:
         console.print(make_text(word_missing(study.missing), style="bold"))
+    for name, said in study.models.items():
+        console.print(make_text(f"{name}: {said}", style="dim"))
     for group in study.groups:
         console.print()
         console.print(make_text(group.board.title, style="bold"))
