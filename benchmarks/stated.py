@@ -33,7 +33,15 @@ from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
 from fewtune.records import load_events, load_records
 from fewtune.report.profile import sum_phases
-from fewtune.report.wording import list_verdict, word_bytes, word_decision, word_score, word_seconds, word_share
+from fewtune.report.wording import (
+    list_verdict,
+    word_bound,
+    word_bytes,
+    word_decision,
+    word_score,
+    word_seconds,
+    word_share,
+)
 
 RESULTS = ROOT / "results"
 DOCUMENTS = (ROOT / "README.md", RESULTS / "README.md")
@@ -117,6 +125,16 @@ def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
     return "\n".join(["", "```", *lines, "```", ""])
 
 
+def word_regret(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    """Word how many points a variant may be below the best, by the decision on its group."""
+    contenders = {each.name: each for each in study.decision(group.board).contenders}
+    return word_bound(contenders[variant])
+
+
+def word_draws(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    return str(next(row.draws for row in group.board.rows if row.variant == variant))
+
+
 def word_worth(study: StudyAnalysis, group: GroupAnalysis, figure: str, variant: str, test_set: str = IN_DOMAIN) -> str:
     """Word what a variant's probabilities are worth by a figure such as auroc, or its mean score: `score`."""
     steady = group.stability[variant]
@@ -138,6 +156,9 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "fit": word_fit,
     "memory": word_memory,
     "verdict": word_verdict,
+    "decision": lambda study, group: word_decision(study.decision(group.board)),
+    "regret": word_regret,
+    "draws": word_draws,
 }
 
 
@@ -160,10 +181,37 @@ def word_wall(folder: Path) -> str:
     return word_seconds(sum(events[b]["time"] - events[a]["time"] for a, b in zip(starts, ends, strict=True)))
 
 
+def word_trials(folder: Path) -> str:
+    """Word how many trials were done."""
+    return str(sum(record.status == "done" for record in load_records(folder)))
+
+
+def word_fixed_trials(folder: Path, draws: str) -> str:
+    """Word how many trials so many draws of every variant would be."""
+    return str(int(draws) * len(_list_seconds(folder)))
+
+
+def word_fixed_seconds(folder: Path, draws: str) -> str:
+    """Word the seconds of so many draws of every variant, each trial as long as the variant's mean."""
+    return word_seconds(int(draws) * sum(map(fmean, _list_seconds(folder).values())))
+
+
+def _list_seconds(folder: Path) -> dict[str, list[float]]:
+    """The seconds of each variant's done trials."""
+    found: dict[str, list[float]] = {}
+    for record in load_records(folder):
+        if record.status == "done":
+            found.setdefault(record.trial.variant, []).append(sum(record.phase_seconds.values()))
+    return found
+
+
 STUDY_FIGURES: Mapping[str, Callable[..., str]] = {
     "seconds": word_trial_seconds,
     "share": word_phase_share,
     "wall": word_wall,
+    "trials": word_trials,
+    "fixed_trials": word_fixed_trials,
+    "fixed_seconds": word_fixed_seconds,
 }
 
 

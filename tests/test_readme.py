@@ -41,7 +41,7 @@ def test_the_demos_output_is_that_of_the_committed_records() -> None:
 def test_the_committed_demo_is_the_demo_study() -> None:
     ran, ships = load_study(ROOT / "results/demo/study.yaml"), load_study(ROOT / "studies/demo.yaml")
     assert ran == ships
-    assert len(load_records(ROOT / "results" / "demo")) == 18
+    assert len(load_records(ROOT / "results" / "demo")) == 21
 
 
 def test_every_method_and_task_is_named() -> None:
