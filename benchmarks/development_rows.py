@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from fewtune.tasks import get_task_module
-from fewtune.tasks.base import Example
+from fewtune.tasks.base import Example, Task
 from fewtune.tasks.texts import text_fraction
 
 TEST_ROWS = 600
@@ -22,11 +22,16 @@ def write_development_rows(task_name: str, folder: Path, data_dir: Path | None) 
     """Write the two files; labels by name, texts by field."""
     module = get_task_module(task_name)
     task = module.load(module.Settings(), data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in zip(("train", "test"), split_rows(task), strict=True):
+        (folder / f"{name}.jsonl").write_text("".join(write_row(row, task.labels) for row in rows), encoding="utf-8")
+
+
+def split_rows(task: Task) -> tuple[list[Example], list[Example]]:
+    """A task's training rows, as rows to train on and others to test on."""
     ordered = sorted(task.train, key=text_fraction)
     half = len(ordered) // 2
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("train", ordered[:half]), ("test", ordered[half:][:TEST_ROWS])):
-        (folder / f"{name}.jsonl").write_text("".join(write_row(row, task.labels) for row in rows), encoding="utf-8")
+    return ordered[:half], ordered[half:][:TEST_ROWS]
 
 
 def write_row(row: Example, labels: tuple[str, ...]) -> str:

@@ -27,7 +27,7 @@ LAYERS = [
     {"analysis"},
     {"running"},
     {"executors"},
-    {"conduct"},
+    {"conduct", "merging"},
     {"report"},
     {"progress"},
     {"results"},

@@ -27,13 +27,15 @@ def run_study(
     executor: Executor | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
     forecast: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> StudyResult:
     """Run a study's trials, reusing those already done in `out`, and analyse them.
 
     `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
     `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
     where trials run and where they find those files, worker processes of this machine where not given; `on_event`
-    hears what goes on (`fewtune.conduct`), with `forecast` what trials are thought to take too, before they run. Raises
+    hears what goes on (`fewtune.conduct`), with `forecast` what trials are thought to take too, before they run.
+    `shard`: which part of how many, from 1, runs here (`merge_folders` joins them). Raises
     StudyError with every fault of a study at once, RecordError where the folder cannot be used.
 
     >>> import fewtune
@@ -50,6 +52,7 @@ def run_study(
     from fewtune.conduct import conduct_study
     from fewtune.executors.local import LocalProcesses
     from fewtune.running.job import WorkerOptions
+    from fewtune.running.shard import Shard
     from fewtune.study import Study, load_study, read_study
 
     if executor is not None and data_dir is not None:
@@ -61,7 +64,7 @@ def run_study(
     folder = Path("out") / plan.name if out is None else Path(out)
     rows = None if data_dir is None else Path(data_dir)
     chosen = LocalProcesses(WorkerOptions(data_dir=rows), auto=True) if executor is None else executor
-    conduct_study(plan, folder, chosen, on_event, forecast)
+    conduct_study(plan, folder, chosen, on_event, forecast, None if shard is None else Shard(*shard))
     return read_result(folder)
 
 

@@ -27,6 +27,7 @@ from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
 from fewtune.running.row_choice import ASSUMED_ROWS, choose_rows, leaves_rows_open, recall_rows, set_rows
+from fewtune.running.shard import Shard, check_shardable
 from fewtune.study import Budget, Study
 from fewtune.tasks.base import Task
 
@@ -114,32 +115,46 @@ StudyEvent = Preparing | Prepared | Noticed | Measuring | Forecasted | Opened | 
 OnEvent = Callable[[StudyEvent], None]
 
 
-def conduct_study(study: Study, out: Path, executor: Executor, on_event: OnEvent, forecast: bool = False) -> None:
+def conduct_study(
+    study: Study,
+    out: Path,
+    executor: Executor,
+    on_event: OnEvent,
+    forecast: bool = False,
+    shard: Shard | None = None,
+) -> None:
     """Run those of a study's trials that are not done yet into its folder; told to, forecast them first.
 
-    A study with a budget of memory is always forecast: trials beyond it are skipped. Each record is written whole as
-    its trial ends: an interrupted study loses the running trials only. Raises StudyError with everything that does not
-    fit, RecordError where the folder cannot be used; a signal (KeyboardInterrupt) ends the trials and is raised again.
+    Of a `shard` those that are in it; it is no look at the study. A study with a budget of memory is always forecast:
+    trials beyond it are skipped. Each record is written whole as its trial ends: an interrupted study loses the running
+    trials only. Raises StudyError with everything that does not fit, RecordError where the folder cannot be used; a
+    signal (KeyboardInterrupt) ends the trials and is raised again.
     """
     budget = Budget() if study.budget is None else study.budget
     purse = None if budget.minutes is None else Purse(60 * budget.minutes)
     study = recall_rows(study, out)
+    if shard is not None:
+        check_shardable(study)
     claim_folder(out, study)
     on_event(Preparing(study, out))
     if leaves_rows_open(study):
         study = _settle_rows(study, executor, on_event)
     jobs: Sequence[Job]
     jobs, tasks = prepare_jobs(study, executor.options.data_dir)
+    if shard is not None:
+        jobs = shard.pick(jobs)
     on_event(Prepared(jobs, tasks))
     if purse is not None:  # every method once before any twice
         jobs = sorted(jobs, key=lambda job: study.data_seeds.index(job.trial.data_seed))
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
         executor.settle(jobs, done.values())
-        run = _Run(out, executor, on_event, purse, dict(done))
+        run = _Run(out, executor, on_event, purse, dict(done), shard)
         if forecast or budget.memory is not None:
             jobs = run.forecast(jobs, budget.memory)
-        if study.until is None:
+        if shard is not None:
+            run.take(jobs)
+        elif study.until is None:
             history = begin_looks(out, [len(study.data_seeds)], done.values())
             if run.take(jobs):
                 write_looks(out, take_look(history, cells, len(study.data_seeds)))
@@ -173,6 +188,7 @@ class _Run:
     purse: Purse | None
     known: dict[str, Record]
     """Records of trials that are done or have run now, by trial id."""
+    shard: Shard | None = None
 
     def forecast(self, jobs: Sequence[Job], most_bytes: int | None) -> Sequence[Job]:
         """Forecast what has not run, tell it, and mark those to be skipped that would hold more memory than that."""
@@ -201,7 +217,8 @@ class _Run:
         """Run those of the jobs that have not run; False where the budget left some of them out."""
         todo = [job for job in jobs if job.trial_id not in self.known]
         reused = [self.known[job.trial_id] for job in jobs if job.trial_id in self.known]
-        append_event(self.out, "run", trials=len(jobs), reused=len(reused))
+        part = {} if self.shard is None else {"shards": [[self.shard.number, self.shard.count]]}
+        append_event(self.out, "run", trials=len(jobs), reused=len(reused), **part)
         workers = self.executor.options.workers
         self.on_event(Opened(todo, reused, workers))
         if self.purse is not None:

@@ -16,6 +16,7 @@ from fewtune.cli.audit import audit
 from fewtune.cli.export import export
 from fewtune.cli.fit import fit
 from fewtune.cli.listing import list_, schema
+from fewtune.cli.merge import merge
 from fewtune.cli.output import complain, say_error
 from fewtune.cli.pack import pack
 from fewtune.cli.predict import evaluate, predict
@@ -37,7 +38,22 @@ app = App(
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
     suppress_keyboard_interrupt=False,  # `main` has a word for it
 )
-for command in (fit, predict, evaluate, export, serve, run, check, report, audit, recommend, watch, pack, schema):
+for command in (
+    fit,
+    predict,
+    evaluate,
+    export,
+    serve,
+    run,
+    check,
+    report,
+    audit,
+    recommend,
+    watch,
+    pack,
+    merge,
+    schema,
+):
     app.command(command)
 app.command(list_, name="list")
 

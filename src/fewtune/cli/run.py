@@ -132,6 +132,10 @@ def run(
     *,
     out: Annotated[Path | None, Parameter(help="Output folder; `out/<study name>` where not given.")] = None,
     set_: Overrides = None,
+    shard: Annotated[
+        str | None,
+        Parameter(help="Run one part of the study alone, such as 2/8; `fewtune merge` joins the parts' folders."),
+    ] = None,
     ending: Ending = Ending(),
     workers: Workers = Workers(),
     shown: Shown = Shown(),
@@ -141,14 +145,23 @@ def run(
     from fewtune.api import run_study
     from fewtune.cli.run_display import RunDisplay
     from fewtune.report.profile import show_profile
+    from fewtune.running.shard import parse_shard
     from fewtune.study import load_study
 
+    part = None if shard is None else parse_shard(shard)
     plan = load_study(study, [*(set_ or []), *ending.list_overrides()])
     executor = workers.start()
     display = RunDisplay(console, began)
     try:
         with display:
-            result = run_study(plan, out, executor=executor, on_event=display.hear, forecast=shown.forecast)
+            result = run_study(
+                plan,
+                out,
+                executor=executor,
+                on_event=display.hear,
+                forecast=shown.forecast,
+                shard=None if part is None else (part.number, part.count),
+            )
     except KeyboardInterrupt as stopped:
         if display.folder is None:
             raise

@@ -1,0 +1,153 @@
+"""What in-context learning's settings give: contexts, demonstrations and calibration, on rows that are no evidence.
+
+    python -m benchmarks.in_context_settings DATA_DIR    writes benchmarks/results/in_context_settings.json, goes on
+
+SmolLM2 135M on the development rows of four tasks (halves of their training rows). Of each draw, contexts of several
+sizes are scored once, and every calibration and number of contexts is worked out from those scores, so that all are
+compared on the same contexts. Figures are means over draws of each task, then over tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from benchmarks.apart import ROOT
+from benchmarks.development_rows import split_rows
+from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.results import describe_machine, describe_moment
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
+from fewtune.engine.meter import usable_cores
+from fewtune.methods.answer import answer_by_label_words
+from fewtune.metrics.probabilities import describe
+from fewtune.models import find_model, resolve_precision
+from fewtune.predictors.language import average
+from fewtune.predictors.temperature import normalise
+from fewtune.prompts.calibration import centre, estimate_prior
+from fewtune.prompts.demonstrations import choose_demonstrations, write_context
+from fewtune.tasks import get_task_module
+from fewtune.tasks.base import IN_DOMAIN, Draw, Task, TestSet
+from fewtune.tasks.draw import Sampling, make_draw
+
+FILE = ROOT / "benchmarks" / "results" / "in_context_settings.json"
+TASKS = ("sentiment", "cola", "rte", "qqp")
+DRAWS, CONTEXTS, TESTED, POOL = 5, 4, 150, 64
+SIZES = {16: (0, 8, 16), 64: (16, 64)}
+"""Demonstrations a context shows, by shots; none is zero-shot."""
+CALIBRATIONS = ("none", "contextual", "domain", "batch", "scored")
+
+
+def load_development_task(name: str, data_dir: Path | None) -> Task:
+    """A task whose training and test rows are halves of the real task's training rows."""
+    module = get_task_module(name)
+    task: Task = module.load(module.Settings(), data_dir)
+    train, tested = split_rows(task)
+    test = TestSet(IN_DOMAIN, tuple(tested), task.labels, tuple(range(len(task.labels))))
+    return replace(task, name=f"{name}, development rows", train=tuple(train), test_sets=(test,), held_out=None)
+
+
+def measure_draw(model: LanguageModel, task: Task, draw: Draw, size: int, seed: int) -> list[dict[str, Any]]:
+    """The figures of every number of contexts and calibration, for contexts of so many demonstrations."""
+    forward = model.forward(model.frozen)
+    answer = answer_by_label_words(model, task, draw, None, "vocabulary")
+    prompting, rng = answer.prompt(forward), np.random.default_rng([seed, size])
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    gold = np.array([row.label for row in draw.test_sets[0].rows])
+    by_calibration: dict[str, list[np.ndarray]] = {name: [] for name in CALIBRATIONS}
+    for _ in range(CONTEXTS if size else 1):
+        shown = choose_demonstrations(draw.support, size, rng)
+        before = write_context(prompting.encoder, task.patterns[0], shown, "\n\n")
+        score = partial(prompting.score, before=before)
+        raw = score(rows)
+        for name in CALIBRATIONS:
+            prior = centre(raw) if name == "scored" else estimate_prior(score, name, draw, rng)  # type: ignore[arg-type]
+            by_calibration[name].append(raw if prior is None else normalise(raw - prior))
+    return [
+        {"contexts": count, "calibration": name, **judge(average(each[:count]), gold)}
+        for name, each in by_calibration.items()
+        for count in sorted({1, len(each)})
+    ]
+
+
+def judge(scores: np.ndarray, gold: np.ndarray) -> dict[str, float]:
+    """Accuracy, AUROC and log loss of log-probabilities (rows, labels)."""
+    found = describe(np.exp(scores), gold)
+    accuracy = float((scores.argmax(axis=1) == gold).mean())
+    return {"accuracy": accuracy, "auroc": found["auroc"], "log_loss": found["log_loss"]}
+
+
+def measure(data_dir: Path | None, done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every draw of every task that is not done yet, written as it comes."""
+    found = list(done)
+    have = {(cell["task"], cell["shots"], cell["size"], cell["draw"]) for cell in found}
+    model: LanguageModel | None = None
+    for seed, name, shots in product(range(DRAWS), TASKS, SIZES):
+        task: Task | None = None
+        for size in SIZES[shots]:
+            if (name, shots, size, seed) in have:
+                continue
+            if model is None:
+                model = load_model(find_model("smollm2-135m"), resolve_precision("auto"))
+            task = load_development_task(name, data_dir) if task is None else task
+            draw = make_draw(task, Sampling(shots, pool_rows=POOL, in_domain_rows=TESTED), seed)
+            place = {"task": name, "shots": shots, "size": size, "draw": seed}
+            found += [place | figures for figures in measure_draw(model, task, draw, size, seed)]
+            print(name, shots, size, seed, flush=True)
+            write(found)
+    return found
+
+
+def write(cells: Sequence[dict[str, Any]]) -> None:
+    """Keep what there is."""
+    results = {"cells": list(cells), "machine": describe_machine(usable_cores()), **describe_moment()}
+    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """Means over tasks of means over draws, a row a setting."""
+    cells = results["cells"]
+    rows = []
+    for shots, size, contexts, calibration in dict.fromkeys(
+        (cell["shots"], cell["size"], cell["contexts"], cell["calibration"]) for cell in cells
+    ):
+        own = [
+            cell
+            for cell in cells
+            if (cell["shots"], cell["size"], cell["contexts"], cell["calibration"])
+            == (shots, size, contexts, calibration)
+        ]
+        by_task = {task: [cell for cell in own if cell["task"] == task] for task in TASKS}
+        means = {
+            figure: {task: fmean(cell[figure] for cell in members) for task, members in by_task.items() if members}
+            for figure in ("accuracy", "auroc", "log_loss")
+        }
+        each = [f"{means['accuracy'].get(task, float('nan')):.3f}" for task in TASKS]
+        overall = [f"{fmean(values.values()):.3f}" for values in means.values()]
+        rows.append([str(shots), str(size), str(contexts), calibration, *each, *overall])
+    heads = ("shots", "shown", "contexts", "calibration", *TASKS, "accuracy", "AUROC", "log loss")
+    return f"{write_markdown(heads, rows)}\n\n{write_machine(results['machine'])}."
+
+
+def main() -> None:
+    """Measure what is missing, print and write."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.in_context_settings", description=summary)
+    parser.add_argument("data_dir", type=Path, nargs="?", help="where the tasks' files lie; fetched where not given")
+    given = parser.parse_args()
+    done = json.loads(FILE.read_text(encoding="utf-8"))["cells"] if FILE.is_file() else []
+    measure(given.data_dir, done)
+    print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Folders of one study made into one: the parts that several machines ran.
+
+Owns the check that they are of one study, which record of a trial is kept, and where each came from. Runs nothing: what
+is missing is run by `fewtune run` with the merged folder as its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fewtune.errors import RecordError, list_names
+from fewtune.records import (
+    Cell,
+    Record,
+    StudyPredictions,
+    append_event,
+    list_written,
+    load_events,
+    load_planned,
+    load_records,
+    write_looks,
+    write_record,
+)
+from fewtune.running.folder import open_folder
+from fewtune.running.looks import begin_looks, take_look
+from fewtune.study import Study, load_study
+
+
+def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None]) -> int:
+    """Put the trials of several folders of one study into one, and return how many it has.
+
+    Of a trial that lies in several the one that is done is kept, the first of these. `tell` gets a line for what is
+    worth knowing: parts that are not there, trials that differ. Raises RecordError where the folders are not of one
+    study, or `out` is none that they may go into.
+    """
+    study = _read_study(parts)
+    _check_rows(parts)
+    planned: dict[str, Cell] = {}
+    for part in parts:
+        planned |= load_planned(part) or {record.trial_id: record.trial.cell for record in _load(part)}
+    with open_folder(out, study, planned, tell) as done:
+        kept: dict[str, Record] = dict(done)
+        for part in parts:
+            _take_over(part, out, kept, tell)
+        draws, missing = len(study.data_seeds), _list_missing(parts)
+        if len(kept) == len(planned) and not missing:
+            write_looks(out, take_look(begin_looks(out, [draws], ()), planned, draws))
+    for line in missing:
+        tell(line)
+    return len(kept)
+
+
+def _read_study(parts: Sequence[Path]) -> Study:
+    """The one study that all parts are of."""
+    studies: dict[Path, Study] = {}
+    for part in parts:
+        if not (part / "study.yaml").is_file():
+            raise RecordError(f"{part} holds no study. Give folders that `fewtune run --shard` wrote (their --out).")
+        studies[part] = load_study(part / "study.yaml")
+    first, *others = studies
+    for other in others:
+        old, new = studies[first].model_dump(), studies[other].model_dump()
+        # Files may lie elsewhere on another machine: what is in them is compared below.
+        old["tasks"], new["tasks"] = ([task.label for task in studies[part].tasks] for part in (first, other))
+        differing = [key for key in old if old[key] != new[key]]
+        if differing:
+            raise RecordError(
+                f"{first} and {other} are not of one study: they differ in {list_names(differing)}. Merge folders that "
+                "ran one study.yaml."
+            )
+    return studies[first]
+
+
+def _check_rows(parts: Sequence[Path]) -> None:
+    """Raise RecordError where two parts read other rows under one task's name."""
+    seen: dict[str, tuple[str, Path]] = {}
+    for part in parts:
+        for record in _load(part):
+            rows = record.fingerprints.get("data")
+            task = record.trial.task
+            if rows is not None and seen.setdefault(task, (rows, part))[0] != rows:
+                raise RecordError(
+                    f"{seen[task][1]} and {part} are not of one study: task {task!r} has other rows in each. Give "
+                    "every machine the same files."
+                )
+
+
+def _load(part: Path) -> list[Record]:
+    """A part's records; none where it has none yet."""
+    try:
+        return load_records(part)
+    except RecordError:
+        if list_written(part):
+            raise
+        return []
+
+
+def _take_over(part: Path, out: Path, kept: dict[str, Record], tell: Callable[[str], None]) -> None:
+    """Copy what a part has and the whole lacks; what both have must agree."""
+    predictions, taken = StudyPredictions(part), 0
+    for record in _load(part):
+        known = kept.get(record.trial_id)
+        if known is not None and known.status == "done":
+            if record.status == "done" and record.metrics != known.metrics:
+                tell(
+                    f"trial {record.trial_id} was scored otherwise in {part} than where it was found first, which is "
+                    "kept: machines round differently."
+                )
+            continue
+        if known is None or record.status == "done":
+            try:
+                write_record(out, record, predictions(record.trial_id) if record.status == "done" else None)
+            except RecordError as error:
+                tell(f"{part}: trial {record.trial_id} is left out: {error}")
+                continue
+            kept[record.trial_id], taken = record, taken + 1
+    append_event(out, "merged", folder=str(part.resolve()), trials=taken, shards=_find_shards(part))
+
+
+def _list_missing(parts: Sequence[Path]) -> list[str]:
+    """Say which parts of a study that was run in parts are not among these."""
+    told = [_find_shards(part) for part in parts]
+    found = {shard for shards in told if shards is not None for shard in shards}
+    counts = sorted({count for _, count in found})
+    if not found or None in told:
+        return []
+    if len(counts) > 1:
+        return [f"these are parts of {list_names(map(str, counts))}: trials may be in none of them, or in two."]
+    missing = [f"{number}/{counts[0]}" for number in range(1, counts[0] + 1) if (number, counts[0]) not in found]
+    if not missing:
+        return []
+    return [f"missing: {list_names(missing)}. `fewtune run` with the merged folder as --out runs what they would have."]
+
+
+def _find_shards(part: Path) -> list[tuple[int, int]] | None:
+    """Which parts of how many a folder was run as, or merged of; None where it was run whole."""
+    found: list[tuple[int, int]] = []
+    for event in load_events(part):
+        if event["event"] not in ("run", "merged"):
+            continue
+        shards = event.get("shards")
+        if not isinstance(shards, list):
+            return None
+        found += [(int(number), int(count)) for number, count in shards]
+    return found

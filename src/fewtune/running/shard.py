@@ -1,0 +1,61 @@
+"""A shard: one of several equal parts of a study, run on its own and merged with the others afterwards.
+
+Owns which trials are in which. Every machine works it out for itself from the study alone; nothing joins them but that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fewtune.errors import Fault, FewtuneError, StudyError
+from fewtune.running.job import Job
+from fewtune.running.row_choice import leaves_rows_open
+from fewtune.study import Study
+
+MOST_SHARDS = 100_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number`, from 1, of `count`."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def pick(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of a study's jobs that are in it: every `count`th, so that the parts take about as long."""
+        return list(jobs[self.number - 1 :: self.count])
+
+
+def parse_shard(text: str) -> Shard:
+    """Read a shard as it is typed, such as 2/8; raises FewtuneError where it is none."""
+    found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
+    number, count = (int(each) for each in found.groups()) if found else (0, 0)
+    if not 1 <= number <= count <= MOST_SHARDS:
+        raise FewtuneError(
+            f"--shard is {text!r:.40}; give which part of how many, such as 2/8: 1/8 is the first, 8/8 the last."
+        )
+    return Shard(number, count)
+
+
+def check_shardable(study: Study) -> None:
+    """Raise StudyError where what one part of a study runs would depend on what the others found."""
+    faults = []
+    if study.until is not None:
+        faults.append(
+            Fault(
+                "until: a race looks at all its trials together, and a part of them cannot. Run the parts with "
+                "`--set until=null`, merge them, and let the race go on in the merged folder."
+            )
+        )
+    if leaves_rows_open(study):
+        faults.append(
+            Fault("evaluation.in_domain_rows: auto: each part would choose rows by its own machine. Give their number.")
+        )
+    if faults:
+        raise StudyError(f"study {study.name!r} cannot run in parts", faults)

@@ -1,0 +1,184 @@
+"""A study run in parts and merged is the study run whole; parts of others are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from polars.testing import assert_frame_equal
+
+from fewtune.api import run_study
+from fewtune.errors import FewtuneError, RecordError, StudyError
+from fewtune.executors.in_process import InProcess
+from fewtune.merging import merge_folders
+from fewtune.records import (
+    Record,
+    load_events,
+    load_looks,
+    load_planned,
+    load_predictions,
+    load_records,
+    pack,
+    write_record,
+)
+from fewtune.running.shard import Shard, parse_shard
+
+PARTS = 3
+
+
+def write_rows(file: Path, flipped: bool = False) -> Path:
+    """Forty rows of two labels that their words tell apart; the same with the labels exchanged."""
+    kinds = (("good", "bad"), ("bad", "good")) if flipped else (("good", "good"), ("bad", "bad"))
+    lines = [f"{word} thing number {number},{label}" for number in range(20) for word, label in kinds]
+    file.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A study of four trials that need no model."""
+    file = write_rows(tmp_path_factory.mktemp("rows") / "rows.csv")
+    task = {"train": str(file), "text": "text", "label": "label", "as": "feelings"}
+    return {
+        "name": "parts",
+        "tasks": [{"own_files": task}],
+        "methods": ["majority", "tfidf"],
+        "shots": [4],
+        "data_seeds": [0, 1],
+        "floors": False,
+    }
+
+
+@pytest.fixture(scope="module")
+def parts(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The study's folders, run in parts."""
+    root = tmp_path_factory.mktemp("parts")
+    for number in range(1, PARTS + 1):
+        run_study(values, root / str(number), executor=InProcess(), shard=(number, PARTS))
+    return [root / str(number) for number in range(1, PARTS + 1)]
+
+
+@pytest.fixture(scope="module")
+def whole(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    run_study(values, out, executor=InProcess())
+    return out
+
+
+def merge(folders: list[Path], out: Path) -> tuple[int, list[str]]:
+    told: list[str] = []
+    return merge_folders(folders, out, told.append), told
+
+
+def strip(record: Record) -> dict[str, Any]:
+    """A record without what every run has of its own."""
+    kept = record.model_dump(exclude={"cost", "phase_seconds", "started_at", "notes"})
+    return json.loads(json.dumps(kept, default=str))  # type: ignore[no-any-return]
+
+
+def test_every_trial_is_in_one_part_and_merged_they_are_the_study(
+    parts: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    planned = [set(load_planned(part) or ()) for part in parts]
+    assert sorted(map(len, planned)) == [1, 1, 2] and len(set.union(*planned)) == 4
+    assert merge(parts, tmp_path / "out") == (4, [])
+    merged, expected = load_records(tmp_path / "out"), load_records(whole)
+    assert list(map(strip, merged)) == list(map(strip, expected))
+    for record in expected:
+        ours = load_predictions(tmp_path / "out", record.trial_id)
+        assert_frame_equal(ours, load_predictions(whole, record.trial_id), check_exact=True)
+    assert load_planned(tmp_path / "out") == load_planned(whole)
+    assert (tmp_path / "out" / "study.yaml").read_text() == (whole / "study.yaml").read_text()
+
+
+def test_parts_are_no_looks_and_the_merged_study_has_been_looked_at_once(
+    parts: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    assert [load_looks(part) for part in parts] == [None] * PARTS
+    merge(parts[:2], tmp_path / "some")
+    assert load_looks(tmp_path / "some") is None
+    merge(parts, tmp_path / "out")
+    assert load_looks(tmp_path / "out") == load_looks(whole) != None  # noqa: E711 - neither is missing
+
+
+def test_where_each_trial_came_from_is_kept(parts: list[Path], tmp_path: Path) -> None:
+    merge(parts, tmp_path / "out")
+    told = {event["folder"]: event["trials"] for event in load_events(tmp_path / "out") if event["event"] == "merged"}
+    assert told == {str(part.resolve()): len(load_records(part)) for part in parts}
+
+
+def test_a_missing_part_is_named_and_run_where_the_others_lie(
+    parts: list[Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    _, [line] = merge(parts[:1], tmp_path / "first")
+    assert line.startswith("missing: 2/3, 3/3.")
+    trials, [line] = merge([tmp_path / "first", parts[2]], tmp_path / "out")
+    assert line.startswith("missing: 2/3. `fewtune run` with the merged folder as --out runs") and trials < 4
+    result = run_study(values, tmp_path / "out", executor=InProcess())
+    assert len(result.records) == 4
+    runs = [event for event in load_events(tmp_path / "out") if event["event"] == "run"]
+    assert [(event["trials"], event["reused"]) for event in runs] == [(4, trials)]
+
+
+def test_packed_parts_and_parts_that_overlap_are_merged_too(
+    parts: list[Path], whole: Path, values: dict[str, Any], tmp_path: Path
+) -> None:
+    run_study(values, tmp_path / "one", executor=InProcess(), shard=(1, PARTS))
+    pack(tmp_path / "one")
+    assert merge([tmp_path / "one", *parts], tmp_path / "out") == (4, [])
+    assert merge([whole, parts[0]], tmp_path / "again") == (4, []), "one of them was run whole"
+
+
+def test_what_is_done_is_kept_before_what_failed_and_unlike_scores_are_told(
+    parts: list[Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, change in (
+        ("failed", {"status": "failed", "failure": {"kind": "error", "message": "none"}, "metrics": {}}),
+        ("other", {"metrics": {"in_domain": {"accuracy": 0.123}}}),
+    ):
+        run_study(values, tmp_path / name, executor=InProcess(), shard=(1, PARTS))
+        record = load_records(tmp_path / name)[0]
+        changed = Record.model_validate(record.model_dump() | change)
+        table = load_predictions(tmp_path / name, record.trial_id) if changed.status == "done" else None
+        write_record(tmp_path / name, changed, table)
+    trials, told = merge([tmp_path / "failed", *parts], tmp_path / "out")
+    assert trials == 4 and told == []
+    assert {record.status for record in load_records(tmp_path / "out")} == {"done"}
+    _, told = merge([*parts, tmp_path / "other"], tmp_path / "unlike")
+    assert len(told) == 1 and "was scored otherwise in" in told[0]
+
+
+def test_folders_of_another_study_or_of_other_rows_are_refused(
+    parts: list[Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(RecordError, match="holds no study"):
+        merge([parts[0], tmp_path], tmp_path / "out")
+    run_study({**values, "shots": [6]}, tmp_path / "six", executor=InProcess(), shard=(1, 2))
+    with pytest.raises(RecordError, match="are not of one study: they differ in shots"):
+        merge([parts[0], tmp_path / "six"], tmp_path / "out")
+    file = write_rows(tmp_path / "rows.csv", flipped=True)
+    task = {**values["tasks"][0]["own_files"], "train": str(file)}
+    run_study({**values, "tasks": [{"own_files": task}]}, tmp_path / "flipped", executor=InProcess(), shard=(2, 3))
+    with pytest.raises(RecordError, match="task 'feelings' has other rows in each"):
+        merge([parts[0], tmp_path / "flipped"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/2/3", "-1/3", "1/999999999"])
+def test_what_is_no_shard_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(FewtuneError, match="give which part of how many, such as 2/8"):
+        parse_shard(text)
+
+
+def test_a_shard_is_read_as_it_is_typed() -> None:
+    assert parse_shard(" 2/8 ") == Shard(2, 8) and str(Shard(2, 8)) == "2/8"
+
+
+def test_a_race_or_rows_by_the_machine_cannot_be_run_in_parts(values: dict[str, Any], tmp_path: Path) -> None:
+    odd = {**values, "until": {"most_draws": 5}, "evaluation": {"in_domain_rows": "auto"}}
+    with pytest.raises(StudyError) as caught:
+        run_study(odd, tmp_path / "out", executor=InProcess(), shard=(1, 2))
+    assert "a race looks at all its trials together" in str(caught.value) and "Give their number" in str(caught.value)
+    assert not (tmp_path / "out").exists()
