@@ -415,7 +415,7 @@ def test_auto_races_and_fits_the_choice_on_all_rows(
     assert classifier.predictor_.origin["rows"] == 48 and classifier.predictor_.origin["out_of_fold"]["rows"] == 48
     assert classifier.predict(frame).tolist() == classes and classifier.classes_.tolist() == [False, True]
     board = classifier.leaderboard()
-    assert set(board["variant"]) == {"majority", "tfidf", "probe", "in_context"}
+    assert set(board["variant"]) == {"majority", "tfidf", "probe", "zero_shot", "in_context"}
     assert "tfidf" in str(classifier.plot().to_dict()) and classifier.plot("scores").to_dict()["$schema"]
     again = pickle.loads(pickle.dumps(classifier))
     assert again.leaderboard().equals(board) and again.decision_ == decision
