@@ -110,6 +110,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1801.06146",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 9, "cola": 5},
     skip_reason=skip_reason,
     resolve=resolve,
 )

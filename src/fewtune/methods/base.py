@@ -9,8 +9,8 @@ whatever imports torch) only inside `plan`, so that a study is checked and liste
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class Method:
     other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     """Teachers these settings need besides the trial's own model, by name, of its vocabulary; see `model.find`."""
     skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None
+    defaults_tried: Mapping[str, int] = field(default_factory=dict)
+    """From how many settings its defaults were chosen, by the task whose development rows judged them
+    (docs/defaults.md); nothing where they are a paper's own."""
     resolve: ResolveFunction = lambda settings, task, shots, pool_rows: settings
     """Asked of every trial before its id is made; `plan` gets what comes of it. A null pattern is the task's first."""
 

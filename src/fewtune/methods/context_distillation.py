@@ -243,6 +243,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2209.15189",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 15},
     needs_pool=lambda settings: settings.calibration == "batch",
     skip_reason=skip_reason,
     resolve=resolve,

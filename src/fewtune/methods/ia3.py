@@ -86,5 +86,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2205.05638",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 3, "cola": 1},
     skip_reason=skip_reason,
 )

@@ -106,5 +106,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2106.09685",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 3, "cola": 4},
     skip_reason=skip_reason,
 )

@@ -50,4 +50,5 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2305.16938",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 2, "cola": 6},
 )

@@ -90,6 +90,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1610.01644",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 8, "cola": 3},
     skip_reason=skip_reason,
     uses_fit_seed=lambda settings: False,
     uses_pattern=lambda settings: settings.prompted,

@@ -188,6 +188,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2104.08691",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 6},
     revision=2,  # the rate that null stands for, with prompts
     skip_reason=skip_reason,
     resolve=resolve,

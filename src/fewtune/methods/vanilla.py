@@ -58,5 +58,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1810.04805",
     settings=Settings,
     plan=plan,
+    defaults_tried={"sentiment": 3, "cola": 2},
     uses_pattern=lambda settings: settings.prompted,
 )

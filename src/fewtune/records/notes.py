@@ -161,6 +161,11 @@ class Notes(MethodNotes):
         description="Labelled rows of the support over all that they could be drawn from: such a share of them another "
         "draw has too, on average.",
     )
+    defaults_tried: dict[str, Count] = Field(
+        default={},
+        description="Where the settings are the method's defaults: from how many they were chosen, by the task whose "
+        "development rows judged them.",
+    )
     references: dict[str, ReferenceNotes] = {}
     reference_seconds: Seconds | None = None
     task: list[str] = Field(default=[], description="What the task says of its rows, such as repeats left out.")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import polars as pl
 from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
+from fewtune.methods.base import Method
 from fewtune.records import Checkpoint, Failure, FitNotes, Notes, Record, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
@@ -82,6 +83,7 @@ class _Fitted:
     fit: FitNotes
     tuning: TuningNotes | None
     checkpoints: list[Checkpoint]
+    defaults_tried: Mapping[str, int]
     spent: Span
 
 
@@ -144,6 +146,7 @@ def _fit(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None], 
         fit=FitNotes() if report is None else _note_fit(report),
         tuning=tuned.notes if tuned is not None else None,
         checkpoints=checkpoints.taken if checkpoints is not None else [],
+        defaults_tried=_find_defaults(method, settings, loaded),
         spent=fitting,
     )
 
@@ -172,6 +175,14 @@ def _note_fit(report: FitReport) -> FitNotes:
     )
 
 
+def _find_defaults(method: Method, settings: Any, loaded: Loaded) -> Mapping[str, int]:
+    """What the method's defaults were chosen from, where the trial had them, under whichever pattern."""
+    rows = len(loaded.draw.support), len(loaded.draw.pool)
+    resolved = method.resolve(method.settings(), loaded.task, *rows)
+    had, plain = (asdict(each) | {"pattern": None} for each in (settings, resolved))
+    return method.defaults_tried if had == plain else {}
+
+
 def _take_notes(loaded: Loaded, fitted: _Fitted, scores: Scores, state: WorkerState, meter: Meter) -> Notes:
     """All that the record notes; other scorers of the plan are asked for it. `scores` are its own, by test set."""
     plan = fitted.plan
@@ -182,6 +193,7 @@ def _take_notes(loaded: Loaded, fitted: _Fitted, scores: Scores, state: WorkerSt
         **dict(said),
         fit=fitted.fit,
         tuning=fitted.tuning,
+        defaults_tried=dict(fitted.defaults_tried),
         shared_rows=state.shared_rows(loaded.task, loaded.draw),
         support_share=round(share_support(loaded.task, loaded.draw), 6),
         references=references,

@@ -238,6 +238,26 @@ def test_methods_that_learnt_from_rows_without_labels_are_told_beside_others_tha
     assert len(finding.trials) == 6
 
 
+def test_defaults_that_were_chosen_on_this_task_or_from_unequally_many_are_told(tmp_path: Path) -> None:
+    records = make_clean(tmp_path)
+    for record in records:
+        if record.trial.model is not None:
+            revise(
+                tmp_path,
+                record,
+                defaults_tried={"cola": 6, "another": 2} if record.trial.variant == "lora" else {"cola": 4},
+            )
+    assert find(tmp_path) == [], "chosen elsewhere, from no more than twice as many"
+    for record in records:
+        if record.trial.variant == "lora":
+            revise(tmp_path, record, defaults_tried={"sentiment": 9})
+    here, unequal = find(tmp_path)
+    assert (here.rule, here.severity) == ("defaults of this task", "note") and len(here.trials) == 3
+    assert here.reason == "the defaults of lora were chosen on this task's training rows"
+    assert (unequal.rule, unequal.severity) == ("unequal defaults", "note") and len(unequal.trials) == 6
+    assert unequal.reason == "defaults were chosen from unequally many settings: lora 9, pattern 4"
+
+
 def test_one_label_for_every_row_is_told(tmp_path: Path) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora" and record.trial.data_seed == 0:

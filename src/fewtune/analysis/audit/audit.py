@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fewtune.analysis.audit import fitting, inputs, measurement, predictions, repetition, scores, thresholds
+from fewtune.analysis.audit import defaults, fitting, inputs, measurement, predictions, repetition, scores, thresholds
 from fewtune.analysis.audit.finding import SEVERITIES, Evidence, Finding, Rule
 
 PAPER = "arXiv 2405.13181"
@@ -102,6 +102,18 @@ RULES: tuple[Rule, ...] = (
         "all methods were tuned alike",
         "leaderboards in which the new method alone was tuned",
         fitting.find_unequal_tuning,
+    ),
+    Rule(
+        "defaults of this task",
+        "defaults were chosen on other tasks than those that are the evidence",
+        "settings that were found on the task they are then praised for",
+        defaults.find_defaults_of_this_task,
+    ),
+    Rule(
+        "unequal defaults",
+        "as much was tried for one method's defaults as for another's",
+        "a new method's settings searched, its rivals' taken from their papers",
+        defaults.find_unequal_defaults,
     ),
     Rule(
         "label words",
