@@ -28,7 +28,7 @@ PRESET = Path(__file__).parent.parent / "studies" / "paper-corrected.yaml"
 # Named as the real ones, so that `report --against paper` knows which published model each stands for.
 SHAPES = {"opt-125m": "opt", "opt-350m": "opt-350m-shaped"}
 WITHOUT_MODEL = ("majority", "tfidf")
-WITH_MODEL = ("probe", "in_context", "vanilla", "pattern", "adaptive", "lora", "context_distillation")
+WITH_MODEL = ("probe", "zero_shot", "in_context", "vanilla", "pattern", "adaptive", "lora", "context_distillation")
 SHOTS = (4, 32, 64, 128, 256)
 TRAINED = ("vanilla", "pattern", "adaptive", "lora", "context_distillation")
 
@@ -147,7 +147,7 @@ def test_every_cell_of_the_grid_has_one_record(ran: Ran) -> None:
         *itertools.product(WITHOUT_MODEL, tasks, [None], SHOTS),
         *itertools.product(WITH_MODEL, tasks, SHAPES, SHOTS),
     ]
-    assert len(cells) == len(wanted) == 160
+    assert len(cells) == len(wanted) == 180
     assert set(cells) == set(wanted)
     assert set(load_planned(ran.folder) or ()) == {record.trial_id for record in ran.records}
 
