@@ -61,7 +61,7 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def model_folders(imports_apart: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random models by architecture name."""
     root = tmp_path_factory.mktemp("models")
-    return {name: tiny_models.save(name, root / name) for name in tiny_models.CONFIGS}
+    return {name: tiny_models.save(name, root / name) for name in (*tiny_models.CONFIGS, *tiny_models.ENCODERS)}
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +70,15 @@ def models(model_folders: dict[str, Path]) -> dict[str, LanguageModel]:
     return {name: load_model(find_model(str(path)), "float32") for name, path in model_folders.items()}
 
 
+@pytest.fixture(params=sorted([*tiny_models.CONFIGS, *tiny_models.ENCODERS]))
+def any_model(request: pytest.FixtureRequest, models: dict[str, LanguageModel]) -> LanguageModel:
+    """Each tiny model in turn, decoders and encoders."""
+    return models[request.param]
+
+
 @pytest.fixture(params=sorted(tiny_models.CONFIGS))
 def model(request: pytest.FixtureRequest, models: dict[str, LanguageModel]) -> LanguageModel:
-    """Each tiny model in turn."""
+    """Each tiny decoder in turn."""
     return models[request.param]
 
 

@@ -38,6 +38,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 1, "labeller_epochs": 2},
         {"steps": 3, "labeller_epochs": 2, "labels": "hard", "keep": 0.5, "pattern": "verdict"},
     ],
+    "contrastive": [{}, {"steps": 3, "most_pairs": 10}],
     "probe": [{}, {"prompted": False}, {"layer": 1}],
     "vanilla": [
         {"epochs": 3},
@@ -63,7 +64,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 # What cannot be used on which architecture, and the words of the reason; all else must run on all.
-SKIPPED = {("bitfit", "llama"): "model type 'llama' has no biases"}
+SKIPPED = {
+    ("bitfit", "llama"): "model type 'llama' has no biases",
+    ("bitfit", "modernbert"): "model type 'modernbert' has no biases",
+    ("ia3", "modernbert"): "PEFT names no (IA)³ layers for model type 'modernbert'",
+    ("lora", "modernbert"): "PEFT names no query and value layers for model type 'modernbert'",
+}
 CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]
 
 
@@ -74,7 +80,7 @@ def fit(
     rng = np.random.default_rng(seed)
     settings = method.resolve(settings, task, len(draw.support), len(draw.pool))
     plan = make_plan(method, settings, model if method.uses_model else None, task, draw, rng)
-    return plan, fit_plan(plan, rng)
+    return fit_plan(plan, rng)
 
 
 def run(method: Method, settings: Any, model: LanguageModel, task: Task, draw: Draw, seed: int = 0) -> Plan:

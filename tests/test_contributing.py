@@ -60,7 +60,7 @@ def test_the_worked_method_trains_norms_and_nothing_else(
     plan = method.plan(method.settings(epochs=2, learning_rate=1e-2), model, task, draw, rng)
     rows = [row.without_label() for row in draw.support]
     before = plan.score(rows)
-    fit_plan(plan, rng)
+    plan, _ = fit_plan(plan, rng)
     assert not np.array_equal(plan.score(rows), before)
     plan.predictor.save(tmp_path / "saved")
     changed = read_manifest(tmp_path / "saved").scorer.network.names

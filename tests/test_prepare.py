@@ -50,24 +50,19 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nothing_loads")
-def test_a_teacher_of_another_vocabulary_is_refused(
+def test_a_teacher_of_another_vocabulary_is_refused_where_that_is_compared(
     tmp_path: Path, study_file: Path, model_folders: dict[str, Path], stranger: Path
 ) -> None:
-    study = fill(
-        tmp_path,
-        study_file,
-        model_folders["llama"],
-        f"context_distillation: {{calibration: none, teacher: {stranger}}}",
-    )
+    method = f"context_distillation: {{calibration: none, teacher: {stranger}, kl_over: %s}}"
+    study = fill(tmp_path, study_file, model_folders["llama"], method % "vocabulary")
     with pytest.raises(StudyError) as caught:
         prepare_jobs(study, None)
     student = model_folders["llama"]
     words = f"teacher {str(stranger)!r} and student {str(student)!r} have different vocabularies"
     message = f"context_distillation: {words}. Use a teacher of the student's family."
     assert [fault.message for fault in caught.value.faults] == [message]
-    prepare_jobs(
-        fill(tmp_path, study_file, stranger, f"context_distillation: {{calibration: none, teacher: {stranger}}}"), None
-    )
+    prepare_jobs(fill(tmp_path, study_file, stranger, method % "vocabulary"), None)
+    prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], method % "label_words"), None)
 
 
 @pytest.mark.usefixtures("nothing_loads")

@@ -1,21 +1,28 @@
-"""Tiny random models, one an architecture, with a tokenizer trained on a few made-up sentences."""
+"""Tiny random models of several types, each with a tokenizer trained on a few made-up sentences."""
 
 from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    BertConfig,
     GPT2Config,
     LlamaConfig,
+    ModernBertConfig,
     OPTConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
+    RobertaConfig,
 )
 
 from fewtune.tasks.base import Example, Pattern, Task, TestSet
@@ -69,25 +76,55 @@ CONFIGS: dict[str, PretrainedConfig] = {
     ),
 }
 
+_ENCODER = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": POSITIONS,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "cls_token_id": 1,
+    "sep_token_id": 1,
+}
+ENCODERS: dict[str, PretrainedConfig] = {
+    "bert": BertConfig(**_ENCODER),
+    "roberta": RobertaConfig(**_ENCODER),
+    # Every other block reads no further than two tokens away.
+    "modernbert": ModernBertConfig(**_ENCODER, local_attention=4, global_attn_every_n_layers=2),
+    "sentence-encoder": BertConfig(**_ENCODER),
+}
+"""Encoders; the last pools its states and has no language-model head."""
+
 SUBJECTS = ("the cook", "a pilot", "my neighbour", "the old band", "this kettle", "their garden", "a small hotel")
 GOOD = ("is a joy to know", "works like a charm", "never lets us down", "was kind and quick", "made us all smile")
 BAD = ("broke on day one", "was rude and slow", "ruined the whole trip", "smells of burnt milk", "let everyone down")
 
 
-def make_tokenizer(opens_with_end: bool, more: Iterable[str] = ()) -> PreTrainedTokenizerFast:
-    """A byte-level BPE, trained on `more` texts too; `opens_with_end` puts </s> before every text, as OPT's does."""
+def make_tokenizer(opens_with_end: bool, more: Iterable[str] = (), masks: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE, trained on `more` texts too; `opens_with_end` puts </s> before every text, as OPT's does.
+
+    `masks`: it has a mask, and puts </s> behind every text as well, as encoders' do.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    special = ["<pad>", "</s>", *(["<mask>"] if masks else [])]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=["<pad>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     sentences = [f"{s} {p}. Feeling: good bad" for s, p in itertools.product(SUBJECTS, (*GOOD, *BAD))]
     tokenizer.train_from_iterator([*sentences, *more], trainer)
     if opens_with_end:
-        tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 1)])
+        around = "</s> $A </s>" if masks else "</s> $A"
+        tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        clean_up_tokenization_spaces=False,
+        **({"mask_token": "<mask>"} if masks else {}),
     )
 
 
@@ -96,7 +133,7 @@ def save(name: str, folder: Path, times_wider: int = 1, positions: int = POSITIO
 
     `positions`: tokens it reads at once; `more`: texts its tokenizer is trained on besides its own.
     """
-    config = copy.deepcopy(CONFIGS[name])
+    config = copy.deepcopy(CONFIGS[name] if name in CONFIGS else ENCODERS[name])
     if times_wider != 1:
         for key in ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim", "head_dim"):
             if config.to_dict().get(key) is not None:
@@ -106,10 +143,27 @@ def save(name: str, folder: Path, times_wider: int = 1, positions: int = POSITIO
     config.initializer_range = config.init_std = 0.2
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        network = choose_class(name).from_config(config, dtype=torch.float32)
     network.save_pretrained(folder)
-    make_tokenizer(name.startswith("opt"), more).save_pretrained(folder)
+    make_tokenizer(name.startswith("opt") or name in ENCODERS, more, masks=name in ENCODERS).save_pretrained(folder)
+    if name == "sentence-encoder":
+        kinds = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+        parts = [
+            {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for place, (kind, path) in enumerate(kinds.items())
+        ]
+        (folder / "modules.json").write_text(json.dumps(parts))
+        (folder / "1_Pooling").mkdir()
+        pooling = {"word_embedding_dimension": config.hidden_size, "pooling_mode_mean_tokens": True}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     return folder
+
+
+def choose_class(name: str) -> Any:
+    """Transformers' class of a tiny model, its head included."""
+    if name == "sentence-encoder":
+        return AutoModel
+    return AutoModelForMaskedLM if name in ENCODERS else AutoModelForCausalLM
 
 
 def make_task() -> Task:

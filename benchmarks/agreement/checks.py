@@ -116,7 +116,7 @@ def check_fit(material: Material, model: LanguageModel) -> dict[str, Any]:
         batches.append(([e.prompt for e in batch], [e.label or 0 for e in batch]))
         return loss_of(batch)
 
-    report = fit_plan(replace(plan, fitting=replace(plan.fitting, loss=note)), material.rng())
+    _, report = fit_plan(replace(plan, fitting=replace(plan.fitting, loss=note)), material.rng())
     assert report is not None
     if len(report.losses) != len(batches):
         raise ValueError(f"{len(batches)} passes in {len(report.losses)} steps: the plain loop takes one pass a step")

@@ -135,4 +135,4 @@ def _adapt(work: str, material: Material, model: LanguageModel) -> tuple[Plan, F
     method, rng = get_method(METHODS[work][0]), material.rng()
     settings = method.settings(**settings_of(work, material.size))
     plan = make_plan(method, settings, model, material.task, material.draw, rng)
-    return plan, fit_plan(plan, rng)
+    return fit_plan(plan, rng)

@@ -212,6 +212,35 @@ def test_another_model_may_teach_where_it_shares_the_vocabulary(
     np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), expected, atol=1e-6)
 
 
+def test_a_decoder_behind_contexts_teaches_an_encoder_that_says_no_words(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    student = replace(models["sentence-encoder"], others={"teacher": models["llama"]})
+    settings = {"teacher": "teacher", "readout": "head", "demonstrations": 2, "learning_rate": 1e-3, "epochs": 8}
+    plan = make_plan(student, task, draw, **settings)
+    assert plan.fitting is not None
+    taught = [example.target for example in plan.fitting.examples if example.target is not None]
+    own = make_plan(models["llama"], task, draw, demonstrations=2)
+    assert own.fitting is not None
+    expected = [example.target for example in own.fitting.examples if example.target is not None]
+    np.testing.assert_allclose(taught, expected, atol=1e-6)
+    rows, teacher = draw.pool, plan.reference_scorers["teacher"](draw.pool)
+
+    def differ() -> float:
+        return float((np.exp(teacher) * (teacher - plan.score(rows))).sum(1).mean())
+
+    before = differ()
+    fit_losses(plan)
+    assert differ() < before
+    assert {group.name for group in plan.fitting.groups} == {"all weights", "head"}
+
+
+def test_an_encoder_cannot_teach_behind_contexts(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    student = replace(models["llama"], others={"teacher": models["bert"]})
+    with pytest.raises(DataError, match="an encoder, whose rows cannot go on from a context"):
+        make_plan(student, task, draw, teacher="teacher", demonstrations=2)
+
+
 def test_what_a_teacher_needs_and_what_its_prompts_lost_is_told(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
@@ -252,6 +281,7 @@ def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[s
     for settings, reason in (
         ({"context": ("instruction",)}, "`instruction` is empty"),
         ({"kl_over": "vocabulary"}, "set it to none"),
+        ({"kl_over": "vocabulary", "calibration": "none", "readout": "head"}, "a head answers with labels"),
         ({"student": "last_blocks", "blocks": 9}, "blocks is 9 and the model has 3 blocks"),
         (
             {"context": ("scratchpad",), "scratchpad": "{txt}\nSo:"},

@@ -11,22 +11,30 @@ import torch
 from pydantic.fields import FieldInfo
 
 from fewtune.engine.language_model import LanguageModel
+from fewtune.errors import DataError
 from fewtune.methods import METHODS, get_method
+from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, SKIPPED, fit, run
 
 
 @pytest.mark.parametrize(("name", "values"), CASES, ids=lambda value: str(value))
 def test_a_method_scores_every_label_of_unlabelled_rows_the_same_each_time(
-    name: str, values: dict[str, Any], model: LanguageModel, task: Task, draw: Draw
+    name: str, values: dict[str, Any], any_model: LanguageModel, task: Task, draw: Draw
 ) -> None:
-    method = get_method(name)
+    method, model = get_method(name), any_model
     settings = method.settings(**values)
-    reason = method.skip_reason(settings, model.config, task)
-    if (name, model.config.model_type) in SKIPPED:
-        assert reason is not None and SKIPPED[name, model.config.model_type] in reason
+    reason = find_skip_reason(method, settings, model.config, task)
+    if method.needs(settings) - model.architecture.find_abilities(model.config):
+        assert reason is not None and reason.startswith("the model ")
         return
-    assert reason is None
+    if reason is not None:
+        assert SKIPPED[name, model.config.model_type] in reason
+        return
+    if model.tokenizer.mask is not None and values.get("pattern") == "verdict" and method.needs(settings):
+        with pytest.raises(DataError, match="a masked language model says one"):
+            run(method, settings, model, task, draw)
+        return
     before = {n: p.detach().clone() for n, p in model.frozen.named_parameters()}
     rows = [row.without_label() for test in draw.test_sets for row in test.rows]
     plan = run(method, settings, model, task, draw)

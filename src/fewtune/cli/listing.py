@@ -29,7 +29,10 @@ def list_(what: Literal["methods", "tasks", "models"]) -> int:
 
         for entry in CATALOGUE.values():
             table.add_row(entry.name, f"{entry.identity}; {entry.source}; {entry.licence}")
-        table.add_row("owner/name", "any causal language model on the Hugging Face hub, saved as safetensors")
+        table.add_row(
+            "owner/name",
+            "a causal or masked language model, or a sentence encoder, of the hub, as safetensors",
+        )
         table.add_row("a/folder", "a local folder with config.json, *.safetensors and its tokenizer")
     console.print(table)
     return 0

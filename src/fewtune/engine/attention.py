@@ -1,4 +1,4 @@
-"""Attention over packed rows: causal within each sequence, behind a prefix that all of them read.
+"""Attention over packed rows: within each sequence, causal or both ways, behind a prefix that all of them read.
 
 Owns the layout that puts sequences side by side for attention, branches behind them, and attention's arithmetic. Does
 not know what else a network does with a packed batch (`packing`), nor what the tokens mean.
@@ -24,7 +24,7 @@ from fewtune.engine.packing import KeysValues, Layers, Packed
 from fewtune.errors import ModelError
 from fewtune.models.architectures.base import AttentionKind
 
-PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed"}
+PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed", "bidirectional": "fewtune_packed_both_ways"}
 """The names under which Transformers finds the attention of this module, by what an architecture's networks need."""
 PLACES_BEHIND_PREFIX = 256
 """Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
@@ -135,6 +135,55 @@ def attend_rows(
         start += rows * width
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     return _move(joined, layout.places, layout.sources).transpose(0, 1)[None]
+
+
+def _attend_both_ways(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packing: Packed | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of every token to all of its sequence, or to those under `sliding_window` away, shaped as above."""
+    pulse.beat()
+    if packing is None:
+        raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
+    how = Arithmetic(query.shape[3] ** -0.5 if scaling is None else scaling, dropout, packing.options)
+    layout = _lay_out(packing.lengths, how.options.most_padding, None, query.device)
+    laid = [_move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
+    outputs, start = [], 0
+    for rows, (count, width) in zip(layout.rows, layout.groups, strict=True):
+        q, k, v = (x[start : start + count * width].unflatten(0, (count, width)).transpose(1, 2) for x in laid)
+        own = tuple(packing.own_lengths[row] for row in rows)
+        mask = _make_whole_mask(own, width, sliding_window, query.device)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=how.scale, dropout_p=how.dropout, enable_gqa=True
+        )
+        outputs.append(out.transpose(1, 2).flatten(0, 1))
+        start += count * width
+    joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+    if packing.after_attention is not None:
+        packing.after_attention()
+    return _move(joined, layout.places, layout.sources)[None], None
+
+
+@lru_cache(maxsize=16)
+def _make_whole_mask(lengths: tuple[int, ...], width: int, window: int | None, device: torch.device) -> Tensor | None:
+    """True where a token may read, (rows, 1, 1 or width, width); None where every token reads every other."""
+    places = torch.arange(width)
+    near = None if window is None or window >= width else (places[:, None] - places).abs() < window
+    if min(lengths) == width and near is None:
+        return None
+    mask = (places < torch.tensor(lengths)[:, None])[:, None, None]
+    if near is not None:
+        # Filling has tokens of its own row in no window, and a row of nothing to read would be no number.
+        mask = (mask & near) | torch.eye(width, dtype=torch.bool)
+    return mask.to(device)
 
 
 @dataclass(frozen=True)
@@ -373,3 +422,4 @@ def _attend_next(
 
 
 AttentionInterface.register(PACKED_ATTENTION["causal"], _attend_packed)
+AttentionInterface.register(PACKED_ATTENTION["bidirectional"], _attend_both_ways)

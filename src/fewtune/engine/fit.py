@@ -210,6 +210,6 @@ def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:
 
 def _split_passes(fitting: Fitting, examples: Sequence[FitExample]) -> list[list[FitExample]]:
     """Examples, in order, in passes of as many tokens as one may have."""
-    lengths = [len(example.prompt) + fitting.branch_tokens for example in examples]
+    lengths = [len(example.prompt) + len(example.other) + fitting.branch_tokens for example in examples]
     groups = group_by_tokens(lengths, fitting.options.tokens_per_pass)
     return [[examples[i] for i in group] for group in groups]

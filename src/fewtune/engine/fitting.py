@@ -32,12 +32,14 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class FitExample:
-    """One row to fit: its prompt's tokens, and its label's index or a teacher's distribution, or both."""
+    """One row to fit, or a pair: a prompt's tokens, and its label's index or a teacher's distribution, or both."""
 
     prompt: Sequence[int]
     label: int | None
     target: np.ndarray | None = None
     """The teacher's log-probabilities, over whatever the loss compares; None where it gives none."""
+    other: Sequence[int] = ()
+    """A second prompt that the loss compares the first with."""
 
 
 @dataclass(frozen=True)

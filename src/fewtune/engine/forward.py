@@ -31,8 +31,10 @@ from fewtune.engine.packing import (
     shared_prefix_length,
 )
 from fewtune.engine.soft import SoftTokens
+from fewtune.errors import ModelError
 from fewtune.models import Precision
 from fewtune.models.architectures import architecture_of
+from fewtune.models.architectures.base import Pooling
 
 SHORTEST_PREFIX = 16
 """A shared opening of fewer tokens is not worth a pass of its own."""
@@ -82,7 +84,8 @@ class Forward:
         """Rows end to end, behind the soft tokens, or behind a prefix of `compute_prefix`, which includes them."""
         if prefix is None and self.soft is not None:
             prefix = self.soft.make_prefix()
-        return pack(sequences, self.device, prefix, caches, self.options, branches)
+        first = self.architecture.find_first_position(self.network.config)
+        return pack(sequences, self.device, prefix, caches, self.options, branches, first)
 
     def hidden_states(self, batch: Packed, token_indices: Tensor | None = None) -> Tensor:
         """Hidden states, (total tokens, width), float32: after the final norm, or the output of `block`.
@@ -98,9 +101,30 @@ class Forward:
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
             return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()
 
-    def answer_indices(self, batch: Packed) -> Tensor:
-        """Index of the token at which each sequence is answered, among the batch's tokens, (sequences,)."""
-        return {"last_token": batch.ends}[self.architecture.answers_at]
+    @property
+    def pooling(self) -> Pooling:
+        """Whose state stands for a row."""
+        return self.architecture.find_pooling(self.network.config)
+
+    def pooled_indices(self, batch: Packed) -> Tensor:
+        """Indices of the tokens, among the batch's, whose states stand for its sequences (`pool`)."""
+        if self.pooling == "last_token":
+            return batch.ends
+        assert batch.starts is not None
+        if self.pooling == "first_token":
+            return batch.starts
+        own = zip(batch.starts.tolist(), batch.own_lengths, strict=True)
+        return torch.cat([torch.arange(start, start + length) for start, length in own]).to(self.device)
+
+    def pool(self, states: Tensor, batch: Packed) -> Tensor:
+        """One state a sequence, (sequences, width), of those at `pooled_indices`."""
+        if self.pooling != "mean":
+            return states
+        return torch.stack([part.mean(0) for part in states.split(batch.own_lengths)])
+
+    def word_indices(self, batch: Packed, behind: int) -> Tensor:
+        """Index of the token at which each sequence's word is said, `behind` tokens before its last, (sequences,)."""
+        return batch.ends - behind
 
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
@@ -109,6 +133,11 @@ class Forward:
         self._count(batch)
         with self.compute_dtype():
             return capture_prefix(self.network, batch)
+
+    def word_states(self, states: Tensor) -> Tensor:
+        """States (…, width) as the language-model head reads them, float32."""
+        with self.compute_dtype():
+            return self.architecture.transform(self.network, states).float()
 
     def _count(self, batch: Packed) -> None:
         tokens = sum(batch.spans)
@@ -120,7 +149,7 @@ class Forward:
 
         None and 0 where they are too few, or prompts are not shared.
         """
-        if len(prompts) > 1 and self.options.shared_prefix:
+        if len(prompts) > 1 and self.options.shared_prefix and self.architecture.attention == "causal":
             # Each prompt keeps its last token: a readout may need the state that stands there.
             shared = shared_prefix_length(prompts)
             if shared >= SHORTEST_PREFIX:
@@ -130,6 +159,8 @@ class Forward:
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""
         head: Any = self.architecture.find_head(self.network)
+        if head is None:
+            raise ModelError("this model has no language-model head, and says no words. Use a head, or embeddings.")
         weight, bias = head.weight, getattr(head, "bias", None)
         if token_ids is None:
             return weight, bias

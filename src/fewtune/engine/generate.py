@@ -53,7 +53,7 @@ def _write(
     writing = [i for i, most in enumerate(max_tokens) if most > 0]
     while writing:
         batch = forward.pack([unread[i] for i in writing], prefix, [caches[i] for i in writing])
-        last = forward.hidden_states(batch, forward.answer_indices(batch))
+        last = forward.hidden_states(batch, batch.ends)
         # Logits themselves: normalising them could round two that differ to a tie.
         for i, token in zip(writing, F.linear(last, weight.float(), bias).argmax(-1).tolist(), strict=True):
             written[i].append(token)

@@ -1,4 +1,4 @@
-"""A causal language model as methods get it: tokenizer, frozen network, fresh copies to train, and how they are run.
+"""A language model as methods get it: tokenizer, frozen network, fresh copies to train, and how they are run.
 
 Owns the dtype everything is held in, and what trials may share. Does not know how weights are read (`loading`), or
 prompts, tasks or methods.
@@ -62,7 +62,7 @@ class SharedNetworks:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A causal language model read once; values derived from it (`dataclasses.replace`) share its networks.
+    """A language model read once; values derived from it (`dataclasses.replace`) share its networks.
 
     `frozen` is shared by every trial that trains nothing: never change it.
     """
@@ -95,9 +95,8 @@ class LanguageModel:
 
     @property
     def width(self) -> int:
-        """Features of the states that the language-model head reads (OPT-350m: after its projection)."""
-        head: Any = self.architecture.find_head(self.networks.sketch)
-        return int(head.weight.shape[1])
+        """Features of the states that heads read (OPT-350m: after its projection)."""
+        return self.architecture.find_width(self.networks.sketch)
 
     @property
     def total_parameters(self) -> int:

@@ -61,10 +61,21 @@ def hold_model(
     return LanguageModel(
         name=snapshot.name,
         weights_fingerprint=snapshot.weights_fingerprint,
-        tokenizer=Tokenizer(tokenizer, architecture_of(networks.sketch).find_opening(tokenizer)),
+        tokenizer=mark_tokens(tokenizer, networks.sketch),
         networks=networks,
         precision=precision,
         device=device,
+    )
+
+
+def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> Tokenizer:
+    """A tokenizer with the special tokens that a network's prompts have."""
+    architecture = architecture_of(network)
+    return Tokenizer(
+        tokenizer,
+        architecture.find_opening(tokenizer),
+        architecture.find_closing(tokenizer),
+        architecture.find_mask(tokenizer),
     )
 
 
@@ -72,7 +83,7 @@ def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
     """The network of a configuration without any weights, to look at its shape before anything is loaded."""
     architecture = find_architecture(config)
     with torch.device("meta"):
-        network: PreTrainedModel = architecture.choose_class().from_config(
+        network: PreTrainedModel = architecture.choose_class(config).from_config(
             config, dtype=torch.float32, attn_implementation=PACKED_ATTENTION[architecture.attention]
         )
     return network

@@ -73,6 +73,8 @@ class Packed:
     sequences: tuple[tuple[int, ...], ...] = ()
     """The tokens as they were given, each sequence its own."""
     options: EngineOptions = DEFAULTS
+    starts: Tensor | None = None
+    """The index of each sequence's first token."""
     reach: int = 0
     """Most tokens that any token reads, itself, the prefix and earlier passes included."""
 
@@ -112,8 +114,11 @@ def pack(
     caches: Sequence[Layers] = (),
     options: EngineOptions = DEFAULTS,
     branches: Branches | None = None,
+    first_position: int = 0,
 ) -> Packed:
     """Lay token sequences end to end; positions continue those of the prefix, and of each sequence's cache.
+
+    A row's first token has `first_position`.
 
     Caches are all empty, to be filled by this pass, or none is; then each sequence is one token. Sequences with caches
     have no branches.
@@ -141,10 +146,11 @@ def pack(
     if branches is not None:
         depths = torch.tensor(branches.depths)
         places += [start + own - 1 + depths for own in own_lengths]
-    positions = _send(torch.cat(places)[None], device)
+    positions = _send(torch.cat(places)[None] + first_position, device)
     last = [end - n + own - 1 for end, n, own in zip(accumulate(lengths), lengths, own_lengths, strict=True)]
     ends = _send(torch.tensor(last), device)
     reach = max(at + n for at, n in zip(starts, lengths, strict=True))
+    starting = [end - n for end, n in zip(accumulate(lengths), lengths, strict=True)]
     return Packed(
         tokens,
         positions,
@@ -156,6 +162,7 @@ def pack(
         sequences=given,
         options=options,
         reach=reach + (max(branches.depths) if branches is not None else 0),
+        starts=_send(torch.tensor(starting), device),
     )
 
 

@@ -38,7 +38,7 @@ class Readout(Protocol):
 
 
 class HeadReadout:
-    """A linear head on the state of the answer's token."""
+    """A linear head on the state that stands for a row."""
 
     answer_tokens = 0
     branches: Branches | None = None
@@ -47,24 +47,28 @@ class HeadReadout:
         self.head = head
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
-        return forward.answer_indices(batch)
+        return forward.pooled_indices(batch)
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        scores: Tensor = self.head(states)
+        scores: Tensor = self.head(forward.pool(states, batch))
         return scores
 
 
 class StateReadout:
-    """No head: the state of the answer's token itself, (rows, width)."""
+    """No head: the state that stands for a row itself, (rows, width); `unit`: scaled to length one."""
 
     answer_tokens = 0
     branches: Branches | None = None
 
+    def __init__(self, unit: bool = False) -> None:
+        self.unit = unit
+
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
-        return forward.answer_indices(batch)
+        return forward.pooled_indices(batch)
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        return states
+        pooled = forward.pool(states, batch)
+        return F.normalize(pooled, dim=-1) if self.unit else pooled
 
 
 class NextTokenReadout:
@@ -74,7 +78,7 @@ class NextTokenReadout:
     branches: Branches | None = None
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
-        return forward.answer_indices(batch)
+        return batch.ends
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         return read_vocabulary(forward, states)
@@ -83,7 +87,7 @@ class NextTokenReadout:
 def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
     """Log-probabilities (…, vocabulary) of the token after each state (…, width), in float32."""
     weight, bias = forward.head_columns()
-    return F.linear(states, weight.float(), bias).log_softmax(-1)
+    return F.linear(forward.word_states(states), weight.float(), bias).log_softmax(-1)
 
 
 class LabelWordReadout:
@@ -98,10 +102,13 @@ class LabelWordReadout:
         self,
         label_tokens: Sequence[Sequence[int]],
         over: Literal["label_words", "vocabulary"] = "label_words",
+        behind: int = 0,
     ) -> None:
+        """`behind`: how many tokens stand behind the one that says the word: those that close a masked prompt."""
         self.label_tokens = [list(tokens) for tokens in label_tokens]
         self.answer_tokens = max(len(tokens) for tokens in self.label_tokens)
         self.over: Literal["label_words", "vocabulary"] = over
+        self.behind = behind
         self.branches, predicted = branch_words(self.label_tokens)
         self.columns_only = self.branches is None and over == "label_words"
         # One entry a token of a label: the label, the token, and which of a row's states predicts it.
@@ -110,7 +117,7 @@ class LabelWordReadout:
         self._states = [place - STEM for places in predicted for place in places]
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
-        ends = forward.answer_indices(batch)
+        ends = forward.word_indices(batch, self.behind)
         if self.branches is None:
             return ends
         return torch.cat([ends[:, None], batch.branch_indices], 1).flatten()
@@ -119,7 +126,7 @@ class LabelWordReadout:
         ids = torch.tensor(self._tokens, device=states.device)
         if self.columns_only and forward.options.label_columns_only:
             weight, bias = forward.head_columns(ids)
-            return F.linear(states, weight.float(), bias)
+            return F.linear(forward.word_states(states), weight.float(), bias)
         if self.branches is None:
             return read_vocabulary(forward, states)[:, ids]
         by_row = states.unflatten(0, (len(batch.lengths), -1))

@@ -102,10 +102,11 @@ def _write_onnx(predictor: Predictor, folder: Path, rows: Sequence[Mapping[str, 
 
     scorer = predictor.scorer
     answer = read_linear(scorer, predictor.temperature) if isinstance(scorer, LanguageScorer) else None
-    if answer is None or not isinstance(scorer, LanguageScorer):
+    causal = isinstance(scorer, LanguageScorer) and scorer.model.architecture.attention == "causal"
+    if answer is None or answer.unit or not causal or not isinstance(scorer, LanguageScorer):
         raise PredictorError(
-            "this model has no ONNX form: only answers that are one linear map of a network's state have one, not "
-            "label words of several tokens, several contexts or a model of words. Leave --onnx out."
+            "this model has no ONNX form: only answers that are one linear map of a decoder's state have one, not "
+            "label words of several tokens, several contexts, embeddings or a model of words. Leave --onnx out."
         )
     folder.mkdir()
     source = build_graph_source(scorer, answer, predictor.labels)
@@ -151,10 +152,14 @@ def _write_language(
     answer = read_linear(scorer, predictor.temperature)
     change = scorer.change
     try:
+        if scorer.model.architecture.attention != "causal":
+            raise PredictorError("its base model is an encoder, whose classifiers put a layer of their own in between.")
         if answer is None:
             raise PredictorError(
                 "its answers are no linear map of one state: label words of several tokens or contexts."
             )
+        if answer.unit:
+            raise PredictorError("its states are scaled to length one before they are read, which no classifier does.")
         if isinstance(change, Adapter) and not (change.four_bit or options.merge or answer.has_offset):
             return Export("adapter", write_adapter(scorer, change, answer, _find_base(folder, options), out))
         classifier = build_classifier(scorer, answer, predictor.labels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fewtune.engine.readouts import HeadReadout, LabelWordReadout
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, StateReadout
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.regression import Regression
 
@@ -22,6 +22,8 @@ class LinearAnswer:
 
     weight: np.ndarray
     offset: np.ndarray
+    unit: bool = False
+    """States are scaled to length one first."""
 
     @property
     def has_offset(self) -> bool:
@@ -36,7 +38,9 @@ def read_linear(scorer: LanguageScorer, temperature: float) -> LinearAnswer | No
     weight, offset = found
     prior = scorer.contexts[0].log_prior
     offset = (offset if prior is None else offset - np.array(prior)) / temperature
-    return LinearAnswer(weight / temperature, offset - offset.mean())
+    readout = scorer.prompting.readout
+    unit = isinstance(readout, StateReadout) and readout.unit
+    return LinearAnswer(weight / temperature, offset - offset.mean(), unit)
 
 
 def _read_parts(scorer: LanguageScorer) -> tuple[np.ndarray, np.ndarray] | None:
@@ -46,7 +50,7 @@ def _read_parts(scorer: LanguageScorer) -> tuple[np.ndarray, np.ndarray] | None:
     if isinstance(readout, HeadReadout):
         weight = readout.head.weight.detach().double().cpu().numpy()
         return weight, np.zeros(len(weight))
-    if isinstance(readout, LabelWordReadout) and readout.branches is None:
+    if isinstance(readout, LabelWordReadout) and readout.branches is None and scorer.prompting.encoder.mask is None:
         ids = torch.tensor([tokens[0] for tokens in readout.label_tokens])
         with torch.no_grad():
             rows, bias = scorer.prompting.forward.head_columns(ids.to(scorer.prompting.forward.device))

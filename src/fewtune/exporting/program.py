@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from fewtune.engine.readouts import LabelWordReadout
+from fewtune.engine.readouts import LabelWordReadout, StateReadout
 from fewtune.engine.soft import SoftPrefix, SoftPrompt
 from fewtune.errors import PredictorError
 from fewtune.exporting.linear import LinearAnswer
@@ -37,7 +37,7 @@ _ARRAYS = "classifier.safetensors"
 def write_language_program(
     predictor: Predictor, scorer: LanguageScorer, answer: LinearAnswer | None, folder: Path
 ) -> None:
-    """Write a causal language model, what the program reads of it, and the program.
+    """Write a language model, what the program reads of it, and the program.
 
     `answer` is what reads states where no label words do. Raises PredictorError where the program cannot hold it.
     """
@@ -68,8 +68,23 @@ def write_language_program(
         ],
         "label_tokens": words,
         "block": forward.block,
+        **_describe_architecture(scorer),
     }
     _write(content, "language", folder)
+
+
+def _describe_architecture(scorer: LanguageScorer) -> dict[str, Any]:
+    """Which network it is, what stands around a prompt, and whose state stands for a row."""
+    forward, encoder, readout = scorer.prompting.forward, scorer.prompting.encoder, scorer.prompting.readout
+    says = "label_words" in forward.architecture.find_abilities(forward.network.config)
+    kind = "causal" if forward.architecture.attention == "causal" else "masked" if says else "headless"
+    return {
+        "network": kind,
+        "closing": list(encoder.closing),
+        "mask": encoder.mask,
+        "pooling": forward.pooling,
+        "unit": isinstance(readout, StateReadout) and readout.unit,
+    }
 
 
 def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer, folder: Path) -> None:
@@ -102,7 +117,7 @@ def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer
 
 
 def _write_network(scorer: LanguageScorer, folder: Path) -> list[int]:
-    """Write the causal language model and its tokenizer; give the tokens that open a prompt, virtual ones too."""
+    """Write the language model and its tokenizer; give the tokens that open a prompt, virtual ones too."""
     network, source = merge_network(scorer), copy.deepcopy(scorer.model.tokenizer.source)
     opening = list(scorer.prompting.encoder.opening)
     if isinstance(scorer.prompting.forward.soft, SoftPrompt):

@@ -14,6 +14,8 @@ OWN: dict[str, str] = {
     "probe": "fewtune.methods.probe",
     "zero_shot": "fewtune.methods.zero_shot",
     "in_context": "fewtune.methods.in_context",
+    "embeddings": "fewtune.methods.embeddings",
+    "contrastive": "fewtune.methods.contrastive",
     "vanilla": "fewtune.methods.vanilla",
     "pattern": "fewtune.methods.pattern",
     "adaptive": "fewtune.methods.adaptive",

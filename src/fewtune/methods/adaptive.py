@@ -15,7 +15,7 @@ from pydantic import Field
 
 from fewtune.engine.schedule import Schedule
 from fewtune.methods.base import LARGEST_RATE, MOST_BLOCKS, MOST_EPOCHS, Method, refuse_beyond_blocks
-from fewtune.methods.optimisation import FineTuning, ReadoutChoice, read_optimisation
+from fewtune.methods.optimisation import FineTuning, ReadoutChoice, needs_of_readout, read_optimisation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -110,6 +110,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1801.06146",
     settings=Settings,
     plan=plan,
+    needs=needs_of_readout,
     defaults_tried={"sentiment": 9, "cola": 5},
     skip_reason=skip_reason,
     resolve=resolve,

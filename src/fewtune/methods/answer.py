@@ -17,10 +17,10 @@ from torch import nn
 from fewtune.engine.fitting import ParameterGroup
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout
+from fewtune.engine.readouts import HeadReadout, Readout, StateReadout
 from fewtune.errors import DataError, name_choices
 from fewtune.methods.optimisation import HeadStart, ReadoutKind
-from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows
+from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows, read_words
 from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.network import Change, Unchanged
 from fewtune.predictors.predictor import Predictor
@@ -97,6 +97,10 @@ def answer_by_label_words(
     """The language-model head over the label words of a pattern."""
     pattern = choose_pattern(task, pattern_name)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
+    if model.architecture.attention == "bidirectional" and encoder.mask is None:
+        raise DataError(
+            f"{model.name}: its tokenizer has no mask, in whose place a word is said. Use a method with a head."
+        )
     label_tokens = encoder.encode_label_words(pattern)
     notes = PromptNotes(
         pattern=pattern.name,
@@ -105,7 +109,7 @@ def answer_by_label_words(
         label_word_tokens=label_tokens,
         splits_cleanly=encoder.splits_words_cleanly(pattern.template, draw.support[0], pattern.label_words),
     )
-    readout = LabelWordReadout(label_tokens, over)
+    readout = read_words(encoder, label_tokens, over)
     return Answer(model, task, encoder, pattern.template, readout, notes, over_vocabulary=over == "vocabulary")
 
 

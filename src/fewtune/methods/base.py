@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
+    from fewtune.models.architectures.base import Ability
     from fewtune.tasks.base import Draw, Task
 
 # What settings may be at most: a value beyond is a slip that would run for years, or that no float32 holds.
@@ -74,13 +75,34 @@ class Method:
     needs_pool: Callable[[Any], bool] = lambda settings: False
     """Whether these settings need unlabelled pool rows; a study without any is refused."""
     other_models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
-    """Teachers these settings need besides the trial's own model, by name, of its vocabulary; see `model.find`."""
+    """Teachers these settings need besides the trial's own model, by name; see `model.find`."""
+    shares_vocabulary: Callable[[Any], bool] = lambda settings: True
+    """Whether those teachers must have the vocabulary of the trial's own model."""
+    needs: Callable[[Any], frozenset[Ability]] = lambda settings: frozenset()
+    """What a model must be able to do for these settings; the method is skipped on one that cannot."""
     skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None
     defaults_tried: Mapping[str, int] = field(default_factory=dict)
     """From how many settings its defaults were chosen, by the task whose development rows judged them
     (docs/defaults.md); nothing where they are a paper's own."""
     resolve: ResolveFunction = lambda settings, task, shots, pool_rows: settings
     """Asked of every trial before its id is made; `plan` gets what comes of it. A null pattern is the task's first."""
+
+
+_LACKING: dict[Ability, str] = {
+    "label_words": "the model says no words (it has no language-model head): use a method with a head, or embeddings",
+    "reads_on": "the model is an encoder, whose rows cannot go on from what stands before them: use a decoder",
+}
+
+
+def find_skip_reason(method: Method, settings: Any, config: PreTrainedConfig | None, task: Task) -> str | None:
+    """Why a method cannot be used on a model of that configuration, or None."""
+    from fewtune.models.architectures import find_architecture
+
+    if config is not None:
+        missing = method.needs(settings) - find_architecture(config).find_abilities(config)
+        if missing:
+            return _LACKING[min(missing, key=list(_LACKING).index)]
+    return method.skip_reason(settings, config, task)
 
 
 def refuse_beyond_blocks(setting: str, wanted: int, config: PreTrainedConfig | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -70,5 +70,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2106.10199",
     settings=Settings,
     plan=plan,
+    needs=needs_of_readout,
     skip_reason=skip_reason,
 )

@@ -25,7 +25,7 @@ from fewtune.methods.base import (
     Method,
     refuse_beyond_blocks,
 )
-from fewtune.methods.optimisation import read_optimisation
+from fewtune.methods.optimisation import LearningRate, ReadoutKind, needs_of_readout, read_optimisation
 from fewtune.methods.teacher_settings import TeacherSettings
 from fewtune.prompts.template import plain_template
 from fewtune.records import MethodNotes
@@ -62,13 +62,21 @@ class Settings(TeacherSettings):
         ),
     ] = "few_shot"
     teacher: Annotated[
-        str | None, Field(description="Another model as the teacher, of the same vocabulary; null: the student's own.")
+        str | None,
+        Field(
+            description="Another model as the teacher, of the same vocabulary where that is compared; null: the "
+            "student's own."
+        ),
     ] = None
     alpha: Annotated[float, Field(ge=0, le=1, description="Weight of the teacher; 1 - alpha weighs the labels.")] = 0.9
     temperature: Annotated[
         float,
         Field(ge=0.1, le=20, description="Both distributions are flattened by it; the loss is scaled by its square."),
     ] = 1.0
+    readout: Annotated[
+        ReadoutKind,
+        Field(description="What reads the student's answer: label words, or a fresh linear head on the prompt."),
+    ] = "label_words"
     student: Annotated[Literal["all", "last_blocks", "low_rank"], Field(description="What trains in the student.")] = (
         "all"
     )
@@ -76,6 +84,7 @@ class Settings(TeacherSettings):
     rank: Annotated[
         int, Field(ge=1, le=MOST_RANK, description="Rank of LoRA adapters, with low_rank; alpha is twice that.")
     ] = 8
+    head_learning_rate: LearningRate = 1e-3
     epochs: Annotated[
         int | None,
         Field(
@@ -123,6 +132,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return "context has an instruction and `instruction` is empty: give its text"
     if settings.kl_over == "vocabulary" and settings.calibration != "none":
         return "calibration is about label words: with kl_over vocabulary set it to none"
+    if settings.kl_over == "vocabulary" and settings.readout == "head":
+        return "a head answers with labels: with readout head set kl_over to label_words"
     if "scratchpad" in settings.context and settings.scratchpad:
         try:
             check_template(settings.scratchpad, task.fields, "scratchpad")
@@ -133,7 +144,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Let the teacher answer once for every row, then train the student on answers and labels."""
-    from fewtune.methods.answer import answer_by_label_words
+    from fewtune.methods.answer import choose_answer, head_parameters
     from fewtune.methods.fine_tuning import assemble_plan, make_examples
     from fewtune.methods.teacher import make_teacher
 
@@ -142,8 +153,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     (teacher_rng,) = rng.spawn(1)
     teacher_model = model if settings.teacher is None else model.find(settings.teacher)
     teacher = make_teacher(settings, teacher_model, task, draw, teacher_rng)
-    answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words")
+    answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     student = _choose_student(settings, model, rng)
+    student = student.join(head_parameters(answer, settings.head_learning_rate))
     pool = draw.pool if settings.variant == "few_shot" else ()
     rows = [*draw.support, *pool]
     targets = teacher.answer_rows(rows) if settings.alpha > 0 else [None] * len(rows)
@@ -234,7 +246,7 @@ def _choose_student(settings: Settings, model: LanguageModel, rng: np.random.Gen
         return train_last_blocks(model, settings.blocks, rate)
     if settings.student == "low_rank":
         return train_lora(model, LoraShape(settings.rank, 2.0 * settings.rank), rate, rng)
-    return train_all(model, rate, body_only=False)
+    return train_all(model, rate, body_only=settings.readout == "head")
 
 
 METHOD = Method(
@@ -243,6 +255,8 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2209.15189",
     settings=Settings,
     plan=plan,
+    needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
+    shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
     defaults_tried={"sentiment": 15},
     needs_pool=lambda settings: settings.calibration == "batch",
     skip_reason=skip_reason,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -71,13 +71,15 @@ def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:
     from peft import IA3Config, get_peft_model
 
     from fewtune.engine.layers import holds_transposed
+    from fewtune.models.architectures import architecture_of
 
     # PEFT draws from torch's global generator before it sets the vectors: seeded here, given back after.
     with torch.random.fork_rng(), warnings.catch_warnings():
         # PEFT asks Transformers for something by its old name; the user can do nothing about it.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(seed)
-        return get_peft_model(network, IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=holds_transposed(network)))
+        task: Any = architecture_of(network).peft_task
+        return get_peft_model(network, IA3Config(task_type=task, fan_in_fan_out=holds_transposed(network)))
 
 
 METHOD = Method(
@@ -86,6 +88,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2205.05638",
     settings=Settings,
     plan=plan,
+    needs=needs_of_readout,
     defaults_tried={"sentiment": 3, "cola": 1},
     skip_reason=skip_reason,
 )

@@ -94,6 +94,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,
     plan=plan,
+    needs=lambda settings: frozenset({"label_words", "reads_on"} if settings.demonstrations else {"label_words"}),
     defaults_tried={"sentiment": 9, "cola": 6},
     uses_fit_seed=lambda settings: settings.demonstrations != 0 or settings.calibration in ("domain", "scored"),
     needs_pool=lambda settings: settings.calibration == "batch",

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_RANK, Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -62,7 +62,11 @@ class Settings(FineTuning):
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
-    """Say so where a 4-bit base lacks its library, or the model or machine cannot have one."""
+    """Say so where PEFT does not know the asked layers, or a 4-bit base lacks its library, a fit model or machine."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
+
+    if config is not None and settings.targets == "query_value" and config.model_type not in KNOWN:
+        return f"PEFT names no query and value layers for model type {config.model_type!r}: set targets to all_linear"
     if settings.base == "full":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -106,6 +110,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2106.09685",
     settings=Settings,
     plan=plan,
+    needs=needs_of_readout,
     defaults_tried={"sentiment": 3, "cola": 4},
     skip_reason=skip_reason,
 )

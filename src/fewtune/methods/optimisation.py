@@ -6,12 +6,15 @@ Owns the fields' meaning, units, bounds and defaults, in one place. A default th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from fewtune.engine.schedule import Optimisation
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS
+
+if TYPE_CHECKING:
+    from fewtune.models.architectures.base import Ability
 
 MOST_STEPS = 10_000_000
 
@@ -51,6 +54,11 @@ ReadoutChoice = Annotated[
     ReadoutKind,
     Field(description="What reads the answer: label words, or a fresh linear head on the prompt's last token."),
 ]
+
+
+def needs_of_readout(settings: Any) -> frozenset[Ability]:
+    """What a model must be able to do for the readout that a method's settings choose."""
+    return frozenset({"label_words"} if settings.readout == "label_words" else ())
 
 
 @dataclass(frozen=True)

@@ -50,5 +50,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2305.16938",
     settings=Settings,
     plan=plan,
+    needs=lambda settings: frozenset({"label_words"}),
     defaults_tried={"sentiment": 2, "cola": 6},
 )

@@ -6,7 +6,7 @@ Owns that value. Does not know any one method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,12 @@ class Plan:
     """Other scorers whose test scores the record should note (a teacher), by name; timed apart from `score`."""
     conclude: Conclude = keep_notes
     """Completes what `report` gave by the reference scorers' metrics, by name, test set and metric."""
+    read_out: Callable[[], Predictor] | None = None
+    """Makes the predictor of what was fitted, where only then it is known all that it holds."""
+
+    def finish(self) -> Plan:
+        """The plan with the predictor of what has been fitted so far."""
+        return self if self.read_out is None else replace(self, predictor=self.read_out())
 
     @property
     def networks(self) -> list[PreTrainedModel]:

@@ -134,5 +134,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2001.07676",
     settings=Settings,
     plan=plan,
+    needs=lambda settings: frozenset({"label_words"}),
     needs_pool=lambda settings: True,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice
+from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -188,6 +188,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2104.08691",
     settings=Settings,
     plan=plan,
+    needs=lambda settings: needs_of_readout(settings) | {"reads_on"},
     defaults_tried={"sentiment": 6},
     revision=2,  # the rate that null stands for, with prompts
     skip_reason=skip_reason,

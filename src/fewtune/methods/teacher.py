@@ -83,6 +83,8 @@ def make_teacher(
     settings: TeacherSettings, model: LanguageModel, task: Task, draw: Draw, rng: np.random.Generator
 ) -> Teacher:
     """Freeze the teacher, tuned on the support first where that is asked, and write its contexts."""
+    if "reads_on" not in model.architecture.find_abilities(model.config):
+        raise DataError(f"teacher {model.name}: an encoder, whose rows cannot go on from a context. Use a decoder.")
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
     forward = _freeze(settings, model, answer, draw, rng)
     prompting = answer.prompt(forward)

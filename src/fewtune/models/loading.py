@@ -38,9 +38,10 @@ def read_network(
         with quiet_transformers():
             read: Any = (
                 find_architecture(config, name)
-                .choose_class()
+                .choose_class(config)
                 .from_pretrained(
                     path,
+                    config=config,
                     dtype=torch.float32,
                     use_safetensors=True,
                     trust_remote_code=False,
@@ -55,11 +56,13 @@ def read_network(
         if find_failure_kind(error) == "out_of_memory":
             raise
         raise ModelError(
-            f"model {name!r} at {path} could not be loaded: {describe_error(error)}. fewtune reads causal language "
+            f"model {name!r} at {path} could not be loaded: {describe_error(error)}. fewtune reads language "
             "models saved as safetensors with their tokenizer, and never runs code from a model folder."
         ) from error
     network: PreTrainedModel = read[0]
-    _refuse_misfits(name, path, read[1])
+    is_needless = find_architecture(config, name).is_needless
+    unexpected = [key for key in read[1]["unexpected_keys"] if not is_needless(key)]
+    _refuse_misfits(name, path, {**read[1], "unexpected_keys": unexpected})
     return network
 
 
@@ -78,8 +81,8 @@ def _refuse_misfits(name: str, path: Path, loaded: dict[str, Any]) -> None:
     if told:
         raise ModelError(
             f"model {name!r} at {path}: its weights are not those that its config.json describes: {told}. Whatever is "
-            "missing would be random. Save the whole causal language model again (its class ends in ForCausalLM or "
-            "LMHeadModel), or copy the folder anew."
+            "missing would be random. Save the whole language model again (its class ends in ForCausalLM, LMHeadModel "
+            "or ForMaskedLM), or copy the folder anew."
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.fingerprint import fingerprint_model
-from fewtune.models.gguf import unpack_package
+from fewtune.models.packaged import unpack_package
 
 _DOWNLOADED = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
 """What is fetched of a hub model: neither pickles nor code."""
@@ -33,7 +33,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     Raises ModelError that names the cache, the offline variable and the local-folder way out.
     """
     entry = CATALOGUE.get(name)
-    if entry is not None and entry.gguf:
+    if entry is not None and (entry.gguf or entry.folder is not None):
         path = unpack_package(entry)
     elif Path(name).expanduser().is_dir():
         path = Path(name).expanduser().resolve()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
-from fewtune.errors import PredictorError
+from fewtune.errors import DataError, PredictorError
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,
@@ -113,7 +114,8 @@ class LanguageScorer:
     def _describe_readout(self) -> LabelWordsPart | HeadPart | RegressionPart:
         readout = self.prompting.readout
         if self.regression is not None:
-            return self.regression.describe()
+            unit = isinstance(readout, StateReadout) and readout.unit
+            return self.regression.describe().model_copy(update={"unit": unit})
         if isinstance(readout, HeadReadout):
             return HeadPart()
         if isinstance(readout, LabelWordReadout):
@@ -142,14 +144,14 @@ class LanguageScorer:
         regression: Regression | None = None
         readout: Readout
         if isinstance(part.readout, RegressionPart):
-            regression, readout = Regression.rebuild(part.readout, arrays), StateReadout()
+            regression, readout = Regression.rebuild(part.readout, arrays), StateReadout(part.readout.unit)
         elif isinstance(part.readout, HeadPart):
             weight = torch.from_numpy(arrays["head.weight"]).to(model.device)
             head: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, *weight.shape[::-1], bias=False)
             head.weight.data = weight
             readout = HeadReadout(head)
         else:
-            readout = LabelWordReadout(part.readout.tokens, part.readout.over)
+            readout = read_words(encoder, part.readout.tokens, part.readout.over)
         prompting = Prompting(forward, encoder, part.template, readout)
         return LanguageScorer(model, prompting, change, part.contexts, regression)
 
@@ -162,6 +164,18 @@ def check_answers_alone(predictor: Predictor) -> None:
             "this model's answer to a row depends on the rows scored with it (calibration: scored), and here each row "
             "is answered alone. Fit it with another calibration: domain, or batch with unlabelled rows."
         )
+
+
+def read_words(
+    encoder: Encoder, tokens: Sequence[Sequence[int]], over: Literal["label_words", "vocabulary"]
+) -> LabelWordReadout:
+    """The readout of label words where an encoder's prompts ask for them; DataError where a masked one cannot be."""
+    if encoder.mask is not None and max(map(len, tokens)) > 1:
+        raise DataError(
+            "a label word has several tokens, and a masked language model says one in the place of its mask. Choose "
+            "label words of one token, or a method with a head."
+        )
+    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else 0)
 
 
 def encode_rows(

@@ -28,6 +28,7 @@ class RegressionPart(_Part):
     kind: Literal["regression"] = "regression"
     classes: tuple[int, ...] = Field(description="Labels it knows, by number; others score lowest.")
     labels: int = Field(ge=1, description="How many labels the task has.")
+    unit: bool = Field(default=False, description="States are scaled to length one before it reads them.")
 
 
 class WordsPart(_Part):

@@ -25,12 +25,21 @@ from fewtune.tasks.base import Example, Pattern
 class Tokenizer:
     """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken.
 
-    `opening` are the special tokens that stand once before a prompt, as the model's architecture says.
+    `opening` and `closing` are the special tokens that stand once before a prompt and behind it, `mask` the one in
+    whose place a word is said (None: words follow the prompt), as the model's architecture says.
     """
 
-    def __init__(self, source: PreTrainedTokenizerBase, opening: Sequence[int]) -> None:
+    def __init__(
+        self,
+        source: PreTrainedTokenizerBase,
+        opening: Sequence[int],
+        closing: Sequence[int] = (),
+        mask: int | None = None,
+    ) -> None:
         self.source = source
         self.opening = list(opening)
+        self.closing = list(closing)
+        self.mask = mask
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
         self.seconds = 0.0
@@ -60,9 +69,9 @@ class Encoder:
         self._tokenizer = tokenizer
         self.given_tokens = max_tokens
         self.max_positions = max_positions
-        self.opening = tokenizer.opening
+        self.opening, self.closing, self.mask = tokenizer.opening, tokenizer.closing, tokenizer.mask
         self.special_tokens = tokenizer.special_tokens
-        self.max_tokens = min(max_tokens, max_positions - len(self.opening))
+        self.max_tokens = min(max_tokens, max_positions - len(self.opening) - len(self.closing))
         self._cut: dict[str, int] = {}
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
@@ -76,11 +85,13 @@ class Encoder:
     def encode(
         self, template: str, examples: Sequence[Example], before: str | Sequence[str] = "", reserve: int = 0
     ) -> list[list[int]]:
-        """Prompts, one an example: the opening tokens, `before`, and the rendered example, tokenised as one text.
+        """Prompts, one an example: the opening tokens, `before` and the rendered example as one text, the closing ones.
 
-        `before` is one text for all, or one an example. `reserve` keeps room for label words after the prompt. Raises
-        DataError where `before` leaves no room.
+        `before` is one text for all, or one an example. `reserve` is how many tokens of a word are asked for: room is
+        kept for them after the prompt, or the mask stands in their place. Raises DataError where `before` leaves no
+        room.
         """
+        asked = [self.mask] * reserve if self.mask is not None else []
         texts = [before] * len(examples) if isinstance(before, str) else before
         rooms = {text: self.count_room(text, reserve) for text in dict.fromkeys(texts)}
         whole = self.count_room("", reserve)
@@ -92,12 +103,12 @@ class Encoder:
             while len(prompts[index]) > longest:
                 prompts[index] = self.tokenise([text + self.shorten(template, example, limit)])[0]
                 limit -= 1  # joined texts may tokenise to a little more than apart
-        return [[*self.opening, *tokens] for tokens in prompts]
+        return [[*self.opening, *tokens, *asked, *self.closing] for tokens in prompts]
 
     def count_room(self, before: str, reserve: int = 0) -> int:
         """Tokens that the model can read after `before`, less a `reserve`; raises DataError where there are none."""
         taken = len(self.tokenise([before])[0]) if before else 0
-        room = self.max_positions - len(self.opening) - reserve - taken
+        room = self.max_positions - len(self.opening) - len(self.closing) - reserve - taken
         if room <= 0:
             raise DataError(
                 f"the demonstrations have {taken} tokens and the model reads {self.max_positions}, "

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,16 +32,21 @@ def fit_plan(
     rng: np.random.Generator,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     on_epoch: Callable[[Plan, int, int], None] | None = None,
-) -> FitReport | None:
-    """Fit what a plan trains; None where it trains nothing. Raises what the fit does.
+) -> tuple[Plan, FitReport | None]:
+    """Fit what a plan trains; the plan as it is then, and what the fit did, None where nothing trains.
 
-    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit.
+    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit. Raises what the fit does.
     """
     if plan.fitting is None:
-        return None
+        return plan.finish(), None
     from fewtune.engine.fit import fit  # and torch with it
 
-    return fit(plan.fitting, rng, on_step, None if on_epoch is None else partial(on_epoch, plan))
+    def end_epoch(fitted: int, epochs: int) -> None:
+        assert on_epoch is not None
+        on_epoch(plan.finish(), fitted, epochs)
+
+    report = fit(plan.fitting, rng, on_step, None if on_epoch is None else end_epoch)
+    return plan.finish(), report
 
 
 def task_for_method(task: Task) -> Task:

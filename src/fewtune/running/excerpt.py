@@ -80,6 +80,7 @@ def run_excerpt(
         plan = _make_plan(job.trial, loaded)
     with meter.phase("fit") as fitting:
         steps = _fit_some(plan, job.excerpt.steps)
+        plan = plan.finish()
     on_progress(Progress("measuring its answers"))
     with meter.phase("score") as scoring:
         score_seconds, table = _score_some(plan, loaded, job.excerpt.rows)

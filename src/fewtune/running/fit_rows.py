@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import DataError, FewtuneError, shorten
 from fewtune.methods import get_method
-from fewtune.methods.base import Method
+from fewtune.methods.base import Method, find_skip_reason
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings, read_settings
@@ -73,7 +73,7 @@ def fit_task(
     draw = Draw(task.train, tuple(pool), (), hashlib.sha256(rows.encode()).hexdigest())
     rng = make_rng("fit", task.name, len(task.train), 0, seed)
     plan = make_plan(known, typed, loaded, task, draw, rng)
-    fit_plan(plan, rng)
+    plan, _ = fit_plan(plan, rng)
     origin = {
         "method": method,
         "settings": chosen,
@@ -96,12 +96,12 @@ def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> 
     if name is None:
         raise FewtuneError(f"{method.name} needs a model: name one, for example model='smollm2-135m'.")
     snapshot = find_model(name)
-    reason = method.skip_reason(settings, inspect_model(snapshot), task)
+    reason = find_skip_reason(method, settings, inspect_model(snapshot), task)
     if reason is not None:
         raise FewtuneError(f"{method.name} cannot be used on {name}: {reason}")
     teachers = [find_model(teacher) for teacher in method.other_models(settings) if teacher != name]
     for teacher in teachers:
-        if not share_vocabulary(teacher, snapshot):
+        if method.shares_vocabulary(settings) and not share_vocabulary(teacher, snapshot):
             raise FewtuneError(
                 f"teacher {teacher.name!r} and student {name!r} have different vocabularies. Use a teacher of the "
                 "student's family."

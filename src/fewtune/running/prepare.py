@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
+from fewtune.methods.base import find_skip_reason
 from fewtune.models import (
     ModelSnapshot,
     find_model,
@@ -202,7 +203,7 @@ class _SkipReasons:
             config = self._configs[place.path] if place is not None else None
             method = get_method(trial.method.name)
             reasons = [
-                method.skip_reason(build_settings(method.settings, settings), config, task)
+                find_skip_reason(method, build_settings(method.settings, settings), config, task)
                 for settings in trial.candidates
             ]
             self._known[key] = None if None in reasons else reasons[0]
@@ -235,7 +236,7 @@ def _check_model_twins(study: Study, models: Mapping[str, _FoundModel]) -> Itera
 def _check_vocabularies(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
     """Teachers whose tokens are not those of a model they would teach."""
     for method in study.methods:
-        for teacher in _list_other_models(method):
+        for teacher in _list_other_models(method, sharing_vocabulary=True):
             for student in [model.name for model in study.models]:
                 known = teacher in models and student in models
                 if known and not share_vocabulary(models[teacher].snapshot, models[student].snapshot):
@@ -245,11 +246,15 @@ def _check_vocabularies(study: Study, models: Mapping[str, _FoundModel]) -> Iter
                     )
 
 
-def _list_other_models(choice: MethodChoice) -> list[str]:
-    """Models that any of a method's candidate settings name besides the trial's own, each once."""
+def _list_other_models(choice: MethodChoice, sharing_vocabulary: bool = False) -> list[str]:
+    """Models that any of a method's candidate settings name besides the trial's own, each once.
+
+    `sharing_vocabulary`: those alone that must have the vocabulary of the trial's own.
+    """
     method = get_method(choice.name)
     candidates: list[Any] = [build_settings(method.settings, settings) for settings in choice.candidates]
-    return list(dict.fromkeys(name for settings in candidates for name in method.other_models(settings)))
+    asked = [each for each in candidates if not sharing_vocabulary or method.shares_vocabulary(each)]
+    return list(dict.fromkeys(name for settings in asked for name in method.other_models(settings)))
 
 
 def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:

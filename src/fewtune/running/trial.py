@@ -139,7 +139,8 @@ def _fit(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None], 
         rng = make_rng("fit", *name_axes(trial, loaded.task))
         with meter.phase("prepare"):
             plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
-        report = fit_plan(plan, rng, _thin_out(on_progress), checkpoints.take if checkpoints is not None else None)
+        on_epoch = checkpoints.take if checkpoints is not None else None
+        plan, report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch)
     return _Fitted(
         plan=plan,
         settings=chosen,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewtune.errors import DataError, FewtuneError, TrialFailure
-from fewtune.methods.base import Method
+from fewtune.methods.base import Method, find_skip_reason
 from fewtune.records import TriedSetting, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings
@@ -103,7 +103,7 @@ def tune(
         judged: dict[str, Any] = {}
         try:
             settings: Any = build_settings(search.method.settings, candidate)
-            reason = search.method.skip_reason(settings, model.config if model is not None else None, task)
+            reason = find_skip_reason(search.method, settings, model.config if model is not None else None, task)
             if reason is not None:
                 raise TrialFailure("error", reason)
             scores = []
@@ -140,8 +140,8 @@ def _leave_out(draw: Draw, held_out: Sequence[Example]) -> Draw:
 
 def _answer(plan: Plan, rows: Sequence[Example], rng: np.random.Generator) -> np.ndarray:
     """Log-probabilities of rows (rows, labels) after a plan's fit."""
-    fit_plan(plan, rng)
-    return plan.score([row.without_label() for row in rows])
+    fitted, _ = fit_plan(plan, rng)
+    return fitted.score([row.without_label() for row in rows])
 
 
 def _judge(task: Task, rows: Sequence[Example], scores: np.ndarray) -> dict[str, float]:

@@ -20,7 +20,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, DynamicCache
+
+NETWORKS: dict[str, Any] = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "headless": AutoModel}
 
 
 class Classifier:
@@ -31,7 +33,7 @@ class Classifier:
         self.content: dict[str, Any] = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         self.labels: list[str] = self.content["labels"]
         self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+        model: Any = NETWORKS[self.content["network"]].from_pretrained(str(folder), dtype=torch.float32)
         self.model = model.to(device).eval()
         self.device = device
         arrays = folder / "classifier.safetensors"
@@ -64,7 +66,8 @@ class Classifier:
         texts = {fields[0]: row} if isinstance(row, str) else row
         texts = {name: texts[name].strip() for name in fields}
         taken = len(self._tokenise(before)) if before else 0
-        left = self.content["max_positions"] - len(self.content["opening"]) - taken
+        around = len(self.content["opening"]) + len(self.content["closing"])
+        left = self.content["max_positions"] - around - taken
         room = min(self.content["max_tokens"], left) - self._answer_tokens()
         prompt = self._tokenise(before + self._render(texts))
         while len(prompt) > taken + room:  # the longest text loses its end, never the prompt
@@ -72,7 +75,8 @@ class Classifier:
             kept = self._tokenise(texts[longest])[: -(len(prompt) - taken - room)]
             texts[longest] = self.tokenizer.decode(kept).rstrip("\ufffd")
             prompt = self._tokenise(before + self._render(texts))
-        return [*self.content["opening"], *prompt]
+        asked = [] if self.content["mask"] is None else [self.content["mask"]] * self._answer_tokens()
+        return [*self.content["opening"], *prompt, *asked, *self.content["closing"]]
 
     def _render(self, texts: dict[str, str]) -> str:
         parts = string.Formatter().parse(self.content["template"])
@@ -87,10 +91,14 @@ class Classifier:
     def _read(self, prompts: list[list[int]]) -> torch.Tensor:
         words = self.content["label_tokens"]
         if words is None:
-            states, ends = self._run(prompts)
-            last = states[torch.arange(len(prompts)), ends]
-            scores: torch.Tensor = last.double() @ self.arrays["weight"].T + self.arrays["offset"]
+            scores: torch.Tensor = self._pool(prompts).double() @ self.arrays["weight"].T + self.arrays["offset"]
             return scores
+        if self.content["mask"] is not None:
+            ids, inside = self._pad(prompts)
+            said = self.model(input_ids=ids, attention_mask=inside).logits
+            places = inside.sum(1) - 1 - len(self.content["closing"])
+            masked: torch.Tensor = said[torch.arange(len(prompts)), places].log_softmax(-1)
+            return masked[:, [word[0] for word in words]].double()
         if all(len(word) == 1 for word in words):
             states, ends = self._run(prompts)
             logits = self.model.get_output_embeddings()(states[torch.arange(len(prompts)), ends])
@@ -106,11 +114,28 @@ class Classifier:
             columns.append(total)
         return torch.stack(columns, dim=1)
 
+    def _pool(self, prompts: list[list[int]]) -> torch.Tensor:
+        """The state that stands for each row, (rows, width)."""
+        states, ends = self._run(prompts)
+        if self.content["pooling"] == "mean":
+            inside = (torch.arange(states.shape[1], device=self.device)[None] <= ends[:, None])[..., None]
+            pooled = (states * inside).sum(1) / inside.sum(1)
+        else:
+            places = ends if self.content["pooling"] == "last_token" else torch.zeros_like(ends)
+            pooled = states[torch.arange(len(prompts)), places]
+        return torch.nn.functional.normalize(pooled, dim=-1) if self.content["unit"] else pooled
+
+    def _pad(self, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (rows, tokens), filled up behind, and which of them are a row's own."""
+        longest, filling = max(map(len, sequences)), getattr(self.model.config, "pad_token_id", None) or 0
+        ids = torch.tensor([[*s, *([filling] * (longest - len(s)))] for s in sequences], device=self.device)
+        lengths = torch.tensor([len(s) for s in sequences], device=self.device)
+        return ids, (torch.arange(longest, device=self.device)[None] < lengths[:, None]).long()
+
     def _run(self, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """States (rows, tokens, width) and each row's last token; pads stand behind, where no token looks."""
-        longest = max(map(len, sequences))
-        ids = torch.tensor([[*s, *([0] * (longest - len(s)))] for s in sequences], device=self.device)
-        ends = torch.tensor([len(s) - 1 for s in sequences], device=self.device)
+        ids, inside = self._pad(sequences)
+        ends = inside.sum(1) - 1
         given: dict[str, Any] = {}
         seen = 0
         if "prefix" in self.arrays:
@@ -122,8 +147,7 @@ class Classifier:
                 cache.update(keys, values, layer)
             named = "cache" if "cache" in inspect.signature(type(self.model.base_model).forward).parameters else None
             given = {named or "past_key_values": cache, "use_cache": True}  # its name in older releases
-        inside = torch.arange(longest, device=self.device)[None] <= ends[:, None]
-        mask = torch.cat([torch.ones(len(ids), seen, dtype=torch.long, device=self.device), inside.long()], dim=1)
+        mask = torch.cat([torch.ones(len(ids), seen, dtype=torch.long, device=self.device), inside], dim=1)
         block = self.content["block"]
         out = self.model.base_model(input_ids=ids, attention_mask=mask, output_hidden_states=block is not None, **given)
         return (out.last_hidden_state if block is None else out.hidden_states[block]), ends

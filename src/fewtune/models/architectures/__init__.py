@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from fewtune.errors import ModelError
 from fewtune.models.architectures.base import Architecture
 from fewtune.models.architectures.decoders import ARCHITECTURE as DECODERS
+from fewtune.models.architectures.encoders import ARCHITECTURE as ENCODERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-ARCHITECTURES: dict[str, Architecture] = {architecture.name: architecture for architecture in (DECODERS,)}
+ARCHITECTURES: dict[str, Architecture] = {architecture.name: architecture for architecture in (DECODERS, ENCODERS)}
 
 
 def find_architecture(config: PreTrainedConfig, name: str = "") -> Architecture:
@@ -36,16 +37,9 @@ def refuse_unsuited(name: str, config: PreTrainedConfig) -> None:
 
 
 def _word_misfit(kind: str, config: PreTrainedConfig) -> str:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
     if config.is_encoder_decoder:
-        return f"{kind}, an encoder with a decoder. fewtune adapts causal language models: use a decoder."
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        return (
-            f"{kind}, a masked language model (an encoder): it reads a text from both sides and does not say the next "
-            "word. fewtune adapts causal language models: use a decoder, such as Llama, Qwen, OPT or GPT-2."
-        )
+        return f"{kind}, an encoder with a decoder. Use a decoder (Llama, Qwen, OPT) or an encoder (BERT, RoBERTa)."
     return (
-        f"{kind}, for which Transformers has no causal language model. Use a decoder, such as Llama, Qwen, OPT or "
-        "GPT-2."
+        f"{kind}, for which Transformers has no language model, causal or masked. Use a decoder, such as Llama, Qwen, "
+        "OPT or GPT-2, or an encoder, such as BERT, RoBERTa or ModernBERT."
     )

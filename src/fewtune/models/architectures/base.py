@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-AttentionKind = Literal["causal"]
-"""causal: a token reads itself and those before it."""
-AnswerPosition = Literal["last_token"]
-"""last_token: the state of a prompt's last token is what heads and label words are read from."""
+AttentionKind = Literal["causal", "bidirectional"]
+"""causal: a token reads itself and those before it; bidirectional: all tokens of its row."""
+Pooling = Literal["last_token", "first_token", "mean"]
+"""Whose state stands for a row: its last token's, its first token's, or the mean over all of its tokens."""
+Ability = Literal["label_words", "reads_on"]
+"""label_words: it says words, by a language-model head. reads_on: rows read what runs before them (demonstrations,
+virtual tokens) and go on from it, as networks do whose attention is causal."""
 
 
 class Architecture(Protocol):
@@ -22,7 +25,8 @@ class Architecture(Protocol):
 
     name: str
     attention: AttentionKind
-    answers_at: AnswerPosition
+    peft_task: str
+    """What PEFT calls a network whose states or words are read."""
 
     def fits(self, config: PreTrainedConfig) -> bool:
         """Whether a configuration is of this family."""
@@ -30,11 +34,32 @@ class Architecture(Protocol):
     def refuse_unsuited(self, name: str, config: PreTrainedConfig) -> None:
         """Raise ModelError where a network of this family cannot run packed rows, or changes what its logits mean."""
 
-    def choose_class(self) -> Any:
-        """Transformers' class whose `from_pretrained` and `from_config` make a network with its language-model head."""
+    def find_abilities(self, config: PreTrainedConfig) -> frozenset[Ability]:
+        """What a network of that configuration can do beyond giving states."""
+
+    def find_pooling(self, config: PreTrainedConfig) -> Pooling:
+        """Whose state stands for a row."""
+
+    def choose_class(self, config: PreTrainedConfig) -> Any:
+        """Transformers' class whose `from_pretrained` and `from_config` make the network, its head included."""
+
+    def is_needless(self, weights: str) -> bool:
+        """Whether weights of that name, which the network does not know, belong to a part that nothing here uses."""
 
     def find_opening(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """Special tokens that stand once before a prompt (OPT: </s>); raises ModelError where this cannot be told."""
+
+    def find_closing(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """Special tokens that stand once behind a prompt (BERT: [SEP])."""
+
+    def find_mask(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        """The token in whose place a word is said; None where words follow the prompt."""
+
+    def find_first_position(self, config: PreTrainedConfig) -> int:
+        """The position of a row's first token (RoBERTa counts from behind its padding token's number)."""
+
+    def find_width(self, network: PreTrainedModel) -> int:
+        """Features of the states that its body gives."""
 
     def find_body(self, network: PreTrainedModel) -> nn.Module:
         """All but the language-model head."""
@@ -48,5 +73,8 @@ class Architecture(Protocol):
     def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
         """The norm after the last block; None where there is none."""
 
-    def find_head(self, network: PreTrainedModel) -> nn.Module:
+    def find_head(self, network: PreTrainedModel) -> nn.Module | None:
         """The language-model head, a linear layer over the vocabulary: `weight` (tokens, width), perhaps `bias`."""
+
+    def transform(self, network: PreTrainedModel, states: Tensor) -> Tensor:
+        """States (…, width) as the head reads them; most heads read the body's own."""

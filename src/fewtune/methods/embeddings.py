@@ -1,0 +1,99 @@
+"""Embeddings: logistic regression on the frozen model's embedding of each row's plain text, scaled to length one.
+
+Owns its settings and the regression that contrastive fine-tuning ends in too. What embeds is the model's own pooling:
+of a sentence encoder what it was trained for. Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER, Method
+
+if TYPE_CHECKING:
+    from fewtune.engine.forward import Forward
+    from fewtune.engine.language_model import LanguageModel
+    from fewtune.methods.plan import Plan
+    from fewtune.predictors.language import Prompting
+    from fewtune.predictors.network import Change
+    from fewtune.predictors.predictor import Predictor
+    from fewtune.tasks.base import Draw, Task
+
+InversePenalty = Annotated[
+    float,
+    Field(ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."),
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How strongly the regression is held back."""
+
+    inverse_penalty: InversePenalty = 1.0
+
+
+def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
+    """Embed the support, fit the regression and score rows by it."""
+    from fewtune.methods.plan import Plan
+    from fewtune.predictors.network import Unchanged
+    from fewtune.records import MethodNotes, PromptNotes
+
+    assert model is not None
+    forward = model.forward(model.frozen)
+    prompting = prompt_plainly(model, task, forward)
+    predictor = read_embeddings(model, task, draw, prompting, Unchanged(), settings.inverse_penalty)
+    return Plan(
+        predictor=predictor,
+        forward=forward,
+        trainable_parameters=count_weights(task, model),
+        total_parameters=model.total_parameters,
+        report=lambda: MethodNotes(prompt=PromptNotes(template=prompting.template, cut=prompting.encoder.count_cut())),
+    )
+
+
+def prompt_plainly(model: LanguageModel, task: Task, forward: Forward) -> Prompting:
+    """Rows as their plain texts, read as embeddings of length one."""
+    from fewtune.engine.readouts import StateReadout
+    from fewtune.predictors.language import Prompting
+    from fewtune.prompts.template import plain_template
+    from fewtune.prompts.tokens import Encoder
+
+    encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
+    return Prompting(forward, encoder, plain_template(task.fields), StateReadout(unit=True))
+
+
+def read_embeddings(
+    model: LanguageModel, task: Task, draw: Draw, prompting: Prompting, change: Change, inverse_penalty: float
+) -> Predictor:
+    """A predictor by a logistic regression on the support's embeddings as the network gives them now."""
+    from sklearn.linear_model import LogisticRegression
+
+    from fewtune.predictors.language import LanguageScorer
+    from fewtune.predictors.predictor import Predictor
+    from fewtune.predictors.regression import Regression
+
+    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000)
+    fitted.fit(prompting.read(draw.support), [row.label for row in draw.support])
+    regression = Regression.take(fitted, len(task.labels))
+    return Predictor(task.labels, task.fields, LanguageScorer(model, prompting, change, regression=regression))
+
+
+def count_weights(task: Task, model: LanguageModel) -> int:
+    """Weights and intercepts of the regression."""
+    rows = len(task.labels) if len(task.labels) > 2 else 1
+    return rows * (model.width + 1)
+
+
+METHOD = Method(
+    name="embeddings",
+    summary="logistic regression on frozen embeddings of the plain texts",
+    source_url="https://arxiv.org/abs/1908.10084",
+    settings=Settings,
+    plan=plan,
+    uses_fit_seed=lambda settings: False,
+    uses_pattern=lambda settings: False,
+)

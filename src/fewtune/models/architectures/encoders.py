@@ -1,0 +1,132 @@
+"""Encoders: masked language models such as BERT, RoBERTa and ModernBERT, and sentence encoders made of them.
+
+Owns which of them can run packed rows, and how their heads read states. A sentence encoder is one whose folder says how
+its states are pooled (Sentence Transformers' files); it says no words. Sources: Devlin et al. 2018,
+https://arxiv.org/abs/1810.04805; Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from fewtune.errors import ModelError
+from fewtune.models.architectures.base import Ability, AttentionKind, Pooling
+from fewtune.models.architectures.stacks import (
+    find_around,
+    find_norm_behind,
+    find_stack,
+    refuse_own_attention,
+    refuse_quantised,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_NEEDLESS = re.compile(r"(^|\.)(pooler|seq_relationship|position_ids|discriminator_predictions)(\.|$)")
+"""Parts that were trained with a masked language model, and that neither words nor states come from."""
+_COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl", "data2vec-text"}
+
+
+class Encoders:
+    """Masked language models and sentence encoders, as `base.Architecture` describes them."""
+
+    name = "encoders"
+    attention: AttentionKind = "bidirectional"
+    peft_task = "FEATURE_EXTRACTION"
+
+    def fits(self, config: PreTrainedConfig) -> bool:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+        return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_encoder_decoder
+
+    def refuse_unsuited(self, name: str, config: PreTrainedConfig) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+        kind = f"model {name!r} is of type {config.model_type!r}"
+        refuse_quantised(kind, config)
+        if getattr(config, "is_decoder", False):
+            raise ModelError(f"{kind}, an encoder that was made a decoder. Use a decoder, or an encoder as it was.")
+        network: Any = MODEL_FOR_MASKED_LM_MAPPING.get(type(config), None)
+        if network is not None:
+            refuse_own_attention(name, network, "BERT, RoBERTa, ELECTRA, DistilBERT or ModernBERT")
+
+    def find_abilities(self, config: PreTrainedConfig) -> frozenset[Ability]:
+        return frozenset() if _is_headless(config) else frozenset({"label_words"})
+
+    def find_pooling(self, config: PreTrainedConfig) -> Pooling:
+        pooling: Pooling = getattr(config, "sentence_pooling", None) or "first_token"
+        return pooling
+
+    def choose_class(self, config: PreTrainedConfig) -> Any:
+        from transformers import AutoModel, AutoModelForMaskedLM
+
+        return AutoModel if _is_headless(config) else AutoModelForMaskedLM
+
+    def is_needless(self, weights: str) -> bool:
+        return _NEEDLESS.search(weights) is not None
+
+    def find_opening(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        return find_around(tokenizer)[0]
+
+    def find_closing(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        return find_around(tokenizer)[1]
+
+    def find_mask(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        mask: int | None = tokenizer.mask_token_id
+        return mask
+
+    def find_first_position(self, config: PreTrainedConfig) -> int:
+        padding = config.pad_token_id if config.model_type in _COUNT_FROM_PADDING else None
+        return 0 if padding is None else padding + 1
+
+    def find_width(self, network: PreTrainedModel) -> int:
+        return int(network.config.hidden_size)
+
+    def find_body(self, network: PreTrainedModel) -> nn.Module:
+        return network.base_model
+
+    def find_embeddings(self, network: PreTrainedModel) -> nn.Embedding:
+        embeddings: Any = network.get_input_embeddings()
+        return embeddings  # type: ignore[no-any-return]
+
+    def find_blocks(self, network: PreTrainedModel) -> nn.ModuleList:
+        return find_stack(network)[1]
+
+    def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
+        return find_norm_behind(network)
+
+    def find_head(self, network: PreTrainedModel) -> nn.Module | None:
+        head: Any = network.get_output_embeddings()
+        return head  # type: ignore[no-any-return]
+
+    def transform(self, network: PreTrainedModel, states: Tensor) -> Tensor:
+        """What the network makes of its body's states before the last linear layer, whatever stands between them.
+
+        The whole network runs with both replaced: its body gives these states, its last layer what it gets.
+        """
+        import torch
+        from transformers.modeling_outputs import BaseModelOutput
+
+        body, head = self.find_body(network), self.find_head(network)
+        assert head is not None
+        flat = states.reshape(1, -1, states.shape[-1])
+        body.forward = lambda *inputs, **named: BaseModelOutput(last_hidden_state=flat)
+        head.forward = lambda given: given
+        try:
+            found = network(input_ids=torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)).logits
+        finally:
+            del body.forward, head.forward  # the classes' own again
+        transformed: Tensor = found.reshape(*states.shape[:-1], -1)
+        return transformed
+
+
+def _is_headless(config: PreTrainedConfig) -> bool:
+    """Whether the weights that were saved hold no language-model head."""
+    if getattr(config, "sentence_pooling", None) is not None:
+        return True
+    return not any(name.endswith("ForMaskedLM") for name in config.architectures or [])
+
+
+ARCHITECTURE = Encoders()

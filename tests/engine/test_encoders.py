@@ -1,0 +1,158 @@
+"""Encoders run packed rows as they run single ones, pool states as Sentence Transformers, and say words at the mask."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+import tiny_models
+from fewtune.engine.forward import Forward
+from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
+from fewtune.engine.options import EngineOptions
+from fewtune.engine.readouts import StateReadout
+from fewtune.engine.score import score_prompts
+from fewtune.errors import DataError
+from fewtune.methods import get_method
+from fewtune.methods.answer import answer_by_label_words
+from fewtune.methods.base import find_skip_reason
+from fewtune.models import find_model
+from fewtune.models.configuration import read_config
+from fewtune.tasks.base import Draw, Task
+from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
+
+ENCODERS = sorted(tiny_models.ENCODERS)
+MASKED = [name for name in ENCODERS if name != "sentence-encoder"]
+ROWS = [[1, 9, 200, 31, 7, 1], [1, 44, 1], [1, 17, 18, 19, 300, 21, 22, 23, 1], [1, 80, 81, 1]]
+TEN_STEPS = {"epochs": 5, "batch_size": 4, "schedule": "constant", "warmup_fraction": 0.0}
+LEARNING_RATE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def encoders(model_folders: dict[str, Path]) -> dict[str, LanguageModel]:
+    return {name: load_model(find_model(str(model_folders[name])), "float32") for name in ENCODERS}
+
+
+@pytest.mark.parametrize("options", [EngineOptions(), EngineOptions(padded=True)], ids=["packed", "padded"])
+@pytest.mark.parametrize("name", ENCODERS)
+@torch.no_grad()
+def test_packed_rows_have_the_states_that_they_have_alone(
+    name: str, options: EngineOptions, encoders: dict[str, LanguageModel], model_folders: dict[str, Path]
+) -> None:
+    model = encoders[name]
+    config = read_config(model_folders[name])
+    plain = model.architecture.choose_class(config).from_pretrained(model_folders[name], dtype=torch.float32).eval()
+    forward = Forward(model.frozen, "float32", options=options)
+    batch = forward.pack(ROWS)
+    states = forward.hidden_states(batch)
+    assert batch.starts is not None
+    for row, start in zip(ROWS, batch.starts.tolist(), strict=True):
+        alone = plain.base_model(torch.tensor([row])).last_hidden_state[0]
+        torch.testing.assert_close(states[start : start + len(row)], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_row_is_read_alike_whatever_it_is_packed_with(name: str, encoders: dict[str, LanguageModel]) -> None:
+    forward = encoders[name].forward(encoders[name].frozen)
+    together = score_prompts(forward, ROWS, StateReadout())
+    alone = np.concatenate([score_prompts(forward, [row], StateReadout()) for row in ROWS])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_label_words_are_scored_as_transformers_fills_a_mask(
+    name: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    answer = answer_by_label_words(encoders[name], task, draw, "feeling", "vocabulary")
+    rows = draw.test_sets[0].rows[:6]
+    ours = answer.prompt(encoders[name].forward(encoders[name].frozen)).read(rows)
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pipeline's own
+        fill = pipeline(
+            "fill-mask", model=AutoModelForMaskedLM.from_pretrained(model_folders[name]), tokenizer=tokenizer
+        )
+    words = [tokenizer.decode(tokens) for tokens in answer.readout.label_tokens]  # type: ignore[attr-defined]
+    for row, scores in zip(rows, ours, strict=True):
+        found = fill(f"{row.fields['text']}. Feeling:{tokenizer.mask_token}", targets=words, top_k=2)
+        by_word = {each["token"]: each["score"] for each in found}
+        theirs = [np.log(by_word[tokens[0]]) for tokens in answer.readout.label_tokens]  # type: ignore[attr-defined]
+        np.testing.assert_allclose(scores, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_pattern_losses_equal_a_plain_loop_over_masked_prompts(
+    name: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    plan = make_plan("pattern", encoders[name], task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS)
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    network = AutoModelForMaskedLM.from_pretrained(model_folders[name], dtype=torch.float32)
+    pattern = task.patterns[0]
+    words = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in pattern.label_words]
+    prompts = [pattern.template.format(**row.fields) + tokenizer.mask_token for row in draw.support]
+    labels = torch.tensor([row.label for row in draw.support])
+
+    def loss_of(batch: list[int]) -> torch.Tensor:
+        inputs = tokenizer([prompts[i] for i in batch], padding=True, return_tensors="pt")
+        logits = network(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).logits
+        at = (inputs.input_ids == tokenizer.mask_token_id).nonzero()
+        return F.cross_entropy(logits[at[:, 0], at[:, 1]][:, words], labels[batch])
+
+    batches = draw_batches(len(draw.support), TEN_STEPS)
+    expected = train_plainly(list(network.parameters()), LEARNING_RATE, batches, loss_of)
+    np.testing.assert_allclose(fit_losses(plan), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_vanilla_losses_equal_a_plain_loop_over_pooled_states(
+    name: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    model = encoders[name]
+    plan = make_plan("vanilla", model, task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS)
+    assert plan.fitting is not None
+    head = torch.nn.Parameter(plan.fitting.groups[1].parameters[0].detach().clone())
+    config = read_config(model_folders[name])
+    network = (
+        model.architecture.choose_class(config).from_pretrained(model_folders[name], dtype=torch.float32).base_model
+    )
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    texts, labels = [row.fields["text"] for row in draw.support], torch.tensor([row.label for row in draw.support])
+
+    def loss_of(batch: list[int]) -> torch.Tensor:
+        inputs = tokenizer([texts[i] for i in batch], padding=True, return_tensors="pt")
+        states = network(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
+        kept = inputs.attention_mask[..., None]
+        pooled = (states * kept).sum(1) / kept.sum(1) if name == "sentence-encoder" else states[:, 0]
+        return F.cross_entropy(pooled @ head.T, labels[batch])
+
+    batches = draw_batches(len(draw.support), TEN_STEPS)
+    expected = train_plainly([*network.parameters(), head], LEARNING_RATE, batches, loss_of)
+    np.testing.assert_allclose(fit_losses(plan), expected, atol=1e-4)
+
+
+def test_methods_are_skipped_for_what_a_model_cannot_do(encoders: dict[str, LanguageModel], task: Task) -> None:
+    def ask(name: str, encoder: str, **settings: object) -> str | None:
+        method = get_method(name)
+        return find_skip_reason(method, method.settings(**settings), encoders[encoder].config, task)
+
+    assert ask("pattern", "bert") is None and ask("vanilla", "sentence-encoder") is None
+    assert (
+        ask("lora", "sentence-encoder", readout="head") is None and ask("in_context", "bert", demonstrations=0) is None
+    )
+    for name in ("pattern", "lora", "zero_shot"):
+        assert "says no words" in str(ask(name, "sentence-encoder"))
+    for name in ("in_context", "context_distillation", "soft_prompt"):
+        assert "cannot go on from what stands before them" in str(ask(name, "bert"))
+
+
+def test_label_words_of_several_tokens_are_refused_at_a_mask(
+    encoders: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    with pytest.raises(DataError, match="a masked language model says one in the place of its mask"):
+        answer_by_label_words(encoders["bert"], task, draw, "verdict", "label_words")
