@@ -70,12 +70,6 @@ def models(model_folders: dict[str, Path]) -> dict[str, LanguageModel]:
     return {name: load_model(find_model(str(path)), "float32") for name, path in model_folders.items()}
 
 
-@pytest.fixture(params=sorted([*tiny_models.CONFIGS, *tiny_models.ENCODERS]))
-def any_model(request: pytest.FixtureRequest, models: dict[str, LanguageModel]) -> LanguageModel:
-    """Each tiny model in turn, decoders and encoders."""
-    return models[request.param]
-
-
 @pytest.fixture(params=sorted(tiny_models.CONFIGS))
 def model(request: pytest.FixtureRequest, models: dict[str, LanguageModel]) -> LanguageModel:
     """Each tiny decoder in turn."""

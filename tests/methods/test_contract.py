@@ -10,19 +10,29 @@ import pytest
 import torch
 from pydantic.fields import FieldInfo
 
+import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.errors import DataError
 from fewtune.methods import METHODS, get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
-from method_cases import CASES, SKIPPED, fit, run
+from method_cases import CASES, SKIPPED, VARIANTS, fit, run
+
+# Every variant on every decoder and on BERT; on the other encoders each method once.
+ALL = [(name, values, kind) for name, values in CASES for kind in sorted([*tiny_models.CONFIGS, "bert"])]
+ALL += [
+    (name, VARIANTS.get(name, [{}])[0], kind)
+    for name in METHODS
+    for kind in sorted(tiny_models.ENCODERS)
+    if kind != "bert" and get_method(name).uses_model
+]
 
 
-@pytest.mark.parametrize(("name", "values"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "values", "kind"), ALL, ids=lambda value: str(value))
 def test_a_method_scores_every_label_of_unlabelled_rows_the_same_each_time(
-    name: str, values: dict[str, Any], any_model: LanguageModel, task: Task, draw: Draw
+    name: str, values: dict[str, Any], kind: str, models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    method, model = get_method(name), any_model
+    method, model = get_method(name), models[kind]
     settings = method.settings(**values)
     reason = find_skip_reason(method, settings, model.config, task)
     if method.needs(settings) - model.architecture.find_abilities(model.config):
