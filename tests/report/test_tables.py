@@ -17,7 +17,7 @@ from fewtune.report import wording
 from fewtune.report.export import write_csv, write_json, write_markdown
 from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
-from fewtune.report.wording import word_leader
+from fewtune.report.wording import UNLABELLED_NOTE, word_leader
 from study_maker import make_study
 
 
@@ -97,6 +97,7 @@ def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path
         if record.trial.variant == "pattern":
             write_record(tmp_path, record.model_copy(update={"notes": Notes(unlabelled="pool")}))
     study = analyse_folder(tmp_path)
+    assert render_page(study).count(UNLABELLED_NOTE) == 1
     for text in (" ".join(show(tmp_path).split()), write_markdown(study), render_page(study)):
         assert "pattern*" in text.replace("\\*", "*") and "vanilla*" not in text.replace("\\*", "*")
         assert "learnt from rows without labels too" in text

@@ -242,6 +242,7 @@ def _prepare_decision(
         "title": wording.word_question(decision),
         "answer": wording.word_decision(decision),
         "chosen": decision.chosen is not None,
+        "note": wording.UNLABELLED_NOTE if any(each.unlabelled for each in decision.contenders) else "",
         "reasons": wording.explain_decision(decision),
     }
 
