@@ -1,4 +1,4 @@
-"""What a worker really holds: twenty trials one after the other in one process, watched from outside.
+"""What a worker really holds: trials one after the other in one process, watched from outside.
 
     python -m benchmarks.resident    writes benchmarks/results/resident.json
 
