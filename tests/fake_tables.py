@@ -94,7 +94,7 @@ _TASKS: dict[str, type] = {"sentiment": NoSettings, "mnli": MnliSettings, "own_f
 def install_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tables of methods and tasks hold the stand-ins alone."""
     for table, names in ((methods.METHODS, _METHODS), (tasks.TASKS, _TASKS)):
-        for name in list(table):
+        for name in reversed(list(table)):  # put back last first, and so in the order of before
             monkeypatch.delitem(table, name)
         for name in names:
             monkeypatch.setitem(table, name, f"fake_plugin_{name}")

@@ -55,7 +55,7 @@ def encode_whole(source: Tokenizer, before: str, template: str, texts: tuple[str
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @pytest.mark.parametrize(("before", "template"), PROMPTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(str.strip))
 def test_any_text_has_the_tokens_of_the_whole_prompt(kind: str, before: str, template: str, text: str) -> None:
     source = TOKENIZERS[kind]

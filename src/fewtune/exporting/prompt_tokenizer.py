@@ -97,7 +97,11 @@ def build_prompt_tokenizer(source: Tokenizer, opening: Sequence[int], parts: Pro
     whole = [
         plain.encode(_render(parts.literals, texts), add_special_tokens=False).ids for texts in _pick_probes(parts)
     ]
+    # Byte-level tokenizers part letters from signs; of others a merge may go over the joint wherever no space stands.
+    merges_over = "ByteLevel" not in json.dumps(bare.get("pre_tokenizer"))
     for head, tail in _list_joints(parts.literals):
+        if merges_over and not _parts_at_spaces(parts.literals, head, tail):
+            continue
         inner = Tokenizer.from_str(json.dumps(_normalise(bare, head, tail)))
         fixed = _find_fixed(inner, whole, _pick_probes(parts))
         if fixed is None:
@@ -134,6 +138,13 @@ def _list_joints(literals: Sequence[str]) -> Iterator[tuple[str, str]]:
         # Between two texts one literal gives both its start and its end.
         if all(len(head) + len(tail) <= len(middle) for middle in literals[1:-1]):
             yield head, tail
+
+
+def _parts_at_spaces(literals: Sequence[str], head: str, tail: str) -> bool:
+    """Whether what is left of every literal, once the texts have these, ends or begins with a space towards them."""
+    before = [literal[: len(literal) - len(head)] for literal in literals[:-1]]
+    behind = [literal[len(tail) :] for literal in literals[1:]]
+    return all(not x or x[-1].isspace() for x in before) and all(not x or x[0].isspace() for x in behind)
 
 
 def _normalise(bare: dict[str, Any], head: str, tail: str) -> dict[str, Any]:
