@@ -110,7 +110,6 @@ class Forward:
         """Indices of the tokens, among the batch's, whose states stand for its sequences (`pool`)."""
         if self.pooling == "last_token":
             return batch.ends
-        assert batch.starts is not None
         if self.pooling == "first_token":
             return batch.starts
         own = zip(batch.starts.tolist(), batch.own_lengths, strict=True)

@@ -60,6 +60,8 @@ class Packed:
     positions: Tensor
     lengths: tuple[int, ...]
     ends: Tensor
+    starts: Tensor
+    """The index of each sequence's first token."""
     prefix: Prefix | None = None
     capture: Prefix | None = None
     """Where set, this pass stores there the keys and values of all that its last sequence reads, itself included."""
@@ -73,8 +75,6 @@ class Packed:
     sequences: tuple[tuple[int, ...], ...] = ()
     """The tokens as they were given, each sequence its own."""
     options: EngineOptions = DEFAULTS
-    starts: Tensor | None = None
-    """The index of each sequence's first token."""
     reach: int = 0
     """Most tokens that any token reads, itself, the prefix and earlier passes included."""
 
@@ -156,13 +156,13 @@ def pack(
         positions,
         lengths,
         ends,
+        _send(torch.tensor(starting), device),
         prefix,
         caches=tuple(caches),
         branches=branches,
         sequences=given,
         options=options,
         reach=reach + (max(branches.depths) if branches is not None else 0),
-        starts=_send(torch.tensor(starting), device),
     )
 
 

@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import ModelError
 from fewtune.models.architectures.base import Ability, AttentionKind, Pooling
-from fewtune.models.architectures.stacks import (
+from fewtune.models.architectures.parts import (
+    TransformersParts,
     find_around,
-    find_norm_behind,
-    find_stack,
     refuse_own_attention,
     refuse_quantised,
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 _CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping")
 
 
-class Decoders:
+class Decoders(TransformersParts):
     """Causal language models, as `base.Architecture` describes them."""
 
     name = "decoders"
@@ -95,24 +94,6 @@ class Decoders:
         """That of the language-model head's input: OPT-350M projects its states once more."""
         head: Any = network.get_output_embeddings()
         return int(head.weight.shape[1])
-
-    def find_body(self, network: PreTrainedModel) -> nn.Module:
-        return network.base_model
-
-    def find_embeddings(self, network: PreTrainedModel) -> nn.Embedding:
-        embeddings: Any = network.get_input_embeddings()
-        return embeddings  # type: ignore[no-any-return]
-
-    def find_blocks(self, network: PreTrainedModel) -> nn.ModuleList:
-        return find_stack(network)[1]
-
-    def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
-        """None for OPT-350M, which norms inside its blocks."""
-        return find_norm_behind(network)
-
-    def find_head(self, network: PreTrainedModel) -> nn.Module | None:
-        head: Any = network.get_output_embeddings()
-        return head  # type: ignore[no-any-return]
 
     def transform(self, network: PreTrainedModel, states: Tensor) -> Tensor:
         return states

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import ModelError
 from fewtune.models.architectures.base import Ability, AttentionKind, Pooling
-from fewtune.models.architectures.stacks import (
+from fewtune.models.architectures.parts import (
+    TransformersParts,
     find_around,
-    find_norm_behind,
-    find_stack,
     refuse_own_attention,
     refuse_quantised,
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _NEEDLESS = re.compile(r"(^|\.)(pooler|seq_relationship|position_ids|discriminator_predictions)(\.|$)")
@@ -29,7 +28,7 @@ _NEEDLESS = re.compile(r"(^|\.)(pooler|seq_relationship|position_ids|discriminat
 _COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl", "data2vec-text"}
 
 
-class Encoders:
+class Encoders(TransformersParts):
     """Masked language models and sentence encoders, as `base.Architecture` describes them."""
 
     name = "encoders"
@@ -83,23 +82,6 @@ class Encoders:
 
     def find_width(self, network: PreTrainedModel) -> int:
         return int(network.config.hidden_size)
-
-    def find_body(self, network: PreTrainedModel) -> nn.Module:
-        return network.base_model
-
-    def find_embeddings(self, network: PreTrainedModel) -> nn.Embedding:
-        embeddings: Any = network.get_input_embeddings()
-        return embeddings  # type: ignore[no-any-return]
-
-    def find_blocks(self, network: PreTrainedModel) -> nn.ModuleList:
-        return find_stack(network)[1]
-
-    def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
-        return find_norm_behind(network)
-
-    def find_head(self, network: PreTrainedModel) -> nn.Module | None:
-        head: Any = network.get_output_embeddings()
-        return head  # type: ignore[no-any-return]
 
     def transform(self, network: PreTrainedModel, states: Tensor) -> Tensor:
         """What the network makes of its body's states before the last linear layer, whatever stands between them.

@@ -14,6 +14,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+class TransformersParts:
+    """Where the parts of Transformers' networks are, as `base.Architecture` asks for them; every family's are there."""
+
+    def find_body(self, network: PreTrainedModel) -> nn.Module:
+        return network.base_model
+
+    def find_embeddings(self, network: PreTrainedModel) -> nn.Embedding:
+        embeddings: Any = network.get_input_embeddings()
+        return embeddings  # type: ignore[no-any-return]
+
+    def find_blocks(self, network: PreTrainedModel) -> nn.ModuleList:
+        return find_stack(network)[1]
+
+    def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
+        """The last norm beside the blocks; None where blocks norm what they give themselves (OPT-350M, BERT)."""
+        owner, blocks = find_stack(network)
+        norms = [m for m in owner.children() if m is not blocks and "norm" in type(m).__name__.lower()]
+        return norms[-1] if norms else None
+
+    def find_head(self, network: PreTrainedModel) -> nn.Module | None:
+        head: Any = network.get_output_embeddings()
+        return head  # type: ignore[no-any-return]
+
+
 def find_stack(network: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
     """The module that owns the blocks, and their list: the one as long as the configuration says."""
     from torch import nn
@@ -27,13 +51,6 @@ def find_stack(network: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
     raise ModelError(
         f"no list of {wanted} blocks in this network. Its parameters: {', '.join(names[:6])} … {', '.join(names[-3:])}"
     )
-
-
-def find_norm_behind(network: PreTrainedModel) -> nn.Module | None:
-    """The last norm beside the blocks; None where blocks norm what they give themselves."""
-    owner, blocks = find_stack(network)
-    norms = [m for m in owner.children() if m is not blocks and "norm" in type(m).__name__.lower()]
-    return norms[-1] if norms else None
 
 
 def find_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
