@@ -19,9 +19,9 @@ import pytest
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.executors import local
 from fewtune.executors.in_process import InProcess
 from fewtune.executors.local import LocalProcesses
+from fewtune.executors.process import set_imports_apart
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
@@ -48,7 +48,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def imports_apart() -> None:
     """What trials import, imported and kept out of garbage collections as workers do: each trial asks for several."""
-    local._set_imports_apart()
+    set_imports_apart()
 
 
 @pytest.fixture

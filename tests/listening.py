@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fewtune.conduct import carry_out
 from fewtune.executors.base import Executor
-from fewtune.executors.local import STALL_SECONDS, LocalProcesses
+from fewtune.executors.local import LocalProcesses
+from fewtune.executors.process import STALL_SECONDS
 from fewtune.progress import pass_on
 from fewtune.records import Failure, Record
 from fewtune.running.job import Job, Progress, WorkerOptions

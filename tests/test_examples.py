@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 import re
 import runpy
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbclient import NotebookClient
+
+from fewtune.cli.app import app
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
@@ -26,6 +31,20 @@ def test_an_example_runs_on_a_tiny_model(
     told = capsys.readouterr().out
     assert re.search(r"^in_context\b.*: accuracy \d\.\d\d", told, re.MULTILINE)
     assert told.splitlines()[-1] in ("late and broken: praise", "late and broken: complaint")
+
+
+@pytest.mark.parametrize("name", ["slurm_shards.sh", "slurm_ray.sh", "kuberay.yaml"])
+def test_what_a_scheduler_is_given_is_sound_and_asks_for_what_the_command_knows(name: str) -> None:
+    text = (FOLDER / name).read_text()
+    if name.endswith(".sh"):
+        subprocess.run(["bash", "-n", FOLDER / name], check=True)
+    else:
+        body = yaml.safe_load(text)
+        assert body["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    [line] = re.findall(r"^[^#\n]*\bfewtune (run .*)$", text, re.MULTILINE)
+    words = [re.sub(r"^.*\$.*$", "1/2", word) for word in shlex.split(re.sub(r"\$\([^)]*\)|\$\w+", "$", line))]
+    command, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+    assert command.__name__ == "run" and "out" in bound.arguments
 
 
 def test_the_notebook_runs_with_its_charts_as_pictures(

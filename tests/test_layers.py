@@ -28,6 +28,7 @@ LAYERS = [
     {"running"},
     {"executors"},
     {"conduct", "merging"},
+    {"tracking"},
     {"report"},
     {"progress"},
     {"results"},

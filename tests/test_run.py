@@ -235,7 +235,7 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
 
 def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_word() -> None:
     code = (
-        "import gc, sys; from fewtune.executors import local; local._set_imports_apart(); "
+        "import gc, sys; from fewtune.executors.process import set_imports_apart; set_imports_apart(); "
         "assert {'peft', 'torch', 'transformers', 'sklearn'} <= set(sys.modules); "
         "assert gc.get_freeze_count() > 100_000 and len(gc.get_objects()) < 10_000"
     )

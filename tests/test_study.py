@@ -108,7 +108,7 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
             (
                 "unknown key 'shotz'. Did you mean 'shots'? Allowed: budget, data_seeds, equivalence, evaluation, "
                 "fit_seeds, floors, max_tokens, methods, metrics, models, name, patterns, pool_rows, precision, "
-                "sampling, shots, shots_per, tasks, tuning, until, within."
+                "resources, sampling, shots, shots_per, tasks, tuning, until, within."
             ),
         ),
         (

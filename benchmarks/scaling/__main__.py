@@ -18,7 +18,7 @@ from benchmarks.scaling.chart import draw_scaling
 from benchmarks.scaling.curves import CURVES, find_points
 from benchmarks.scaling.table import write_tables
 from fewtune.engine.meter import usable_cores
-from fewtune.executors.local import WORKER_ENVIRONMENT
+from fewtune.executors.process import WORKER_ENVIRONMENT
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 

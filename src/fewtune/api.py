@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fewtune.errors import FewtuneError
 from fewtune.results import StudyResult, read_result
@@ -24,7 +24,7 @@ def run_study(
     out: Path | str | None = None,
     *,
     data_dir: Path | str | None = None,
-    executor: Executor | None = None,
+    executor: Executor | Literal["ray"] | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
     forecast: bool = False,
     shard: tuple[int, int] | None = None,
@@ -33,7 +33,8 @@ def run_study(
 
     `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
     `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
-    where trials run and where they find those files, worker processes of this machine where not given; `on_event`
+    where trials run and where they find those files: worker processes of this machine where not given, `"ray"` for the
+    Ray cluster that RAY_ADDRESS names (`fewtune[ray]`); `on_event`
     hears what goes on (`fewtune.conduct`), with `forecast` what trials are thought to take too, before they run.
     `shard`: which part of how many, from 1, runs here (`merge_folders` joins them). Raises
     StudyError with every fault of a study at once, RecordError where the folder cannot be used.
@@ -55,7 +56,7 @@ def run_study(
     from fewtune.running.shard import Shard
     from fewtune.study import Study, load_study, read_study
 
-    if executor is not None and data_dir is not None:
+    if not isinstance(executor, str | None) and data_dir is not None:
         raise FewtuneError("data_dir and an executor are given: give data_dir in the executor's WorkerOptions.")
     if isinstance(study, Study):
         plan = study
@@ -63,7 +64,14 @@ def run_study(
         plan = load_study(study) if isinstance(study, str | Path) else read_study(study)
     folder = Path("out") / plan.name if out is None else Path(out)
     rows = None if data_dir is None else Path(data_dir)
-    chosen = LocalProcesses(WorkerOptions(data_dir=rows), auto=True) if executor is None else executor
+    options = WorkerOptions(data_dir=rows)
+    chosen: Executor
+    if executor == "ray":
+        from fewtune.executors.ray import RayActors
+
+        chosen = RayActors(options, plan.resources)
+    else:
+        chosen = LocalProcesses(options, auto=True) if executor is None else executor
     conduct_study(plan, folder, chosen, on_event, forecast, None if shard is None else Shard(*shard))
     return read_result(folder)
 

@@ -15,15 +15,19 @@ from polars.testing import assert_frame_equal
 from fewtune.executors.base import Executor
 from fewtune.executors.in_process import InProcess
 from fewtune.executors.local import LocalProcesses
+from fewtune.executors.ray import RayActors
 from fewtune.running.job import Finished, Job, Progressed, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
-from fewtune.study import load_study
+from fewtune.study import Resources, load_study
 
 EXECUTORS: dict[str, Callable[[WorkerOptions], Executor]] = {
     "in_process": InProcess,
     "local": lambda options: LocalProcesses(WorkerOptions(2, options.data_dir, options.cache_share)),
+    "ray": lambda options: RayActors(
+        WorkerOptions(2, options.data_dir, options.cache_share), Resources(memory=2**28), auto=False
+    ),
 }
 
 
@@ -34,8 +38,10 @@ def jobs(study_file: Path) -> list[Job]:
 
 
 @pytest.fixture(autouse=True)
-def _let_workers_end() -> Iterator[None]:
+def _let_workers_end(request: pytest.FixtureRequest) -> Iterator[None]:
     """Workers that were let go of end by themselves: the next test must not find them."""
+    if "ray" in request.node.name:
+        request.getfixturevalue("cluster")
     yield
     for child in multiprocessing.active_children():
         child.join(30)

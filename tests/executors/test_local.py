@@ -113,7 +113,7 @@ def _tell_process(pipe: Connection, options: WorkerOptions) -> None:
 
 
 def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
-    local._set_imports_apart = Mock(side_effect=MemoryError)
+    local.set_imports_apart = Mock(side_effect=MemoryError)
     local._work(pipe, options)
 
 

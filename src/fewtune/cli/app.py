@@ -24,13 +24,18 @@ from fewtune.cli.recommend import recommend
 from fewtune.cli.report import report
 from fewtune.cli.run import check, run
 from fewtune.cli.serve import serve
+from fewtune.cli.track import track
 from fewtune.cli.watch import watch
 from fewtune.errors import FewtuneError
 from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
 from fewtune.terminal import replace_unshowable
 
-SERVING = frozenset({"fastapi", "starlette", "uvicorn", "prometheus_client"})
-"""Packages that `serve` alone needs."""
+EXTRAS = {
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
+    "mlflow": "mlflow",
+    "ray": "ray",
+}
+"""The extra that brings a package, where it is not `run`."""
 
 app = App(
     name="fewtune",
@@ -52,6 +57,7 @@ for command in (
     watch,
     pack,
     merge,
+    track,
     schema,
 ):
     app.command(command)
@@ -73,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("fewtune"):
             raise
-        extra = "serve" if error.name in SERVING else "run"
+        extra = EXTRAS.get(error.name, "run")
         say_error(
             f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[{extra}]' (from "
             f"a clone: pip install '.[{extra}]'). `report`, `audit`, `recommend` and `watch` do without it."

@@ -23,15 +23,18 @@ from fewtune.cli.options import (
 )
 from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
+from fewtune.cli.track import Tracking
 from fewtune.durations import parse_seconds
-from fewtune.errors import list_names
+from fewtune.errors import FewtuneError, list_names
 from fewtune.interruption import exit_code, word_interrupt
 from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
-    from fewtune.executors.local import LocalProcesses
+    from fewtune.conduct import StudyEvent
+    from fewtune.executors.base import Executor
     from fewtune.running.forecast import StudyForecast
     from fewtune.running.job import Job
+    from fewtune.study import Resources
 
 MOST_WORKERS = 1024
 
@@ -64,18 +67,48 @@ class Workers:
         ),
     ] = None
 
-    def start(self) -> LocalProcesses:
+    checkpoint_every: Annotated[
+        str | None,
+        Parameter(
+            help="Time of a fit, such as 90s or 20m, between two writings of where it stands: killed, it goes on from "
+            "there; 10m where not given."
+        ),
+    ] = None
+    executor: Annotated[
+        Literal["local", "ray"],
+        Parameter(help="Where trials run: processes of this machine, or actors of a Ray cluster (`fewtune[ray]`)."),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        Parameter(help="The Ray cluster's address; RAY_ADDRESS, or a cluster of this machine alone, where not given."),
+    ] = None
+
+    def start(self, resources: Resources | None) -> Executor:
         """The executor that is asked for; raises FewtuneError for a value out of range."""
-        from fewtune.executors.local import STALL_SECONDS, LocalProcesses
+        from fewtune.executors.local import LocalProcesses
+        from fewtune.executors.process import STALL_SECONDS
         from fewtune.running.job import WorkerOptions
 
         if self.workers != "auto":
             check_number("--workers", self.workers, 1, MOST_WORKERS)
         check_share("--cache-share", self.cache_share, "keep nothing")
         check_seconds("--stall-after", self.stall_after)
-        options = WorkerOptions(1 if self.workers == "auto" else self.workers, self.data_dir, self.cache_share)
+        every = self.checkpoint_every
+        options = WorkerOptions(
+            1 if self.workers == "auto" else self.workers,
+            self.data_dir,
+            self.cache_share,
+            None if every is None else parse_seconds("--checkpoint-every", every),
+        )
         stall = STALL_SECONDS if self.stall_after is None else self.stall_after
-        return LocalProcesses(options, stall, auto=self.workers == "auto")
+        auto = self.workers == "auto"
+        if self.executor == "local":
+            if self.address is not None:
+                raise FewtuneError("--address names a Ray cluster: give --executor ray with it.")
+            return LocalProcesses(options, stall, auto=auto)
+        from fewtune.executors.ray import RayActors
+
+        return RayActors(options, resources, self.address, stall, auto=auto)
 
 
 @Parameter(name="*")
@@ -138,6 +171,7 @@ def run(
     ] = None,
     ending: Ending = Ending(),
     workers: Workers = Workers(),
+    tracking: Tracking = Tracking(),
     shown: Shown = Shown(),
 ) -> int:
     """Run a study's trials, reusing those already done, then show audit and leaderboard, and write the report."""
@@ -150,15 +184,20 @@ def run(
 
     part = None if shard is None else parse_shard(shard)
     plan = load_study(study, [*(set_ or []), *ending.list_overrides()])
-    executor = workers.start()
+    executor = workers.start(plan.resources)
     display = RunDisplay(console, began)
     try:
-        with display:
+        with tracking.follow() as track, display:
+
+            def hear(event: StudyEvent) -> None:
+                track(event)
+                display.hear(event)
+
             result = run_study(
                 plan,
                 out,
                 executor=executor,
-                on_event=display.hear,
+                on_event=hear,
                 forecast=shown.forecast,
                 shard=None if part is None else (part.number, part.count),
             )
@@ -220,21 +259,21 @@ def check(
     if rows_open:
         say(f"evaluation.in_domain_rows: auto: chosen when the study first runs; {ASSUMED_ROWS} are assumed above.")
     if forecast:
-        found = _forecast(jobs, folder, workers, plan.until is not None)
+        with contextlib.closing(workers.start(plan.resources)) as executor:
+            found = _forecast(jobs, folder, executor, plan.until is not None)
         if rows_open:
             say(f"evaluation.in_domain_rows: auto: {choose_rows(found.records)} rows, by what was measured.")
     return 0
 
 
-def _forecast(jobs: Sequence[Job], folder: Path, workers: Workers, is_race: bool) -> StudyForecast:
+def _forecast(jobs: Sequence[Job], folder: Path, executor: Executor, is_race: bool) -> StudyForecast:
     from fewtune.cli.forecast import show_forecast
     from fewtune.records import load_records
     from fewtune.running.forecast import forecast_trials
 
     known = load_records(folder) if folder.is_dir() else []
     done = {record.trial_id for record in known if record.status == "done"}
-    with contextlib.closing(workers.start()) as executor:
-        executor.settle(jobs, known)
-        found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)
-        show_forecast(console, found, is_race)
+    executor.settle(jobs, known)
+    found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)
+    show_forecast(console, found, is_race)
     return found

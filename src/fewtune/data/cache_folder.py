@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+CHECKPOINTS = "checkpoints"
+"""Its folder of fits that did not end yet."""
+
 
 def cache_folder() -> Path:
     """The folder that fetched files are kept in: `$FEWTUNE_CACHE`, else the platform's user cache."""

@@ -7,9 +7,10 @@ divergence. Knows no method.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ import torch
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.pages import allocate
+from fewtune.engine.resuming import FitState, Resumption
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
 from fewtune.errors import TrialFailure
@@ -43,11 +45,13 @@ def fit(
     rng: np.random.Generator,
     on_step: Callable[[int, int, float], None],
     on_epoch: Callable[[int, int], None] | None = None,
+    resumption: Resumption | None = None,
 ) -> FitReport:
     """Train a plan's parameters; `on_step(step, steps, loss)` is told of every step.
 
-    `on_epoch(epochs fitted, epochs)` is called after every epoch, in evaluation mode; it must change nothing. Raises
-    TrialFailure `diverged` at the first loss that is not finite.
+    `on_epoch(epochs fitted, epochs)` is called after every epoch, in evaluation mode; it must change nothing. With a
+    `resumption` the fit goes on where a process that was killed left it, to the same weights. Raises TrialFailure
+    `diverged` at the first loss that is not finite.
     """
     for group in fitting.groups:
         if not group.parameters:
@@ -61,10 +65,17 @@ def fit(
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
     by_row = gradients_by_row(fitting.modules) if fitting.options.sparse_embedding_gradients else nullcontext()
     with torch.random.fork_rng(), by_row:
-        torch.manual_seed(int(rng.integers(2**63)))
-        for epoch, batches in enumerate(epochs):
+        seed = int(rng.integers(2**63))
+        torch.manual_seed(seed)
+        standing = _Standing(fitting, optimiser, plateau, kept, losses, f"{seed} {steps}")
+        if resumption is not None:
+            standing.resume(resumption)
+        for epoch, batches in enumerate(epochs[standing.epochs :], start=standing.epochs):
             optimiser.unfreeze(epoch)
-            for batch in batches:
+            done = len(losses) - sum(map(len, epochs[:epoch]))
+            for batch in batches[done:]:
+                if resumption is not None and resumption.is_due:
+                    standing.keep(resumption)
                 optimiser.set_rates(epoch, plateau.factor * rate_factor(len(losses), steps, options))
                 loss = _step_gradients(fitting, batch)
                 if not math.isfinite(loss):
@@ -75,6 +86,7 @@ def fit(
             plateau.observe(float(np.mean(losses[-len(batches) :])))
             if fitting.validation:
                 kept.offer(epoch, _mean_loss(fitting, fitting.validation))
+            standing.epochs += 1
             if on_epoch is not None:
                 _set_training(fitting, False)
                 on_epoch(epoch + 1, len(epochs))
@@ -151,6 +163,86 @@ class _GroupOptimiser:
             for g, seen in zip(self._groups, self._rates, strict=True)
         ]
 
+    def tell(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Moments, rates, and rows that something stands for, for `recall`."""
+        tensors: dict[str, torch.Tensor] = {}
+        stand_ins: list[list[int]] = []
+        for number, settings in enumerate(self._adam.param_groups):
+            places = {id(p): place for place, p in enumerate(settings["params"])}
+            for weight, rows, values in self._rows.list_stand_ins():
+                if id(weight) in places:
+                    tensors[f"rows.{len(stand_ins)}"] = rows
+                    stand_ins.append([number, places[id(weight)], places[id(values)]])
+            for p, place in zip(settings["params"], places.values(), strict=True):
+                for name, moment in self._adam.state.get(p, {}).items():
+                    tensors[f"moment.{number}.{place}.{name}"] = moment
+        return tensors, {"rates": self._rates, "stand_ins": stand_ins}
+
+    def recall(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Stand where another stood, whose weights the parameters already are."""
+        self._rates = [list(rates) for rates in values["rates"]]
+        stand_ins = values["stand_ins"]
+        for each in sorted(range(len(stand_ins)), key=lambda each: stand_ins[each][2]):
+            number, weight, _ = stand_ins[each]
+            parameters = self._adam.param_groups[number]["params"]
+            self._rows.stand_in(parameters[weight], tensors[f"rows.{each}"].to(parameters[weight].device), parameters)
+        for name, tensor in tensors.items():
+            if name.startswith("moment."):
+                _, number, place, what = name.split(".")
+                p = self._adam.param_groups[int(number)]["params"][int(place)]
+                here = "cpu" if what == "step" and not self._adam.defaults["fused"] else p.device
+                self._adam.state[p][what] = tensor.to(here)
+
+
+class _Standing:
+    """Where a fit stands, between two steps: all that the next one depends on."""
+
+    def __init__(
+        self,
+        fitting: Fitting,
+        optimiser: _GroupOptimiser,
+        plateau: Plateau,
+        kept: _Kept,
+        losses: list[float],
+        name: str,
+    ) -> None:
+        self._parameters = [p for g in fitting.groups for p in g.parameters]
+        self._optimiser, self._plateau, self._kept, self._losses = optimiser, plateau, kept, losses
+        shapes = [list(p.shape) for p in self._parameters]
+        self._fit = f"{name} {shapes} {fitting.optimisation}"
+        """Tells this fit from any other."""
+        self.epochs = 0
+        """Epochs that have ended."""
+
+    def keep(self, resumption: Resumption) -> None:
+        """Keep it in a file."""
+        moments, values = self._optimiser.tell()
+        tensors = {f"parameter.{number}": p.detach() for number, p in enumerate(self._parameters)}
+        kept_tensors, kept_values = self._kept.tell()
+        random = {"random": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["random.cuda"] = torch.cuda.get_rng_state()
+        values |= kept_values | {"losses": self._losses, "epochs": self.epochs, "plateau": self._plateau.tell()}
+        state = FitState({**tensors, **moments, **kept_tensors, **random}, values)
+        resumption.write(self._fit, len(self._losses), state)
+
+    @torch.no_grad()
+    def resume(self, resumption: Resumption) -> None:
+        """Stand where the process before stood; at the beginning where it left nothing."""
+        state = resumption.load(self._fit)
+        if state is None:
+            return
+        for number, p in enumerate(self._parameters):
+            p.copy_(state.tensors[f"parameter.{number}"])
+        self._optimiser.recall(state.tensors, state.values)
+        self._plateau.recall(state.values["plateau"])
+        self._kept.recall(state.tensors, state.values)
+        self._losses[:] = state.values["losses"]
+        self.epochs = state.values["epochs"]
+        torch.set_rng_state(state.tensors["random"])
+        if "random.cuda" in state.tensors:
+            torch.cuda.set_rng_state(state.tensors["random.cuda"])
+
 
 class _Kept:
     """The weights of the epoch with the lowest validation loss."""
@@ -166,6 +258,18 @@ class _Kept:
             self.epoch = epoch
             self._values = [p.detach().clone() for p in self._parameters]
         self.losses.append(loss)
+
+    def tell(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What is kept so far, for `recall`."""
+        tensors = {f"kept.{number}": value for number, value in enumerate(self._values)}
+        return tensors, {"validation": self.losses, "kept_epoch": self.epoch}
+
+    def recall(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Keep what another kept."""
+        self.losses, self.epoch = list(values["validation"]), values["kept_epoch"]
+        found = [name for name in tensors if name.startswith("kept.")]
+        devices = [p.device for p in self._parameters]
+        self._values = [tensors[f"kept.{number}"].to(devices[number]) for number in range(len(found))]
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -59,7 +59,8 @@ class Meter:
         self._device = device
         self._tokenizers = tuple(set(tokenizers))
         self._tokenised = self._count_tokenising()
-        gc.collect()  # what an earlier trial left is freed now, and not within this one
+        if self._tokenizers:  # a model runs, and memory is its own: what an earlier trial left is freed now
+            gc.collect()
         if device.type == "cuda":
             import torch
 

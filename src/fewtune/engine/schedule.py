@@ -6,6 +6,7 @@ Owns the optimisation values, the rate's formula and the reaction to a loss that
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,15 @@ class Plateau:
         self._best = math.inf
         self._waited = 0
         self.factor = 1.0
+
+    def tell(self) -> list[float]:
+        """Where it stands, for `recall`."""
+        return [self._best, self._waited, self.factor]
+
+    def recall(self, told: Sequence[float]) -> None:
+        """Stand where another stood."""
+        self._best, self.factor = told[0], told[2]
+        self._waited = int(told[1])
 
     def observe(self, epoch_loss: float) -> None:
         """Take the mean loss of an epoch; under another schedule than `plateau` nothing changes."""

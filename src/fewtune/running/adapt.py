@@ -17,6 +17,7 @@ from fewtune.tasks.base import Draw, Task
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
     from fewtune.engine.language_model import LanguageModel
+    from fewtune.engine.resuming import Resumption
     from fewtune.methods.plan import Plan
 
 
@@ -32,10 +33,12 @@ def fit_plan(
     rng: np.random.Generator,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     on_epoch: Callable[[Plan, int, int], None] | None = None,
+    resumption: Resumption | None = None,
 ) -> tuple[Plan, FitReport | None]:
     """Fit what a plan trains; the plan as it is then, and what the fit did, None where nothing trains.
 
-    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit. Raises what the fit does.
+    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit. With a `resumption` a fit
+    that another process began goes on from there. Raises what the fit does.
     """
     if plan.fitting is None:
         return plan.finish(), None
@@ -45,7 +48,7 @@ def fit_plan(
         assert on_epoch is not None
         on_epoch(plan.finish(), fitted, epochs)
 
-    report = fit(plan.fitting, rng, on_step, None if on_epoch is None else end_epoch)
+    report = fit(plan.fitting, rng, on_step, None if on_epoch is None else end_epoch, resumption)
     return plan.finish(), report
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -67,17 +68,15 @@ def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
     """Software, processor and settings that timings depend on."""
     from fewtune.engine.meter import name_processor, usable_cores
 
-    packages = ["fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy"]
-    if importlib.util.find_spec("bitsandbytes") is not None:
-        packages.append("bitsandbytes")
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": dict(_list_versions()),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": name_processor(),
         "device": _name_device(),
         "cores": usable_cores(),
         "workers": options.workers,
+        "threads": options.threads or max(1, usable_cores() // options.workers),
         "cache_share": options.cache_share,
         "precision": job.trial.precision,
         "evaluation": job.trial.evaluation.model_dump(),
@@ -86,6 +85,16 @@ def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
     }
 
 
+@cache
+def _list_versions() -> dict[str, str]:
+    """Versions of the packages that results or timings depend on; looking for them takes as long as a small trial."""
+    packages = ["fewtune", "torch", "transformers", "peft", "scikit-learn", "numpy"]
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        packages.append("bitsandbytes")
+    return {name: version(name) for name in packages}
+
+
+@cache
 def _name_device() -> str:
     import torch
 

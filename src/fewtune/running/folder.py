@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from fewtune.data.cache_folder import cache_folder
+from fewtune.data.cache_folder import CHECKPOINTS, cache_folder
 from fewtune.errors import FewtuneError, RecordError
 from fewtune.records import (
     PACKED_PREDICTIONS,
@@ -41,7 +41,10 @@ LOCK = ".lock"
 STALE_SECONDS = 3600.0
 """Age at which a half-written file, of a kind that commands may write at any time, is nobody's any more."""
 
-_MAY_CHANGE = ("until", "within", "budget")
+FORGOTTEN_SECONDS = 14 * 86400.0
+"""Age at which a fit that a kill cut short will hardly go on."""
+
+_MAY_CHANGE = ("until", "within", "budget", "resources")
 """Keys that decide no trial: how many draws a race may have, what it accepts, how long it may take."""
 
 _AXES = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
@@ -152,7 +155,10 @@ def remove_leftovers(out: Path) -> None:
     # Reports need no lock, and the cache is everyone's: what is new there may be in work.
     shared = [path for path in [*out.glob(f".*{PART}"), *cache_folder().rglob(f".*{PART}")] if path not in own]
     oldest = time.time() - STALE_SECONDS
-    for path in own + [path for path in shared if _written_at(path) < oldest]:
+    left = [path for path in shared if _written_at(path) < oldest]
+    fits = (cache_folder() / CHECKPOINTS).glob("*.safetensors")
+    left += [path for path in fits if _written_at(path) < time.time() - FORGOTTEN_SECONDS]
+    for path in own + left:
         path.unlink(missing_ok=True)
 
 

@@ -42,6 +42,11 @@ class Job:
     excerpt: Excerpt | None = None
     """Only so much of it runs, and its record is a forecast of the whole; None: all of it."""
 
+    @property
+    def rows_key(self) -> str:
+        """What tells the task, its settings and its rows from all others."""
+        return f"{self.trial.task!r} {self.data}"
+
 
 @dataclass(frozen=True)
 class WorkerOptions:
@@ -53,6 +58,10 @@ class WorkerOptions:
     """Where tasks' files lie for the process; None: they are fetched, or named by the study."""
     cache_share: float | None = None
     """Share of memory that what is computed once may take, in all workers together; None: the engine's own."""
+    checkpoint_seconds: float | None = None
+    """Seconds of a fit between two writings of where it stands; None: the engine's own."""
+    threads: int | None = None
+    """Threads of each process; None: its share of the cores."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fewtune.running.job import Job
 from fewtune.running.worker import WorkerState
 from fewtune.study.grid import Trial
 from fewtune.tasks.base import Draw, Task
-from fewtune.tasks.draw import Sampling, make_draw
+from fewtune.tasks.draw import Sampling
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
@@ -36,7 +36,7 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
     from fewtune.engine.meter import usable_cores
 
     trial = job.trial
-    torch.set_num_threads(max(1, usable_cores() // state.options.workers))
+    torch.set_num_threads(state.options.threads or max(1, usable_cores() // state.options.workers))
     with meter.phase("load"):
         task = state.task(job)
         model, load_seconds = state.model(job)
@@ -47,7 +47,7 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
             in_domain_rows=trial.evaluation.in_domain_limit,
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
-        draw = make_draw(task, sampling, trial.data_seed)
+        draw = state.draw(task, sampling, trial.data_seed)
     models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
     return Loaded(task, draw, model, load_seconds)

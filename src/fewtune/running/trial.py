@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fewtune.causes import find_failure_kind
+from fewtune.data.cache_folder import CHECKPOINTS, cache_folder
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.methods.base import Method
@@ -25,7 +26,7 @@ from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
 from fewtune.running.cost import count_cost
 from fewtune.running.excerpt import run_excerpt
-from fewtune.running.job import Job, Progress
+from fewtune.running.job import Job, Progress, WorkerOptions
 from fewtune.running.loading import Loaded, load_trial, name_axes
 from fewtune.running.scoring import Checkpoints, Scores, ask_references, judge_scores, score_blindly
 from fewtune.running.tune import Search, Tuned, tune
@@ -38,6 +39,7 @@ from fewtune.tasks.draw import share_support
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
     from fewtune.engine.meter import Meter, Span
+    from fewtune.engine.resuming import Resumption
     from fewtune.methods.plan import Plan
 
 SLOWEST_NOTICE = 0.1
@@ -69,7 +71,8 @@ def run_trial(
         record, predictions = failed_record(job, failure, started_at, state.options), None
     finally:
         meter.close()
-    gc.collect()
+    if job.weights:  # networks are large; what trials without any leave is collected as it adds up
+        gc.collect()
     seconds = record.phase_seconds or {name: round(spent, 6) for name, spent in meter.seconds().items()}
     return record.model_copy(update={"started_at": started_at, "phase_seconds": seconds}), predictions
 
@@ -94,7 +97,8 @@ def _run(
         return failed_record(job, Failure(kind="skipped", message=job.skip_reason), None, state.options), None
     on_progress(Progress("loading"))
     loaded = load_trial(job, state, meter)
-    fitted = _fit(job.trial, loaded, on_progress, meter)
+    resumption = _make_resumption(job, state.options)
+    fitted = _fit(job.trial, loaded, on_progress, meter, resumption)
     plan, test_sets = fitted.plan, loaded.draw.test_sets
     scores = {}
     with meter.phase("score") as predicting:
@@ -104,6 +108,8 @@ def _run(
     cost = count_cost(loaded, plan, fitted.spent, predicting, meter)
     judged = judge_scores(loaded.task, test_sets, scores)
     notes = _take_notes(loaded, fitted, scores, state, meter)
+    if resumption is not None:
+        resumption.remove()
     record = Record(
         trial_id=job.trial_id,
         trial=describe_axes(job.trial).model_copy(update={"settings": fitted.settings}),
@@ -126,7 +132,26 @@ def _run(
     return record, judged.predictions
 
 
-def _fit(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None], meter: Meter) -> _Fitted:
+def _make_resumption(job: Job, options: WorkerOptions) -> Resumption | None:
+    """Where a fit's state is kept, in this machine's cache; nowhere for trials without a model.
+
+    Test rows that are scored in the middle of a fit are not kept: such a trial is begun anew.
+    """
+    if not job.weights or job.trial.evaluation.checkpoint_every:
+        return None
+    from fewtune.engine.resuming import EVERY_SECONDS, Resumption
+
+    every = EVERY_SECONDS if options.checkpoint_seconds is None else options.checkpoint_seconds
+    return Resumption(cache_folder() / CHECKPOINTS / f"{job.trial_id}.safetensors", every)
+
+
+def _fit(
+    trial: Trial,
+    loaded: Loaded,
+    on_progress: Callable[[Progress], None],
+    meter: Meter,
+    resumption: Resumption | None,
+) -> _Fitted:
     """Choose settings where there is a choice, make the method's plan and fit it."""
     method, checkpoints = get_method(trial.method.name), None
     if trial.evaluation.checkpoint_every:
@@ -140,11 +165,15 @@ def _fit(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None], 
         with meter.phase("prepare"):
             plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
         on_epoch = checkpoints.take if checkpoints is not None else None
-        plan, report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch)
+        plan, report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch, resumption)
+    earlier = None if resumption is None else resumption.earlier
+    if earlier is not None:  # what it took before it was killed is its cost too
+        fitting.seconds += earlier.seconds
+        fitting.tokens += earlier.tokens
     return _Fitted(
         plan=plan,
         settings=chosen,
-        fit=FitNotes() if report is None else _note_fit(report),
+        fit=FitNotes() if report is None else _note_fit(report, resumption),
         tuning=tuned.notes if tuned is not None else None,
         checkpoints=checkpoints.taken if checkpoints is not None else [],
         defaults_tried=_find_defaults(method, settings, loaded),
@@ -167,12 +196,13 @@ def _tune(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None],
         )
 
 
-def _note_fit(report: FitReport) -> FitNotes:
+def _note_fit(report: FitReport, resumption: Resumption | None) -> FitNotes:
     return FitNotes(
         losses=[round(loss, 6) for loss in report.losses],
         groups=report.groups,
         validation_losses=[round(loss, 6) for loss in report.validation_losses],
         kept_epoch=report.kept_epoch,
+        resumed_at=[] if resumption is None else resumption.resumed_at,
     )
 
 

@@ -6,7 +6,7 @@ a trial runs (`trial`).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fewtune.engine.model_cache import ModelCache
@@ -17,21 +17,38 @@ from fewtune.records import SharedRows
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.prepare import load_task
 from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.draw import Sampling, make_draw
 from fewtune.tasks.overlap import find_shared_rows
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
 
+MOST_DRAWS = 64
+"""Draws that are kept; one holds references to rows alone."""
+
+
+@dataclass
+class Supplies:
+    """What a process was given of what jobs name, where it may not find it itself."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    """By the `rows_key` of jobs."""
+    models: dict[str, ModelSnapshot] = field(default_factory=dict)
+    """By the fingerprint of their weights."""
+
 
 class WorkerState:
     """What one process keeps between trials, and how it is told to run them."""
 
-    def __init__(self, options: WorkerOptions | None = None) -> None:
+    def __init__(self, options: WorkerOptions | None = None, supplies: Supplies | None = None) -> None:
         self.options = WorkerOptions() if options is None else options
+        self._supplies = Supplies() if supplies is None else supplies
         self._models = ModelCache()
         self._found: dict[tuple[str, str], ModelSnapshot] = {}
         self._held: tuple[str, ...] = ()
         self._tasks: dict[str, Task] = {}
+        self._draws: dict[tuple[str, Sampling, int], Draw] = {}
+        """The latest used last."""
         self._shared_rows: dict[tuple[str, str], list[SharedRows]] = {}
 
     def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
@@ -67,8 +84,9 @@ class WorkerState:
 
     def _find(self, job: Job, name: str, fingerprint: str) -> ModelSnapshot:
         if (name, fingerprint) not in self._found:
-            own = job.trial.model
-            snapshot = find_model(name, own.revision if own is not None and own.name == name else None)
+            own, given = job.trial.model, self._supplies.models.get(fingerprint)
+            revision = own.revision if own is not None and own.name == name else None
+            snapshot = find_model(name, revision) if given is None else replace(given, name=name)
             if snapshot.weights_fingerprint != fingerprint:
                 raise ModelError(
                     f"model {name!r} is another here than when the study was prepared: its weights, tokenizer or "
@@ -79,9 +97,10 @@ class WorkerState:
 
     def task(self, job: Job) -> Task:
         """The trial's task; raises DataError where its rows are not those that the job was made for."""
-        key = f"{job.trial.task!r} {job.data}"
+        key = job.rows_key
         if key not in self._tasks:
-            task = load_task(job.trial.task, self.options.data_dir)
+            given = self._supplies.tasks.get(key)
+            task = load_task(job.trial.task, self.options.data_dir) if given is None else given
             if task.fingerprint != job.data:
                 raise DataError(
                     f"task {job.trial.task.label!r}: its rows are others here than when the study was prepared: a "
@@ -89,6 +108,15 @@ class WorkerState:
                 )
             self._tasks[key] = task
         return self._tasks[key]
+
+    def draw(self, task: Task, sampling: Sampling, data_seed: int) -> Draw:
+        """A draw of a task, sampled once for all trials that work on it, as long as there are not too many."""
+        key = task.fingerprint, sampling, data_seed
+        draw = self._draws.pop(key, None)
+        self._draws[key] = make_draw(task, sampling, data_seed) if draw is None else draw
+        while len(self._draws) > MOST_DRAWS:
+            del self._draws[next(iter(self._draws))]
+        return self._draws[key]
 
     def shared_rows(self, task: Task, draw: Draw) -> list[SharedRows]:
         """What the sets of a task's draw share, looked for once a draw."""

@@ -20,6 +20,7 @@ from fewtune.study.values import (
     Evaluation,
     MethodChoice,
     ModelChoice,
+    Resources,
     Study,
     TaskChoice,
     Tuning,
@@ -42,9 +43,10 @@ def resolve_study(draft: Draft) -> Study | None:
         if isinstance(body.get(key), dict):
             body[key] = _count_seeds(draft, key, body[key])
     _read_until(draft, body)
-    parts: dict[str, type[Budget | Evaluation | Tuning | Until]] = {
+    parts: dict[str, type[Budget | Evaluation | Resources | Tuning | Until]] = {
         "budget": Budget,
         "evaluation": Evaluation,
+        "resources": Resources,
         "tuning": Tuning,
         "until": Until,
     }

@@ -20,7 +20,7 @@ def study_schema() -> dict[str, Any]:
     """The JSON Schema of a study file, with every task's and method's settings, for editors."""
     schema = Study.model_json_schema()
     definitions = schema.pop("$defs")
-    shared = {name: definitions[name] for name in ("Budget", "Evaluation", "Tuning", "Until")}
+    shared = {name: definitions[name] for name in ("Budget", "Evaluation", "Resources", "Tuning", "Until")}
     properties = schema["properties"]
     properties["models"] |= {"items": {"anyOf": [{"type": "string"}, definitions["ModelChoice"]]}}
     for key, what, names in (("tasks", "task", TASKS), ("methods", "method", METHODS)):

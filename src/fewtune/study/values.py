@@ -147,6 +147,16 @@ class Budget(_Frozen):
     )
 
 
+class Resources(_Frozen):
+    """What a trial is given where a cluster runs it; decides no result."""
+
+    cpus: float = Field(default=1, gt=0, le=1024, description="Cores; one thread for each whole one.")
+    gpus: float = Field(default=0, ge=0, le=64, description="GPUs; below one, several trials share one.")
+    memory: Memory | None = Field(
+        default=None, description="Memory, such as 4GiB; null: what fitting all weights of the largest model may take."
+    )
+
+
 class Study(_Frozen):
     """A resolved study: what to run, and nothing about where or how fast."""
 
@@ -224,6 +234,10 @@ class Study(_Frozen):
     budget: Budget | None = Field(
         default=None,
         description="Run what fits: every method once before any twice; the decision is what stands then; null: all.",
+    )
+
+    resources: Resources | None = Field(
+        default=None, description="What a trial is given on a cluster (`--executor ray`); null: a core each."
     )
 
     def to_yaml(self) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 from fewtune.tasks.base import Example
 
 
+@lru_cache(1 << 16)
 def normalise_text(text: str) -> str:
     """A text without case, punctuation and spacing, for telling whether two rows are the same."""
     words = re.sub(r"[\W_]+", " ", text.casefold()).strip()

@@ -1,0 +1,78 @@
+"""`fewtune track`, and `--track` of `fewtune run`: a study told to an experiment tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from fewtune.cli.options import OutFolder
+from fewtune.cli.output import complain, say
+from fewtune.errors import FewtuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fewtune.conduct import StudyEvent
+    from fewtune.tracking.base import Tracker
+
+TrackerName = Literal["mlflow"]
+Uri = Annotated[
+    str | None,
+    Parameter(help="The tracker's server or store; MLFLOW_TRACKING_URI, else sqlite:///mlflow.db, where not given."),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Tracking:
+    """What a study is told to besides its folder."""
+
+    track: Annotated[
+        TrackerName | None, Parameter(help="Tell trials to an experiment tracker as they run (`fewtune[mlflow]`).")
+    ] = None
+    track_uri: Uri = None
+
+    @contextmanager
+    def follow(self) -> Iterator[Callable[[StudyEvent], None]]:
+        """What hears a study's events for the tracker, if there is one."""
+        if self.track is None:
+            if self.track_uri is not None:
+                raise FewtuneError("--track-uri says where a tracker is: give --track with it.")
+            yield lambda event: None
+            return
+        from fewtune.tracking.follow import Follower
+
+        name, uri = self.track, self.track_uri
+        _make_tracker(name, "", uri)  # what it needs is missing now or never
+        with Follower(lambda study: _make_tracker(name, study, uri), complain) as follower:
+            yield follower.hear
+
+
+def track(out: OutFolder, *, to: Annotated[TrackerName, Parameter(help="Which tracker.")], uri: Uri = None) -> int:
+    """Tell a tracker the trials of a study's folder that it lacks; told again, it is told nothing."""
+    from fewtune.records.study_file import load_study_entry
+    from fewtune.tracking.fill import fill_tracker
+
+    tracker = _make_tracker(to, str(load_study_entry(out, "name") or out.name), uri)
+    try:
+        told, trials = fill_tracker(out, tracker)
+    except FewtuneError:
+        raise
+    except Exception as error:
+        raise FewtuneError(
+            f"{to} could not be told ({' '.join(f'{type(error).__name__}: {error}'.split())[:300]}). What it was told "
+            "stays; the same command tells it the rest."
+        ) from error
+    say(f"{out}: {told} of {trials} trials told to {to}; it had the others.")
+    return 0
+
+
+def _make_tracker(name: TrackerName, study: str, uri: str | None) -> Tracker:
+    from fewtune.tracking.mlflow import MlflowTracker, check_installed
+
+    check_installed()
+    return MlflowTracker(study, uri)

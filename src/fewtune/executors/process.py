@@ -1,0 +1,70 @@
+"""What any process that runs trials is given before it starts, and does first.
+
+Owns the environment of its libraries, importing what trials import, and wording a failure of the process itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+
+from fewtune.causes import find_failure_kind
+from fewtune.records import Failure
+from fewtune.running.job import Progress
+
+WORKER_ENVIRONMENT = {
+    # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: by
+    # default two fits at once hardly move. Looking again so often before it sleeps, a thread seldom sleeps within a
+    # step, and two fits at once are slower than one after the other, but end (benchmarks/shared_cores.py).
+    "GOMP_SPINCOUNT": "10000",
+    # Gradients of hundreds of megabytes come and go at every step: given back to the system, they would be cleared anew
+    # each time. What is freed stays with the process, for its later trials too.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    # Large pages: walking through hundreds of megabytes of weights misses the address cache less often.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    # oneDNN keeps what it prepared for each shape of a product, up to half a megabyte. A step's shapes, which blocks
+    # share, are some dozens; another step's are others, and of its usual thousand most would only take memory.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+}
+"""What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
+
+STALL_SECONDS = 1800.0
+"""Seconds without a sign of progress after which a worker is ended, where nothing else is asked. Workers tell of every
+step, and of every layer that a network ran (`engine.pulse`), so that a trial may take far longer."""
+
+
+def describe_failure(error: Exception, where: str = "") -> Failure:
+    """A failure outside of any trial's own record, such as too little memory to make one."""
+    told, kind = f"{where}{type(error).__name__}: {error}", find_failure_kind(error)
+    # Reading the sources that a trace shows takes memory that there is not.
+    trace = None if kind == "out_of_memory" else traceback.format_exc()
+    return Failure(kind=kind, message=" ".join(told.split()), trace=trace)
+
+
+def word_stall(silent: float, last: Progress | None) -> str:
+    """Why a process that told nothing for so many seconds was ended."""
+    at = f" at step {last.step} of {last.steps}" if last is not None and last.steps else ""
+    phase = f"{last.phase}{at}" if last is not None else "starting"
+    return (
+        f"no progress for {silent:.0f} seconds ({phase}), so the process that ran this trial was ended. "
+        "Where such a pause is no fault, allow longer ones: --stall-after SECONDS."
+    )
+
+
+def set_imports_apart() -> None:
+    """Import what trials import, and keep it out of every later garbage collection.
+
+    Each trial collects twice, and looking through half a million objects of libraries takes a quarter of a second
+    each time; collecting while they are imported, a fifth of the whole import. Called before any model is loaded:
+    models must stay collectable.
+    """
+    gc.disable()
+    import sklearn.linear_model  # noqa: F401
+
+    import fewtune.methods.teacher  # noqa: F401 - imports the engine and all that trains
+
+    gc.collect()
+    gc.freeze()
+    gc.enable()
