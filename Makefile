@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check bench bench-smoke results-check screenshots schema clean
+.PHONY: demo test check bench bench-smoke chaos chaos-smoke results-check screenshots schema clean
 
 demo: .venv/run.stamp
 	$(BIN)/fewtune run studies/demo.yaml --out out/demo
@@ -18,6 +18,12 @@ bench: .venv/bench.stamp
 
 bench-smoke: .venv/bench.stamp
 	$(BIN)/python -m benchmarks.race --smoke
+
+chaos: .venv/test.stamp
+	$(BIN)/python -m benchmarks.chaos
+
+chaos-smoke: .venv/test.stamp
+	$(BIN)/python -m benchmarks.chaos --part local --minutes 1.5
 
 results-check: .venv/run.stamp
 	$(BIN)/python -m benchmarks.stated

@@ -18,17 +18,20 @@ from benchmarks.ablation.table import write_table as write_ablation
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
 from benchmarks.calibration import write_table as write_calibration
+from benchmarks.chaos.__main__ import write_table as write_chaos
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
 from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
+from benchmarks.many_trials import write_table as write_many_trials
 from benchmarks.predict_rows.__main__ import write_table as write_predict
 from benchmarks.race.table import write_table as write_race
 from benchmarks.resident import write_table as write_resident
 from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
+from benchmarks.workers import write_table as write_workers
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -53,6 +56,7 @@ PAGES: Mapping[Path, Blocks] = {
         "scaling": write_scaling,
         "large_report": write_large_report,
     },
+    ROOT / "docs" / "scale.md": {"chaos": write_chaos, "workers": write_workers, "many_trials": write_many_trials},
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
     ROOT / "docs" / "models.md": {
         "calibration": write_calibration,

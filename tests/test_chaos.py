@@ -1,0 +1,61 @@
+"""The campaign that disturbs studies notices what it is there to notice, and does nothing to one that is well."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos.disturbances import damage_file, leave_litter
+from benchmarks.chaos.study import find_differences, read_outcomes, write_study
+from fewtune.api import run_study
+from fewtune.executors.in_process import InProcess
+from fewtune.records import load_records, predictions_path, record_path, write_record
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, imports_apart: None) -> Path:
+    folder = tmp_path_factory.mktemp("chaos")
+    run_study(write_study(folder, draws=1), folder / "out", executor=InProcess())
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "out")
+
+
+def test_a_folder_that_is_well_differs_in_nothing(finished: Path, out: Path) -> None:
+    assert find_differences(out, read_outcomes(finished)) == []
+
+
+def test_what_is_lost_changed_or_left_behind_is_told(finished: Path, out: Path) -> None:
+    first, second, third, *_ = load_records(out)
+    for path in (record_path(out, first.trial_id), predictions_path(out, first.trial_id)):
+        path.unlink()
+    changed = {"in_domain": second.metrics["in_domain"] | {"log_loss": 9.0}}
+    write_record(out, second.model_copy(update={"metrics": changed}))
+    shutil.copy(predictions_path(out, second.trial_id), predictions_path(out, third.trial_id))
+    assert leave_litter(out, random.Random(0)) == "half-written files left"
+    told = find_differences(out, read_outcomes(finished))
+    assert f"trial {first.trial_id} is lost" in told
+    assert f"trial {second.trial_id} differs in metrics" in told
+    assert f"trial {third.trial_id} answers otherwise" in told
+    assert sum(each.startswith("left behind: ") for each in told) == 1
+    assert len(told) == 4
+
+
+def test_a_study_goes_on_from_whatever_was_damaged(finished: Path, out: Path) -> None:
+    """Each file by each kind of damage is more than a test may take: some of both, by chance that is fixed."""
+    rng, happened = random.Random(1), set[str]()
+    study = finished.parent / "study.yaml"
+    for _ in range(12):
+        happened.add(str(damage_file(out, rng)))
+        leave_litter(out, rng)
+        if not (out / "study.yaml").is_file() or b"\nmethods:" not in (out / "study.yaml").read_bytes():
+            (out / "study.yaml").unlink(missing_ok=True)  # as its message asks
+        run_study(study, out, executor=InProcess())
+        assert find_differences(out, read_outcomes(finished)) == []
+    assert len(happened) > 4
