@@ -17,14 +17,16 @@ from fewtune.tasks.base import Draw, Task
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "in_context": [
         {"demonstrations": 0},
-        {"demonstrations": 4, "pattern": "verdict"},
+        {"demonstrations": 4, "pattern": "verdict", "per_token": True},
         {"demonstrations": 2, "calibration": "contextual", "contexts": 2},
         {"demonstrations": 2, "calibration": "batch"},
+        {"demonstrations": 3, "selection": "nearest", "calibration": "domain"},
         {"demonstrations": 2, "calibration": "domain"},
     ],
     "zero_shot": [{}, {"calibration": "none", "pattern": "verdict"}],
     "context_distillation": [
         {"epochs": 2, "demonstrations": 2, "contexts": 2},
+        {"steps": 4, "demonstrations": 2, "contexts": 3, "alpha": "worth"},
         {
             "epochs": 2,
             "context": ("instruction", "demonstrations"),

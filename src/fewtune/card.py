@@ -79,7 +79,9 @@ def _describe(manifest: Manifest) -> list[str]:
 
 def _word_texts(manifest: Manifest) -> str:
     """What of the rows' own texts is in the model's files."""
-    if isinstance(manifest.scorer, LanguagePart) and any(context.before for context in manifest.scorer.contexts):
+    if isinstance(manifest.scorer, LanguagePart) and any(
+        context.before or context.nearest for context in manifest.scorer.contexts
+    ):
         return "Its files hold labelled rows word for word: they stand before every row that it reads."
     if isinstance(manifest.scorer, WordsPart):
         return "Its files hold the words and phrases of the rows that it was fitted on."

@@ -22,14 +22,14 @@ from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
 from fewtune.methods import get_method
 from fewtune.methods.answer import Answer, answer_by_label_words
-from fewtune.methods.context_distillation import judge_teacher
+from fewtune.methods.context_distillation import judge_teacher, measure_worth
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
 from fewtune.methods.plan import Plan
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.prompts.calibration import CONTENT_FREE
 from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.records import MethodNotes, TeacherNotes
-from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.base import Draw, Example, Task
 
 STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4}
 
@@ -483,3 +483,24 @@ def test_left_alone_a_teacher_shows_four_rows_a_label_and_the_fit_takes_forty_st
     assert sorted(str(labels[row_id]) for row_id in shown) == ["0"] * 4 + ["1"] * 4
     rows = len(draw.support) + len(draw.pool)
     assert plan.fitting.optimisation.epochs * -(-rows // 4) == 40
+
+
+def test_a_teachers_worth_is_how_far_it_comes_from_chance_to_one() -> None:
+    rows = [Example(f"r{number}", {"text": ""}, label) for number, label in enumerate((0, 0, 1, 1, None))]
+    good, bad = np.log([0.1, 0.9]), np.log([0.9, 0.1])
+    assert measure_worth(rows, [bad, bad, good, good, good]) == 1.0
+    assert measure_worth(rows, [bad, bad, good, bad, good]) == pytest.approx(0.5), "three of four, chance a half"
+    assert measure_worth(rows, [good, good, bad, bad, good]) == 0.0, "below chance it is worth nothing"
+    assert measure_worth(rows, [None, None, None, None, good]) == 0.0
+    assert measure_worth(rows, [bad, None, None, None, good]) == 0.0, "one label says nothing"
+
+
+def test_alpha_by_worth_is_the_weight_that_the_teacher_earns_and_is_noted(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    settings = {"demonstrations": 2, "contexts": 3, "learning_rate": 1e-3, **STEPS}
+    earned = make_plan(models["llama"], task, draw, alpha="worth", **settings)
+    notes = earned.report().teacher
+    assert notes is not None and notes.alpha is not None and 0.0 <= notes.alpha <= 1.0
+    given = make_plan(models["llama"], task, draw, alpha=notes.alpha, **settings)
+    assert fit_losses(earned) == pytest.approx(fit_losses(given), abs=1e-4), "six digits of it are noted"

@@ -14,16 +14,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import PredictorError
 from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
+from fewtune.methods.embeddings import prompt_plainly
 from fewtune.predictors.folder import load_predictor
 from fewtune.predictors.language import FEWEST_CENTRED
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import RANDOM_TEXTS, write_random_texts
-from fewtune.prompts.demonstrations import choose_demonstrations
+from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.serving.limits import Limits
 from fewtune.serving.server import Address, Saved, serve_model
 from fewtune.tasks.base import Draw, Example, Task
@@ -77,6 +79,49 @@ def test_demonstrations_are_even_over_labels_and_shuffled_by_seed(draw: Draw) ->
     orders = {tuple(e.row_id for e in choose_demonstrations(draw.support, 8, np.random.default_rng(s))) for s in (0, 1)}
     assert len(orders) == 2
     assert len(choose_demonstrations(draw.support, 99, np.random.default_rng(0))) == len(draw.support)
+
+
+def test_label_words_of_several_tokens_are_scored_by_the_mean_of_their_tokens_where_asked(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    model = models["llama"]
+    whole, mean = (answer_by_label_words(model, task, draw, "verdict", "vocabulary", each) for each in (False, True))
+    assert isinstance(mean.readout, LabelWordReadout)
+    lengths = [len(tokens) for tokens in mean.readout.label_tokens]
+    assert len(set(lengths)) == 2, "else it makes no difference"
+    forward, prompts = Forward(model.frozen, "float32"), whole.encode(draw.support)
+    summed, averaged = (score_prompts(forward, prompts, answer.readout) for answer in (whole, mean))
+    np.testing.assert_allclose(averaged * lengths, summed, rtol=1e-6)
+
+
+def test_each_row_is_shown_the_demonstrations_nearest_to_it_the_nearest_last(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    """The states are those that `embeddings` reads; behind its own demonstrations a row is scored as alone."""
+    model, method = models["llama"], get_method("in_context")
+    settings = method.settings(demonstrations=2, selection="nearest", calibration="none")
+    plan = method.plan(settings, model, task, draw, np.random.default_rng(0))
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    reads = prompt_plainly(model, task, model.forward(model.frozen))
+    nearness = reads.read(rows) @ reads.read(draw.support).T
+    answer = answer_by_label_words(model, task, draw, None, "vocabulary")
+    for row, near, scores in zip(rows[:5], nearness, plan.score(rows), strict=False):
+        second, first = np.argsort(near)[-2:]
+        shown = [draw.support[second], draw.support[first]]
+        before = write_context(answer.encoder, task.patterns[0], shown, "\n\n")
+        alone = answer.prompt(model.forward(model.frozen)).score([row], before)
+        np.testing.assert_allclose(scores, alone[0], atol=1e-5)
+    plan.predictor.save(tmp_path / "model")
+    loaded = load_predictor(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.scorer.log_probabilities(rows), plan.score(rows))
+    with pytest.raises(PredictorError, match="nearest to it"):
+        export_model(tmp_path / "model", tmp_path / "exported")
+
+
+def test_nearest_demonstrations_without_any_or_several_times_over_are_skipped(task: Task) -> None:
+    method = get_method("in_context")
+    for settings, words in (({"contexts": 2}, "one context"), ({"demonstrations": 0}, "shows no row")):
+        assert words in str(method.skip_reason(method.settings(selection="nearest", **settings), None, task))
 
 
 def test_contextual_calibration_makes_content_free_inputs_even(

@@ -103,12 +103,17 @@ class LabelWordReadout:
         label_tokens: Sequence[Sequence[int]],
         over: Literal["label_words", "vocabulary"] = "label_words",
         behind: int = 0,
+        per_token: bool = False,
     ) -> None:
-        """`behind`: how many tokens stand behind the one that says the word: those that close a masked prompt."""
+        """`behind`: how many tokens stand behind the one that says the word: those that close a masked prompt.
+
+        `per_token`: a label's log-likelihood is the mean of its tokens', and not their sum.
+        """
         self.label_tokens = [list(tokens) for tokens in label_tokens]
         self.answer_tokens = max(len(tokens) for tokens in self.label_tokens)
         self.over: Literal["label_words", "vocabulary"] = over
         self.behind = behind
+        self.per_token = per_token
         self.branches, predicted = branch_words(self.label_tokens)
         self.columns_only = self.branches is None and over == "label_words"
         # One entry a token of a label: the label, the token, and which of a row's states predicts it.
@@ -137,4 +142,5 @@ class LabelWordReadout:
         ]
         labels = torch.tensor(self._labels, device=states.device)
         totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
-        return totals.index_add(1, labels, torch.cat(each))
+        totals = totals.index_add(1, labels, torch.cat(each))
+        return totals / torch.bincount(labels) if self.per_token else totals

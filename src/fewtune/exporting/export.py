@@ -138,6 +138,11 @@ def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions
     if not isinstance(scorer, LanguageScorer):
         raise PredictorError(f"{type(scorer).__name__} has no form that other tools load.")
     check_answers_alone(predictor)
+    if scorer.nearest is not None:
+        raise PredictorError(
+            "before each row stand the demonstrations nearest to it (selection: nearest), which no exported form looks "
+            "for. `fewtune serve` and `predict` do; or fit it with selection: random."
+        )
     return _write_language(predictor, scorer, folder, out, options)
 
 

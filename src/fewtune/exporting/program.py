@@ -67,6 +67,7 @@ def write_language_program(
             for context in scorer.contexts
         ],
         "label_tokens": words,
+        "per_token": isinstance(prompting.readout, LabelWordReadout) and prompting.readout.per_token,
         "block": forward.block,
         **_describe_architecture(scorer),
     }

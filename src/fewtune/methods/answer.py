@@ -22,6 +22,7 @@ from fewtune.errors import DataError, name_choices
 from fewtune.methods.optimisation import HeadStart, ReadoutKind
 from fewtune.predictors.language import Before, LanguageScorer, Prompting, encode_rows, read_words
 from fewtune.predictors.manifest import ContextPart
+from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.predictors.network import Change, Unchanged
 from fewtune.predictors.predictor import Predictor
 from fewtune.prompts.template import plain_template
@@ -56,10 +57,14 @@ class Answer:
         return Prompting(forward, self.encoder, self.template, self.readout)
 
     def predict_with(
-        self, forward: Forward, change: Change, contexts: Sequence[ContextPart] = (ContextPart(),)
+        self,
+        forward: Forward,
+        change: Change,
+        contexts: Sequence[ContextPart] = (ContextPart(),),
+        nearest: NearestDemonstrations | None = None,
     ) -> Predictor:
         """The predictor that gives this answer on a network, behind contexts where there are any."""
-        scorer = LanguageScorer(self.model, self.prompt(forward), change, tuple(contexts))
+        scorer = LanguageScorer(self.model, self.prompt(forward), change, tuple(contexts), nearest=nearest)
         return Predictor(self.task.labels, self.task.fields, scorer)
 
     def predict_untaught(self) -> Predictor:
@@ -93,8 +98,9 @@ def answer_by_label_words(
     draw: Draw,
     pattern_name: str | None,
     over: Literal["label_words", "vocabulary"],
+    per_token: bool = False,
 ) -> Answer:
-    """The language-model head over the label words of a pattern."""
+    """The language-model head over the label words of a pattern; `per_token` as its readout has it."""
     pattern = choose_pattern(task, pattern_name)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     if model.architecture.attention == "bidirectional" and encoder.mask is None:
@@ -109,7 +115,7 @@ def answer_by_label_words(
         label_word_tokens=label_tokens,
         splits_cleanly=encoder.splits_words_cleanly(pattern.template, draw.support[0], pattern.label_words),
     )
-    readout = read_words(encoder, label_tokens, over)
+    readout = read_words(encoder, label_tokens, over, per_token)
     return Answer(model, task, encoder, pattern.template, readout, notes, over_vocabulary=over == "vocabulary")
 
 

@@ -8,6 +8,7 @@ https://arxiv.org/abs/2209.15189; few-shot teachers, https://arxiv.org/abs/2409.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from fewtune.methods.answer import Answer
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import Trained
-    from fewtune.tasks.base import Draw, Task
+    from fewtune.tasks.base import Draw, Example, Task
 
 DEMONSTRATIONS_A_LABEL = 4
 """Rows a label in each of the teacher's contexts where a study does not say."""
@@ -68,7 +69,13 @@ class Settings(TeacherSettings):
             "student's own."
         ),
     ] = None
-    alpha: Annotated[float, Field(ge=0, le=1, description="Weight of the teacher; 1 - alpha weighs the labels.")] = 0.9
+    alpha: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | Literal["worth"],
+        Field(
+            description="Weight of the teacher; 1 - alpha weighs the labels. worth: how far the teacher's accuracy on "
+            "support rows, behind contexts that do not show them, is on the way from chance to 1."
+        ),
+    ] = 0.9
     temperature: Annotated[
         float,
         Field(ge=0.1, le=20, description="Both distributions are flattened by it; the loss is scaled by its square."),
@@ -104,16 +111,17 @@ class Settings(TeacherSettings):
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
     """A rate that suits what trains, four demonstrations a label, a cue to write from, and epochs for enough steps.
 
-    Where the teacher alone is learnt from (alpha 1), epochs stay null: support rows that every context shows are not
-    taught, and which these are is drawn while the trial runs.
+    Where the teacher alone is learnt from (alpha 1), or its weight is yet to be found, epochs stay null: support rows
+    that every context shows are not taught, and which these are is drawn while the trial runs.
     """
     rate, shown, epochs = settings.learning_rate, settings.demonstrations, settings.epochs
     if rate is None:
         rate = DEFAULT_RATES[settings.student]
     if shown is None and "demonstrations" in settings.context:
         shown = DEMONSTRATIONS_A_LABEL * len(task.labels)
-    if epochs is None and settings.alpha < 1 and settings.steps is None:
-        taught = pool_rows if settings.variant == "few_shot" and settings.alpha > 0 else 0
+    alpha = settings.alpha
+    if epochs is None and alpha != "worth" and alpha < 1 and settings.steps is None:
+        taught = pool_rows if settings.variant == "few_shot" and alpha > 0 else 0
         epochs = _count_epochs(shots + taught, settings.batch_size)
     cue = settings.scratchpad
     if not cue and "scratchpad" in settings.context:
@@ -132,6 +140,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return "context has an instruction and `instruction` is empty: give its text"
     if settings.kl_over == "vocabulary" and settings.calibration != "none":
         return "calibration is about label words: with kl_over vocabulary set it to none"
+    if settings.kl_over == "vocabulary" and settings.alpha == "worth":
+        return "the teacher's worth is how well it answers with labels: with kl_over vocabulary give alpha a number"
     if settings.kl_over == "vocabulary" and settings.readout == "head":
         return "a head answers with labels: with readout head set kl_over to label_words"
     if "scratchpad" in settings.context and settings.scratchpad:
@@ -158,19 +168,21 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     student = student.join(head_parameters(answer, settings.head_learning_rate))
     pool = draw.pool if settings.variant == "few_shot" else ()
     rows = [*draw.support, *pool]
-    targets = teacher.answer_rows(rows) if settings.alpha > 0 else [None] * len(rows)
+    targets = teacher.answer_rows(rows) if settings.alpha != 0 else [None] * len(rows)
+    alpha = measure_worth(rows, targets) if settings.alpha == "worth" else settings.alpha
     # A row that weighs nothing is left out: it would only thin the batches.
     weighed = [
         (row, target)
         for row, target in zip(rows, targets, strict=True)
-        if (target is not None and settings.alpha > 0) or (row.label is not None and settings.alpha < 1)
+        if (target is not None and alpha > 0) or (row.label is not None and alpha < 1)
     ]
     examples = make_examples(answer, [row for row, _ in weighed], [target for _, target in weighed])
-    loss = _make_loss(settings, answer, student.forward)
+    loss = _make_loss(settings, alpha, answer, student.forward)
     epochs = settings.epochs or _count_epochs(len(examples), settings.batch_size)
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
-    taught = sum(target is not None for _, target in weighed)
-    fitted = {"rows_taught": taught, "rows_labelled": sum(row.label is not None for row, _ in weighed)}
+    taught = sum(target is not None for _, target in weighed) if alpha > 0 else 0
+    labelled = sum(row.label is not None for row, _ in weighed)
+    fitted = {"rows_taught": taught, "rows_labelled": labelled, "alpha": round(alpha, 6)}
     nothing_taught = ["every context shows every support row and there is no pool: labels alone were fitted"]
 
     def report() -> MethodNotes:
@@ -178,7 +190,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
             unlabelled="pool" if pool or settings.calibration == "batch" else None,
-            warnings=nothing_taught if settings.alpha > 0 and taught == 0 else [],
+            warnings=nothing_taught if alpha > 0 and taught == 0 else [],
         )
 
     return replace(
@@ -190,7 +202,24 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     )
 
 
-def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable[[Sequence[FitExample]], torch.Tensor]:
+def measure_worth(rows: Sequence[Example], targets: Sequence[np.ndarray | None]) -> float:
+    """How far on the way from chance to 1 a teacher's accuracy on labelled rows is, 0 to 1, by its log-probabilities.
+
+    Chance is the share of these rows' commonest label. A teacher that was asked of no labelled row is worth nothing
+    that anybody knows of: 0.
+    """
+    asked = [(row.label, target) for row, target in zip(rows, targets, strict=True) if row.label is not None]
+    answers = [(label, int(np.argmax(target))) for label, target in asked if target is not None]
+    if not answers:
+        return 0.0
+    accuracy = sum(label == answer for label, answer in answers) / len(answers)
+    chance = max(Counter(label for label, _ in answers).values()) / len(answers)
+    return max(0.0, (accuracy - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+def _make_loss(
+    settings: Settings, alpha: float, answer: Answer, forward: Forward
+) -> Callable[[Sequence[FitExample]], torch.Tensor]:
     """One loss an example: alpha T^2 KL(teacher || student) where it is taught, (1 - alpha) CE where it is labelled."""
     import torch
 
@@ -205,16 +234,15 @@ def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable
         scores, seen = read_batch(forward, batch, answer.readout, compared)
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
-        if labelled and settings.alpha < 1:
+        if labelled and alpha < 1:
             labels = torch.tensor([batch[i].label for i in labelled], device=scores.device)
-            total[labelled] = (1 - settings.alpha) * answer.loss(scores[labelled], labels)
+            total[labelled] = (1 - alpha) * answer.loss(scores[labelled], labels)
         taught = [i for i, e in enumerate(batch) if e.target is not None]
-        if taught and settings.alpha > 0:
+        if taught and alpha > 0:
             given = torch.tensor(np.stack([t for e in batch if (t := e.target) is not None]), device=scores.device)
             divergence = compare(given, seen[taught], settings.temperature)
-            total = total.index_add(
-                0, torch.tensor(taught, device=total.device), settings.alpha * settings.temperature**2 * divergence
-            )
+            weighed = alpha * settings.temperature**2 * divergence
+            total = total.index_add(0, torch.tensor(taught, device=total.device), weighed)
         return total
 
     return loss

@@ -6,14 +6,18 @@ Owns making them, for in-context learning, which answers behind them, and for a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from fewtune.predictors.language import Before, Prompting
+from fewtune.engine.readouts import StateReadout
+from fewtune.predictors.language import Before, Prompting, find_by_states
+from fewtune.predictors.manifest import NearestPart
+from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.prompts.calibration import Calibration, estimate_prior
-from fewtune.prompts.demonstrations import choose_demonstrations, write_context
+from fewtune.prompts.demonstrations import choose_demonstrations, write_context, write_demonstrations
+from fewtune.prompts.template import plain_template
 from fewtune.tasks.base import Draw, Example, Pattern
 
 
@@ -35,6 +39,23 @@ class Context:
     before: Before
     rows: tuple[Example, ...]
     log_prior: np.ndarray | None
+
+
+def show_nearest(
+    settings: ContextSettings, prompting: Prompting, pattern: Pattern, draw: Draw, rng: np.random.Generator
+) -> tuple[NearestDemonstrations, Context]:
+    """What stands before each row where that is its own nearest demonstrations, and the context that it makes."""
+    fields = tuple(draw.support[0].fields)
+    part = NearestPart(
+        template=plain_template(fields),
+        texts=tuple(write_demonstrations(prompting.encoder, pattern, draw.support)),
+        count=min(settings.demonstrations, len(draw.support)),
+        separator=settings.separator,
+    )
+    reads = replace(prompting, template=part.template, readout=StateReadout(unit=True))
+    nearest = find_by_states(part, reads.read(draw.support), prompting)
+    prior = estimate_prior(partial(prompting.score, before=nearest), settings.calibration, draw, rng)
+    return nearest, Context(nearest, draw.support, prior)
 
 
 def make_contexts(

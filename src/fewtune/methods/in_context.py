@@ -16,6 +16,8 @@ from fewtune.methods.base import MOST_DEMONSTRATIONS, Method
 from fewtune.prompts.calibration import Calibration
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
     from fewtune.tasks.base import Draw, Task
@@ -31,6 +33,13 @@ class Settings:
             ge=0, le=MOST_DEMONSTRATIONS, description="Labelled rows shown before the query; at most the support has."
         ),
     ] = 16
+    selection: Annotated[
+        Literal["random", "nearest"],
+        Field(
+            description="random: the same rows before every query. nearest: before each query those whose texts are "
+            "nearest to its own, by the model's states; no query shares its prompt with another, which takes longer."
+        ),
+    ] = "random"
     contexts: Annotated[
         int,
         Field(
@@ -50,12 +59,28 @@ class Settings:
     ] = "contextual"
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
     separator: Annotated[str, Field(description="Text between demonstrations.")] = "\n\n"
+    per_token: Annotated[
+        bool,
+        Field(
+            description="Score label words of several tokens by the mean log-likelihood of a token, so that long ones "
+            "are no less likely for that; false: by the whole word's."
+        ),
+    ] = False
+
+
+def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
+    """Say so where nearest demonstrations are asked for and there are none, or several contexts of the same ones."""
+    if settings.selection != "nearest":
+        return None
+    if settings.contexts > 1:
+        return "the nearest demonstrations make one context: set contexts to 1"
+    return "selection: nearest shows no row where demonstrations is 0" if settings.demonstrations == 0 else None
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.methods.answer import answer_by_label_words, choose_pattern
-    from fewtune.methods.contexts import ContextSettings, make_contexts
+    from fewtune.methods.contexts import ContextSettings, make_contexts, show_nearest
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged
@@ -63,12 +88,17 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     assert model is not None
     forward = model.forward(model.frozen)
-    answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
+    answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary", settings.per_token)
     centred = settings.calibration == "scored"
     calibration: Calibration = "domain" if settings.calibration == "scored" else settings.calibration
     asked = ContextSettings(settings.contexts, settings.demonstrations, calibration, settings.separator)
     pattern = choose_pattern(task, settings.pattern)
-    contexts = make_contexts(asked, answer.prompt(forward), pattern, draw, rng)
+    nearest = None
+    if settings.selection == "nearest":
+        nearest, alone = show_nearest(asked, answer.prompt(forward), pattern, draw, rng)
+        contexts = [alone]
+    else:
+        contexts = make_contexts(asked, answer.prompt(forward), pattern, draw, rng)
     priors = [None if context.log_prior is None else tuple(map(float, context.log_prior)) for context in contexts]
     first, *others = [
         DemonstrationNotes(rows=[row.row_id for row in context.rows], log_prior=list(prior or [0.0] * len(task.labels)))
@@ -76,12 +106,14 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     ]
     shown = first.model_copy(update={"others": others})
     parts = [
-        ContextPart(before=str(context.before), log_prior=prior, centred=centred)
+        ContextPart(log_prior=prior, centred=centred, nearest=nearest.part)
+        if nearest is not None
+        else ContextPart(before=str(context.before), log_prior=prior, centred=centred)
         for context, prior in zip(contexts, priors, strict=True)
     ]
     unlabelled = {"batch": "pool", "scored": "scored"}.get(settings.calibration)
     return Plan(
-        predictor=answer.predict_with(forward, Unchanged(), parts),
+        predictor=answer.predict_with(forward, Unchanged(), parts, nearest),
         forward=forward,
         total_parameters=model.total_parameters,
         report=lambda: answer.report().model_copy(update={"demonstrations": shown, "unlabelled": unlabelled}),
@@ -94,8 +126,12 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,
     plan=plan,
+    skip_reason=skip_reason,
     needs=lambda settings: frozenset({"label_words", "reads_on"} if settings.demonstrations else {"label_words"}),
     defaults_tried={"sentiment": 9, "cola": 6},
-    uses_fit_seed=lambda settings: settings.demonstrations != 0 or settings.calibration in ("domain", "scored"),
+    uses_fit_seed=lambda settings: (
+        (settings.demonstrations != 0 and settings.selection == "random")
+        or settings.calibration in ("domain", "scored")
+    ),
     needs_pool=lambda settings: settings.calibration == "batch",
 )

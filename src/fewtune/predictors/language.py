@@ -7,7 +7,7 @@ is `network`. Contextual and batch calibration only differ in the prior that is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +25,10 @@ from fewtune.predictors.manifest import (
     HeadPart,
     LabelWordsPart,
     LanguagePart,
+    NearestPart,
     RegressionPart,
 )
+from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.predictors.network import Change, rebuild_forward
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.regression import Regression
@@ -77,6 +79,8 @@ class LanguageScorer:
     contexts: tuple[ContextPart, ...] = (ContextPart(),)
     regression: Regression | None = None
     """What reads the last token's state, where that is no head and no label words."""
+    nearest: NearestDemonstrations | None = None
+    """What stands before each row, for a context that names it."""
 
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
         if self.regression is not None:
@@ -85,17 +89,23 @@ class LanguageScorer:
         return each[0] if len(each) == 1 else average(each)
 
     def _score_behind(self, context: ContextPart, rows: Sequence[Example]) -> np.ndarray:
-        scores = self.prompting.score(rows, context.before)
+        scores = self.prompting.score(rows, self._read_before(context))
         if context.centred and len(rows) >= FEWEST_CENTRED:
             return normalise(scores - centre(scores))
         return scores if context.log_prior is None else normalise(scores - np.array(context.log_prior))
+
+    def _read_before(self, context: ContextPart) -> Before:
+        if context.nearest is None:
+            return context.before
+        assert self.nearest is not None
+        return self.nearest
 
     def count_cut(self) -> int:
         return self.prompting.encoder.count_cut().rows
 
     def count_tokens(self, rows: Sequence[Example]) -> list[int]:
-        befores = [""] if self.regression is not None else [context.before for context in self.contexts]
-        counts: list[int] = np.sum([self.prompting.count_tokens(rows, before) for before in befores], axis=0).tolist()
+        read = [""] if self.regression is not None else [self._read_before(context) for context in self.contexts]
+        counts: list[int] = np.sum([self.prompting.count_tokens(rows, before) for before in read], axis=0).tolist()
         return counts
 
     def describe(self) -> LanguagePart:
@@ -119,12 +129,15 @@ class LanguageScorer:
         if isinstance(readout, HeadReadout):
             return HeadPart()
         if isinstance(readout, LabelWordReadout):
-            return LabelWordsPart(tokens=tuple(map(tuple, readout.label_tokens)), over=readout.over)
+            tokens = tuple(map(tuple, readout.label_tokens))
+            return LabelWordsPart(tokens=tokens, over=readout.over, per_token=readout.per_token)
         raise TypeError(f"{type(readout).__name__} reads no label's score and cannot be saved")
 
     def arrays(self) -> dict[str, np.ndarray]:
         found = self.change.arrays(self.prompting.forward, self.model)
         readout = self.prompting.readout
+        if self.nearest is not None:
+            found["nearest.states"] = self.nearest.states
         if self.regression is not None:
             found |= self.regression.arrays()
         elif isinstance(readout, HeadReadout):
@@ -151,9 +164,18 @@ class LanguageScorer:
             head.weight.data = weight
             readout = HeadReadout(head)
         else:
-            readout = read_words(encoder, part.readout.tokens, part.readout.over)
+            readout = read_words(encoder, part.readout.tokens, part.readout.over, part.readout.per_token)
         prompting = Prompting(forward, encoder, part.template, readout)
-        return LanguageScorer(model, prompting, change, part.contexts, regression)
+        near: NearestDemonstrations | None = None
+        if part.contexts[0].nearest is not None:
+            near = find_by_states(part.contexts[0].nearest, arrays["nearest.states"], prompting)
+        return LanguageScorer(model, prompting, change, part.contexts, regression, near)
+
+
+def find_by_states(part: NearestPart, states: np.ndarray, prompting: Prompting) -> NearestDemonstrations:
+    """What stands before each row of a prompt's, by the states (demonstrations, width) of what may stand there."""
+    reads = replace(prompting, template=part.template, readout=StateReadout(unit=True))
+    return NearestDemonstrations(part, states, reads)
 
 
 def check_answers_alone(predictor: Predictor) -> None:
@@ -167,7 +189,10 @@ def check_answers_alone(predictor: Predictor) -> None:
 
 
 def read_words(
-    encoder: Encoder, tokens: Sequence[Sequence[int]], over: Literal["label_words", "vocabulary"]
+    encoder: Encoder,
+    tokens: Sequence[Sequence[int]],
+    over: Literal["label_words", "vocabulary"],
+    per_token: bool = False,
 ) -> LabelWordReadout:
     """The readout of label words where an encoder's prompts ask for them; DataError where a masked one cannot be."""
     if encoder.mask is not None and max(map(len, tokens)) > 1:
@@ -175,7 +200,7 @@ def read_words(
             "a label word has several tokens, and a masked language model says one in the place of its mask. Choose "
             "label words of one token, or a method with a head."
         )
-    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else 0)
+    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else 0, per_token)
 
 
 def encode_rows(

@@ -49,6 +49,15 @@ class BasePart(_Part):
     precision: Literal["bfloat16", "float32"]
 
 
+class NearestPart(_Part):
+    """Demonstrations of which each row is shown the nearest; the states that tell so are saved under `nearest.`."""
+
+    template: str = Field(description="What is read of a text to tell how near it is.")
+    texts: tuple[str, ...] = Field(min_length=1, description="Each demonstration as it is written, with its label.")
+    count: int = Field(ge=1, description="How many stand before a row.")
+    separator: str
+
+
 class ContextPart(_Part):
     """A text that stands before every row, and the log prior over labels that calibration subtracts behind it."""
 
@@ -57,6 +66,7 @@ class ContextPart(_Part):
     centred: bool = Field(
         default=False, description="Of rows scored together, where these are enough, their own mean is subtracted."
     )
+    nearest: NearestPart | None = Field(default=None, description="In place of the text: each row's own.")
 
 
 class LabelWordsPart(_Part):
@@ -65,6 +75,7 @@ class LabelWordsPart(_Part):
     kind: Literal["label_words"] = "label_words"
     tokens: tuple[tuple[int, ...], ...]
     over: Literal["label_words", "vocabulary"]
+    per_token: bool = Field(default=False, description="A word's log-likelihood is the mean of its tokens'.")
 
 
 class HeadPart(_Part):

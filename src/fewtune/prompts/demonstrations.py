@@ -35,12 +35,16 @@ def write_context(
     instruction: str = "",
 ) -> str:
     """The text before a query: an instruction where there is one, each demonstration with its label word."""
-    shown = [
+    parts = [part for part in (instruction, *write_demonstrations(encoder, pattern, demonstrations)) if part]
+    return "".join(part + separator for part in parts)
+
+
+def write_demonstrations(encoder: Encoder, pattern: Pattern, demonstrations: Sequence[Example]) -> list[str]:
+    """Each demonstration with its label word."""
+    return [
         encoder.shorten(pattern.template, e, encoder.max_tokens) + pattern.label_words[known_label(e)]
         for e in demonstrations
     ]
-    parts = [part for part in (instruction, *shown) if part]
-    return "".join(part + separator for part in parts)
 
 
 def known_label(example: Example) -> int:

@@ -111,7 +111,7 @@ class Classifier:
             for place, token in enumerate(word):
                 at = states[torch.arange(len(prompts)), ends - (len(word) - 1 - place)]
                 total += self.model.get_output_embeddings()(at).log_softmax(-1)[:, token]
-            columns.append(total)
+            columns.append(total / len(word) if self.content["per_token"] else total)
         return torch.stack(columns, dim=1)
 
     def _pool(self, prompts: list[list[int]]) -> torch.Tensor:
