@@ -20,6 +20,8 @@ from fewtune.tasks.texts import text_key
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sentiment": ("sentiment", {}),
+    "questions": ("questions", {}),
+    "questions, large topics": ("questions", {"fewest_rows": 50}),
     "cola": ("cola", {}),
     "cola, official rows": ("cola", {"official_rows": True}),
     "mnli": ("mnli", {}),
@@ -33,7 +35,7 @@ _loaded: dict[str, Task] = {}
 
 @pytest.fixture(params=CASES)
 def task(request: pytest.FixtureRequest, data_dir: Path) -> Task:
-    """Each built-in task, loaded once; sentiment's package comes through pip."""
+    """Each built-in task, loaded once; packages come through pip."""
     if request.param not in _loaded:
         name, given = CASES[request.param]
         module = get_task_module(name)

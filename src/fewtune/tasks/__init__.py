@@ -14,6 +14,7 @@ OWN: dict[str, str] = {
     "mnli": "fewtune.tasks.mnli",
     "rte": "fewtune.tasks.rte",
     "qqp": "fewtune.tasks.qqp",
+    "questions": "fewtune.tasks.questions",
     "own_files": "fewtune.tasks.own_files",
 }
 
