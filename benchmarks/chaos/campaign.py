@@ -138,6 +138,7 @@ class _Life:
             self._tally.count(what)
         workers = str(rng.choice((1, 1, 2)))
         arguments = ["run", self._setting.study, "--out", self._out, "--workers", workers, "--stall-after", STALLED]
+        arguments += ["--checkpoint-every", rng.choice(("10m", "0.1s"))]
         command = Command(list(map(str, arguments)), self._name, self._folder, limit)
         with self._tally.lock:
             self._tally.commands += 1

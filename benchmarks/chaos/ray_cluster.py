@@ -6,6 +6,7 @@ with what local processes made of them undisturbed.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -15,10 +16,11 @@ from typing import Any
 import psutil
 
 from benchmarks.chaos.campaign import LONGEST, Tally
-from benchmarks.chaos.processes import Command
+from benchmarks.chaos.processes import LANE, Command
 from benchmarks.chaos.study import find_differences, read_outcomes, write_study
 
 NODES = 3
+CLUSTER = "Ray cluster"
 MOST_COMMANDS = 12
 RACE = "until: {most_draws: 5}\nwithin: 0.02"
 
@@ -27,6 +29,7 @@ def run_on_ray(folder: Path, draws: int, minutes: float, seed: int) -> Tally:
     """A study of so many draws, then a race, each until it is done; what happened, and what was found."""
     from ray.cluster_utils import Cluster
 
+    os.environ[LANE] = CLUSTER  # which the cluster's processes have from here
     tally, rng = Tally(), random.Random(seed)
     until = time.monotonic() + 60 * minutes
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -84,7 +87,7 @@ def _kill_actor(rng: random.Random) -> str | None:
     actors = []
     for process in psutil.process_iter():
         try:
-            if "TrialActor" in " ".join(process.cmdline()):
+            if "TrialActor" in " ".join(process.cmdline()) and process.environ().get(LANE) == CLUSTER:
                 actors.append(process)
         except psutil.Error:
             continue

@@ -90,6 +90,7 @@ def _compare(found: Outcome, undisturbed: Outcome) -> list[str]:
     )
     for each in (mine, theirs):
         each["notes"].pop("reference_seconds", None)
+        each["notes"]["fit"].pop("resumed_at", None)
     differing = [key for key in mine if mine[key] != theirs[key]]
     told = [f"trial {found.record.trial_id} differs in {key}" for key in differing]
     try:

@@ -67,7 +67,7 @@ def test_a_fit_goes_on_to_the_same_weights(
     found, again, resumption = fit_until(*given, tmp_path / "fit.safetensors", None)
     assert resumption.resumed_at == [cut - 1, cut], "a process is killed after its step, and before that is kept"
     assert again == losses and len(losses) == 6
-    assert resumption.earlier is not None and resumption.earlier.seconds > 0 and resumption.earlier.tokens > 0
+    assert resumption.seconds > 0 and resumption.tokens > 0
     for mine, theirs in zip(parameters_of(found), parameters_of(whole), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -118,6 +118,6 @@ def test_a_trial_that_was_killed_goes_on_and_costs_what_both_processes_took(
     assert found is not None and answers is not None and found.equals(answers)
     assert len(record.notes.fit.resumed_at) == 1
     assert record.cost is not None and whole.cost is not None
-    assert record.cost.fit_tokens is not None and whole.cost.fit_tokens is not None
-    assert record.cost.fit_tokens > whole.cost.fit_tokens * 0.99
+    assert record.cost.fit_tokens == whole.cost.fit_tokens, "steps that were lost with the process are not counted"
+    assert sum(record.phase_seconds.values()) > (record.cost.fit_seconds or 0)
     assert not any(kept.iterdir()), "a trial that ended leaves nothing"

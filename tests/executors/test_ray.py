@@ -15,7 +15,9 @@ from polars.testing import assert_frame_equal
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import FewtuneError, ModelError
 from fewtune.executors import ray as executor_module
-from fewtune.executors.ray import MOST_ATTEMPTS, RayActors, TrialActor
+from fewtune.executors import trial_actor
+from fewtune.executors.ray import MOST_ATTEMPTS, RayActors
+from fewtune.executors.trial_actor import TrialActor
 from fewtune.models import find_model
 from fewtune.models.carrying import pack_model, put_down_model
 from fewtune.running.job import Event, Finished, Job, Lost, Progressed, Started, WorkerOptions
@@ -88,7 +90,7 @@ def test_a_node_that_leaves_costs_no_trial_and_one_that_comes_is_used(cluster: A
 
     def disturb(executor: RayActors, event: Event) -> None:
         if isinstance(event, Started):
-            places.append(executor._count_places())
+            places.append(sum(executor._list_places()))
             if extra:
                 cluster.remove_node(extra.pop(), allow_graceful=False)
 
@@ -171,6 +173,6 @@ def test_an_actor_tells_each_progress_once_and_a_failure_of_its_own_as_a_value(
     (record, _), told = actor.run(jobs[1], [], {})
     assert record.status == "done" and told and len(told) == len(set(told))
     assert actor.stand() == []
-    monkeypatch.setattr(executor_module, "run_trial", lambda *given: 1 / 0)
+    monkeypatch.setattr(trial_actor, "run_trial", lambda *given: 1 / 0)
     failure, _ = actor.run(jobs[1], [], {})
     assert failure.kind == "error" and "ZeroDivisionError" in failure.message

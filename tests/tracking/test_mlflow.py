@@ -21,7 +21,7 @@ from polars.testing import assert_frame_equal
 
 from fewtune.cli import main
 from fewtune.records import load_predictions, load_records
-from fewtune.tracking.base import list_metrics, list_parameters
+from fewtune.tracking.base import list_axes, list_metrics, list_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own libraries warn of one another
 LONGEST_START = 120.0
@@ -83,7 +83,9 @@ def require_equal(uri: str, study: str, out: Path) -> None:
         run = runs[record.trial_id]
         assert run.info.status == "FINISHED" and run.data.tags["fewtune.status"] == "done"
         told = {name.replace(" ", "_"): value for name, value in run.data.params.items()}
-        assert told == {name: value for name, value in list_parameters(record.trial).items() if value}
+        assert told == {
+            name: value for name, value in (list_axes(record.trial) | list_settings(record.trial)).items() if value
+        }
         assert {name: run.data.metrics[name] for name in list_metrics(record)} == list_metrics(record)
         kept = Path(client.download_artifacts(run.info.run_id, ""))
         assert json.loads((kept / "record.json").read_text()) == json.loads(record.model_dump_json())

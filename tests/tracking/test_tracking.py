@@ -14,7 +14,7 @@ from fewtune.cli import main
 from fewtune.executors.in_process import InProcess
 from fewtune.records import Record, RecordFiles, TrialAxes, load_record, load_records, record_path, write_record
 from fewtune.tracking import follow
-from fewtune.tracking.base import TrackedRun, fingerprint_files, list_metrics, list_parameters, name_run
+from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list_metrics, list_settings, name_run
 from fewtune.tracking.fill import fill_tracker
 from fewtune.tracking.follow import Follower
 
@@ -161,7 +161,7 @@ def test_what_is_told_of_a_trial_is_all_of_its_axes_and_measures(study: Path, tm
     run_study(study, out, executor=InProcess())
     record = next(record for record in load_records(out) if record.trial.variant == "tfidf")
     assert name_run(record.trial) == f"tfidf · feelings · 4 shots · draw {record.trial.data_seed} · fit 0"
-    parameters = list_parameters(record.trial)
+    parameters = list_axes(record.trial) | list_settings(record.trial)
     assert parameters["variant"] == "tfidf" and parameters["shots"] == "4" and "model" not in parameters
     assert {f"settings.{name}" for name in record.trial.settings} <= parameters.keys()
     metrics = list_metrics(record)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -209,7 +210,9 @@ class _Standing:
         self._parameters = [p for g in fitting.groups for p in g.parameters]
         self._optimiser, self._plateau, self._kept, self._losses = optimiser, plateau, kept, losses
         shapes = [list(p.shape) for p in self._parameters]
-        self._fit = f"{name} {shapes} {fitting.optimisation}"
+        groups = [(g.name, len(g.parameters), g.learning_rate, g.starts_at_epoch) for g in fitting.groups]
+        device, software = self._parameters[0].device.type, (version("fewtune"), torch.__version__)
+        self._fit = f"{name} {shapes} {groups} {fitting.optimisation} {fitting.options} {device} {software}"
         """Tells this fit from any other."""
         self.epochs = 0
         """Epochs that have ended."""

@@ -94,6 +94,11 @@ class Meter:
                 self._aside.tokens += span.tokens
             self._phase = outer
 
+    def charge(self, phase: str, seconds: float) -> None:
+        """Give a phase what another process spent in it."""
+        if seconds:
+            self._seconds[phase] += seconds
+
     def seconds(self) -> dict[str, float]:
         """Seconds by phase so far: they add up to all that passed since the meter was made."""
         self._book()

@@ -13,25 +13,27 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import re
+import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
 from fewtune.errors import DataError, FewtuneError, ModelError
-from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, describe_failure, set_imports_apart, word_stall
-from fewtune.models import ModelSnapshot, find_model
-from fewtune.models.carrying import pack_model, put_down_model
+from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, word_stall
+from fewtune.executors.trial_actor import TrialActor
+from fewtune.models import find_model
+from fewtune.models.carrying import pack_model
+from fewtune.models.snapshot import lies_in_folder
 from fewtune.records import Failure, Record
 from fewtune.running.circumstances import failed_record
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
 from fewtune.running.prepare import load_task
-from fewtune.running.trial import run_trial
-from fewtune.running.worker import Supplies, WorkerState
 from fewtune.running.worker_count import find_wanted_memory
 from fewtune.study import Resources
 
@@ -58,6 +60,8 @@ class _Actor:
     look: Any = None
     """A question of how its trial stands that is not answered yet."""
     progress: Progress | None = None
+    trials: int = 0
+    """Trials that it has ended."""
     heard: float = field(default_factory=time.monotonic)
 
     @property
@@ -97,6 +101,9 @@ class RayActors:
         self._carried: dict[str, Any] = {}
         """Rows and models in the object store, by what they are."""
         self._memory = self._resources.memory or 0
+        self._settled = False
+        self._places: list[int] = []
+        """Trials that each node had room for when the cluster was asked last."""
         self._failed_starts = 0
         """Actors in a row that ended before they ran."""
 
@@ -105,12 +112,14 @@ class RayActors:
         self._connect()
         if not self._memory:
             self._memory = find_wanted_memory(jobs)
-        if self._auto:
-            self.options = replace(self.options, workers=max(1, self._count_places()))
+        if self._auto and not self._settled:
+            self.options = replace(self.options, workers=max(1, sum(self._list_places())))
+        self._settled = True
 
     def run(self, jobs: Iterable[Job]) -> Generator[Event]:
         """Run every job; one whose actors died so often, or that told nothing for `stall_after` seconds, is lost."""
         import ray
+        from ray.exceptions import RayError
 
         self._connect()
         source, attempts, waiting = iter(jobs), Counter[str](), deque[Job]()
@@ -118,7 +127,7 @@ class RayActors:
         try:
             while True:
                 if time.monotonic() - looked >= HEAR_SECONDS:
-                    places = max(1, self._count_places()) if self._auto else self.options.workers
+                    places = max(1, sum(self._list_places())) if self._auto else self.options.workers
                     self._look_around()
                     looked = time.monotonic()
                 free = max(0, places - sum(actor.job is not None for actor in self._team))
@@ -132,13 +141,18 @@ class RayActors:
                 if not waiting and all(actor.job is None for actor in self._team):
                     return
                 awaited = [each for actor in self._team for each in actor.list_awaited()]
-                ready = set(ray.wait(awaited, timeout=HEAR_SECONDS)[0])
+                if ray.wait(awaited, timeout=HEAR_SECONDS)[0]:
+                    ready = set(ray.wait(awaited, num_returns=len(awaited), timeout=0)[0])
+                else:
+                    ready = set()
                 for actor in list(self._team):
                     yield from self._listen(actor, ready, waiting, attempts)
                 if any(actor.ready is None for actor in self._team):
                     had_room = time.monotonic()
                 elif time.monotonic() - had_room > NO_ROOM_SECONDS:
                     raise FewtuneError(self._word_no_room())
+        except RayError as error:  # of the cluster itself: those of an actor cost a trial an attempt
+            raise FewtuneError(f"the Ray cluster does not go on: {_word(error)}") from error
         finally:
             for actor in [actor for actor in self._team if actor.job is not None or actor.ready is not None]:
                 self._end(actor)
@@ -159,6 +173,8 @@ class RayActors:
 
         if ray.is_initialized():
             return
+        # Ray puts a handler of its own where the command has one that tells of the end and writes it down.
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self._address,
@@ -169,19 +185,21 @@ class RayActors:
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"the Ray cluster at {self._address}" if self._address else "a Ray cluster"
             raise FewtuneError(f"{where} cannot be reached: {' '.join(str(error).split())}") from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
         self._ours = True
 
-    def _count_places(self) -> int:
-        """Trials that the cluster's nodes have room for together."""
+    def _list_places(self) -> list[int]:
+        """Trials that each of the cluster's nodes has room for."""
         import ray
 
         wanted = {"CPU": self._resources.cpus, "GPU": self._resources.gpus, "memory": float(self._memory)}
-        found = 0
-        for node in ray.nodes():
-            if node["Alive"]:
-                has = node["Resources"]
-                found += min(int(has.get(name, 0.0) / each) for name, each in wanted.items() if each)
-        return found
+        # While the cluster's head starts anew it does not answer: what it said last holds.
+        with contextlib.suppress(ray.exceptions.RayError):
+            has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._places = [min(int(each.get(name, 0.0) / by) for name, by in wanted.items() if by) for each in has]
+        return self._places
 
     def _word_no_room(self) -> str:
         resources = self._resources
@@ -194,7 +212,11 @@ class RayActors:
     def _start(self) -> _Actor:
         import ray
 
-        environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(self.options.threads)}
+        environment = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+        environment["OMP_NUM_THREADS"] = str(self.options.threads)
+        if not self._resources.gpus:  # Ray leaves a GPU to be seen by whoever asked for none
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        together = max(self._list_places(), default=1)
         made: Any = ray.remote(TrialActor)
         handle = made.options(
             num_cpus=self._resources.cpus,
@@ -204,7 +226,7 @@ class RayActors:
             max_task_retries=0,
             max_concurrency=2,  # one runs a trial while the other tells how it stands
             runtime_env={"env_vars": environment},
-        ).remote(self.options)
+        ).remote(replace(self.options, workers=max(1, together)))
         return _Actor(handle, handle.name_version.remote())
 
     def _hand_over(self, actor: _Actor, job: Job) -> Started:
@@ -228,10 +250,11 @@ class RayActors:
         carried = {}
         for name, fingerprint in job.weights.items():
             if fingerprint not in self._carried:
+                self._carried[fingerprint] = None
                 with contextlib.suppress(ModelError):  # likewise
-                    files = pack_model(find_model(name))
+                    files = pack_model(find_model(name)) if lies_in_folder(name) else None
                     self._carried[fingerprint] = None if files is None else ray.put(files)
-            if self._carried.get(fingerprint) is not None:
+            if self._carried[fingerprint] is not None:
                 carried[name] = self._carried[fingerprint]
         return carried
 
@@ -260,6 +283,7 @@ class RayActors:
             if actor.answer in ready and job is not None:
                 message, told = ray.get(actor.answer)
                 actor.job = actor.answer = actor.look = None
+                actor.trials += 1
                 for progress in told:
                     yield Progressed(job, progress)
                 if isinstance(message, Failure):
@@ -274,6 +298,9 @@ class RayActors:
                 self._failed_starts += 1
                 if self._failed_starts >= MOST_STARTS:
                     raise FewtuneError(f"{MOST_STARTS} actors in a row could not start: {_word(error)}") from error
+                return
+            if actor.trials and actor.progress is None:
+                waiting.appendleft(job)  # it died of an earlier trial, before it began this one
                 return
             attempts[job.trial_id] += 1
             if attempts[job.trial_id] < MOST_ATTEMPTS:
@@ -294,65 +321,6 @@ class RayActors:
             ray.kill(actor.handle, no_restart=True)
         if actor in self._team:
             self._team.remove(actor)
-
-
-class TrialActor:
-    """Runs one trial after the other where Ray puts it, and tells meanwhile how the one at work stands."""
-
-    def __init__(self, options: WorkerOptions) -> None:
-        self._supplies = Supplies()
-        self._state: WorkerState | None = None
-        self._options = options
-        self._lock = threading.Lock()
-        self._told: dict[Progress, None] = {}
-        """What the trial at work told since it was asked last, in order, each once."""
-
-    def name_version(self) -> str:
-        """The fewtune that this node has."""
-        return version("fewtune")
-
-    def stand(self) -> list[Progress]:
-        """What the trial at work told since it was asked last."""
-        with self._lock:
-            told, self._told = list(self._told), {}
-        return told
-
-    def run(self, job: Job, rows: Sequence[Any], models: Mapping[str, Any]) -> tuple[Any, list[Progress]]:
-        """A trial's record and predictions, or the failure of this process to make any, and what it told last."""
-        self.stand()
-        try:
-            if self._state is None:
-                set_imports_apart()
-                self._state = WorkerState(self._options, self._supplies)
-            self._take_over(job, rows, models)
-            return run_trial(job, self._state, self._hear), self.stand()
-        except Exception as error:  # the command makes a record of it
-            return describe_failure(error), self.stand()
-
-    def _take_over(self, job: Job, rows: Sequence[Any], models: Mapping[str, Any]) -> None:
-        import ray
-
-        if rows and job.rows_key not in self._supplies.tasks:
-            self._supplies.tasks[job.rows_key] = ray.get(rows[0])
-        for name, files in models.items():
-            fingerprint = job.weights[name]
-            if fingerprint not in self._supplies.models:
-                self._supplies.models[fingerprint] = _find_or_put_down(name, files, fingerprint)
-
-    def _hear(self, progress: Progress) -> None:
-        with self._lock:
-            self._told[progress] = None
-
-
-def _find_or_put_down(name: str, files: Any, fingerprint: str) -> ModelSnapshot:
-    """A model of the asking machine's folder: that folder itself where this machine has it too."""
-    import ray
-
-    with contextlib.suppress(ModelError):
-        found = find_model(name)
-        if found.weights_fingerprint == fingerprint:
-            return found
-    return put_down_model(name, ray.get(files), fingerprint)
 
 
 def _check_version(there: str) -> None:

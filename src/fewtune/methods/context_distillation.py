@@ -140,6 +140,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return "context has an instruction and `instruction` is empty: give its text"
     if settings.kl_over == "vocabulary" and settings.calibration != "none":
         return "calibration is about label words: with kl_over vocabulary set it to none"
+    if settings.alpha == "worth" and settings.tuned_teacher_epochs:
+        return "a teacher tuned on the support answers it better than it is worth: give alpha a number"
     if settings.kl_over == "vocabulary" and settings.alpha == "worth":
         return "the teacher's worth is how well it answers with labels: with kl_over vocabulary give alpha a number"
     if settings.kl_over == "vocabulary" and settings.readout == "head":
@@ -183,14 +185,16 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     taught = sum(target is not None for _, target in weighed) if alpha > 0 else 0
     labelled = sum(row.label is not None for row, _ in weighed)
     fitted = {"rows_taught": taught, "rows_labelled": labelled, "alpha": round(alpha, 6)}
-    nothing_taught = ["every context shows every support row and there is no pool: labels alone were fitted"]
+    untaught = "every context shows every support row and there is no pool: labels alone were fitted"
+    if settings.alpha == "worth":
+        untaught = "the teacher was asked of no support row or is no better than chance there: labels alone were fitted"
 
     def report() -> MethodNotes:
         return MethodNotes(
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
-            unlabelled="pool" if pool or settings.calibration == "batch" else None,
-            warnings=nothing_taught if alpha > 0 and taught == 0 else [],
+            unlabelled="pool" if (pool and taught) or settings.calibration == "batch" else None,
+            warnings=[untaught] if settings.alpha != 0 and taught == 0 else [],
         )
 
     return replace(

@@ -52,6 +52,8 @@ def show_nearest(
         count=min(settings.demonstrations, len(draw.support)),
         separator=settings.separator,
     )
+    longest = sorted(prompting.encoder.tokenise(part.texts), key=len)[-part.count :]
+    prompting.encoder.check_room(sum(map(len, longest)), prompting.readout.answer_tokens)
     reads = replace(prompting, template=part.template, readout=StateReadout(unit=True))
     nearest = find_by_states(part, reads.read(draw.support), prompting)
     prior = estimate_prior(partial(prompting.score, before=nearest), settings.calibration, draw, rng)

@@ -107,7 +107,10 @@ class Encoder:
 
     def count_room(self, before: str, reserve: int = 0) -> int:
         """Tokens that the model can read after `before`, less a `reserve`; raises DataError where there are none."""
-        taken = len(self.tokenise([before])[0]) if before else 0
+        return self.check_room(len(self.tokenise([before])[0]) if before else 0, reserve)
+
+    def check_room(self, taken: int, reserve: int = 0) -> int:
+        """Tokens that the model can read after so many, less a `reserve`; raises DataError where there are none."""
         room = self.max_positions - len(self.opening) - len(self.closing) - reserve - taken
         if room <= 0:
             raise DataError(

@@ -47,7 +47,7 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
             in_domain_rows=trial.evaluation.in_domain_limit,
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,
         )
-        draw = state.draw(task, sampling, trial.data_seed)
+        draw = state.draw(job, task, sampling)
     models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
     return Loaded(task, draw, model, load_seconds)

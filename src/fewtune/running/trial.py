@@ -10,7 +10,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -166,10 +166,12 @@ def _fit(
             plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
         on_epoch = checkpoints.take if checkpoints is not None else None
         plan, report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch, resumption)
-    earlier = None if resumption is None else resumption.earlier
-    if earlier is not None:  # what it took before it was killed is its cost too
-        fitting.seconds += earlier.seconds
-        fitting.tokens += earlier.tokens
+    spent = fitting
+    if resumption is not None:  # what it took before it was killed is its cost too
+        meter.charge("fit", resumption.seconds)
+        spent = replace(
+            fitting, seconds=fitting.seconds + resumption.seconds, tokens=fitting.tokens + resumption.tokens
+        )
     return _Fitted(
         plan=plan,
         settings=chosen,
@@ -177,7 +179,7 @@ def _fit(
         tuning=tuned.notes if tuned is not None else None,
         checkpoints=checkpoints.taken if checkpoints is not None else [],
         defaults_tried=_find_defaults(method, settings, loaded),
-        spent=fitting,
+        spent=spent,
     )
 
 

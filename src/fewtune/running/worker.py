@@ -109,11 +109,11 @@ class WorkerState:
             self._tasks[key] = task
         return self._tasks[key]
 
-    def draw(self, task: Task, sampling: Sampling, data_seed: int) -> Draw:
+    def draw(self, job: Job, task: Task, sampling: Sampling) -> Draw:
         """A draw of a task, sampled once for all trials that work on it, as long as there are not too many."""
-        key = task.fingerprint, sampling, data_seed
+        key = job.rows_key, sampling, job.trial.data_seed
         draw = self._draws.pop(key, None)
-        self._draws[key] = make_draw(task, sampling, data_seed) if draw is None else draw
+        self._draws[key] = make_draw(task, sampling, job.trial.data_seed) if draw is None else draw
         while len(self._draws) > MOST_DRAWS:
             del self._draws[next(iter(self._draws))]
         return self._draws[key]

@@ -51,11 +51,15 @@ def name_run(axes: TrialAxes) -> str:
     return f"{axes.variant} · {axes.task}{model}{pattern} · {draw}"
 
 
-def list_parameters(axes: TrialAxes) -> dict[str, str]:
-    """A trial's axes and settings, flat."""
-    settings = {f"settings.{name}": str(value) for name, value in axes.settings.items()}
+def list_axes(axes: TrialAxes) -> dict[str, str]:
+    """Where in its study a trial belongs, flat."""
     named = axes.model_dump(exclude={"settings"}, exclude_none=True)
-    return {name: str(value) for name, value in named.items()} | settings
+    return {name: str(value) for name, value in named.items()}
+
+
+def list_settings(axes: TrialAxes) -> dict[str, str]:
+    """A trial's settings, flat; of a tuned trial they are known when it has ended."""
+    return {f"settings.{name}": str(value) for name, value in axes.settings.items()}
 
 
 def list_metrics(record: Record) -> dict[str, float]:

@@ -11,15 +11,19 @@ from pathlib import Path
 from fewtune.records import StudyPredictions, encode_record, load_records
 from fewtune.tracking.base import Tracker, fingerprint_files
 
+MOST_MISSES = 3
+"""Trials that may not be told before no other is."""
+
 
 def fill_tracker(out: Path, tracker: Tracker, goes_on: Callable[[], bool] = lambda: True) -> tuple[int, int]:
     """Tell a tracker every trial of a folder that it was not told as it stands there; how many, and of how many.
 
     Ends early once `goes_on` says no. Told again, it is told nothing. Raises RecordError where the folder has no
-    records, and whatever the tracker raises.
+    records, and whatever the tracker raised of a trial, when the others were told.
     """
+    refused: Exception | None = None
     records, predictions = load_records(out), StudyPredictions(out)
-    runs, told = tracker.list_runs(), 0
+    runs, told, misses = tracker.list_runs(), 0, 0
     for record in records:
         if not goes_on():
             break
@@ -27,7 +31,15 @@ def fill_tracker(out: Path, tracker: Tracker, goes_on: Callable[[], bool] = lamb
         run = runs.get(record.trial_id)
         if run is not None and run.record_sha256 == fingerprint_files(files):
             continue
-        run_id = run.run_id if run is not None else tracker.begin(record.trial_id, record.trial)
-        tracker.end(run_id, record, files)
-        told += 1
+        try:
+            run_id = run.run_id if run is not None else tracker.begin(record.trial_id, record.trial)
+            tracker.end(run_id, record, files)
+            told += 1
+        except Exception as error:  # raised below
+            refused = error
+            misses += 1
+            if misses > MOST_MISSES:  # it is the tracker, and not a trial
+                break
+    if refused is not None:
+        raise refused
     return told, len(records)

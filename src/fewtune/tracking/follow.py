@@ -43,6 +43,7 @@ class Follower:
         self._tracker: Tracker | None = None
         self._runs: dict[str, str] = {}
         """Ids of runs that began here, by trial id."""
+        self._knows_runs = False
         self._silent_until = 0.0
         self._closing = threading.Event()
         self._left: str | None = "nothing was told"
@@ -86,17 +87,20 @@ class Follower:
                 if not self._silent_until:
                     self._tell(f"The tracker cannot be told ({_word(error)}). The study goes on; it is told later.")
                 self._silent_until = time.monotonic() + PAUSE_SECONDS
+                self._knows_runs = False
         self._finish()
 
     def _pass(self, event: StudyEvent) -> None:
         if isinstance(event, Preparing):
             self._folder = event.folder
             self._tracker = self._make_tracker(event.study.name)
-            # Runs that a command began and did not end go on.
-            begun = self._tracker.list_runs().items()
-            self._runs = {trial_id: run.run_id for trial_id, run in begun if run.record_sha256 is None}
         if self._tracker is None or self._folder is None:
             return
+        if not self._knows_runs:
+            # Runs that a command began and did not end go on; so do those that failed half begun.
+            begun = self._tracker.list_runs().items()
+            self._runs = {trial_id: run.run_id for trial_id, run in begun if run.record_sha256 is None}
+            self._knows_runs = True
         if isinstance(event, Started):
             self._begin(self._tracker, event.job)
         elif isinstance(event, Progressed) and event.progress.loss is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.records import Record, RecordFiles, TrialAxes
-from fewtune.tracking.base import TrackedRun, fingerprint_files, list_metrics, list_parameters, name_run
+from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list_metrics, list_settings, name_run
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 TRIAL, RECORD = "fewtune.trial_id", "fewtune.record_sha256"
@@ -59,13 +59,9 @@ class MlflowTracker:
         return found
 
     def begin(self, trial_id: str, axes: TrialAxes) -> str:
-        from mlflow.entities import Param
-
         client, experiment = self._connect()
         run = client.create_run(experiment, run_name=name_run(axes), tags={TRIAL: trial_id})
-        told = [Param(_clean(name), value[:_LONGEST_VALUE]) for name, value in list_parameters(axes).items()]
-        for first in range(0, len(told), _BATCH):
-            client.log_batch(run.info.run_id, params=told[first : first + _BATCH])
+        self._tell_parameters(run.info.run_id, list_axes(axes), {})
         return str(run.info.run_id)
 
     def step(self, run_id: str, step: int, loss: float) -> None:
@@ -88,6 +84,8 @@ class MlflowTracker:
         for first in range(0, len(metrics), _BATCH):
             client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
         client.log_batch(run_id, tags=tags)
+        known = client.get_run(run_id).data.params  # which never change
+        self._tell_parameters(run_id, list_axes(record.trial) | list_settings(record.trial), known)
         with tempfile.TemporaryDirectory() as scratch:
             for name, content in (("record.json", files.record), ("predictions.parquet", files.predictions)):
                 if content is not None:
@@ -97,6 +95,15 @@ class MlflowTracker:
         client.set_terminated(run_id, _ENDS[record.status])
         # Last: a run that has it was told everything.
         client.set_tag(run_id, RECORD, fingerprint_files(files))
+
+    def _tell_parameters(self, run_id: str, values: Mapping[str, str], known: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        client, _ = self._connect()
+        cleaned = {_clean(name): value[:_LONGEST_VALUE] for name, value in values.items()}
+        told = [Param(name, value) for name, value in cleaned.items() if name not in known]
+        for first in range(0, len(told), _BATCH):
+            client.log_batch(run_id, params=told[first : first + _BATCH])
 
     def _connect(self) -> tuple[Any, str]:
         """The client and the study's experiment, made where it is not there yet."""

@@ -15,7 +15,17 @@ from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
 from fewtune.analysis.leaderboard import group_records
 from fewtune.records import Record
 
-DECIDES_SECONDS = ("processor", "device", "cores", "workers", "cache_share", "precision", "packages", "python")
+DECIDES_SECONDS = (
+    "processor",
+    "device",
+    "cores",
+    "workers",
+    "threads",
+    "cache_share",
+    "precision",
+    "packages",
+    "python",
+)
 """Parts of an environment that seconds depend on."""
 
 UNLIKE_PACE = 1.5
