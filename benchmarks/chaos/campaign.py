@@ -32,7 +32,8 @@ from benchmarks.chaos.study import Outcome, find_differences, read_outcomes, wri
 LONGEST = 120.0
 """Seconds that a command may take that nothing disturbs any more."""
 LONGEST_PAUSE = 2.0
-"""Seconds between two disturbances of a command, at most."""
+"""Seconds between two disturbances of a command, at most; every other time as many as an undisturbed run takes, for a
+command that is never left alone so long has started no trial yet."""
 MOST_COMMANDS = 60
 """Of a life; beyond it the study does not get on."""
 
@@ -144,7 +145,7 @@ class _Life:
             self._tally.commands += 1
         began = time.monotonic()
         while not calm and command.runs and time.monotonic() - began < LONGEST:
-            time.sleep(rng.uniform(0.05, LONGEST_PAUSE))
+            time.sleep(rng.uniform(0.05, rng.choice((LONGEST_PAUSE, self._setting.seconds))))
             disturb = rng.choices([each for each, _ in DISTURBANCES], [often for _, often in DISTURBANCES])[0]
             self._tally.count(disturb(command, rng))
         code = command.wait(LONGEST)
