@@ -34,10 +34,10 @@ def run_study(
     `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
     `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
     where trials run and where they find those files: worker processes of this machine where not given, `"ray"` for the
-    Ray cluster that RAY_ADDRESS names (`fewtune[ray]`); `on_event`
-    hears what goes on (`fewtune.conduct`), with `forecast` what trials are thought to take too, before they run.
-    `shard`: which part of how many, from 1, runs here (`merge_folders` joins them). Raises
-    StudyError with every fault of a study at once, RecordError where the folder cannot be used.
+    Ray cluster that RAY_ADDRESS names (`fewtune[ray]`); `on_event` hears what goes on (`fewtune.conduct`), with
+    `forecast` what trials are thought to take too, before they run. `shard`: which part of how many, from 1, runs here
+    (`merge_folders` joins them). Raises StudyError with every fault of a study at once, RecordError where the folder
+    cannot be used.
 
     >>> import fewtune
     >>> from pathlib import Path

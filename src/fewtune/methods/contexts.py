@@ -6,13 +6,12 @@ Owns making them, for in-context learning, which answers behind them, and for a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from fewtune.engine.readouts import StateReadout
-from fewtune.predictors.language import Before, Prompting, find_by_states
+from fewtune.predictors.language import Before, Prompting, find_by_states, read_states
 from fewtune.predictors.manifest import NearestPart
 from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.prompts.calibration import Calibration, estimate_prior
@@ -54,8 +53,7 @@ def show_nearest(
     )
     longest = sorted(prompting.encoder.tokenise(part.texts), key=len)[-part.count :]
     prompting.encoder.check_room(sum(map(len, longest)), prompting.readout.answer_tokens)
-    reads = replace(prompting, template=part.template, readout=StateReadout(unit=True))
-    nearest = find_by_states(part, reads.read(draw.support), prompting)
+    nearest = find_by_states(part, read_states(prompting, part.template).read(draw.support), prompting)
     prior = estimate_prior(partial(prompting.score, before=nearest), settings.calibration, draw, rng)
     return nearest, Context(nearest, draw.support, prior)
 

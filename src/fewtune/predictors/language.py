@@ -174,8 +174,12 @@ class LanguageScorer:
 
 def find_by_states(part: NearestPart, states: np.ndarray, prompting: Prompting) -> NearestDemonstrations:
     """What stands before each row of a prompt's, by the states (demonstrations, width) of what may stand there."""
-    reads = replace(prompting, template=part.template, readout=StateReadout(unit=True))
-    return NearestDemonstrations(part, states, reads)
+    return NearestDemonstrations(part, states, read_states(prompting, part.template))
+
+
+def read_states(prompting: Prompting, template: str) -> Prompting:
+    """The same network reading a template's text as a state of length one."""
+    return replace(prompting, template=template, readout=StateReadout(unit=True))
 
 
 def check_answers_alone(predictor: Predictor) -> None:
