@@ -31,6 +31,7 @@ from benchmarks.resident import write_table as write_resident
 from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
+from benchmarks.serve_profile import write_table as write_serve_profile
 from benchmarks.workers import write_table as write_workers
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -63,7 +64,7 @@ PAGES: Mapping[Path, Blocks] = {
         "predict_rows": write_predict,
         "exports": write_exports,
     },
-    ROOT / "docs" / "serving.md": {"serve": write_serve},
+    ROOT / "docs" / "serving.md": {"serve": write_serve, "serve_profile": write_serve_profile},
 }
 
 
