@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
@@ -82,6 +83,35 @@ class NextTokenReadout:
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
         return read_vocabulary(forward, states)
+
+
+class NearnessReadout:
+    """How far each row is from labelled ones, (rows, labelled rows): what a vote of the nearest goes by.
+
+    By `vocabulary`, the KL divergence of the anchors' distributions of the next token, given as log-probabilities
+    (labelled rows, vocabulary), from the row's; by `states`, 1 less the cosine with states of length one.
+    """
+
+    answer_tokens = 1
+    branches: Branches | None = None
+
+    def __init__(self, anchors: np.ndarray, by: Literal["vocabulary", "states"]) -> None:
+        self.anchors = torch.from_numpy(anchors)
+        self.by = by
+
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
+        return batch.ends
+
+    def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
+        anchors = self.anchors.to(states.device)
+        if self.by == "states":
+            return 1 - F.normalize(states, dim=-1) @ anchors.T
+        each = []
+        for part in states.split(STATES_AT_ONCE):
+            said = read_vocabulary(forward, part)
+            probabilities = said.exp()
+            each.append((probabilities * said).sum(-1, keepdim=True) - probabilities @ anchors.T)
+        return torch.cat(each)
 
 
 def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
 from fewtune.predictors.language import LanguageScorer, check_answers_alone
 from fewtune.predictors.manifest import LanguagePart
+from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Adapter
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.words import WordScorer
@@ -142,6 +143,11 @@ def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions
         raise PredictorError(
             "before each row stand the demonstrations nearest to it (selection: nearest), which no exported form looks "
             "for. `fewtune serve` and `predict` do; or fit it with selection: random."
+        )
+    if isinstance(scorer.reader, Neighbours):
+        raise PredictorError(
+            "labelled rows near each row vote (knn_prompting), which no exported form lets them. `fewtune serve` and "
+            "`predict` do; or fit in_context."
         )
     return _write_language(predictor, scorer, folder, out, options)
 
