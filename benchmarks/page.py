@@ -19,9 +19,13 @@ from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
 from benchmarks.calibration import write_table as write_calibration
 from benchmarks.chaos.__main__ import write_table as write_chaos
+from benchmarks.cola_patterns import write_table as write_cola_patterns
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
+from benchmarks.fine_tuning_settings import ARMS
+from benchmarks.fine_tuning_settings import write_table as write_settings
+from benchmarks.in_context_settings import write_table as write_in_context
 from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.many_trials import write_table as write_many_trials
@@ -58,6 +62,11 @@ PAGES: Mapping[Path, Blocks] = {
         "large_report": write_large_report,
     },
     ROOT / "docs" / "scale.md": {"chaos": write_chaos, "workers": write_workers, "many_trials": write_many_trials},
+    ROOT / "docs" / "defaults.md": {
+        "in_context_settings": write_in_context,
+        "cola_patterns": write_cola_patterns,
+        **{f"settings_{method}": write_settings for method in ARMS},
+    },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
     ROOT / "docs" / "models.md": {
         "calibration": write_calibration,

@@ -165,6 +165,8 @@ def _write_language(
     try:
         if scorer.model.architecture.attention != "causal":
             raise PredictorError("its base model is an encoder, whose classifiers put a layer of their own in between.")
+        if scorer.prompting.encoder.closing:
+            raise PredictorError("its chat template puts tokens behind the prompt, as no classifier's tokenizer does.")
         if answer is None:
             raise PredictorError(
                 "its answers are no linear map of one state: label words of several tokens or contexts."
