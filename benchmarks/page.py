@@ -36,6 +36,7 @@ from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
 from benchmarks.serve_profile import write_table as write_serve_profile
+from benchmarks.since import write_table as write_since
 from benchmarks.workers import write_table as write_workers
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -55,6 +56,7 @@ PAGES: Mapping[Path, Blocks] = {
         "demo": write_demo,
         "seconds_by_kind": write_kinds,
         "labels": write_labels,
+        "since": write_since,
         "resident": write_resident,
         "ablation": write_ablation,
         "agreement": write_agreement,
