@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from transformers import AutoModelForCausalLM
 
 from fewtune.engine.language_model import LanguageModel
-from fewtune.errors import DataError
+from fewtune.errors import DataError, PredictorError
+from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.tasks.base import Draw, Task
@@ -70,6 +72,14 @@ def test_of_labels_with_equally_many_votes_the_nearer_is_answered() -> None:
 def test_support_rows_must_be_left_to_vote(model: LanguageModel, task: Task, draw: Draw) -> None:
     with pytest.raises(DataError, match="none is left to vote"):
         run(METHOD, METHOD.settings(demonstrations=len(draw.support)), model, task, draw)
+
+
+def test_no_other_tool_is_given_what_looks_for_near_rows(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    run(METHOD, METHOD.settings(demonstrations=2), models["llama"], task, draw).predictor.save(tmp_path / "saved")
+    with pytest.raises(PredictorError, match="labelled rows near each row vote"):
+        export_model(tmp_path / "saved", tmp_path / "out", ExportOptions())
 
 
 def test_half_of_the_support_is_shown_where_nothing_is_said(task: Task) -> None:

@@ -18,7 +18,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, NearnessReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
-from fewtune.errors import DataError, PredictorError
+from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,
@@ -205,13 +205,8 @@ def read_words(
     over: Literal["label_words", "vocabulary"],
     per_token: bool = False,
 ) -> LabelWordReadout:
-    """The readout of label words where an encoder's prompts ask for them; DataError where a masked one cannot be."""
-    if encoder.mask is not None and max(map(len, tokens)) > 1:
-        raise DataError(
-            "a label word has several tokens, and a masked language model says one in the place of its mask. Choose "
-            "label words of one token, or a method with a head."
-        )
-    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else 0, per_token)
+    """The readout of label words where an encoder's prompts ask for them."""
+    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else None, per_token)
 
 
 def encode_rows(
