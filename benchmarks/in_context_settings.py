@@ -4,7 +4,9 @@
 
 SmolLM2 135M on the development rows of four tasks (halves of their training rows). Of each draw, contexts of several
 sizes are scored once, and every calibration and number of contexts is worked out from those scores, so that all are
-compared on the same contexts. Figures are means over draws of each task, then over tasks.
+compared on the same contexts. Beside contexts of rows drawn at random there are the same asked by the model's chat
+template, contexts of the rows nearest to each, and kNN prompting, where half of the support votes. Figures are means
+over draws of each task, then over tasks.
 """
 
 from __future__ import annotations
@@ -28,22 +30,30 @@ from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.engine.meter import usable_cores
+from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
+from fewtune.methods.contexts import ContextSettings, show_nearest
 from fewtune.metrics.probabilities import describe
 from fewtune.models import find_model, resolve_precision
-from fewtune.predictors.language import average
+from fewtune.models.chat import CHAT
+from fewtune.predictors.language import Before, average
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import centre, estimate_prior
 from fewtune.prompts.demonstrations import choose_demonstrations, write_context
+from fewtune.running.adapt import make_plan
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import IN_DOMAIN, Draw, Task, TestSet
 from fewtune.tasks.draw import Sampling, make_draw
 
 FILE = ROOT / "benchmarks" / "results" / "in_context_settings.json"
+MODEL = "smollm2-135m"
 TASKS = ("sentiment", "cola", "rte", "qqp")
 DRAWS, CONTEXTS, TESTED, POOL = 5, 4, 150, 64
 SIZES = {16: (0, 8, 16), 64: (16, 64)}
 """Demonstrations a context shows, by shots; none is zero-shot."""
+KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,), 64: (16,)}, "neighbours": {16: (8,), 64: (32,)}}
+"""What stands before rows, and how many demonstrations it shows, by shots."""
+VOTES = ("vocabulary", "states")
 CALIBRATIONS = ("none", "contextual", "domain", "batch", "scored")
 
 
@@ -56,17 +66,24 @@ def load_development_task(name: str, data_dir: Path | None) -> Task:
     return replace(task, name=f"{name}, development rows", train=tuple(train), test_sets=(test,), held_out=None)
 
 
-def measure_draw(model: LanguageModel, task: Task, draw: Draw, size: int, seed: int) -> list[dict[str, Any]]:
+def measure_draw(model: LanguageModel, task: Task, draw: Draw, kind: str, size: int, seed: int) -> list[dict[str, Any]]:
     """The figures of every number of contexts and calibration, for contexts of so many demonstrations."""
+    if kind == "neighbours":
+        return measure_votes(model, task, draw, size, seed)
     forward = model.forward(model.frozen)
     answer = answer_by_label_words(model, task, draw, None, "vocabulary")
     prompting, rng = answer.prompt(forward), np.random.default_rng([seed, size])
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     gold = np.array([row.label for row in draw.test_sets[0].rows])
     by_calibration: dict[str, list[np.ndarray]] = {name: [] for name in CALIBRATIONS}
-    for _ in range(CONTEXTS if size else 1):
-        shown = choose_demonstrations(draw.support, size, rng)
-        before = write_context(prompting.encoder, task.patterns[0], shown, "\n\n")
+    for _ in range(CONTEXTS if size and kind != "nearest" else 1):
+        before: Before
+        if kind == "nearest":
+            asked = ContextSettings(1, size, "none", "\n\n")
+            before, _ = show_nearest(asked, prompting, task.patterns[0], draw, rng)
+        else:
+            shown = choose_demonstrations(draw.support, size, rng)
+            before = write_context(prompting.encoder, task.patterns[0], shown, "\n\n")
         score = partial(prompting.score, before=before)
         raw = score(rows)
         for name in CALIBRATIONS:
@@ -79,6 +96,20 @@ def measure_draw(model: LanguageModel, task: Task, draw: Draw, size: int, seed: 
     ]
 
 
+def measure_votes(model: LanguageModel, task: Task, draw: Draw, size: int, seed: int) -> list[dict[str, Any]]:
+    """The figures of kNN prompting behind one context of so many demonstrations; the other rows vote."""
+    method = get_method("knn_prompting")
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    gold = np.array([row.label for row in draw.test_sets[0].rows])
+    found = []
+    for by in VOTES:
+        settings = method.settings(demonstrations=size, by=by)
+        plan = make_plan(method, settings, model, task, draw, np.random.default_rng([seed, size]))
+        scores = plan.predictor.scorer.log_probabilities(rows)
+        found.append({"contexts": 1, "calibration": f"votes by {by}", **judge(scores, gold)})
+    return found
+
+
 def judge(scores: np.ndarray, gold: np.ndarray) -> dict[str, float]:
     """Accuracy, AUROC and log loss of log-probabilities (rows, labels)."""
     found = describe(np.exp(scores), gold)
@@ -89,21 +120,21 @@ def judge(scores: np.ndarray, gold: np.ndarray) -> dict[str, float]:
 def measure(data_dir: Path | None, done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every draw of every task that is not done yet, written as it comes."""
     found = list(done)
-    have = {(cell["task"], cell["shots"], cell["size"], cell["draw"]) for cell in found}
-    model: LanguageModel | None = None
-    for seed, name, shots in product(range(DRAWS), TASKS, SIZES):
-        task: Task | None = None
-        for size in SIZES[shots]:
-            if (name, shots, size, seed) in have:
-                continue
-            if model is None:
-                model = load_model(find_model("smollm2-135m"), resolve_precision("auto"))
-            task = load_development_task(name, data_dir) if task is None else task
-            draw = make_draw(task, Sampling(shots, pool_rows=POOL, in_domain_rows=TESTED), seed)
-            place = {"task": name, "shots": shots, "size": size, "draw": seed}
-            found += [place | figures for figures in measure_draw(model, task, draw, size, seed)]
-            print(name, shots, size, seed, flush=True)
-            write(found)
+    have = {(cell["task"], cell["shots"], cell["kind"], cell["size"], cell["draw"]) for cell in found}
+    models: dict[str, LanguageModel] = {}
+    asked = [(kind, shots, size) for kind, sizes in KINDS.items() for shots, each in sizes.items() for size in each]
+    for seed, name, (kind, shots, size) in product(range(DRAWS), TASKS, asked):
+        if (name, shots, kind, size, seed) in have:
+            continue
+        model = MODEL + CHAT if kind == "chat" else MODEL
+        if model not in models:
+            models[model] = load_model(find_model(model), resolve_precision("auto"))
+        task = load_development_task(name, data_dir)
+        draw = make_draw(task, Sampling(shots, pool_rows=POOL, in_domain_rows=TESTED), seed)
+        place = {"task": name, "shots": shots, "kind": kind, "size": size, "draw": seed}
+        found += [place | figures for figures in measure_draw(models[model], task, draw, kind, size, seed)]
+        print(name, shots, kind, size, seed, flush=True)
+        write(found)
     return found
 
 
@@ -117,15 +148,9 @@ def write_table(results: dict[str, Any]) -> str:
     """Means over tasks of means over draws, a row a setting."""
     cells = results["cells"]
     rows = []
-    for shots, size, contexts, calibration in dict.fromkeys(
-        (cell["shots"], cell["size"], cell["contexts"], cell["calibration"]) for cell in cells
-    ):
-        own = [
-            cell
-            for cell in cells
-            if (cell["shots"], cell["size"], cell["contexts"], cell["calibration"])
-            == (shots, size, contexts, calibration)
-        ]
+    keys = ("shots", "kind", "size", "contexts", "calibration")
+    for setting in sorted(dict.fromkeys(tuple(cell[key] for key in keys) for cell in cells), key=lambda each: each[0]):
+        own = [cell for cell in cells if tuple(cell[key] for key in keys) == setting]
         by_task = {task: [cell for cell in own if cell["task"] == task] for task in TASKS}
         means = {
             figure: {task: fmean(cell[figure] for cell in members) for task, members in by_task.items() if members}
@@ -133,8 +158,8 @@ def write_table(results: dict[str, Any]) -> str:
         }
         each = [f"{means['accuracy'].get(task, float('nan')):.3f}" for task in TASKS]
         overall = [f"{fmean(values.values()):.3f}" for values in means.values()]
-        rows.append([str(shots), str(size), str(contexts), calibration, *each, *overall])
-    heads = ("shots", "shown", "contexts", "calibration", *TASKS, "accuracy", "AUROC", "log loss")
+        rows.append([*map(str, setting), *each, *overall])
+    heads = ("shots", "before a row", "shown", "contexts", "calibration", *TASKS, "accuracy", "AUROC", "log loss")
     return f"{write_markdown(heads, rows)}\n\n{write_machine(results['machine'])}."
 
 

@@ -19,9 +19,13 @@ from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
 from benchmarks.calibration import write_table as write_calibration
 from benchmarks.chaos.__main__ import write_table as write_chaos
+from benchmarks.cola_patterns import write_table as write_cola_patterns
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
+from benchmarks.fine_tuning_settings import ARMS
+from benchmarks.fine_tuning_settings import write_table as write_settings
+from benchmarks.in_context_settings import write_table as write_in_context
 from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.many_trials import write_table as write_many_trials
@@ -31,6 +35,8 @@ from benchmarks.resident import write_table as write_resident
 from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
+from benchmarks.serve_profile import write_table as write_serve_profile
+from benchmarks.since import write_table as write_since
 from benchmarks.workers import write_table as write_workers
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,9 +53,11 @@ Blocks = Mapping[str, Callable[[dict[str, Any]], str]]
 PAGES: Mapping[Path, Blocks] = {
     ROOT / "docs" / "performance.md": {
         "race": _fence(write_race),
+        "race_encoders": _fence(write_race),
         "demo": write_demo,
         "seconds_by_kind": write_kinds,
         "labels": write_labels,
+        "since": write_since,
         "resident": write_resident,
         "ablation": write_ablation,
         "agreement": write_agreement,
@@ -57,13 +65,18 @@ PAGES: Mapping[Path, Blocks] = {
         "large_report": write_large_report,
     },
     ROOT / "docs" / "scale.md": {"chaos": write_chaos, "workers": write_workers, "many_trials": write_many_trials},
+    ROOT / "docs" / "defaults.md": {
+        "in_context_settings": write_in_context,
+        "cola_patterns": write_cola_patterns,
+        **{f"settings_{method}": write_settings for method in ARMS},
+    },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
     ROOT / "docs" / "models.md": {
         "calibration": write_calibration,
         "predict_rows": write_predict,
         "exports": write_exports,
     },
-    ROOT / "docs" / "serving.md": {"serve": write_serve},
+    ROOT / "docs" / "serving.md": {"serve": write_serve, "serve_profile": write_serve_profile},
 }
 
 

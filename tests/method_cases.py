@@ -20,9 +20,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"demonstrations": 4, "pattern": "verdict", "per_token": True},
         {"demonstrations": 2, "calibration": "contextual", "contexts": 2},
         {"demonstrations": 2, "calibration": "batch"},
-        {"demonstrations": 3, "selection": "nearest", "calibration": "domain"},
+        {"demonstrations": 3, "selection": "nearest", "calibration": "contextual"},
         {"demonstrations": 2, "calibration": "domain"},
     ],
+    "knn_prompting": [{"demonstrations": 2, "neighbours": 2}, {"demonstrations": 0, "by": "states"}],
     "zero_shot": [{}, {"calibration": "none", "pattern": "verdict"}],
     "context_distillation": [
         {"epochs": 2, "demonstrations": 2, "contexts": 2},

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import torch
 
-from benchmarks.race import classifier, harness, label_words, one_trial, ours, peak
+from benchmarks.race import classifier, harness, label_words, one_trial, ours, peak, sentences
 from benchmarks.race.__main__ import race
 from benchmarks.race.material import Material, draw_trial
 from benchmarks.race.results import check_same_work, open_results
@@ -122,6 +122,29 @@ def test_the_distilling_peer_takes_fewtunes_steps_and_loss(material: Material) -
         expected = float(plan.fitting.loss(plan.fitting.examples).mean())
         found = float(trainer.compute_loss(trainer.model, label_words.Collator(tokenizer)(written)))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def encoders(model_folders: dict[str, Path], task: Task, draw: Draw) -> Material:
+    return Material(find_model(str(model_folders["sentence-encoder"])), task, draw, replace(TINY, embedded_rows=70))
+
+
+def test_both_sides_fit_an_encoder_on_the_same_rows(encoders: Material) -> None:
+    one, other = ours.run_work("encoder", encoders, "float32"), classifier.run_work("encoder", encoders, "float32")
+    assert (one.rows_sha256, one.steps, one.tokens) == (other.rows_sha256, other.steps, other.tokens)
+
+
+def test_both_sides_embed_the_same_rows(encoders: Material) -> None:
+    one, other = sentences.embed_with_fewtune(encoders, "float32"), sentences.embed_with_sentence_transformers(encoders)
+    assert one.rows_sha256 == other.rows_sha256 and one.notes["rows"] == other.notes["rows"] == 70
+    assert one.notes["norm"] == pytest.approx(1) == other.notes["norm"]
+    texts = [" ".join(row.fields.values()) for row in sentences.write_rows(encoders)]
+    assert len(set(texts)) == 70
+
+
+def test_both_sides_learn_as_many_pairs_in_as_many_steps(encoders: Material) -> None:
+    one, other = sentences.fit_with_fewtune(encoders, "float32"), sentences.fit_with_setfit(encoders)
+    assert (one.rows_sha256, one.steps) == (other.rows_sha256, other.steps)
 
 
 @pytest.mark.parametrize("method", FULL.study_methods)

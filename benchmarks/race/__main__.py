@@ -41,15 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description="fewtune against its peers.")
     parser.add_argument("--only", action="append", choices=WORKS, metavar="WORK", help=f"one of {', '.join(WORKS)}")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the file of results")
     parser.add_argument("--repeats", type=int, default=3, help="timings of each side")
     parser.add_argument("--again", action="store_true", help="time anew what the results already hold")
     parser.add_argument("--smoke", action="store_true", help="a small version, once, into a temporary folder")
     parser.add_argument("--table", action="store_true", help="print the table of the results there are; run nothing")
     given = parser.parse_args(arguments)
     if given.table:
-        print(write_table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+        print(write_table(json.loads(given.out.read_text(encoding="utf-8"))))
         return
-    path = Path(tempfile.mkdtemp()) / "race.json" if given.smoke else RESULTS
+    path = Path(tempfile.mkdtemp()) / "race.json" if given.smoke else given.out
     size, repeats = (SMOKE, 1) if given.smoke else (FULL, given.repeats)
     results = race(given.only or list(WORKS), size, repeats, usable_cores(), path, run_side, given.again)
     print(write_table(results))

@@ -48,7 +48,7 @@ class Material:
 
     def template(self, work: str) -> str:
         """What a row is written as: the plain texts where a fresh head reads all weights, else the first pattern."""
-        plain = work in ("all-weights", "score", "vanilla")
+        plain = work in ("all-weights", "score", "vanilla", "encoder", "contrastive", "embed")
         return plain_template(self.task.fields) if plain else self.task.patterns[0].template
 
     def texts(self, work: str, rows: Sequence[Example]) -> list[str]:
@@ -89,12 +89,12 @@ class Timing:
     """What was scaled, tried or counted besides."""
 
 
-def read_material(size: Size) -> Material:
-    """The race's model, and its task drawn once."""
+def read_material(size: Size, model: str = MODEL) -> Material:
+    """The race's model, or another, and its task drawn once."""
     task = read_task()
     sampling = Sampling(size.shots, pool_rows=size.pool_rows, in_domain_rows=size.test_rows, out_of_domain_rows=1)
     draw = make_draw(task, sampling, data_seed=0)
-    return Material(find_model(MODEL), task, draw, size)
+    return Material(find_model(model), task, draw, size)
 
 
 def read_trial_material(size: Size, data_seed: int) -> Material:

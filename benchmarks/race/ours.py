@@ -35,9 +35,7 @@ from fewtune.tasks.base import Example
 
 def run_work(work: str, material: Material, precision: Precision) -> Timing:
     """Do a work with the model in memory, timed."""
-    model = load_model(material.place, precision)
-    model = replace(model, max_tokens=MAX_TOKENS)
-    _ = model.frozen  # made before the clock starts, as for a trial
+    model = load(material, precision)
     if work == "score":
         return score_rows(material, model)
     if work == "in-context":
@@ -45,10 +43,17 @@ def run_work(work: str, material: Material, precision: Precision) -> Timing:
     return fit(work, material, model)
 
 
+def load(material: Material, precision: Precision) -> LanguageModel:
+    """The model in memory, its shared network made before any clock starts, as for a trial."""
+    model = replace(load_model(material.place, precision), max_tokens=MAX_TOKENS)
+    _ = model.frozen
+    return model
+
+
 def fit(work: str, material: Material, model: LanguageModel) -> Timing:
     """From the model in memory to the trained one."""
     started = time.perf_counter()
-    plan, report = _adapt(work, material, model)
+    plan, report = adapt(work, material, model)
     seconds = time.perf_counter() - started
     assert plan.fitting is not None and report is not None
     fitted = [example.prompt for example in plan.fitting.examples]
@@ -98,7 +103,7 @@ def answer_in_context(material: Material, model: LanguageModel) -> Timing:
     """The first test rows answered behind demonstrations, planning included."""
     rows = material.test_rows[: material.size.queries]
     started = time.perf_counter()
-    plan, _ = _adapt("in-context", material, model)
+    plan, _ = adapt("in-context", material, model)
     scores = score(plan, rows)
     seconds = time.perf_counter() - started
     demonstrations = plan.report().demonstrations
@@ -131,7 +136,8 @@ def count_flops(model: LanguageModel, tokens: int, rows: int) -> float:
     return float(sum(2 * layer.get_parameter("weight").numel() * count for layer, count in counted.items()))
 
 
-def _adapt(work: str, material: Material, model: LanguageModel) -> tuple[Plan, FitReport | None]:
+def adapt(work: str, material: Material, model: LanguageModel) -> tuple[Plan, FitReport | None]:
+    """The work's method planned and fitted on the support."""
     method, rng = get_method(METHODS[work][0]), material.rng()
     settings = method.settings(**settings_of(work, material.size))
     plan = make_plan(method, settings, model, material.task, material.draw, rng)

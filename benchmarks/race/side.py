@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.apart import answer_request
-from benchmarks.race.works import MODEL, OURS, Size
+from benchmarks.race.works import MODEL, OURS, WORKS, Size
 
 
 def run_request(request: dict[str, Any]) -> dict[str, Any]:
@@ -29,21 +29,25 @@ def run_request(request: dict[str, Any]) -> dict[str, Any]:
 
 def run_ours(work: str, size: Size) -> dict[str, Any]:
     """fewtune's timing, in the precision it chooses on this machine."""
-    from benchmarks.race import ours, whole_study
+    from benchmarks.race import ours, sentences, whole_study
     from benchmarks.race.material import read_material
     from fewtune.models import resolve_precision
 
     precision = resolve_precision("auto")
     if work == "study":
         timing = whole_study.run_with_fewtune(size)
+    elif work == "embed":
+        timing = sentences.embed_with_fewtune(read_material(size, WORKS[work].model), precision)
+    elif work == "contrastive":
+        timing = sentences.fit_with_fewtune(read_material(size, WORKS[work].model), precision)
     else:
-        timing = ours.run_work(work, read_material(size), precision)
+        timing = ours.run_work(work, read_material(size, WORKS[work].model), precision)
     return {"precision": precision, **asdict(timing)}
 
 
 def run_peer(request: dict[str, Any], size: Size) -> dict[str, Any]:
     """A peer's timing."""
-    from benchmarks.race import classifier, harness, label_words, whole_study
+    from benchmarks.race import classifier, harness, label_words, sentences, whole_study
     from benchmarks.race.material import read_material
 
     work, precision = request["work"], request["precision"]
@@ -53,8 +57,12 @@ def run_peer(request: dict[str, Any], size: Size) -> dict[str, Any]:
         timing = harness.answer_in_context(read_material(size))
     elif work == "distillation":
         timing = label_words.distil(read_material(size), precision)
+    elif work == "embed":
+        timing = sentences.embed_with_sentence_transformers(read_material(size, WORKS[work].model))
+    elif work == "contrastive":
+        timing = sentences.fit_with_setfit(read_material(size, WORKS[work].model))
     else:
-        timing = classifier.run_work(work, read_material(size), precision)
+        timing = classifier.run_work(work, read_material(size, WORKS[work].model), precision)
     return {"precision": precision, **asdict(timing)}
 
 

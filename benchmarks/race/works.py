@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MODEL, TASK = "smollm2-135m", "sentiment"
+MODEL, ENCODER, TASK = "smollm2-135m", "minilm-l6", "sentiment"
 OURS = "fewtune"
 
 
@@ -39,6 +39,7 @@ class Size:
     study_epochs: int = 40
     study_in_domain_rows: int = 500
     study_out_of_domain_rows: int = 200
+    embedded_rows: int = 10_000
     study_queries_of_peer: int = 100
     """Rows of each in-context trial that the peer answers; the others are scaled from them."""
 
@@ -60,6 +61,7 @@ SMOKE = Size(
     study_epochs=1,
     study_in_domain_rows=20,
     study_out_of_domain_rows=1,
+    embedded_rows=200,
     study_queries_of_peer=4,
 )
 
@@ -85,6 +87,7 @@ class Work:
     peers: tuple[Peer, ...]
     share_of_peak: float | None = None
     repeats: int | None = None
+    model: str = MODEL
 
 
 WORKS: Mapping[str, Work] = {
@@ -104,12 +107,23 @@ WORKS: Mapping[str, Work] = {
         "context distillation, {shots} labelled and {pool_rows} pool rows",
         (Peer("Trainer float32, teacher at every step", "float32", 12.0),),
     ),
+    "encoder": Work("a sentence encoder, all weights, fit", (Peer("Trainer float32", "float32", 1.5),), model=ENCODER),
+    "contrastive": Work(
+        "contrastive fine-tuning, {shots} rows", (Peer("SetFit float32", "float32", 2.0),), model=ENCODER
+    ),
+    "embed": Work(
+        "{embedded_rows} rows embedded",
+        (Peer("SentenceTransformer.encode float32", "float32", 2.0),),
+        model=ENCODER,
+    ),
     "study": Work("a study of {trials} trials", (Peer("one process a trial, float32", "float32", 3.0),), repeats=1),
 }
 
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "all-weights": ("vanilla", {"learning_rate": 2e-5}),
     "score": ("vanilla", {}),
+    "encoder": ("vanilla", {"learning_rate": 2e-5}),
+    "contrastive": ("contrastive", {"learning_rate": 2e-5, "epochs": 1, "batch_size": 16}),
     "lora": ("lora", {"readout": "head", "rank": 8, "alpha": 16.0, "learning_rate": 5e-4}),
     # One rate for all blocks, as Trainer has.
     "last-blocks": ("adaptive", {"readout": "head", "decay": 1.0, "learning_rate": 2e-4}),
@@ -134,6 +148,6 @@ def settings_of(work: str, size: Size) -> dict[str, Any]:
         settings["demonstrations"] = size.demonstrations
     if work == "last-blocks":
         settings["blocks"] = size.blocks
-    if work not in ("in-context", "score"):
+    if work not in ("in-context", "score", "contrastive"):
         settings |= {"epochs": size.epochs, "batch_size": size.batch_size}
     return settings

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.models.catalogue import CATALOGUE
+from fewtune.models.chat import drop_chat
 from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest, WordsPart
 from fewtune.report.export import make_plain
 from fewtune.report.wording import word_score
@@ -63,7 +64,7 @@ def _describe(manifest: Manifest) -> list[str]:
         lines.append(f"Method: {make_plain(str(origin['method']))}, fitted on {origin.get('rows')} rows.")
     if isinstance(manifest.scorer, LanguagePart):
         base = manifest.scorer.base
-        known = CATALOGUE.get(base.name)
+        known = CATALOGUE.get(drop_chat(base.name))
         licence = "see the base model's own pages" if known is None else known.licence
         lines.append(
             f"Base model: {make_plain(base.name)} ({'' if known is None else f'{known.identity}; '}fingerprint "

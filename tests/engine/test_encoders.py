@@ -18,7 +18,6 @@ from fewtune.engine.loading import load_model
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.readouts import StateReadout
 from fewtune.engine.score import score_prompts
-from fewtune.errors import DataError
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.base import find_skip_reason
@@ -150,8 +149,25 @@ def test_methods_are_skipped_for_what_a_model_cannot_do(encoders: dict[str, Lang
         assert "cannot go on from what stands before them" in str(ask(name, "bert"))
 
 
-def test_label_words_of_several_tokens_are_refused_at_a_mask(
-    encoders: dict[str, LanguageModel], task: Task, draw: Draw
+@pytest.mark.parametrize("name", MASKED)
+def test_label_words_of_several_tokens_are_read_at_as_many_masks(
+    name: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
 ) -> None:
-    with pytest.raises(DataError, match="a masked language model says one in the place of its mask"):
-        answer_by_label_words(encoders["bert"], task, draw, "verdict", "label_words")
+    rows = draw.test_sets[0].rows[:5]
+    answer = answer_by_label_words(encoders[name], task, draw, "verdict", "label_words")
+    forward = encoders[name].forward(encoders[name].frozen)
+    ours, alone = answer.prompt(forward).read(rows), answer.prompt(forward).read(rows[:1])
+    np.testing.assert_allclose(alone[0], ours[0], atol=1e-5)
+    words = answer.readout.label_tokens  # type: ignore[attr-defined]
+    most = max(map(len, words))
+    assert most > 1
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    network = AutoModelForMaskedLM.from_pretrained(model_folders[name], dtype=torch.float32).eval()
+    pattern = next(each for each in task.patterns if each.name == "verdict")
+    for row, scores in zip(rows, ours, strict=True):
+        inputs = tokenizer(pattern.template.format(**row.fields) + most * tokenizer.mask_token, return_tensors="pt")
+        with torch.no_grad():
+            said = network(**inputs).logits[0].log_softmax(-1)
+        masks = (inputs.input_ids[0] == tokenizer.mask_token_id).nonzero()[:, 0].tolist()
+        theirs = [sum(float(said[masks[place], token]) for place, token in enumerate(word)) for word in words]
+        np.testing.assert_allclose(scores, theirs, atol=1e-4)

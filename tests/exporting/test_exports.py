@@ -49,6 +49,10 @@ for place in sorted(path for path in root.glob("*/exported*") if path.is_dir()):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         found = module.Classifier(place).probabilities(rows)
+    elif told["form"] == "sentence_transformer":
+        from sentence_transformers import SentenceTransformer
+        logits = SentenceTransformer(str(place), device="cpu").encode([row["text"] for row in rows])
+        found = torch.tensor(logits).softmax(-1).numpy()
     else:
         tokenizer = AutoTokenizer.from_pretrained(place)
         if told["form"] == "adapter":
@@ -65,7 +69,8 @@ ALL: list[tuple[str, str, dict[str, Any]]] = [
     (architecture, name, values)
     for architecture in sorted(tiny_models.CONFIGS)
     for name, values in CASES
-    if values.get("selection") != "nearest"  # which no form looks for (tests/methods/test_in_context.py)
+    # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
+    if values.get("selection") != "nearest" and name != "knn_prompting"
 ]
 ALL += [
     (architecture, name, VARIANTS.get(name, [{}])[0])
@@ -125,6 +130,7 @@ def test_every_export_answers_as_its_model_does(exported: Path) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=str(content))
         forms[content["form"]] += 1
     assert forms["classifier"] > 40 and forms["adapter"] > 15 and forms["program"] > 20, forms
+    assert forms["sentence_transformer"] > 10, forms
 
 
 def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) -> None:
@@ -138,7 +144,8 @@ def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) ->
         "this model answers from a block before the last, which no sequence classifier does.",
         "this model reads a prefix of keys and values in every layer",
         "this model's answers need an offset a label",
-        "its base model is an encoder, whose classifiers put a layer of their own in between.",
+        "its base model is an encoder that says label words, which no classifier does.",
+        "Sentence Transformers embed a text as it is, and this model reads it within a prompt.",
         "its states are scaled to length one before they are read, which no classifier does.",
     }
 

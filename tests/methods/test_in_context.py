@@ -25,7 +25,8 @@ from fewtune.predictors.folder import load_predictor
 from fewtune.predictors.language import FEWEST_CENTRED
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import RANDOM_TEXTS, write_random_texts
-from fewtune.prompts.demonstrations import choose_demonstrations, write_context
+from fewtune.prompts.demonstrations import choose_demonstrations, count_fitting, write_context
+from fewtune.prompts.tokens import Encoder
 from fewtune.serving.limits import Limits
 from fewtune.serving.server import Address, Saved, serve_model
 from fewtune.tasks.base import Draw, Example, Task
@@ -35,6 +36,29 @@ def score(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> np.n
     method = get_method("in_context")
     plan = method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(0))
     return plan.score([row.without_label() for row in draw.test_sets[0].rows])
+
+
+def test_all_rows_are_shown_as_far_as_the_model_can_read_them(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    model, method = models["llama"], get_method("in_context")
+    pattern, shown = task.patterns[0], list(draw.support)
+    for positions in (40, 60, 80, model.max_positions):
+        encoder = Encoder(model.tokenizer, positions, positions)
+        fitting = count_fitting(encoder, pattern, shown, "\n\n")
+        longest = max(len(tokens) for tokens in encoder.encode(pattern.template, shown))
+        with_row = [
+            len(encoder.tokenise([write_context(encoder, pattern, shown[:count], "\n\n")])[0]) + longest
+            for count in range(len(shown) + 1)
+        ]
+        assert with_row[fitting] <= positions
+        assert fitting == len(shown) or with_row[fitting + 1] > positions - 8  # the word and the separator of one row
+    assert fitting == len(shown)
+    assert score(model, task, draw, demonstrations="all") == pytest.approx(
+        score(model, task, draw, demonstrations=len(draw.support)), abs=1e-6
+    )
+    reason = method.skip_reason(method.settings(demonstrations="all", selection="nearest"), model.config, task)
+    assert reason is not None and "give demonstrations a number" in reason
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "opt-350m-shaped"])

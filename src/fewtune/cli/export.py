@@ -63,6 +63,7 @@ def export(
 _KINDS = {
     "classifier": "Transformers' sequence classifier",
     "adapter": "PEFT adapter for sequence classification",
+    "sentence_transformer": "Sentence Transformers folder whose embeddings are logits",
     "program": "model with a small program of its own (classify.py)",
 }
 
@@ -92,6 +93,15 @@ probabilities = model(**given).logits.softmax(-1)
 ```
 
 The base model is found where `adapter_config.json` says; `fewtune export --merge` needs none.""",
+        "sentence_transformer": """```python
+from scipy.special import softmax
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(FOLDER)
+probabilities = softmax(model.encode([text, ...]), axis=1)
+```
+
+The labels in their order are `id2label` of `config.json`.""",
         "program": f"""```python
 from classify import Classifier  # FOLDER/classify.py
 
@@ -100,7 +110,7 @@ classifier.probabilities([text, ...])  # or mappings with {one}; in the order of
 ```""",
     }
     told = [lines[found.form]]
-    if found.form != "program":
+    if found.form in ("classifier", "adapter"):
         told.append(
             "The tokenizer writes the prompt around the texts: give it plain texts, without white space around."
         )

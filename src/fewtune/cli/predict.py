@@ -58,11 +58,13 @@ def predict(
     in their order, a part at a time, however many there are.
     """
     from fewtune.api import load
+    from fewtune.executors.process import set_up_here
     from fewtune.predictors.answers import answer_rows
     from fewtune.predictors.rows import open_texts
 
     if out is not None and out.exists():
         raise FewtuneError(f"{out} exists: give --out a new file.")
+    set_up_here()
     predictor, kept, done = load(model, base), tuple(keep or ()), 0
     with (
         _open_input(rows) as standard_input,
@@ -142,9 +144,11 @@ def evaluate(
 
     from fewtune.api import load
     from fewtune.evaluation import measure
+    from fewtune.executors.process import set_up_here
     from fewtune.predictors.rows import read_labels, read_texts
     from fewtune.report.wording import word_score
 
+    set_up_here()
     predictor = load(model, base)
     texts = read_texts(test, predictor.fields)
     gold = np.array(read_labels(test, label, predictor.fields, predictor.labels), dtype=np.int64)

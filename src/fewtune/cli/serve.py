@@ -44,6 +44,7 @@ class Bounds:
 
 def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
     """Serve a saved model over HTTP until Ctrl-C: /predict, /classify, a page to try it by hand, /docs."""
+    from fewtune.executors.process import set_up_here
     from fewtune.serving.limits import Limits
     from fewtune.serving.server import Address, Saved, serve_model
 
@@ -61,6 +62,7 @@ def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), ba
         batch_rows=bounds.batch_rows,
         window_seconds=bounds.window / 1000,
     )
+    set_up_here()
     serve_model(Saved(model, base), Address(where.host, where.port, where.token), limits, _say_ready)
     return 0
 

@@ -121,10 +121,6 @@ class Forward:
             return states
         return torch.stack([part.mean(0) for part in states.split(batch.own_lengths)])
 
-    def word_indices(self, batch: Packed, behind: int) -> Tensor:
-        """Index of the token at which each sequence's word is said, `behind` tokens before its last, (sequences,)."""
-        return batch.ends - behind
-
     @torch.no_grad()
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix:
         """Keys and values of tokens that open every row, behind the soft tokens, for later batches to read."""

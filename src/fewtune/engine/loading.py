@@ -16,6 +16,7 @@ from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.errors import ModelError
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
 from fewtune.models.architectures import architecture_of, find_architecture
+from fewtune.models.chat import drop_chat, is_chat, read_turn
 from fewtune.models.loading import read_network
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 from fewtune.prompts.tokens import Tokenizer
@@ -61,16 +62,20 @@ def hold_model(
     return LanguageModel(
         name=snapshot.name,
         weights_fingerprint=snapshot.weights_fingerprint,
-        tokenizer=mark_tokens(tokenizer, networks.sketch),
+        tokenizer=mark_tokens(tokenizer, networks.sketch, snapshot.name),
         networks=networks,
         precision=precision,
         device=device,
     )
 
 
-def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> Tokenizer:
-    """A tokenizer with the special tokens that a network's prompts have."""
+def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel, name: str) -> Tokenizer:
+    """A tokenizer with the special tokens that a network's prompts have, or those of its chat template."""
     architecture = architecture_of(network)
+    if is_chat(name):
+        if architecture.attention != "causal":
+            raise ModelError(f"model {name!r}: an encoder gives no answer to a turn. Give {drop_chat(name)!r}.")
+        return Tokenizer(tokenizer, *read_turn(tokenizer, name), begins_answer=True)
     return Tokenizer(
         tokenizer,
         architecture.find_opening(tokenizer),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
@@ -84,6 +85,35 @@ class NextTokenReadout:
         return read_vocabulary(forward, states)
 
 
+class NearnessReadout:
+    """How far each row is from labelled ones, (rows, labelled rows): what a vote of the nearest goes by.
+
+    By `vocabulary`, the KL divergence of the anchors' distributions of the next token, given as log-probabilities
+    (labelled rows, vocabulary), from the row's; by `states`, 1 less the cosine with states of length one.
+    """
+
+    answer_tokens = 1
+    branches: Branches | None = None
+
+    def __init__(self, anchors: np.ndarray, by: Literal["vocabulary", "states"]) -> None:
+        self.anchors = torch.from_numpy(anchors)
+        self.by = by
+
+    def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
+        return batch.ends
+
+    def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
+        anchors = self.anchors.to(states.device)
+        if self.by == "states":
+            return 1 - F.normalize(states, dim=-1) @ anchors.T
+        each = []
+        for part in states.split(STATES_AT_ONCE):
+            said = read_vocabulary(forward, part)
+            probabilities = said.exp()
+            each.append((probabilities * said).sum(-1, keepdim=True) - probabilities @ anchors.T)
+        return torch.cat(each)
+
+
 def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
     """Log-probabilities (…, vocabulary) of the token after each state (…, width), in float32."""
     weight, bias = forward.head_columns()
@@ -95,17 +125,19 @@ class LabelWordReadout:
 
     `over="label_words"` normalises over the label words where every one is a single token (only their columns
     are multiplied, and scores are logits); `over="vocabulary"`, and label words of several tokens, give the
-    log-likelihood of all of a label's tokens under the whole vocabulary.
+    log-likelihood of all of a label's tokens under the whole vocabulary. At masks each token is read at a mask of its
+    own, of as many as the longest word has tokens, all in one pass (Schick and Schütze 2021,
+    https://arxiv.org/abs/2009.07118, who train so).
     """
 
     def __init__(
         self,
         label_tokens: Sequence[Sequence[int]],
         over: Literal["label_words", "vocabulary"] = "label_words",
-        behind: int = 0,
+        behind: int | None = None,
         per_token: bool = False,
     ) -> None:
-        """`behind`: how many tokens stand behind the one that says the word: those that close a masked prompt.
+        """`behind`: how many tokens stand behind a prompt's masks; None: words follow the prompt.
 
         `per_token`: a label's log-likelihood is the mean of its tokens', and not their sum.
         """
@@ -114,15 +146,21 @@ class LabelWordReadout:
         self.over: Literal["label_words", "vocabulary"] = over
         self.behind = behind
         self.per_token = per_token
-        self.branches, predicted = branch_words(self.label_tokens)
-        self.columns_only = self.branches is None and over == "label_words"
+        if behind is None:
+            self.branches, predicted = branch_words(self.label_tokens)
+        else:
+            self.branches, predicted = None, [[STEM + place for place in range(len(w))] for w in self.label_tokens]
+        self.columns_only = self.branches is None and self.answer_tokens == 1 and over == "label_words"
         # One entry a token of a label: the label, the token, and which of a row's states predicts it.
         self._labels = [label for label, tokens in enumerate(self.label_tokens) for _ in tokens]
         self._tokens = [token for tokens in self.label_tokens for token in tokens]
         self._states = [place - STEM for places in predicted for place in places]
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
-        ends = forward.word_indices(batch, self.behind)
+        if self.behind is not None:
+            masks = torch.arange(self.answer_tokens, device=batch.ends.device) - (self.answer_tokens - 1)
+            return ((batch.ends - self.behind)[:, None] + masks).flatten()
+        ends = batch.ends
         if self.branches is None:
             return ends
         return torch.cat([ends[:, None], batch.branch_indices], 1).flatten()
@@ -132,7 +170,7 @@ class LabelWordReadout:
         if self.columns_only and forward.options.label_columns_only:
             weight, bias = forward.head_columns(ids)
             return F.linear(forward.word_states(states), weight.float(), bias)
-        if self.branches is None:
+        if self.answer_tokens == 1:
             return read_vocabulary(forward, states)[:, ids]
         by_row = states.unflatten(0, (len(batch.lengths), -1))
         predicted = torch.tensor(self._states, device=states.device)

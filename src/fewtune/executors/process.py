@@ -1,11 +1,14 @@
-"""What any process that runs trials is given before it starts, and does first.
+"""What any process that runs trials, or answers rows, is given before it starts, and does first.
 
 Owns the environment of its libraries, importing what trials import, and wording a failure of the process itself.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import sys
 import traceback
 
 from fewtune.causes import find_failure_kind
@@ -30,9 +33,28 @@ WORKER_ENVIRONMENT = {
 }
 """What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
 
+_MALLOPT = {"MALLOC_MMAP_MAX_": (-4, 0), "MALLOC_TRIM_THRESHOLD_": (-1, -1), "MALLOC_TOP_PAD_": (-2, 64 << 20)}
+"""glibc's numbers of these settings for `mallopt`, and their values there; -1 trims never."""
+
 STALL_SECONDS = 1800.0
 """Seconds without a sign of progress after which a worker is ended, where nothing else is asked. Workers tell of every
 step, and of every layer that a network ran (`engine.pulse`), so that a trial may take far longer."""
+
+
+def set_up_here() -> None:
+    """Give this process what workers start with, as far as one that runs already can take it; before torch is imported.
+
+    The allocator reads its settings as a process starts, and glibc's takes them later too, but for large pages. What
+    the user's environment sets stays.
+    """
+    unset = [name for name in WORKER_ENVIRONMENT if name not in os.environ]
+    os.environ.update({name: WORKER_ENVIRONMENT[name] for name in unset if name not in _MALLOPT})
+    if sys.platform == "linux":
+        set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+        if set_option is not None:  # else another C library
+            for name in unset:
+                if name in _MALLOPT:
+                    set_option(*_MALLOPT[name])
 
 
 def describe_failure(error: Exception, where: str = "") -> Failure:

@@ -23,11 +23,13 @@ from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
 from fewtune.predictors.language import LanguageScorer, check_answers_alone
 from fewtune.predictors.manifest import LanguagePart
+from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Adapter
 from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.temperature import normalise
 from fewtune.predictors.words import WordScorer
 
-Form = Literal["adapter", "classifier", "program"]
+Form = Literal["adapter", "classifier", "sentence_transformer", "program"]
 ONNX = "onnx"
 """The folder of the ONNX graph."""
 LARGEST_DIFFERENCE = 1e-3
@@ -143,6 +145,11 @@ def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions
             "before each row stand the demonstrations nearest to it (selection: nearest), which no exported form looks "
             "for. `fewtune serve` and `predict` do; or fit it with selection: random."
         )
+    if isinstance(scorer.reader, Neighbours):
+        raise PredictorError(
+            "labelled rows near each row vote (knn_prompting), which no exported form lets them. `fewtune serve` and "
+            "`predict` do; or fit in_context."
+        )
     return _write_language(predictor, scorer, folder, out, options)
 
 
@@ -153,12 +160,18 @@ def _write_language(
     from fewtune.exporting.classifier import build_classifier
     from fewtune.exporting.linear import read_linear
     from fewtune.exporting.program import write_language_program
+    from fewtune.exporting.sentence_transformer import write_sentence_transformer
 
     answer = read_linear(scorer, predictor.temperature)
     change = scorer.change
     try:
         if scorer.model.architecture.attention != "causal":
-            raise PredictorError("its base model is an encoder, whose classifiers put a layer of their own in between.")
+            if answer is None:
+                raise PredictorError("its base model is an encoder that says label words, which no classifier does.")
+            write_sentence_transformer(scorer, answer, predictor.fields, predictor.labels, out)
+            return Export("sentence_transformer", predictor.fields)
+        if scorer.prompting.encoder.closing:
+            raise PredictorError("its chat template puts tokens behind the prompt, as no classifier's tokenizer does.")
         if answer is None:
             raise PredictorError(
                 "its answers are no linear map of one state: label words of several tokens or contexts."
@@ -196,6 +209,8 @@ def read_export(
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    if export.form == "sentence_transformer":
+        return _read_sentence_transformer(folder, [row[export.fields[0]] for row in rows])
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
     if export.form == "adapter":
         from peft import AutoPeftModelForSequenceClassification
@@ -216,6 +231,17 @@ def read_export(
         with torch.no_grad():
             found.append(model.eval()(**given).logits.double().softmax(-1).numpy())
     return np.concatenate(found)
+
+
+def _read_sentence_transformer(folder: Path, texts: Sequence[str]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own imports warn
+        from sentence_transformers import SentenceTransformer
+
+        model: Any = SentenceTransformer(str(folder), device="cpu")
+    logits = np.asarray(model.encode(list(texts), show_progress_bar=False), dtype=np.float64)
+    probabilities: np.ndarray = np.exp(normalise(logits))
+    return probabilities
 
 
 def _load_program(folder: Path) -> Any:

@@ -45,8 +45,8 @@ def read_linear(scorer: LanguageScorer, temperature: float) -> LinearAnswer | No
 
 def _read_parts(scorer: LanguageScorer) -> tuple[np.ndarray, np.ndarray] | None:
     readout = scorer.prompting.readout
-    if scorer.regression is not None:
-        return _read_regression(scorer.regression)
+    if isinstance(scorer.reader, Regression):
+        return _read_regression(scorer.reader)
     if isinstance(readout, HeadReadout):
         weight = readout.head.weight.detach().double().cpu().numpy()
         return weight, np.zeros(len(weight))

@@ -14,6 +14,7 @@ OWN: dict[str, str] = {
     "probe": "fewtune.methods.probe",
     "zero_shot": "fewtune.methods.zero_shot",
     "in_context": "fewtune.methods.in_context",
+    "knn_prompting": "fewtune.methods.knn_prompting",
     "embeddings": "fewtune.methods.embeddings",
     "contrastive": "fewtune.methods.contrastive",
     "vanilla": "fewtune.methods.vanilla",

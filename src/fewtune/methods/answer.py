@@ -111,7 +111,7 @@ def answer_by_label_words(
     notes = PromptNotes(
         pattern=pattern.name,
         template=pattern.template,
-        label_words=list(pattern.label_words),
+        label_words=list(encoder.write_label_words(pattern)),
         label_word_tokens=label_tokens,
         splits_cleanly=encoder.splits_words_cleanly(pattern.template, draw.support[0], pattern.label_words),
     )

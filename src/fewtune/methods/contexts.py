@@ -15,7 +15,7 @@ from fewtune.predictors.language import Before, Prompting, find_by_states, read_
 from fewtune.predictors.manifest import NearestPart
 from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.prompts.calibration import Calibration, estimate_prior
-from fewtune.prompts.demonstrations import choose_demonstrations, write_context, write_demonstrations
+from fewtune.prompts.demonstrations import choose_demonstrations, count_fitting, write_context, write_demonstrations
 from fewtune.prompts.template import plain_template
 from fewtune.tasks.base import Draw, Example, Pattern
 
@@ -25,7 +25,8 @@ class ContextSettings:
     """How many contexts there are, what each shows, and how the answers behind it are calibrated."""
 
     contexts: int
-    demonstrations: int
+    demonstrations: int | None
+    """None: as many of the support as the model can read."""
     calibration: Calibration
     separator: str
     instruction: str = ""
@@ -48,7 +49,7 @@ def show_nearest(
     part = NearestPart(
         template=plain_template(fields),
         texts=tuple(write_demonstrations(prompting.encoder, pattern, draw.support)),
-        count=min(settings.demonstrations, len(draw.support)),
+        count=min(settings.demonstrations or 0, len(draw.support)),
         separator=settings.separator,
     )
     longest = sorted(prompting.encoder.tokenise(part.texts), key=len)[-part.count :]
@@ -69,7 +70,10 @@ def make_contexts(
     """Contexts of rows drawn anew for each; `follow` gives what stands before a row behind a context's text."""
     made = []
     for _ in range(settings.contexts):
-        chosen = choose_demonstrations(draw.support, settings.demonstrations, rng)
+        wanted = settings.demonstrations
+        chosen = choose_demonstrations(draw.support, len(draw.support) if wanted is None else wanted, rng)
+        if wanted is None:
+            chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
         prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, draw, rng)

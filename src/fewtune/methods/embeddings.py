@@ -79,7 +79,7 @@ def read_embeddings(
     fitted = LogisticRegression(C=inverse_penalty, max_iter=1000)
     fitted.fit(prompting.read(draw.support), [row.label for row in draw.support])
     regression = Regression.take(fitted, len(task.labels))
-    return Predictor(task.labels, task.fields, LanguageScorer(model, prompting, change, regression=regression))
+    return Predictor(task.labels, task.fields, LanguageScorer(model, prompting, change, reader=regression))
 
 
 def count_weights(task: Task, model: LanguageModel) -> int:

@@ -28,9 +28,10 @@ class Settings:
     """Which demonstrations stand before the query and how label words' scores are calibrated."""
 
     demonstrations: Annotated[
-        int,
+        Annotated[int, Field(ge=0, le=MOST_DEMONSTRATIONS)] | Literal["all"],
         Field(
-            ge=0, le=MOST_DEMONSTRATIONS, description="Labelled rows shown before the query; at most the support has."
+            description="Labelled rows shown before the query; at most the support has. all: as many of the support as "
+            "the model can read with a row behind them."
         ),
     ] = 16
     selection: Annotated[
@@ -74,6 +75,8 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return None
     if settings.contexts > 1:
         return "the nearest demonstrations make one context: set contexts to 1"
+    if settings.demonstrations == "all":
+        return "selection: nearest shows some of the support: give demonstrations a number"
     return "selection: nearest shows no row where demonstrations is 0" if settings.demonstrations == 0 else None
 
 
@@ -91,7 +94,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary", settings.per_token)
     centred = settings.calibration == "scored"
     calibration: Calibration = "domain" if settings.calibration == "scored" else settings.calibration
-    asked = ContextSettings(settings.contexts, settings.demonstrations, calibration, settings.separator)
+    count = None if settings.demonstrations == "all" else settings.demonstrations
+    asked = ContextSettings(settings.contexts, count, calibration, settings.separator)
     pattern = choose_pattern(task, settings.pattern)
     nearest = None
     if settings.selection == "nearest":

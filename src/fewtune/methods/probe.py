@@ -74,7 +74,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
     fitted.fit(scaler.fit_transform(states), [e.label for e in draw.support])
     regression = Regression.take(fitted, len(task.labels), scaler)
-    scorer = LanguageScorer(model, prompting, Unchanged(), regression=regression)
+    scorer = LanguageScorer(model, prompting, Unchanged(), reader=regression)
     return Plan(
         predictor=Predictor(task.labels, task.fields, scorer),
         forward=forward,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fewtune.models.chat import drop_chat, is_chat
+
 
 @dataclass(frozen=True)
 class PackagedFile:
@@ -103,13 +105,14 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 
 def word_identity(name: str) -> str | None:
     """Say what a model of the catalogue is and how it is asked; None of any other, which its name alone tells of."""
-    entry = CATALOGUE.get(name)
-    return None if entry is None else f"{entry.identity}; prompts are plain text, without a chat template"
+    entry = CATALOGUE.get(drop_chat(name))
+    asked = "asked by its chat template" if is_chat(name) else "prompts are plain text, without a chat template"
+    return None if entry is None else f"{entry.identity}; {asked}"
 
 
 def word_terms(names: Iterable[str]) -> list[str]:
     """Say which models come with terms that their user accepts, a line each."""
-    entries = [CATALOGUE[name] for name in dict.fromkeys(names) if name in CATALOGUE]
+    entries = [CATALOGUE[name] for name in dict.fromkeys(map(drop_chat, names)) if name in CATALOGUE]
     return [
         f"{entry.name} comes under the {entry.licence}: whoever uses it accepts them, {entry.terms}"
         for entry in entries

@@ -6,11 +6,12 @@ Owns finding and fetching it. Does not read weights or configurations (`fingerpr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
+from fewtune.models.chat import drop_chat, fingerprint_chat, is_chat, refuse_without_template
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.packaged import unpack_package
 
@@ -30,8 +31,13 @@ class ModelSnapshot:
 def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     """Find a model by catalogue name, local folder or hub id, fetching it where that is needed.
 
-    Raises ModelError that names the cache, the offline variable and the local-folder way out.
+    A name that ends in `:chat` is the same model, asked by its chat template (`chat`). Raises ModelError that names
+    the cache, the offline variable and the local-folder way out.
     """
+    if is_chat(name):
+        plain = find_model(drop_chat(name), revision)
+        refuse_without_template(name, plain.path)
+        return replace(plain, name=name, weights_fingerprint=fingerprint_chat(plain.weights_fingerprint))
     entry = CATALOGUE.get(name)
     if entry is not None and (entry.gguf or entry.folder is not None):
         path = unpack_package(entry)
@@ -51,9 +57,10 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
 
 def lies_in_folder(name: str) -> bool:
     """Whether a name is that of a folder of this machine, which no other machine finds by it."""
-    entry = CATALOGUE.get(name)
+    plain = drop_chat(name)
+    entry = CATALOGUE.get(plain)
     packaged = entry is not None and (bool(entry.gguf) or entry.folder is not None)
-    return not packaged and Path(name).expanduser().is_dir()
+    return not packaged and Path(plain).expanduser().is_dir()
 
 
 def _download_from_hub(hub_id: str, revision: str | None) -> Path:

@@ -137,9 +137,13 @@ def _rebuild_language(
 ) -> Scorer:
     from fewtune.engine.loading import load_model
     from fewtune.models import find_model
+    from fewtune.models.chat import CHAT, drop_chat, is_chat
     from fewtune.predictors.language import LanguageScorer
 
-    snapshot = find_model(str(base) if base is not None else part.base.name)
+    named = str(base) if base is not None else part.base.name
+    if is_chat(part.base.name):
+        named = drop_chat(named) + CHAT
+    snapshot = find_model(named)
     if snapshot.weights_fingerprint != part.base.weights_fingerprint:
         raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
     return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, precision or part.base.precision))

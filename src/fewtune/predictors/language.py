@@ -16,9 +16,9 @@ import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, NearnessReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
-from fewtune.errors import DataError, PredictorError
+from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,
@@ -26,9 +26,11 @@ from fewtune.predictors.manifest import (
     LabelWordsPart,
     LanguagePart,
     NearestPart,
+    NeighboursPart,
     RegressionPart,
 )
 from fewtune.predictors.nearest import NearestDemonstrations
+from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Change, rebuild_forward
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.regression import Regression
@@ -77,14 +79,14 @@ class LanguageScorer:
     prompting: Prompting
     change: Change
     contexts: tuple[ContextPart, ...] = (ContextPart(),)
-    regression: Regression | None = None
-    """What reads the last token's state, where that is no head and no label words."""
+    reader: Regression | Neighbours | None = None
+    """What makes labels' scores of what is read, where the readout reads no label's score itself."""
     nearest: NearestDemonstrations | None = None
     """What stands before each row, for a context that names it."""
 
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
-        if self.regression is not None:
-            return normalise(self.regression.log_probabilities(self.prompting.read(rows)))
+        if self.reader is not None:
+            return normalise(self.reader.log_probabilities(self.prompting.read(rows, self.contexts[0].before)))
         each = [self._score_behind(context, rows) for context in self.contexts]
         return each[0] if len(each) == 1 else average(each)
 
@@ -104,7 +106,7 @@ class LanguageScorer:
         return self.prompting.encoder.count_cut().rows
 
     def count_tokens(self, rows: Sequence[Example]) -> list[int]:
-        read = [""] if self.regression is not None else [self._read_before(context) for context in self.contexts]
+        read = [self._read_before(context) for context in self.contexts]
         counts: list[int] = np.sum([self.prompting.count_tokens(rows, before) for before in read], axis=0).tolist()
         return counts
 
@@ -121,11 +123,13 @@ class LanguageScorer:
             network=self.change.describe(self.prompting.forward, model),
         )
 
-    def _describe_readout(self) -> LabelWordsPart | HeadPart | RegressionPart:
+    def _describe_readout(self) -> LabelWordsPart | HeadPart | RegressionPart | NeighboursPart:
         readout = self.prompting.readout
-        if self.regression is not None:
+        if isinstance(self.reader, Regression):
             unit = isinstance(readout, StateReadout) and readout.unit
-            return self.regression.describe().model_copy(update={"unit": unit})
+            return self.reader.describe().model_copy(update={"unit": unit})
+        if self.reader is not None:
+            return self.reader.describe()
         if isinstance(readout, HeadReadout):
             return HeadPart()
         if isinstance(readout, LabelWordReadout):
@@ -138,8 +142,8 @@ class LanguageScorer:
         readout = self.prompting.readout
         if self.nearest is not None:
             found["nearest.states"] = self.nearest.states
-        if self.regression is not None:
-            found |= self.regression.arrays()
+        if self.reader is not None:
+            found |= self.reader.arrays()
         elif isinstance(readout, HeadReadout):
             found["head.weight"] = readout.head.weight.detach().float().cpu().numpy()
         return found
@@ -154,10 +158,13 @@ class LanguageScorer:
         """The scorer that was saved, on its base model, which is not changed."""
         forward, change = rebuild_forward(part.network, arrays, folder, model, part.block)
         encoder = Encoder(model.tokenizer, part.max_tokens, part.max_positions)
-        regression: Regression | None = None
+        reader: Regression | Neighbours | None = None
         readout: Readout
         if isinstance(part.readout, RegressionPart):
-            regression, readout = Regression.rebuild(part.readout, arrays), StateReadout(part.readout.unit)
+            reader, readout = Regression.rebuild(part.readout, arrays), StateReadout(part.readout.unit)
+        elif isinstance(part.readout, NeighboursPart):
+            reader = Neighbours.rebuild(part.readout, arrays)
+            readout = NearnessReadout(reader.anchors, reader.by)
         elif isinstance(part.readout, HeadPart):
             weight = torch.from_numpy(arrays["head.weight"]).to(model.device)
             head: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, *weight.shape[::-1], bias=False)
@@ -169,7 +176,7 @@ class LanguageScorer:
         near: NearestDemonstrations | None = None
         if part.contexts[0].nearest is not None:
             near = find_by_states(part.contexts[0].nearest, arrays["nearest.states"], prompting)
-        return LanguageScorer(model, prompting, change, part.contexts, regression, near)
+        return LanguageScorer(model, prompting, change, part.contexts, reader, near)
 
 
 def find_by_states(part: NearestPart, states: np.ndarray, prompting: Prompting) -> NearestDemonstrations:
@@ -198,13 +205,8 @@ def read_words(
     over: Literal["label_words", "vocabulary"],
     per_token: bool = False,
 ) -> LabelWordReadout:
-    """The readout of label words where an encoder's prompts ask for them; DataError where a masked one cannot be."""
-    if encoder.mask is not None and max(map(len, tokens)) > 1:
-        raise DataError(
-            "a label word has several tokens, and a masked language model says one in the place of its mask. Choose "
-            "label words of one token, or a method with a head."
-        )
-    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else 0, per_token)
+    """The readout of label words where an encoder's prompts ask for them."""
+    return LabelWordReadout(tokens, over, len(encoder.closing) if encoder.mask is not None else None, per_token)
 
 
 def encode_rows(

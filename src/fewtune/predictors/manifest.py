@@ -31,6 +31,16 @@ class RegressionPart(_Part):
     unit: bool = Field(default=False, description="States are scaled to length one before it reads them.")
 
 
+class NeighboursPart(_Part):
+    """A vote of the nearest labelled rows; what the model said of these is saved as `neighbours.anchors`."""
+
+    kind: Literal["neighbours"] = "neighbours"
+    by: Literal["vocabulary", "states"] = Field(description="What of a row is compared: see `knn_prompting`.")
+    labels_of: tuple[int, ...] = Field(min_length=1, description="The labels of the rows that vote.")
+    labels: int = Field(ge=1, description="How many labels the task has.")
+    count: int = Field(ge=1, description="How many of the nearest vote.")
+
+
 class WordsPart(_Part):
     """TF-IDF features and a logistic regression."""
 
@@ -124,7 +134,7 @@ class LanguagePart(_Part):
     max_positions: int = Field(ge=1, description="Tokens that a whole prompt may have.")
     contexts: tuple[ContextPart, ...] = Field(min_length=1, description="Probabilities are averaged over them.")
     block: int | None = Field(default=None, description="Block whose output is read; None: the last, normed.")
-    readout: Annotated[LabelWordsPart | HeadPart | RegressionPart, Field(discriminator="kind")]
+    readout: Annotated[LabelWordsPart | HeadPart | RegressionPart | NeighboursPart, Field(discriminator="kind")]
     network: Annotated[UnchangedPart | WeightsPart | AdapterPart | SoftTokensPart, Field(discriminator="kind")]
 
 

@@ -30,6 +30,9 @@ class NearestDemonstrations:
     """Reads such states."""
 
     def __call__(self, rows: Sequence[Example]) -> list[str]:
-        nearness = self.prompting.read(rows) @ self.states.T
+        nearness = np.zeros((len(rows), len(self.states)))
+        said = np.flatnonzero(self.prompting.count_tokens(rows))  # to a row without a text none is nearer
+        if len(said):
+            nearness[said] = self.prompting.read([rows[int(place)] for place in said]) @ self.states.T
         order = np.argsort(-nearness, axis=1, kind="stable")[:, : self.part.count]
         return ["".join(self.part.texts[i] + self.part.separator for i in reversed(chosen)) for chosen in order]

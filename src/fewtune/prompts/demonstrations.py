@@ -47,6 +47,14 @@ def write_demonstrations(encoder: Encoder, pattern: Pattern, demonstrations: Seq
     ]
 
 
+def count_fitting(encoder: Encoder, pattern: Pattern, demonstrations: Sequence[Example], separator: str) -> int:
+    """How many of the first demonstrations the model reads with a row behind them that is as long as the longest."""
+    written = write_demonstrations(encoder, pattern, demonstrations)
+    lengths = [len(tokens) for tokens in encoder.tokenise([text + separator for text in written])]
+    room = encoder.max_positions - len(encoder.opening) - len(encoder.closing) - max(lengths)
+    return int(np.searchsorted(np.cumsum(lengths), room, side="right"))
+
+
 def known_label(example: Example) -> int:
     """The label of a row that has one."""
     if example.label is None:

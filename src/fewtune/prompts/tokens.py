@@ -35,11 +35,14 @@ class Tokenizer:
         opening: Sequence[int],
         closing: Sequence[int] = (),
         mask: int | None = None,
+        begins_answer: bool = False,
     ) -> None:
+        """`begins_answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt."""
         self.source = source
         self.opening = list(opening)
         self.closing = list(closing)
         self.mask = mask
+        self.begins_answer = begins_answer
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
         self.seconds = 0.0
@@ -152,15 +155,17 @@ class Encoder:
         return fields
 
     def encode_label_words(self, pattern: Pattern) -> list[list[int]]:
-        """Tokens of each label word as they follow the pattern, without special tokens.
+        """Tokens of each label word as they follow the pattern, or open an answer, without special tokens.
 
         Raises DataError where two label words have equal tokens, or one begins another.
         """
         # Tokenised behind the pattern's last character, as some tokenizers write a word differently at the start.
         stem = pattern.template[-1:] if not pattern.template.endswith("}") else "."
+        if self._tokenizer.begins_answer:
+            stem = "\n"  # templates end in a line of their own before the answer
         base = self.tokenise([stem])[0]
         words = []
-        for word in pattern.label_words:
+        for word in self.write_label_words(pattern):
             joint = self.tokenise([stem + word])[0]
             words.append(joint[len(base) :] if joint[: len(base)] == base else self.tokenise([word])[0])
         # Whatever one word's tokens begin stands right behind them.
@@ -172,8 +177,14 @@ class Encoder:
                 )
         return words
 
+    def write_label_words(self, pattern: Pattern) -> tuple[str, ...]:
+        """The label words as the model is to say them: without the space before them where they open an answer."""
+        return tuple(word.lstrip(" ") if self._tokenizer.begins_answer else word for word in pattern.label_words)
+
     def splits_words_cleanly(self, template: str, example: Example, words: Sequence[str]) -> bool:
         """Whether prompt and label word tokenise apart as they do together."""
+        if self._tokenizer.begins_answer:
+            return True  # special tokens stand between them
         prompt = render(template, example.fields)
         alone = self.tokenise([prompt])[0]
         return all(self.tokenise([prompt + word])[0][: len(alone)] == alone for word in words)

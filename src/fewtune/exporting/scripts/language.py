@@ -96,9 +96,13 @@ class Classifier:
         if self.content["mask"] is not None:
             ids, inside = self._pad(prompts)
             said = self.model(input_ids=ids, attention_mask=inside).logits
-            places = inside.sum(1) - 1 - len(self.content["closing"])
-            masked: torch.Tensor = said[torch.arange(len(prompts)), places].log_softmax(-1)
-            return masked[:, [word[0] for word in words]].double()
+            first = inside.sum(1) - len(self.content["closing"]) - self._answer_tokens()
+            totals = [
+                sum(said[torch.arange(len(prompts)), first + i].log_softmax(-1)[:, t] for i, t in enumerate(word))
+                / (len(word) if self.content["per_token"] else 1)
+                for word in words
+            ]
+            return torch.stack(totals, dim=1).double()
         if all(len(word) == 1 for word in words):
             states, ends = self._run(prompts)
             logits = self.model.get_output_embeddings()(states[torch.arange(len(prompts)), ends])

@@ -1,0 +1,179 @@
+"""Whole studies under this code and an earlier commit's, in turn on one machine: how much sooner they end, and as what.
+
+    python -m benchmarks.since --before DIR [WORK …]    DIR: a checkout of c35af61; writes benchmarks/results/since.json
+
+Each study is run by the command, from its start to its report, in a folder of its own; each side's own default of
+workers and threads is part of what is compared. `demo` is the earlier commit's own, `race` the study of 40 trials that
+`benchmarks.race` runs, `distillation` context distillation on two draws of `sentiment`, `classes` a file of four
+classes whose label words have two tokens. Predictions are compared row by row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from benchmarks.apart import ROOT
+from benchmarks.labels import choose_words
+from benchmarks.labels import write_study as write_labels_study
+from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
+from benchmarks.race.whole_study import describe_study
+from benchmarks.race.works import Size
+from fewtune.engine.meter import usable_cores
+
+FILE = ROOT / "benchmarks" / "results" / "since.json"
+CLASSES, TOKENS, CLASS_DRAWS = 4, 2, 3
+DEMO: Mapping[str, Any] = {
+    "name": "demo",
+    "models": ["smollm2-135m"],
+    "tasks": ["sentiment"],
+    "methods": [
+        "majority",
+        "tfidf",
+        "probe",
+        {"in_context": {"calibration": "contextual"}},
+        {"vanilla": {"epochs": 40, "learning_rate": 2e-5}},
+        {"pattern": {"epochs": 40, "learning_rate": 2e-5}},
+        {"lora": {"epochs": 40, "learning_rate": 5e-4}},
+    ],
+    "shots": [16],
+    "data_seeds": [0, 1],
+    "floors": False,
+    "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 200},
+}
+DISTILLATION: Mapping[str, Any] = {
+    "name": "distillation",
+    "models": ["smollm2-135m"],
+    "tasks": ["sentiment"],
+    "methods": [{"context_distillation": {"contexts": 4, "demonstrations": 8, "epochs": 4, "learning_rate": 5e-5}}],
+    "shots": [16],
+    "data_seeds": [0, 1],
+    "pool_rows": 64,
+    "floors": False,
+    "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 200},
+}
+
+
+def write_plain(study: Mapping[str, Any]) -> Callable[[Path], Path]:
+    """Writes a study that needs no other file."""
+
+    def write(folder: Path) -> Path:
+        path = folder / "study.yaml"
+        path.write_text(yaml.safe_dump(dict(study)), encoding="utf-8")
+        return path
+
+    return write
+
+
+def write_classes(folder: Path) -> Path:
+    """The study of four classes: three methods that read label words."""
+    path = write_labels_study(folder, choose_words(), CLASSES, TOKENS, CLASS_DRAWS)
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    trained = [{name: {"epochs": 3}} for name in ("pattern", "lora")]
+    study["methods"] = [*trained, {"in_context": {"calibration": "contextual"}}]
+    study["shots"] = [16]
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return path
+
+
+WORKS: Mapping[str, Callable[[Path], Path]] = {
+    "classes": write_classes,
+    "distillation": write_plain(DISTILLATION),
+    "demo": write_plain(DEMO),
+    "race": write_plain(describe_study(Size())),
+}
+
+
+def run_study(source: Path, study: Path, out: Path) -> float:
+    """Seconds of a study run by the code of a checkout, with its own defaults."""
+    command = [sys.executable, "-m", "fewtune.cli", "run", study.name, "--out", str(out), "--data-dir", "."]
+    environment = os.environ | {"PYTHONPATH": str(source / "src")}
+    began = time.perf_counter()
+    ran = subprocess.run(command, cwd=study.parent, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    if ran.returncode != 0:
+        raise SystemExit(f"{source}: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+    return seconds
+
+
+def read_answers(out: Path) -> dict[tuple[str, int], pl.DataFrame]:
+    """Each trial's predictions, by method and draw; the layout is older than either side."""
+    found = {}
+    for path in sorted((out / "trials").glob("*.json")):
+        trial = json.loads(path.read_text(encoding="utf-8"))["trial"]
+        [table] = out.rglob(f"{path.stem}*.parquet")
+        found[trial["method"], int(trial["data_seed"])] = pl.read_parquet(table)
+    return found
+
+
+def compare(before: Path, now: Path) -> dict[str, Any]:
+    """Trials that both have, rows answered by both, and the share of them with the same label."""
+    first, second = read_answers(before), read_answers(now)
+    rows = same = 0
+    for key in first.keys() & second.keys():
+        joined = first[key].join(second[key], on=["test_set", "row_id"], suffix="_now")
+        rows += len(joined)
+        same += int((joined["predicted"] == joined["predicted_now"]).sum())
+    both, either = first.keys() & second.keys(), first.keys() | second.keys()
+    return {"trials": len(both), "only_one": len(either) - len(both), "rows": rows, "same": same}
+
+
+def measure(work: str, before: Path) -> dict[str, Any]:
+    """One study by both sides."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        study = WORKS[work](folder)
+        sides = {"before": before, "now": ROOT}
+        seconds = {side: run_study(source, study, folder / side) for side, source in sides.items()}
+        return {"seconds": seconds, **compare(folder / "before", folder / "now")}
+
+
+def write_table(results: dict[str, Any]) -> str:
+    """A row a study."""
+    rows = []
+    for work, found in results["works"].items():
+        seconds = found["seconds"]
+        rows.append(
+            [
+                work,
+                str(found["trials"]),
+                f"{seconds['before']:.0f} s",
+                f"{seconds['now']:.0f} s",
+                f"{seconds['before'] / seconds['now']:.2f}",
+                f"{found['same']} of {found['rows']}",
+            ]
+        )
+    head = ("study", "trials", f"under {results['before']}", "now", "times faster", "rows answered alike")
+    return f"{write_markdown(head, rows)}\n\n{write_machine(results['machine'])}."
+
+
+def main() -> None:
+    """Measure what is asked for, print and keep it; what was measured on this machine, beside that commit, stays."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.since", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all where none is given")
+    parser.add_argument("--before", type=Path, required=True, help="a checkout of the earlier commit")
+    given = parser.parse_args()
+    named = ["git", "-C", str(given.before), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(named, capture_output=True, text=True, check=True).stdout.strip()
+    results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, works={})
+    for work in given.works or WORKS:
+        results["works"][work] = measure(work, given.before.resolve())
+        write_results(FILE, results | {"before": commit, **describe_moment()})
+        print(work, results["works"][work], flush=True)
+    print(write_table(results | {"before": commit}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""A process that is set up as workers are keeps the memory that was freed, and what its user set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fewtune.executors.process import WORKER_ENVIRONMENT
+
+SCRIPT = """
+import os, resource, sys
+from fewtune.executors.process import set_up_here
+if "set" in sys.argv:
+    set_up_here()
+assert "torch" not in sys.modules
+import numpy as np
+np.ones(8_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(8_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+def count_faults(*arguments: str, **environment: str) -> tuple[int, str]:
+    plain = {name: value for name, value in os.environ.items() if name not in WORKER_ENVIRONMENT}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], env=plain | environment, capture_output=True, text=True, check=True
+    )
+    faults, spins = done.stdout.split()
+    return int(faults), spins
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's allocator is set")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    plain, _ = count_faults()
+    kept, spins = count_faults("set")
+    assert kept * 10 < plain and spins == WORKER_ENVIRONMENT["GOMP_SPINCOUNT"]
+
+
+def test_what_the_users_environment_says_stays() -> None:
+    assert count_faults("set", GOMP_SPINCOUNT="77")[1] == "77"

@@ -1,0 +1,83 @@
+"""Experiments on settings: every arm can be asked for, a cell is what a fit gives, tables compare like with like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.cola_patterns import OTHERS, score_pattern
+from benchmarks.cola_patterns import judge as judge_odds
+from benchmarks.fine_tuning_settings import ARMS, measure_cell, write_table
+from benchmarks.in_context_settings import KINDS, measure_draw
+from benchmarks.in_context_settings import write_table as write_contexts
+from fewtune.engine.language_model import LanguageModel
+from fewtune.methods import get_method
+from fewtune.prompts.tokens import Encoder
+from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.patterns import check_pattern
+
+MACHINE = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0"}}
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_methods_get_about_as_many_settings_and_each_can_be_used(name: str, task: Task, draw: Draw) -> None:
+    assert 10 <= len(ARMS[name]) <= 16
+    method = get_method(name)
+    for settings in ARMS[name].values():
+        resolved = method.resolve(method.settings(**settings), task, 32, 64)
+        assert method.skip_reason(resolved, None, task) is None
+
+
+def test_a_cell_is_a_fit_judged_on_the_test_rows(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    settings = {"steps": 2, "head_start": "zero", "head_learning_rate": 1e-3}
+    found = measure_cell(models["llama"], task, draw, "vanilla", settings, 0)
+    again = measure_cell(models["llama"], task, draw, "vanilla", settings, 0)
+    assert {key: value for key, value in found.items() if key != "seconds"} == {
+        key: value for key, value in again.items() if key != "seconds"
+    }
+    assert 0 <= found["accuracy"] <= 1 and 0 <= found["auroc"] <= 1 and found["log_loss"] > 0
+
+
+def test_a_table_leaves_out_draws_that_a_setting_lacks() -> None:
+    def make(task: str, draw: int, told: str, accuracy: float) -> dict[str, Any]:
+        figures = {"accuracy": accuracy, "auroc": 0.5, "log_loss": 1.0, "seconds": 3.0}
+        return {"task": task, "draw": draw, "setting": told, **figures}
+
+    arms = list(ARMS["adaptive"])
+    cells = [make("cola", 0, told, 0.5) for told in arms] + [make("rte", 0, told, 0.7) for told in arms]
+    cells.append(make("cola", 1, arms[0], 0.9))
+    lines = write_table({"method": "adaptive", "cells": cells, "machine": MACHINE}).splitlines()
+    assert lines[2].split("|")[2:-1] == ["  ", " 0.500 ", " 0.700 ", "  ", " 0.600 ", " 0.500 ", " 1.000 ", " 3 "]
+    assert "cola 1, rte 1, qqp 0" in lines[-1]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "chat"])
+def test_each_way_of_asking_is_measured(kind: str, models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    cells = measure_draw(models["llama"], replace(task, patterns=task.patterns[:1]), draw, kind, 2, 0)
+    settings = [(cell["contexts"], cell["calibration"]) for cell in cells]
+    assert len(settings) == len(set(settings)) == {"random": 10, "nearest": 5, "neighbours": 2}[kind]
+    place = {"task": "sentiment", "shots": 16, "kind": kind, "size": 2, "draw": 0}
+    table = write_contexts({"cells": [place | cell for cell in cells], "machine": MACHINE})
+    assert len(table.splitlines()) == 2 + len(cells) + 2
+
+
+def test_patterns_are_told_apart_by_the_way_their_answers_go(models: dict[str, LanguageModel]) -> None:
+    gold = np.array([0, 0, 1, 1] * 20)
+    right, wrong = (judge_odds(sign * (gold - 0.5), gold, np.random.default_rng(0)) for sign in (1, -1))
+    assert (right["auroc"], wrong["auroc"]) == (1.0, 0.0) and right["accuracy_at_shares"] == 1.0
+    model = models["llama"]
+    for pattern in OTHERS:
+        check_pattern(pattern, ("text",), ("unacceptable", "acceptable"))
+    encoder = Encoder(model.tokenizer, 64, model.max_positions)
+    assert all(len(encoder.encode_label_words(pattern)) == 2 for pattern in OTHERS)
+
+
+def test_odds_are_of_the_second_word_over_the_first(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    rows = [row.without_label() for row in draw.test_sets[0].rows][:4]
+    pattern = task.patterns[0]
+    turned = replace(pattern, label_words=pattern.label_words[::-1])
+    model = models["llama"]
+    assert score_pattern(model, rows, pattern) == pytest.approx(-score_pattern(model, rows, turned), abs=1e-5)

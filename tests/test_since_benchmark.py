@@ -1,0 +1,48 @@
+"""Studies under two commits: each is one that can be run, and answers are compared row by row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from benchmarks import since
+from benchmarks.since import WORKS, compare, write_table
+from fewtune.study import read_study
+
+WORDS = [f" word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(20)]
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_each_study_can_be_read(work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(since, "choose_words", lambda: WORDS)
+    path = WORKS[work](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    study = read_study(yaml.safe_load(path.read_text()))
+    trials = len(study.methods) * len(study.data_seeds)
+    assert trials == {"classes": 9, "distillation": 2, "demo": 14, "race": 40}[work]
+
+
+def write_side(out: Path, answers: dict[str, list[int]]) -> None:
+    (out / "trials").mkdir(parents=True)
+    (out / "predictions").mkdir()
+    for method, predicted in answers.items():
+        record = {"trial": {"method": method, "data_seed": 0}}
+        (out / "trials" / f"{method}-id.json").write_text(json.dumps(record))
+        rows = {"test_set": ["in_domain"] * len(predicted), "row_id": [str(i) for i in range(len(predicted))]}
+        pl.DataFrame({**rows, "predicted": predicted}).write_parquet(out / "predictions" / f"{method}-id.parquet")
+
+
+def test_answers_are_compared_where_both_sides_have_them(tmp_path: Path) -> None:
+    write_side(tmp_path / "before", {"pattern": [0, 1, 1], "lora": [0, 0, 0]})
+    write_side(tmp_path / "now", {"pattern": [0, 1, 0], "probe": [1, 1, 1]})
+    found = compare(tmp_path / "before", tmp_path / "now")
+    assert found == {"trials": 1, "only_one": 2, "rows": 3, "same": 2}
+    machine = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0"}}
+    works = {"demo": {"seconds": {"before": 300.0, "now": 150.0}, **found}}
+    assert "| demo | 1 | 300 s | 150 s | 2.00 | 2 of 3 |" in write_table(
+        {"before": "c35af61", "works": works, "machine": machine}
+    )
