@@ -1,4 +1,4 @@
-"""What the settings of methods that train give, as many for each, on rows that are no evidence.
+"""What the settings of methods that train give, ten to sixteen for each, on rows that are no evidence.
 
     python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    vanilla, adaptive or context_distillation; goes on
 

@@ -144,7 +144,7 @@ def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) ->
         "this model answers from a block before the last, which no sequence classifier does.",
         "this model reads a prefix of keys and values in every layer",
         "this model's answers need an offset a label",
-        "its base model is an encoder that says label words, which no classifier does.",
+        "its base model is an encoder, and what it says is no linear map of one state.",
         "Sentence Transformers embed a text as it is, and this model reads it within a prompt.",
         "its states are scaled to length one before they are read, which no classifier does.",
     }

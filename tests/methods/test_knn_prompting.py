@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from transformers import AutoModelForCausalLM
 
 from fewtune.engine.language_model import LanguageModel
-from fewtune.errors import DataError, PredictorError
+from fewtune.errors import PredictorError
 from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
+from fewtune.methods.knn_prompting import split_support
 from fewtune.predictors.neighbours import Neighbours
-from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.base import Draw, Example, Task
 from method_cases import run
 
 METHOD = get_method("knn_prompting")
@@ -65,13 +65,24 @@ def test_of_labels_with_equally_many_votes_the_nearer_is_answered() -> None:
     neighbours = Neighbours(np.zeros((4, 1), np.float32), (2, 0, 1, 1), labels=3, count=3, by="vocabulary")
     said = neighbours.log_probabilities(np.array([[0.1, 0.2, 0.3, 0.4], [0.9, 0.3, 0.1, 0.2]]))
     assert said.argmax(axis=1).tolist() == [2, 1]
+    four = Neighbours(np.zeros((4, 1), np.float32), (1, 0, 0, 1), labels=2, count=4, by="states")
+    assert four.log_probabilities(np.array([[0.1, 0.2, 0.3, 0.4]])).argmax() == 1
     assert np.exp(said).sum(axis=1) == pytest.approx([1, 1])
     assert np.exp(said[1]) == pytest.approx([(1 + 1 / 3) / 4, (2 + 1 / 3) / 4, (1 / 3) / 4], abs=1e-5)
 
 
-def test_support_rows_must_be_left_to_vote(model: LanguageModel, task: Task, draw: Draw) -> None:
-    with pytest.raises(DataError, match="none is left to vote"):
-        run(METHOD, METHOD.settings(demonstrations=len(draw.support)), model, task, draw)
+@pytest.mark.parametrize(
+    ("counts", "wanted"), [((12, 4), 8), ((8, 8), 8), ((8, 8), 16), ((1, 5, 10), 0.5), ((3, 3), 0)]
+)
+def test_each_label_is_shown_by_its_share_and_keeps_a_row_that_votes(counts: tuple[int, ...], wanted: float) -> None:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    support = [Example(str(place), {"text": "a"}, label) for place, label in enumerate(labels)]
+    asked = wanted if wanted >= 1 else wanted * len(support)
+    shown, voting = split_support(support, asked, np.random.default_rng(0))
+    assert sorted(row.row_id for row in (*shown, *voting)) == sorted(row.row_id for row in support)
+    for label, count in enumerate(counts):
+        own = sum(row.label == label for row in shown)
+        assert own < count and (own == count - 1 or abs(own - asked * count / len(support)) <= 0.5)
 
 
 def test_no_other_tool_is_given_what_looks_for_near_rows(
@@ -80,7 +91,3 @@ def test_no_other_tool_is_given_what_looks_for_near_rows(
     run(METHOD, METHOD.settings(demonstrations=2), models["llama"], task, draw).predictor.save(tmp_path / "saved")
     with pytest.raises(PredictorError, match="labelled rows near each row vote"):
         export_model(tmp_path / "saved", tmp_path / "out", ExportOptions())
-
-
-def test_half_of_the_support_is_shown_where_nothing_is_said(task: Task) -> None:
-    assert METHOD.resolve(METHOD.settings(), task, 16, 0) == replace(METHOD.settings(), demonstrations=8)

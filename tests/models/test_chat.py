@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -10,18 +11,21 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fewtune.cli.options import place_model
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.methods import get_method
-from fewtune.models import find_model, word_identity, word_terms
-from fewtune.models.chat import read_turn
+from fewtune.models import find_model, share_vocabulary, word_identity, word_terms
+from fewtune.models.carrying import pack_model, put_down_model
+from fewtune.models.chat import TEMPLATE, read_turn
 from fewtune.predictors.folder import load_predictor
+from fewtune.prompts.tokens import Encoder, Tokenizer
 from fewtune.tasks.base import Draw, Task
 from method_cases import run
 
-TEMPLATE = (
+TEXT = (
     "{{ '<start>be brief</s>\n' }}{% for m in messages %}{{ m['role'] + ':\n' + m['content'] + '</s>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
 )
@@ -30,7 +34,7 @@ TEMPLATE = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, model_folders: dict[str, Path]) -> Path:
     place = Path(shutil.copytree(model_folders["llama"], tmp_path_factory.mktemp("chat") / "model"))
-    (place / "chat_template.jinja").write_text(TEMPLATE)
+    (place / TEMPLATE).write_text(TEXT)
     return place
 
 
@@ -108,8 +112,55 @@ def test_a_model_without_a_template_cannot_be_asked_by_it(model_folders: dict[st
     tokenizer = chat.tokenizer.source
     tokenizer.chat_template, before = "{{ messages[0]['content'] | upper }} now:", tokenizer.chat_template
     with pytest.raises(ModelError, match="does not write a user's turn"):
-        read_turn(tokenizer, "made-up:chat")
+        read_turn(tokenizer, "made-up:chat", "causal")
     tokenizer.chat_template = "{{ raise_exception('no') }}"
     with pytest.raises(ModelError, match="cannot be used: TemplateError: no"):
-        read_turn(tokenizer, "made-up:chat")
+        read_turn(tokenizer, "made-up:chat", "causal")
     tokenizer.chat_template = before
+    with pytest.raises(ModelError, match="an encoder answers no turn"):
+        read_turn(tokenizer, "made-up:chat", "bidirectional")
+
+
+def test_the_template_counts_and_may_not_tell_the_date(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    first = find_model(f"{other}:chat").weights_fingerprint
+    assert first == find_model(f"{folder}:chat").weights_fingerprint
+    (other / TEMPLATE).write_text(TEXT.replace("be brief", "be long"))
+    assert find_model(f"{other}:chat").weights_fingerprint != first
+    assert find_model(str(other)).weights_fingerprint == find_model(str(folder)).weights_fingerprint
+    (other / TEMPLATE).write_text(TEXT + "{{ strftime_now('%Y') }}")
+    with pytest.raises(ModelError, match="writes the date"):
+        find_model(f"{other}:chat")
+
+
+def test_a_word_has_before_it_what_the_template_puts_before_an_answer(chat: LanguageModel, task: Task) -> None:
+    tokenizer = copy.deepcopy(chat.tokenizer.source)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[I] ' + m['content'] + ' [/I]' }}"
+        "{% else %}{{ ' ' + m['content'] }}{% endif %}{% endfor %}"
+    )
+    turn = read_turn(tokenizer, "made-up:chat", "causal")
+    assert (turn.answer.stem, turn.answer.lead) == ("]", " ")
+    encoder = Encoder(Tokenizer(tokenizer, turn.opening, turn.closing, answer=turn.answer), 60, 60)
+    pattern = task.patterns[0]
+    assert encoder.write_label_words(pattern) == tuple(" " + word.strip() for word in pattern.label_words)
+
+
+def test_it_can_be_carried_to_another_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    snapshot = find_model(f"{folder}:chat")
+    files = pack_model(snapshot)
+    assert files is not None and TEMPLATE in files
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path))
+    carried = put_down_model(snapshot.name, files, snapshot.weights_fingerprint)
+    assert carried.weights_fingerprint == snapshot.weights_fingerprint and carried.path != snapshot.path
+
+
+def test_a_folder_is_named_so_that_it_is_found_from_everywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert place_model(f"{folder.name}:chat") == f"{folder}:chat"
+    assert place_model("smollm2-135m:chat") == "smollm2-135m:chat"
+
+
+def test_plain_and_chat_models_have_no_words_in_common(folder: Path) -> None:
+    plain, chat = find_model(str(folder)), find_model(f"{folder}:chat")
+    assert share_vocabulary(plain, plain) and share_vocabulary(chat, chat) and not share_vocabulary(plain, chat)

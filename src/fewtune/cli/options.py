@@ -29,7 +29,10 @@ Base = Annotated[str | None, Parameter(help="Where the base model lies; the name
 
 def place_model(name: str) -> str:
     """A model's name, a folder's as a path that holds from everywhere."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
+    from fewtune.models.chat import drop_chat
+
+    plain = drop_chat(name)
+    return f"{Path(plain).resolve()}{name.removeprefix(plain)}" if Path(plain).is_dir() else name
 
 
 def check_seconds(option: str, seconds: float | None, most: float | None = None) -> None:

@@ -16,7 +16,7 @@ from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.errors import ModelError
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
 from fewtune.models.architectures import architecture_of, find_architecture
-from fewtune.models.chat import drop_chat, is_chat, read_turn
+from fewtune.models.chat import is_chat, read_turn
 from fewtune.models.loading import read_network
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
 from fewtune.prompts.tokens import Tokenizer
@@ -73,9 +73,8 @@ def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel, na
     """A tokenizer with the special tokens that a network's prompts have, or those of its chat template."""
     architecture = architecture_of(network)
     if is_chat(name):
-        if architecture.attention != "causal":
-            raise ModelError(f"model {name!r}: an encoder gives no answer to a turn. Give {drop_chat(name)!r}.")
-        return Tokenizer(tokenizer, *read_turn(tokenizer, name), begins_answer=True)
+        turn = read_turn(tokenizer, name, architecture.attention)
+        return Tokenizer(tokenizer, turn.opening, turn.closing, answer=turn.answer)
     return Tokenizer(
         tokenizer,
         architecture.find_opening(tokenizer),

@@ -96,14 +96,14 @@ class NearnessReadout:
     branches: Branches | None = None
 
     def __init__(self, anchors: np.ndarray, by: Literal["vocabulary", "states"]) -> None:
-        self.anchors = torch.from_numpy(anchors)
+        self._anchors = torch.from_numpy(anchors)
         self.by = by
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return batch.ends
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        anchors = self.anchors.to(states.device)
+        self._anchors = anchors = self._anchors.to(states.device)
         if self.by == "states":
             return 1 - F.normalize(states, dim=-1) @ anchors.T
         each = []

@@ -105,10 +105,11 @@ def _write_onnx(predictor: Predictor, folder: Path, rows: Sequence[Mapping[str, 
     scorer = predictor.scorer
     answer = read_linear(scorer, predictor.temperature) if isinstance(scorer, LanguageScorer) else None
     causal = isinstance(scorer, LanguageScorer) and scorer.model.architecture.attention == "causal"
-    if answer is None or answer.unit or not causal or not isinstance(scorer, LanguageScorer):
+    linear = answer is not None and not answer.unit and causal
+    if answer is None or not linear or not isinstance(scorer, LanguageScorer) or scorer.prompting.encoder.closing:
         raise PredictorError(
-            "this model has no ONNX form: only answers that are one linear map of a decoder's state have one, not "
-            "label words of several tokens, several contexts, embeddings or a model of words. Leave --onnx out."
+            "this model has no ONNX form: only answers that are one linear map of a decoder's state have, not label "
+            "words of several tokens or contexts, chat templates, embeddings or a model of words. Leave --onnx out."
         )
     folder.mkdir()
     source = build_graph_source(scorer, answer, predictor.labels)
@@ -167,7 +168,7 @@ def _write_language(
     try:
         if scorer.model.architecture.attention != "causal":
             if answer is None:
-                raise PredictorError("its base model is an encoder that says label words, which no classifier does.")
+                raise PredictorError("its base model is an encoder, and what it says is no linear map of one state.")
             write_sentence_transformer(scorer, answer, predictor.fields, predictor.labels, out)
             return Export("sentence_transformer", predictor.fields)
         if scorer.prompting.encoder.closing:

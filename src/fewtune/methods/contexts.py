@@ -73,7 +73,10 @@ def make_contexts(
         wanted = settings.demonstrations
         chosen = choose_demonstrations(draw.support, len(draw.support) if wanted is None else wanted, rng)
         if wanted is None:
-            chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
+            fitting = count_fitting(prompting.encoder, pattern, chosen, settings.separator)
+            if fitting < len(chosen):
+                chosen = choose_demonstrations(draw.support, fitting, rng)
+                chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
         prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, draw, rng)

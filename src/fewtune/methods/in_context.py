@@ -31,7 +31,7 @@ class Settings:
         Annotated[int, Field(ge=0, le=MOST_DEMONSTRATIONS)] | Literal["all"],
         Field(
             description="Labelled rows shown before the query; at most the support has. all: as many of the support as "
-            "the model can read with a row behind them."
+            "the model can read with a row behind them that is as long as the longest of these."
         ),
     ] = 16
     selection: Annotated[

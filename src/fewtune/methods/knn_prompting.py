@@ -6,6 +6,8 @@ Xu et al. 2023, https://arxiv.org/abs/2303.13824
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +19,12 @@ from fewtune.methods.base import MOST_DEMONSTRATIONS, Method
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
+    from fewtune.predictors.language import Prompting
     from fewtune.tasks.base import Draw, Example, Task
+
+By = Literal["vocabulary", "states"]
+ROWS_OF_VOCABULARY = 64
+"""Rows of which the probabilities of the whole vocabulary are held at once."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +32,15 @@ class Settings:
     """How many rows are shown, how many vote, and what makes them near."""
 
     demonstrations: Annotated[
-        int | None,
+        Annotated[int, Field(ge=1, le=MOST_DEMONSTRATIONS)] | Annotated[float, Field(ge=0, lt=1)],
         Field(
-            ge=0,
-            le=MOST_DEMONSTRATIONS,
-            description="Labelled rows shown before every row; the others vote. null: half of the support.",
+            description="Labelled rows shown before every row, or under 1 the share of the support; the others vote. "
+            "Each label is shown by its share, and keeps a row that votes."
         ),
-    ] = None
+    ] = 0.5
     neighbours: Annotated[int, Field(ge=1, le=MOST_DEMONSTRATIONS, description="Nearest labelled rows that vote.")] = 3
     by: Annotated[
-        Literal["vocabulary", "states"],
+        By,
         Field(
             description="vocabulary: near is a small KL divergence of the next token's distribution from the row's. "
             "states: a small angle between the states that it is read from."
@@ -44,15 +50,9 @@ class Settings:
     separator: Annotated[str, Field(description="Text between demonstrations.")] = "\n\n"
 
 
-def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
-    """Half of the support is shown where a study does not say."""
-    shown = settings.demonstrations
-    return replace(settings, demonstrations=shots // 2 if shown is None else shown)
-
-
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Let the frozen model read the support's other rows behind some of it, and score rows by those nearest."""
-    from fewtune.engine.readouts import NearnessReadout, NextTokenReadout, StateReadout
+    from fewtune.engine.readouts import NearnessReadout
     from fewtune.methods.answer import choose_pattern
     from fewtune.methods.plan import Plan
     from fewtune.predictors.language import LanguageScorer, Prompting
@@ -60,21 +60,23 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.predictors.neighbours import Neighbours
     from fewtune.predictors.network import Unchanged
     from fewtune.predictors.predictor import Predictor
-    from fewtune.prompts.demonstrations import choose_demonstrations, known_label, write_context
+    from fewtune.prompts.demonstrations import known_label, write_context
     from fewtune.prompts.tokens import Encoder
     from fewtune.records import DemonstrationNotes, MethodNotes, PromptNotes
 
-    assert model is not None and settings.demonstrations is not None
+    assert model is not None
     pattern = choose_pattern(task, settings.pattern)
-    shown, voting = split_support(draw, choose_demonstrations(draw.support, settings.demonstrations, rng))
+    wanted = settings.demonstrations
+    shown, voting = split_support(draw.support, wanted if wanted >= 1 else wanted * len(draw.support), rng)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     before = write_context(encoder, pattern, shown, settings.separator)
     forward = model.forward(model.frozen)
-    reads = NextTokenReadout() if settings.by == "vocabulary" else StateReadout(unit=True)
-    anchors = Prompting(forward, encoder, pattern.template, reads).read(voting, before).astype(np.float32)
+    nothing = NearnessReadout(np.zeros((0, 0), np.float32), settings.by)
+    prompting = Prompting(forward, encoder, pattern.template, nothing)
+    anchors = read_anchors(settings.by, prompting, voting, before)
     labels_of = tuple(known_label(row) for row in voting)
     neighbours = Neighbours(anchors, labels_of, len(task.labels), settings.neighbours, settings.by)
-    prompting = Prompting(forward, encoder, pattern.template, NearnessReadout(anchors, settings.by))
+    prompting = replace(prompting, readout=NearnessReadout(anchors, settings.by))
     scorer = LanguageScorer(model, prompting, Unchanged(), (ContextPart(before=before),), reader=neighbours)
     demonstrations = DemonstrationNotes(rows=[row.row_id for row in shown], log_prior=[0.0] * len(task.labels))
     return Plan(
@@ -88,18 +90,29 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     )
 
 
-def split_support(draw: Draw, shown: list[Example]) -> tuple[list[Example], list[Example]]:
-    """The rows that are shown, and all others, which vote; raises DataError where none is left to."""
-    from fewtune.errors import DataError
-
-    taken = {row.row_id for row in shown}
-    voting = [row for row in draw.support if row.row_id not in taken]
-    if not voting:
-        raise DataError(
-            f"all {len(draw.support)} support rows are shown, and none is left to vote. Use fewer demonstrations, or "
-            "more shots."
-        )
+def split_support(
+    support: Sequence[Example], wanted: float, rng: np.random.Generator
+) -> tuple[list[Example], list[Example]]:
+    """About so many rows to show, in random order, by each label's share; the others, of each label at least one."""
+    order = [support[place] for place in rng.permutation(len(support))]
+    left = Counter(row.label for row in order)
+    quota = {label: min(count - 1, round(wanted * count / len(order))) for label, count in left.items()}
+    shown: list[Example] = []
+    voting: list[Example] = []
+    for row in order:
+        to_show = quota[row.label] > 0
+        quota[row.label] -= to_show
+        (shown if to_show else voting).append(row)
     return shown, voting
+
+
+def read_anchors(by: By, prompting: Prompting, rows: Sequence[Example], before: str) -> np.ndarray:
+    """What the model says of the rows that vote, as `Neighbours` holds it, float32."""
+    from fewtune.engine.readouts import NextTokenReadout, StateReadout
+
+    reading = replace(prompting, readout=NextTokenReadout() if by == "vocabulary" else StateReadout(unit=True))
+    parts = [rows[start : start + ROWS_OF_VOCABULARY] for start in range(0, len(rows), ROWS_OF_VOCABULARY)]
+    return np.concatenate([reading.read(part, before).astype(np.float32) for part in parts])
 
 
 METHOD = Method(
@@ -110,5 +123,4 @@ METHOD = Method(
     plan=plan,
     needs=lambda settings: frozenset({"label_words", "reads_on"}),
     uses_fit_seed=lambda settings: settings.demonstrations != 0,
-    resolve=resolve,
 )

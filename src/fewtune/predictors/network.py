@@ -23,6 +23,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.four_bit import quantise_linear_layers
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.soft import SoftPrefix, SoftPrompt
+from fewtune.models.chat import drop_chat
 from fewtune.predictors.manifest import AdapterPart, SoftTokensPart, UnchangedPart, WeightsPart
 
 ADAPTER = "adapter"
@@ -153,7 +154,7 @@ def rebuild_forward(
 
 def _write_adapter(folder: Path, config: Any, state: Mapping[str, torch.Tensor], model: LanguageModel) -> None:
     config = copy.copy(config)
-    config.base_model_name_or_path = model.name  # not the folder that the weights were read from
+    config.base_model_name_or_path = drop_chat(model.name)  # not the folder that the weights were read from
     (folder / ADAPTER).mkdir()
     write_peft(folder / ADAPTER, config, state)
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fewtune.errors import DataError
+from fewtune.models.chat import AnswerOpening
 from fewtune.prompts.template import render
 from fewtune.records import CutInputs
 
@@ -35,14 +36,14 @@ class Tokenizer:
         opening: Sequence[int],
         closing: Sequence[int] = (),
         mask: int | None = None,
-        begins_answer: bool = False,
+        answer: AnswerOpening | None = None,
     ) -> None:
-        """`begins_answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt."""
+        """`answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt."""
         self.source = source
         self.opening = list(opening)
         self.closing = list(closing)
         self.mask = mask
-        self.begins_answer = begins_answer
+        self.answer = answer
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
         self.seconds = 0.0
@@ -161,8 +162,8 @@ class Encoder:
         """
         # Tokenised behind the pattern's last character, as some tokenizers write a word differently at the start.
         stem = pattern.template[-1:] if not pattern.template.endswith("}") else "."
-        if self._tokenizer.begins_answer:
-            stem = "\n"  # templates end in a line of their own before the answer
+        if self._tokenizer.answer is not None:
+            stem = self._tokenizer.answer.stem
         base = self.tokenise([stem])[0]
         words = []
         for word in self.write_label_words(pattern):
@@ -178,12 +179,15 @@ class Encoder:
         return words
 
     def write_label_words(self, pattern: Pattern) -> tuple[str, ...]:
-        """The label words as the model is to say them: without the space before them where they open an answer."""
-        return tuple(word.lstrip(" ") if self._tokenizer.begins_answer else word for word in pattern.label_words)
+        """The label words as the model is to say them: what its template has before an answer in place of a space."""
+        answer = self._tokenizer.answer
+        if answer is None:
+            return pattern.label_words
+        return tuple(answer.lead + word.lstrip(" ") for word in pattern.label_words)
 
     def splits_words_cleanly(self, template: str, example: Example, words: Sequence[str]) -> bool:
         """Whether prompt and label word tokenise apart as they do together."""
-        if self._tokenizer.begins_answer:
+        if self._tokenizer.answer is not None:
             return True  # special tokens stand between them
         prompt = render(template, example.fields)
         alone = self.tokenise([prompt])[0]
