@@ -52,7 +52,7 @@ class Settings:
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Let the frozen model read the support's other rows behind some of it, and score rows by those nearest."""
-    from fewtune.engine.readouts import NearnessReadout
+    from fewtune.engine.readouts import NearnessReadout, NextTokenReadout, StateReadout
     from fewtune.methods.answer import choose_pattern
     from fewtune.methods.plan import Plan
     from fewtune.predictors.language import LanguageScorer, Prompting
@@ -71,12 +71,12 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     before = write_context(encoder, pattern, shown, settings.separator)
     forward = model.forward(model.frozen)
-    nothing = NearnessReadout(np.zeros((0, 0), np.float32), settings.by)
-    prompting = Prompting(forward, encoder, pattern.template, nothing)
-    anchors = read_anchors(settings.by, prompting, voting, before)
+    reads = NextTokenReadout() if settings.by == "vocabulary" else StateReadout(unit=True)
+    reading = Prompting(forward, encoder, pattern.template, reads)
+    anchors = read_anchors(reading, voting, before)
     labels_of = tuple(known_label(row) for row in voting)
     neighbours = Neighbours(anchors, labels_of, len(task.labels), settings.neighbours, settings.by)
-    prompting = replace(prompting, readout=NearnessReadout(anchors, settings.by))
+    prompting = replace(reading, readout=NearnessReadout(anchors, settings.by))
     scorer = LanguageScorer(model, prompting, Unchanged(), (ContextPart(before=before),), reader=neighbours)
     demonstrations = DemonstrationNotes(rows=[row.row_id for row in shown], log_prior=[0.0] * len(task.labels))
     return Plan(
@@ -106,11 +106,8 @@ def split_support(
     return shown, voting
 
 
-def read_anchors(by: By, prompting: Prompting, rows: Sequence[Example], before: str) -> np.ndarray:
+def read_anchors(reading: Prompting, rows: Sequence[Example], before: str) -> np.ndarray:
     """What the model says of the rows that vote, as `Neighbours` holds it, float32."""
-    from fewtune.engine.readouts import NextTokenReadout, StateReadout
-
-    reading = replace(prompting, readout=NextTokenReadout() if by == "vocabulary" else StateReadout(unit=True))
     parts = [rows[start : start + ROWS_OF_VOCABULARY] for start in range(0, len(rows), ROWS_OF_VOCABULARY)]
     return np.concatenate([reading.read(part, before).astype(np.float32) for part in parts])
 
