@@ -16,8 +16,10 @@ import pytest
 from fewtune import records as store
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import group_records
+from fewtune.analysis.predictions import READ_AHEAD, AnswerReader
 from fewtune.analysis.statistics import sign_flip_p
 from fewtune.analysis.study import analyse_folder
+from fewtune.errors import RecordError
 from fewtune.records import folder, load_records, record_path
 from fewtune.report import page
 from fewtune.report.charts import draw_group
@@ -151,3 +153,21 @@ def test_equal_means_give_one_report_whatever_the_hash_seed(tmp_path: Path) -> N
         for seed in ("1", "2")
     }
     assert len(told) == 1
+
+
+def test_reading_ahead_ends_at_the_trial_that_cannot_be_read(tmp_path: Path) -> None:
+    make_study(tmp_path, {"lora": [0.8] * 50}, rows=8)
+    records = load_records(tmp_path)
+    asked = list[str]()
+
+    def load(trial_id: str, columns: Any = None) -> Any:
+        asked.append(trial_id)
+        return store.load_predictions(tmp_path, trial_id, columns)
+
+    store.predictions_path(tmp_path, records[3].trial_id).write_bytes(b"not a table")
+    reader = AnswerReader(load)
+    with pytest.raises(RecordError, match="damaged predictions"):
+        reader.read(records)
+    assert asked == [record.trial_id for record in records][: len(asked)] and len(asked) < len(records)
+    reader.read(records[:3])  # has them
+    assert len(asked) <= READ_AHEAD + 4

@@ -281,3 +281,13 @@ def test_two_thousand_resamples_of_five_draws_take_under_a_second() -> None:
     started = time.process_time()
     bound_scores(pairs, 3, counts_of.score_matthews, 2000, rng)
     assert time.process_time() - started < 1.0
+
+
+def test_the_mean_of_many_draws_is_bounded_as_resampling_bounds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    rows = [(rng.random(50) < rng.normal(0.6, 0.1)).astype(np.float64) for _ in range(s.MOST_RESAMPLED + 1)]
+    worked_out = bound(rows, 2000, np.random.default_rng(0))
+    monkeypatch.setattr(s, "MOST_RESAMPLED", len(rows))
+    resampled = bound(rows, 2000, np.random.default_rng(0))
+    assert worked_out.resampled == pytest.approx(resampled.resampled, rel=0.06)
+    assert [worked_out.low, worked_out.high] == pytest.approx([resampled.low, resampled.high], abs=0.002)

@@ -68,6 +68,7 @@ class FollowedFolder:
 
         A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
         """
+        self._reader.read(record for record in contents.records if record.status == "done")
         grouped = group_records(contents.records)
         self._groups = {key: self._analyse(key, members, contents) for key, members in grouped.items()}
         groups = [kept.analysis for kept in self._groups.values()]

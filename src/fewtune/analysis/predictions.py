@@ -7,8 +7,11 @@ trials are compared (`answers`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import RecordError
-from fewtune.metrics.probabilities import describe, merge_labels, rank_rows
+from fewtune.metrics.probabilities import describe_ranked, merge_labels, rank_rows
 from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ class LoadPredictions(Protocol):
 
     def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame: ...
 
+
+READ_AHEAD = 32
+"""Tables of predictions that wait to be looked at, at most."""
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 """Labels as numbers, each in as few bytes as hold the largest of its array."""
@@ -53,12 +59,14 @@ class _Rows:
     places: dict[str, npt.NDArray[np.bool_]]
     rows: dict[str, npt.NDArray[np.int32]]
     gold: dict[str, Codes]
+    gold_codes: dict[str, frozenset[int]]
+    """The codes that occur among them."""
 
 
 Probabilities = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
 """By test set: probabilities (rows, labels), and gold labels (rows,) as places among these."""
 
-Ranks = tuple[float, npt.NDArray[np.float64]] | None
+Ranks = tuple[float, npt.NDArray[np.float32]] | None
 """AUROC, and what one more of each row (rows,) would add to it; None where a set has rows of one label only."""
 
 
@@ -76,23 +84,43 @@ class AnswerReader:
         self._figures: dict[str, Mapping[str, Mapping[str, float]]] = {}
         self._ranks: dict[str, Mapping[str, Ranks]] = {}
 
+    def read(self, records: Iterable[Record]) -> None:
+        """Read what trials answered that was not read yet, the next ones while one is looked at; as `answers` does."""
+        waiting = iter([record for record in records if record.trial_id not in self._kept])
+        with ThreadPoolExecutor(1, "predictions") as pool:
+            ahead = deque((record, pool.submit(self._load, record.trial_id)) for record in islice(waiting, READ_AHEAD))
+            while ahead:
+                record, table = ahead.popleft()
+                ahead.extend((each, pool.submit(self._load, each.trial_id)) for each in islice(waiting, 1))
+                try:
+                    self._take(record, table.result())
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+
     def answers(self, record: Record) -> dict[str, TrialAnswers]:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
-        trial_id = record.trial_id
-        if trial_id not in self._kept:
-            table = self._load(trial_id)
-            shared = self._share_rows(record, table)
-            labels = table["predicted"].to_list()
-            predicted = self._encode([labels[place] for place in shared.order])
-            found = {
-                name: TrialAnswers(shared.rows[name], shared.gold[name], predicted[here])
-                for name, here in shared.places.items()
-            }
-            self._check(record, found)
-            self._kept[trial_id] = found
-            sets = self._merge(record, table, shared, found)
-            self._figures[trial_id] = {name: describe(*rows) for name, rows in sets.items()}
-        return self._kept[trial_id]
+        if record.trial_id not in self._kept:
+            self._take(record, self._load(record.trial_id))
+        return self._kept[record.trial_id]
+
+    def _take(self, record: Record, table: pl.DataFrame) -> None:
+        """Keep of a trial's predictions what is asked for again."""
+        trial_id, shared = record.trial_id, self._share_rows(record, table)
+        labels = table["predicted"].to_list()
+        predicted = self._encode([labels[place] for place in shared.order])
+        found = {
+            name: TrialAnswers(shared.rows[name], shared.gold[name], predicted[here])
+            for name, here in shared.places.items()
+        }
+        self._check(record, shared, found)
+        self._kept[trial_id] = found
+        sets = self._merge(record, table, shared, found)
+        ranks = {name: rank_rows(*rows) for name, rows in sets.items()}
+        self._figures[trial_id] = {name: describe_ranked(*rows, ranks[name]) for name, rows in sets.items()}
+        self._ranks[trial_id] = {
+            name: None if each is None else (each[0], each[1].astype(np.float32)) for name, each in ranks.items()
+        }
 
     def probabilities(self, record: Record) -> Probabilities:
         """A trial's probabilities and gold labels by test set, rows as in `answers`; read at each call.
@@ -110,9 +138,7 @@ class AnswerReader:
 
     def ranks(self, record: Record) -> Mapping[str, Ranks]:
         """How a trial ranks rows, by test set; nothing for those that `probabilities` leaves out."""
-        if record.trial_id not in self._ranks:
-            sets = self.probabilities(record)
-            self._ranks[record.trial_id] = {name: rank_rows(*rows) for name, rows in sets.items()}
+        self.answers(record)
         return self._ranks[record.trial_id]
 
     def _merge(
@@ -121,17 +147,17 @@ class AnswerReader:
         columns = [f"score_{label}" for label in record.labels or ()]
         if not columns or not set(columns) <= set(table.columns):
             return {}
-        scores = table.select(columns).to_numpy().astype(np.float64)[shared.order]
+        scores = np.column_stack([table[name].to_numpy() for name in columns]).astype(np.float64)[shared.order]
         own = [self._codes.get(label, -1) for label in record.labels or ()]
         found = {}
         for name, here in shared.places.items():
             gold, predicted, log_probabilities = answers[name].gold, answers[name].predicted, scores[here]
-            codes = own
-            if not np.isin(gold, own).all():  # labels of its own: the likeliest of the task's stands for what was said
+            codes, occurring = own, shared.gold_codes[name]
+            if not occurring <= set(own):  # labels of its own: the likeliest of the task's stands for what was said
                 likeliest = log_probabilities.argmax(axis=1)
                 codes = [next(iter(predicted[likeliest == place].tolist()), -1) for place in range(len(own))]
             distinct, counts_as = np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)
-            if distinct[0] >= 0 and np.isin(gold, distinct).all() and np.isfinite(log_probabilities).all():
+            if distinct[0] >= 0 and occurring <= set(distinct.tolist()) and np.isfinite(log_probabilities).all():
                 merged = merge_labels(log_probabilities, counts_as)
                 found[name] = merged, np.searchsorted(distinct, gold).astype(np.int64)
         return found
@@ -160,19 +186,17 @@ class AnswerReader:
 
     def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
-        import polars as pl
-
-        rows = pl.DataFrame([table[name] for name in ("test_set", "row_id", "gold")])
-        key = hashlib.sha256(rows.hash_rows().to_numpy().tobytes()).digest()
+        columns = [table[name].to_list() for name in ("test_set", "row_id", "gold")]
+        key = hashlib.sha256(repr(columns).encode("utf-8", "surrogatepass")).digest()
         if key not in self._rows:
             self._rows[key] = self._number_rows(record, table)
         return self._rows[key]
 
     def _number_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
-        if table.select("test_set", "row_id").is_duplicated().any():
-            raise _refuse(record, "a row of a test set stands in it twice")
         order = table["row_id"].arg_sort()
         names, ids = (table[column].gather(order).to_list() for column in ("test_set", "row_id"))
+        if len(set(zip(names, ids, strict=True))) < len(ids):
+            raise _refuse(record, "a row of a test set stands in it twice")
         gold, sets = self._encode(table["gold"].gather(order).to_list()), np.array(names, dtype=object)
         rows = np.array([self._number_row(*row) for row in zip(names, ids, strict=True)], dtype=np.int32)
         places = {name: sets == name for name in dict.fromkeys(names)}
@@ -181,6 +205,7 @@ class AnswerReader:
             places=places,
             rows={name: rows[here] for name, here in places.items()},
             gold={name: gold[here] for name, here in places.items()},
+            gold_codes={name: frozenset(gold[here].tolist()) for name, here in places.items()},
         )
 
     def _number_row(self, test_set: str, row_id: str) -> int:
@@ -198,7 +223,7 @@ class AnswerReader:
         numbers = [codes[label] for label in labels]
         return np.array(numbers, dtype=np.min_scalar_type(max(numbers, default=0)))
 
-    def _check(self, record: Record, found: dict[str, TrialAnswers]) -> None:
+    def _check(self, record: Record, shared: _Rows, found: dict[str, TrialAnswers]) -> None:
         """Refuse answers that cannot be a record's: other labels than its own, or no row of a set it has scores of."""
         missing = sorted(record.metrics.keys() - found.keys())
         if missing:
@@ -206,8 +231,9 @@ class AnswerReader:
         if not record.labels or IN_DOMAIN not in found:
             return
         known = {self._codes.get(label) for label in record.labels}  # sets out of domain may have labels of their own
-        for side in (found[IN_DOMAIN].gold, found[IN_DOMAIN].predicted):
-            if other := set(np.unique(side).tolist()) - known:
+        predicted = np.flatnonzero(np.bincount(found[IN_DOMAIN].predicted)).tolist()
+        for side in (shared.gold_codes[IN_DOMAIN], set(predicted)):
+            if other := side - known:
                 label = next(name for name, code in self._codes.items() if code in other)
                 raise _refuse(record, f"{label!r:.80} is none of the record's labels")
 

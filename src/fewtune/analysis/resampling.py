@@ -140,10 +140,9 @@ def score_with_effects(gold: IntArray, predicted: IntArray, labels: int, metric:
 
 
 def _resample_mean(rows: FloatArray, rng: np.random.Generator) -> Callable[[int], FloatArray]:
-    # Rows drawn with replacement are counts of their distinct values: exact, and few values are distinct.
-    values, counts = np.unique(rows, return_counts=True)
-
     def resample(times: int) -> FloatArray:
+        # Rows drawn with replacement are counts of their distinct values: exact, and few values are distinct.
+        values, counts = np.unique(rows, return_counts=True)
         drawn = rng.multinomial(len(rows), counts / len(rows), size=times)
         return np.asarray(drawn @ values / len(rows), dtype=np.float64)
 

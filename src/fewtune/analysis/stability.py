@@ -144,12 +144,12 @@ def _average_figures(
 
 def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:
     """Scores in domain by draw and pattern, a value a fit seed; draws are numbered as they sort."""
-    keys = sorted({draw_of(record) for record in done})
+    numbers = {draw: number for number, draw in enumerate(sorted({draw_of(record) for record in done}))}
     cells: dict[tuple[int, str], list[float]] = {}
     for record in done:
         value = record.metrics.get(IN_DOMAIN, {}).get(record.primary_metric)
         if value is not None:
-            cells.setdefault((keys.index(draw_of(record)), record.trial.pattern or ""), []).append(value)
+            cells.setdefault((numbers[draw_of(record)], record.trial.pattern or ""), []).append(value)
     return cells
 
 

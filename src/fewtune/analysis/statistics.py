@@ -37,6 +37,8 @@ FEWEST_VARIANCES = 5
 """From so many differences of one group on, their variances borrow from one another."""
 MOST_BORROWED = 2
 """They borrow at most so many times the degrees of freedom that each has itself."""
+MOST_RESAMPLED = 200
+"""Draws that are resampled at most; the mean of more is as good as normal."""
 MOST_FURTHER_DRAWS = 100
 """Beyond so many, further draws are no advice."""
 
@@ -102,11 +104,32 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
     """Bound the mean difference over draws; draws weigh the same.
 
     Draws are resampled, then rows within each; the interval is that bootstrap's, or Student's t over the draws' own
-    differences where that is wider. Where draws share test rows, their differences hide what the choice of those rows
-    does to all of them: that part is added to the wider of the two, by the squares. Where they share labelled rows,
-    Student's t is wider for it (`vary_by_shared_support`).
+    differences where that is wider. Beyond MOST_RESAMPLED draws the bootstrap's is the normal one that it comes to, of
+    the variance between draws and within them. Where draws share test rows, their differences hide what the choice of
+    those rows does to all of them: that part is added to the wider of the two, by the squares. Where they share
+    labelled rows, Student's t is wider for it (`vary_by_shared_support`).
     """
     points = [draw.point for draw in draws]
+    shared, own_rows, common_rows = max(draw.shared_support for draw in draws), *_vary_by_rows(draws)
+    common, mean = 0.0, float(np.mean(points))
+    if len(draws) > MOST_RESAMPLED:
+        reach = _z(LEVEL) * math.sqrt((float(np.var(points)) + own_rows) / len(draws))
+        low, high = mean - reach, mean + reach
+    else:
+        low, high = _resample_draws(draws, resamples, rng)
+    resampled = float(high - low) / 2
+    if len(draws) > 1:
+        common, variance = _z(LEVEL) * math.sqrt(common_rows), float(np.var(points, ddof=1))
+        whole = variance / len(draws) + vary_by_shared_support(variance, own_rows, shared)
+        by_draws = float(special.stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
+        reach = math.hypot(max(by_draws, resampled if common else 0.0), common)
+        low, high = min(low, mean - reach), max(high, mean + reach)
+    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows)
+    return found if len(draws) < 2 else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
+
+
+def _resample_draws(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Where the mean over draws comes to lie, draws and the rows within each drawn anew: its interval's ends."""
     chosen = rng.integers(len(draws), size=(resamples, len(draws)))
     values = np.empty(chosen.size)
     # Sorted once, for a mask a draw would be as many comparisons as draws, squared; fastest in few bytes.
@@ -116,16 +139,7 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
         here = places[ends[index - 1] if index else 0 : ends[index]]
         values[here] = draw.resample(len(here))
     low, high = np.quantile(values.reshape(chosen.shape).mean(1), [LEVEL / 2, 1 - LEVEL / 2])
-    resampled, common, mean = float(high - low) / 2, 0.0, float(np.mean(points))
-    shared, own_rows, common_rows = max(draw.shared_support for draw in draws), *_vary_by_rows(draws)
-    if len(draws) > 1:
-        common, variance = _z(LEVEL) * math.sqrt(common_rows), float(np.var(points, ddof=1))
-        whole = variance / len(draws) + vary_by_shared_support(variance, own_rows, shared)
-        by_draws = float(special.stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
-        reach = math.hypot(max(by_draws, resampled if common else 0.0), common)
-        low, high = min(low, mean - reach), max(high, mean + reach)
-    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows)
-    return found if len(draws) < 2 else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
+    return float(low), float(high)
 
 
 def vary_by_shared_support(variance: float, row_variance: float, share: float) -> float:

@@ -5,9 +5,11 @@ Owns which parts there are and how a folder becomes them. Knows nothing of how t
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,9 +124,15 @@ class FolderContents:
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
+    with _collecting_later():
+        return _analyse(out_dir)
+
+
+def _analyse(out_dir: Path) -> StudyAnalysis:
     contents = read_folder(out_dir)
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
+    reader.read(record for record in records if record.status == "done")
     collapsed = find_collapsed(records, reader)
     rng = np.random.default_rng(ANALYSIS_SEED)
     verdicts = judge_study(records, reader, rng, contents.region, contents.looks, contents.seeds)
@@ -132,6 +140,18 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
     groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
     decisions = recommend([group.board for group in groups], records, reader, contents.terms)
     return assemble(contents, groups, decisions, reader)
+
+
+@contextmanager
+def _collecting_later() -> Iterator[None]:
+    """Look for garbage only afterwards: thousands of records that stay would be looked through again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_record) -> FolderContents:

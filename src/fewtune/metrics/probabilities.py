@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
 from fewtune.metrics.counts import FloatArray, IntArray
 
@@ -53,17 +52,21 @@ def describe(probabilities: FloatArray, gold: IntArray) -> Mapping[str, float]:
 
     The Brier score sums over labels: 0 to 2. Recentred: each label's probability over its mean over these rows.
     """
-    rows = np.arange(len(gold))
-    right = np.zeros_like(probabilities)
-    right[rows, gold] = 1.0
+    return describe_ranked(probabilities, gold, rank_rows(probabilities, gold))
+
+
+def describe_ranked(
+    probabilities: FloatArray, gold: IntArray, ranks: tuple[float, FloatArray] | None
+) -> Mapping[str, float]:
+    """`describe`, for whoever has the ranks of these rows (`rank_rows`) at hand."""
+    given = probabilities[np.arange(len(gold)), gold]
     centred = probabilities / np.maximum(probabilities.mean(axis=0, keepdims=True), LEAST_PROBABILITY)
     found = {
-        "log_loss": float(-np.log(np.maximum(probabilities[rows, gold], LEAST_PROBABILITY)).mean()),
-        "brier": float(((probabilities - right) ** 2).sum(axis=1).mean()),
+        "log_loss": float(-np.log(np.maximum(given, LEAST_PROBABILITY)).mean()),
+        "brier": float((probabilities**2).sum(axis=1).mean() - 2 * given.mean() + 1),
         "recentred_accuracy": float((centred.argmax(axis=1) == gold).mean()),
     }
-    area = rank_rows(probabilities, gold)
-    return found if area is None else {AUROC: area[0], **found}
+    return found if ranks is None else {AUROC: ranks[0], **found}
 
 
 def rank_rows(probabilities: FloatArray, gold: IntArray) -> tuple[float, FloatArray] | None:
@@ -74,18 +77,22 @@ def rank_rows(probabilities: FloatArray, gold: IntArray) -> tuple[float, FloatAr
     labels = [label for label in range(probabilities.shape[1]) if 0 < int((gold == label).sum()) < len(gold)]
     if not labels:
         return None
+    if probabilities.shape[1] == 2:  # one against the rest is the other against it
+        labels = labels[1:]
     each = [_rank_against_rest(probabilities[:, label], gold == label) for label in labels]
     return float(np.mean([area for area, _ in each])), np.asarray(np.mean([effects for _, effects in each], 0))
 
 
 def _rank_against_rest(scores: FloatArray, positive: np.ndarray) -> tuple[float, FloatArray]:
-    ranks = stats.rankdata(scores)
-    within = np.empty(len(scores))
-    for side in (positive, ~positive):
-        within[side] = stats.rankdata(scores[side])
-    # How many of the other side a row is above, ties a half.
-    above = ranks - within
-    ups, downs = int(positive.sum()), int((~positive).sum())
-    wins = np.where(positive, above / downs, 1 - above / ups)
+    ups, downs = scores[positive], scores[~positive]
+    wins = np.empty(len(scores))
+    wins[positive] = _count_below(ups, downs) / len(downs)
+    wins[~positive] = 1 - _count_below(downs, ups) / len(ups)
     area = float(wins[positive].mean())
-    return area, (wins - area) / np.where(positive, ups, downs)
+    return area, (wins - area) / np.where(positive, len(ups), len(downs))
+
+
+def _count_below(scores: FloatArray, others: FloatArray) -> FloatArray:
+    """How many of the others each score is above, (scores,), ties a half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / 2

@@ -56,6 +56,6 @@ def _find_other_score(record: Record, reader: AnswerReader) -> str | None:
 
 def _count(answers: TrialAnswers) -> np.ndarray:
     """Rows by gold and predicted label, (labels, labels)."""
-    codes, places = np.unique(np.stack([answers.gold, answers.predicted]), return_inverse=True)
-    gold, predicted = places.reshape(2, -1)
+    codes = np.flatnonzero(np.bincount(np.concatenate([answers.gold, answers.predicted])))
+    gold, predicted = (np.searchsorted(codes, side) for side in (answers.gold, answers.predicted))
     return np.bincount(gold * len(codes) + predicted, minlength=len(codes) ** 2).reshape(len(codes), len(codes))

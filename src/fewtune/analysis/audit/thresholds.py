@@ -16,7 +16,7 @@ from fewtune.analysis.answers import VariantAnswers, can_pair, read_answers
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
 from fewtune.analysis.comparison import REGION
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of, group_records, keep_whole_draws, name_metric
-from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.predictions import AnswerReader, Ranks
 from fewtune.analysis.regret import PairDifference, PairedDraw, Scored, reach_above, score_draws, subtract
 from fewtune.records import Record
 
@@ -87,9 +87,11 @@ def _rank(
 ) -> Scored | None:
     """A variant's AUROC by draw, test sets weighed, fit seeds averaged; None where any trial's is not known."""
     found: dict[DrawKey, PairedDraw] = {}
-    trials = [record for record in members if record.trial.variant == variant]
+    by_draw: dict[DrawKey, list[Mapping[str, Ranks]]] = {}
+    for record in keep_whole_draws([record for record in members if record.trial.variant == variant]):
+        by_draw.setdefault(draw_of(record), []).append(reader.ranks(record))
     for key, sets in answers.items():
-        seeds = [reader.ranks(record) for record in keep_whole_draws(trials) if draw_of(record) == key]
+        seeds = by_draw.get(key, [])
         score, effects = 0.0, []
         for name, share in weights.items():
             each = [seed.get(name) for seed in seeds]
