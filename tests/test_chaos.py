@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.disturbances import damage_file, leave_litter
+from benchmarks.chaos.poison import find_read_poison, leave_poison
+from benchmarks.chaos.small_disk import SmallDisk, can_mount
 from benchmarks.chaos.study import find_differences, read_outcomes, write_study
 from fewtune.api import run_study
 from fewtune.executors.in_process import InProcess
@@ -59,3 +62,25 @@ def test_a_study_goes_on_from_whatever_was_damaged(finished: Path, out: Path) ->
         run_study(study, out, executor=InProcess())
         assert find_differences(out, read_outcomes(finished)) == []
     assert len(happened) > 4
+
+
+def test_a_pickle_that_somebody_read_is_told(tmp_path: Path) -> None:
+    leave_poison(tmp_path, tmp_path)
+    assert find_read_poison(tmp_path) == []
+    with (tmp_path / "optimizer.pt").open("rb") as file:
+        pickle.load(file).close()
+    assert find_read_poison(tmp_path) == ["optimizer.pt was unpickled"]
+
+
+def test_a_small_disk_fills_and_has_room_again(tmp_path: Path) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("Only root may mount a disk in memory: run as root, as in a container.")
+    out = tmp_path / "out"
+    with SmallDisk(out) as disk:
+        (out / "first").write_bytes(bytes(8192))
+        disk.fill(random.Random(0))
+        with pytest.raises(OSError, match="No space left"):
+            (out / "second").write_bytes(bytes(1 << 20))
+        disk.make_room()
+        (out / "second").write_bytes(bytes(1 << 20))
+    assert list(out.iterdir()) == []

@@ -6,6 +6,7 @@ last one stopped. It is well when the folder then equals an undisturbed run's, w
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import shutil
@@ -26,14 +27,18 @@ from benchmarks.chaos.disturbances import (
     limit_memory,
     turn_clock,
 )
+from benchmarks.chaos.poison import find_read_poison, leave_poison
 from benchmarks.chaos.processes import Command
+from benchmarks.chaos.small_disk import SmallDisk, can_mount
 from benchmarks.chaos.study import Outcome, find_differences, read_outcomes, write_study
 
 LONGEST = 120.0
 """Seconds that a command may take that nothing disturbs any more."""
 LONGEST_PAUSE = 2.0
-"""Seconds between two disturbances of a command, at most; every other time as many as an undisturbed run takes, for a
-command that is never left alone so long has started no trial yet."""
+"""Seconds between two disturbances of a command, at most. Every other command is first left alone for as long as an
+undisturbed run takes, at most: one that never is has started no trial yet."""
+SMALL_DISKS = 0.2
+"""Share of the lives whose folder lies on a disk of its own, which fills."""
 MOST_COMMANDS = 60
 """Of a life; beyond it the study does not get on."""
 
@@ -64,6 +69,8 @@ class Setting:
 
     folder: Path
     study: Path
+    mounts: bool
+    """Whether lives may have a small disk of their own."""
     undisturbed: Mapping[str, Outcome]
     seconds: float
     """That an undisturbed run takes."""
@@ -72,13 +79,14 @@ class Setting:
 def prepare(folder: Path, draws: int) -> Setting:
     """Write the study and run it undisturbed; ends the campaign where that does not work."""
     study = write_study(folder, draws)
+    leave_poison(folder / "model", folder)
     began = time.monotonic()
     command = Command(["run", study, "--out", folder / "undisturbed"], "undisturbed", folder)
     code = command.wait(10 * LONGEST)
     if code != 0:
         raise SystemExit(f"the study does not run undisturbed ({code}):\n{command.log.read_text()[-2000:]}")
     outcomes = read_outcomes(folder / "undisturbed")
-    return Setting(folder, study, outcomes, time.monotonic() - began)
+    return Setting(folder, study, can_mount(folder), outcomes, time.monotonic() - began)
 
 
 def run_campaign(setting: Setting, minutes: float, lanes: int, seed: int) -> Tally:
@@ -95,6 +103,7 @@ def run_campaign(setting: Setting, minutes: float, lanes: int, seed: int) -> Tal
     with ThreadPoolExecutor(lanes) as pool:
         for done in [pool.submit(live_on, lane) for lane in range(lanes)]:
             done.result()
+    tally.found += find_read_poison(setting.folder)
     return tally
 
 
@@ -105,9 +114,15 @@ class _Life:
         self._setting, self._tally, self._name, self._rng = setting, tally, name, rng
         self._folder = setting.folder / f"life-{name}"
         self._out = self._folder / "out"
+        self._disk = SmallDisk(self._out) if setting.mounts and rng.random() < SMALL_DISKS else None
 
     def live(self, until: float) -> None:
         self._folder.mkdir()
+        with self._disk or contextlib.nullcontext():
+            self._live(until)
+        shutil.rmtree(self._folder)
+
+    def _live(self, until: float) -> None:
         for number in range(MOST_COMMANDS):
             calm = time.monotonic() > until or number > 12
             if number:
@@ -123,7 +138,6 @@ class _Life:
             self._find(difference)
         with self._tally.lock:
             self._tally.lives += 1
-        shutil.rmtree(self._folder)
 
     def _between(self) -> None:
         """Between two commands, now and then, somebody does something to the folder."""
@@ -137,6 +151,8 @@ class _Life:
         if not calm and rng.random() < 0.12:
             limit, what = self._choose_limit()
             self._tally.count(what)
+        if self._disk is not None and not calm and rng.random() < 0.5:
+            self._tally.count(self._disk.fill(rng))
         workers = str(rng.choice((1, 1, 2)))
         arguments = ["run", self._setting.study, "--out", self._out, "--workers", workers, "--stall-after", STALLED]
         arguments += ["--checkpoint-every", rng.choice(("10m", "0.1s"))]
@@ -144,11 +160,15 @@ class _Life:
         with self._tally.lock:
             self._tally.commands += 1
         began = time.monotonic()
+        pause = rng.choice((LONGEST_PAUSE, self._setting.seconds))
         while not calm and command.runs and time.monotonic() - began < LONGEST:
-            time.sleep(rng.uniform(0.05, rng.choice((LONGEST_PAUSE, self._setting.seconds))))
+            time.sleep(rng.uniform(0.05, pause))
+            pause = LONGEST_PAUSE
             disturb = rng.choices([each for each, _ in DISTURBANCES], [often for _, often in DISTURBANCES])[0]
             self._tally.count(disturb(command, rng))
         code = command.wait(LONGEST)
+        if self._disk is not None:
+            self._disk.make_room()
         survivors = command.find_survivors()
         if survivors:
             self._find(f"{len(survivors)} processes live on after their command")
