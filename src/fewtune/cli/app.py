@@ -32,8 +32,7 @@ from fewtune.terminal import replace_unshowable
 
 EXTRAS = {
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
-    "mlflow": "mlflow",
-    "ray": "ray",
+    **{name: name for name in ("mlflow", "ray", "trackio")},
 }
 """The extra that brings a package, where it is not `run`."""
 

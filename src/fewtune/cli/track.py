@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
     from fewtune.tracking.base import Tracker
 
-TrackerName = Literal["mlflow"]
+TrackerName = Literal["mlflow", "trackio"]
 Uri = Annotated[
     str | None,
-    Parameter(help="The tracker's server or store; MLFLOW_TRACKING_URI, else sqlite:///mlflow.db, where not given."),
+    Parameter(
+        help="MLflow's server or store, else MLFLOW_TRACKING_URI or sqlite:///mlflow.db; Trackio's folder, else "
+        "TRACKIO_DIR or its own."
+    ),
 ]
 
 
@@ -32,7 +35,8 @@ class Tracking:
     """What a study is told to besides its folder."""
 
     track: Annotated[
-        TrackerName | None, Parameter(help="Tell trials to an experiment tracker as they run (`fewtune[mlflow]`).")
+        TrackerName | None,
+        Parameter(help="Tell trials to an experiment tracker as they run (`fewtune[mlflow]`, `fewtune[trackio]`)."),
     ] = None
     track_uri: Uri = None
 
@@ -72,7 +76,10 @@ def track(out: OutFolder, *, to: Annotated[TrackerName, Parameter(help="Which tr
 
 
 def _make_tracker(name: TrackerName, study: str, uri: str | None) -> Tracker:
-    from fewtune.tracking.mlflow import MlflowTracker, check_installed
+    from fewtune.tracking import mlflow, trackio
 
-    check_installed()
-    return MlflowTracker(study, uri)
+    if name == "trackio":
+        trackio.check_installed()
+        return trackio.TrackioTracker(study, uri)
+    mlflow.check_installed()
+    return mlflow.MlflowTracker(study, uri)

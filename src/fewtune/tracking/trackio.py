@@ -1,0 +1,133 @@
+"""A study as a project of Trackio: a run a trial, with its configuration, metrics, record and predictions.
+
+Owns what is Trackio's. It keeps runs in a folder of this machine; `trackio show` shows them, `trackio sync` brings them
+to a Space. Source: https://huggingface.co/docs/trackio
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib.util
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fewtune.errors import FewtuneError
+from fewtune.records import Record, RecordFiles, TrialAxes
+from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list_metrics, list_settings, name_run
+
+TRIAL, RECORD = "fewtune.trial_id", "fewtune.record_sha256"
+"""Names in a run's configuration."""
+
+
+def check_installed() -> None:
+    """Raise ModuleNotFoundError where Trackio is not there."""
+    if importlib.util.find_spec("trackio") is None:
+        raise ModuleNotFoundError("No module named 'trackio'", name="trackio")
+
+
+class TrackioTracker:
+    """Tells one study's trials to a folder of Trackio's.
+
+    A run is written as its trial goes, for whoever looks on, and anew when the trial has ended: then it is whole,
+    whatever of it was told before. Runs are named by what their trial is, and its id.
+    """
+
+    def __init__(self, study: str, folder: str | None = None) -> None:
+        """None: what TRACKIO_DIR says, else Trackio's own. Raises FewtuneError for a server's address."""
+        if folder is not None and "://" in folder:
+            raise FewtuneError(
+                f"Trackio's runs lie in a folder, and {folder} is none. Give a folder; `trackio sync` brings it to a "
+                "Space."
+            )
+        self._study = study
+        self._folder = folder
+        self._runs: dict[str, Any] = {}
+        """Runs that are open, by name."""
+
+    def list_runs(self) -> Mapping[str, TrackedRun]:
+        found: dict[str, TrackedRun] = {}
+        for run in self._list():
+            config = run.config or {}
+            if TRIAL in config:
+                found[config[TRIAL]] = TrackedRun(run.name, config.get(RECORD))
+        return found
+
+    def begin(self, trial_id: str, axes: TrialAxes) -> str:
+        name = f"{name_run(axes)} · {trial_id}"
+        self._runs[name] = self._open(name, {TRIAL: trial_id, **list_axes(axes)})
+        return name
+
+    def step(self, run_id: str, step: int, loss: float) -> None:
+        if run_id in self._runs:  # one that another command began is written when its trial ends
+            self._runs[run_id].log({"loss": loss}, step=step)
+
+    def end(self, run_id: str, record: Record, files: RecordFiles) -> None:
+        if run_id in self._runs:
+            self._runs.pop(run_id).finish()
+        for run in self._list():
+            if run.name == run_id:
+                run.delete()
+        told = {TRIAL: record.trial_id, RECORD: fingerprint_files(files), "fewtune.status": record.status}
+        if record.failure is not None:
+            told["fewtune.failure"] = record.failure.message
+        run = self._open(run_id, told | list_axes(record.trial) | list_settings(record.trial))
+        losses = record.notes.fit.losses
+        for step, loss in enumerate(losses, start=1):
+            if loss is not None:
+                run.log({"loss": loss}, step=step)
+        self._keep_files(run, record.trial_id, files)
+        # Last: a run that has its configuration was told everything, and this is what brings it where nothing was fit.
+        run.log(list_metrics(record), step=len(losses) + 1)
+        run.finish()
+
+    def _keep_files(self, run: Any, trial_id: str, files: RecordFiles) -> None:
+        from trackio import Artifact
+
+        with tempfile.TemporaryDirectory() as scratch:
+            kept = Artifact(name=trial_id, type="trial")
+            for name, content in (("record.json", files.record), ("predictions.parquet", files.predictions)):
+                if content is not None:
+                    path = Path(scratch) / name
+                    path.write_bytes(content)
+                    kept.add_file(path)
+            run.log_artifact(kept)
+
+    def _open(self, name: str, config: Mapping[str, str]) -> Any:
+        trackio = self._import()
+        # In a context of its own: another run that is open in this one would be ended.
+        start = contextvars.Context().run
+        return start(
+            trackio.init,
+            self._study,
+            name=name,
+            config=dict(config),
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+            embed=False,
+        )
+
+    def _list(self) -> list[Any]:
+        trackio = self._import()
+        try:
+            return list(trackio.Api().runs(self._study))
+        except ValueError:  # no such project yet
+            return []
+
+    def _import(self) -> Any:
+        if self._folder is not None:
+            os.environ["TRACKIO_DIR"] = str(Path(self._folder).resolve())  # read when it is imported
+        import trackio
+        import trackio.run
+        import trackio.utils
+
+        for module in (trackio, trackio.run, trackio.utils):
+            # It prints of every run, in the midst of the study's own lines, and has no word for being quiet.
+            vars(module)["print"] = _say_nothing
+        return trackio
+
+
+def _say_nothing(*words: object, **more: object) -> None:
+    return None
