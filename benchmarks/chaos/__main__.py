@@ -1,7 +1,7 @@
 """Disturbs a study at random moments, and says whether it ends as an undisturbed one.
 
     make chaos                              some twelve minutes, writes benchmarks/results/chaos.json
-    python -m benchmarks.chaos --minutes 2  for CI; writes nothing
+    make chaos-smoke                        for CI, two minutes, without Ray; writes nothing
 
 Commands are killed, their workers, or both at once; told to end; stopped, for a while or for good; given too little
 memory or files that may not grow; and between two commands files are cut short, overwritten, deleted, left half
