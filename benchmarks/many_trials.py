@@ -34,6 +34,8 @@ METHODS = ("majority", "tfidf")
 EXECUTORS: dict[str, tuple[str, ...]] = {"local": (), "ray": ("--executor", "ray")}
 READERS = (("check", "STUDY"), ("report", "OUT"), ("watch", "OUT"))
 WATCHED_SECONDS = 1.0
+CLUSTER_NODES, CLUSTER_SLOTS, CLUSTER_TRIAL_SECONDS = 100, 8, 60
+"""The cluster that is worked out on paper."""
 
 
 def write_study(path: Path, trials: int) -> Path:
@@ -113,7 +115,21 @@ def write_table(results: dict[str, Any]) -> str:
         rows.append([name, f"{run['trials']:,}", pace, f"{run['processor_ms_a_trial']:.1f} ms", f"{held} MiB"])
     heads = ("executor", "trials", "a second", "the command's processor a trial", "it holds at 10, 50 and 90 %")
     readers = ", ".join(f"`{name}` {seconds:.1f} s" for name, seconds in results["readers"].items())
-    return f"{write_markdown(heads, rows)}\n\nReading all of them: {readers}.\n\n{write_machine(results['machine'])}."
+    cluster = write_cluster(results["runs"]["ray"]["processor_ms_a_trial"])
+    table = write_markdown(heads, rows)
+    return f"{table}\n\nReading all of them: {readers}.\n\n{cluster}\n\n{write_machine(results['machine'])}."
+
+
+def write_cluster(milliseconds: float) -> str:
+    """What a large cluster would ask of the command, worked out from what it takes of a processor for a trial on Ray."""
+    seconds, slots = CLUSTER_TRIAL_SECONDS, CLUSTER_NODES * CLUSTER_SLOTS
+    pace, most = slots / seconds, 1000 / milliseconds
+    return (
+        f"On paper: {CLUSTER_NODES} nodes of {CLUSTER_SLOTS} trials each, at {seconds} s a trial, end {pace:.0f} trials "
+        f"a second. The command takes {milliseconds:.1f} ms of one core for each: {100 * pace / most:.0f} % of it. It "
+        f"could keep up with {most:.0f} a second, so that trials shorter than {slots / most:.0f} s leave such nodes "
+        "waiting for it."
+    )
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fewtune.running.job import Job
     from fewtune.study import Resources
 
-MOST_WORKERS = 1024
+MOST_WORKERS, MOST_DEVICES = 1024, 64
 
 
 @Parameter(name="*")
@@ -78,6 +78,13 @@ class Workers:
         Literal["local", "ray"],
         Parameter(help="Where trials run: processes of this machine, or actors of a Ray cluster (`fewtune[ray]`)."),
     ] = "local"
+    devices_per_trial: Annotated[
+        int,
+        Parameter(
+            help="GPUs, or processes where there are none, that a trial's network is split among where all of its "
+            "weights train; one trial at a time then."
+        ),
+    ] = 1
     address: Annotated[
         str | None,
         Parameter(help="The Ray cluster's address; RAY_ADDRESS, or a cluster of this machine alone, where not given."),
@@ -91,6 +98,12 @@ class Workers:
 
         if self.workers != "auto":
             check_number("--workers", self.workers, 1, MOST_WORKERS)
+        check_number("--devices-per-trial", self.devices_per_trial, 1, MOST_DEVICES)
+        if self.devices_per_trial > 1 and (self.executor != "local" or self.workers not in ("auto", 1)):
+            raise FewtuneError(
+                "--devices-per-trial splits one trial at a time among processes of this machine: leave out --workers "
+                "and --executor."
+            )
         check_share("--cache-share", self.cache_share, "keep nothing")
         check_seconds("--stall-after", self.stall_after)
         every = self.checkpoint_every
@@ -99,9 +112,10 @@ class Workers:
             self.data_dir,
             self.cache_share,
             None if every is None else parse_seconds("--checkpoint-every", every),
+            devices_per_trial=self.devices_per_trial,
         )
         stall = STALL_SECONDS if self.stall_after is None else self.stall_after
-        auto = self.workers == "auto"
+        auto = self.workers == "auto" and self.devices_per_trial == 1
         if self.executor == "local":
             if self.address is not None:
                 raise FewtuneError("--address names a Ray cluster: give --executor ray with it.")

@@ -22,6 +22,7 @@ from fewtune.engine.pages import allocate
 from fewtune.engine.resuming import FitState, Resumption
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
+from fewtune.engine.splitting import clip_gradients, is_split
 from fewtune.errors import TrialFailure
 from fewtune.records import ParameterGroupNotes
 
@@ -102,10 +103,13 @@ class _GroupOptimiser:
 
     def __init__(self, fitting: Fitting) -> None:
         self._groups, self._clip_norm = fitting.groups, fitting.optimisation.clip_norm
+        self._is_split = is_split()
+        # One tensor at a time where some are split among processes and some are not.
         self._adam = torch.optim.AdamW(
             [{"params": list(g.parameters)} for g in fitting.groups],
             weight_decay=fitting.optimisation.weight_decay,
-            fused=fitting.options.fused_optimiser,
+            fused=fitting.options.fused_optimiser and not self._is_split,
+            foreach=False if self._is_split else None,
         )
         self._rows = RowOptimiser(self._adam)
         self._rates: list[list[float]] = [[] for _ in fitting.groups]
@@ -128,8 +132,11 @@ class _GroupOptimiser:
         """Step by the gradients there are, clipped, and clear them."""
         self._rows.gather()
         stepped = [p for settings in self._adam.param_groups for p in settings["params"]]
-        torch.nn.utils.clip_grad_norm_(stepped, self._clip_norm)
-        self._make_room()
+        if self._is_split:
+            clip_gradients(stepped, self._clip_norm)
+        else:
+            torch.nn.utils.clip_grad_norm_(stepped, self._clip_norm)
+            self._make_room()
         self._adam.step()
         self._rows.put_back()
         self._adam.zero_grad(set_to_none=True)

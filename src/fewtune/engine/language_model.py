@@ -20,6 +20,7 @@ from fewtune.engine.layers import LINEAR
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.pages import allocate
 from fewtune.engine.soft import SoftTokens
+from fewtune.engine.splitting import is_split, split_blocks
 from fewtune.models import Precision, max_positions
 from fewtune.models.architectures import architecture_of
 from fewtune.models.architectures.base import Architecture
@@ -127,10 +128,12 @@ class LanguageModel:
         return sum(p.numel() * p.element_size() for pointer, p in shared.items() if pointer in used)
 
     def trainable_copy(self) -> PreTrainedModel:
-        """A fresh network with 32-bit master weights that all require gradients."""
+        """A fresh network with 32-bit master weights that all require gradients; split, where this trial is."""
         self.networks.let_go()
         network = self.networks.read().requires_grad_(True)
         _move_to_pages(network)
+        if is_split():
+            split_blocks(self.architecture.find_blocks(network), self.device)
         return network
 
     def adaptable_copy(self) -> PreTrainedModel:

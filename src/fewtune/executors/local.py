@@ -22,7 +22,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, describe_failure, set_imports_apart, word_stall
+from fewtune.executors.process import (
+    STALL_SECONDS,
+    WORKER_ENVIRONMENT,
+    describe_failure,
+    end_with_parent,
+    set_imports_apart,
+    word_stall,
+)
+from fewtune.executors.team import gather_team
 from fewtune.interruption import held_back, name_signal
 from fewtune.records import Failure, Record
 from fewtune.running.circumstances import failed_record
@@ -186,7 +194,7 @@ def _start_worker(context: Any, options: WorkerOptions) -> _Worker:
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, options), daemon=True)
+    process = context.Process(target=_work, args=(theirs, options), daemon=options.devices_per_trial == 1)
     # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
     resource_tracker.ensure_running()  # starting it would let signals through again
     with held_back(), _no_main():
@@ -234,24 +242,18 @@ def _work(pipe: Connection, options: WorkerOptions) -> None:
 def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
     try:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
         state = WorkerState(options)
         set_imports_apart()
     except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
         pipe.recv()
         pipe.send(describe_failure(error, "the process for this trial could not start: "))
         return
-    while (job := pipe.recv()) is not None:
-        try:
-            ended: Any = run_trial(job, state, pipe.send)
-        except Exception as error:  # too little is left to make a record of a failure: the command makes it
-            ended = describe_failure(error)
-        pipe.send(ended)
-
-
-def _end_with_parent() -> None:
-    """End this worker at once when the command that started it is gone, so that it neither runs on nor records."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    with gather_team(options) as pass_on:
+        while (job := pipe.recv()) is not None:
+            pass_on(job)
+            try:
+                ended: Any = run_trial(job, state, pipe.send)
+            except Exception as error:  # too little is left to make a record of a failure: the command makes it
+                ended = describe_failure(error)
+            pipe.send(ended)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import sys
 import traceback
+from multiprocessing.connection import wait
 
 from fewtune.causes import find_failure_kind
 from fewtune.records import Failure
@@ -73,6 +75,14 @@ def word_stall(silent: float, last: Progress | None) -> str:
         f"no progress for {silent:.0f} seconds ({phase}), so the process that ran this trial was ended. "
         "Where such a pause is no fault, allow longer ones: --stall-after SECONDS."
     )
+
+
+def end_with_parent() -> None:
+    """End this process at once when the one that started it is gone, so that it neither runs on nor records."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def set_imports_apart() -> None:

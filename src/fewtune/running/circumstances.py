@@ -76,13 +76,21 @@ def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
         "device": _name_device(),
         "cores": usable_cores(),
         "workers": options.workers,
-        "threads": options.threads or max(1, usable_cores() // options.workers),
+        "threads": count_threads(options),
+        **({"devices_per_trial": options.devices_per_trial} if options.devices_per_trial > 1 else {}),
         "cache_share": options.cache_share,
         "precision": job.trial.precision,
         "evaluation": job.trial.evaluation.model_dump(),
         "max_tokens": job.trial.max_tokens,
         "model": None if job.trial.model is None else word_identity(job.trial.model.name),
     }
+
+
+def count_threads(options: WorkerOptions) -> int:
+    """Threads of each process that runs trials."""
+    from fewtune.engine.meter import usable_cores
+
+    return options.threads or max(1, usable_cores() // (options.workers * options.devices_per_trial))
 
 
 @cache

@@ -62,6 +62,8 @@ class WorkerOptions:
     """Seconds of a fit between two writings of where it stands; None: the engine's own."""
     threads: int | None = None
     """Threads of each process; None: its share of the cores."""
+    devices_per_trial: int = 1
+    """Processes, each with a GPU of its own where there are any, that a network which trains is split among."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fewtune.running.circumstances import count_threads
 from fewtune.running.job import Job
 from fewtune.running.worker import WorkerState
 from fewtune.study.grid import Trial
@@ -33,10 +34,8 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
     """The trial's task, draw and model; from here on the meter watches memory."""
     import torch
 
-    from fewtune.engine.meter import usable_cores
-
     trial = job.trial
-    torch.set_num_threads(state.options.threads or max(1, usable_cores() // state.options.workers))
+    torch.set_num_threads(count_threads(state.options))
     with meter.phase("load"):
         task = state.task(job)
         model, load_seconds = state.model(job)

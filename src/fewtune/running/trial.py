@@ -135,9 +135,10 @@ def _run(
 def _make_resumption(job: Job, options: WorkerOptions) -> Resumption | None:
     """Where a fit's state is kept, in this machine's cache; nowhere for trials without a model.
 
-    Test rows that are scored in the middle of a fit are not kept: such a trial is begun anew.
+    Test rows that are scored in the middle of a fit are not kept: such a trial is begun anew. So is one that several
+    processes run together.
     """
-    if not job.weights or job.trial.evaluation.checkpoint_every:
+    if not job.weights or job.trial.evaluation.checkpoint_every or options.devices_per_trial > 1:
         return None
     from fewtune.engine.resuming import EVERY_SECONDS, Resumption
 
