@@ -121,14 +121,14 @@ def write_table(results: dict[str, Any]) -> str:
 
 
 def write_cluster(milliseconds: float) -> str:
-    """What a large cluster would ask of the command, worked out from what it takes of a processor for a trial on Ray."""
+    """What a large cluster would ask of the command, worked out from what it takes of a core for a trial on Ray."""
     seconds, slots = CLUSTER_TRIAL_SECONDS, CLUSTER_NODES * CLUSTER_SLOTS
     pace, most = slots / seconds, 1000 / milliseconds
     return (
-        f"On paper: {CLUSTER_NODES} nodes of {CLUSTER_SLOTS} trials each, at {seconds} s a trial, end {pace:.0f} trials "
-        f"a second. The command takes {milliseconds:.1f} ms of one core for each: {100 * pace / most:.0f} % of it. It "
-        f"could keep up with {most:.0f} a second, so that trials shorter than {slots / most:.0f} s leave such nodes "
-        "waiting for it."
+        f"On paper: {CLUSTER_NODES} nodes of {CLUSTER_SLOTS} trials each, at {seconds} s a trial, end {pace:.0f} "
+        f"trials a second. The command takes {milliseconds:.1f} ms of one core for each: {100 * pace / most:.0f} % of "
+        f"it. It could keep up with {most:.0f} a second: such nodes wait for it where trials take less than "
+        f"{slots / most:.0f} s."
     )
 
 

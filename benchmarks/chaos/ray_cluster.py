@@ -21,6 +21,7 @@ from benchmarks.chaos.study import find_differences, read_outcomes, write_study
 
 NODES = 3
 CLUSTER = "Ray cluster"
+DRIVER = "SIGKILL of the driver"
 MOST_COMMANDS = 12
 RACE = "until: {most_draws: 5}\nwithin: 0.02"
 
@@ -64,11 +65,13 @@ def _run(cluster: Any, nodes: list[Any], study: Path, out: Path, tally: Tally, r
     began = time.monotonic()
     while not calm and command.runs and time.monotonic() - began < LONGEST:
         time.sleep(rng.uniform(0.5, 5.0))
-        what = rng.choices(("actor", "node", "driver"), (6, 2, 1))[0]
+        # A driver is killed rarely, for then a command ends; but once it must be.
+        often = (6, 2, 1 if tally.happened[DRIVER] else 4)
+        what = rng.choices(("actor", "node", "driver"), often)[0]
         if what == "actor":
             tally.count(_kill_actor(rng))
         elif what == "driver" and command.send(signal.SIGKILL):
-            tally.count("SIGKILL of the driver")
+            tally.count(DRIVER)
         elif what == "node" and command.runs:
             cluster.remove_node(nodes.pop(rng.randrange(len(nodes))), allow_graceful=False)
             tally.count("SIGKILL of a node, and another added")
