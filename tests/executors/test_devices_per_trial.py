@@ -13,7 +13,7 @@ import pytest
 
 from fewtune.cli import main
 from fewtune.executors.local import LocalProcesses
-from fewtune.running.job import Finished, Job, WorkerOptions
+from fewtune.running.job import Finished, Job, Lost, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
@@ -47,17 +47,31 @@ def test_a_split_trial_is_the_same_trial(jobs: list[Job]) -> None:
         child.join(30)
 
 
-def test_a_worker_that_is_killed_takes_the_processes_beside_it_along(jobs: list[Job]) -> None:
+def find_beside(executor: LocalProcesses) -> list[psutil.Process]:
+    """The processes beside the one worker, once there are any."""
+    [worker] = executor._team
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if beside := [
+            each for each in psutil.Process(worker.process.pid).children() if "spawn_main" in str(each.cmdline())
+        ]:
+            return beside
+        time.sleep(0.1)
+    raise AssertionError("a worker that runs a split trial has processes beside it")
+
+
+def test_none_of_those_who_run_a_trial_outlives_the_others(jobs: list[Job]) -> None:
     with closing(LocalProcesses(WorkerOptions(threads=1, devices_per_trial=2))) as executor:
-        events = executor.run(jobs[:1])
-        next(events)
-        [worker] = executor._team
-        until = time.monotonic() + 60
-        while not (beside := psutil.Process(worker.process.pid).children()) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert beside
+        events = executor.run(jobs[:2])
+        assert isinstance(next(events), Started)
+        [beside] = find_beside(executor)
+        beside.kill()
+        lost = next(event for event in events if isinstance(event, Lost))
+        assert "a process beside it ending" in lost.reason
+        assert isinstance(next(events), Started)  # in a worker that takes its place
+        [beside] = find_beside(executor)
         events.close()
-    _, alive = psutil.wait_procs(beside, timeout=60)
+    _, alive = psutil.wait_procs([beside], timeout=60)
     assert alive == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
@@ -69,7 +70,28 @@ def test_a_study_is_told_as_it_runs_and_another_one_afterwards(
     require_equal("later", tmp_path / "later")
 
 
-def test_a_server_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_whose_files_could_not_be_kept_is_told_again(
+    study_file: Path, tmp_path: Path, folder: Path, no_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trackio.run import Run
+
+    out = tmp_path / "half"
+    assert call("run", str(study_file), "--out", str(out), "--set", "methods=[majority]", "--set", "name=half") == 0
+    tell = ("track", str(out), "--to", "trackio", "--uri", str(folder))
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "log_artifact", Mock(side_effect=OSError("No space left on device")))
+        assert call(*tell) == 2
+    assert call(*tell) == 0
+    require_equal("half", out)
+
+
+def test_what_lies_elsewhere_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "trials").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setenv("TRACKIO_SPACE_ID", "somebody/space")
+        assert call("track", str(tmp_path), "--to", "trackio") == 2
+    assert "TRACKIO_SPACE_ID sends what Trackio is told away" in " ".join(capsys.readouterr().err.split())
     assert call("track", str(tmp_path), "--to", "trackio", "--uri", "http://127.0.0.1:1") == 2
     assert "Give a folder" in capsys.readouterr().err

@@ -104,6 +104,8 @@ class Workers:
                 "--devices-per-trial splits one trial at a time among processes of this machine: leave out --workers "
                 "and --executor."
             )
+        if self.devices_per_trial > 1:
+            _check_gpus(self.devices_per_trial)
         check_share("--cache-share", self.cache_share, "keep nothing")
         check_seconds("--stall-after", self.stall_after)
         every = self.checkpoint_every
@@ -123,6 +125,15 @@ class Workers:
         from fewtune.executors.ray import RayActors
 
         return RayActors(options, resources, self.address, stall, auto=auto)
+
+
+def _check_gpus(asked: int) -> None:
+    """Refuse to split a trial among more GPUs than this machine has, where it has any."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if 0 < there < asked:
+        raise FewtuneError(f"--devices-per-trial is {asked}, and this machine has {there} GPUs.")
 
 
 @Parameter(name="*")

@@ -22,7 +22,7 @@ from fewtune.engine.pages import allocate
 from fewtune.engine.resuming import FitState, Resumption
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
 from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
-from fewtune.engine.splitting import clip_gradients, is_split
+from fewtune.engine.splitting import agree, clip_gradients, is_split
 from fewtune.errors import TrialFailure
 from fewtune.records import ParameterGroupNotes
 
@@ -79,7 +79,7 @@ def fit(
                 if resumption is not None and resumption.is_due:
                     standing.keep(resumption)
                 optimiser.set_rates(epoch, plateau.factor * rate_factor(len(losses), steps, options))
-                loss = _step_gradients(fitting, batch)
+                loss = agree(_step_gradients(fitting, batch))
                 if not math.isfinite(loss):
                     raise TrialFailure("diverged", f"the loss became {loss} at step {len(losses) + 1} of {steps}")
                 optimiser.step()
@@ -87,7 +87,7 @@ def fit(
                 on_step(len(losses), steps, loss)
             plateau.observe(float(np.mean(losses[-len(batches) :])))
             if fitting.validation:
-                kept.offer(epoch, _mean_loss(fitting, fitting.validation))
+                kept.offer(epoch, agree(_mean_loss(fitting, fitting.validation)))
             standing.epochs += 1
             if on_epoch is not None:
                 _set_training(fitting, False)

@@ -131,9 +131,9 @@ class LanguageModel:
         """A fresh network with 32-bit master weights that all require gradients; split, where this trial is."""
         self.networks.let_go()
         network = self.networks.read().requires_grad_(True)
-        _move_to_pages(network)
         if is_split():
             split_blocks(self.architecture.find_blocks(network), self.device)
+        _move_to_pages(network)
         return network
 
     def adaptable_copy(self) -> PreTrainedModel:
@@ -152,7 +152,8 @@ def _move_to_pages(network: PreTrainedModel, in_bfloat16: bool = False, shared: 
     # The head stays in float32: it may share the embedding's weights, and scores are read from it.
     linear = [module for module in network.modules() if isinstance(module, LINEAR) and module is not head]
     narrow = {id(parameter) for module in linear for parameter in module.parameters(recurse=False)}
-    given = list(network.parameters())
+    # Parts of what is split among processes lie in tensors of their own.
+    given = [parameter for parameter in network.parameters() if type(parameter.data) is torch.Tensor]
     dtypes = [torch.bfloat16 if in_bfloat16 and id(p) in narrow else p.dtype for p in given]
     held = allocate([parameter.shape for parameter in given], dtypes, given[0].device, shared)
     for parameter, place in zip(given, held, strict=True):

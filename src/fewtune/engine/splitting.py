@@ -1,9 +1,9 @@
 """One network over the processes of a trial: each holds a part of every block's weights, gradients and moments.
 
 Owns joining these processes, splitting a network's blocks among them, and what a training loop does otherwise where
-tensors are split. Every process runs the whole trial on the same rows: what is not split is equal in each, and what is
-split comes together for the moment in which a block runs. Source: Zhao et al. 2023, https://arxiv.org/abs/2304.11277
-(fully sharded data parallel), by PyTorch's `fully_shard`.
+tensors are split. Every process runs the whole trial on the same rows: what is not split is equal in each, and a block
+comes together where it runs. In bfloat16 its matrices stay in each process, narrow, from there to its gradients.
+Source: Zhao et al. 2023, https://arxiv.org/abs/2304.11277 (fully sharded data parallel), by PyTorch's `fully_shard`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 LONGEST_WAIT = timedelta(days=30)
-"""That a process waits for the others: whoever started them ends those that stall."""
+"""That a process waits for the others, between trials too: whoever started them ends those that stall."""
 
 
 def join(rank: int, processes: int, meeting: Path) -> None:
@@ -31,11 +31,6 @@ def join(rank: int, processes: int, meeting: Path) -> None:
     dist.init_process_group(
         backend, init_method=meeting.as_uri(), rank=rank, world_size=processes, timeout=LONGEST_WAIT
     )
-
-
-def leave() -> None:
-    """Be on one's own again."""
-    dist.destroy_process_group()
 
 
 def tell(what: object) -> None:
@@ -56,7 +51,7 @@ def is_split() -> bool:
 
 
 def split_blocks(blocks: Iterable[nn.Module], device: torch.device) -> None:
-    """Keep a part of each block's tensors here; the blocks' parameters are other objects afterwards."""
+    """Keep a part of each block's tensors here, a copy; the blocks' parameters are other objects afterwards."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -65,15 +60,31 @@ def split_blocks(blocks: Iterable[nn.Module], device: torch.device) -> None:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
 
 
+def agree(value: float) -> float:
+    """The first process's value, in each of them: what is decided by it is decided alike."""
+    if not is_split():
+        return value
+    held = torch.tensor([value], dtype=torch.float64)
+    dist.broadcast(held, src=0)
+    return float(held)
+
+
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """Scale gradients to a norm of at most this, over all tensors, split or whole."""
+    """Scale gradients to a norm of at most this, over all tensors, split or whole; whole ones are averaged first.
+
+    Processes differ in them by rounding alone, where a GPU adds in no fixed order.
+    """
     from torch.distributed.tensor import DTensor
 
     gradients = [p.grad for p in parameters if p.grad is not None]
+    for gradient in gradients:
+        if not isinstance(gradient, DTensor):
+            dist.all_reduce(gradient)
+            gradient.div_(dist.get_world_size())
     norms = [gradient.norm() for gradient in gradients]
     norms = [float(norm.full_tensor() if isinstance(norm, DTensor) else norm) for norm in norms]
     factor = most / (math.hypot(*norms) + 1e-6)
-    if factor < 1:
+    if not factor >= 1:  # or no number, as where a gradient is none
         for gradient in gradients:
             gradient.mul_(factor)

@@ -30,7 +30,7 @@ from fewtune.executors.process import (
     set_imports_apart,
     word_stall,
 )
-from fewtune.executors.team import gather_team
+from fewtune.executors.team import LEFT_ALONE, gather_team
 from fewtune.interruption import held_back, name_signal
 from fewtune.records import Failure, Record
 from fewtune.running.circumstances import failed_record
@@ -164,8 +164,10 @@ def _listen(worker: _Worker, waiting: list[Job], options: WorkerOptions) -> tupl
     worker.job, worker.done = None, worker.done + 1
     made = (failed_record(job, message, None, options), None) if isinstance(message, Failure) else message
     record, predictions = made
-    if record.failure is not None and record.failure.kind == "out_of_memory":
-        # What could not be allocated is half set up in the libraries: later trials would fail by it.
+    failed = None if record.failure is None else record.failure.kind
+    if failed == "out_of_memory" or (failed not in (None, "skipped") and options.devices_per_trial > 1):
+        # What could not be allocated is half set up in the libraries: later trials would fail by it. And a trial that
+        # failed may go on in the processes beside this one.
         _end(worker)
         return Finished(job, record, predictions), False
     return Finished(job, record, predictions), True
@@ -183,6 +185,8 @@ def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool
 def _word_end(exit_code: int | None) -> str:
     if exit_code == STARVED:
         return "running out of memory, before it could tell more."
+    if exit_code == LEFT_ALONE:
+        return "a process beside it ending, whose reason stands in the command's output."
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}."
     hint = " The system may have run out of memory." if exit_code == -signal.SIGKILL else ""
@@ -241,15 +245,17 @@ def _work(pipe: Connection, options: WorkerOptions) -> None:
 
 def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
+    team = contextlib.ExitStack()
     try:
         threading.Thread(target=end_with_parent, daemon=True).start()
         state = WorkerState(options)
         set_imports_apart()
+        pass_on = team.enter_context(gather_team(options))
     except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
         pipe.recv()
         pipe.send(describe_failure(error, "the process for this trial could not start: "))
         return
-    with gather_team(options) as pass_on:
+    with team:
         while (job := pipe.recv()) is not None:
             pass_on(job)
             try:
@@ -257,3 +263,5 @@ def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
             except Exception as error:  # too little is left to make a record of a failure: the command makes it
                 ended = describe_failure(error)
             pipe.send(ended)
+    if options.devices_per_trial > 1:
+        os._exit(0)  # those beside it wait for what it says next, and end with it

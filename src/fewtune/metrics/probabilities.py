@@ -78,7 +78,9 @@ def rank_rows(probabilities: FloatArray, gold: IntArray) -> tuple[float, FloatAr
     if not labels:
         return None
     if probabilities.shape[1] == 2:  # one against the rest is the other against it
-        labels = labels[1:]
+        with np.errstate(divide="ignore"):  # the odds tell apart what probabilities near 1 do not
+            odds = np.log(probabilities[:, 1]) - np.log(probabilities[:, 0])
+        return _rank_against_rest(odds, gold == 1)
     each = [_rank_against_rest(probabilities[:, label], gold == label) for label in labels]
     return float(np.mean([area for area, _ in each])), np.asarray(np.mean([effects for _, effects in each], 0))
 

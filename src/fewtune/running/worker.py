@@ -80,7 +80,7 @@ class WorkerState:
         """The engine's options on a machine whose memory all workers share."""
         asked = self.options.cache_share
         share = DEFAULTS.kept_states_share if asked is None else asked
-        return EngineOptions(kept_states_share=share / self.options.workers)
+        return EngineOptions(kept_states_share=share / (self.options.workers * self.options.devices_per_trial))
 
     def _find(self, job: Job, name: str, fingerprint: str) -> ModelSnapshot:
         if (name, fingerprint) not in self._found:

@@ -20,6 +20,8 @@ from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list
 
 TRIAL, RECORD = "fewtune.trial_id", "fewtune.record_sha256"
 """Names in a run's configuration."""
+ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
+"""What in the environment sends runs away from this machine."""
 
 
 def check_installed() -> None:
@@ -36,7 +38,12 @@ class TrackioTracker:
     """
 
     def __init__(self, study: str, folder: str | None = None) -> None:
-        """None: what TRACKIO_DIR says, else Trackio's own. Raises FewtuneError for a server's address."""
+        """None: what TRACKIO_DIR says, else Trackio's own. Raises FewtuneError where runs would not lie in a folder."""
+        if set_there := [name for name in ELSEWHERE if os.environ.get(name)]:
+            raise FewtuneError(
+                f"{set_there[0]} sends what Trackio is told away from this machine: unset it. `trackio sync` brings a "
+                "project to a Space."
+            )
         if folder is not None and "://" in folder:
             raise FewtuneError(
                 f"Trackio's runs lie in a folder, and {folder} is none. Give a folder; `trackio sync` brings it to a "
@@ -66,22 +73,30 @@ class TrackioTracker:
 
     def end(self, run_id: str, record: Record, files: RecordFiles) -> None:
         if run_id in self._runs:
-            self._runs.pop(run_id).finish()
-        for run in self._list():
-            if run.name == run_id:
-                run.delete()
-        told = {TRIAL: record.trial_id, RECORD: fingerprint_files(files), "fewtune.status": record.status}
+            begun = self._runs.pop(run_id)
+            begun.finish()
+            self._find(run_id, begun.id).delete()
+        else:
+            for earlier in [run for run in self._list() if run.name == run_id]:
+                earlier.delete()
+        told = {TRIAL: record.trial_id, "fewtune.status": record.status}
         if record.failure is not None:
             told["fewtune.failure"] = record.failure.message
-        run = self._open(run_id, told | list_axes(record.trial) | list_settings(record.trial))
+        told |= list_axes(record.trial) | list_settings(record.trial)
+        run = self._open(run_id, told)
         losses = record.notes.fit.losses
         for step, loss in enumerate(losses, start=1):
             if loss is not None:
                 run.log({"loss": loss}, step=step)
         self._keep_files(run, record.trial_id, files)
-        # Last: a run that has its configuration was told everything, and this is what brings it where nothing was fit.
+        run.finish()
+        # Last, and together: a run whose configuration has this was told everything.
+        told[RECORD] = fingerprint_files(files)
+        run = self._open(run_id, told, run.id)
         run.log(list_metrics(record), step=len(losses) + 1)
         run.finish()
+        if (self._find(run_id, run.id).config or {}).get(RECORD) != told[RECORD]:
+            raise OSError("what it was told is not in its folder")  # it warns, and raises nothing
 
     def _keep_files(self, run: Any, trial_id: str, files: RecordFiles) -> None:
         from trackio import Artifact
@@ -95,7 +110,8 @@ class TrackioTracker:
                     kept.add_file(path)
             run.log_artifact(kept)
 
-    def _open(self, name: str, config: Mapping[str, str]) -> Any:
+    def _open(self, name: str, config: Mapping[str, str], run_id: str | None = None) -> Any:
+        """Open a new run, or one that there is."""
         trackio = self._import()
         # In a context of its own: another run that is open in this one would be ended.
         start = contextvars.Context().run
@@ -104,10 +120,16 @@ class TrackioTracker:
             self._study,
             name=name,
             config=dict(config),
+            resume="never" if run_id is None else "allow",
             auto_log_gpu=False,
             auto_log_cpu=False,
             embed=False,
         )
+
+    def _find(self, name: str, run_id: str) -> Any:
+        from trackio.api import Run
+
+        return Run(self._study, name, run_id)
 
     def _list(self) -> list[Any]:
         trackio = self._import()
@@ -117,8 +139,9 @@ class TrackioTracker:
             return []
 
     def _import(self) -> Any:
-        if self._folder is not None:
-            os.environ["TRACKIO_DIR"] = str(Path(self._folder).resolve())  # read when it is imported
+        folder = None if self._folder is None else Path(self._folder).resolve()
+        if folder is not None:
+            os.environ["TRACKIO_DIR"] = str(folder)  # read when it is imported
         import trackio
         import trackio.run
         import trackio.utils
@@ -126,6 +149,8 @@ class TrackioTracker:
         for module in (trackio, trackio.run, trackio.utils):
             # It prints of every run, in the midst of the study's own lines, and has no word for being quiet.
             vars(module)["print"] = _say_nothing
+        if folder is not None and trackio.utils.TRACKIO_DIR.resolve() != folder:
+            raise FewtuneError(f"Trackio already keeps this process's runs in {trackio.utils.TRACKIO_DIR}.")
         return trackio
 
 

@@ -21,6 +21,7 @@ DECIDES_SECONDS = (
     "cores",
     "workers",
     "threads",
+    "devices_per_trial",
     "cache_share",
     "precision",
     "packages",
