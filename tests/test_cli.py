@@ -436,3 +436,17 @@ def test_a_forecast_names_each_kind_of_trial_and_what_all_take(
     assert code == 0 and told.index("measuring tfidf") < told.index("6 trials: about") < told.index("[1/6]")
     _, told, _ = run_cli("check", small_study, *change, "--forecast", "--out", tmp_path / "out", capsys=capsys)
     assert told.strip().endswith("Forecast: no trial waits.")
+
+
+def test_too_little_memory_for_the_command_itself_is_told_in_a_message(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_it(*_: object) -> None:
+        try:
+            raise ImportError("libc10.so: cannot map zero-fill pages")
+        except ImportError as error:  # as Transformers does
+            raise ModuleNotFoundError("Could not import module 'AutoConfig'.") from error
+
+    monkeypatch.setattr("fewtune.study.load_study", import_it)
+    code, _, told = run_cli("run", small_study, "--out", tmp_path / "out", capsys=capsys)
+    assert (code, told) == (2, "fewtune: memory did not suffice for this command itself. What was finished is kept.\n")

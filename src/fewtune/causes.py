@@ -15,6 +15,7 @@ OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP, Metal
     "can't allocate memory",  # PyTorch's DefaultCPUAllocator
     "cannot allocate memory",  # the system: mmap, fork
+    "cannot map zero-fill pages",  # the system's loader: a library's own data
     "could not allocate",
     "unable to allocate",  # NumPy
     "failed to allocate",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+import time
+from multiprocessing.connection import Connection
 
+import psutil
 import pytest
 
-from fewtune.executors.process import WORKER_ENVIRONMENT
+from fewtune.executors.process import WORKER_ENVIRONMENT, end_with_parent
 
 SCRIPT = """
 import os, resource, sys
@@ -43,3 +48,30 @@ def test_freed_memory_is_used_again_without_asking_the_system() -> None:
 
 def test_what_the_users_environment_says_stays() -> None:
     assert count_faults("set", GOMP_SPINCOUNT="77")[1] == "77"
+
+
+def _wait_for_parent(pipe: Connection) -> None:
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    time.sleep(0.5)
+    pipe.send(os.getpid())
+    time.sleep(600)
+
+
+def _be_parent(pipe: Connection) -> None:
+    multiprocessing.get_context("spawn").Process(target=_wait_for_parent, args=(pipe,)).start()
+    time.sleep(600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends processes that are stopped: run it there.")
+def test_a_process_that_is_stopped_ends_with_the_one_that_started_it() -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    parent = context.Process(target=_be_parent, args=(theirs,))
+    parent.start()
+    assert ours.poll(60)
+    child = psutil.Process(ours.recv())
+    child.suspend()
+    parent.kill()
+    parent.join(60)
+    _, alive = psutil.wait_procs([child], timeout=30)
+    assert alive == []

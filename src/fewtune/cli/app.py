@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from fewtune import __version__
+from fewtune.causes import find_failure_kind
 from fewtune.cli.audit import audit
 from fewtune.cli.export import export
 from fewtune.cli.fit import fit
@@ -75,20 +76,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FewtuneError as error:
         say_error(f"fewtune: {error}")
         code = 2
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("fewtune"):
-            raise
-        extra = EXTRAS.get(error.name, "run")
-        say_error(
-            f"fewtune: {error.name} is not installed, and this command needs it: pip install 'fewtune[{extra}]' (from "
-            f"a clone: pip install '.[{extra}]'). `report`, `audit`, `recommend` and `watch` do without it."
-        )
-        code = 2
-    except OSError as error:
-        place = error.filename or "a file"
-        say_error(f"fewtune: {place}: {error.strerror or error}.")
-        code = 2
     except KeyboardInterrupt as stopped:
         complain(f"{word_interrupt(stopped)}.")
         code = exit_code(stopped)
+    except Exception as error:
+        said = _word(error)
+        if said is None:
+            raise
+        say_error(f"fewtune: {said}")
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _word(error: Exception) -> str | None:
+    """What went wrong around the command, in words; None where it is a fault of fewtune's."""
+    if find_failure_kind(error) == "out_of_memory":
+        return "memory did not suffice for this command itself. What was finished is kept."
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and not error.name.startswith("fewtune"):
+        extra = EXTRAS.get(error.name, "run")
+        return (
+            f"{error.name} is not installed, and this command needs it: pip install 'fewtune[{extra}]' (from a clone: "
+            f"pip install '.[{extra}]'). `report`, `audit`, `recommend` and `watch` do without it."
+        )
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}."
+    return None
