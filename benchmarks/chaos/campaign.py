@@ -37,9 +37,9 @@ LONGEST = 120.0
 LONGEST_PAUSE = 2.0
 """Seconds between two disturbances of a command, at most. Some commands are first left alone for as long as an
 undisturbed run takes, at most: one that never is has started no trial yet."""
-DAMAGED = re.compile(r"/(study\.yaml|looks\.json)(?:: damaged| is damaged|: `)")
+DAMAGED = re.compile(r"/(study\.yaml|looks\.json)(?:: damaged| is damaged|: `| was not written)")
 """What a command says of a file that it puts nothing in the place of."""
-QUICK = 0.65
+QUICK = 0.7
 """Share of the commands that are not."""
 SMALL_DISKS = 0.2
 """Share of the lives whose folder lies on a disk of its own, which fills."""
@@ -130,7 +130,7 @@ class _Life:
 
     def _live(self, until: float) -> None:
         for number in range(MOST_COMMANDS):
-            calm = time.monotonic() > until or number > 12
+            calm = time.monotonic() > until or number > 20
             if number:
                 self._between()
             if self._command(number, calm) and calm:
@@ -171,8 +171,11 @@ class _Life:
         while not calm and command.runs and time.monotonic() - began < LONGEST:
             time.sleep(rng.uniform(0.05, pause))
             pause = LONGEST_PAUSE
-            disturb = rng.choices([each for each, _ in DISTURBANCES], [often for _, often in DISTURBANCES])[0]
-            self._tally.count(disturb(command, rng))
+            happened = None
+            while happened is None and command.runs:  # a worker is killed where there is one
+                disturb = rng.choices([each for each, _ in DISTURBANCES], [often for _, often in DISTURBANCES])[0]
+                happened = disturb(command, rng)
+            self._tally.count(happened)
         code = command.wait(LONGEST)
         if self._disk is not None:
             self._disk.make_room()
