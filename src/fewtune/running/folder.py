@@ -63,8 +63,8 @@ def claim_folder(out: Path, study: Study) -> None:
     if not _is_ours(out):
         if kept.is_file():
             raise RecordError(
-                f"{kept} was not written by fewtune and would be overwritten. Give another folder with --out. Where it is "
-                "a study's and damaged, delete that file and run again."
+                f"{kept} was not written by fewtune and would be overwritten. Give another folder with --out. Where it "
+                "is a study's and damaged, delete that file and run again."
             )
         if any(file.name != LOCK and not _is_part(file) for file in out.iterdir()):
             raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
