@@ -97,7 +97,7 @@ def as_job(record: Any) -> SimpleNamespace:
 @pytest.mark.parametrize("name", MARKUP)
 def test_names_that_read_as_markup_are_shown_whole(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
-    monkeypatch.setattr("fewtune.progress.guess_seconds_left", lambda *_: None)
+    monkeypatch.setattr("fewtune.progress.TimedTrials.guess", lambda *_: None)
     make_hostile(tmp_path, task=name, model=f"{name} model", variant=f"{name} method")
     text = show_everything(tmp_path)
     # Each table, line and list that names it, on a console that would read its markup.
@@ -120,7 +120,7 @@ def test_a_live_row_of_a_finished_trial_is_whole(tmp_path: Path, name: str, monk
 @pytest.mark.parametrize("name", ESCAPES, ids=ascii)
 def test_control_characters_never_reach_a_terminal(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
-    monkeypatch.setattr("fewtune.progress.guess_seconds_left", lambda *_: None)
+    monkeypatch.setattr("fewtune.progress.TimedTrials.guess", lambda *_: None)
     make_hostile(tmp_path, task=name, model=f"{name} model", variant=f"{name} method")
     plain = tmp_path / "plain"
     make_hostile(plain, task="word", model="word model", variant="word method")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.records import Record
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
@@ -33,20 +33,20 @@ class TimeLeft:
     def __init__(
         self, jobs: Sequence[Job], workers: int, finished: Iterable[Record], forecast: Sequence[Record] = ()
     ) -> None:
-        self._left = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
+        self._left = Counter(describe_axes(job.trial).cell for job in jobs)
         self._workers = workers
-        self._finished, self._forecast = list(finished), forecast
+        self._finished, self._forecast = TimedTrials(finished), TimedTrials(forecast)
         self.seconds: float | None = None
         """Seconds left; None while no trial was timed."""
         self._guess()
 
     def finish(self, job: Job, record: Record) -> None:
-        del self._left[job.trial_id]
-        self._finished.append(record)
+        self._left[describe_axes(job.trial).cell] -= 1
+        self._finished.add(record)
         self._guess()
 
     def _guess(self) -> None:
-        self.seconds = guess_seconds_left(self._finished, self._left.values(), self._workers, self._forecast)
+        self.seconds = self._finished.guess(self._left, self._workers, self._forecast)
 
 
 class Listener(Protocol):

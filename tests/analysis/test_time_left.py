@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.analysis.time_left import TimedTrials, guess_seconds_left
 from fewtune.records import Cell, Record, load_planned, write_planned
 from study_maker import make_study
 
@@ -54,3 +54,10 @@ def test_nothing_is_guessed_before_a_trial_was_timed(tmp_path: Path) -> None:
 def test_what_was_planned_is_read_back_by_its_cells(finished: list[Record], tmp_path: Path) -> None:
     write_planned(tmp_path, {record.trial_id: record.trial.cell for record in finished})
     assert load_planned(tmp_path) == {r.trial_id: cell(r.trial.variant) for r in finished}
+
+
+def test_a_guess_does_not_take_longer_with_more_trials_behind_it(finished: list[Record]) -> None:
+    few, many = TimedTrials(finished), TimedTrials(finished * 1000)
+    waiting = {cell("pattern"): 2, cell("lora", 64): 1, cell("vanilla"): 0}
+    assert many.guess(waiting, 1, TimedTrials()) == pytest.approx(few.guess(waiting, 1, TimedTrials()))
+    assert len(many._spent) == len(few._spent) == 2, "a sum a cell"

@@ -6,14 +6,14 @@ Used by `run`, `watch`, forecasts and budgets. Needs records only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from statistics import fmean
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fewtune.records import Cell, Record
 
 
 def guess_seconds_left(
-    finished: Sequence[Record], waiting: Iterable[Cell], workers: int, forecast: Sequence[Record] = ()
+    finished: Iterable[Record], waiting: Iterable[Cell], workers: int, forecast: Sequence[Record] = ()
 ) -> float | None:
     """Estimate the seconds that waiting trials take on that many workers; None before any trial was timed.
 
@@ -21,21 +21,48 @@ def guess_seconds_left(
     nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes what was
     forecast of it, or the mean of all others.
     """
-    timed = [record for record in finished if record.phase_seconds]
-    ran = {record.trial.variant for record in timed}
-    timed += [record for record in forecast if record.phase_seconds and record.trial.variant not in ran]
-    if not timed:
-        return None
-    return sum(count * _guess_trial(timed, cell) for cell, count in Counter(waiting).items()) / workers
+    return TimedTrials(finished).guess(Counter(waiting), workers, TimedTrials(forecast))
 
 
-def _guess_trial(timed: Sequence[Record], cell: Cell) -> float:
-    of_variant = [record for record in timed if record.trial.variant == cell.variant]
-    at_home = [r for r in of_variant if (r.trial.task, r.trial.model) == (cell.task, cell.model)]
-    alike = at_home or of_variant or timed
-    nearest = min({record.trial.shots for record in alike}, key=lambda shots: abs(shots - cell.shots))
-    return fmean(
-        sum(record.phase_seconds.values()) + record.phase_seconds.get("fit", 0.0) * (cell.shots / nearest - 1)
-        for record in alike
-        if record.trial.shots == nearest
-    )
+@dataclass
+class _Spent:
+    """What the timed trials of a cell took together."""
+
+    trials: int = 0
+    seconds: float = 0.0
+    fit: float = 0.0
+
+
+class TimedTrials:
+    """What trials took, added up by cell as they end: thousands of them are not looked through again for each."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._spent: dict[Cell, _Spent] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Count a trial, if it was timed."""
+        if record.phase_seconds:
+            spent = self._spent.setdefault(record.trial.cell, _Spent())
+            spent.trials += 1
+            spent.seconds += sum(record.phase_seconds.values())
+            spent.fit += record.phase_seconds.get("fit", 0.0)
+
+    def guess(self, waiting: Mapping[Cell, int], workers: int, forecast: TimedTrials) -> float | None:
+        """`guess_seconds_left` of so many waiting trials of each cell."""
+        ran = {cell.variant for cell in self._spent}
+        timed = {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
+        if not timed:
+            return None
+        return sum(count * _guess_trial(timed, cell) for cell, count in waiting.items()) / workers
+
+
+def _guess_trial(timed: Mapping[Cell, _Spent], cell: Cell) -> float:
+    of_variant = [other for other in timed if other.variant == cell.variant]
+    at_home = [other for other in of_variant if (other.task, other.model) == (cell.task, cell.model)]
+    alike = at_home or of_variant or list(timed)
+    nearest = min({other.shots for other in alike}, key=lambda shots: abs(shots - cell.shots))
+    spent = [timed[other] for other in alike if other.shots == nearest]
+    seconds = sum(each.seconds + each.fit * (cell.shots / nearest - 1) for each in spent)
+    return seconds / sum(each.trials for each in spent)
