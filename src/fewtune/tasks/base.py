@@ -12,8 +12,10 @@ and stands in the table `TASKS` of `fewtune.tasks`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 IN_DOMAIN = "in_domain"
 """The name of the one test set that is in domain."""
@@ -87,6 +89,11 @@ class Task:
     """What the user should know about how the rows were read: rows left out and why, patterns derived."""
     held_out: float | None = None
     """Share of each label's training rows that each draw holds out, anew, as its test rows in domain."""
+
+    @cached_property
+    def label_counts(self) -> Mapping[int | None, int]:
+        """How many training rows each label has, by its index."""
+        return Counter(row.label for row in self.train)
 
 
 @dataclass(frozen=True)

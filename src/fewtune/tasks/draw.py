@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -91,10 +92,10 @@ def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
         _check_labels(task, chosen, data_seed)
     taken = set(chosen)
     # The permutation puts rare labels last in a balanced support, so demonstrations are ordered by another.
-    place = {row: rank for rank, row in enumerate(_permute(len(task.train), task.name, data_seed, "order"))}
-    support = tuple(task.train[row] for row in sorted(chosen, key=place.__getitem__))
-    free = [row for row in reversed(permutation) if row not in taken]
-    pool = tuple(task.train[row].without_label() for row in free[: sampling.pool_rows])
+    order = _permute(len(task.train), task.name, data_seed, "order")
+    support = tuple(task.train[row] for row in order if row in taken)
+    free = (row for row in reversed(permutation) if row not in taken)
+    pool = tuple(task.train[row].without_label() for row in islice(free, sampling.pool_rows))
     limits = [sampling.in_domain_rows, *[sampling.out_of_domain_rows] * (len(task.test_sets) - 1)]
     test_sets = tuple(
         _limit_rows(test_set, limit, task.name, data_seed)
@@ -105,8 +106,7 @@ def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
 
 def share_support(task: Task, draw: Draw) -> float:
     """The share of its labelled rows that another draw's support has too, on average, of the label with most of it."""
-    there = Counter(row.label for row in task.train)
-    return max(count / there[label] for label, count in Counter(row.label for row in draw.support).items())
+    return max(count / task.label_counts[label] for label, count in Counter(row.label for row in draw.support).items())
 
 
 def _hold_out(task: Task, data_seed: int) -> Task:
@@ -135,13 +135,15 @@ def _count_held_out(task: Task, rows: int) -> int:
 def _choose_balanced(task: Task, total: int, data_seed: int, permutation: Sequence[int]) -> list[int]:
     each, remainder = divmod(total, len(task.labels))
     favoured = _permute(len(task.labels), task.name, data_seed, "remainder")[:remainder]
-    by_label: dict[int | None, list[int]] = defaultdict(list)
-    for row in permutation:
-        by_label[task.train[row].label].append(row)
+    wanted = {label: each + (label in favoured) for label in range(len(task.labels))}
     chosen: list[int] = []
-    for label in range(len(task.labels)):
-        rows = by_label[label]
-        chosen += rows[: each + (label in favoured)]
+    for row in permutation:
+        if len(chosen) == total:
+            break
+        label = task.train[row].label
+        if label is not None and wanted[label] > 0:
+            wanted[label] -= 1
+            chosen.append(row)
     return chosen
 
 
@@ -167,7 +169,8 @@ def _limit_rows(test_set: TestSet, rows: int | None, task_name: str, data_seed: 
 def _permute(size: int, task_name: str, data_seed: int, purpose: str) -> list[int]:
     named = json.dumps([task_name, data_seed, purpose]).encode()
     seed = int.from_bytes(hashlib.sha256(named).digest(), "big")
-    return [int(row) for row in np.random.default_rng(seed).permutation(size)]
+    permutation: list[int] = np.random.default_rng(seed).permutation(size).tolist()
+    return permutation
 
 
 def _fingerprint(support: Sequence[Example], pool: Sequence[Example], test_sets: Sequence[TestSet]) -> str:
