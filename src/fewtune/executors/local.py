@@ -33,7 +33,7 @@ from fewtune.executors.process import (
 from fewtune.executors.team import LEFT_ALONE, gather_team
 from fewtune.interruption import held_back, name_signal
 from fewtune.records import Failure, Record
-from fewtune.running.circumstances import failed_record
+from fewtune.running.circumstances import count_threads, failed_record
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
@@ -201,10 +201,27 @@ def _start_worker(context: Any, options: WorkerOptions) -> _Worker:
     process = context.Process(target=_work, args=(theirs, options), daemon=options.devices_per_trial == 1)
     # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
     resource_tracker.ensure_running()  # starting it would let signals through again
-    with held_back(), _no_main():
+    with held_back(), _no_main(), _as_many_threads(count_threads(options)):
         process.start()
     theirs.close()
     return _Worker(process, ours)
+
+
+@contextlib.contextmanager
+def _as_many_threads(threads: int) -> Iterator[None]:
+    """Let the libraries of a process that starts here use so many threads, unless its user says how many.
+
+    PyTorch is told at each trial; what NumPy and scikit-learn run on would take every core in each of several workers.
+    """
+    name = "OMP_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(threads)
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @contextlib.contextmanager
