@@ -19,7 +19,14 @@ from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
 from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell
-from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
+from fewtune.analysis.study import (
+    FolderContents,
+    GroupAnalysis,
+    StudyAnalysis,
+    analyse_group,
+    assemble,
+    collecting_later,
+)
 from fewtune.analysis.study import read_folder as read_contents
 from fewtune.analysis.verdict import find_level, judge_group
 from fewtune.records import Record
@@ -68,6 +75,10 @@ class FollowedFolder:
 
         A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
         """
+        with collecting_later():
+            return self._analyse_study(contents)
+
+    def _analyse_study(self, contents: FolderContents) -> StudyAnalysis:
         self._reader.read(record for record in contents.records if record.status == "done")
         grouped = group_records(contents.records)
         self._groups = {key: self._analyse(key, members, contents) for key, members in grouped.items()}

@@ -124,7 +124,7 @@ class FolderContents:
 
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
-    with _collecting_later():
+    with collecting_later():
         return _analyse(out_dir)
 
 
@@ -143,7 +143,7 @@ def _analyse(out_dir: Path) -> StudyAnalysis:
 
 
 @contextmanager
-def _collecting_later() -> Iterator[None]:
+def collecting_later() -> Iterator[None]:
     """Look for garbage only afterwards: thousands of records that stay would be looked through again and again."""
     enabled = gc.isenabled()
     gc.disable()
