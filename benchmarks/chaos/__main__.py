@@ -1,12 +1,12 @@
 """Disturbs a study at random moments, and says whether it ends as an undisturbed one.
 
-    make chaos                              some twelve minutes, writes benchmarks/results/chaos.json
-    make chaos-smoke                        for CI, two minutes, without Ray; writes nothing
+    make chaos                              fifteen minutes, writes benchmarks/results/chaos.json
+    make chaos-smoke                        two minutes, without Ray; writes nothing
 
 Commands are killed, their workers, or both at once; told to end; stopped, for a while or for good; given too little
-memory or files that may not grow; and between two commands files are cut short, overwritten, deleted, left half
-written, or of another day. On a Ray cluster of three nodes actors, nodes and drivers are killed. Exit code 1 where
-anything was found.
+memory, files that may not grow, or a disk that fills; poisoned files lie beside the weights; and between two commands
+files are cut short, overwritten, deleted, left half written, or of another day. On a Ray cluster of three nodes actors,
+nodes and drivers are killed. Exit code 1 where anything was found.
 """
 
 from __future__ import annotations

@@ -76,10 +76,9 @@ def track(out: OutFolder, *, to: Annotated[TrackerName, Parameter(help="Which tr
 
 
 def _make_tracker(name: TrackerName, study: str, uri: str | None) -> Tracker:
-    from fewtune.tracking import mlflow, trackio
+    from fewtune.tracking.base import check_installed
+    from fewtune.tracking.mlflow import MlflowTracker
+    from fewtune.tracking.trackio import TrackioTracker
 
-    if name == "trackio":
-        trackio.check_installed()
-        return trackio.TrackioTracker(study, uri)
-    mlflow.check_installed()
-    return mlflow.MlflowTracker(study, uri)
+    check_installed(name)
+    return TrackioTracker(study, uri) if name == "trackio" else MlflowTracker(study, uri)

@@ -7,6 +7,7 @@ trials, which are told to it later, and is never read back.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -41,6 +42,12 @@ class Tracker(Protocol):
     def end(self, run_id: str, record: Record, files: RecordFiles) -> None:
         """Tell a trial's record, with its files, and end its run."""
         ...
+
+
+def check_installed(package: str) -> None:
+    """Raise ModuleNotFoundError where a tracker's package is not there, without importing it."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def name_run(axes: TrialAxes) -> str:

@@ -5,7 +5,6 @@ Owns what is MLflow's. Source: https://mlflow.org/docs/latest/api_reference/pyth
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import re
@@ -33,12 +32,6 @@ _LONGEST_VALUE = 500
 _BATCH = 100
 """Parameters or metrics that one call brings."""
 _ENDS = {"done": "FINISHED", "skipped": "KILLED", "stopped": "KILLED", "failed": "FAILED"}
-
-
-def check_installed() -> None:
-    """Raise ModuleNotFoundError where MLflow is not there."""
-    if importlib.util.find_spec("mlflow") is None:
-        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
 
 
 class MlflowTracker:

@@ -7,7 +7,6 @@ to a Space. Source: https://huggingface.co/docs/trackio
 from __future__ import annotations
 
 import contextvars
-import importlib.util
 import os
 import tempfile
 from collections.abc import Mapping
@@ -22,12 +21,6 @@ TRIAL, RECORD = "fewtune.trial_id", "fewtune.record_sha256"
 """Names in a run's configuration."""
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 """What in the environment sends runs away from this machine."""
-
-
-def check_installed() -> None:
-    """Raise ModuleNotFoundError where Trackio is not there."""
-    if importlib.util.find_spec("trackio") is None:
-        raise ModuleNotFoundError("No module named 'trackio'", name="trackio")
 
 
 class TrackioTracker:
