@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.progress import LiveProgress, PlainProgress, TimeLeft
 from fewtune.records import FitNotes, Notes, PromptNotes, load_predictions, load_records, write_planned, write_record
 from fewtune.report.advice import show_decisions
@@ -72,7 +73,7 @@ def watched(console: Console, records: Any) -> None:
     failed = next(record for record in records if record.status == "failed")
     for listener in (LiveProgress, PlainProgress):
         jobs: list[Any] = [as_job(record) for record in (done, failed, done.model_copy(update={"trial_id": "third"}))]
-        with listener(console, len(jobs), TimeLeft(jobs, 1, [])) as shown:
+        with listener(console, len(jobs), TimeLeft(jobs, 1, TimedTrials(), TimedTrials())) as shown:
             for job, record in zip(jobs[:2], (done, failed), strict=True):
                 shown.started(job)
                 shown.finished(job, record)
@@ -110,7 +111,7 @@ def test_a_live_row_of_a_finished_trial_is_whole(tmp_path: Path, name: str, monk
     monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
     [failed] = make_study(tmp_path, {}, task=name, failures={"lora": f"no {name}"})
     stream, job = StringIO(), as_job(failed)
-    with LiveProgress(make_console(stream), 1, TimeLeft([job], 1, [])) as shown:
+    with LiveProgress(make_console(stream), 1, TimeLeft([job], 1, TimedTrials(), TimedTrials())) as shown:
         shown.started(job)
         shown.finished(job, failed)
     last = stream.getvalue()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
 from fewtune.records import Cell, Record, append_event, record_path, write_looks, write_planned
@@ -62,8 +63,10 @@ class Opened:
 
     jobs: Sequence[Job]
     """Those that will run."""
-    reused: Sequence[Record]
-    """Of trials that were done before."""
+    reused: int
+    """How many trials were done before."""
+    timed: TimedTrials
+    """What those took that ran so far."""
     workers: int
     """Processes that run them."""
 
@@ -149,9 +152,9 @@ def conduct_study(
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
         executor.settle(jobs, done.values())
-        run = _Run(out, executor, on_event, purse, dict(done), shard)
+        run = _Run(out, executor, on_event, purse, set(done), TimedTrials(done.values()), shard)
         if forecast or budget.memory is not None:
-            jobs = run.forecast(jobs, budget.memory)
+            jobs = run.forecast(jobs, done.values(), budget.memory)
         if shard is not None:
             run.take(jobs)
         elif study.until is None:
@@ -186,17 +189,19 @@ class _Run:
     executor: Executor
     on_event: OnEvent
     purse: Purse | None
-    known: dict[str, Record]
-    """Records of trials that are done or have run now, by trial id."""
+    known: set[str]
+    """Trials that are done or have run now, by id: their records are in the folder, thousands of them not in memory."""
+    timed: TimedTrials
+    """What they took."""
     shard: Shard | None = None
 
-    def forecast(self, jobs: Sequence[Job], most_bytes: int | None) -> Sequence[Job]:
+    def forecast(self, jobs: Sequence[Job], done: Iterable[Record], most_bytes: int | None) -> Sequence[Job]:
         """Forecast what has not run, tell it, and mark those to be skipped that would hold more memory than that."""
         todo = [job for job in jobs if job.trial_id not in self.known]
         tell = partial(_tell_measuring, on_event=self.on_event)
-        found = forecast_trials(todo, self.known.values(), self.executor, tell)
+        found = forecast_trials(todo, done, self.executor, tell)
         if self.purse is not None:
-            self.purse.forecast = found.records
+            self.purse.forecast = TimedTrials(found.records)
         refused = jobs if most_bytes is None else refuse_beyond(jobs, found, most_bytes)
         skipped = [job for job, before in zip(refused, jobs, strict=True) if job.skip_reason != before.skip_reason]
         self.on_event(Forecasted(found, [job for job in skipped if job.trial_id not in self.known]))
@@ -216,15 +221,15 @@ class _Run:
     def take(self, jobs: Sequence[Job]) -> bool:
         """Run those of the jobs that have not run; False where the budget left some of them out."""
         todo = [job for job in jobs if job.trial_id not in self.known]
-        reused = [self.known[job.trial_id] for job in jobs if job.trial_id in self.known]
+        reused = len(jobs) - len(todo)
         part = {} if self.shard is None else {"shards": [[self.shard.number, self.shard.count]]}
-        append_event(self.out, "run", trials=len(jobs), reused=len(reused), **part)
+        append_event(self.out, "run", trials=len(jobs), reused=reused, **part)
         workers = self.executor.options.workers
-        self.on_event(Opened(todo, reused, workers))
+        self.on_event(Opened(todo, reused, self.timed, workers))
         if self.purse is not None:
-            fitting: Iterable[Job] = self.purse.ration(todo, self.known)
+            fitting: Iterable[Job] = self.purse.ration(todo, self.timed)
         else:
-            fitting = todo if workers == 1 else put_longest_first(todo, self.known.values())
+            fitting = todo if workers == 1 else put_longest_first(todo, self.timed)
         carry_out(fitting, self.out, self.executor, self._hear, self._is_spent)
         left = [job for job in todo if job.trial_id not in self.known]
         if left:
@@ -235,7 +240,8 @@ class _Run:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Finished):
-            self.known[event.job.trial_id] = event.record
+            self.known.add(event.job.trial_id)
+            self.timed.add(event.record)
         self.on_event(event)
 
     def _is_spent(self) -> bool:

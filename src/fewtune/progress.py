@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -30,12 +30,10 @@ ROWS_SHOWN = 10
 class TimeLeft:
     """The seconds left, guessed anew as trials finish, from them, from those of earlier runs and from a forecast."""
 
-    def __init__(
-        self, jobs: Sequence[Job], workers: int, finished: Iterable[Record], forecast: Sequence[Record] = ()
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], workers: int, finished: TimedTrials, forecast: TimedTrials) -> None:
         self._left = Counter(describe_axes(job.trial).cell for job in jobs)
         self._workers = workers
-        self._finished, self._forecast = TimedTrials(finished), TimedTrials(forecast)
+        self._finished, self._forecast = finished.copy(), forecast
         self.seconds: float | None = None
         """Seconds left; None while no trial was timed."""
         self._guess()

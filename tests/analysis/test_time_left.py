@@ -61,3 +61,12 @@ def test_a_guess_does_not_take_longer_with_more_trials_behind_it(finished: list[
     waiting = {cell("pattern"): 2, cell("lora", 64): 1, cell("vanilla"): 0}
     assert many.guess(waiting, 1, TimedTrials()) == pytest.approx(few.guess(waiting, 1, TimedTrials()))
     assert len(many._spent) == len(few._spent) == 2, "a sum a cell"
+
+
+def test_a_copy_is_added_to_apart(finished: list[Record]) -> None:
+    timed = TimedTrials(finished)
+    taken = timed.copy()
+    taken.add(finished[0].model_copy(update={"phase_seconds": {"fit": 5000.0}}))
+    waiting = {cell(finished[0].trial.variant): 1}
+    assert timed.guess(waiting, 1, TimedTrials()) == TimedTrials(finished).guess(waiting, 1, TimedTrials())
+    assert (taken.guess(waiting, 1, TimedTrials()) or 0) > 1000

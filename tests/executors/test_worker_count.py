@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.engine import meter
 from fewtune.engine.language_model import LanguageModel
 from fewtune.executors.local import LocalProcesses
@@ -118,7 +119,7 @@ def test_the_number_is_settled_once(jobs: list[Job]) -> None:
 
 def test_trials_that_take_longest_start_first(jobs: list[Job]) -> None:
     known = make_records(jobs, {"lora": 9.0, "pattern": 5.0, "in_context": 2.0})
-    started = [job.trial.method.variant for job in put_longest_first(jobs, known)]
+    started = [job.trial.method.variant for job in put_longest_first(jobs, TimedTrials(known))]
     assert started == [name for name in ("lora", "pattern", "in_context", "majority") for _ in range(2)]
     fitted = [job for job in jobs if job.weights]
-    assert put_longest_first(fitted, []) == fitted, "where nothing is known, in the study's order"
+    assert put_longest_first(fitted, TimedTrials()) == fitted, "where nothing is known, in the study's order"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fewtune.records import Cell, Record
 
@@ -48,6 +48,12 @@ class TimedTrials:
             spent.trials += 1
             spent.seconds += sum(record.phase_seconds.values())
             spent.fit += record.phase_seconds.get("fit", 0.0)
+
+    def copy(self) -> TimedTrials:
+        """The same sums, to be added to apart."""
+        made = TimedTrials()
+        made._spent = {cell: replace(spent) for cell, spent in self._spent.items()}
+        return made
 
     def guess(self, waiting: Mapping[Cell, int], workers: int, forecast: TimedTrials) -> float | None:
         """`guess_seconds_left` of so many waiting trials of each cell."""

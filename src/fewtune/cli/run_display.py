@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.padding import Padding
 
 from fewtune.analysis.audit.finding import word_number
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.cli.forecast import show_forecast
 from fewtune.conduct import (
     Closed,
@@ -51,8 +52,9 @@ class RunDisplay:
         """When the command began, was ready to run a study, and each event of that study that ends a part of it."""
         self._study: Preparing | None = None
         self._jobs: list[Job] = []
-        self._reused: Sequence[Record] = ()
-        self._forecast: Sequence[Record] = ()
+        self.reused = 0
+        """How many trials were done before."""
+        self._forecast = TimedTrials()
         self._listener: LiveProgress | PlainProgress | None = None
         self._exits = contextlib.ExitStack()
 
@@ -78,23 +80,23 @@ class RunDisplay:
             case Measuring(job):
                 self._print(f"measuring {job.trial.method.variant} on {job.trial.task.label} …")
             case Forecasted(forecast, skipped):
-                self._forecast = forecast.records
+                self._forecast = TimedTrials(forecast.records)
                 assert self._study is not None
                 show_forecast(self._console, forecast, self._study.study.until is not None)
                 self._print(*list_skips(skipped))
-            case Opened(jobs, reused, workers):
+            case Opened(jobs, reused, timed, workers):
                 self._workers = workers
                 assert self._study is not None
                 if self.folder is None:
-                    self.folder, self._reused = self._study.folder, reused
-                    already = f"{len(reused)} already done"
+                    self.folder, self.reused = self._study.folder, reused
+                    already = f"{reused} already done"
                 else:
                     already = f"{len(jobs)} of them new"
                 self._jobs.extend(jobs)
-                name, total = self._study.study.name, len(jobs) + len(reused)
+                name, total = self._study.study.name, len(jobs) + reused
                 self._print(f"{name}: {total} trials, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
-                left = TimeLeft(jobs, workers, reused, self._forecast)
+                left = TimeLeft(jobs, workers, timed, self._forecast)
                 self._listener = kind(self._console, len(jobs), left)
                 self._exits.enter_context(self._listener)
             case LeftOut():
@@ -116,11 +118,6 @@ class RunDisplay:
         """Of a study's records, those of trials that ran just now."""
         ran = {job.trial_id for job in self._jobs}
         return [record for record in records if record.trial_id in ran and record.status not in NEVER_RUN]
-
-    @property
-    def reused(self) -> int:
-        """How many trials were done before."""
-        return len(self._reused)
 
     def read_clock(self) -> CommandSeconds:
         """Where the command's time went, of a study that ran to its end."""

@@ -6,10 +6,9 @@ Owns both. Does not know what a trial does; how long one takes is guessed from t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
-from fewtune.analysis.time_left import guess_seconds_left
-from fewtune.records import Record
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job
 
@@ -22,7 +21,7 @@ class Purse:
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
-        self.forecast: Sequence[Record] = ()
+        self.forecast = TimedTrials()
         """What trials were forecast to take (`running.forecast`), where they were."""
         self._clock = clock
         self._deadline = clock() + seconds - min(MOST_KEPT_SECONDS, seconds / 20)
@@ -34,13 +33,13 @@ class Purse:
         """Whether nothing may run any more."""
         return self._clock() >= self._deadline
 
-    def ration(self, jobs: Iterable[Job], known: Mapping[str, Record]) -> Iterator[Job]:
-        """Each job that fits, asked for when it could start; `known` are the records so far, by trial id.
+    def ration(self, jobs: Iterable[Job], timed: TimedTrials) -> Iterator[Job]:
+        """Each job that fits, asked for when it could start; `timed` grows as trials end.
 
         A trial of which nothing is known yet is let start: it is ended with the budget.
         """
         for job in jobs:
-            wanted = guess_seconds_left(list(known.values()), [describe_axes(job.trial).cell], 1, self.forecast) or 0.0
+            wanted = timed.guess({describe_axes(job.trial).cell: 1}, 1, self.forecast) or 0.0
             if self._clock() + wanted >= self._deadline:
                 self.left_out.append(job)
             else:
