@@ -25,10 +25,10 @@ from fewtune.analysis.study import (
     StudyAnalysis,
     analyse_group,
     assemble,
-    collecting_later,
 )
 from fewtune.analysis.study import read_folder as read_contents
 from fewtune.analysis.verdict import find_level, judge_group
+from fewtune.garbage import collecting_later
 from fewtune.records import Record
 
 _Stamp = tuple[int, int, int]
@@ -62,6 +62,7 @@ class FollowedFolder:
         self._groups: dict[GroupKey, _Kept] = {}
         self._decisions: dict[tuple[str, int], _Decided] = {}
 
+    @collecting_later()
     def read(self) -> FolderContents:
         """The folder's records and study as they stand; raises RecordError where they cannot be read."""
         contents = read_contents(self._out_dir, self._load)
@@ -70,15 +71,12 @@ class FollowedFolder:
             self._records = {record.trial_id: (stamp, record) for record in contents.records}
         return contents
 
+    @collecting_later()
     def analyse(self, contents: FolderContents) -> StudyAnalysis:
         """Analyse what was read: every verdict as if its group stood alone.
 
         A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
         """
-        with collecting_later():
-            return self._analyse_study(contents)
-
-    def _analyse_study(self, contents: FolderContents) -> StudyAnalysis:
         self._reader.read(record for record in contents.records if record.status == "done")
         grouped = group_records(contents.records)
         self._groups = {key: self._analyse(key, members, contents) for key, members in grouped.items()}

@@ -5,11 +5,9 @@ Owns which parts there are and how a folder becomes them. Knows nothing of how t
 
 from __future__ import annotations
 
-import gc
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +34,7 @@ from fewtune.analysis.recommend import Terms, name_contender, recommend
 from fewtune.analysis.stability import Bounds, Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError, shorten
+from fewtune.garbage import collecting_later
 from fewtune.metrics.counts import SCORES
 from fewtune.records import LookHistory, Record
 
@@ -122,13 +121,9 @@ class FolderContents:
         return Terms(within=self.within, looks=self.looks, seeds=self.seeds)
 
 
+@collecting_later()
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
-    with collecting_later():
-        return _analyse(out_dir)
-
-
-def _analyse(out_dir: Path) -> StudyAnalysis:
     contents = read_folder(out_dir)
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
@@ -140,18 +135,6 @@ def _analyse(out_dir: Path) -> StudyAnalysis:
     groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
     decisions = recommend([group.board for group in groups], records, reader, contents.terms)
     return assemble(contents, groups, decisions, reader)
-
-
-@contextmanager
-def collecting_later() -> Iterator[None]:
-    """Look for garbage only afterwards: thousands of records that stay would be looked through again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_record) -> FolderContents:

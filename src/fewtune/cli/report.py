@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from fewtune.cli.options import OutFolder, Profile, Strict
 from fewtune.cli.output import console, say, say_error
 from fewtune.errors import FewtuneError
+from fewtune.garbage import collecting_later
 from fewtune.terminal import write_export
 
 if TYPE_CHECKING:
@@ -45,16 +46,17 @@ def report(
         raise FewtuneError(f"{figures} is a file; --figures needs a folder.")
     if format_ in FORMATS and (against is not None or profile):
         raise FewtuneError(f"--format {format_} holds the study alone: give --against and --profile without it.")
-    result = read_result(out)
-    if format_ in FORMATS:
-        write_export(FORMATS[format_](result.analysis))
-    else:
-        show_report(result, against)
-        if profile:
-            show_profile(console, result.records)
-    if figures is not None:
-        written = write_figures(result.analysis, figures)
-        say_error(f"figures: {len(written)} files in {figures}")
+    with collecting_later():
+        result = read_result(out)
+        if format_ in FORMATS:
+            write_export(FORMATS[format_](result.analysis))
+        else:
+            show_report(result, against)
+            if profile:
+                show_profile(console, result.records)
+        if figures is not None:
+            written = write_figures(result.analysis, figures)
+            say_error(f"figures: {len(written)} files in {figures}")
     return end_with(result, strict)
 
 
