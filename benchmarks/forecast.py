@@ -60,7 +60,7 @@ def measure() -> dict[str, Any]:
         forecast = forecast_trials(jobs, [], executor)
         seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
-        records = run_study(study, Path(folder)).records
+        records = run_study(study, Path(folder), executor=LocalProcesses()).records
     ran = {record.trial.variant: record for record in records}
     trials = [compare(each, ran[each.cell.variant]) for each in forecast.cells]
     machine = describe_machine(usable_cores())

@@ -197,6 +197,16 @@ def test_a_method_whose_measuring_was_killed_is_not_let_into_a_budget_of_memory(
     }
 
 
+def test_measuring_ends_with_the_budget_of_time(values: dict[str, Any]) -> None:
+    executor = Measured({"a": 1.0, "b": 1.0})
+    jobs, _ = prepare_jobs(read_study(values), None)
+    found = forecast_trials(jobs, (), executor, is_spent=lambda: bool(executor.excerpts))
+    assert [variant for variant, _ in executor.excerpts] == ["a"]
+    faults = {each.cell.variant: each.fault for each in found.cells}
+    assert faults["b"] == "the budget of time was spent before it was measured"
+    assert found.seconds is None and found.disk_bytes is None
+
+
 @pytest.mark.parametrize(("memory", "told"), [("much", "it is 'much'"), (0, "it is '0'")])
 def test_a_budget_of_memory_that_is_none_is_refused(values: dict[str, Any], memory: object, told: str) -> None:
     with pytest.raises(StudyError) as caught:

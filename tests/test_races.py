@@ -15,9 +15,9 @@ from fewtune.analysis.looks import spend_by
 from fewtune.api import run_study
 from fewtune.conduct import LeftOut, Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
-from fewtune.records import Record, load_looks
+from fewtune.records import Failure, Record, load_looks
 from fewtune.results import StudyResult
-from fewtune.running.circumstances import describe_axes
+from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
 from fewtune.running.purse import Purse
 from fewtune.study import read_study
@@ -118,6 +118,39 @@ def test_methods_that_cannot_be_the_best_stop_and_the_others_go_on(values: dict[
     assert draws == [executor.draws("a")] * 3, "every draw that was taken is accounted for"
     [row] = [row for row in result.analysis.groups[0].board.rows if row.variant == "majority"]
     assert (row.done, row.stopped) == (3, len(left)) and not result.analysis.missing
+
+
+def test_what_a_race_chose_is_what_the_study_says_though_another_is_above_it(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    class Priced(Scripted):
+        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+            record, table = super()._answer(job, variant, seed)
+            assert record.cost is not None
+            seconds = {"majority": 1.0, "a": 100.0, "b": 2.0}[variant]
+            return record.model_copy(update={"cost": record.cost.model_copy(update={"fit_seconds": seconds})}), table
+
+    executor = Priced({"majority": 0.5, "a": 0.95, "b": 0.8})
+    result, looks = race({**values, "within": 0.3}, tmp_path / "out", executor)
+    [standing] = looks[-1].standings
+    chosen = standing.decision.chosen
+    assert chosen is not None and chosen.name == "b" and chosen.regret is not None and chosen.regret.above == "a"
+    assert standing.stopped.keys() == {"majority"}
+    assert result.decision.chosen == chosen
+
+
+def test_a_race_in_which_nothing_that_goes_on_may_be_chosen_is_over(values: dict[str, object], tmp_path: Path) -> None:
+    class Failing(Scripted):
+        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+            if (variant, seed) == ("a", 0):
+                failed = failed_record(job, Failure(kind="error", message="no"), None, self.options)
+                return failed, pl.DataFrame()
+            return super()._answer(job, variant, seed)
+
+    executor = Failing({"majority": 0.5, "a": 0.95, "b": 0.7})
+    result, looks = race(values, tmp_path / "out", executor)
+    assert [look.number for look in looks] == [1, 2] and looks[-1].standings[0].running == ()
+    assert result.decision.chosen is None and result.decision.best == "a"
 
 
 def test_a_race_ends_undecided_at_the_most_draws(values: dict[str, object], tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.comparison import compare, correct_leader
 from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.leaderboard import IN_DOMAIN
-from fewtune.analysis.looks import LOOKS, choose_level, plan_looks
+from fewtune.analysis.looks import LOOKS, choose_level, foresee_level, plan_looks
 from fewtune.records import Look, LookHistory
 
 MOST_DRAWS = 40
 """After which a user gives up adding some by hand."""
-METHODS, STUDIES, LOOKED_AT = 9, 300, 60
+METHODS, STUDIES, LOOKED_AT = 9, 300, 300
 """Of each study that is decided, and how many of each kind."""
 
 
@@ -150,7 +150,8 @@ def look(
         for name, draws in seen.items()
     ]
     earlier = [EarlierLook(frozenset(range(each.draws)), each.level) for each in history.looks]
-    question = Question("made-up", 16, "accuracy", WITHIN, now.level)
+    after = history.model_copy(update={"looks": (*history.looks, now)})
+    question = Question("made-up", 16, "accuracy", WITHIN, now.level, len(after.looks), foresee_level(after, now))
     decision = decide(question, contenders, seen, earlier=earlier)
     means = {name: np.mean([rows[IN_DOMAIN].predicted.mean() for rows in d.values()]) for name, d in seen.items()}
     full = [name for name, draws in seen.items() if len(draws) == now.draws]
@@ -161,7 +162,7 @@ def look(
         if name != leader
     }
     better = any(c.answer == "better" for c in correct_leader(others, level=now.level).values())
-    return Seen(decision, better), history.model_copy(update={"looks": (*history.looks, now)})
+    return Seen(decision, better), after
 
 
 def is_wrong(found: Decision, lower: Sequence[float]) -> bool:

@@ -141,7 +141,7 @@ def conduct_study(
     claim_folder(out, study)
     on_event(Preparing(study, out))
     if leaves_rows_open(study):
-        study = _settle_rows(study, executor, on_event)
+        study = _settle_rows(study, executor, on_event, lambda: purse is not None and purse.is_spent)
     jobs: Sequence[Job]
     jobs, tasks = prepare_jobs(study, executor.options.data_dir)
     if shard is not None:
@@ -166,11 +166,11 @@ def conduct_study(
     on_event(Closed())
 
 
-def _settle_rows(study: Study, executor: Executor, on_event: OnEvent) -> Study:
+def _settle_rows(study: Study, executor: Executor, on_event: OnEvent, is_spent: Callable[[], bool]) -> Study:
     """Choose the number of in-domain test rows by an excerpt of a trial of each method."""
     jobs, _ = prepare_jobs(set_rows(study, ASSUMED_ROWS), executor.options.data_dir)
     executor.settle(jobs, ())
-    measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event))
+    measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event), is_spent)
     rows = choose_rows(measured.records)
     on_event(Noticed(f"evaluation.in_domain_rows: auto: {rows} rows, by what the methods take here."))
     return set_rows(study, rows)
@@ -199,7 +199,7 @@ class _Run:
         """Forecast what has not run, tell it, and mark those to be skipped that would hold more memory than that."""
         todo = [job for job in jobs if job.trial_id not in self.known]
         tell = partial(_tell_measuring, on_event=self.on_event)
-        found = forecast_trials(todo, done, self.executor, tell)
+        found = forecast_trials(todo, done, self.executor, tell, self._is_spent)
         if self.purse is not None:
             self.purse.forecast = TimedTrials(found.records)
         refused = jobs if most_bytes is None else refuse_beyond(jobs, found, most_bytes)

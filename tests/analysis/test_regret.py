@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,6 +173,8 @@ def test_what_is_missing_is_said_in_draws_trials_and_seconds() -> None:
     assert found.missing.trials == 2 * found.missing.draws and found.missing.seconds == 20.0 * found.missing.draws
     out_of_reach = decide(ask(within=0.0001), contenders, rows).missing
     assert out_of_reach is not None and out_of_reach.draws is None and out_of_reach.closest == "a"
+    later = decide(replace(ask(within=0.05), next_level=0.005), contenders, rows).missing
+    assert later is not None and later.draws is not None and later.draws > found.missing.draws, "a look with less error"
     single = {name: answer(values[:1]) for name, values in noisy.items()}
     first = decide(ask(), contenders, single).missing
     assert first is not None and first.draws == 1 and first.methods == ("a", "b", "poor")

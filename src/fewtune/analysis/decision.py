@@ -101,6 +101,8 @@ class Question:
     """The chance that any bound of this look is wrong; of several looks each has a share of the whole."""
     look: int = 1
     """Which look at these methods it is, from 1."""
+    next_level: float | None = None
+    """The level of the look that would follow; None: this one's."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _find_missing(
         return Missing(None, (), None, None, None)
     if closest is None:
         return _price(max(1, FEWEST_DRAWS - have), able, closest)
-    level = share_level(question.level, len(rivals))
+    level = share_level(question.next_level or question.level, len(rivals))
     rest = {name: limits.find_rivals(name) for name in bounds}
     for draws in range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1):
         if any(_foresee(rivals[name], rest[name], level, draws) <= question.within for name in bounds):

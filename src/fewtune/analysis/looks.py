@@ -67,6 +67,12 @@ def spend_beyond(spent: Sequence[float], level: float) -> float:
     return max(LEAST_LEVEL, (level - math.fsum(spent)) / 2)
 
 
+def foresee_level(history: LookHistory, last: Look) -> float:
+    """The level of the look that would follow the last one taken: the next of the plan, or one beyond it."""
+    draws = next((draws for draws in history.plan if draws > last.draws), last.draws + 1)
+    return choose_level(history, last.model_copy(update={"draws": draws}))
+
+
 def choose_level(history: LookHistory, look: Look, is_last: bool = False) -> float:
     """What a look, its level not yet known, may spend: as before, its share of the plan, or half of what is left.
 

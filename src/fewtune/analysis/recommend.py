@@ -14,7 +14,7 @@ from fewtune.analysis.answers import read_answers
 from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
-from fewtune.analysis.looks import keep_looked_at
+from fewtune.analysis.looks import foresee_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import LookHistory, Record
 
@@ -76,18 +76,18 @@ def decide_cell(
         for group in groups
         for row in group.rows
     }
-    contenders, beyond = [], []
+    contenders = []
     taken = terms.looks.of(task, shots) if terms.looks is not None else ()
-    stopped = taken[-1].stopped if taken else {}
+    excesses = {name: _find_excess(row, terms.budget) for name, row in rows.items()}
+    beyond = [name for name, over in excesses.items() if over is not None]
+    stopped = taken[-1].stopped if taken and not beyond else {}  # what was above a method may be beyond the budget
     for name, row in rows.items():
-        over = _find_excess(row, terms.budget)
         lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
-        contenders.append(_contend(name, row, _score(row, weights), lacking or over, terms.budget))
-        if over is not None:
-            beyond.append(name)
+        contenders.append(_contend(name, row, _score(row, weights), lacking or excesses[name], terms.budget))
     metric = name_metric(trials)
     level = taken[-1].level if taken else statistics.LEVEL
-    question = Question(task, shots, metric, terms.within, level, max(1, len(taken)))
+    further = foresee_level(terms.looks, taken[-1]) if taken and terms.looks is not None else level
+    question = Question(task, shots, metric, terms.within, level, max(1, len(taken)), further)
     earlier = [EarlierLook(frozenset(terms.seeds[: look.draws]), look.level) for look in taken[:-1] if terms.seeds]
     return decide(question, contenders, answers, weights, beyond, earlier)
 

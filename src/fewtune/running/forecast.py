@@ -63,7 +63,9 @@ class StudyForecast:
     @property
     def seconds(self) -> float | None:
         """Of all trials that wait, models loaded once a process; None where one is not known."""
-        loads = {cell.cell.model: cell.load_seconds or 0.0 for cell in self.cells}
+        loads: dict[str | None, float] = {}
+        for cell in self.cells:
+            loads[cell.cell.model] = max(loads.get(cell.cell.model, 0.0), cell.load_seconds or 0.0)
         known = [(cell.trials, cell.seconds) for cell in self.cells if cell.seconds is not None]
         if len(known) < len(self.cells):
             return None
@@ -78,9 +80,9 @@ class StudyForecast:
 
     @property
     def disk_bytes(self) -> int | None:
-        """Of all records and predictions to come."""
+        """Of all records and predictions to come; None where one is not known."""
         known = [(cell.trials, cell.disk_bytes) for cell in self.cells if cell.disk_bytes is not None]
-        return sum(trials * each for trials, each in known) if known else None
+        return sum(trials * each for trials, each in known) if 0 < len(known) == len(self.cells) else None
 
 
 def forecast_trials(
@@ -88,15 +90,17 @@ def forecast_trials(
     known: Iterable[Record],
     executor: Executor,
     on_event: Callable[[Event], None] = lambda event: None,
+    is_spent: Callable[[], bool] = lambda: False,
 ) -> StudyForecast:
     """Forecast the jobs: by records of such trials that were done on this kind of machine, else by an excerpt.
 
-    Of each method on a task and model the trial of most shots is run in part, in the executor's processes.
+    Of each method on a task and model the trial of most shots is run in part, in the executor's processes, until
+    `is_spent` says that the time is over.
     """
     waiting = [job for job in jobs if job.skip_reason is None]
     chosen = _choose(waiting)
     records = {kind: found for kind, found in _group(known).items() if kind in chosen}
-    measured = _measure([job for kind, job in chosen.items() if kind not in records], executor, on_event)
+    measured = _measure([job for kind, job in chosen.items() if kind not in records], executor, on_event, is_spent)
     disk = {kind: _size_on_disk(record, table) for kind, (record, table) in measured.items()}
     found = []
     for cell, trials in Counter(describe_axes(job.trial).cell for job in waiting).items():
@@ -161,10 +165,13 @@ def _choose(jobs: Iterable[Job]) -> dict[_Kind, Job]:
 
 
 def _measure(
-    jobs: Sequence[Job], executor: Executor, on_event: Callable[[Event], None]
+    jobs: Sequence[Job], executor: Executor, on_event: Callable[[Event], None], is_spent: Callable[[], bool]
 ) -> dict[_Kind, tuple[Record, pl.DataFrame | None]]:
-    """Run an excerpt of each job; what came of it, by kind."""
-    found: dict[_Kind, tuple[Record, pl.DataFrame | None]] = {}
+    """Run an excerpt of each job; what came of it, by kind: a failure where the time was over before."""
+    late = Failure(kind="error", message="the budget of time was spent before it was measured")
+    found: dict[_Kind, tuple[Record, pl.DataFrame | None]] = {
+        _kind_of(job): (failed_record(job, late, None, executor.options), None) for job in jobs
+    }
     with closing(executor.run([replace(job, excerpt=Excerpt()) for job in jobs])) as events:
         for event in events:
             on_event(event)
@@ -173,6 +180,8 @@ def _measure(
             elif isinstance(event, Lost):
                 failure = Failure(kind="killed", message=event.reason)
                 found[_kind_of(event.job)] = failed_record(event.job, failure, None, executor.options), None
+            if is_spent():
+                break
     return found
 
 

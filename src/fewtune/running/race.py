@@ -5,7 +5,8 @@ know where trials run or how a look is shown. Each task and number of shots is a
 
 A look decides on the records of its draws alone, at a level that was fixed before: a race that was interrupted takes
 the same looks again and goes on as one that was not. A method stops where it is below another beyond doubt, at the
-level of that look; it stays among those that the others are compared with, on the draws that it has. The one that is
+level of that look, unless it is near enough to the best to be chosen; it stays among those that the others are compared
+with, on the draws that it has. The one that is
 truly the best is stopped in at most as many races as may be wrong; of equal ones some may be, which costs nothing.
 Relatives: FIESTA (Moss et al. 2019, https://doi.org/10.18653/v1/P19-1281); Kim and Nelson 2001,
 https://doi.org/10.1145/502109.502111
@@ -17,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewtune.analysis.decision import Decision
+from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.leaderboard import rank_variants
 from fewtune.analysis.looks import plan_looks
 from fewtune.analysis.predictions import AnswerReader
@@ -121,9 +122,11 @@ class Race:
         decision = decide_cell(rank_variants(records, reader), records, reader, terms)
         self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
         self._history = note_look(self._history, look.model_copy(update={"stopped": dict(self._stopped[place])}))
-        if decision.chosen is not None or draws == self.looks[-1]:
+        going = [name for name in names if name not in self._stopped[place]]
+        able = {each.name for each in decision.contenders if each.excluded is None}
+        if decision.chosen is not None or draws == self.looks[-1] or able.isdisjoint(going):
             self._open.discard(place)
-        going = [name for name in names if name not in self._stopped[place]] if place in self._open else []
+            going = []
         return Standing(decision, dict(self._stopped[place]), tuple(going))
 
     def _count_whole(self, place: Place, have: Collection[str]) -> int:
@@ -150,11 +153,16 @@ def _list_contenders(jobs: Sequence[Job], place: Place) -> dict[str, str]:
     return {job.trial_id: name_contender(job.trial.method.variant, models[job.trial_id], several) for job in members}
 
 
+def _is_near_enough(contender: Contender, within: float) -> bool:
+    """Whether a method may be chosen though another one is above it."""
+    return contender.regret is not None and contender.regret.bound is not None and contender.regret.bound <= within
+
+
 def _find_stopped(decision: Decision, number: int, names: Collection[str]) -> dict[str, str]:
     """Which methods stop at a look, and why."""
     found = {}
     for each in decision.contenders:
-        if each.name not in names:
+        if each.name not in names or _is_near_enough(each, decision.question.within):
             continue
         if each.regret is not None and each.regret.above is not None:
             found[each.name] = f"stopped at look {number}: not the best, {each.regret.above} is above it"

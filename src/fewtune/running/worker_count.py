@@ -16,8 +16,8 @@ from fewtune.running.job import Job
 
 _BYTES_PER_PARAMETER = 18
 """Of a fit of all weights: master weights, gradients and two moments of 32 bits, and a copy of 16."""
-_LIBRARIES = 2**30
-"""Bytes that a process holds besides: libraries, what a step leaves for the next, results."""
+_LIBRARIES = 2 * 2**30
+"""Bytes that a process holds besides: libraries, a teacher, what a step leaves for the next, results."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -26,6 +26,7 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
     from fewtune.engine.meter import name_processor, usable_cores
 
     machine = {"processor": name_processor(), "cores": usable_cores()}
+    known = list(known)
     had = Counter[int](
         workers
         for record in known
@@ -36,7 +37,8 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
         return had.most_common(1)[0][0]
     if _has_gpu():
         return 1
-    return max(1, min(usable_cores(), len(jobs), find_free_memory() // find_wanted_memory(jobs)))
+    held = max((record.cost.resident_memory_bytes or 0 for record in known if record.cost is not None), default=0)
+    return max(1, min(usable_cores(), len(jobs), find_free_memory() // max(held, find_wanted_memory(jobs))))
 
 
 def find_wanted_memory(jobs: Iterable[Job]) -> int:
