@@ -18,7 +18,9 @@ from typing import Any
 from fewtune.engine.meter import name_processor
 from fewtune.records import write_atomically
 
-PACKAGES = ("fewtune", "torch", "transformers", "peft", "accelerate", "lm_eval", "numpy")
+PACKAGES = (
+    "fewtune", "torch", "transformers", "peft", "accelerate", "lm_eval", "setfit", "sentence_transformers", "numpy",
+)  # fmt: skip
 SAME = ("rows_sha256", "steps", "threads")
 """What must be equal on both sides of a work."""
 

@@ -23,7 +23,8 @@ from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.base import find_skip_reason
 from fewtune.models import find_model
 from fewtune.models.configuration import read_config
-from fewtune.tasks.base import Draw, Task
+from fewtune.prompts.tokens import Encoder
+from fewtune.tasks.base import Draw, Example, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
 ENCODERS = sorted(tiny_models.ENCODERS)
@@ -53,6 +54,17 @@ def test_packed_rows_have_the_states_that_they_have_alone(
     for row, start in zip(ROWS, batch.starts.tolist(), strict=True):
         alone = plain.base_model(torch.tensor([row])).last_hidden_state[0]
         torch.testing.assert_close(states[start : start + len(row)], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_row_as_long_as_the_model_reads_is_read_whole(name: str, encoders: dict[str, LanguageModel]) -> None:
+    model = encoders[name]
+    taken = 1 if name == "roberta" else 0  # it counts from behind its padding token, 0
+    assert model.max_positions == tiny_models.POSITIONS - taken
+    encoder = Encoder(model.tokenizer, 1000, model.max_positions)
+    [row] = encoder.encode("{text}", [Example("long", {"text": "the cook is kind " * 200}, 0)])
+    assert len(row) == model.max_positions
+    assert np.isfinite(score_prompts(model.forward(model.frozen), [row], StateReadout())).all()
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import tiny_models
 from fewtune.engine.forward import Forward
 from fewtune.engine.frozen import count_frozen_blocks, find_memory_bytes
 from fewtune.engine.language_model import LanguageModel
@@ -16,7 +17,9 @@ from fewtune.models.architectures import architecture_of
 ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95], [5, 9, 200, 31, 7, 64]]
 
 
-def test_states_and_gradients_equal_those_of_whole_passes(model: LanguageModel) -> None:
+@pytest.mark.parametrize("name", [*tiny_models.CONFIGS, *tiny_models.ENCODERS])
+def test_states_and_gradients_equal_those_of_whole_passes(name: str, models: dict[str, LanguageModel]) -> None:
+    model = models[name]
     made = train_last_blocks(model, 1, 1e-3)
     network, groups = made.network, made.groups
     parameters = [p for group in groups for p in group.parameters]

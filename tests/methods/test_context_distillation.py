@@ -276,6 +276,15 @@ def test_a_teacher_no_better_than_the_untaught_student_is_said() -> None:
     assert judge_teacher("mcc", notes, metrics(0.7)).warnings == []
 
 
+def test_a_student_with_a_fresh_head_is_not_compared_before_it_was_fitted(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(models["llama"], task, draw, demonstrations=2, readout="head")
+    assert plan.reference_scorers.keys() == {"teacher"}
+    notes = plan.conclude(plan.report(), {"teacher": {"in_domain": {"accuracy": 0.1}}})
+    assert notes == plan.report() and notes.teacher is not None and notes.teacher.beats_untaught_student == {}
+
+
 def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[str, LanguageModel], task: Task) -> None:
     method = get_method("context_distillation")
     for settings, reason in (

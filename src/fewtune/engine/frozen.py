@@ -43,7 +43,9 @@ class FrozenBlocks:
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         states = {key: self._kept[key] for key in keys if key in self._kept}
         if missing:
-            packed = pack([sequence for sequence, _ in missing], batch.tokens.device, branches=batch.branches)
+            first = architecture_of(self._network).find_first_position(self._network.config)
+            rows = [sequence for sequence, _ in missing]
+            packed = pack(rows, batch.tokens.device, branches=batch.branches, first_position=first)
             with _evaluating(self._network):
                 output = run_to_block(self._network, packed, self.count)
             self._besides = output.besides

@@ -189,6 +189,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     if settings.alpha == "worth":
         untaught = "the teacher was asked of no support row or is no better than chance there: labels alone were fitted"
 
+    # A fresh head says nothing before it was fitted, and the answer holds the one that is.
+    untaught_student = {"untaught_student": answer.predict_untaught().log_probabilities} if answer.head is None else {}
+
     def report() -> MethodNotes:
         return MethodNotes(
             prompt=base.report().prompt,
@@ -201,7 +204,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         base,
         taught_by=teacher.forward.network,
         report=report,
-        reference_scorers={"teacher": teacher.score, "untaught_student": answer.predict_untaught().log_probabilities},
+        reference_scorers={"teacher": teacher.score, **untaught_student},
         conclude=partial(judge_teacher, task.primary_metric),
     )
 
@@ -255,7 +258,12 @@ def _make_loss(
 def judge_teacher(
     metric: str, notes: MethodNotes, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
 ) -> MethodNotes:
-    """Note on which test sets the teacher beats the untaught student, and warn where it does not in domain."""
+    """Note on which test sets the teacher beats the untaught student, and warn where it does not in domain.
+
+    Nothing where there is none to beat: a student with a fresh head.
+    """
+    if "untaught_student" not in metrics:
+        return notes
     teacher, untaught = metrics["teacher"], metrics["untaught_student"]
     beats = {test: teacher[test][metric] > untaught[test][metric] for test in teacher}
     warnings = list(notes.warnings)

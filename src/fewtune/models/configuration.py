@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.errors import ModelError, shorten
+from fewtune.models.architectures import find_architecture
 from fewtune.models.architectures.base import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_POOLINGS: dict[Pooling, str] = {"mean": "pooling_mode_mean_tokens", "first_token": "pooling_mode_cls_token"}
+_POOLINGS: dict[Pooling, tuple[str, str]] = {
+    "mean": ("mean", "pooling_mode_mean_tokens"),
+    "first_token": ("cls", "pooling_mode_cls_token"),
+}
+"""What each is called in a sentence encoder's folder: the mode's name, and before Sentence Transformers 6 a switch."""
 _POSITION_KEYS = ("max_position_embeddings", "n_positions")
 
 
@@ -44,7 +49,7 @@ def read_config(path: Path) -> PreTrainedConfig:
         )
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        max_positions(config)
+        _read_positions(config)
         pooling = read_pooling(path)
         if pooling is not None:
             config.sentence_pooling = pooling
@@ -69,8 +74,11 @@ def read_pooling(path: Path) -> Pooling | None:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{modules}: no list of a sentence encoder's parts, each with type and path.") from error
     others = sorted(kinds.keys() - {"Transformer", "Pooling", "Normalize"})
-    chosen = [name for name, said in _POOLINGS.items() if pooling.get(said)]
-    if others or len(chosen) != 1:
+    mode = pooling.get("pooling_mode")
+    on = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
+    said = [mode] if mode is not None else on
+    chosen = [name for name, words in _POOLINGS.items() if len(said) == 1 and said[0] in words]
+    if others or not chosen:
         raise ModelError(
             f"{path}: a sentence encoder whose states go through {', '.join(others) or 'another pooling'}, which "
             "fewtune does not do. Use one that takes their mean or the first token's."
@@ -84,7 +92,11 @@ def describe_error(error: BaseException) -> str:
     return text if len(text) > 40 else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def max_positions(config: Any) -> int:
-    """Tokens a model of that configuration can read at once."""
+def max_positions(config: PreTrainedConfig) -> int:
+    """Tokens a model of that configuration can read at once: its positions, less those before a row's first token."""
+    return _read_positions(config) - find_architecture(config).find_first_position(config)
+
+
+def _read_positions(config: Any) -> int:
     limits = (getattr(config, key, None) for key in _POSITION_KEYS)
     return next((int(limit) for limit in limits if limit), 1 << 30)

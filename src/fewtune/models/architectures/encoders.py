@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 _NEEDLESS = re.compile(r"(^|\.)(pooler|seq_relationship|position_ids|discriminator_predictions)(\.|$)")
 """Parts that were trained with a masked language model, and that neither words nor states come from."""
-_COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl", "data2vec-text"}
+_COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "data2vec-text"}
+TRIED = ("bert", "camembert", "data2vec-text", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+"""Types whose packed rows give what each gives alone (tests/models/test_encoder_types.py). Others look beyond a row in
+other ways than by attention: MobileBERT joins neighbouring tokens, ESM scales by the share of masks in all of them."""
 
 
 class Encoders(TransformersParts):
@@ -50,6 +53,11 @@ class Encoders(TransformersParts):
         network: Any = MODEL_FOR_MASKED_LM_MAPPING.get(type(config), None)
         if network is not None:
             refuse_own_attention(name, network, "BERT, RoBERTa, ELECTRA, DistilBERT or ModernBERT")
+        if config.model_type not in TRIED:
+            raise ModelError(
+                f"{kind}, whose rows nobody has seen to stay apart where they are packed. Use one of these types: "
+                f"{', '.join(TRIED)}."
+            )
 
     def find_abilities(self, config: PreTrainedConfig) -> frozenset[Ability]:
         return frozenset() if _is_headless(config) else frozenset({"label_words"})
@@ -108,7 +116,7 @@ def _is_headless(config: PreTrainedConfig) -> bool:
     """Whether the weights that were saved hold no language-model head."""
     if getattr(config, "sentence_pooling", None) is not None:
         return True
-    return not any(name.endswith("ForMaskedLM") for name in config.architectures or [])
+    return not any(name.endswith("ForMaskedLM") or name == "BertForPreTraining" for name in config.architectures or [])
 
 
 ARCHITECTURE = Encoders()

@@ -1,0 +1,62 @@
+"""Every type of encoder that is let in gives a row the same states packed as alone; others are refused."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+from fewtune.engine.attention import PACKED_ATTENTION
+from fewtune.engine.forward import Forward
+from fewtune.errors import ModelError
+from fewtune.models.architectures import refuse_unsuited
+from fewtune.models.architectures.encoders import TRIED
+
+ROWS = [[1, 9, 30, 31, 7, 2], [1, 44, 2], [1, 17, 18, 19, 30, 21, 22, 23, 2]]
+SMALL = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "dim": 32,
+    "embedding_size": 32,
+    "intermediate_size": 48,
+    "hidden_dim": 48,
+    "num_hidden_layers": 2,
+    "n_layers": 2,
+    "num_attention_heads": 4,
+    "n_heads": 4,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+    "initializer_range": 0.2,
+}
+"""Whatever each type calls its sizes."""
+
+
+@pytest.mark.parametrize("kind", TRIED)
+@torch.no_grad()
+def test_packed_rows_have_the_states_that_they_have_alone(kind: str) -> None:
+    config = AutoConfig.for_model(kind, **SMALL)
+    refuse_unsuited("it", config)
+    torch.manual_seed(3)
+    plain = AutoModelForMaskedLM.from_config(config, dtype=torch.float32).eval()
+    ours = AutoModelForMaskedLM.from_config(
+        copy.deepcopy(config), dtype=torch.float32, attn_implementation=PACKED_ATTENTION["bidirectional"]
+    ).eval()
+    ours.load_state_dict(plain.state_dict())
+    forward = Forward(ours, "float32")
+    batch = forward.pack(ROWS)
+    states = forward.hidden_states(batch)
+    for row, start in zip(ROWS, batch.starts.tolist(), strict=True):
+        alone = plain.base_model(torch.tensor([row])).last_hidden_state[0]
+        torch.testing.assert_close(states[start : start + len(row)], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mobilebert", "esm", "albert"])
+def test_types_that_nobody_has_tried_are_refused_with_those_that_are(kind: str) -> None:
+    with pytest.raises(ModelError, match=r"Use .*ModernBERT|Use one of these types: bert, .*modernbert"):
+        refuse_unsuited("it", AutoConfig.for_model(kind, vocab_size=64))
