@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -144,11 +145,22 @@ def write(cells: Sequence[dict[str, Any]]) -> None:
     FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
+def keep_whole(cells: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The cells of draws of a task that every setting of the same shots has."""
+    settings: dict[int, set[tuple[Any, ...]]] = defaultdict(set)
+    places: dict[tuple[int, str, int], set[tuple[Any, ...]]] = defaultdict(set)
+    for cell in cells:
+        setting = tuple(cell[key] for key in keys)
+        settings[cell["shots"]].add(setting)
+        places[cell["shots"], cell["task"], cell["draw"]].add(setting)
+    return [cell for cell in cells if places[cell["shots"], cell["task"], cell["draw"]] == settings[cell["shots"]]]
+
+
 def write_table(results: dict[str, Any]) -> str:
-    """Means over tasks of means over draws, a row a setting."""
-    cells = results["cells"]
-    rows = []
+    """Means over tasks of means over draws, a row a setting, of the draws that every setting of its shots has."""
     keys = ("shots", "kind", "size", "contexts", "calibration")
+    cells = keep_whole(results["cells"], keys)
+    rows = []
     for setting in sorted(dict.fromkeys(tuple(cell[key] for key in keys) for cell in cells), key=lambda each: each[0]):
         own = [cell for cell in cells if tuple(cell[key] for key in keys) == setting]
         by_task = {task: [cell for cell in own if cell["task"] == task] for task in TASKS}

@@ -504,6 +504,25 @@ def test_a_teachers_worth_is_how_far_it_comes_from_chance_to_one() -> None:
     assert measure_worth(rows, [bad, None, None, None, good]) == 0.0, "one label says nothing"
 
 
+def test_a_teacher_whose_worth_is_asked_leaves_support_rows_out_of_its_contexts(task: Task) -> None:
+    method = get_method("context_distillation")
+    for alpha, shots, shown in ((0.9, 8, 8), ("worth", 8, 6), ("worth", 64, 8), ("worth", 1, 1)):
+        assert method.resolve(method.settings(alpha=alpha), task, shots, 6).demonstrations == shown
+
+
+def test_a_student_that_nothing_is_left_for_is_refused(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    with pytest.raises(DataError, match="with alpha 1 nothing is left to learn from"):
+        make_plan(models["llama"], task, draw, alpha=1.0, variant="full", demonstrations=len(draw.support))
+
+
+def test_labels_alone_are_no_rows_without_labels(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    for alpha, seen in ((0.0, None), (0.5, "pool")):
+        plan = make_plan(models["llama"], task, draw, alpha=alpha, demonstrations=2, calibration="batch")
+        assert plan.report().unlabelled == seen
+
+
 def test_alpha_by_worth_is_the_weight_that_the_teacher_earns_and_is_noted(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:

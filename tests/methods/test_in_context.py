@@ -21,8 +21,10 @@ from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.embeddings import prompt_plainly
+from fewtune.predictors.answers import FIRST_ROWS, answer_rows
 from fewtune.predictors.folder import load_predictor
 from fewtune.predictors.language import FEWEST_CENTRED
+from fewtune.predictors.rows import TextRow
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import RANDOM_TEXTS, write_random_texts
 from fewtune.prompts.demonstrations import choose_demonstrations, count_fitting, write_context
@@ -228,6 +230,34 @@ def test_rows_scored_together_are_centred_where_they_are_enough(
     raw = answer("none", rows)
     np.testing.assert_allclose(answer("scored", rows), normalise(raw - raw.mean(0)), atol=1e-6)
     np.testing.assert_allclose(answer("scored", rows[:-1]), answer("domain", rows[:-1]), atol=1e-6)
+
+
+def test_rows_that_are_answered_together_are_one_window(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    rows = [row.without_label() for row in (*draw.test_sets[0].rows, *draw.pool, *draw.support)]
+    asked = [TextRow(number, dict(row.fields)) for number, row in enumerate(rows * 2, 1)]
+    assert len(asked) > FIRST_ROWS
+    method = get_method("in_context")
+    for calibration, windows in (("scored", 1), ("none", 2)):
+        settings = method.settings(demonstrations=2, calibration=calibration)
+        predictor = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0)).predictor
+        answered = list(answer_rows(predictor, iter(asked)))
+        assert len(answered) == windows
+        together = np.exp(predictor.log_probabilities(rows * 2))
+        np.testing.assert_allclose([a.probabilities for part in answered for a in part], together, atol=1e-6)
+
+
+def test_a_model_with_room_for_no_demonstration_says_so(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    method, long = get_method("in_context"), "the cook is kind " * 30
+    wordy = replace(draw, support=tuple(replace(row, fields={"text": long}) for row in draw.support))
+    for given, warned in ((draw, 0), (wordy, 1)):
+        plan = method.plan(
+            method.settings(demonstrations="all"), models["llama"], task, given, np.random.default_rng(0)
+        )
+        assert len(plan.report().warnings) == warned
 
 
 def test_answers_that_depend_on_other_rows_are_neither_exported_nor_served(

@@ -14,7 +14,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import StateReadout
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
-from fewtune.predictors.language import LanguageScorer
+from fewtune.predictors.language import LanguageScorer, encode_rows
 from fewtune.tasks.base import Draw, Task
 
 
@@ -43,17 +43,25 @@ def test_a_head_of_zeros_finds_every_label_as_likely(models: dict[str, LanguageM
     assert read_head(make_plan(models["llama"], task, draw)).any()
 
 
-def test_a_probed_head_answers_as_its_regression(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
-    """Before a step is made: LP-FT starts from the linear probe."""
-    plan = make_plan(models["llama"], task, draw, head_start="regression")
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_a_probed_head_answers_as_its_regression_on_the_rows_that_are_fitted(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, fraction: float
+) -> None:
+    """Before a step is made: LP-FT starts from the linear probe. Rows that choose the epoch have no part in it."""
+    plan = make_plan(models["llama"], task, draw, head_start="regression", validation_fraction=fraction)
+    assert plan.fitting is not None
     scorer = plan.predictor.scorer
     assert isinstance(scorer, LanguageScorer)
     frozen = models["llama"].forward(models["llama"].frozen)
     probing = replace(scorer.prompting, forward=frozen, readout=StateReadout())
-    states, others = probing.read(draw.support), probing.read(draw.pool)
+    prompts = encode_rows(probing.encoder, probing.template, probing.readout, draw.support)
+    fitted = [list(example.prompt) for example in plan.fitting.examples]
+    support = [row for row, prompt in zip(draw.support, prompts, strict=True) if prompt in fitted]
+    assert len(support) == len(fitted) == (1 - fraction) * len(draw.support)
+    states, others = probing.read(support), probing.read(draw.pool)
     spread = states.std(axis=0)
     regression = LogisticRegression(C=0.1, max_iter=1000, fit_intercept=False)
-    regression.fit(states / spread, [row.label for row in draw.support])
+    regression.fit(states / spread, [row.label for row in support])
     expected = regression.predict_log_proba(others / spread)
     np.testing.assert_allclose(plan.score(draw.pool), expected, atol=1e-3)
 

@@ -139,8 +139,8 @@ def answer_by_head(
     return Answer(model, task, encoder, template, HeadReadout(head), PromptNotes(template=template), head)
 
 
-def start_head(answer: Answer, draw: Draw, start: HeadStart) -> None:
-    """Put the head of an answer, which was drawn, at zeros or where a logistic regression on the support has it.
+def start_head(answer: Answer, rows: Sequence[Example], start: HeadStart) -> None:
+    """Put the head of an answer, which was drawn, at zeros or where a logistic regression on labelled rows has it.
 
     The regression reads the frozen model's states, each scaled by its spread, and has no intercept: the head has none.
     """
@@ -152,7 +152,7 @@ def start_head(answer: Answer, draw: Draw, start: HeadStart) -> None:
         prompting = Prompting(
             answer.model.forward(answer.model.frozen), answer.encoder, answer.template, StateReadout()
         )
-        weight = _fit_head(prompting.read(draw.support), [row.label for row in draw.support], len(head.weight))
+        weight = _fit_head(prompting.read(rows), [row.label for row in rows], len(head.weight))
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(weight))
 

@@ -111,6 +111,8 @@ class Settings(TeacherSettings):
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
     """A rate that suits what trains, four demonstrations a label, a cue to write from, and epochs for enough steps.
 
+    Where the teacher's worth is asked, a context shows at most three support rows in four.
+
     Where the teacher alone is learnt from (alpha 1), or its weight is yet to be found, epochs stay null: support rows
     that every context shows are not taught, and which these are is drawn while the trial runs.
     """
@@ -119,6 +121,8 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
         rate = DEFAULT_RATES[settings.student]
     if shown is None and "demonstrations" in settings.context:
         shown = DEMONSTRATIONS_A_LABEL * len(task.labels)
+        if settings.alpha == "worth":  # it shows on rows that a context leaves out
+            shown = min(shown, max(1, shots - math.ceil(shots / 4)))
     alpha = settings.alpha
     if epochs is None and alpha != "worth" and alpha < 1 and settings.steps is None:
         taught = pool_rows if settings.variant == "few_shot" and alpha > 0 else 0
@@ -178,6 +182,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         for row, target in zip(rows, targets, strict=True)
         if (target is not None and alpha > 0) or (row.label is not None and alpha < 1)
     ]
+    if not weighed:
+        raise DataError(
+            "every context shows every support row and there is no pool, so that with alpha 1 nothing is left to learn "
+            "from. Show fewer demonstrations, give a pool, or set alpha below 1."
+        )
     examples = make_examples(answer, [row for row, _ in weighed], [target for _, target in weighed])
     loss = _make_loss(settings, alpha, answer, student.forward)
     epochs = settings.epochs or _count_epochs(len(examples), settings.batch_size)
@@ -196,7 +205,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         return MethodNotes(
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
-            unlabelled="pool" if (pool and taught) or settings.calibration == "batch" else None,
+            unlabelled="pool" if taught and (pool or settings.calibration == "batch") else None,
             warnings=[untaught] if settings.alpha != 0 and taught == 0 else [],
         )
 

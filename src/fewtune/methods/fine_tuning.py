@@ -30,17 +30,19 @@ def plan_training(
     trained: Trained,
     rng: np.random.Generator,
     optimisation: Optimisation | None = None,
+    split: tuple[Sequence[Example], Sequence[Example]] | None = None,
 ) -> Plan:
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
 
-    `optimisation`: how the loop steps, where the recipe does not say all of it.
+    `optimisation`: how the loop steps, where the recipe does not say all of it. `split`: the support's rows that are
+    fitted and those that choose the epoch, where they were told apart before.
     """
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
         return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
-    fitted, held_out = hold_out(draw.support, settings.validation_fraction, rng)
+    fitted, held_out = split if split is not None else hold_out(draw.support, settings.validation_fraction, rng)
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
     steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation
     return assemble_plan(answer, trained, examples, loss, steps, validation)

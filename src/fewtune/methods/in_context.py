@@ -115,12 +115,16 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         else ContextPart(before=str(context.before), log_prior=prior, centred=centred)
         for context, prior in zip(contexts, priors, strict=True)
     ]
+    bare = settings.demonstrations == "all" and not all(context.rows for context in contexts)
+    warnings = ["no labelled row fits before the query: it is answered without demonstrations"] if bare else []
     unlabelled = {"batch": "pool", "scored": "scored"}.get(settings.calibration)
     return Plan(
         predictor=answer.predict_with(forward, Unchanged(), parts, nearest),
         forward=forward,
         total_parameters=model.total_parameters,
-        report=lambda: answer.report().model_copy(update={"demonstrations": shown, "unlabelled": unlabelled}),
+        report=lambda: answer.report().model_copy(
+            update={"demonstrations": shown, "unlabelled": unlabelled, "warnings": warnings}
+        ),
     )
 
 

@@ -97,6 +97,9 @@ def _label_pool(
         batch_size=settings.batch_size,
         epochs=settings.labeller_epochs,
         weight_decay=settings.weight_decay,
+        warmup_fraction=settings.warmup_fraction,
+        schedule=settings.schedule,
+        clip_norm=settings.clip_norm,
     )
     tuned = plan_training(recipe, draw, answer, train_all(model, settings.learning_rate, body_only=False), rng)
     assert tuned.fitting is not None

@@ -41,15 +41,16 @@ class Settings(FineTuning):
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
     from fewtune.methods.answer import answer_by_head, head_parameters, start_head
-    from fewtune.methods.fine_tuning import plan_training
+    from fewtune.methods.fine_tuning import hold_out, plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_head(model, task, settings.pattern, settings.prompted, rng)
-    start_head(answer, draw, settings.head_start)
+    split = hold_out(draw.support, settings.validation_fraction, rng)
+    start_head(answer, split[0], settings.head_start)  # rows that choose the epoch have no part in any fit
     trained = train_all(model, settings.learning_rate, body_only=True)
     head = head_parameters(answer, settings.head_learning_rate or settings.learning_rate)
-    return plan_training(settings, draw, answer, trained.join(head), rng)
+    return plan_training(settings, draw, answer, trained.join(head), rng, split=split)
 
 
 METHOD = Method(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewtune.errors import DataError
+from fewtune.predictors.language import answers_alone
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.rows import TextRow
 from fewtune.tasks.base import Example
@@ -34,8 +35,11 @@ class Answer:
 
 
 def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[Answer]]:
-    """The answers, a window at a time; where a row cannot be used, those before it, and then its DataError."""
-    for window in split_windows(rows):
+    """The answers, a window at a time; where a row cannot be used, those before it, and then its DataError.
+
+    All rows are one window where their answers depend on one another.
+    """
+    for window in split_windows(rows) if answers_alone(predictor) else [list(rows)]:
         examples = [Example(f"row {row.number}", row.texts, None) for row in window]
         probabilities = np.exp(predictor.log_probabilities(examples))
         yield [

@@ -189,10 +189,15 @@ def read_states(prompting: Prompting, template: str) -> Prompting:
     return replace(prompting, template=template, readout=StateReadout(unit=True))
 
 
+def answers_alone(predictor: Predictor) -> bool:
+    """Whether a row's answer is the same whatever rows are scored with it."""
+    scorer = predictor.scorer
+    return not (isinstance(scorer, LanguageScorer) and any(context.centred for context in scorer.contexts))
+
+
 def check_answers_alone(predictor: Predictor) -> None:
     """Raise PredictorError where a row's answer depends on the rows that it is scored with."""
-    scorer = predictor.scorer
-    if isinstance(scorer, LanguageScorer) and any(context.centred for context in scorer.contexts):
+    if not answers_alone(predictor):
         raise PredictorError(
             "this model's answer to a row depends on the rows scored with it (calibration: scored), and here each row "
             "is answered alone. Fit it with another calibration: domain, or batch with unlabelled rows."

@@ -51,7 +51,7 @@ def count_fitting(encoder: Encoder, pattern: Pattern, demonstrations: Sequence[E
     """How many of the first demonstrations the model reads with a row behind them that is as long as the longest."""
     written = write_demonstrations(encoder, pattern, demonstrations)
     lengths = [len(tokens) for tokens in encoder.tokenise([text + separator for text in written])]
-    room = encoder.max_positions - len(encoder.opening) - len(encoder.closing) - max(lengths)
+    room = encoder.max_positions - len(encoder.opening) - len(encoder.closing) - max(lengths, default=0)
     return int(np.searchsorted(np.cumsum(lengths), room, side="right"))
 
 

@@ -179,7 +179,7 @@ def _fit(
         fit=FitNotes() if report is None else _note_fit(report, resumption),
         tuning=tuned.notes if tuned is not None else None,
         checkpoints=checkpoints.taken if checkpoints is not None else [],
-        defaults_tried=_find_defaults(method, settings, loaded),
+        defaults_tried=_find_defaults(method, settings, loaded) if tuned is None else {},
         spent=spent,
     )
 

@@ -234,7 +234,10 @@ def test_methods_that_learnt_from_rows_without_labels_are_told_beside_others_tha
     [finding] = find(tmp_path)
     assert (finding.rule, finding.severity) == ("unlabelled rows", "note")
     assert finding.where == "sentiment · tiny-model · 16 shots"
-    assert finding.reason == "lora, pattern learnt from rows without labels too, which the others did not see"
+    assert finding.reason == (
+        "pattern learnt from rows without labels too, which the others did not see; "
+        "lora answered the test rows together, and one row alone otherwise"
+    )
     assert len(finding.trials) == 6
 
 

@@ -106,13 +106,19 @@ def find_unlabelled_rows(evidence: Evidence) -> Iterator[Finding]:
     """Methods that learnt from rows without labels, beside others that did not."""
     for members in group_records(evidence.done).values():
         saw = [record for record in members if saw_unlabelled(record)]
-        names = sorted({record.trial.variant for record in saw})
+        asked = sorted({record.trial.variant for record in saw if record.notes.unlabelled == "scored"})
+        learnt = sorted({record.trial.variant for record in saw} - set(asked))
+        words = []
+        if learnt:
+            words.append(f"{', '.join(learnt)} learnt from rows without labels too, which the others did not see")
+        if asked:
+            words.append(f"{', '.join(asked)} answered the test rows together, and one row alone otherwise")
         if saw and len(saw) < len(members):
             yield Finding(
                 rule="unlabelled rows",
                 severity="note",
                 where=word_group(members),
-                reason=f"{', '.join(names)} learnt from rows without labels too, which the others did not see",
+                reason="; ".join(words),
                 remedy="Where such rows cannot be had, compare without them; else compare with another method that "
                 "uses them.",
                 trials=ids_of(saw),
