@@ -118,7 +118,8 @@ def make_tokenizer(opens_with_end: bool, more: Iterable[str] = (), masks: bool =
     tokenizer.train_from_iterator([*sentences, *more], trainer)
     if opens_with_end:
         around = "</s> $A </s>" if masks else "</s> $A"
-        tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=[("</s>", 1)])
+        pair = "</s> $A </s> </s> $B </s>" if masks else "</s> $A $B"
+        tokenizer.post_processor = processors.TemplateProcessing(single=around, pair=pair, special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",

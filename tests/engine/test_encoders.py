@@ -23,6 +23,7 @@ from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.base import find_skip_reason
 from fewtune.models import find_model
 from fewtune.models.configuration import read_config
+from fewtune.prompts.template import plain_template
 from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Draw, Example, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
@@ -65,6 +66,17 @@ def test_a_row_as_long_as_the_model_reads_is_read_whole(name: str, encoders: dic
     [row] = encoder.encode("{text}", [Example("long", {"text": "the cook is kind " * 200}, 0)])
     assert len(row) == model.max_positions
     assert np.isfinite(score_prompts(model.forward(model.frozen), [row], StateReadout())).all()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_two_texts_are_read_as_the_tokenizer_writes_a_pair(
+    name: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path]
+) -> None:
+    model = encoders[name]
+    encoder = Encoder(model.tokenizer, 1000, model.max_positions)
+    fields = {"premise": "the cook was kind", "hypothesis": "a pilot was rude"}
+    ours = encoder.encode(plain_template(tuple(fields), encoder.between), [Example("r", fields, 0)])
+    assert ours == [AutoTokenizer.from_pretrained(model_folders[name])(*fields.values()).input_ids]
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -80,6 +80,7 @@ def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel, na
         architecture.find_opening(tokenizer),
         architecture.find_closing(tokenizer),
         architecture.find_mask(tokenizer),
+        between=architecture.find_between(tokenizer),
     )
 
 

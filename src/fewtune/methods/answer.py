@@ -127,7 +127,9 @@ def answer_by_head(
     rng: np.random.Generator,
 ) -> Answer:
     """A freshly initialised linear head on the last token, over the plain texts or a pattern."""
-    template = choose_pattern(task, pattern_name).template if prompted else plain_template(task.fields)
+    encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
+    plain = plain_template(task.fields, encoder.between)
+    template = choose_pattern(task, pattern_name).template if prompted else plain
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     # Made without nn.Linear's own initialisation, which would draw from the global generator.
     head: nn.Linear = torch.nn.utils.skip_init(nn.Linear, model.width, len(task.labels), bias=False)
@@ -135,7 +137,6 @@ def answer_by_head(
         std = next((s for key in ("initializer_range", "init_std") if (s := getattr(model.config, key, None))), 0.02)
         head.weight.normal_(0.0, std, generator=generator)
     head = head.to(model.device)
-    encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     return Answer(model, task, encoder, template, HeadReadout(head), PromptNotes(template=template), head)
 
 

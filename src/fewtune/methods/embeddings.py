@@ -63,7 +63,7 @@ def prompt_plainly(model: LanguageModel, task: Task, forward: Forward) -> Prompt
     from fewtune.prompts.tokens import Encoder
 
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
-    return Prompting(forward, encoder, plain_template(task.fields), StateReadout(unit=True))
+    return Prompting(forward, encoder, plain_template(task.fields, encoder.between), StateReadout(unit=True))
 
 
 def read_embeddings(

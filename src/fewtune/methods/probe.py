@@ -68,7 +68,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     forward = model.forward(model.frozen, block=settings.layer)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
-    template = choose_pattern(task, settings.pattern).template if settings.prompted else plain_template(task.fields)
+    plain = plain_template(task.fields, encoder.between)
+    template = choose_pattern(task, settings.pattern).template if settings.prompted else plain
     prompting = Prompting(forward, encoder, template, StateReadout())
     states, scaler = prompting.read(draw.support), StandardScaler()
     fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)

@@ -9,9 +9,9 @@ import string
 from collections.abc import Mapping, Sequence
 
 
-def plain_template(fields: Sequence[str]) -> str:
-    """The texts themselves, one a line, for methods that use no cloze text."""
-    return "\n".join("{" + name + "}" for name in fields)
+def plain_template(fields: Sequence[str], between: str = "\n") -> str:
+    """The texts themselves, one a line or with what else stands `between` two, for methods that use no cloze text."""
+    return between.join("{" + name + "}" for name in fields)
 
 
 def render(template: str, fields: Mapping[str, str]) -> str:

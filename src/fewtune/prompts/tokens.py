@@ -27,7 +27,8 @@ class Tokenizer:
     """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken.
 
     `opening` and `closing` are the special tokens that stand once before a prompt and behind it, `mask` the one in
-    whose place a word is said (None: words follow the prompt), as the model's architecture says.
+    whose place a word is said (None: words follow the prompt), as the model's architecture says; `between` is the text
+    that stands between two of a row's own.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Tokenizer:
         closing: Sequence[int] = (),
         mask: int | None = None,
         answer: AnswerOpening | None = None,
+        between: str = "\n",
     ) -> None:
         """`answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt."""
         self.source = source
@@ -44,6 +46,7 @@ class Tokenizer:
         self.closing = list(closing)
         self.mask = mask
         self.answer = answer
+        self.between = between
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
         self.seconds = 0.0
@@ -76,6 +79,7 @@ class Encoder:
         self.opening, self.closing, self.mask = tokenizer.opening, tokenizer.closing, tokenizer.mask
         self.special_tokens = tokenizer.special_tokens
         self.max_tokens = min(max_tokens, max_positions - len(self.opening) - len(self.closing))
+        self.between = tokenizer.between
         self._cut: dict[str, int] = {}
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:

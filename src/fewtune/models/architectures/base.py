@@ -52,6 +52,9 @@ class Architecture(Protocol):
     def find_closing(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """Special tokens that stand once behind a prompt (BERT: [SEP])."""
 
+    def find_between(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """What stands between two texts of a row that are read as they are (BERT: [SEP]), as a text."""
+
     def find_mask(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
         """The token in whose place a word is said; None where words follow the prompt."""
 

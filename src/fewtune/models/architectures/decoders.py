@@ -84,6 +84,9 @@ class Decoders(TransformersParts):
     def find_closing(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         return []  # what a tokenizer puts behind a text would end it, and words are to follow
 
+    def find_between(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        return "\n"
+
     def find_mask(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
         return None
 

@@ -80,6 +80,14 @@ class Encoders(TransformersParts):
     def find_closing(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         return find_around(tokenizer)[1]
 
+    def find_between(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The special tokens that the tokenizer puts between the texts of a pair; a new line where it puts none."""
+        opening, closing = find_around(tokenizer)
+        one = tokenizer("a", add_special_tokens=False).input_ids
+        pair = tokenizer("a", "a").input_ids
+        inner = pair[len(opening) + len(one) : len(pair) - len(closing) - len(one)]
+        return "".join(tokenizer.convert_ids_to_tokens(inner)) or "\n"
+
     def find_mask(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
         mask: int | None = tokenizer.mask_token_id
         return mask
