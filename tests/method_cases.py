@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+import tiny_models
 from fewtune.engine.fit import FitReport
 from fewtune.engine.language_model import LanguageModel
-from fewtune.methods import METHODS
+from fewtune.methods import METHODS, get_method
 from fewtune.methods.base import Method
 from fewtune.methods.plan import Plan
 from fewtune.running.adapt import fit_plan, make_plan
@@ -74,6 +75,22 @@ SKIPPED = {
     ("lora", "modernbert"): "PEFT names no query and value layers for model type 'modernbert'",
 }
 CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]
+
+
+def _choose_variant(architecture: str, name: str) -> dict[str, Any]:
+    """A method's first settings; on a model that says no words those with a head, where the method has any."""
+    variants = VARIANTS.get(name, [{}])
+    with_head = [values for values in variants if values.get("readout") == "head"]
+    return with_head[0] if architecture == "sentence-encoder" and with_head else variants[0]
+
+
+ENCODER_CASES = [
+    (architecture, name, _choose_variant(architecture, name))
+    for architecture in sorted(tiny_models.ENCODERS)
+    for name in METHODS
+    if get_method(name).uses_model
+]
+"""Every method on every tiny encoder, skipped or not."""
 
 
 def fit(

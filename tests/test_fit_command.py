@@ -114,6 +114,35 @@ def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     assert sorted(predictor.labels) == sorted(LABELS)
 
 
+def test_a_sentence_encoder_races_with_methods_that_need_no_words(model_folders: dict[str, Path]) -> None:
+    encoder, decoder = (str(model_folders[name]) for name in ("sentence-encoder", "llama"))
+    assert set(auto.list_raced(encoder)) == {"embeddings", "contrastive", "lora"}
+    assert set(auto.list_raced(decoder)) == {"in_context", "pattern", "lora"}
+    assert auto.choose_settings("lora", 1000, encoder) == {"readout": "head", "epochs": 3}
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_calibrated(
+    file: Path,
+    tmp_path: Path,
+    model_folders: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auto, "RACED_ON_STATES", (("embeddings", {}),))
+    saved, encoder = tmp_path / "model", model_folders["sentence-encoder"]
+    given = ("--text", "review", "--label", "kind", "--model", encoder, "--within", "0.3")
+    assert call("fit", file, *given, "--budget", "2m", "--save", saved) == 0
+    assert call("fit", file, *given[:4], "--model", encoder, "--method", "embeddings", "--save", tmp_path / "own") == 0
+    predictor = fewtune.load(tmp_path / "own")
+    assert predictor.origin["method"] == "embeddings" and predictor.temperature != 1.0
+    capsys.readouterr()
+    assert call("evaluate", tmp_path / "own", file, "--text", "review", "--label", "kind") == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert call("export", tmp_path / "own", "--to", tmp_path / "exported") == 0
+    assert any((tmp_path / "exported").iterdir())
+
+
 def test_a_race_leaves_rows_that_its_draws_do_not_share(file: Path) -> None:
     # Twenty of each label: five are held out, and half of the rest are seven, of each.
     assert choose_shots(LabelledFile(file, ("review",), "kind").read()) == 21

@@ -20,6 +20,8 @@ from pydantic import TypeAdapter
 from fewtune.analysis.growth import Growth, expect_growth
 from fewtune.api import run_study
 from fewtune.errors import DataError, FewtuneError
+from fewtune.models import find_model, inspect_model
+from fewtune.models.architectures import find_architecture
 from fewtune.results import StudyResult
 from fewtune.tasks import own_files
 from fewtune.tasks.base import IN_DOMAIN, Task
@@ -38,6 +40,12 @@ RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 Their fits are shorter than the defaults', so that a race ends in minutes on two cores.
 """
+RACED_ON_STATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("embeddings", {}),
+    ("contrastive", {"most_pairs": 640}),
+    ("lora", {"readout": "head", "epochs": 10}),
+)
+"""The same of a model that says no words, such as a sentence encoder."""
 ROWS_SEEN, FEWEST_EPOCHS = 1000, 3
 """A last fit goes through so many rows in all its epochs, or through all rows so often: three times what a trial of the
 race does. Ten epochs of some hundred rows would take longer than the race."""
@@ -86,9 +94,18 @@ def write_rows(rows: Sequence[Mapping[str, str]], labels: Sequence[str], path: P
     return LabelledFile(path, fields, column)
 
 
-def choose_settings(method: str, rows: int) -> dict[str, Any]:
+def list_raced(model: str | None) -> Mapping[str, Mapping[str, Any]]:
+    """The methods that race on a model, with their settings; raises ModelError where the model cannot be used."""
+    if model is None:
+        return dict(RACED)
+    config = inspect_model(find_model(model))
+    says_words = "label_words" in find_architecture(config).find_abilities(config)
+    return dict(RACED if says_words else RACED_ON_STATES)
+
+
+def choose_settings(method: str, rows: int, model: str | None = None) -> dict[str, Any]:
     """The settings that a method races with, its epochs fewer where so many rows make each a long one."""
-    settings = dict(dict(RACED).get(method, {}))
+    settings = dict(list_raced(model).get(method, {}))
     if "epochs" in settings:
         settings["epochs"] = min(settings["epochs"], max(FEWEST_EPOCHS, math.ceil(ROWS_SEEN / rows)))
     return settings
@@ -107,7 +124,7 @@ def race_methods(
         "name": name_study(file.train),
         "models": [model],
         "tasks": [{"own_files": {"as": name_study(file.train), **file.settings()}}],
-        "methods": [{name: dict(settings)} if settings else name for name, settings in RACED],
+        "methods": [{name: dict(settings)} if settings else name for name, settings in list_raced(model).items()],
         "shots": [choose_shots(file.read())],
         "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 200},
         "until": {"most_draws": MOST_DRAWS},
@@ -134,7 +151,7 @@ def trace_growth(
     study: dict[str, Any] = {
         "name": f"{name_study(file.train)}-curve",
         "tasks": [{"own_files": {"as": name_study(file.train), **file.settings()}}],
-        "methods": [{method: dict(dict(RACED).get(method, {}))}],
+        "methods": [{method: dict(list_raced(model).get(method, {}))}],
         "floors": False,
         "shots": list(choose_sizes(task)),
         "sampling": "natural",

@@ -75,7 +75,7 @@ def fit_file(
     gold = np.array([row.label for row in task.train], dtype=np.int64)
 
     def fit(some: Sequence[Row], given: Sequence[str]) -> Predictor:
-        settings = choose_settings(recipe.method, len(some))
+        settings = choose_settings(recipe.method, len(some), recipe.model)
         return fit_rows(some, given, recipe.method, recipe.model, settings, recipe.seed)
 
     folds = choose_folds(labels) if recipe.folds is None else recipe.folds

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+from torch.utils.data import SequentialSampler
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
 
 import tiny_models
 from fewtune.engine.forward import Forward
@@ -26,6 +36,7 @@ from fewtune.models.configuration import read_config
 from fewtune.prompts.template import plain_template
 from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Draw, Example, Task
+from method_cases import ENCODER_CASES
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
 ENCODERS = sorted(tiny_models.ENCODERS)
@@ -156,6 +167,90 @@ def test_vanilla_losses_equal_a_plain_loop_over_pooled_states(
     batches = draw_batches(len(draw.support), TEN_STEPS)
     expected = train_plainly([*network.parameters(), head], LEARNING_RATE, batches, loss_of)
     np.testing.assert_allclose(fit_losses(plan), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["bert", "sentence-encoder"])
+def test_vanilla_losses_equal_trainers(
+    name: str,
+    encoders: dict[str, LanguageModel],
+    model_folders: dict[str, Path],
+    task: Task,
+    draw: Draw,
+    tmp_path: Path,
+) -> None:
+    """Over ten steps, the head and the batches alike."""
+    model = encoders[name]
+    plan = make_plan("vanilla", model, task, draw, learning_rate=LEARNING_RATE, **TEN_STEPS)
+    assert plan.fitting is not None
+    config = read_config(model_folders[name])
+    pooled = Pooled(
+        model.architecture.choose_class(config).from_pretrained(model_folders[name], dtype=torch.float32).base_model,
+        plan.fitting.groups[1].parameters[0].detach().clone(),
+        mean=name == "sentence-encoder",
+    )
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    rows = [{**tokenizer(row.fields["text"], return_token_type_ids=False), "labels": row.label} for row in draw.support]
+    order = [i for batch in draw_batches(len(rows), TEN_STEPS) for i in batch]
+    losses: list[float] = []
+
+    class InOrder(Trainer):
+        def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
+            loss: torch.Tensor = super().training_step(*given, **named)
+            losses.append(float(loss))
+            return loss
+
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return SequentialSampler([rows[i] for i in order])
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=TEN_STEPS["batch_size"],
+        num_train_epochs=1,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        max_grad_norm=1.0,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        remove_unused_columns=False,
+    )
+    pad = DataCollatorWithPadding(tokenizer)
+    InOrder(pooled, arguments, train_dataset=[rows[i] for i in order], data_collator=pad).train()  # type: ignore[arg-type]
+    assert len(losses) == 10
+    np.testing.assert_allclose(fit_losses(plan), losses, atol=1e-4)
+
+
+class Pooled(torch.nn.Module):
+    """A body, its pooled states and a linear head, as a classifier that Trainer takes."""
+
+    def __init__(self, body: torch.nn.Module, weight: torch.Tensor, mean: bool) -> None:
+        super().__init__()
+        self.body, self.weight, self.mean = body, torch.nn.Parameter(weight), mean
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        kept = attention_mask[..., None]
+        pooled = (states * kept).sum(1) / kept.sum(1) if self.mean else states[:, 0]
+        logits = pooled @ self.weight.T
+        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+
+@pytest.mark.parametrize(("name", "method", "settings"), ENCODER_CASES)
+def test_fits_of_packed_rows_are_those_of_padded_ones(
+    name: str, method: str, settings: dict[str, Any], encoders: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    found = get_method(method)
+    given = settings | ({"dropout": 0.0} if method == "lora" else {})
+    if find_skip_reason(found, found.settings(**given), encoders[name].config, task) is not None:
+        return
+    plan = make_plan(method, encoders[name], task, draw, **given)
+    if plan.fitting is not None:
+        padded = make_plan(method, replace(encoders[name], options=EngineOptions(padded=True)), task, draw, **given)
+        np.testing.assert_allclose(fit_losses(plan), fit_losses(padded), atol=1e-5)
 
 
 def test_methods_are_skipped_for_what_a_model_cannot_do(encoders: dict[str, LanguageModel], task: Task) -> None:

@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import psutil
 import pytest
 
 from fewtune.engine import pulse
@@ -188,6 +191,31 @@ def test_signals_that_end_the_command_do_not_reach_its_workers(jobs: list[Job], 
     finally:
         local._end(worker)
     assert worker.process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stopped process cannot be ended by its parent's end")
+def test_a_worker_that_is_stopped_as_it_starts_ends_with_its_command() -> None:
+    """Long before it has imported what it needs."""
+    code = (
+        "import multiprocessing, os, signal, sys, time; from fewtune.executors import local; "
+        "from fewtune.running.job import WorkerOptions; "
+        "worker = local._start_worker(multiprocessing.get_context('spawn'), WorkerOptions()); "
+        "time.sleep(float(sys.argv[1])); os.kill(worker.process.pid, signal.SIGSTOP); "
+        "print(worker.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = subprocess.run([sys.executable, "-c", code, "0.4"], stdout=subprocess.PIPE, check=False)
+    assert command.returncode == -signal.SIGKILL
+    until = time.monotonic() + 20
+    while (lives := _lives(int(command.stdout))) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not lives
+
+
+def _lives(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _hang(pipe: Connection, options: WorkerOptions) -> None:

@@ -19,10 +19,10 @@ from fewtune.errors import PredictorError
 from fewtune.exporting import export
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.exporting.onnx_model import read_graph
-from fewtune.methods import METHODS, get_method
+from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
-from method_cases import CASES, VARIANTS, run
+from method_cases import CASES, ENCODER_CASES, run
 
 # Answers rows with every export, as its users do; importing fewtune fails.
 READER = """
@@ -72,12 +72,7 @@ ALL: list[tuple[str, str, dict[str, Any]]] = [
     # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
     if values.get("selection") != "nearest" and name != "knn_prompting"
 ]
-ALL += [
-    (architecture, name, VARIANTS.get(name, [{}])[0])
-    for architecture in sorted(tiny_models.ENCODERS)
-    for name in METHODS
-    if get_method(name).uses_model
-]
+ALL += ENCODER_CASES
 ROWS = [
     "a pilot is a joy to know",
     "this kettle broke on day one!",

@@ -51,7 +51,9 @@ def test_losses_are_those_of_setfits_recipe_on_equal_pairs(
         warnings.simplefilter("ignore")
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
+        from setfit import TrainingArguments
 
+        assert TrainingArguments().loss is CosineSimilarityLoss
         theirs = SentenceTransformer(str(model_folders["sentence-encoder"]), device="cpu")
     loss, texts = CosineSimilarityLoss(theirs), [row.fields["text"] for row in draw.support]
     places = {tuple(e.prompt): texts[i] for i, e in enumerate(_list_prompts(plan, draw, models, task))}

@@ -3,6 +3,20 @@
 Commands read what was typed, call one function and print what comes of it. Heavy imports wait until one needs them.
 """
 
-from fewtune.cli.app import main
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (`app.main`); Ctrl-C ends it without a trace while its own modules are imported too."""
+    try:
+        from fewtune.cli import app
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        sys.exit(128 + signal.SIGINT)
+    app.main(arguments)

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import types
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -22,11 +21,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from fewtune.executors.parent import begin_worker
 from fewtune.executors.process import (
     STALL_SECONDS,
     WORKER_ENVIRONMENT,
     describe_failure,
-    end_with_parent,
     set_imports_apart,
     word_stall,
 )
@@ -198,12 +197,14 @@ def _start_worker(context: Any, options: WorkerOptions) -> _Worker:
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, options), daemon=options.devices_per_trial == 1)
+    process = context.Process(target=begin_worker, args=(theirs,), daemon=options.devices_per_trial == 1)
     # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
     resource_tracker.ensure_running()  # starting it would let signals through again
     with held_back(), _no_main(), _as_many_threads(count_threads(options)):
         process.start()
     theirs.close()
+    with contextlib.suppress(OSError):  # it died at once: whoever hands it a job finds out
+        ours.send((_work, options))
     return _Worker(process, ours)
 
 
@@ -264,7 +265,6 @@ def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
     team = contextlib.ExitStack()
     try:
-        threading.Thread(target=end_with_parent, daemon=True).start()
         state = WorkerState(options)
         set_imports_apart()
         pass_on = team.enter_context(gather_team(options))

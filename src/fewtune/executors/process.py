@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import multiprocessing
 import os
-import signal
 import sys
 import traceback
-from multiprocessing.connection import wait
 
 from fewtune.causes import find_failure_kind
 from fewtune.records import Failure
@@ -60,10 +57,6 @@ def set_up_here() -> None:
                     set_option(*_MALLOPT[name])
 
 
-_SET_PARENT_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of `prctl`."""
-
-
 def describe_failure(error: Exception, where: str = "") -> Failure:
     """A failure outside of any trial's own record, such as too little memory to make one."""
     told, kind = f"{where}{type(error).__name__}: {error}", find_failure_kind(error)
@@ -80,19 +73,6 @@ def word_stall(silent: float, last: Progress | None) -> str:
         f"no progress for {silent:.0f} seconds ({phase}), so the process that ran this trial was ended. "
         "Where such a pause is no fault, allow longer ones: --stall-after SECONDS."
     )
-
-
-def end_with_parent() -> None:
-    """End this process at once when the one that started it is gone, so that it neither runs on nor records.
-
-    On Linux the system does so even to one that is stopped, and could not end itself.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def set_imports_apart() -> None:

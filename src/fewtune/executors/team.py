@@ -17,7 +17,8 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from fewtune.executors.process import end_with_parent, set_imports_apart
+from fewtune.executors.parent import watch_parent
+from fewtune.executors.process import set_imports_apart
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
@@ -56,7 +57,7 @@ def _end_with_any(beside: Sequence[SpawnProcess]) -> None:
 
 def _assist(rank: int, options: WorkerOptions, meeting: Path) -> None:
     """The life of a process beside a worker: it runs the same trials, until the worker ends or one fails."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    watch_parent()
     from fewtune.engine import splitting
 
     splitting.join(rank, options.devices_per_trial, meeting)
