@@ -137,9 +137,9 @@ def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_ca
     predictor = fewtune.load(tmp_path / "own")
     assert predictor.origin["method"] == "embeddings" and predictor.temperature != 1.0
     capsys.readouterr()
-    assert call("evaluate", tmp_path / "own", file, "--text", "review", "--label", "kind") == 0
+    assert call("evaluate", tmp_path / "own", file, "--label", "kind") == 0
     assert "accuracy" in capsys.readouterr().out
-    assert call("export", tmp_path / "own", "--to", tmp_path / "exported") == 0
+    assert call("export", tmp_path / "own", tmp_path / "exported") == 0
     assert any((tmp_path / "exported").iterdir())
 
 

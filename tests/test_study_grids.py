@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fake_tables import install_tables
+from fewtune.study import load_study
 from study_text import find_faults, minimal, read
 
 
@@ -35,6 +36,38 @@ def test_a_grid_gives_its_combinations_in_order(tmp_path: Path) -> None:
         (3e-4, "label_words", 4),
     ]
     assert lora.settings == lora.candidates[0]
+
+
+def test_a_method_says_on_which_models_it_runs_and_the_resolved_study_keeps_it(tmp_path: Path) -> None:
+    methods = "[majority, {in_context: {models: [two]}}, {in_context: {as: everywhere}}]"
+    study = read(tmp_path, minimal(models="[one, two]", methods=methods))
+    assert {each.variant: each.models for each in study.methods} == {
+        "majority": (),
+        "in_context": ("two",),
+        "everywhere": (),
+    }
+    (tmp_path / "again.yaml").write_text(study.to_yaml())
+    assert load_study(tmp_path / "again.yaml") == study
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (
+            "[{in_context: {models: [tow]}}]",
+            "unknown model of this study 'tow'. Did you mean 'two'? Allowed: one, two.",
+        ),
+        ("[{majority: {models: [one]}}]", "majority uses no model: leave `models` out."),
+        (
+            "[{in_context: {models: one}}]",
+            '`methods.0.in_context.models` is "one": give names, for example [smollm2-135m].',
+        ),
+    ],
+)
+def test_models_that_a_method_cannot_run_on_are_refused_at_their_line(
+    tmp_path: Path, methods: str, message: str
+) -> None:
+    assert (3, message) in find_faults(tmp_path, minimal(models="[one, two]", methods=methods))
 
 
 def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, str]:

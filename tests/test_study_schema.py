@@ -25,7 +25,7 @@ def test_the_schema_describes_every_task_method_and_setting() -> None:
     items = schema["properties"]["methods"]["items"]["anyOf"]
     assert {item["const"] for item in items[:-1]} == {"majority", "in_context", "lora"}
     lora = items[-1]["properties"]["lora"]
-    assert set(lora["properties"]) == {"rank", "learning_rate", "targets", "readout", "as", "grid"}
+    assert set(lora["properties"]) == {"rank", "learning_rate", "targets", "readout", "as", "grid", "models"}
     assert lora["properties"]["rank"] == {
         "default": 8,
         "description": "Rank of each adapter.",

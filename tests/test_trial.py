@@ -75,6 +75,14 @@ def test_the_grid_counts_models_and_fit_seeds_only_where_they_are_used(study: St
     assert {t.fit_seed for t in trials if t.method.name != "lora"} == {0}
 
 
+def test_a_method_may_run_on_some_of_the_models(study: Study) -> None:
+    narrowed = [m.model_copy(update={"models": ("b",)}) if m.name == "lora" else m for m in study.methods]
+    trials = list_trials(study.model_copy(update={"methods": tuple(narrowed)}))
+    on = {name: {t.model and t.model.name for t in trials if t.method.name == name} for name in ("in_context", "lora")}
+    assert on == {"in_context": {"a", "b"}, "lora": {"b"}}
+    assert {t.model for t in trials if t.method.name == "majority"} == {None}
+
+
 def test_the_grid_keeps_one_model_and_task_together(study: Study) -> None:
     trials = list_trials(study)
     blocks = [(t.model, t.task.label) for t in trials]

@@ -6,14 +6,14 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 import time
 from multiprocessing.connection import Connection
 
 import psutil
 import pytest
 
-from fewtune.executors.process import WORKER_ENVIRONMENT, end_with_parent
+from fewtune.executors.parent import watch_parent
+from fewtune.executors.process import WORKER_ENVIRONMENT
 
 SCRIPT = """
 import os, resource, sys
@@ -51,7 +51,7 @@ def test_what_the_users_environment_says_stays() -> None:
 
 
 def _wait_for_parent(pipe: Connection) -> None:
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    watch_parent()
     time.sleep(0.5)
     pipe.send(os.getpid())
     time.sleep(600)

@@ -37,6 +37,8 @@ class Entry:
     """A method's values to choose from, by setting."""
     changed: str
     """The settings that differ from their defaults, in words."""
+    models: tuple[str, ...] = ()
+    """Those of the study's that a method runs on; none: all."""
 
 
 def read_list(draft: Draft, key: str, example: str) -> list[Any]:
@@ -96,7 +98,12 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     values = dict(values)
     alias = values.pop("as", None)
     grid = values.pop("grid", None) if what == "method" else None
+    models = values.pop("models", []) if what == "method" else []
     sound = True
+    if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
+        message = f"`{join_steps((*place, 'models'))}` is {name_kind(models)}: give names, for example [smollm2-135m]."
+        draft.refuse((*place, "models"), message)
+        sound = False
     if alias is not None and (not isinstance(alias, str) or not alias.strip()):
         draft.refuse((*place, "as"), f"`{join_steps(place)}.as` is {show_value(alias)}: it should be a name.")
         sound = False
@@ -111,13 +118,13 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
         return None
     changed = _describe_changes(shape, resolved)
     if grid is None:
-        return Entry(steps, name, alias, (settings,), resolved, {}, changed)
+        return Entry(steps, name, alias, (settings,), resolved, {}, changed, tuple(models))
     combinations = _read_grid(draft, place, shape, values, grid)
     if not combinations:
         return None
     plain = [write_settings(instance) for instance in combinations]
     options = {key: tuple(_list_distinct(settings[key] for settings in plain)) for key in grid}
-    return Entry(steps, name, alias, tuple(combinations), plain[0], options, changed)
+    return Entry(steps, name, alias, tuple(combinations), plain[0], options, changed, tuple(models))
 
 
 def _read_grid(draft: Draft, place: Steps, shape: type, values: Mapping[str, Any], grid: Any) -> list[Any]:
@@ -208,7 +215,7 @@ def refuse_twins(draft: Draft, entries: Sequence[Entry], names: Sequence[str]) -
     alike: dict[str, int] = {}
     named: dict[str, int] = {}
     for i, (entry, name) in enumerate(zip(entries, names, strict=True)):
-        thing = json.dumps([entry.name, entry.settings, entry.grid], sort_keys=True)
+        thing = json.dumps([entry.name, entry.settings, entry.grid, entry.models], sort_keys=True)
         same, other = alike.setdefault(thing, i), named.setdefault(name, i)
         if same < i:
             first = draft.describe_place(entries[same].steps)

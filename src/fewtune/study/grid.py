@@ -93,6 +93,7 @@ def list_trials(study: Study, precision: Literal["bfloat16", "float32"] | None =
         for shots in study.shots
         for data_seed in study.data_seeds
         for method in methods
+        if model is None or not method.models or model.name in method.models
         for fit_seed in fit_seeds[method.variant]
     ]
 

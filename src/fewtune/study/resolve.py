@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fewtune.errors import name_choices
 from fewtune.methods import METHODS, get_method
 from fewtune.study.draft import Draft, Steps, name_kind, show_value
 from fewtune.study.entries import Entry, name_entries, read_entries, read_entry, read_list, refuse_twins
@@ -39,6 +40,7 @@ def resolve_study(draft: Draft) -> Study | None:
             body[kind] = []
         refuse_twins(draft, entries, name_entries(entries, derive=kind == "methods"))
     body["models"] = _read_models(draft, [entry.name for entry in methods])
+    _refuse_other_models(draft, methods, [choice["name"] for choice in body["models"]])
     for key in ("data_seeds", "fit_seeds"):
         if isinstance(body.get(key), dict):
             body[key] = _count_seeds(draft, key, body[key])
@@ -78,7 +80,9 @@ def resolve_study(draft: Draft) -> Study | None:
                 for entry, label in zip(tasks, name_entries(tasks, derive=False), strict=True)
             ),
             "methods": tuple(
-                MethodChoice(name=entry.name, variant=variant, settings=entry.settings, grid=entry.grid)
+                MethodChoice(
+                    name=entry.name, variant=variant, settings=entry.settings, grid=entry.grid, models=entry.models
+                )
                 for entry, variant in zip(methods, name_entries(methods, derive=True), strict=True)
             ),
         }
@@ -147,6 +151,18 @@ def _read_models(draft: Draft, methods: Iterable[str]) -> list[dict[str, Any]]:
             f"{', '.join(dict.fromkeys(users))} cannot do without. For example models: [smollm2-135m].",
         )
     return choices
+
+
+def _refuse_other_models(draft: Draft, methods: Iterable[Entry], models: Sequence[str]) -> None:
+    """Note methods that are to run on a model that the study does not list, or on any although they use none."""
+    for entry in methods:
+        steps = (*entry.steps, entry.name, "models")
+        if entry.models and not get_method(entry.name).uses_model:
+            draft.refuse(steps, f"{entry.name} uses no model: leave `models` out.")
+            continue
+        for name in entry.models:
+            if name not in models:
+                draft.refuse(steps, name_choices(name, models, "model of this study"))
 
 
 def _refuse_unequal_tuning(draft: Draft, methods: Sequence[Entry]) -> None:
@@ -224,7 +240,8 @@ def _refuse_many_trials(draft: Draft, body: Mapping[str, Any], methods: Sequence
     for entry in methods:
         method = get_method(entry.name)
         seeded = any(method.uses_fit_seed(instance) for instance in entry.instances)
-        fits += (count("models") if method.uses_model else 1) * (count("fit_seeds") if seeded else 1)
+        models = (len(entry.models) or count("models")) if method.uses_model else 1
+        fits += models * (count("fit_seeds") if seeded else 1)
     tasks = draft.data.get("tasks")
     draws = (len(tasks) if isinstance(tasks, list) else 1) * count("shots") * count("data_seeds")
     if fits * draws > MOST_TRIALS:

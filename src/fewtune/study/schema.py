@@ -73,6 +73,12 @@ def _describe_entries(what: str, names: Iterable[str], shared: dict[str, Any]) -
         settings["properties"] = {**own, "as": alias}
         if what == "method" and own:
             settings["properties"]["grid"] = _describe_grid(own)
+        if what == "method" and get_method(name).uses_model:
+            settings["properties"]["models"] = {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Those of the study's models that it runs on; left out: all.",
+            }
         settings |= {"title": name, "description": summary, "additionalProperties": False}
         if settings.get("required"):
             full[name] = settings

@@ -65,6 +65,7 @@ class MethodChoice(_Frozen):
         default={},
         description="Values to choose from by cross-validation on the support, by setting; empty: no choice.",
     )
+    models: tuple[str, ...] = Field(default=(), description="Those of the study's that it runs on; empty: all.")
 
     @property
     def candidates(self) -> list[dict[str, Any]]:
@@ -252,7 +253,7 @@ class Study(_Frozen):
                 m["name"]: {
                     "as": m["variant"],
                     **{key: value for key, value in m["settings"].items() if key not in m["grid"]},
-                    **({"grid": m["grid"]} if m["grid"] else {}),
+                    **{key: m[key] for key in ("grid", "models") if m[key]},
                 }
             }
             for m in body["methods"]
