@@ -242,9 +242,10 @@ def keep_whole_draws(trials: Sequence[Record]) -> list[Record]:
 
     The others are half run, and what ran of them may be the easy half.
     """
-    counts = Counter(map(draw_of, trials))
+    draws = [draw_of(record) for record in trials]
+    counts = Counter(draws)
     most = max(counts.values(), default=0)
-    return [record for record in trials if counts[draw_of(record)] == most]
+    return [record for record, draw in zip(trials, draws, strict=True) if counts[draw] == most]
 
 
 def average_draws(records: Iterable[Record], test_set: str) -> tuple[DrawValue, ...]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -156,10 +157,10 @@ class AnswerReader:
             if not occurring <= set(own):  # labels of its own: the likeliest of the task's stands for what was said
                 likeliest = log_probabilities.argmax(axis=1)
                 codes = [next(iter(predicted[likeliest == place].tolist()), -1) for place in range(len(own))]
-            distinct, counts_as = np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)
+            distinct, counts_as = _tell_apart(tuple(codes))
             if distinct[0] >= 0 and occurring <= set(distinct.tolist()) and np.isfinite(log_probabilities).all():
                 merged = merge_labels(log_probabilities, counts_as)
-                found[name] = merged, np.searchsorted(distinct, gold).astype(np.int64)
+                found[name] = merged, distinct.searchsorted(gold)
         return found
 
     def row_ids(self, record: Record) -> dict[str, set[str]]:
@@ -186,8 +187,7 @@ class AnswerReader:
 
     def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
-        columns = [table[name].to_list() for name in ("test_set", "row_id", "gold")]
-        key = hashlib.sha256(repr(columns).encode("utf-8", "surrogatepass")).digest()
+        key = table.select("test_set", "row_id", "gold").hash_rows().to_numpy().tobytes()
         if key not in self._rows:
             self._rows[key] = self._number_rows(record, table)
         return self._rows[key]
@@ -236,6 +236,13 @@ class AnswerReader:
             if other := side - known:
                 label = next(name for name, code in self._codes.items() if code in other)
                 raise _refuse(record, f"{label!r:.80} is none of the record's labels")
+
+
+@lru_cache(maxsize=256)
+def _tell_apart(codes: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The distinct codes in order, and which of them each is."""
+    distinct, counts_as = np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)
+    return distinct, counts_as
 
 
 def _refuse(record: Record, what: str) -> RecordError:

@@ -5,7 +5,7 @@ Owns their formulas, over any number of tables of counts at once. Does not know 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,13 @@ SCORES: Mapping[str, Score] = {
     "macro_f1": score_macro_f1,
 }
 """The primary metrics that can be resampled, by their name in a record."""
+
+
+def score_all(counts: IntArray | FloatArray, names: Iterable[str]) -> dict[str, float]:
+    """Those of SCORES that are named, of one table of counts (gold, predicted)."""
+    totals = _total(counts)
+    return {name: float(OF_TOTALS[score](*totals)) for name in names if (score := SCORES.get(name)) is not None}
+
 
 RANGES: Mapping[str, tuple[float, float]] = {"accuracy": (0.0, 1.0), "mcc": (-1.0, 1.0), "macro_f1": (0.0, 1.0)}
 """The least and most that each can be: an interval of a mean does not reach beyond."""

@@ -14,7 +14,7 @@ import numpy as np
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
 from fewtune.analysis.leaderboard import name_test_set
 from fewtune.analysis.predictions import AnswerReader, TrialAnswers
-from fewtune.metrics.counts import SCORES
+from fewtune.metrics.counts import score_all
 from fewtune.records import Record
 
 NEAR = 1e-6
@@ -45,8 +45,7 @@ def _find_other_score(record: Record, reader: AnswerReader) -> str | None:
     answers = reader.answers(record)
     for test_set, metrics in record.metrics.items():
         counts = _count(answers[test_set])
-        for metric in SCORES.keys() & metrics.keys():
-            given = float(SCORES[metric](counts))
+        for metric, given in score_all(counts, metrics).items():
             if not abs(given - metrics[metric]) <= NEAR:
                 return (
                     f"{name_test_set(test_set)}, {metric} {metrics[metric]:z.3f} recorded and {given:z.3f} by its rows"
