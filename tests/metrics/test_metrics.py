@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fewtune.errors import TrialFailure
+from fewtune.metrics.probabilities import FIGURES
 from fewtune.metrics.table import METRICS
 from fewtune.tasks import base
 from fewtune.tasks.base import Example
@@ -37,7 +38,14 @@ def test_metrics_equal_hand_computed_answers() -> None:
     assert metrics["macro_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     # bins by confidence: .8 right, .7 right, .6 wrong, .9 right, .55 wrong, each alone in its bin
     assert metrics["ece"] == pytest.approx((0.2 + 0.3 + 0.6 + 0.1 + 0.55) / 5)
-    assert set(metrics) == set(METRICS)
+    # pairs of a gold 1 above a gold 0: .8 and .7 both times, .4 once
+    assert metrics["auroc"] == pytest.approx(5 / 6)
+    given = [0.8, 0.7, 0.4, 0.9, 0.45]
+    assert metrics["log_loss"] == pytest.approx(-sum(map(math.log, given)) / 5)
+    assert metrics["brier"] == pytest.approx(sum(2 * (1 - p) ** 2 for p in given) / 5)
+    # the means are .49 and .51: .55 over .51 is still above .45 over .49, and .4 over .51 below .6 over .49
+    assert metrics["recentred_accuracy"] == pytest.approx(3 / 5)
+    assert set(metrics) == {*METRICS, *FIGURES}
 
 
 def test_rows_in_one_bin_are_averaged_before_they_are_compared() -> None:
@@ -52,7 +60,8 @@ def test_a_constant_prediction_has_no_correlation_and_nothing_is_nan() -> None:
     assert metrics["macro_f1"] == pytest.approx((0 + 0.8) / 2)
     assert all(math.isfinite(value) for value in metrics.values())
     _, metrics = score_test_set(make_set([1, 1]), logs([[0.0, 1.0]] * 2))
-    assert metrics == {"accuracy": 1.0, "mcc": 0.0, "macro_f1": 1.0, "ece": 0.0}
+    certain = {"log_loss": 0.0, "brier": 0.0, "recentred_accuracy": 1.0}
+    assert metrics == {"accuracy": 1.0, "mcc": 0.0, "macro_f1": 1.0, "ece": 0.0, **certain}, "nothing to rank"
 
 
 def test_log_probabilities_need_not_be_normalised() -> None:

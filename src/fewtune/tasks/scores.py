@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fewtune.errors import TrialFailure
+from fewtune.metrics.probabilities import describe
 from fewtune.metrics.table import METRICS
 from fewtune.records import Breakdown
 from fewtune.tasks.base import TestSet
@@ -20,7 +21,7 @@ _MOST_FACET_VALUES = 40
 
 
 def score_test_set(test_set: TestSet, log_probabilities: ArrayLike) -> tuple[list[int], dict[str, float]]:
-    """Predicted indices in the test set's labels, and every metric.
+    """Predicted indices in the test set's labels, and every metric; no AUROC where all rows have one gold label.
 
     `log_probabilities` (rows, the task's labels) are normalised first. The likeliest of the task's labels is
     predicted and counts as the test set's label that `label_of` says; probabilities are summed likewise.
@@ -42,6 +43,7 @@ def score_test_set(test_set: TestSet, log_probabilities: ArrayLike) -> tuple[lis
     predicted = np.asarray(test_set.label_of, dtype=np.int64)[scores.argmax(axis=1)]
     gold = np.array(_gold_labels(test_set), dtype=np.int64)
     metrics = {name: metric.compute(gold, predicted, merged) for name, metric in METRICS.items()}
+    metrics |= describe(merged, gold)
     return [int(label) for label in predicted], metrics
 
 
