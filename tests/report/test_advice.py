@@ -37,12 +37,12 @@ def test_what_is_missing_is_told_in_draws_trials_and_time() -> None:
     missing = Missing(6, ("pattern", "lora"), 12, 1500.0, "pattern")
     assert word_decision(decide(None, missing)) == (
         "No method is known to be within 3 points of the best: closest is pattern, within 2.1 points; about 6 further "
-        "draws of pattern and lora (12 trials, 25 min) would bring one there."
+        "draws of pattern and lora (12 trials, 25 min one after another) would bring one there."
     )
     assert word_decision(decide(None, Missing(None, ("pattern",), None, None, "pattern"))).endswith(
         "100 further draws like these would not bring one there."
     )
-    assert "on one draw: a second draw of pattern and lora (2 trials, 11 s)" in word_decision(
+    assert "on one draw: a second draw of pattern and lora (2 trials, 11 s one after another)" in word_decision(
         decide(None, Missing(1, ("pattern", "lora"), 2, 11.0, None))
     )
     assert "none was scored on every draw" in word_decision(decide(None, Missing(None, (), None, None, None)))

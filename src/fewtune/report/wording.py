@@ -127,10 +127,10 @@ def word_bound(contender: Contender) -> str:
 
 
 def _word_missing_draws(missing: Missing) -> str:
-    """Word what is missing: 'about 6 further draws of pattern and lora (12 trials, 20 min)'."""
+    """Word what is missing: 'about 6 further draws of pattern and lora (12 trials, 20 min one after another)'."""
     if missing.draws is None or missing.trials is None:
         return UNKNOWN
-    time = "" if missing.seconds is None else f", {word_seconds(missing.seconds)}"
+    time = "" if missing.seconds is None else f", {word_seconds(missing.seconds)} one after another"
     work = f"{word_number(missing.trials, 'trial')}{time}"
     draws = word_further_draws(missing.draws) if missing.closest else _word_first_draws(missing.draws)
     about = "about " if missing.closest else ""
