@@ -36,6 +36,8 @@ from fewtune.engine.meter import usable_cores
 FILE = ROOT / "benchmarks" / "results" / "labels.json"
 MODEL = "smollm2-135m"
 LABELS, TOKENS = (2, 4, 20, 77), (1, 2, 4)
+THREE = (77, 3)
+"""Beside them: as many labels as there are, of three tokens."""
 SHOTS, TESTED, DRAWS = 80, 64, 3
 MOST_BEFORE = 20
 """Most labels that the other checkout is timed with, on one draw beyond four: it repeats the prompt for each."""
@@ -114,7 +116,7 @@ def run_study(source: Path, study: Path, out: Path) -> dict[str, float]:
 def measure(before: Path | None) -> list[dict[str, Any]]:
     """Every number of labels and tokens; the other checkout beside it where it is timed."""
     words, found = choose_words(), []
-    for labels, tokens in product(LABELS, TOKENS):
+    for labels, tokens in [*product(LABELS, TOKENS), THREE]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             cell: dict[str, Any] = {"labels": labels, "tokens": tokens}

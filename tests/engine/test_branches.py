@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fewtune.engine import readouts
 from fewtune.engine.branches import STEM, Branches, branch_words
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
@@ -119,10 +120,19 @@ def test_many_label_words_score_as_each_alone(model: LanguageModel) -> None:
         np.testing.assert_allclose(together[:, at], alone[:, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "opt-350m-shaped"])
+@pytest.mark.parametrize(
+    ("name", "at_once"), [("llama", 256), ("llama", 12), ("gpt2", 256), ("opt", 256), ("opt-350m-shaped", 256)]
+)
 def test_ten_steps_equal_a_plain_loop_that_repeats_the_prompt(
-    name: str, models: dict[str, LanguageModel], model_folders: Any, task: Task, draw: Draw
+    name: str,
+    at_once: int,
+    models: dict[str, LanguageModel],
+    model_folders: Any,
+    task: Task,
+    draw: Draw,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(readouts, "STATES_AT_ONCE", at_once)  # with 12 a batch is read in parts
     pattern = task.patterns[1]
     plan = make_plan("pattern", models[name], task, draw, learning_rate=LEARNING_RATE, pattern="verdict", **TEN_STEPS)
     tokenizer = AutoTokenizer.from_pretrained(model_folders[name])

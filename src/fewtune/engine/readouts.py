@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fewtune.engine.branches import STEM, Branches, branch_words
 from fewtune.engine.forward import Forward
@@ -174,10 +175,14 @@ class LabelWordReadout:
             return read_vocabulary(forward, states)[:, ids]
         by_row = states.unflatten(0, (len(batch.lengths), -1))
         predicted = torch.tensor(self._states, device=states.device)
-        each = [
-            read_vocabulary(forward, part)[:, predicted, ids]
-            for part in by_row.split(max(1, STATES_AT_ONCE // by_row.shape[1]))
-        ]
+
+        def say(part: Tensor) -> Tensor:
+            return read_vocabulary(forward, part)[:, predicted, ids]
+
+        parts = by_row.split(max(1, STATES_AT_ONCE // by_row.shape[1]))
+        # A gradient would keep every part's whole vocabulary until it is worked out: there each is read once more.
+        again = torch.is_grad_enabled() and len(parts) > 1
+        each = [checkpoint(say, part, use_reentrant=False) if again else say(part) for part in parts]
         labels = torch.tensor(self._labels, device=states.device)
         totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
         totals = totals.index_add(1, labels, torch.cat(each))
