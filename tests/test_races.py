@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import polars as pl
 import pytest
 
 from fewtune.analysis.looks import spend_by
+from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.recommend import Budget, recommend
+from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
 from fewtune.conduct import LeftOut, Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
-from fewtune.records import Failure, Record, load_looks
+from fewtune.records import Failure, Record, StudyPredictions, load_looks
 from fewtune.results import StudyResult
 from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
@@ -60,6 +64,20 @@ class Scripted:
 
     def draws(self, variant: str, shots: int = 4) -> int:
         return len([each for each in self.ran if each[:2] == (variant, shots)])
+
+
+class Priced(Scripted):
+    """The same, whose fits take so many seconds by their records."""
+
+    def __init__(self, means: Mapping[str, float], seconds: Mapping[str, float], spread: float = 0.01) -> None:
+        super().__init__(means, spread)
+        self._seconds = seconds
+
+    def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+        record, table = super()._answer(job, variant, seed)
+        assert record.cost is not None
+        cost = record.cost.model_copy(update={"fit_seconds": self._seconds[variant]})
+        return record.model_copy(update={"cost": cost}), table
 
 
 @pytest.fixture
@@ -123,20 +141,28 @@ def test_methods_that_cannot_be_the_best_stop_and_the_others_go_on(values: dict[
 def test_what_a_race_chose_is_what_the_study_says_though_another_is_above_it(
     values: dict[str, object], tmp_path: Path
 ) -> None:
-    class Priced(Scripted):
-        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
-            record, table = super()._answer(job, variant, seed)
-            assert record.cost is not None
-            seconds = {"majority": 1.0, "a": 100.0, "b": 2.0}[variant]
-            return record.model_copy(update={"cost": record.cost.model_copy(update={"fit_seconds": seconds})}), table
-
-    executor = Priced({"majority": 0.5, "a": 0.95, "b": 0.8})
+    executor = Priced({"majority": 0.5, "a": 0.95, "b": 0.8}, {"majority": 1.0, "a": 100.0, "b": 2.0})
     result, looks = race({**values, "within": 0.3}, tmp_path / "out", executor)
     [standing] = looks[-1].standings
     chosen = standing.decision.chosen
     assert chosen is not None and chosen.name == "b" and chosen.regret is not None and chosen.regret.above == "a"
     assert standing.stopped.keys() == {"majority"}
     assert result.decision.chosen == chosen
+
+
+def test_a_method_that_was_stopped_may_be_used_where_those_above_it_are_beyond_a_budget(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    executor = Priced({"majority": 0.9, "a": 0.9, "b": 0.6}, {"majority": 100.0, "a": 100.0, "b": 2.0}, 0.05)
+    result, looks = race({**values, "until": {"within": 0.001, "most_draws": 5}}, tmp_path / "out", executor)
+    assert executor.draws("b") == 3 < executor.draws("a") and looks[0].standings[0].stopped.keys() == {"b"}
+    contents = read_folder(tmp_path / "out")
+    boards = [group.board for group in result.analysis.groups]
+    reader = AnswerReader(StudyPredictions(tmp_path / "out"))
+    limited = replace(contents.terms, budget=Budget(max_fit_seconds=50))
+    [found] = recommend(boards, contents.records, reader, limited)
+    assert found.chosen is not None and found.chosen.name == "b"
+    assert {each.name for each in found.contenders if each.excluded} == {"majority", "a"}
 
 
 def test_a_race_in_which_nothing_that_goes_on_may_be_chosen_is_over(values: dict[str, object], tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_grid_gives_its_combinations_in_order(tmp_path: Path) -> None:
 
 
 def test_a_method_says_on_which_models_it_runs_and_the_resolved_study_keeps_it(tmp_path: Path) -> None:
-    methods = "[majority, {in_context: {models: [two]}}, {in_context: {as: everywhere}}]"
+    methods = "[majority, {in_context: {models: [two]}}, {in_context: {as: everywhere, demonstrations: 2}}]"
     study = read(tmp_path, minimal(models="[one, two]", methods=methods))
     assert {each.variant: each.models for each in study.methods} == {
         "majority": (),
@@ -58,6 +58,10 @@ def test_a_method_says_on_which_models_it_runs_and_the_resolved_study_keeps_it(t
             "unknown model of this study 'tow'. Did you mean 'two'? Allowed: one, two.",
         ),
         ("[{majority: {models: [one]}}]", "majority uses no model: leave `models` out."),
+        (
+            "[{in_context: {models: [two]}}, {in_context: {as: everywhere}}]",
+            "'everywhere' has the same settings as 'in_context' (line 3): keep one.",
+        ),
         (
             "[{in_context: {models: one}}]",
             '`methods.0.in_context.models` is "one": give names, for example [smollm2-135m].',

@@ -155,14 +155,16 @@ def conduct_study(
         run = _Run(out, executor, on_event, purse, set(done), TimedTrials(done.values()), shard)
         if forecast or budget.memory is not None:
             jobs = run.forecast(jobs, done.values(), budget.memory)
-        if shard is not None:
-            run.take(jobs)
-        elif study.until is None:
+        race, history = None, None
+        if study.until is not None:
+            race = Race(jobs, study.data_seeds, out, done.values())
+        elif shard is None:
             history = begin_looks(out, [len(study.data_seeds)], done.values())
-            if run.take(jobs):
-                write_looks(out, take_look(history, cells, len(study.data_seeds)))
-        else:
-            _race(Race(jobs, study.data_seeds, out, done.values()), run)
+        done.clear()  # thousands of records that nothing asks for any more
+        if race is not None:
+            _race(race, run)
+        elif run.take(jobs) and history is not None:
+            write_looks(out, take_look(history, cells, len(study.data_seeds)))
     on_event(Closed())
 
 
@@ -171,7 +173,7 @@ def _settle_rows(study: Study, executor: Executor, on_event: OnEvent, is_spent: 
     jobs, _ = prepare_jobs(set_rows(study, ASSUMED_ROWS), executor.options.data_dir)
     executor.settle(jobs, ())
     measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event), is_spent)
-    rows = choose_rows(measured.records)
+    rows = ASSUMED_ROWS if is_spent() else choose_rows(measured.records)  # of some methods alone they would be others
     on_event(Noticed(f"evaluation.in_domain_rows: auto: {rows} rows, by what the methods take here."))
     return set_rows(study, rows)
 

@@ -195,19 +195,22 @@ def test_signals_that_end_the_command_do_not_reach_its_workers(jobs: list[Job], 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stopped process cannot be ended by its parent's end")
 def test_a_worker_that_is_stopped_as_it_starts_ends_with_its_command() -> None:
-    """Long before it has imported what it needs."""
+    """Long before it has imported what it needs: as soon as its second thread watches over the command."""
     code = (
         "import multiprocessing, os, signal, sys, time; from fewtune.executors import local; "
         "from fewtune.running.job import WorkerOptions; "
         "worker = local._start_worker(multiprocessing.get_context('spawn'), WorkerOptions()); "
-        "time.sleep(float(sys.argv[1])); os.kill(worker.process.pid, signal.SIGSTOP); "
-        "print(worker.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "import psutil; process = psutil.Process(worker.process.pid); "
+        "[time.sleep(0.005) for _ in iter(process.num_threads, 2)]; process.suspend(); "
+        "print(process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    command = subprocess.run([sys.executable, "-c", code, "0.4"], stdout=subprocess.PIPE, check=False)
+    command = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, timeout=120)
     assert command.returncode == -signal.SIGKILL
-    until = time.monotonic() + 20
-    while (lives := _lives(int(command.stdout))) and time.monotonic() < until:
+    stopped, until = int(command.stdout), time.monotonic() + 20
+    while (lives := _lives(stopped)) and time.monotonic() < until:
         time.sleep(0.05)
+    if lives:
+        os.kill(stopped, signal.SIGKILL)
     assert not lives
 
 

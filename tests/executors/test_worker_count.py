@@ -12,7 +12,7 @@ from fewtune.engine import meter
 from fewtune.engine.language_model import LanguageModel
 from fewtune.executors.local import LocalProcesses
 from fewtune.models import count_parameters, find_model
-from fewtune.records import Cost, Record
+from fewtune.records import Record
 from fewtune.running import worker_count
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job, WorkerOptions
@@ -115,19 +115,6 @@ def test_the_number_is_settled_once(jobs: list[Job]) -> None:
         executor.settle(jobs, ())
         executor.settle(jobs[:1], ())
     assert asked.options.workers == 3 and told.options.workers == 4
-
-
-@pytest.mark.usefixtures("machine")
-def test_what_trials_held_before_counts_where_it_is_more_than_thought(
-    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cost = {"resident_memory_bytes": 20 * GIBIBYTE}
-    known = [
-        record.model_copy(update={"environment": {}, "cost": Cost.model_construct(**cost)})
-        for record in make_records(jobs[:1], {})
-    ]
-    monkeypatch.setattr(worker_count, "find_free_memory", lambda: 50 * GIBIBYTE)
-    assert (choose_workers(jobs), choose_workers(jobs, iter(known))) == (4, 2)
 
 
 def test_trials_that_take_longest_start_first(jobs: list[Job]) -> None:

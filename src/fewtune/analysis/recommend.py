@@ -70,7 +70,6 @@ def decide_cell(
     test_sets = list(dict.fromkeys(name for group in groups for name in group.test_sets))
     weights = weigh_test_sets(test_sets, terms.budget.out_of_domain_weight)
     answers = read_answers(trials, reader, list(weights), partial(_name_trial, several=several)) if weights else {}
-    draws = max((len(found) for found in answers.values()), default=0)
     rows = {
         name_contender(row.variant, group.model if row.uses_model else None, several): row
         for group in groups
@@ -80,6 +79,7 @@ def decide_cell(
     taken = terms.looks.of(task, shots) if terms.looks is not None else ()
     excesses = {name: _find_excess(row, terms.budget) for name, row in rows.items()}
     beyond = [name for name, over in excesses.items() if over is not None]
+    draws = max((len(found) for name, found in answers.items() if name not in beyond), default=0)
     stopped = taken[-1].stopped if taken and not beyond else {}  # what was above a method may be beyond the budget
     for name, row in rows.items():
         lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))

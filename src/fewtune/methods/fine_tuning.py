@@ -20,29 +20,27 @@ from fewtune.methods.answer import Answer
 from fewtune.methods.optimisation import FineTuning, read_optimisation
 from fewtune.methods.plan import Plan
 from fewtune.methods.trainable import Trained
-from fewtune.tasks.base import Draw, Example
+from fewtune.tasks.base import Example
 
 
 def plan_training(
     settings: FineTuning,
-    draw: Draw,
+    split: tuple[Sequence[Example], Sequence[Example]],
     answer: Answer,
     trained: Trained,
-    rng: np.random.Generator,
     optimisation: Optimisation | None = None,
-    split: tuple[Sequence[Example], Sequence[Example]] | None = None,
 ) -> Plan:
     """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
 
-    `optimisation`: how the loop steps, where the recipe does not say all of it. `split`: the support's rows that are
-    fitted and those that choose the epoch, where they were told apart before.
+    `split`: the support's rows that are fitted, and those that choose the epoch (`hold_out`). `optimisation`: how the
+    loop steps, where the recipe does not say all of it.
     """
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
         return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
 
-    fitted, held_out = split if split is not None else hold_out(draw.support, settings.validation_fraction, rng)
+    fitted, held_out = split
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
     steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation
     return assemble_plan(answer, trained, examples, loss, steps, validation)

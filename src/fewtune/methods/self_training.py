@@ -89,7 +89,7 @@ def _label_pool(
 ) -> np.ndarray:
     """The labeller's log-probabilities of the pool's rows, (rows, labels); its weights are let go of."""
     from fewtune.engine.fit import fit
-    from fewtune.methods.fine_tuning import plan_training
+    from fewtune.methods.fine_tuning import hold_out, plan_training
     from fewtune.methods.trainable import train_all
 
     recipe = FineTuning(
@@ -101,7 +101,8 @@ def _label_pool(
         schedule=settings.schedule,
         clip_norm=settings.clip_norm,
     )
-    tuned = plan_training(recipe, draw, answer, train_all(model, settings.learning_rate, body_only=False), rng)
+    split = hold_out(draw.support, recipe.validation_fraction, rng)
+    tuned = plan_training(recipe, split, answer, train_all(model, settings.learning_rate, body_only=False))
     assert tuned.fitting is not None
     fit(tuned.fitting, rng, lambda step, steps, loss: None)
     return tuned.score(draw.pool)
@@ -139,4 +140,5 @@ METHOD = Method(
     plan=plan,
     needs=lambda settings: frozenset({"label_words"}),
     needs_pool=lambda settings: True,
+    revision=2,  # the labeller warms up, and its rate falls, as the second model's
 )

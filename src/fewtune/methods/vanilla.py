@@ -50,7 +50,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     start_head(answer, split[0], settings.head_start)  # rows that choose the epoch have no part in any fit
     trained = train_all(model, settings.learning_rate, body_only=True)
     head = head_parameters(answer, settings.head_learning_rate or settings.learning_rate)
-    return plan_training(settings, draw, answer, trained.join(head), rng, split=split)
+    return plan_training(settings, split, answer, trained.join(head))
 
 
 METHOD = Method(

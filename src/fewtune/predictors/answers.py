@@ -1,5 +1,7 @@
 """Rows answered window by window, in their order, in memory that does not grow with their number.
 
+Where answers depend on one another all rows are one window, and the memory grows.
+
 Owns how many rows are held at a time. Does not know where rows come from (`rows`) or how they are scored: the longer
 the window, the fuller the engine's passes, which take rows of alike lengths together.
 """
@@ -39,13 +41,27 @@ def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[
 
     All rows are one window where their answers depend on one another.
     """
-    for window in split_windows(rows) if answers_alone(predictor) else [list(rows)]:
+    for window in split_windows(rows) if answers_alone(predictor) else _join(split_windows(rows)):
         examples = [Example(f"row {row.number}", row.texts, None) for row in window]
         probabilities = np.exp(predictor.log_probabilities(examples))
         yield [
             Answer(row, label, tuple(map(float, each)))
             for row, label, each in zip(window, predictor.answer(probabilities), probabilities, strict=True)
         ]
+
+
+def _join(windows: Iterator[list[TextRow]]) -> Iterator[list[TextRow]]:
+    """All rows as one window; where one raises DataError, what came before it."""
+    whole: list[TextRow] = []
+    try:
+        for window in windows:
+            whole += window
+    except DataError:
+        if whole:
+            yield whole
+        raise
+    if whole:
+        yield whole
 
 
 def split_windows(rows: Iterator[TextRow]) -> Iterator[list[TextRow]]:

@@ -187,6 +187,8 @@ def _load_kept(kept: Path) -> Study:
 
 def _refuse_another(out: Path, kept: Study, study: Study) -> None:
     old, new = kept.model_dump(), study.model_dump()
+    for method in (*old["methods"], *new["methods"]):
+        method.pop("models")  # on which of the models it runs may change: its trials are what they were
     differing = [key for key in new if key not in (*_AXES, *_MAY_CHANGE) and old[key] != new[key]]
     differing += [key for key in _AXES if any(entry not in new[key] for entry in old[key])]
     if differing:

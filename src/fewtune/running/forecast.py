@@ -80,9 +80,12 @@ class StudyForecast:
 
     @property
     def disk_bytes(self) -> int | None:
-        """Of all records and predictions to come; None where one is not known."""
+        """Of all records and predictions to come; kinds that were not measured take what the others do on average."""
         known = [(cell.trials, cell.disk_bytes) for cell in self.cells if cell.disk_bytes is not None]
-        return sum(trials * each for trials, each in known) if 0 < len(known) == len(self.cells) else None
+        if not known:
+            return None
+        total = sum(trials * each for trials, each in known)
+        return round(total * sum(cell.trials for cell in self.cells) / sum(trials for trials, _ in known))
 
 
 def forecast_trials(

@@ -22,6 +22,7 @@ from fewtune.models import (
     resolve_precision,
     share_vocabulary,
 )
+from fewtune.models.architectures import find_architecture
 from fewtune.running.job import Job
 from fewtune.running.tune import check_folds
 from fewtune.study import MOST_TRIALS, MethodChoice, Study, TaskChoice, build_settings
@@ -109,6 +110,8 @@ class _FoundModel:
     snapshot: ModelSnapshot
     positions: int
     """Tokens that it reads."""
+    revision: int
+    """Its family's."""
 
 
 def _find_models(study: Study, faults: list[Fault]) -> dict[str, _FoundModel]:
@@ -120,8 +123,9 @@ def _find_models(study: Study, faults: list[Fault]) -> dict[str, _FoundModel]:
     for name, revision in wanted.items():
         try:
             snapshot = find_model(name, revision)
-            positions = max_positions(inspect_model(snapshot))
-            models[name] = _FoundModel(snapshot, positions)
+            config = inspect_model(snapshot)
+            positions = max_positions(config)
+            models[name] = _FoundModel(snapshot, positions, find_architecture(config).revision)
             if (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
@@ -163,7 +167,7 @@ class _JobMaker:
             trial,
             data_fingerprint=task.fingerprint,
             weights_fingerprint="+".join(each.weights_fingerprint for each in used) or None,
-            method_revision=method.revision,
+            method_revision=method.revision + (0 if model is None else model.revision - 1),
             task_revision=task.revision,
             patterns_fingerprint=fingerprint_patterns(task.patterns),
         )

@@ -155,7 +155,8 @@ def _list_contenders(jobs: Sequence[Job], place: Place) -> dict[str, str]:
 
 def _is_near_enough(contender: Contender, within: float) -> bool:
     """Whether a method may be chosen though another one is above it."""
-    return contender.regret is not None and contender.regret.bound is not None and contender.regret.bound <= within
+    bound = contender.regret.bound if contender.regret is not None and contender.excluded is None else None
+    return bound is not None and bound <= within
 
 
 def _find_stopped(decision: Decision, number: int, names: Collection[str]) -> dict[str, str]:

@@ -26,7 +26,6 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
     from fewtune.engine.meter import name_processor, usable_cores
 
     machine = {"processor": name_processor(), "cores": usable_cores()}
-    known = list(known)
     had = Counter[int](
         workers
         for record in known
@@ -37,8 +36,7 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
         return had.most_common(1)[0][0]
     if _has_gpu():
         return 1
-    held = max((record.cost.resident_memory_bytes or 0 for record in known if record.cost is not None), default=0)
-    return max(1, min(usable_cores(), len(jobs), find_free_memory() // max(held, find_wanted_memory(jobs))))
+    return max(1, min(usable_cores(), len(jobs), find_free_memory() // find_wanted_memory(jobs)))
 
 
 def find_wanted_memory(jobs: Iterable[Job]) -> int:

@@ -210,14 +210,21 @@ def name_entries(entries: Sequence[Entry], *, derive: bool) -> list[str]:
     return names
 
 
+def _share_models(one: Entry, other: Entry) -> bool:
+    """Whether two entries run on any model both."""
+    return not one.models or not other.models or not set(one.models).isdisjoint(other.models)
+
+
 def refuse_twins(draft: Draft, entries: Sequence[Entry], names: Sequence[str]) -> None:
     """Note entries that are the same thing twice, or two things under one name."""
-    alike: dict[str, int] = {}
+    alike: dict[str, list[int]] = {}
     named: dict[str, int] = {}
     for i, (entry, name) in enumerate(zip(entries, names, strict=True)):
-        thing = json.dumps([entry.name, entry.settings, entry.grid, entry.models], sort_keys=True)
-        same, other = alike.setdefault(thing, i), named.setdefault(name, i)
-        if same < i:
+        things = alike.setdefault(json.dumps([entry.name, entry.settings, entry.grid], sort_keys=True), [])
+        same = next((place for place in things if _share_models(entries[place], entry)), None)
+        things.append(i)
+        other = named.setdefault(name, i)
+        if same is not None:
             first = draft.describe_place(entries[same].steps)
             draft.refuse(entry.steps, f"{name!r} has the same settings as {names[same]!r}{first}: keep one.")
         elif other < i:

@@ -160,6 +160,9 @@ def _refuse_other_models(draft: Draft, methods: Iterable[Entry], models: Sequenc
         if entry.models and not get_method(entry.name).uses_model:
             draft.refuse(steps, f"{entry.name} uses no model: leave `models` out.")
             continue
+        if entry.models and get_method(entry.name).floor:
+            draft.refuse(steps, f"{entry.name} is a floor of every model: leave `models` out.")
+            continue
         for name in entry.models:
             if name not in models:
                 draft.refuse(steps, name_choices(name, models, "model of this study"))

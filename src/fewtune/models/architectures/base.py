@@ -24,6 +24,8 @@ class Architecture(Protocol):
     """One family of networks; every function takes a network of that family, with or without weights."""
 
     name: str
+    revision: int
+    """Raised when trials on its networks come to mean another result."""
     attention: AttentionKind
     peft_task: str
     """What PEFT calls a network whose states or words are read."""

@@ -29,6 +29,7 @@ class Decoders(TransformersParts):
     """Causal language models, as `base.Architecture` describes them."""
 
     name = "decoders"
+    revision = 1
     attention: AttentionKind = "causal"
     peft_task = "CAUSAL_LM"
 

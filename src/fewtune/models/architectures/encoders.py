@@ -35,6 +35,7 @@ class Encoders(TransformersParts):
     """Masked language models and sentence encoders, as `base.Architecture` describes them."""
 
     name = "encoders"
+    revision = 2  # two texts as the tokenizer pairs them; positions in frozen blocks
     attention: AttentionKind = "bidirectional"
     peft_task = "FEATURE_EXTRACTION"
 

@@ -1,0 +1,23 @@
+"""The page on defaults names every method, and says what they say themselves of where their defaults come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewtune.methods import METHODS, get_method
+
+PAGE = Path(__file__).parent.parent / "docs" / "defaults.md"
+TASKS = ("sentiment", "cola")
+
+
+def test_the_table_has_every_method_with_as_many_settings_as_it_says() -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("| method |"))
+    told: dict[str, dict[str, int]] = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        names, *counts = (cell.strip() for cell in line.strip("|").split("|"))
+        told |= {name: dict(zip(TASKS, map(int, counts[: len(TASKS)]), strict=True)) for name in names.split(", ")}
+    counted = {name: {task: get_method(name).defaults_tried.get(task, 0) for task in TASKS} for name in METHODS}
+    assert told == {name: counts for name, counts in counted.items() if name != "majority"}, "which has no settings"
