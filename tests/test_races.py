@@ -153,7 +153,7 @@ def test_what_a_race_chose_is_what_the_study_says_though_another_is_above_it(
 def test_a_method_that_was_stopped_may_be_used_where_those_above_it_are_beyond_a_budget(
     values: dict[str, object], tmp_path: Path
 ) -> None:
-    executor = Priced({"majority": 0.9, "a": 0.9, "b": 0.6}, {"majority": 100.0, "a": 100.0, "b": 2.0}, 0.05)
+    executor = Priced({"majority": 0.8, "a": 0.8, "b": 0.2}, {"majority": 100.0, "a": 100.0, "b": 2.0}, 0.05)
     result, looks = race({**values, "until": {"within": 0.001, "most_draws": 5}}, tmp_path / "out", executor)
     assert executor.draws("b") == 3 < executor.draws("a") and looks[0].standings[0].stopped.keys() == {"b"}
     contents = read_folder(tmp_path / "out")

@@ -60,7 +60,7 @@ def test_a_method_says_on_which_models_it_runs_and_the_resolved_study_keeps_it(t
         ("[{majority: {models: [one]}}]", "majority uses no model: leave `models` out."),
         (
             "[{in_context: {models: [two]}}, {in_context: {as: everywhere}}]",
-            "'everywhere' has the same settings as 'in_context' (line 3): keep one.",
+            "'everywhere' has the same settings as 'in_context' (first on line 3): keep one.",
         ),
         (
             "[{in_context: {models: one}}]",
