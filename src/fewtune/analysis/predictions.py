@@ -79,7 +79,7 @@ class AnswerReader:
         self._codes: dict[str, int] = {}
         self._row_names: list[str] = []
         self._row_codes: dict[str, dict[str, int]] = {}
-        self._rows: dict[bytes, _Rows] = {}
+        self._rows: dict[int, _Rows] = {}
         self._kept: dict[str, dict[str, TrialAnswers]] = {}
         self._digests: dict[str, bytes] = {}
         self._figures: dict[str, Mapping[str, Mapping[str, float]]] = {}
@@ -187,7 +187,7 @@ class AnswerReader:
 
     def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
-        key = table.select("test_set", "row_id", "gold").hash_rows().to_numpy().tobytes()
+        key = hash(tuple(tuple(table[name].to_list()) for name in ("test_set", "row_id", "gold")))
         if key not in self._rows:
             self._rows[key] = self._number_rows(record, table)
         return self._rows[key]

@@ -5,6 +5,7 @@ Commands read what was typed, call one function and print what comes of it. Heav
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`app.main`); Ctrl-C ends it without a trace while its own modules are imported too."""
+    # Tables are small here, and several threads for each cost more than they bring: read as Polars is imported.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     try:
         from fewtune.cli import app
     except KeyboardInterrupt:
