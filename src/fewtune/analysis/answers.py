@@ -128,6 +128,8 @@ def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
 
 def _stack(seeds: Sequence[TrialAnswers], codes: Codes, shared_support: float) -> DrawAnswers:
     gold, predicted = seeds[0].gold, np.stack([trial.predicted for trial in seeds])
-    small = np.min_scalar_type(len(codes))
-    places = [np.searchsorted(codes, side).astype(small) for side in (gold, predicted)]
+    small, sides = np.min_scalar_type(len(codes)), (gold, predicted)
+    if len(codes) and codes[-1] >= len(codes):  # else each code is its own place
+        sides = (codes.searchsorted(gold), codes.searchsorted(predicted))
+    places = [side.astype(small) for side in sides]
     return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows, shared_support)

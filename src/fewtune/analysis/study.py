@@ -124,7 +124,12 @@ class FolderContents:
 @collecting_later()
 def analyse_folder(out_dir: Path) -> StudyAnalysis:
     """Analyse what `fewtune run` wrote; raises RecordError where it cannot be read."""
-    contents = read_folder(out_dir)
+    return analyse_contents(out_dir, read_folder(out_dir))
+
+
+@collecting_later()
+def analyse_contents(out_dir: Path, contents: FolderContents) -> StudyAnalysis:
+    """Analyse a folder whose records are read already; raises RecordError where its predictions cannot be."""
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
     reader.read(record for record in records if record.status == "done")

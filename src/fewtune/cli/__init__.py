@@ -5,6 +5,7 @@ Commands read what was typed, call one function and print what comes of it. Heav
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -22,4 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")
         sys.exit(128 + signal.SIGINT)
-    app.main(arguments)
+    try:
+        app.main(arguments)
+    finally:
+        gc.freeze()  # the process ends: thousands of records are not looked through for garbage once more

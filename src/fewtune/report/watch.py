@@ -21,7 +21,7 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
 from fewtune.analysis.recommend import name_contender
-from fewtune.analysis.study import StudyAnalysis, analyse_folder
+from fewtune.analysis.study import StudyAnalysis, analyse_contents
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
 from fewtune.records import Cell, Record, find_last_run, list_written, load_planned
@@ -65,7 +65,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 view: Text | Group = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
                 if contents is not None:
                     # What stays on the screen is the report's own analysis, to the last digit.
-                    study = analyse_folder(out_dir) if last else followed.analyse(contents)
+                    study = analyse_contents(out_dir, contents) if last else followed.analyse(contents)
                     view = show_state(study, len(planned), again)
                 live.update(view, refresh=True)
                 seen = found
