@@ -128,8 +128,7 @@ def _list_codes(trials: Sequence[TrialAnswers]) -> Codes:
 
 def _stack(seeds: Sequence[TrialAnswers], codes: Codes, shared_support: float) -> DrawAnswers:
     gold, predicted = seeds[0].gold, np.stack([trial.predicted for trial in seeds])
-    small, sides = np.min_scalar_type(len(codes)), (gold, predicted)
-    if len(codes) and codes[-1] >= len(codes):  # else each code is its own place
-        sides = (codes.searchsorted(gold), codes.searchsorted(predicted))
-    places = [side.astype(small) for side in sides]
+    small = np.min_scalar_type(len(codes))
+    apart = len(codes) > 0 and codes[-1] >= len(codes)  # else each code is its own place
+    places = [(codes.searchsorted(side) if apart else side).astype(small) for side in (gold, predicted)]
     return DrawAnswers(places[0], places[1], len(codes), seeds[0].rows, shared_support)
