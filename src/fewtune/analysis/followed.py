@@ -19,13 +19,7 @@ from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
 from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell
-from fewtune.analysis.study import (
-    FolderContents,
-    GroupAnalysis,
-    StudyAnalysis,
-    analyse_group,
-    assemble,
-)
+from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
 from fewtune.analysis.verdict import find_level, judge_group
 from fewtune.garbage import collecting_later

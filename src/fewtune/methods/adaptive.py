@@ -86,7 +86,7 @@ def count_blocks(wanted: float, depth: int) -> int:
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train the last blocks, the final norm and the head, each a group of its own."""
     from fewtune.methods.answer import choose_answer, head_parameters
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_last_blocks
 
     assert model is not None and settings.learning_rate is not None
@@ -101,8 +101,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     )
     optimisation = read_optimisation(settings, settings.epochs, settings.plateau_patience, settings.plateau_factor)
     trained = trained.join(head_parameters(answer, rate), first=True)
-    split = hold_out(draw.support, settings.validation_fraction, rng)
-    return plan_training(settings, split, answer, trained, optimisation)
+    return plan_training(settings, draw, answer, trained, rng, optimisation)
 
 
 METHOD = Method(

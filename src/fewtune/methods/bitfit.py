@@ -51,14 +51,13 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every bias, and the head where one is read, on the support."""
     from fewtune.methods.answer import choose_answer, head_parameters
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_chosen
 
     assert model is not None
     answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     trained = train_chosen(model, "biases", _is_bias, settings.learning_rate, settings.readout == "head")
-    split = hold_out(draw.support, settings.validation_fraction, rng)
-    return plan_training(settings, split, answer, trained.join(head_parameters(answer, settings.learning_rate)))
+    return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
 
 
 def _is_bias(tensor: str) -> bool:

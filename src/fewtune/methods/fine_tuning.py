@@ -20,21 +20,33 @@ from fewtune.methods.answer import Answer
 from fewtune.methods.optimisation import FineTuning, read_optimisation
 from fewtune.methods.plan import Plan
 from fewtune.methods.trainable import Trained
-from fewtune.tasks.base import Example
+from fewtune.tasks.base import Draw, Example
 
 
 def plan_training(
+    settings: FineTuning,
+    draw: Draw,
+    answer: Answer,
+    trained: Trained,
+    rng: np.random.Generator,
+    optimisation: Optimisation | None = None,
+) -> Plan:
+    """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
+
+    `optimisation`: how the loop steps, where the recipe does not say all of it.
+    """
+    split = hold_out(draw.support, settings.validation_fraction, rng)
+    return plan_split(settings, split, answer, trained, optimisation)
+
+
+def plan_split(
     settings: FineTuning,
     split: tuple[Sequence[Example], Sequence[Example]],
     answer: Answer,
     trained: Trained,
     optimisation: Optimisation | None = None,
 ) -> Plan:
-    """Fit the support's labels by cross-entropy over the answer's scores, and score rows the same way.
-
-    `split`: the support's rows that are fitted, and those that choose the epoch (`hold_out`). `optimisation`: how the
-    loop steps, where the recipe does not say all of it.
-    """
+    """`plan_training` on rows that are fitted and rows that choose the epoch, told apart already (`hold_out`)."""
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)

@@ -52,7 +52,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang scaling vectors on the architecture's layers and train them, and the head where one is read."""
     from fewtune.methods.answer import choose_answer, head_parameters
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import Trained, trainable_group
     from fewtune.predictors.network import Adapter
 
@@ -62,8 +62,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     wrapped = _add_vectors(network, int(rng.integers(2**63)))
     group = trainable_group("vectors", network, settings.learning_rate)
     trained = Trained(model.forward(network), (group,), Adapter(wrapped))
-    split = hold_out(draw.support, settings.validation_fraction, rng)
-    return plan_training(settings, split, answer, trained.join(head_parameters(answer, settings.learning_rate)))
+    return plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
 
 
 def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:

@@ -84,7 +84,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Hang adapters on every linear layer and train them, and the head where one is read, on the support."""
     from fewtune.methods.answer import choose_answer, head_parameters
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import LoraShape, train_lora
 
     assert model is not None
@@ -99,8 +99,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         settings.b_rate_ratio,
     )
     trained = train_lora(model, shape, settings.learning_rate, rng, settings.base == "4bit")
-    split = hold_out(draw.support, settings.validation_fraction, rng)
-    made = plan_training(settings, split, answer, trained.join(head_parameters(answer, settings.learning_rate)))
+    made = plan_training(settings, draw, answer, trained.join(head_parameters(answer, settings.learning_rate)), rng)
     # All that trains comes on top of the model, of whose parameters 4 bits pack two in a stored element.
     return replace(made, total_parameters=model.total_parameters + made.trainable_parameters)
 

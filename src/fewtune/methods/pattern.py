@@ -35,14 +35,13 @@ class Settings(FineTuning):
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight on the support's label words."""
     from fewtune.methods.answer import answer_by_label_words
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_all
 
     assert model is not None
     answer = answer_by_label_words(model, task, draw, settings.pattern, settings.loss_over)
     trained = train_all(model, settings.learning_rate, body_only=False)
-    split = hold_out(draw.support, settings.validation_fraction, rng)
-    return plan_training(settings, split, answer, trained)
+    return plan_training(settings, draw, answer, trained, rng)
 
 
 METHOD = Method(

@@ -89,7 +89,7 @@ def _label_pool(
 ) -> np.ndarray:
     """The labeller's log-probabilities of the pool's rows, (rows, labels); its weights are let go of."""
     from fewtune.engine.fit import fit
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import train_all
 
     recipe = FineTuning(
@@ -101,8 +101,7 @@ def _label_pool(
         schedule=settings.schedule,
         clip_norm=settings.clip_norm,
     )
-    split = hold_out(draw.support, recipe.validation_fraction, rng)
-    tuned = plan_training(recipe, split, answer, train_all(model, settings.learning_rate, body_only=False))
+    tuned = plan_training(recipe, draw, answer, train_all(model, settings.learning_rate, body_only=False), rng)
     assert tuned.fitting is not None
     fit(tuned.fitting, rng, lambda step, steps, loss: None)
     return tuned.score(draw.pool)

@@ -99,7 +99,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     """Put virtual tokens before every row and train them, and the head where one is read, on the support."""
     from fewtune.engine.fitting import ParameterGroup
     from fewtune.methods.answer import choose_answer, head_parameters
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import plan_training
     from fewtune.methods.trainable import Trained
     from fewtune.prompts.tokens import Encoder
 
@@ -119,8 +119,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     group = ParameterGroup(f"soft {settings.kind}", parameters, settings.learning_rate)
     trained = Trained(model.forward(network, change.soft), (group,), change)
     trained = trained.join(head_parameters(answer, settings.head_learning_rate))
-    split = hold_out(draw.support, settings.validation_fraction, rng)
-    made = plan_training(settings, split, answer, trained)
+    made = plan_training(settings, draw, answer, trained, rng)
     return replace(made, total_parameters=made.total_parameters + sum(p.numel() for p in parameters))
 
 

@@ -19,7 +19,7 @@ from fewtune.engine.readouts import NextTokenReadout
 from fewtune.errors import DataError
 from fewtune.methods.answer import Answer, answer_by_label_words, choose_pattern
 from fewtune.methods.contexts import Context, ContextSettings, make_contexts
-from fewtune.methods.fine_tuning import hold_out, plan_training
+from fewtune.methods.fine_tuning import plan_training
 from fewtune.methods.optimisation import FineTuning
 from fewtune.methods.scratchpad import Scratchpad
 from fewtune.methods.teacher_settings import TeacherSettings
@@ -125,8 +125,7 @@ def _freeze(
         return model.forward(model.frozen)
     trained = train_all(model, TUNING_RATE, body_only=False)
     recipe = FineTuning(epochs=settings.tuned_teacher_epochs, batch_size=settings.batch_size)
-    split = hold_out(draw.support, recipe.validation_fraction, rng)
-    tuned = plan_training(recipe, split, answer, trained)
+    tuned = plan_training(recipe, draw, answer, trained, rng)
     assert tuned.fitting is not None
     fit(tuned.fitting, rng, lambda step, steps, loss: None)
     trained.network.requires_grad_(False)

@@ -41,7 +41,7 @@ class Settings(FineTuning):
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
     from fewtune.methods.answer import answer_by_head, head_parameters, start_head
-    from fewtune.methods.fine_tuning import hold_out, plan_training
+    from fewtune.methods.fine_tuning import hold_out, plan_split
     from fewtune.methods.trainable import train_all
 
     assert model is not None
@@ -50,7 +50,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     start_head(answer, split[0], settings.head_start)  # rows that choose the epoch have no part in any fit
     trained = train_all(model, settings.learning_rate, body_only=True)
     head = head_parameters(answer, settings.head_learning_rate or settings.learning_rate)
-    return plan_training(settings, split, answer, trained.join(head))
+    return plan_split(settings, split, answer, trained.join(head))
 
 
 METHOD = Method(

@@ -167,6 +167,7 @@ class _JobMaker:
             trial,
             data_fingerprint=task.fingerprint,
             weights_fingerprint="+".join(each.weights_fingerprint for each in used) or None,
+            # Of both: neither ever falls, so that what either changes makes another trial.
             method_revision=method.revision + (0 if model is None else model.revision - 1),
             task_revision=task.revision,
             patterns_fingerprint=fingerprint_patterns(task.patterns),
