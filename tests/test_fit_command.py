@@ -130,10 +130,12 @@ def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_ca
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(auto, "RACED_ON_STATES", (("embeddings", {}),))
-    saved, encoder = tmp_path / "model", model_folders["sentence-encoder"]
-    given = ("--text", "review", "--label", "kind", "--model", encoder, "--within", "0.3")
-    assert call("fit", file, *given, "--budget", "2m", "--save", saved) == 0
-    assert call("fit", file, *given[:4], "--model", encoder, "--method", "embeddings", "--save", tmp_path / "own") == 0
+    given = ("--text", "review", "--label", "kind", "--model", model_folders["sentence-encoder"])
+    raced = ("--within", "0.3", "--budget", "2m", "--save", tmp_path / "model")
+    assert call("fit", file, *given, *raced) == 0
+    found = {each.name for each in fewtune.analyse(tmp_path / "model-race").decision.compared}
+    assert "embeddings" in found
+    assert call("fit", file, *given, "--method", "embeddings", "--save", tmp_path / "own") == 0
     predictor = fewtune.load(tmp_path / "own")
     assert predictor.origin["method"] == "embeddings" and predictor.temperature != 1.0
     capsys.readouterr()

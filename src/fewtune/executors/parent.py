@@ -18,7 +18,7 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 
 def begin_worker(pipe: Connection) -> None:
-    """The first function of a worker. The pipe's first message is what it goes on with, and that one's options."""
+    """The first function of a worker; the pipe's first message is the function that goes on, and that one's options."""
     watch_parent()
     work, options = pipe.recv()
     work(pipe, options)
