@@ -178,6 +178,21 @@ def test_folders_of_others_are_refused_and_left_as_they_are(tmp_path: Path, stud
         claim_folder(tmp_path / "file", study)
 
 
+@pytest.mark.parametrize("events", [b"", b"\xff\x00 5\n5\n", b'{"time": 1, "even'])
+def test_a_folder_of_which_damage_left_only_names_of_a_study_goes_on(
+    out: Path, study: Study, tmp_path: Path, events: bytes
+) -> None:
+    cells, out = list_cells(out), tmp_path / "left"
+    for name in ("trials", "predictions"):
+        (out / name).mkdir(parents=True)
+    (out / "predictions" / f"{0:016x}.parquet").write_bytes(b"cut")
+    (out / "trials" / f".{0:016x}.json.1.part").write_bytes(b"")
+    (out / "events.jsonl").write_bytes(events)
+    (out / "looks.json").write_bytes(b"")
+    with open_folder(out, study, cells, lambda text: None) as done:
+        assert not done and load_planned(out) == cells
+
+
 def test_another_study_is_refused_and_a_grown_one_is_welcome(out: Path, study: Study, tmp_path: Path) -> None:
     claim_folder(out, read(tmp_path, minimal(shots="[16, 32]")))
     with pytest.raises(RecordError, match=r"holds another study \('demo'; it differs in shots\)"):

@@ -3,6 +3,7 @@
 It is the only thing that running and analysing share, and imports without torch.
 """
 
+from fewtune.records.events import EVENTS as EVENTS
 from fewtune.records.events import append_event as append_event
 from fewtune.records.files import PART as PART
 from fewtune.records.files import open_atomically as open_atomically
@@ -15,6 +16,7 @@ from fewtune.records.folder import load_planned as load_planned
 from fewtune.records.folder import load_predictions as load_predictions
 from fewtune.records.folder import load_records as load_records
 from fewtune.records.folder import write_planned as write_planned
+from fewtune.records.looks import LOOKS as LOOKS
 from fewtune.records.looks import Look as Look
 from fewtune.records.looks import LookHistory as LookHistory
 from fewtune.records.looks import load_looks as load_looks

@@ -16,12 +16,12 @@ from typing import Any
 
 from fewtune.records.files import name_path
 
-NAME = "events.jsonl"
+EVENTS = "events.jsonl"
 
 
 def read_lines(out: Path) -> list[str]:
     """The lines of a folder's events as they stand; none where it has no such file."""
-    path = out / NAME
+    path = out / EVENTS
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
@@ -49,7 +49,7 @@ def append_event(out: Path, event: str, **values: Any) -> None:
 
     An OSError names the file. One process at a time may add lines: the one that holds the folder.
     """
-    path = out / NAME
+    path = out / EVENTS
     line = json.dumps({"time": round(time.time(), 3), "event": event, **values}).encode() + b"\n"
     try:
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fewtune.errors import RecordError
 from fewtune.records.files import write_atomically
 
-NAME = "looks.json"
+LOOKS = "looks.json"
 
 
 class Look(BaseModel):
@@ -45,7 +45,7 @@ class LookHistory(BaseModel):
 
 def load_looks(out: Path) -> LookHistory | None:
     """A folder's looks; None where none was written down. Raises RecordError where the file is damaged."""
-    path = out / NAME
+    path = out / LOOKS
     if not path.is_file():
         return None
     try:
@@ -59,4 +59,4 @@ def load_looks(out: Path) -> LookHistory | None:
 
 def write_looks(out: Path, history: LookHistory) -> None:
     """Write a folder's looks, whole or not at all."""
-    write_atomically(out / NAME, history.model_dump_json(indent=1).encode() + b"\n")
+    write_atomically(out / LOOKS, history.model_dump_json(indent=1).encode() + b"\n")

@@ -73,7 +73,7 @@ def unpack(out: Path) -> None:
         write_files(out, RecordFiles(record.trial_id, _lengthen(line), table))
     write_planned(out, {record.trial_id: record.trial.cell for record in records})
     lines = find_event_lines(out)
-    write_atomically(out / events.NAME, "".join(line + "\n" for line in lines).encode())
+    write_atomically(out / events.EVENTS, "".join(line + "\n" for line in lines).encode())
     (out / PACKED_RECORDS).unlink()
     (out / PACKED_PREDICTIONS).unlink(missing_ok=True)
 
@@ -98,7 +98,7 @@ def _remove_copies(out: Path) -> bool:
     copies = [*(record_path(out, each) for each in ids), *(predictions_path(out, each) for each in ids)]
     copies.append(out / "planned.json")
     if set(events.read_lines(out)) <= set(packed.events):
-        copies.append(out / events.NAME)
+        copies.append(out / events.EVENTS)
     found = [path for path in copies if path.is_file()]
     for path in found:
         path.unlink()

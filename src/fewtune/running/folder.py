@@ -6,6 +6,7 @@ noticing that a folder went away while its study ran. What the files hold is `re
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,6 +16,8 @@ from pathlib import Path
 from fewtune.data.cache_folder import CHECKPOINTS, cache_folder
 from fewtune.errors import FewtuneError, RecordError
 from fewtune.records import (
+    EVENTS,
+    LOOKS,
     PACKED_PREDICTIONS,
     PACKED_RECORDS,
     PART,
@@ -53,7 +56,8 @@ _AXES = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
 def claim_folder(out: Path, study: Study) -> None:
     """Refuse a folder that holds another study or anything else; one that this study adds to is welcome.
 
-    A folder without a study.yaml is one of ours where trials, the list of them or events lie in it: it goes on.
+    A folder without a study.yaml is one of ours where trials, the list of them or events lie in it: it goes on. So does
+    one in which damage left nothing but files of a study's names.
     """
     if out.exists() and not out.is_dir():
         raise RecordError(f"{out} is a file. Give a folder with --out.")
@@ -66,7 +70,7 @@ def claim_folder(out: Path, study: Study) -> None:
                 f"{kept} was not written by fewtune and would be overwritten. Give another folder with --out. Where it "
                 "is a study's and damaged, delete that file and run again."
             )
-        if any(file.name != LOCK and not _is_part(file) for file in out.iterdir()):
+        if not all(_may_be_left(path) for path in out.iterdir()):
             raise RecordError(f"{out} is not empty and holds no study. Give an empty or new folder with --out.")
     if kept.is_file():
         _refuse_another(out, _load_kept(kept), study)
@@ -168,7 +172,31 @@ def _is_ours(out: Path) -> bool:
 
 
 def _list_records(out: Path) -> list[Path]:
-    return [path for path in (out / "trials").glob("*.json") if re.fullmatch(r"[0-9a-f]{16}", path.stem)]
+    return [path for path in (out / "trials").glob("*.json") if _is_of_a_trial(path)]
+
+
+def _is_of_a_trial(path: Path) -> bool:
+    return re.fullmatch(r"[0-9a-f]{16}", path.stem) is not None
+
+
+def _may_be_left(path: Path) -> bool:
+    """Whether something in a folder without records can be what damage left of a study, and holds nobody's work."""
+    if path.is_dir():
+        return path.name in ("trials", "predictions") and all(map(_is_of_a_trial_or_part, path.iterdir()))
+    if path.name == EVENTS:
+        return not any(map(_is_object, path.read_text(encoding="utf-8", errors="replace").splitlines()))
+    return path.name in (LOCK, LOOKS) or _is_part(path)
+
+
+def _is_of_a_trial_or_part(path: Path) -> bool:
+    return _is_part(path) or (path.is_file() and _is_of_a_trial(path))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_part(path: Path) -> bool:
