@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from fewtune import records as store
+from fewtune.analysis import reading
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import group_records
-from fewtune.analysis.predictions import READ_AHEAD, AnswerReader
+from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.reading import READ_AHEAD, read_all
 from fewtune.analysis.statistics import sign_flip_p
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
@@ -167,7 +169,40 @@ def test_reading_ahead_ends_at_the_trial_that_cannot_be_read(tmp_path: Path) -> 
     store.predictions_path(tmp_path, records[3].trial_id).write_bytes(b"not a table")
     reader = AnswerReader(load)
     with pytest.raises(RecordError, match="damaged predictions"):
-        reader.read(records)
+        read_all(reader, records)
     assert asked == [record.trial_id for record in records][: len(asked)] and len(asked) < len(records)
-    reader.read(records[:3])  # has them
+    read_all(reader, records[:3])  # has them
     assert len(asked) <= READ_AHEAD + 4
+
+
+def test_a_process_beside_reads_as_one_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Path(__file__).parents[2] / "results" / "demo"
+    records = [record for record in load_records(out) if record.status == "done"]
+    load = store.StudyPredictions(out)
+    alone, beside = AnswerReader(load), AnswerReader(load)
+    read_all(alone, records)
+    whole = render_page(analyse_folder(out))
+    monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    read_all(beside, records)
+    monkeypatch.setattr(beside, "load", None)  # nothing is left to be read
+    for record in records:
+        answers = alone.answers(record)
+        for name, found in beside.answers(record).items():
+            for one, other in zip(vars(found).values(), vars(answers[name]).values(), strict=True):
+                assert one.tolist() == other.tolist()
+            assert beside.ranks(record)[name][1].tolist() == alone.ranks(record)[name][1].tolist()  # type: ignore[index]
+        assert beside.figures(record) == alone.figures(record) and beside.row_ids(record) == alone.row_ids(record)
+    assert render_page(analyse_folder(out)) == whole
+
+
+@pytest.mark.parametrize("place", [3, 16])
+def test_what_a_process_beside_cannot_read_is_told_as_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: int
+) -> None:
+    make_study(tmp_path, {"lora": [0.8] * 18}, rows=8)
+    records = load_records(tmp_path)
+    store.predictions_path(tmp_path, records[place].trial_id).write_bytes(b"not a table")
+    monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    with pytest.raises(RecordError, match=f"{records[place].trial_id}.*damaged predictions"):
+        read_all(AnswerReader(store.StudyPredictions(tmp_path)), records)
+    assert capfd.readouterr().err == ""

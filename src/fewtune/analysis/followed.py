@@ -18,6 +18,7 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
 from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, decide_cell
 from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
@@ -71,7 +72,7 @@ class FollowedFolder:
 
         A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
         """
-        self._reader.read(record for record in contents.records if record.status == "done")
+        read_all(self._reader, (record for record in contents.records if record.status == "done"))
         grouped = group_records(contents.records)
         self._groups = {key: self._analyse(key, members, contents) for key, members in grouped.items()}
         groups = [kept.analysis for kept in self._groups.values()]

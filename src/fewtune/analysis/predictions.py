@@ -7,12 +7,9 @@ trials are compared (`answers`).
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,9 +30,6 @@ class LoadPredictions(Protocol):
     def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame: ...
 
 
-READ_AHEAD = 32
-"""Tables of predictions that wait to be looked at, at most."""
-
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 """Labels as numbers, each in as few bytes as hold the largest of its array."""
 
@@ -50,6 +44,21 @@ class TrialAnswers:
     rows: npt.NDArray[np.int32]
     gold: Codes
     predicted: Codes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of a record tells which predictions can be its own: a trial whose table is asked for."""
+
+    trial_id: str
+    labels: tuple[str, ...]
+    scored: frozenset[str]
+    """The test sets that the record has scores of."""
+
+    @classmethod
+    def of(cls, record: Record) -> Asked:
+        """What is asked where a record's predictions are."""
+        return cls(record.trial_id, tuple(record.labels or ()), frozenset(record.metrics))
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,26 @@ Ranks = tuple[float, npt.NDArray[np.float32]] | None
 """AUROC, and what one more of each row (rows,) would add to it; None where a set has rows of one label only."""
 
 
+@dataclass(frozen=True)
+class KeptAnswers:
+    """What a reader keeps of the trials that it read, for another one to take over; codes are places in the lists."""
+
+    labels: Sequence[str]
+    rows: Sequence[tuple[str, str]]
+    """Test set and row id."""
+    answers: Mapping[str, Mapping[str, TrialAnswers]]
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]]
+    ranks: Mapping[str, Mapping[str, Ranks]]
+
+
 class AnswerReader:
     """Reads each trial's predictions once and keeps them small: labels, rows and figures as numbers, no scores."""
 
-    def __init__(self, load: LoadPredictions) -> None:
-        self._load = load
-        self._codes: dict[str, int] = {}
-        self._row_names: list[str] = []
+    def __init__(self, load: LoadPredictions, labels: Iterable[str] = ()) -> None:
+        """`labels` have the first codes, in this order; others follow as they come up."""
+        self.load = load
+        self._codes: dict[str, int] = {label: code for code, label in enumerate(dict.fromkeys(labels))}
+        self._row_names: list[tuple[str, str]] = []
         self._row_codes: dict[str, dict[str, int]] = {}
         self._rows: dict[int, _Rows] = {}
         self._kept: dict[str, dict[str, TrialAnswers]] = {}
@@ -85,43 +107,66 @@ class AnswerReader:
         self._figures: dict[str, Mapping[str, Mapping[str, float]]] = {}
         self._ranks: dict[str, Mapping[str, Ranks]] = {}
 
-    def read(self, records: Iterable[Record]) -> None:
-        """Read what trials answered that was not read yet, the next ones while one is looked at; as `answers` does."""
-        waiting = iter([record for record in records if record.trial_id not in self._kept])
-        with ThreadPoolExecutor(1, "predictions") as pool:
-            ahead = deque((record, pool.submit(self._load, record.trial_id)) for record in islice(waiting, READ_AHEAD))
-            while ahead:
-                record, table = ahead.popleft()
-                ahead.extend((each, pool.submit(self._load, each.trial_id)) for each in islice(waiting, 1))
-                try:
-                    self._take(record, table.result())
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+    @property
+    def labels(self) -> Sequence[str]:
+        """Every label that came up, by its code."""
+        return list(self._codes)
+
+    def has(self, trial_id: str) -> bool:
+        """Whether a trial's predictions were read."""
+        return trial_id in self._kept
 
     def answers(self, record: Record) -> dict[str, TrialAnswers]:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
         if record.trial_id not in self._kept:
-            self._take(record, self._load(record.trial_id))
+            self.take(Asked.of(record), self.load(record.trial_id))
         return self._kept[record.trial_id]
 
-    def _take(self, record: Record, table: pl.DataFrame) -> None:
-        """Keep of a trial's predictions what is asked for again."""
-        trial_id, shared = record.trial_id, self._share_rows(record, table)
+    def take(self, asked: Asked, table: pl.DataFrame) -> None:
+        """Keep of a trial's predictions what is asked for again; raises RecordError as `answers` does."""
+        self._encode(asked.labels)  # in the task's order, whichever row comes first
+        trial_id, shared = asked.trial_id, self._share_rows(asked, table)
         labels = table["predicted"].to_list()
         predicted = self._encode([labels[place] for place in shared.order])
         found = {
             name: TrialAnswers(shared.rows[name], shared.gold[name], predicted[here])
             for name, here in shared.places.items()
         }
-        self._check(record, shared, found)
+        self._check(asked, shared, found)
         self._kept[trial_id] = found
-        sets = self._merge(record, table, shared, found)
+        sets = self._merge(asked, table, shared, found)
         ranks = {name: rank_rows(*rows) for name, rows in sets.items()}
         self._figures[trial_id] = {name: describe_ranked(*rows, ranks[name]) for name, rows in sets.items()}
         self._ranks[trial_id] = {
             name: None if each is None else (each[0], each[1].astype(np.float32)) for name, each in ranks.items()
         }
+
+    def kept(self) -> KeptAnswers:
+        """What was read, for another reader."""
+        return KeptAnswers(self.labels, self._row_names, self._kept, self._figures, self._ranks)
+
+    def take_over(self, read: KeptAnswers) -> None:
+        """Keep what another reader read as if it had been read here; labels and rows get this reader's codes."""
+        labels = self._encode(read.labels)
+        rows = np.array([self._number_row(*row) for row in read.rows], dtype=np.int32)
+        told: dict[int, npt.NDArray[Any]] = {}  # trials of one draw share their arrays of rows and gold labels
+
+        def translate(codes: npt.NDArray[np.integer[Any]], meanings: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            if id(codes) not in told:
+                told[id(codes)] = meanings[codes]
+            return told[id(codes)]
+
+        for trial_id, sets in read.answers.items():
+            self._kept[trial_id] = {
+                name: TrialAnswers(
+                    translate(answers.rows, rows),
+                    translate(answers.gold, labels),
+                    translate(answers.predicted, labels),
+                )
+                for name, answers in sets.items()
+            }
+        self._figures.update(read.figures)
+        self._ranks.update(read.ranks)
 
     def probabilities(self, record: Record) -> Probabilities:
         """A trial's probabilities and gold labels by test set, rows as in `answers`; read at each call.
@@ -129,8 +174,8 @@ class AnswerReader:
         Test sets are left out whose labels are not the task's and cannot be told from what was predicted; all of them
         where the table has no scores.
         """
-        table = self._load(record.trial_id)
-        return self._merge(record, table, self._share_rows(record, table), self.answers(record))
+        asked, table = Asked.of(record), self.load(record.trial_id)
+        return self._merge(asked, table, self._share_rows(asked, table), self.answers(record))
 
     def figures(self, record: Record) -> Mapping[str, Mapping[str, float]]:
         """What a trial's probabilities are worth, by test set; nothing for those that `probabilities` leaves out."""
@@ -143,13 +188,13 @@ class AnswerReader:
         return self._ranks[record.trial_id]
 
     def _merge(
-        self, record: Record, table: pl.DataFrame, shared: _Rows, answers: Mapping[str, TrialAnswers]
+        self, asked: Asked, table: pl.DataFrame, shared: _Rows, answers: Mapping[str, TrialAnswers]
     ) -> Probabilities:
-        columns = [f"score_{label}" for label in record.labels or ()]
+        columns = [f"score_{label}" for label in asked.labels]
         if not columns or not set(columns) <= set(table.columns):
             return {}
         scores = np.column_stack([table[name].to_numpy() for name in columns]).astype(np.float64)[shared.order]
-        own = [self._codes.get(label, -1) for label in record.labels or ()]
+        own = [self._codes.get(label, -1) for label in asked.labels]
         found = {}
         for name, here in shared.places.items():
             gold, predicted, log_probabilities = answers[name].gold, answers[name].predicted, scores[here]
@@ -166,12 +211,12 @@ class AnswerReader:
     def row_ids(self, record: Record) -> dict[str, set[str]]:
         """The ids of the rows that a trial was scored on, by test set."""
         names = self._row_names
-        return {test: {names[code] for code in found.rows.tolist()} for test, found in self.answers(record).items()}
+        return {test: {names[code][1] for code in found.rows.tolist()} for test, found in self.answers(record).items()}
 
     def digest(self, trial_id: str) -> bytes:
         """A hash of a trial's whole table, scores included: equal ones are of equal tables, in whatever order."""
         if trial_id not in self._digests:
-            table = self._load(trial_id).sort("test_set", "row_id")
+            table = self.load(trial_id).sort("test_set", "row_id")
             whole = hashlib.sha256(repr(table.schema).encode())
             for column in table:
                 whole.update(column.hash().to_numpy().tobytes())
@@ -185,18 +230,18 @@ class AnswerReader:
         self._figures.pop(trial_id, None)
         self._ranks.pop(trial_id, None)
 
-    def _share_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
+    def _share_rows(self, asked: Asked, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
         key = hash(tuple(tuple(table[name].to_list()) for name in ("test_set", "row_id", "gold")))
         if key not in self._rows:
-            self._rows[key] = self._number_rows(record, table)
+            self._rows[key] = self._number_rows(asked, table)
         return self._rows[key]
 
-    def _number_rows(self, record: Record, table: pl.DataFrame) -> _Rows:
+    def _number_rows(self, asked: Asked, table: pl.DataFrame) -> _Rows:
         order = table["row_id"].arg_sort()
         names, ids = (table[column].gather(order).to_list() for column in ("test_set", "row_id"))
         if len(set(zip(names, ids, strict=True))) < len(ids):
-            raise _refuse(record, "a row of a test set stands in it twice")
+            raise _refuse(asked, "a row of a test set stands in it twice")
         gold, sets = self._encode(table["gold"].gather(order).to_list()), np.array(names, dtype=object)
         rows = np.array([self._number_row(*row) for row in zip(names, ids, strict=True)], dtype=np.int32)
         places = {name: sets == name for name in dict.fromkeys(names)}
@@ -212,7 +257,7 @@ class AnswerReader:
         codes = self._row_codes.setdefault(test_set, {})
         code = codes.setdefault(row_id, len(self._row_names))
         if code == len(self._row_names):
-            self._row_names.append(row_id)
+            self._row_names.append((test_set, row_id))
         return code
 
     def _encode(self, labels: Sequence[str]) -> Codes:
@@ -223,19 +268,19 @@ class AnswerReader:
         numbers = [codes[label] for label in labels]
         return np.array(numbers, dtype=np.min_scalar_type(max(numbers, default=0)))
 
-    def _check(self, record: Record, shared: _Rows, found: dict[str, TrialAnswers]) -> None:
+    def _check(self, asked: Asked, shared: _Rows, found: dict[str, TrialAnswers]) -> None:
         """Refuse answers that cannot be a record's: other labels than its own, or no row of a set it has scores of."""
-        missing = sorted(record.metrics.keys() - found.keys())
+        missing = sorted(asked.scored - found.keys())
         if missing:
-            raise _refuse(record, f"no row of {missing[0]!r:.80}, of which the record has scores")
-        if not record.labels or IN_DOMAIN not in found:
+            raise _refuse(asked, f"no row of {missing[0]!r:.80}, of which the record has scores")
+        if not asked.labels or IN_DOMAIN not in found:
             return
-        known = {self._codes.get(label) for label in record.labels}  # sets out of domain may have labels of their own
+        known = {self._codes.get(label) for label in asked.labels}  # sets out of domain may have labels of their own
         predicted = np.flatnonzero(np.bincount(found[IN_DOMAIN].predicted)).tolist()
         for side in (shared.gold_codes[IN_DOMAIN], set(predicted)):
             if other := side - known:
                 label = next(name for name, code in self._codes.items() if code in other)
-                raise _refuse(record, f"{label!r:.80} is none of the record's labels")
+                raise _refuse(asked, f"{label!r:.80} is none of the record's labels")
 
 
 @lru_cache(maxsize=256)
@@ -245,9 +290,9 @@ def _tell_apart(codes: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDAr
     return distinct, counts_as
 
 
-def _refuse(record: Record, what: str) -> RecordError:
-    path = predictions_path(Path(), record.trial_id)
+def _refuse(asked: Asked, what: str) -> RecordError:
+    path = predictions_path(Path(), asked.trial_id)
     return RecordError(
-        f"{path}: {what}: these predictions are not those of {record_path(Path(), record.trial_id)}. Delete both and "
+        f"{path}: {what}: these predictions are not those of {record_path(Path(), asked.trial_id)}. Delete both and "
         "run the study again: it repeats this trial alone."
     )

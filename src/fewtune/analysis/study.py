@@ -30,6 +30,7 @@ from fewtune.analysis.leaderboard import (
     rank_group,
 )
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, name_contender, recommend
 from fewtune.analysis.stability import Bounds, Stability, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
@@ -132,7 +133,7 @@ def analyse_contents(out_dir: Path, contents: FolderContents) -> StudyAnalysis:
     """Analyse a folder whose records are read already; raises RecordError where its predictions cannot be."""
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: labels and rows are numbered as they come up.
-    reader.read(record for record in records if record.status == "done")
+    read_all(reader, (record for record in records if record.status == "done"))
     collapsed = find_collapsed(records, reader)
     rng = np.random.default_rng(ANALYSIS_SEED)
     verdicts = judge_study(records, reader, rng, contents.region, contents.looks, contents.seeds)

@@ -1,0 +1,89 @@
+"""Many trials' predictions, read at once: ahead of whoever looks at them, and by a second process where they are many.
+
+Owns the thread and the process. Does not know what is kept of a table (`predictions`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing.connection import Connection
+
+from fewtune.analysis.predictions import AnswerReader, Asked
+from fewtune.errors import RecordError
+from fewtune.records import Record
+
+READ_AHEAD = 32
+"""Tables of predictions that wait to be looked at, at most."""
+
+MOST_ALONE = 2000
+"""Tables up to which starting a process takes longer than it saves."""
+
+OWN_SHARE = 0.54
+"""What of many tables is read here: the process beside has to start first."""
+
+
+def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
+    """Read what trials answered that was not read yet; raises RecordError as `reader.answers` does, the first one's.
+
+    Codes are given in the order of records, whoever reads them.
+    """
+    waiting = [Asked.of(record) for record in records if not reader.has(record.trial_id)]
+    if len(waiting) <= MOST_ALONE or (os.cpu_count() or 1) < 2:
+        read_ahead(reader, waiting)
+        return
+    own = int(OWN_SHARE * len(waiting))
+    labels = [*reader.labels, *(label for each in waiting[:own] for label in each.labels)]
+    with _read_beside(AnswerReader(reader.load, labels), waiting[own:]) as pipe:
+        read_ahead(reader, waiting[:own])
+        try:
+            reader.take_over(pipe.recv())
+        except EOFError:  # it met a table that it could not read, or was killed: what it read is read here
+            read_ahead(reader, waiting[own:])
+
+
+def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:
+    """Read tables, the next ones while one is looked at."""
+    waiting = iter(asked)
+    with ThreadPoolExecutor(1, "predictions") as pool:
+        ahead = deque((each, pool.submit(reader.load, each.trial_id)) for each in islice(waiting, READ_AHEAD))
+        while ahead:
+            looked_at, table = ahead.popleft()
+            ahead.extend((each, pool.submit(reader.load, each.trial_id)) for each in islice(waiting, 1))
+            try:
+                reader.take(looked_at, table.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+@contextmanager
+def _read_beside(reader: AnswerReader, asked: Sequence[Asked]) -> Iterator[Connection]:
+    """Have a process read tables by a new reader while the caller does something else; yields where answers come."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_read_and_send, args=(reader, asked, sender), name="predictions", daemon=True)
+    process.start()
+    sender.close()
+    try:
+        with receiver:
+            yield receiver
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _read_and_send(reader: AnswerReader, asked: Sequence[Asked], sender: Connection) -> None:
+    """What the process beside does; where a table cannot be read it ends, and its caller meets that table itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its caller's to tell
+    try:
+        read_ahead(reader, asked)
+    except RecordError:
+        return
+    sender.send(reader.kept())
