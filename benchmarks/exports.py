@@ -2,10 +2,10 @@
 
     python -m benchmarks.exports   writes benchmarks/results/exports.json
 
-Each method is fitted on 16 rows of `sentiment` with SmolLM2 135M, one epoch where it trains, saved, loaded and
-exported, adapters merged too, and some as an ONNX graph. A virtual environment is made with torch,
-transformers, peft and onnxruntime alone; there the exports answer 200 rows. The models' own answers are in float32, by
-`fewtune.load` and in memory.
+Each method is fitted on 16 rows of `sentiment` with SmolLM2 135M, or MiniLM L6 where the name says so, one epoch where
+it trains, saved, loaded and exported, adapters merged too, and some as an ONNX graph. A virtual environment is made with
+torch, transformers, sentence-transformers, peft and onnxruntime alone; there the exports answer 200 rows. The models' own
+answers are in float32, by `fewtune.load` and in memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fewtune.tasks import sentiment
 from fewtune.tasks.draw import Sampling, make_draw
 
 FILE = ROOT / "benchmarks" / "results" / "exports.json"
-MODEL = "smollm2-135m"
+MODEL, ENCODER = "smollm2-135m", "minilm-l6"
 ROWS = 200
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "tfidf": ("tfidf", {}),
@@ -48,10 +48,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ia3": ("ia3", {"epochs": 1}),
     "soft_prompt": ("soft_prompt", {"epochs": 1}),
     "soft_prompt, prefix": ("soft_prompt", {"epochs": 1, "kind": "prefix"}),
+    "embeddings, MiniLM": ("embeddings", {}),
+    "contrastive, MiniLM": ("contrastive", {"epochs": 1}),
+    "vanilla, MiniLM": ("vanilla", {"epochs": 1}),
+    "lora, head, MiniLM": ("lora", {"epochs": 1, "readout": "head"}),
 }
 GRAPHS = ("probe", "in_context", "pattern", "lora")
 """Methods whose ONNX graph is answered too: each takes a minute to write."""
-PACKAGES = ("torch", "transformers", "peft", "onnxruntime", "safetensors")
+PACKAGES = ("torch", "transformers", "sentence-transformers", "peft", "onnxruntime", "safetensors")
 READER = """
 import importlib.util, json, sys
 from pathlib import Path
@@ -75,6 +79,10 @@ for told in sorted(root.glob("*/*.json")):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         found = np.array(module.Classifier(place).probabilities(rows))
+    elif form == "sentence_transformer":
+        from sentence_transformers import SentenceTransformer
+        logits = SentenceTransformer(str(place), device="cpu").encode([row["text"] for row in rows])
+        found = torch.from_numpy(logits).double().softmax(-1).numpy()
     else:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         tokenizer = AutoTokenizer.from_pretrained(place)
@@ -109,7 +117,8 @@ def export_all(root: Path) -> list[dict[str, Any]]:
     for number, (name, (method, settings)) in enumerate(METHODS.items()):
         began = time.perf_counter()
         folder = root / f"{number:02}"
-        predictor = fit_rows(texts, labels, method, None if method in ("majority", "tfidf") else MODEL, settings)
+        model = ENCODER if name.endswith("MiniLM") else MODEL
+        predictor = fit_rows(texts, labels, method, None if method in ("majority", "tfidf") else model, settings)
         predictor.save(folder / "saved")
         loaded = load_predictor(folder / "saved")
         alike = bool((loaded.predict_probabilities(rows) == predictor.predict_probabilities(rows)).all())
@@ -169,6 +178,7 @@ FORMS = {
     "classifier": "Transformers' classifier",
     "adapter": "PEFT adapter",
     "program": "model and program",
+    "sentence_transformer": "Sentence Transformers folder",
     "onnx": "ONNX Runtime",
 }
 

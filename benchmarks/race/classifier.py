@@ -40,8 +40,8 @@ from fewtune.tasks.base import Example
 def run_work(work: str, material: Material, precision: str) -> Timing:
     """Do a work with the model in memory, timed."""
     model, tokenizer = load_classifier(material)
-    if work == "score":
-        return score_rows(material, model, tokenizer, precision)
+    if work in ("score", "score-encoder"):
+        return score_rows(work, material, model, tokenizer, precision)
     return fit(work, material, model, tokenizer, precision)
 
 
@@ -85,15 +85,18 @@ def fit(work: str, material: Material, model: Any, tokenizer: PreTrainedTokenize
     )
 
 
-def score_rows(material: Material, model: Any, tokenizer: PreTrainedTokenizerBase, precision: str) -> Timing:
+def score_rows(
+    work: str, material: Material, model: Any, tokenizer: PreTrainedTokenizerBase, precision: str
+) -> Timing:
     """The test rows predicted by a head that was not fitted, the support before them, untimed."""
     with torch.no_grad():
-        model.score.weight.copy_(draw_head(*model.score.weight.shape))
+        head = model.score if work == "score" else model.classifier
+        head.weight.copy_(draw_head(*head.weight.shape))
     trainer = make_trainer(model, tokenizer, [], {}, precision)
     support, rows = material.draw.support, material.test_rows
-    predict(trainer, tokenizer, material.texts("score", support), support)
+    predict(trainer, tokenizer, material.texts(work, support), support)
     started = time.perf_counter()
-    scores = predict(trainer, tokenizer, material.texts("score", rows), rows)
+    scores = predict(trainer, tokenizer, material.texts(work, rows), rows)
     seconds = time.perf_counter() - started
     return Timing(seconds, fingerprint([], rows), accuracy=measure_accuracy(scores, rows))
 

@@ -48,7 +48,7 @@ class Material:
 
     def template(self, work: str) -> str:
         """What a row is written as: the plain texts where a fresh head reads all weights, else the first pattern."""
-        plain = work in ("all-weights", "score", "vanilla", "encoder", "contrastive", "embed")
+        plain = work in ("all-weights", "score", "vanilla", "encoder", "score-encoder", "contrastive", "embed")
         return plain_template(self.task.fields) if plain else self.task.patterns[0].template
 
     def texts(self, work: str, rows: Sequence[Example]) -> list[str]:

@@ -36,8 +36,8 @@ from fewtune.tasks.base import Example
 def run_work(work: str, material: Material, precision: Precision) -> Timing:
     """Do a work with the model in memory, timed."""
     model = load(material, precision)
-    if work == "score":
-        return score_rows(material, model)
+    if work in ("score", "score-encoder"):
+        return score_rows(work, material, model)
     if work == "in-context":
         return answer_in_context(material, model)
     return fit(work, material, model)
@@ -73,12 +73,12 @@ def fit(work: str, material: Material, model: LanguageModel) -> Timing:
     )
 
 
-def score_rows(material: Material, model: LanguageModel) -> Timing:
+def score_rows(work: str, material: Material, model: LanguageModel) -> Timing:
     """The test rows scored by a head that was not fitted: what it costs does not depend on its weights.
 
     The support is scored first, untimed: scoring comes after a fit, in a process that is warm.
     """
-    method = get_method(METHODS["score"][0])
+    method = get_method(METHODS[work][0])
     plan = method.plan(method.settings(), model, material.task, material.draw, material.rng())
     assert plan.fitting is not None and plan.forward is not None
     head = next(module for module in plan.fitting.modules if isinstance(module, torch.nn.Linear))
@@ -95,7 +95,7 @@ def score_rows(material: Material, model: LanguageModel) -> Timing:
         rows_sha256=fingerprint([], material.test_rows),
         accuracy=measure_accuracy(scores, material.test_rows),
         tokens=tokens,
-        model_flops=count_flops(model, tokens, len(material.test_rows)),
+        model_flops=count_flops(model, tokens, len(material.test_rows)) if work == "score" else None,
     )
 
 

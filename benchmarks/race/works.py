@@ -108,6 +108,11 @@ WORKS: Mapping[str, Work] = {
         (Peer("Trainer float32, teacher at every step", "float32", 12.0),),
     ),
     "encoder": Work("a sentence encoder, all weights, fit", (Peer("Trainer float32", "float32", 1.5),), model=ENCODER),
+    "score-encoder": Work(
+        "{test_rows} rows scored by a sentence encoder with a head",
+        (Peer("Trainer.predict float32", "float32", 1.5),),
+        model=ENCODER,
+    ),
     "contrastive": Work(
         "contrastive fine-tuning, {shots} rows", (Peer("SetFit float32", "float32", 2.0),), model=ENCODER
     ),
@@ -122,6 +127,7 @@ WORKS: Mapping[str, Work] = {
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "all-weights": ("vanilla", {"learning_rate": 2e-5}),
     "score": ("vanilla", {}),
+    "score-encoder": ("vanilla", {}),
     "encoder": ("vanilla", {"learning_rate": 2e-5}),
     "contrastive": ("contrastive", {"learning_rate": 2e-5, "epochs": 1, "batch_size": 16}),
     "lora": ("lora", {"readout": "head", "rank": 8, "alpha": 16.0, "learning_rate": 5e-4}),
@@ -148,6 +154,6 @@ def settings_of(work: str, size: Size) -> dict[str, Any]:
         settings["demonstrations"] = size.demonstrations
     if work == "last-blocks":
         settings["blocks"] = size.blocks
-    if work not in ("in-context", "score", "contrastive"):
+    if work not in ("in-context", "score", "score-encoder", "contrastive"):
         settings |= {"epochs": size.epochs, "batch_size": size.batch_size}
     return settings
