@@ -3,9 +3,9 @@
     python -m benchmarks.exports   writes benchmarks/results/exports.json
 
 Each method is fitted on 16 rows of `sentiment` with SmolLM2 135M, or MiniLM L6 where the name says so, one epoch where
-it trains, saved, loaded and exported, adapters merged too, and some as an ONNX graph. A virtual environment is made with
-torch, transformers, sentence-transformers, peft and onnxruntime alone; there the exports answer 200 rows. The models' own
-answers are in float32, by `fewtune.load` and in memory.
+it trains, saved, loaded and exported, adapters merged too, and some as an ONNX graph. A virtual environment is made
+with torch, transformers, sentence-transformers, peft and onnxruntime alone; there the exports answer 200 rows. The
+models' own answers are in float32, by `fewtune.load` and in memory.
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
 def word_regret(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     """Word how many points a variant may be below the best, by the decision on its group."""
     contenders = {each.name: each for each in study.decision(group.board).contenders}
-    return word_bound(contenders[variant])
+    names = (variant, f"{variant} ({group.board.model})")  # the second where models are compared too
+    return word_bound(next(contenders[name] for name in names if name in contenders))
 
 
 def word_draws(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
@@ -243,16 +244,17 @@ class Table(BaseModel):
     head: str
     """What stands above the rows' names."""
     columns: dict[str, str]
-    """`GROUP | FIGURE` by heading, `{row}` in it for the row's name."""
+    """`GROUP | FIGURE` by heading, `{row}` in it for the row's name, of `NAME (MODEL)` the name, and `{model}`."""
     rows: list[str]
 
     def write(self, results: Path) -> str:
         """The table as Markdown, from the records."""
         lines = [[self.head, *self.columns], ["---"] * (1 + len(self.columns))]
         for row in self.rows:
-            places = [column.replace("{row}", row).partition("|") for column in self.columns.values()]
-            cells = [derive(self.study, place, what, results) for place, _, what in places]
-            lines.append([" − ".join(row.split()), *cells])
+            name, _, model = row.removesuffix(")").partition(" (")
+            columns = [column.replace("{row}", name).replace("{model}", model) for column in self.columns.values()]
+            cells = [derive(self.study, place, what, results) for place, _, what in (c.partition("|") for c in columns)]
+            lines.append([row if model else " − ".join(row.split()), *cells])
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

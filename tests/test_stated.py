@@ -148,6 +148,17 @@ def test_a_table_is_written_from_its_records(tables: Path) -> None:
     assert pairs.splitlines()[1:4] == ["| points | answer |", "| --- | --- |", "| pattern − lora | better |"]
 
 
+def test_a_row_may_name_a_model(tmp_path: Path) -> None:
+    make_study(tmp_path / "study", {"lora": [0.84, 0.86, 0.82]}, model="large")
+    make_study(tmp_path / "study", {"lora": [0.6, 0.7, 0.65]}, model="small")
+    (tmp_path / "tables.yaml").write_text(
+        "both:\n  study: study\n  head: ''\n  rows: [lora (large), lora (small)]\n"
+        "  columns: {mean: 'sentiment {model} 16 | mean {row}', behind: 'sentiment {model} 16 | regret {row}'}\n"
+    )
+    lines = fill_figures("<!-- table: both -->\n<!-- /table -->", tmp_path).splitlines()[3:5]
+    assert lines[0].startswith("| lora (large) | 0.840 | 0.0") and lines[1].startswith("| lora (small) | 0.650 | ")
+
+
 def test_a_table_that_differs_from_its_records_is_told_and_so_is_one_that_is_not_there(tables: Path) -> None:
     (told,) = list_differences("x.md", WRITTEN.replace("0.650", "0.750"), tables)
     assert told == "x.md: table scores is not what its records give: ['| lora | 0.650 | 5.00 s |']"

@@ -85,9 +85,7 @@ def fit(work: str, material: Material, model: Any, tokenizer: PreTrainedTokenize
     )
 
 
-def score_rows(
-    work: str, material: Material, model: Any, tokenizer: PreTrainedTokenizerBase, precision: str
-) -> Timing:
+def score_rows(work: str, material: Material, model: Any, tokenizer: PreTrainedTokenizerBase, precision: str) -> Timing:
     """The test rows predicted by a head that was not fitted, the support before them, untimed."""
     with torch.no_grad():
         head = model.score if work == "score" else model.classifier
