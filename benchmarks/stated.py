@@ -34,10 +34,12 @@ from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, 
 from fewtune.records import load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.wording import (
+    UNKNOWN,
     list_verdict,
     word_bound,
     word_bytes,
     word_decision,
+    word_milliseconds,
     word_score,
     word_seconds,
     word_share,
@@ -114,6 +116,18 @@ def word_fit(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     return word_seconds(next(row.fit_seconds for row in group.board.rows if row.variant == variant))
 
 
+def word_latency(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    """Word how long a variant takes to answer one row of many."""
+    seconds = next(row.predict_seconds_per_row for row in group.board.rows if row.variant == variant)
+    return f"{word_milliseconds(seconds)} ms"
+
+
+def word_parameters(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    """Word how many millions of parameters answer."""
+    count = next(row.total_parameters for row in group.board.rows if row.variant == variant)
+    return UNKNOWN if count is None else f"{count / 1e6:.0f} million"
+
+
 def word_memory(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     return word_bytes(next(row.peak_memory_bytes for row in group.board.rows if row.variant == variant))
 
@@ -155,6 +169,8 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "majority": word_majority,
     "worth": word_worth,
     "fit": word_fit,
+    "latency": word_latency,
+    "parameters": word_parameters,
     "memory": word_memory,
     "verdict": word_verdict,
     "decision": lambda study, group: word_decision(study.decision(group.board)),

@@ -35,6 +35,8 @@ def test_figures_are_derived_from_records(results: Path) -> None:
     assert derive("study", PLACE, "answer pattern lora", results) == "better"
     assert derive("study", PLACE, "difference pattern lora", results).startswith("+19.0 [")
     assert derive("study", PLACE, "majority", results) == "0.500"
+    assert derive("study", PLACE, "latency pattern", results) == "8.00 ms"
+    assert derive("study", PLACE, "parameters pattern", results) == "125 million"
     assert "pattern leads (0.840 accuracy), credibly better than every other." in derive(
         "study", PLACE, "verdict", results
     )
