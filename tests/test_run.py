@@ -243,11 +243,12 @@ def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_wor
 
 
 def test_a_trial_notes_what_its_defaults_were_chosen_from_and_nothing_where_it_has_others(study_file: Path) -> None:
-    methods = ["in_context", "in_context: {as: fewer, demonstrations: 2}", "zero_shot"]
+    methods = ["in_context", "in_context: {as: fewer, demonstrations: 2}", "zero_shot", "embeddings"]
     study = load_study(study_file, [f"methods=[{', '.join(methods)}]", "data_seeds=[0]"])
     state, noted = WorkerState(), {}
     for job in prepare_jobs(study, None)[0]:
         record, _ = run_trial(job, state)
         assert record.status == "done", record.failure
         noted[record.trial.variant] = record.notes.defaults_tried
-    assert noted == {"in_context": {"sentiment": 9, "cola": 6}, "fewer": {}, "zero_shot": {}}
+    nobody_tried = {"embeddings": {"feelings": 0}}
+    assert noted == {"in_context": {"sentiment": 9, "cola": 6}, "fewer": {}, "zero_shot": {}, **nobody_tried}

@@ -27,7 +27,7 @@ from fewtune.engine.meter import usable_cores
 
 PLACES = {"local": "processes", "ray": "Ray"}
 FILE = ROOT / "benchmarks" / "results" / "chaos.json"
-MINUTES, DRAWS, LANES = 9.0, 2, 2
+MINUTES, DRAWS, LANES = 8.8, 2, 2
 RAY_MINUTES, RAY_DRAWS = 3.0, 6
 
 

@@ -34,12 +34,12 @@ from benchmarks.chaos.study import Outcome, find_differences, read_outcomes, wri
 
 LONGEST = 120.0
 """Seconds that a command may take that nothing disturbs any more."""
-LONGEST_PAUSE = 2.0
+LONGEST_PAUSE = 1.5
 """Seconds between two disturbances of a command, at most. Some commands are first left alone for as long as an
 undisturbed run takes, at most: one that never is has started no trial yet."""
 DAMAGED = re.compile(r"/(study\.yaml|looks\.json)(?:: damaged| is damaged|: `| was not written)")
 """What a command says of a file that it puts nothing in the place of."""
-QUICK = 0.7
+QUICK = 0.75
 """Share of the commands that are not."""
 SMALL_DISKS = 0.2
 """Share of the lives whose folder lies on a disk of its own, which fills."""

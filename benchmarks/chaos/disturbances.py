@@ -67,8 +67,8 @@ def _signal_worker(command: Command, rng: random.Random, number: signal.Signals)
 
 DISTURBANCES: tuple[tuple[Disturb, int], ...] = (
     (kill_worker, 6),
-    (kill_command, 5),
-    (kill_group, 4),
+    (kill_command, 7),
+    (kill_group, 6),
     (terminate_command, 2),
     (pause_command, 1),
     (stop_worker, 1),

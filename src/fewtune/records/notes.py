@@ -168,7 +168,7 @@ class Notes(MethodNotes):
     defaults_tried: dict[str, Count] = Field(
         default={},
         description="Where the settings are the method's defaults: from how many they were chosen, by the task whose "
-        "development rows judged them.",
+        "development rows judged them; 0 of this task where nobody tried any.",
     )
     references: dict[str, ReferenceNotes] = {}
     reference_seconds: Seconds | None = None

@@ -210,11 +210,16 @@ def _note_fit(report: FitReport, resumption: Resumption | None) -> FitNotes:
 
 
 def _find_defaults(method: Method, settings: Any, loaded: Loaded) -> Mapping[str, int]:
-    """What the method's defaults were chosen from, where the trial had them, under whichever pattern."""
+    """What the method's defaults were chosen from, where the trial had them, under whichever pattern.
+
+    Where nobody tried any: none of this task. Nothing for a floor, which is no contender.
+    """
     rows = len(loaded.draw.support), len(loaded.draw.pool)
     resolved = method.resolve(method.settings(), loaded.task, *rows)
     had, plain = (asdict(each) | {"pattern": None} for each in (settings, resolved))
-    return method.defaults_tried if had == plain else {}
+    if had != plain:
+        return {}
+    return method.defaults_tried or ({} if method.floor else {loaded.task.name: 0})
 
 
 def _take_notes(loaded: Loaded, fitted: _Fitted, scores: Scores, state: WorkerState, meter: Meter) -> Notes:

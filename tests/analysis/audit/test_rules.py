@@ -259,6 +259,11 @@ def test_defaults_that_were_chosen_on_this_task_or_from_unequally_many_are_told(
     assert here.reason == "the defaults of lora were chosen on this task's training rows"
     assert (unequal.rule, unequal.severity) == ("unequal defaults", "note") and len(unequal.trials) == 6
     assert unequal.reason == "defaults were chosen from unequally many settings: lora 9, pattern 4"
+    for record in records:
+        if record.trial.variant == "lora":
+            revise(tmp_path, record, defaults_tried={"sentiment": 0})
+    [unequal] = find(tmp_path)
+    assert unequal.reason == "defaults were chosen from unequally many settings: pattern 4, lora 0"
 
 
 def test_one_label_for_every_row_is_told(tmp_path: Path) -> None:

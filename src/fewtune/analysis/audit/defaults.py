@@ -19,7 +19,7 @@ LARGEST_RATIO = 2
 def find_defaults_of_this_task(evidence: Evidence) -> Iterator[Finding]:
     """Methods with defaults that were chosen on rows of the task they are compared on."""
     for members in group_records(evidence.done).values():
-        chosen = [record for record in members if record.trial.task in record.notes.defaults_tried]
+        chosen = [record for record in members if record.notes.defaults_tried.get(record.trial.task)]
         if chosen:
             names = sorted({record.trial.variant for record in chosen})
             yield Finding(
