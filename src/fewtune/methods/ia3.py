@@ -34,10 +34,13 @@ class Settings(FineTuning):
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where PEFT does not know which layers of an architecture to scale."""
-    from peft.utils.constants import (
-        TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
-        TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,
-    )
+    from fewtune.models.quiet import quiet_transformers
+
+    with quiet_transformers():
+        from peft.utils.constants import (
+            TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
+            TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,
+        )
 
     known = set(TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING)
     known &= set(TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING)

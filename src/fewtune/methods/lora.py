@@ -63,9 +63,7 @@ class Settings(FineTuning):
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where PEFT does not know the asked layers, or a 4-bit base lacks its library, a fit model or machine."""
-    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
-
-    if config is not None and settings.targets == "query_value" and config.model_type not in KNOWN:
+    if config is not None and settings.targets == "query_value" and config.model_type not in _list_known_types():
         return f"PEFT names no query and value layers for model type {config.model_type!r}: set targets to all_linear"
     if settings.base == "full":
         return None
@@ -79,6 +77,16 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
     obstacle = find_obstacle(sketch_network(config), find_device())
     return None if obstacle is None else f"base 4bit cannot be used, {obstacle}: set base to full"
+
+
+def _list_known_types() -> frozenset[str]:
+    """The model types whose query and value layers PEFT names."""
+    from fewtune.models.quiet import quiet_transformers
+
+    with quiet_transformers():
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
+
+    return frozenset(KNOWN)
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
