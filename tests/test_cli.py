@@ -9,11 +9,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from filelock import FileLock
+from pydantic import PlainSerializer, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from fewtune import cli
+from fewtune.interruption import Interrupted, raise_on_signals
 from fewtune.progress import PlainProgress
 from fewtune.records import load_records
 from fewtune.running import folder
@@ -280,6 +284,20 @@ def test_a_command_that_is_not_to_be_hung_up_is_not(small_study: Path, tmp_path:
     code += "with raise_on_signals(): signal.raise_signal(signal.SIGHUP)\nprint('went on')"
     done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "went on\n"
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_is_told_whatever_a_library_makes_of_it(number: int, raised: type[KeyboardInterrupt]) -> None:
+    """pydantic raises an error of its own where a signal comes while it calls Python."""
+
+    def end(value: int) -> int:
+        os.kill(os.getpid(), number)
+        return value
+
+    serialiser = TypeAdapter(Annotated[int, PlainSerializer(end)])
+    with pytest.raises(raised) as stopped, raise_on_signals():
+        serialiser.dump_python(1)
+    assert isinstance(stopped.value.__cause__, PydanticSerializationError)
 
 
 @pytest.mark.usefixtures("no_workers")

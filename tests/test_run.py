@@ -250,5 +250,5 @@ def test_a_trial_notes_what_its_defaults_were_chosen_from_and_nothing_where_it_h
         record, _ = run_trial(job, state)
         assert record.status == "done", record.failure
         noted[record.trial.variant] = record.notes.defaults_tried
-    nobody_tried = {"embeddings": {"feelings": 0}}
+    nobody_tried = {"embeddings": {"own_files": 0}}
     assert noted == {"in_context": {"sentiment": 9, "cola": 6}, "fewer": {}, "zero_shot": {}, **nobody_tried}

@@ -26,19 +26,32 @@ class Interrupted(KeyboardInterrupt):
 def raise_on_signals() -> Iterator[None]:
     """Raise Interrupted at the first of ENDING, within; a second one ends the process at once.
 
-    A signal that is ignored stays ignored, as `nohup` wants it.
+    A signal that is ignored stays ignored, as `nohup` wants it. An error that a library makes of what was raised, be it
+    of Ctrl-C, is raised as what it was: pydantic's serialisers do so.
     """
+    came: list[KeyboardInterrupt] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(number)
+        came.append(Interrupted(number))
+        raise came[-1]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(KeyboardInterrupt())
+        raise came[-1]
 
     before = {number: signal.getsignal(number) for number in ENDING}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except Exception as error:
+        if came:
+            raise came[0] from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
