@@ -42,7 +42,7 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
-    "analysis": {"errors", "garbage", "metrics", "records", "analysis"},
+    "analysis": {"errors", "garbage", "interruption", "metrics", "records", "analysis"},
     "report": {"errors", "terminal", "metrics", "records", "analysis", "report", "published"},
 }
 

@@ -206,3 +206,13 @@ def test_what_a_process_beside_cannot_read_is_told_as_alone(
     with pytest.raises(RecordError, match=f"{records[place].trial_id}.*damaged predictions"):
         read_all(AnswerReader(store.StudyPredictions(tmp_path)), records)
     assert capfd.readouterr().err == ""
+
+
+def test_what_a_process_beside_does_not_send_is_read_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study(tmp_path, {"lora": [0.8] * 18}, rows=8)
+    records = load_records(tmp_path)
+    monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    monkeypatch.setattr(reading, "_PROGRAM", "import os; os.abort()")
+    reader = AnswerReader(store.StudyPredictions(tmp_path))
+    read_all(reader, [*records] * 500)  # more than a pipe holds
+    assert all(reader.has(record.trial_id) for record in records)

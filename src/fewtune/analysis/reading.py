@@ -5,18 +5,21 @@ Owns the thread and the process. Does not know what is kept of a table (`predict
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
 import os
-import signal
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from fewtune.analysis.predictions import AnswerReader, Asked
 from fewtune.errors import RecordError
+from fewtune.interruption import held_back
 from fewtune.records import Record
 
 READ_AHEAD = 32
@@ -28,6 +31,8 @@ MOST_ALONE = 2000
 OWN_SHARE = 0.54
 """What of many tables is read here: the process beside has to start first."""
 
+_PROGRAM = "import sys; from fewtune.analysis.reading import read_for_another; read_for_another(int(sys.argv[1]))"
+
 
 def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
     """Read what trials answered that was not read yet; raises RecordError as `reader.answers` does, the first one's.
@@ -35,7 +40,7 @@ def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
     Codes are given in the order of records, whoever reads them.
     """
     waiting = [Asked.of(record) for record in records if not reader.has(record.trial_id)]
-    if len(waiting) <= MOST_ALONE or (os.cpu_count() or 1) < 2:
+    if len(waiting) <= MOST_ALONE or (os.cpu_count() or 1) < 2 or os.name != "posix":
         read_ahead(reader, waiting)
         return
     own = int(OWN_SHARE * len(waiting))
@@ -44,7 +49,7 @@ def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
         read_ahead(reader, waiting[:own])
         try:
             reader.take_over(pipe.recv())
-        except EOFError:  # it met a table that it could not read, or was killed: what it read is read here
+        except (EOFError, ConnectionError):  # it met a table that it could not read, or was killed
             read_ahead(reader, waiting[own:])
 
 
@@ -65,25 +70,27 @@ def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:
 
 @contextmanager
 def _read_beside(reader: AnswerReader, asked: Sequence[Asked]) -> Iterator[Connection]:
-    """Have a process read tables by a new reader while the caller does something else; yields where answers come."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_read_and_send, args=(reader, asked, sender), name="predictions", daemon=True)
-    process.start()
-    sender.close()
-    try:
-        with receiver:
-            yield receiver
-    finally:
-        process.terminate()
-        process.join()
+    """Have a process read tables by a new reader while the caller does something else; yields where answers come.
+
+    It imports nothing of the caller's own program, which may run on importing.
+    """
+    ours, theirs = Pipe()
+    with ours:
+        with theirs, held_back():  # Ctrl-C is its caller's to tell
+            command = [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())]
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        try:
+            with contextlib.suppress(ConnectionError):  # it was killed: nothing will come
+                ours.send((reader, asked))
+            yield ours
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _read_and_send(reader: AnswerReader, asked: Sequence[Asked], sender: Connection) -> None:
-    """What the process beside does; where a table cannot be read it ends, and its caller meets that table itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its caller's to tell
-    try:
+def read_for_another(number: int) -> None:
+    """What the process beside does over its end of the pipe; where a table cannot be read, its caller meets it."""
+    with Connection(number) as pipe, contextlib.suppress(RecordError, EOFError, ConnectionError):
+        reader, asked = pipe.recv()
         read_ahead(reader, asked)
-    except RecordError:
-        return
-    sender.send(reader.kept())
+        pipe.send(reader.kept())

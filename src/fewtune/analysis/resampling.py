@@ -131,8 +131,9 @@ def score_with_effects(gold: IntArray, predicted: IntArray, labels: int, metric:
     With it, (rows,), what one more of each row would add to it, to first order.
     """
     if metric == "accuracy":
-        right = (predicted == gold).mean(0)
-        return float(right.mean()), np.asarray((right - right.mean()) / len(right), dtype=np.float64)
+        right = (predicted == gold).sum(0) / len(predicted)
+        mean = float(right.sum()) / len(right)
+        return mean, np.asarray((right - mean) / len(right), dtype=np.float64)
     score = SCORES[metric]
     value = float(np.mean([score(count_answers(gold, each, labels)) for each in predicted]))
     effects = [_effects_on_score(gold, each, labels, score) for each in predicted]

@@ -98,8 +98,8 @@ def _rank(
             known = [area for area in each if area is not None]
             if not known or len(known) < len(each):
                 return None
-            score += share * float(np.mean([area for area, _ in known]))
-            effects.append(share * np.mean([row_effects for _, row_effects in known], 0))
+            score += share * (sum(area for area, _ in known) / len(known))
+            effects.append(share * (sum(row_effects for _, row_effects in known) / len(known)))
         rows = np.concatenate([sets[name].rows for name in weights]).astype(np.int64)
         shared_support = max(sets[name].shared_support for name in weights)
         found[key] = PairedDraw(score, rows, np.concatenate(effects), shared_support)
