@@ -260,7 +260,8 @@ class Table(BaseModel):
     head: str
     """What stands above the rows' names."""
     columns: dict[str, str]
-    """`GROUP | FIGURE` by heading, `{row}` in it for the row's name, of `NAME (MODEL)` the name, and `{model}`."""
+    """`GROUP | FIGURE` by heading. `{row}` stands for the row's name; of a row `NAME (MODEL)` for NAME, `{model}` for
+    MODEL."""
     rows: list[str]
 
     def write(self, results: Path) -> str:

@@ -298,6 +298,8 @@ def test_a_signal_is_told_whatever_a_library_makes_of_it(number: int, raised: ty
     with pytest.raises(raised) as stopped, raise_on_signals():
         serialiser.dump_python(1)
     assert isinstance(stopped.value.__cause__, PydanticSerializationError)
+    with pytest.raises(ValueError, match="another"), raise_on_signals():
+        raise ValueError("another")
 
 
 @pytest.mark.usefixtures("no_workers")

@@ -166,6 +166,8 @@ def test_folders_of_others_are_refused_and_left_as_they_are(tmp_path: Path, stud
         (lay(thesis_txt="years of work"), "is not empty and holds no study"),
         (lay(trials__notes_json="{}"), "is not empty and holds no study"),
         (lay(events_jsonl='{"mine": 1}\n'), "is not empty and holds no study"),
+        (lay(looks_json='{"mine": 1}\n'), "is not empty and holds no study"),
+        (lay(report_html="<title>mine</title>"), "is not empty and holds no study"),
         (lay(study_yaml=study.to_yaml()), "was not written by fewtune and would be overwritten"),
         (lay(study_yaml=study.to_yaml(), notes_txt="mine"), "was not written by fewtune"),
     ):
@@ -189,6 +191,7 @@ def test_a_folder_of_which_damage_left_only_names_of_a_study_goes_on(
     (out / "trials" / f".{0:016x}.json.1.part").write_bytes(b"")
     (out / "events.jsonl").write_bytes(events)
     (out / "looks.json").write_bytes(b"")
+    (out / "report.html").write_text("<html><title>fewtune report: many</title>")
     with open_folder(out, study, cells, lambda text: None) as done:
         assert not done and load_planned(out) == cells
 

@@ -134,6 +134,12 @@ def test_both_sides_fit_an_encoder_on_the_same_rows(encoders: Material) -> None:
     assert (one.rows_sha256, one.steps, one.tokens) == (other.rows_sha256, other.steps, other.tokens)
 
 
+def test_both_sides_score_the_same_rows_by_a_head_on_an_encoder(encoders: Material) -> None:
+    one, other = (side.run_work("score-encoder", encoders, "float32") for side in (ours, classifier))
+    assert one.rows_sha256 == other.rows_sha256 and one.accuracy is not None and other.accuracy is not None
+    assert one.model_flops is None, "which only the share of the peak asks for"
+
+
 def test_both_sides_embed_the_same_rows(encoders: Material) -> None:
     one, other = sentences.embed_with_fewtune(encoders, "float32"), sentences.embed_with_sentence_transformers(encoders)
     assert one.rows_sha256 == other.rows_sha256 and one.notes["rows"] == other.notes["rows"] == 70

@@ -76,6 +76,8 @@ def fit(work: str, material: Material, model: LanguageModel) -> Timing:
 def score_rows(work: str, material: Material, model: LanguageModel) -> Timing:
     """The test rows scored by a head that was not fitted: what it costs does not depend on its weights.
 
+    An encoder's head reads its embedding, the peer's what a fresh layer makes of it: their scores are not alike.
+
     The support is scored first, untimed: scoring comes after a fit, in a process that is warm.
     """
     method = get_method(METHODS[work][0])

@@ -16,6 +16,7 @@ from pathlib import Path
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
+from fewtune.interruption import as_interrupted
 from fewtune.records import Cell, Record, append_event, record_path, write_looks, write_planned
 from fewtune.running.circumstances import describe_axes, stopped_record
 from fewtune.running.folder import check_whole, claim_folder, open_folder
@@ -278,10 +279,11 @@ def carry_out(
     ledger = Ledger(out, executor.options)
     with closing(executor.run(jobs)) as events:
         try:
-            for event in events:
-                on_event(ledger.write(event))
-                if is_spent():
-                    break
+            with as_interrupted():
+                for event in events:
+                    on_event(ledger.write(event))
+                    if is_spent():
+                        break
         except KeyboardInterrupt:
             with contextlib.suppress(RecordError):  # the signal ends the run, whether or not it can be written down
                 ledger.tell("interrupted")

@@ -14,6 +14,10 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 """Signals that ask a command to end: of a scheduler or `kill`, and of a terminal that closes."""
 
 
+_came: list[KeyboardInterrupt] = []
+"""What signals raised within `raise_on_signals`."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal of ENDING came; handled wherever Ctrl-C is."""
 
@@ -26,19 +30,17 @@ class Interrupted(KeyboardInterrupt):
 def raise_on_signals() -> Iterator[None]:
     """Raise Interrupted at the first of ENDING, within; a second one ends the process at once.
 
-    A signal that is ignored stays ignored, as `nohup` wants it. An error that a library makes of what was raised, be it
-    of Ctrl-C, is raised as what it was: pydantic's serialisers do so.
+    A signal that is ignored stays ignored, as `nohup` wants it.
     """
-    came: list[KeyboardInterrupt] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        came.append(Interrupted(number))
-        raise came[-1]
+        _came.append(Interrupted(number))
+        raise _came[-1]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        came.append(KeyboardInterrupt())
-        raise came[-1]
+        _came.append(KeyboardInterrupt())
+        raise _came[-1]
 
     before = {number: signal.getsignal(number) for number in ENDING}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
@@ -47,14 +49,26 @@ def raise_on_signals() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
-    except Exception as error:
-        if came:
-            raise came[0] from error
-        raise
+        with as_interrupted():
+            yield
     finally:
+        _came.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def as_interrupted() -> Iterator[None]:
+    """Within `raise_on_signals`: if a library turns an interrupt into an error of its own, the interrupt is raised.
+
+    pydantic's serialisers do so. Whoever ends something on an interrupt asks for it around what is interrupted.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _came:
+            raise _came[0] from error
+        raise
 
 
 @contextlib.contextmanager

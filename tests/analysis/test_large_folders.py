@@ -183,7 +183,12 @@ def test_a_process_beside_reads_as_one_alone_does(monkeypatch: pytest.MonkeyPatc
     read_all(alone, records)
     whole = render_page(analyse_folder(out))
     monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    read_here, here = reading.read_ahead, list[int]()
+    monkeypatch.setattr(
+        reading, "read_ahead", lambda reader, asked: (here.append(len(asked)), read_here(reader, asked))
+    )
     read_all(beside, records)
+    assert here == [int(reading.OWN_SHARE * len(records))], "the others came from the process beside"
     monkeypatch.setattr(beside, "load", None)  # nothing is left to be read
     for record in records:
         answers = alone.answers(record)

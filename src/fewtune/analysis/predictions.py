@@ -48,7 +48,7 @@ class TrialAnswers:
 
 @dataclass(frozen=True)
 class Asked:
-    """What of a record tells which predictions can be its own: a trial whose table is asked for."""
+    """What reading a trial's predictions needs of its record."""
 
     trial_id: str
     labels: tuple[str, ...]

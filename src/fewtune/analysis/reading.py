@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 
 from fewtune.analysis.predictions import AnswerReader, Asked
 from fewtune.errors import RecordError
@@ -37,10 +38,10 @@ _PROGRAM = "import sys; from fewtune.analysis.reading import read_for_another; r
 def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
     """Read what trials answered that was not read yet; raises RecordError as `reader.answers` does, the first one's.
 
-    Codes are given in the order of records, whoever reads them.
+    Codes are given in the order of records, whoever reads them: the task's labels first.
     """
     waiting = [Asked.of(record) for record in records if not reader.has(record.trial_id)]
-    if len(waiting) <= MOST_ALONE or (os.cpu_count() or 1) < 2 or os.name != "posix":
+    if len(waiting) <= MOST_ALONE or _count_cores() < 2 or os.name != "posix":
         read_ahead(reader, waiting)
         return
     own = int(OWN_SHARE * len(waiting))
@@ -49,8 +50,12 @@ def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
         read_ahead(reader, waiting[:own])
         try:
             reader.take_over(pipe.recv())
-        except (EOFError, ConnectionError):  # it met a table that it could not read, or was killed
+        except (EOFError, OSError):  # it met a table that it could not read, was killed, or never started
             read_ahead(reader, waiting[own:])
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:
@@ -72,25 +77,33 @@ def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:
 def _read_beside(reader: AnswerReader, asked: Sequence[Asked]) -> Iterator[Connection]:
     """Have a process read tables by a new reader while the caller does something else; yields where answers come.
 
-    It imports nothing of the caller's own program, which may run on importing.
+    It imports nothing of the caller's own program, which may run on importing, and says nothing: whatever it cannot do,
+    its caller does, and meets what is wrong.
     """
+    request = ForkingPickler.dumps((reader, asked))
     ours, theirs = Pipe()
-    with ours:
-        with theirs, held_back():  # Ctrl-C is its caller's to tell
+
+    def ask() -> None:  # beside the caller, for a pipe holds little until the process listens
+        with contextlib.suppress(OSError):  # it ended: nothing will come
+            ours.send_bytes(request)
+
+    with ours, ThreadPoolExecutor(1, "request") as pool:
+        process = None
+        with theirs, held_back(), contextlib.suppress(OSError):  # Ctrl-C is its caller's to tell
             command = [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())]
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
         try:
-            with contextlib.suppress(ConnectionError):  # it was killed: nothing will come
-                ours.send((reader, asked))
+            pool.submit(ask)
             yield ours
         finally:
-            process.kill()
-            process.wait()
+            if process is not None:
+                process.kill()
+                process.wait()
 
 
 def read_for_another(number: int) -> None:
     """What the process beside does over its end of the pipe; where a table cannot be read, its caller meets it."""
-    with Connection(number) as pipe, contextlib.suppress(RecordError, EOFError, ConnectionError):
+    with Connection(number) as pipe, contextlib.suppress(RecordError, EOFError, OSError):
         reader, asked = pipe.recv()
         read_ahead(reader, asked)
         pipe.send(reader.kept())

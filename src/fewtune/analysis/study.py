@@ -132,7 +132,7 @@ def analyse_folder(out_dir: Path) -> StudyAnalysis:
 def analyse_contents(out_dir: Path, contents: FolderContents) -> StudyAnalysis:
     """Analyse a folder whose records are read already; raises RecordError where its predictions cannot be."""
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
-    # Read in the order of records, group by group: labels and rows are numbered as they come up.
+    # Read in the order of records, group by group: rows are numbered as they come up.
     read_all(reader, (record for record in records if record.status == "done"))
     collapsed = find_collapsed(records, reader)
     rng = np.random.default_rng(ANALYSIS_SEED)

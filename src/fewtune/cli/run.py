@@ -26,7 +26,7 @@ from fewtune.cli.report import end_with, show_report
 from fewtune.cli.track import Tracking
 from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, list_names
-from fewtune.interruption import exit_code, word_interrupt
+from fewtune.interruption import as_interrupted, exit_code, word_interrupt
 from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def run(
     executor = workers.start(plan.resources)
     display = RunDisplay(console, began)
     try:
-        with tracking.follow() as track, display:
+        with as_interrupted(), tracking.follow() as track, display:
 
             def hear(event: StudyEvent) -> None:
                 track(event)

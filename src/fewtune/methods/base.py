@@ -83,7 +83,7 @@ class Method:
     skip_reason: Callable[[Any, PreTrainedConfig | None, Task], str | None] = lambda settings, config, task: None
     defaults_tried: Mapping[str, int] = field(default_factory=dict)
     """From how many settings its defaults were chosen, by the task whose development rows judged them
-    (docs/defaults.md); nothing where they are a paper's own."""
+    (docs/defaults.md); empty where none was tried here, as where they are a paper's own."""
     resolve: ResolveFunction = lambda settings, task, shots, pool_rows: settings
     """Asked of every trial before its id is made; `plan` gets what comes of it. A null pattern is the task's first."""
 

@@ -87,7 +87,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         ),
         CatalogueEntry(
             "minilm-l6",
-            "all-MiniLM-L6-v2, a sentence encoder of 22M parameters",
+            "all-MiniLM-L6-v2, a sentence encoder of 23M parameters",
             "shipped in a package, needs no hub",
             "MIT (the package says; the model's page: Apache 2.0)",
             folder=PackagedFile(

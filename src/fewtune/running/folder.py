@@ -26,6 +26,7 @@ from fewtune.records import (
     is_packed,
     list_written,
     load_events,
+    load_looks,
     load_predictions,
     load_record,
     load_records,
@@ -46,6 +47,9 @@ STALE_SECONDS = 3600.0
 
 FORGOTTEN_SECONDS = 14 * 86400.0
 """Age at which a fit that a kill cut short will hardly go on."""
+
+_REPORT = "report.html"
+"""What `report` writes beside the records."""
 
 _MAY_CHANGE = ("until", "within", "budget", "resources")
 """Keys that decide no trial: how many draws a race may have, what it accepts, how long it may take."""
@@ -183,13 +187,25 @@ def _may_be_left(path: Path) -> bool:
     """Whether something in a folder without records can be what damage left of a study, and holds nobody's work."""
     if path.is_dir():
         return path.name in ("trials", "predictions") and all(map(_is_of_a_trial_or_part, path.iterdir()))
+    if path.name == LOCK or _is_part(path):
+        return True
+    text = path.read_text(encoding="utf-8", errors="replace") if path.name in (EVENTS, LOOKS, _REPORT) else ""
     if path.name == EVENTS:
-        return not any(map(_is_object, path.read_text(encoding="utf-8", errors="replace").splitlines()))
-    return path.name in (LOCK, LOOKS) or _is_part(path)
+        return not any(map(_is_object, text.splitlines()))
+    if path.name == LOOKS:
+        return not _is_object(text) or _are_looks(path.parent)
+    return path.name == _REPORT and (not text or "<title>fewtune report: " in text[:1000])
 
 
 def _is_of_a_trial_or_part(path: Path) -> bool:
     return _is_part(path) or (path.is_file() and _is_of_a_trial(path))
+
+
+def _are_looks(out: Path) -> bool:
+    try:
+        return load_looks(out) is not None
+    except RecordError:
+        return False
 
 
 def _is_object(line: str) -> bool:

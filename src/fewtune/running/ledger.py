@@ -13,6 +13,7 @@ from typing import Any
 
 from fewtune.causes import find_failure_kind
 from fewtune.errors import RecordError
+from fewtune.interruption import as_interrupted
 from fewtune.records import Failure, Record, RecordFiles, append_event, encode_record, write_files
 from fewtune.running.circumstances import failed_record
 from fewtune.running.folder import Presence
@@ -54,7 +55,8 @@ class Ledger:
         """A trial's end and its files; where its record cannot be written, a failed one says why."""
         job, record = finished.job, finished.record
         try:
-            return finished, encode_record(record, finished.predictions)
+            with as_interrupted():
+                return finished, encode_record(record, finished.predictions)
         except Exception as error:  # whatever a method noted: it costs this trial, not the study
             why = f"what came of this trial cannot be written as a record: {type(error).__name__}: {error}"
             kind, trace = find_failure_kind(error), traceback.format_exc()

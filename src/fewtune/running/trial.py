@@ -212,7 +212,7 @@ def _note_fit(report: FitReport, resumption: Resumption | None) -> FitNotes:
 def _find_defaults(method: Method, settings: Any, loaded: Loaded) -> Mapping[str, int]:
     """What the method's defaults were chosen from, where the trial had them, under whichever pattern.
 
-    Where nobody tried any: none of this task. Nothing for a floor, which is no contender.
+    Where its method names none: none of this task; a floor that names none is left out.
     """
     rows = len(loaded.draw.support), len(loaded.draw.pool)
     resolved = method.resolve(method.settings(), loaded.task, *rows)
