@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -300,6 +301,25 @@ def test_a_signal_is_told_whatever_a_library_makes_of_it(number: int, raised: ty
     assert isinstance(stopped.value.__cause__, PydanticSerializationError)
     with pytest.raises(ValueError, match="another"), raise_on_signals():
         raise ValueError("another")
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_that_comes_while_an_object_is_thrown_away_comes_again(
+    number: int, raised: type[KeyboardInterrupt], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python prints what is raised there and goes on."""
+
+    class Thrown:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    went_on = False
+    with pytest.raises(raised), raise_on_signals():
+        thrown = Thrown()
+        del thrown
+        went_on = True
+        time.sleep(20)
+    assert went_on and capfd.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("no_workers")

@@ -6,13 +6,19 @@ Owns which signals these are and the exit code of each. Ctrl-C is Python's own K
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that ask a command to end: of a scheduler or `kill`, and of a terminal that closes."""
 
+
+REPEAT_SECONDS = 0.05
+"""After which an interrupt that was lost comes once more."""
 
 _came: list[KeyboardInterrupt] = []
 """What signals raised within `raise_on_signals`."""
@@ -30,7 +36,8 @@ class Interrupted(KeyboardInterrupt):
 def raise_on_signals() -> Iterator[None]:
     """Raise Interrupted at the first of ENDING, within; a second one ends the process at once.
 
-    A signal that is ignored stays ignored, as `nohup` wants it.
+    A signal that is ignored stays ignored, as `nohup` wants it. One that came where nothing can be raised, as while an
+    object is thrown away, comes once more.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -42,17 +49,29 @@ def raise_on_signals() -> Iterator[None]:
         _came.append(KeyboardInterrupt())
         raise _came[-1]
 
+    def repeat(lost: sys.UnraisableHookArgs) -> None:
+        if not any(lost.exc_value is each for each in _came):
+            unraisable(lost)
+            return
+        number = lost.exc_value.number if isinstance(lost.exc_value, Interrupted) else signal.SIGINT
+        signal.signal(number, end if number in ENDING else interrupt)
+        timer = threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
     before = {number: signal.getsignal(number) for number in ENDING}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, end)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+    unraisable, sys.unraisablehook = sys.unraisablehook, repeat
     try:
         with as_interrupted():
             yield
     finally:
         _came.clear()
+        sys.unraisablehook = unraisable
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
+
+from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line (`app.main`); Ctrl-C ends it without a trace while its own modules are imported too."""
+    """Run the command line (`app.main`); a signal ends it without a trace while its own modules are imported too."""
     # Tables are small here, and several threads for each cost more than they bring: read as Polars is imported.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     try:
-        from fewtune.cli import app
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped.\n")
-        sys.exit(128 + signal.SIGINT)
+        with raise_on_signals():
+            from fewtune.cli import app
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write(f"{word_interrupt(stopped)}.\n")
+        sys.exit(exit_code(stopped))
     try:
         app.main(arguments)
     finally:
