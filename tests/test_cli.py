@@ -478,6 +478,17 @@ def test_a_forecast_names_each_kind_of_trial_and_what_all_take(
     assert told.strip().endswith("Forecast: no trial waits.")
 
 
+def test_a_library_that_cannot_be_loaded_is_told_in_a_message(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_it(*_: object) -> None:
+        raise ImportError("libgomp.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("fewtune.study.load_study", import_it)
+    code, _, told = run_cli("run", small_study, "--out", tmp_path / "out", capsys=capsys)
+    assert code == 2 and told.startswith("fewtune: a library cannot be loaded (libgomp.so.1: cannot open shared object")
+
+
 def test_too_little_memory_for_the_command_itself_is_told_in_a_message(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,11 @@ from fewtune.errors import FewtuneError, TrialFailure
 OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP, Metal
     "can't allocate memory",  # PyTorch's DefaultCPUAllocator
-    "cannot allocate memory",  # the system: mmap, fork
-    "cannot map zero-fill pages",  # the system's loader: a library's own data
+    "cannot allocate",  # the system: mmap, fork; its loader: what it notes of a library
+    "cannot map zero-fill pages",  # the loader: a library's own data
+    "failed to map segment",  # the loader: a part of a library
+    "cannot create shared object descriptor",
+    "cannot change memory protections",
     "could not allocate",
     "unable to allocate",  # NumPy
     "failed to allocate",

@@ -98,6 +98,8 @@ def _word(error: Exception) -> str | None:
             f"{error.name} is not installed, and this command needs it: pip install 'fewtune[{extra}]' (from a clone: "
             f"pip install '.[{extra}]'). `report`, `audit`, `recommend` and `watch` do without it."
         )
+    if isinstance(error, ImportError) and ".so" in str(error):
+        return f"a library cannot be loaded ({error}): memory may not suffice for it, or it is not installed well."
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}."
     return None
