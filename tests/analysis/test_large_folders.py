@@ -175,6 +175,12 @@ def test_reading_ahead_ends_at_the_trial_that_cannot_be_read(tmp_path: Path) -> 
     assert len(asked) <= READ_AHEAD + 4
 
 
+def read_beside_from(tables: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process reads from so many tables on, though tests have one core each."""
+    monkeypatch.setattr(reading, "MOST_ALONE", tables)
+    monkeypatch.setattr(reading, "_count_cores", lambda: 2)
+
+
 def test_a_process_beside_reads_as_one_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Path(__file__).parents[2] / "results" / "demo"
     records = [record for record in load_records(out) if record.status == "done"]
@@ -182,7 +188,7 @@ def test_a_process_beside_reads_as_one_alone_does(monkeypatch: pytest.MonkeyPatc
     alone, beside = AnswerReader(load), AnswerReader(load)
     read_all(alone, records)
     whole = render_page(analyse_folder(out))
-    monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    read_beside_from(4, monkeypatch)
     read_here, here = reading.read_ahead, list[int]()
     monkeypatch.setattr(
         reading, "read_ahead", lambda reader, asked: (here.append(len(asked)), read_here(reader, asked))
@@ -207,7 +213,7 @@ def test_what_a_process_beside_cannot_read_is_told_as_alone(
     make_study(tmp_path, {"lora": [0.8] * 18}, rows=8)
     records = load_records(tmp_path)
     store.predictions_path(tmp_path, records[place].trial_id).write_bytes(b"not a table")
-    monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    read_beside_from(4, monkeypatch)
     with pytest.raises(RecordError, match=f"{records[place].trial_id}.*damaged predictions"):
         read_all(AnswerReader(store.StudyPredictions(tmp_path)), records)
     assert capfd.readouterr().err == ""
@@ -216,7 +222,7 @@ def test_what_a_process_beside_cannot_read_is_told_as_alone(
 def test_what_a_process_beside_does_not_send_is_read_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_study(tmp_path, {"lora": [0.8] * 18}, rows=8)
     records = load_records(tmp_path)
-    monkeypatch.setattr(reading, "MOST_ALONE", 4)
+    read_beside_from(4, monkeypatch)
     monkeypatch.setattr(reading, "_PROGRAM", "import os; os.abort()")
     reader = AnswerReader(store.StudyPredictions(tmp_path))
     read_all(reader, [*records] * 500)  # more than a pipe holds
