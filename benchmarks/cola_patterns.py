@@ -23,9 +23,9 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.engine.meter import usable_cores
 from fewtune.models import find_model, resolve_precision
 from fewtune.predictors.language import Prompting, read_words
+from fewtune.processor import usable_cores
 from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Example, Pattern, Task
 

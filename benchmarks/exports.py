@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
-from fewtune.engine.meter import usable_cores
 from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.predictors.folder import load_predictor
+from fewtune.processor import usable_cores
 from fewtune.running.fit_rows import fit_rows
 from fewtune.tasks import sentiment
 from fewtune.tasks.draw import Sampling, make_draw

@@ -27,9 +27,9 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.engine.meter import usable_cores
 from fewtune.methods import get_method
 from fewtune.models import find_model, resolve_precision
+from fewtune.processor import usable_cores
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw

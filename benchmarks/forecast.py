@@ -19,8 +19,8 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.api import run_study
-from fewtune.engine.meter import usable_cores
 from fewtune.executors.local import LocalProcesses
+from fewtune.processor import usable_cores
 from fewtune.records import Record
 from fewtune.running.forecast import Forecast, forecast_trials
 from fewtune.running.prepare import prepare_jobs

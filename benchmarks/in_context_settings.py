@@ -30,7 +30,6 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.engine.meter import usable_cores
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.contexts import ContextSettings, show_nearest
@@ -39,6 +38,7 @@ from fewtune.models import find_model, resolve_precision
 from fewtune.models.chat import CHAT
 from fewtune.predictors.language import Before, average
 from fewtune.predictors.temperature import normalise
+from fewtune.processor import usable_cores
 from fewtune.prompts.calibration import centre, estimate_prior
 from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.running.adapt import make_plan

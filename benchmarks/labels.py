@@ -31,7 +31,7 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.predict_rows.material import PHRASES
 from benchmarks.race.results import describe_machine, describe_moment
-from fewtune.engine.meter import usable_cores
+from fewtune.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "labels.json"
 MODEL = "smollm2-135m"

@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
-from fewtune.engine.meter import usable_cores
 from fewtune.executors.local import LocalProcesses
+from fewtune.processor import usable_cores
 from fewtune.running.job import Finished, Started
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import read_study

@@ -31,7 +31,7 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
 from benchmarks.race.whole_study import describe_study
 from benchmarks.race.works import Size
-from fewtune.engine.meter import usable_cores
+from fewtune.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "since.json"
 CLASSES, TOKENS, CLASS_DRAWS = 4, 2, 3

@@ -102,6 +102,17 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, model_folders: dict[str
 
 
 @pytest.fixture
+def small_study(study_file: Path, tmp_path: Path) -> Path:
+    """A study that runs in a second: the majority alone."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"name: small\ntasks:\n  - own_files: {{train: {study_file.parent / 'feelings.csv'}, text: text}}\n"
+        "methods: [majority]\nshots: [4]\nfloors: false\n"
+    )
+    return path
+
+
+@pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
     """Write a file of that name and content under the test's folder."""
 

@@ -9,20 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fewtune import cli
+from command_line import run_cli
 from fewtune.errors import FewtuneError
 from fewtune.records import Notes, PromptNotes, load_records, write_planned, write_record
 from fewtune.results import read_result
 from fewtune.sizes import parse_bytes
 from study_maker import make_study
-
-
-def run_cli(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, output with its lines joined, errors."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 from fewtune.api import run_study
 from fewtune.conduct import Forecasted, Measuring, Noticed, StudyEvent
-from fewtune.engine.meter import name_processor
 from fewtune.errors import RecordError, StudyError
 from fewtune.executors.in_process import InProcess
+from fewtune.processor import name_processor
 from fewtune.records import Cost, Record, TrialAxes, load_records
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.excerpt import _part_cost

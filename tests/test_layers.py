@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption", "sizes", "durations", "garbage", "terminal", "plugins"},
+    {"errors", "interruption", "sizes", "durations", "processor", "garbage", "terminal", "plugins"},
     {"causes", "metrics"},
     {"records", "published"},
     {"data"},
@@ -42,7 +42,7 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
-    "analysis": {"errors", "garbage", "interruption", "metrics", "records", "analysis"},
+    "analysis": {"errors", "garbage", "interruption", "processor", "metrics", "records", "analysis"},
     "report": {"errors", "terminal", "metrics", "records", "analysis", "report", "published"},
 }
 

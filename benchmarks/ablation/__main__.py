@@ -22,10 +22,10 @@ from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.meter import usable_cores
 from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.options import EngineOptions
 from fewtune.models import Precision, resolve_precision
+from fewtune.processor import usable_cores
 
 RESULTS = ROOT / "benchmarks" / "results" / "ablation.json"
 

@@ -21,8 +21,8 @@ from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.engine.meter import usable_cores
 from fewtune.models import resolve_precision
+from fewtune.processor import usable_cores
 
 RESULTS = ROOT / "benchmarks" / "results" / "agreement.json"
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fewtune.engine.meter import name_processor
+from fewtune.processor import name_processor
 from fewtune.records import write_atomically
 
 PACKAGES = (

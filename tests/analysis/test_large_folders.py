@@ -178,7 +178,7 @@ def test_reading_ahead_ends_at_the_trial_that_cannot_be_read(tmp_path: Path) -> 
 def read_beside_from(tables: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process reads from so many tables on, though tests have one core each."""
     monkeypatch.setattr(reading, "MOST_ALONE", tables)
-    monkeypatch.setattr(reading, "_count_cores", lambda: 2)
+    monkeypatch.setattr(reading, "usable_cores", lambda: 2)
 
 
 def test_a_process_beside_reads_as_one_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.time_left import TimedTrials
-from fewtune.engine import meter
 from fewtune.engine.language_model import LanguageModel
 from fewtune.executors.local import LocalProcesses
 from fewtune.models import count_parameters, find_model
+from fewtune.processor import name_processor
 from fewtune.records import Record
 from fewtune.running import worker_count
 from fewtune.running.circumstances import describe_axes
@@ -32,14 +32,14 @@ def jobs(study_file: Path) -> list[Job]:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four cores, free memory in plenty, no GPU."""
-    monkeypatch.setattr(meter, "usable_cores", lambda: 4)
+    monkeypatch.setattr(worker_count, "usable_cores", lambda: 4)
     monkeypatch.setattr(worker_count, "find_free_memory", lambda: 64 * GIBIBYTE)
     monkeypatch.setattr(worker_count, "_has_gpu", lambda: False)
 
 
 def make_records(jobs: Sequence[Job], seconds: dict[str, float], workers: int = 1, cores: int = 4) -> list[Record]:
     """A record of each job, that took so long on this processor."""
-    environment = {"processor": meter.name_processor(), "cores": cores, "workers": workers}
+    environment = {"processor": name_processor(), "cores": cores, "workers": workers}
     return [
         Record(
             trial_id=job.trial_id,

@@ -21,6 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from fewtune.analysis.predictions import AnswerReader, Asked
 from fewtune.errors import RecordError
 from fewtune.interruption import held_back
+from fewtune.processor import usable_cores
 from fewtune.records import Record
 
 READ_AHEAD = 32
@@ -41,7 +42,7 @@ def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
     Codes are given in the order of records, whoever reads them: the task's labels first.
     """
     waiting = [Asked.of(record) for record in records if not reader.has(record.trial_id)]
-    if len(waiting) <= MOST_ALONE or _count_cores() < 2 or os.name != "posix":
+    if len(waiting) <= MOST_ALONE or usable_cores() < 2 or os.name != "posix":
         read_ahead(reader, waiting)
         return
     own = int(OWN_SHARE * len(waiting))
@@ -52,10 +53,6 @@ def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
             reader.take_over(pipe.recv())
         except (EOFError, OSError):  # it met a table that it could not read, was killed, or never started
             read_ahead(reader, waiting[own:])
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:

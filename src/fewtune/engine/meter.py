@@ -7,14 +7,11 @@ Owns the measuring, the same for every method, and that nothing is counted twice
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewtune.engine import token_clock
@@ -132,25 +129,3 @@ class Meter:
     def resident_memory_bytes(self) -> int | None:
         """The most that was really held during the watch, which ended; None where it could not be found."""
         return self._memory.resident if self._memory is not None else None
-
-
-def usable_cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def name_processor() -> str:
-    """This machine's processor, such as 'AMD EPYC (family 26, model 2)'."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(errors="replace").split("\n\n")[0].splitlines()
-        first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if "model name" in first:
-            # Rented machines of many generations have one name, such as 'AMD EPYC': family and model part them.
-            kind = [
-                f"{word} {first[field]}"
-                for word, field in (("family", "cpu family"), ("model", "model"))
-                if field in first
-            ]
-            return " ".join([first["model name"], *([f"({', '.join(kind)})"] if kind else [])])
-    return platform.processor() or platform.machine()

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fewtune.models import word_identity
+from fewtune.processor import name_processor, usable_cores
 from fewtune.records import Failure, Record, TrialAxes
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.study.grid import Trial
@@ -66,8 +67,6 @@ def fingerprint_models(job: Job) -> dict[str, str]:
 
 def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
     """Software, processor and settings that timings depend on."""
-    from fewtune.engine.meter import name_processor, usable_cores
-
     return {
         "python": platform.python_version(),
         "packages": dict(_list_versions()),
@@ -88,8 +87,6 @@ def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
 
 def count_threads(options: WorkerOptions) -> int:
     """Threads of each process that runs trials."""
-    from fewtune.engine.meter import usable_cores
-
     return options.threads or max(1, usable_cores() // (options.workers * options.devices_per_trial))
 
 

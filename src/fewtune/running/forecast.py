@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.processor import name_processor
 from fewtune.records import Cell, Failure, Record
 from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost
@@ -147,8 +148,6 @@ def _kind_of(job: Job) -> _Kind:
 
 def _group(known: Iterable[Record]) -> dict[_Kind, list[Record]]:
     """Done trials of this kind of processor, by kind."""
-    from fewtune.engine.meter import name_processor
-
     found: dict[_Kind, list[Record]] = {}
     here = name_processor()
     for record in known:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fewtune.processor import name_processor, usable_cores
 from fewtune.records import Record
 from fewtune.running.job import Job
 
@@ -23,8 +24,6 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
     """The processes that these jobs run in: one a core, as far as memory and trials go; one where there is a GPU."""
-    from fewtune.engine.meter import name_processor, usable_cores
-
     machine = {"processor": name_processor(), "cores": usable_cores()}
     had = Counter[int](
         workers

@@ -1,0 +1,17 @@
+"""Commands run in the process of a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fewtune import cli
+
+
+def run_cli(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, output, errors."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
