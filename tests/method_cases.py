@@ -71,7 +71,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 SKIPPED = {
     ("bitfit", "llama"): "model type 'llama' has no biases",
     ("bitfit", "modernbert"): "model type 'modernbert' has no biases",
+    ("ia3", "mpnet"): "PEFT names no (IA)³ layers for model type 'mpnet'",
     ("ia3", "modernbert"): "PEFT names no (IA)³ layers for model type 'modernbert'",
+    ("lora", "mpnet"): "PEFT names no query and value layers for model type 'mpnet'",
     ("lora", "modernbert"): "PEFT names no query and value layers for model type 'modernbert'",
 }
 CASES = [(name, settings) for name in METHODS for settings in VARIANTS.get(name, [{}])]

@@ -16,9 +16,11 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BertConfig,
+    DebertaV2Config,
     GPT2Config,
     LlamaConfig,
     ModernBertConfig,
+    MPNetConfig,
     OPTConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
@@ -93,6 +95,18 @@ ENCODERS: dict[str, PretrainedConfig] = {
     "roberta": RobertaConfig(**_ENCODER),
     # Every other block reads no further than two tokens away.
     "modernbert": ModernBertConfig(**_ENCODER, local_attention=4, global_attn_every_n_layers=2),
+    "mpnet": MPNetConfig(**_ENCODER),
+    # As DeBERTa v3: no positions but distances, in classes beyond four tokens, normed, read by the tokens' matrices.
+    "deberta-v3": DebertaV2Config(
+        **_ENCODER,
+        relative_attention=True,
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        position_biased_input=False,
+        type_vocab_size=0,
+    ),
     "sentence-encoder": BertConfig(**_ENCODER),
 }
 """Encoders; the last pools its states and has no language-model head."""
@@ -102,15 +116,19 @@ GOOD = ("is a joy to know", "works like a charm", "never lets us down", "was kin
 BAD = ("broke on day one", "was rude and slow", "ruined the whole trip", "smells of burnt milk", "let everyone down")
 
 
-def make_tokenizer(opens_with_end: bool, more: Iterable[str] = (), masks: bool = False) -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    opens_with_end: bool, more: Iterable[str] = (), masks: bool = False, padding: int = 0
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE, trained on `more` texts too; `opens_with_end` puts </s> before every text, as OPT's does.
 
-    `masks`: it has a mask, and puts </s> behind every text as well, as encoders' do.
+    `masks`: it has a mask, and puts </s> behind every text as well, as encoders' do. `padding`, 0 or 1, is the
+    number of <pad>, the other that of </s>.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<pad>", "</s>", *(["<mask>"] if masks else [])]
+    first = ["</s>", "<pad>"] if padding else ["<pad>", "</s>"]
+    special = [*first, *(["<mask>"] if masks else [])]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
@@ -119,7 +137,8 @@ def make_tokenizer(opens_with_end: bool, more: Iterable[str] = (), masks: bool =
     if opens_with_end:
         around = "</s> $A </s>" if masks else "</s> $A"
         pair = "</s> $A </s> </s> $B </s>" if masks else "</s> $A $B"
-        tokenizer.post_processor = processors.TemplateProcessing(single=around, pair=pair, special_tokens=[("</s>", 1)])
+        marks = [("</s>", 1 - padding)]
+        tokenizer.post_processor = processors.TemplateProcessing(single=around, pair=pair, special_tokens=marks)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -140,13 +159,15 @@ def save(name: str, folder: Path, times_wider: int = 1, positions: int = POSITIO
             if config.to_dict().get(key) is not None:
                 setattr(config, key, times_wider * getattr(config, key))
     config.max_position_embeddings = positions
-    config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, 1, 1
+    padding = int(name == "mpnet")  # its embeddings hold the number, whatever a configuration says
+    config.pad_token_id, config.eos_token_id, config.bos_token_id = padding, 1 - padding, 1 - padding
     config.initializer_range = config.init_std = 0.2
     with torch.random.fork_rng():
         torch.manual_seed(7)
         network = choose_class(name).from_config(config, dtype=torch.float32)
     network.save_pretrained(folder)
-    make_tokenizer(name.startswith("opt") or name in ENCODERS, more, masks=name in ENCODERS).save_pretrained(folder)
+    around, masks = name.startswith("opt") or name in ENCODERS, name in ENCODERS
+    make_tokenizer(around, more, masks, padding).save_pretrained(folder)
     if name == "sentence-encoder":
         kinds = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
         parts = [

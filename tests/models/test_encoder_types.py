@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from fewtune.engine.attention import PACKED_ATTENTION
 from fewtune.engine.forward import Forward
+from fewtune.engine.loading import name_attention, pack_attention
 from fewtune.errors import ModelError
 from fewtune.models.architectures import refuse_unsuited
 from fewtune.models.architectures.encoders import TRIED
 
-ROWS = [[1, 9, 30, 31, 7, 2], [1, 44, 2], [1, 17, 18, 19, 30, 21, 22, 23, 2]]
+ROWS = [[3, 9, 30, 31, 7, 2], [3, 44, 2], [3, 17, 18, 19, 30, 21, 22, 23, 2]]  # 0 and 1 fill rows up
 SMALL = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -37,16 +37,23 @@ SMALL = {
 """Whatever each type calls its sizes."""
 
 
+MORE: dict[str, dict[str, object]] = {
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4},
+}
+"""What a type has besides: DeBERTa v2 has matrices for distances, v3 (tests/tiny_models.py) the tokens' for both."""
+
+
 @pytest.mark.parametrize("kind", TRIED)
 @torch.no_grad()
 def test_packed_rows_have_the_states_that_they_have_alone(kind: str) -> None:
-    config = AutoConfig.for_model(kind, **SMALL)
+    config = AutoConfig.for_model(kind, **SMALL, **MORE.get(kind, {}))
     refuse_unsuited("it", config)
     torch.manual_seed(3)
     plain = AutoModelForMaskedLM.from_config(config, dtype=torch.float32).eval()
     ours = AutoModelForMaskedLM.from_config(
-        copy.deepcopy(config), dtype=torch.float32, attn_implementation=PACKED_ATTENTION["bidirectional"]
+        copy.deepcopy(config), dtype=torch.float32, attn_implementation=name_attention(config)
     ).eval()
+    pack_attention(ours)
     ours.load_state_dict(plain.state_dict())
     forward = Forward(ours, "float32")
     batch = forward.pack(ROWS)

@@ -6,7 +6,7 @@ not know what else a network does with a packed batch (`packing`), nor what the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -153,23 +153,52 @@ def _attend_both_ways(
     pulse.beat()
     if packing is None:
         raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
-    how = Arithmetic(query.shape[3] ** -0.5 if scaling is None else scaling, dropout, packing.options)
-    layout = _lay_out(packing.lengths, how.options.most_padding, None, query.device)
-    laid = [_move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout, enable_gqa=True
+        ).transpose(1, 2)
+
+    by_token = [x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value)]
+    return _attend_in_groups(by_token, packing, attend, sliding_window)[None], None
+
+
+def attend_as_written(states: Tensor, packing: Packed, attend: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """What an attention layer makes of packed states, both (1, total tokens, width), that knows padded rows alone.
+
+    `attend` takes rows (rows, tokens, width), and which of its row's tokens every token reads, (rows, 1, 1, tokens).
+    """
+    pulse.beat()
+
+    def attend_padded(rows: Tensor, mask: Tensor | None) -> Tensor:
+        whole = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=rows.device)
+        return attend(rows, whole if mask is None else mask)
+
+    return _attend_in_groups([states[0]], packing, attend_padded)[None]
+
+
+def _attend_in_groups(
+    tensors: Sequence[Tensor], packing: Packed, attend: Callable[..., Tensor], window: int | None = None
+) -> Tensor:
+    """Attention both ways of tensors (total tokens, …), laid side by side in groups of rows of one width.
+
+    `attend` takes each tensor's rows, (rows, width, …), and the mask of `_make_whole_mask`.
+    """
+    device = tensors[0].device
+    layout = _lay_out(packing.lengths, packing.options.most_padding, None, device)
+    laid = [_move(x, layout.sources, layout.places) for x in tensors]
     outputs, start = [], 0
     for rows, (count, width) in zip(layout.rows, layout.groups, strict=True):
-        q, k, v = (x[start : start + count * width].unflatten(0, (count, width)).transpose(1, 2) for x in laid)
         own = tuple(packing.own_lengths[row] for row in rows)
-        mask = _make_whole_mask(own, width, sliding_window, query.device)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, scale=how.scale, dropout_p=how.dropout, enable_gqa=True
-        )
-        outputs.append(out.transpose(1, 2).flatten(0, 1))
+        group = (x[start : start + count * width].unflatten(0, (count, width)) for x in laid)
+        outputs.append(attend(*group, _make_whole_mask(own, width, window, device)).flatten(0, 1))
         start += count * width
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     if packing.after_attention is not None:
         packing.after_attention()
-    return _move(joined, layout.places, layout.sources)[None], None
+    return _move(joined, layout.places, layout.sources)
 
 
 @lru_cache(maxsize=16)

@@ -35,7 +35,8 @@ def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
                 f"model {snapshot.name!r}: its weights at {snapshot.path} were changed or removed while they were used."
                 " Run the command again."
             )
-        network = read_network(snapshot, config, "cpu", PACKED_ATTENTION[find_architecture(config).attention])
+        network = read_network(snapshot, config, "cpu", name_attention(config))
+        pack_attention(network)
         torch.nn.Module.to(network, device)  # Transformers types its own `to` too narrowly
         return network
 
@@ -89,6 +90,21 @@ def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
     architecture = find_architecture(config)
     with torch.device("meta"):
         network: PreTrainedModel = architecture.choose_class(config).from_config(
-            config, dtype=torch.float32, attn_implementation=PACKED_ATTENTION[architecture.attention]
+            config, dtype=torch.float32, attn_implementation=name_attention(config)
         )
+    pack_attention(network)
     return network
+
+
+def name_attention(config: PreTrainedConfig) -> str:
+    """What Transformers calls the attention that networks of a configuration are made with."""
+    architecture = find_architecture(config)
+    return PACKED_ATTENTION[architecture.attention] if architecture.takes_attention(config) else "eager"
+
+
+def pack_attention(network: PreTrainedModel) -> None:
+    """Have attention that is written into a network's classes run packed rows."""
+    if not architecture_of(network).takes_attention(network.config):
+        from fewtune.engine.own_attention import pack_own_attention  # few networks need it, and its imports take time
+
+        pack_own_attention(network)

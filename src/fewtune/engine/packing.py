@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
@@ -184,6 +185,10 @@ def join_states(states: Sequence[Tensor], batch: Packed) -> Tensor:
     return torch.cat([*own, *behind])
 
 
+RUNNING: ContextVar[Packed | None] = ContextVar("running", default=None)
+"""The batch that a network runs right now, for layers that a network does not hand it to."""
+
+
 @dataclass(frozen=True)
 class BlockOutput:
     """Output of one block, counted from 1: states (total tokens, width).
@@ -244,7 +249,12 @@ def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
     if batch.embeddings is not None:
         words = architecture.find_embeddings(network)(batch.tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
-    output = architecture.find_body(network)(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
+    body = architecture.find_body(network)
+    before = RUNNING.set(batch)
+    try:
+        output = body(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
+    finally:
+        RUNNING.reset(before)
     return _keep_sequences(output.last_hidden_state, batch)
 
 

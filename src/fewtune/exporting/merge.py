@@ -16,20 +16,21 @@ from transformers import PreTrainedModel
 
 from fewtune.engine.soft import SoftPrefix, SoftPrompt
 from fewtune.errors import PredictorError
+from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.network import Adapter
 
 
 def merge_network(scorer: LanguageScorer) -> PreTrainedModel:
-    """A network of its own, in float32, that scores as the scorer's does without adapters.
+    """A network of its own, in float32, that scores as the scorer's does, without adapters.
 
-    Virtual tokens are not in it: see `read_soft_tokens`. Raises PredictorError where an adapter cannot be merged.
+    It has Transformers' own attention. Virtual tokens are not in it: see `read_soft_tokens`. Raises PredictorError
+    where an adapter cannot be merged.
     """
     change = scorer.change
     if not isinstance(change, Adapter):
         network: PreTrainedModel = copy.deepcopy(scorer.prompting.forward.network)
-        nn.Module.float(network)
-        return network
+        return _make_plain(network)
     wrapped = copy.deepcopy(change.wrapped)
     if change.four_bit:
         _merge_four_bit(wrapped)
@@ -37,8 +38,14 @@ def merge_network(scorer: LanguageScorer) -> PreTrainedModel:
         warnings.filterwarnings("ignore", category=FutureWarning)
         merged: Any = wrapped.merge_and_unload()
     plain: PreTrainedModel = merged
-    nn.Module.float(plain)
-    return plain
+    return _make_plain(plain)
+
+
+def _make_plain(network: PreTrainedModel) -> PreTrainedModel:
+    nn.Module.float(network)
+    named = architecture_of(network).takes_attention(network.config)
+    network.config._attn_implementation = "sdpa" if named else "eager"
+    return network
 
 
 def read_soft_tokens(scorer: LanguageScorer) -> torch.Tensor | None:

@@ -128,7 +128,6 @@ def _write_network(scorer: LanguageScorer, folder: Path) -> list[int]:
         words = add_virtual_tokens(held.backend_tokenizer, len(vectors))
         embed_virtual_tokens(network, words, vectors)
         opening = [*words, *opening]
-    network.config._attn_implementation = "sdpa"
     network.save_pretrained(str(folder))
     source.save_pretrained(str(folder))
     return opening

@@ -47,7 +47,6 @@ def write_sentence_transformer(
         raise PredictorError("this model answers from a block before the last, which Sentence Transformers do not run.")
     network = merge_network(scorer)
     body: Any = architecture_of(network).find_body(network)
-    body.config._attn_implementation = "sdpa"
     body.config.id2label = dict(enumerate(labels))
     body.config.label2id = {label: place for place, label in enumerate(labels)}
     body.save_pretrained(str(out))

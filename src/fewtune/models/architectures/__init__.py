@@ -41,5 +41,5 @@ def _word_misfit(kind: str, config: PreTrainedConfig) -> str:
         return f"{kind}, an encoder with a decoder. Use a decoder (Llama, Qwen, OPT) or an encoder (BERT, RoBERTa)."
     return (
         f"{kind}, for which Transformers has no language model, causal or masked. Use a decoder, such as Llama, Qwen, "
-        "OPT or GPT-2, or an encoder, such as BERT, RoBERTa or ModernBERT."
+        "OPT or GPT-2, or an encoder, such as BERT, RoBERTa, MPNet or ModernBERT."
     )

@@ -65,6 +65,9 @@ class Decoders(TransformersParts):
         if network is not None:  # else told with the rest of what cannot be loaded
             refuse_own_attention(name, network, "Llama, Qwen, OPT or GPT-2")
 
+    def takes_attention(self, config: PreTrainedConfig) -> bool:
+        return True
+
     def find_abilities(self, config: PreTrainedConfig) -> frozenset[Ability]:
         return frozenset({"label_words", "reads_on"})
 

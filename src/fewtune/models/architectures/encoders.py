@@ -20,13 +20,28 @@ from fewtune.models.architectures.parts import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-_NEEDLESS = re.compile(r"(^|\.)(pooler|seq_relationship|position_ids|discriminator_predictions)(\.|$)")
+_NEEDLESS = re.compile(
+    r"(^|\.)(pooler|seq_relationship|position_ids|discriminator_predictions|lm_predictions|mask_predictions)(\.|$)"
+)
 """Parts that were trained with a masked language model, and that neither words nor states come from."""
 _COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "data2vec-text"}
-TRIED = ("bert", "camembert", "data2vec-text", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+WRITTEN_IN = ("deberta-v2", "mpnet")
+"""Types whose attention is written into their classes, and that can be run around packed rows all the same
+(`engine.own_attention`)."""
+TRIED = (
+    "bert",
+    "camembert",
+    "data2vec-text",
+    *WRITTEN_IN,
+    "distilbert",
+    "electra",
+    "modernbert",
+    "roberta",
+    "xlm-roberta",
+)
 """Types whose packed rows give what each gives alone (tests/models/test_encoder_types.py). Others look beyond a row in
 other ways than by attention: MobileBERT joins neighbouring tokens, ESM scales by the share of masks in all of them."""
 
@@ -52,13 +67,22 @@ class Encoders(TransformersParts):
         if getattr(config, "is_decoder", False):
             raise ModelError(f"{kind}, an encoder that was made a decoder. Use a decoder, or an encoder as it was.")
         network: Any = MODEL_FOR_MASKED_LM_MAPPING.get(type(config), None)
-        if network is not None:
-            refuse_own_attention(name, network, "BERT, RoBERTa, ELECTRA, DistilBERT or ModernBERT")
+        if network is not None and self.takes_attention(config):
+            refuse_own_attention(name, network, "BERT, RoBERTa, MPNet, DeBERTa v2 or ModernBERT")
         if config.model_type not in TRIED:
             raise ModelError(
                 f"{kind}, whose rows nobody has seen to stay apart where they are packed. Use one of these types: "
                 f"{', '.join(TRIED)}."
             )
+
+        if getattr(config, "conv_kernel_size", 0):
+            raise ModelError(
+                f"{kind} and joins neighbouring tokens by a convolution (conv_kernel_size): packed rows would read one "
+                "another there. Use one without it, such as DeBERTa v3."
+            )
+
+    def takes_attention(self, config: PreTrainedConfig) -> bool:
+        return config.model_type not in WRITTEN_IN
 
     def find_abilities(self, config: PreTrainedConfig) -> frozenset[Ability]:
         return frozenset() if _is_headless(config) else frozenset({"label_words"})
@@ -94,8 +118,14 @@ class Encoders(TransformersParts):
         return mask
 
     def find_first_position(self, config: PreTrainedConfig) -> int:
+        if config.model_type == "mpnet":  # its embeddings hold the number, whatever the configuration says
+            return 2
         padding = config.pad_token_id if config.model_type in _COUNT_FROM_PADDING else None
         return 0 if padding is None else padding + 1
+
+    def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
+        """None for DeBERTa: the norm beside its blocks is that of distances, which every block reads."""
+        return None if network.config.model_type == "deberta-v2" else super().find_final_norm(network)
 
     def find_width(self, network: PreTrainedModel) -> int:
         return int(network.config.hidden_size)
@@ -125,6 +155,8 @@ def _is_headless(config: PreTrainedConfig) -> bool:
     """Whether the weights that were saved hold no language-model head."""
     if getattr(config, "sentence_pooling", None) is not None:
         return True
+    if config.model_type == "deberta-v2" and not getattr(config, "legacy", True):
+        return True  # its head reads the token embeddings, and is no linear layer of its own
     return not any(name.endswith("ForMaskedLM") or name == "BertForPreTraining" for name in config.architectures or [])
 
 
