@@ -93,6 +93,12 @@ ENCODER_CASES = [
     if get_method(name).uses_model
 ]
 """Every method on every tiny encoder, skipped or not."""
+SAVED_ENCODER_CASES = [
+    (architecture, name, values)
+    for architecture, name, values in ENCODER_CASES
+    if architecture not in ("mpnet", "deberta-v3") or name in ("vanilla", "pattern", "lora", "embeddings")
+]
+"""What is saved and exported of them: two differ by their attention alone, and have one method of each kind."""
 
 
 def fit(

@@ -22,7 +22,7 @@ from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
-from method_cases import CASES, ENCODER_CASES, run
+from method_cases import CASES, SAVED_ENCODER_CASES, run
 
 # Answers rows with every export, as its users do; importing fewtune fails.
 READER = """
@@ -72,7 +72,7 @@ ALL: list[tuple[str, str, dict[str, Any]]] = [
     # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
     if values.get("selection") != "nearest" and name != "knn_prompting"
 ]
-ALL += ENCODER_CASES
+ALL += SAVED_ENCODER_CASES
 ROWS = [
     "a pilot is a joy to know",
     "this kettle broke on day one!",

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
+from fewtune.engine.attention import PLACES_AS_WRITTEN, attend_as_written
 from fewtune.engine.forward import Forward
-from fewtune.engine.loading import name_attention, pack_attention
+from fewtune.engine.loading import load_model, name_attention, pack_attention
+from fewtune.engine.packing import pack
 from fewtune.errors import ModelError
+from fewtune.models import find_model
 from fewtune.models.architectures import refuse_unsuited
 from fewtune.models.architectures.encoders import TRIED
 
@@ -61,6 +68,41 @@ def test_packed_rows_have_the_states_that_they_have_alone(kind: str) -> None:
     for row, start in zip(ROWS, batch.starts.tolist(), strict=True):
         alone = plain.base_model(torch.tensor([row])).last_hidden_state[0]
         torch.testing.assert_close(states[start : start + len(row)], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_attention_as_written_takes_few_rows_at_once() -> None:
+    batch = pack([[3] * 10] * 400, torch.device("cpu"))
+    states, places = torch.randn(1, 4000, 8), []
+
+    def attend(rows: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
+        places.append(rows.shape[0] * rows.shape[1])
+        return 2 * rows
+
+    torch.testing.assert_close(attend_as_written(states, batch, attend), 2 * states)
+    assert max(places) <= PLACES_AS_WRITTEN + 10 and sum(places) == 4000
+
+
+def test_deberta_with_a_convolution_is_refused() -> None:
+    with pytest.raises(ModelError, match="joins neighbouring tokens by a convolution"):
+        refuse_unsuited("it", AutoConfig.for_model("deberta-v2", **SMALL, conv_kernel_size=3))
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_deberta_is_read_as_it_was_published(legacy: bool, model_folders: dict[str, Path], tmp_path: Path) -> None:
+    """Its folder names no class, has heads that were trained with it, and its embeddings twice."""
+    folder = shutil.copytree(model_folders["deberta-v3"], tmp_path / "published")
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (folder / "config.json").write_text(json.dumps(config | {"legacy": legacy}))
+    held = load_file(folder / "model.safetensors")
+    words = held["deberta.embeddings.word_embeddings.weight"]
+    tensors = {name: tensor for name, tensor in held.items() if name.startswith("deberta.")}
+    tensors |= {"lm_predictions.lm_head.bias": words[:, 0].clone(), "mask_predictions.dense.weight": words[:2].clone()}
+    tensors["deberta.embeddings.word_embeddings._weight"] = words.clone()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    model = load_model(find_model(str(folder)), "float32")
+    assert not model.architecture.find_abilities(model.config)
+    torch.testing.assert_close(model.architecture.find_embeddings(model.frozen).weight, words)
 
 
 @pytest.mark.parametrize("kind", ["mobilebert", "esm", "albert"])

@@ -19,7 +19,7 @@ from fewtune.methods import METHODS, get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.models import Precision, find_model
 from fewtune.tasks.base import Draw, Task
-from method_cases import CASES, ENCODER_CASES, VARIANTS, run
+from method_cases import CASES, SAVED_ENCODER_CASES, VARIANTS, run
 
 # Loads what is saved and scores the rows, where nothing that unpickles works.
 LOADER = """
@@ -44,7 +44,7 @@ for folder in sorted(root.glob("*/saved")):
 ALL: list[tuple[Precision, str, str, dict[str, Any]]] = [
     ("float32", architecture, name, values) for architecture in sorted(tiny_models.CONFIGS) for name, values in CASES
 ]
-ALL += [("float32", *case) for case in ENCODER_CASES]
+ALL += [("float32", *case) for case in SAVED_ENCODER_CASES]
 ALL += [
     ("bfloat16", architecture, name, VARIANTS.get(name, [{}])[0])
     for architecture in sorted(tiny_models.CONFIGS)

@@ -28,6 +28,8 @@ PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed", "bidir
 """The names under which Transformers finds the attention of this module, by what an architecture's networks need."""
 PLACES_BEHIND_PREFIX = 256
 """Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
+PLACES_AS_WRITTEN = 1024
+"""Most places that attention as a class has it takes at once: DeBERTa's copies what it reads of distances a row."""
 MOST_BRANCH_SCORES = 1 << 18
 """Most scores of branches, a head, that are held in memory at once; those of one sequence in any case."""
 
@@ -168,7 +170,8 @@ def _attend_both_ways(
 def attend_as_written(states: Tensor, packing: Packed, attend: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """What an attention layer makes of packed states, both (1, total tokens, width), that knows padded rows alone.
 
-    `attend` takes rows (rows, tokens, width), and which of its row's tokens every token reads, (rows, 1, 1, tokens).
+    `attend` takes rows (rows, tokens, width), and which tokens each row's tokens read, (rows, 1, 1, tokens), or
+    (1, 1, 1, 1) where they read all; it gives what it took.
     """
     pulse.beat()
 
@@ -176,18 +179,22 @@ def attend_as_written(states: Tensor, packing: Packed, attend: Callable[[Tensor,
         whole = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=rows.device)
         return attend(rows, whole if mask is None else mask)
 
-    return _attend_in_groups([states[0]], packing, attend_padded)[None]
+    return _attend_in_groups([states[0]], packing, attend_padded, most_places=PLACES_AS_WRITTEN)[None]
 
 
 def _attend_in_groups(
-    tensors: Sequence[Tensor], packing: Packed, attend: Callable[..., Tensor], window: int | None = None
+    tensors: Sequence[Tensor],
+    packing: Packed,
+    attend: Callable[..., Tensor],
+    window: int | None = None,
+    most_places: int | None = None,
 ) -> Tensor:
     """Attention both ways of tensors (total tokens, …), laid side by side in groups of rows of one width.
 
-    `attend` takes each tensor's rows, (rows, width, …), and the mask of `_make_whole_mask`.
+    `attend` takes each tensor's rows, (rows, width, …), and the mask of `_make_whole_mask`; it gives (rows, width, …).
     """
     device = tensors[0].device
-    layout = _lay_out(packing.lengths, packing.options.most_padding, None, device)
+    layout = _lay_out(packing.lengths, packing.options.most_padding, most_places, device)
     laid = [_move(x, layout.sources, layout.places) for x in tensors]
     outputs, start = [], 0
     for rows, (count, width) in zip(layout.rows, layout.groups, strict=True):

@@ -1,8 +1,11 @@
-"""Attention that is written into a network's classes (MPNet, DeBERTa v2): it runs as it is, over packed rows.
+"""Attention that is written into a network's classes (MPNet, DeBERTa): it runs as it is, over packed rows.
 
 Owns which classes these are, and what stands in for them. Their arithmetic stays Transformers' own: packed rows are
 laid side by side around it (`attention.attend_as_written`). Where no packed batch runs, they do what they did before.
 Networks that take their attention by a name need none of this.
+
+What stands in is a subclass, which a layer becomes: a layer that held the old one would rename its tensors, and a
+function put into one layer would stay bound to it in copies.
 """
 
 from __future__ import annotations
@@ -17,30 +20,33 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder,
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder, MPNetSelfAttention
 
 from fewtune.engine.attention import attend_as_written
-from fewtune.engine.packing import RUNNING
+from fewtune.engine.packing import RUNNING_BATCH
+
+ByWidth = Callable[[Tensor], Tensor]
+"""What layers of one pass share of rows (rows, tokens, features) with so many tokens, made once."""
 
 
 class PackedMPNetEncoder(MPNetEncoder):
-    """Its layers get what makes their position biases, which would be as large as all packed rows squared."""
+    """Its layers ask for the biases of distances by width: for all packed tokens at once they would be huge."""
 
-    def compute_position_bias(self, x: Tensor, *rest: Any, **named: Any) -> Any:
+    def compute_position_bias(self, x: Tensor, *rest: Any, **named: Any) -> Tensor | ByWidth:
         plain: Callable[..., Tensor] = super().compute_position_bias
-        return plain(x, *rest, **named) if RUNNING.get() is None else plain
+        return plain(x, *rest, **named) if RUNNING_BATCH.get() is None else _make_once_a_width(plain)
 
 
 class PackedMPNetSelfAttention(MPNetSelfAttention):
-    """Biases come by the distance between two tokens of a row."""
+    """Attention whose scores have a bias by the distance between two tokens of a row."""
 
     def forward(
         self,
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,
-        position_bias: Tensor | Callable[[Tensor], Tensor] | None = None,
+        position_bias: Tensor | ByWidth | None = None,
         output_attentions: bool = False,
         **named: Any,
     ) -> tuple[Tensor, ...]:
         plain: Callable[..., tuple[Tensor, ...]] = super().forward
-        batch = RUNNING.get()
+        batch = RUNNING_BATCH.get()
         if batch is None:
             return plain(hidden_states, attention_mask, position_bias, output_attentions, **named)
         assert callable(position_bias)
@@ -54,15 +60,15 @@ class PackedMPNetSelfAttention(MPNetSelfAttention):
 
 
 class PackedDebertaEncoder(DebertaV2Encoder):
-    """What its layers make of places and distances, they make themselves: of all packed rows it would be squared."""
+    """Its layers ask for distances by width, and are told by row what may be read."""
 
     def get_attention_mask(self, attention_mask: Tensor) -> Tensor:
         plain: Callable[[Tensor], Tensor] = super().get_attention_mask
-        return plain(attention_mask) if RUNNING.get() is None else attention_mask
+        return plain(attention_mask) if RUNNING_BATCH.get() is None else attention_mask
 
-    def get_rel_pos(self, *given: Any, **named: Any) -> Tensor | None:
-        plain: Callable[..., Tensor | None] = super().get_rel_pos
-        return plain(*given, **named) if RUNNING.get() is None else None
+    def get_rel_pos(self, *given: Any, **named: Any) -> Tensor | ByWidth | None:
+        plain: Callable[..., Tensor] = super().get_rel_pos
+        return plain(*given, **named) if RUNNING_BATCH.get() is None else _make_once_a_width(plain)
 
 
 class PackedDisentangledSelfAttention(DisentangledSelfAttention):
@@ -74,16 +80,17 @@ class PackedDisentangledSelfAttention(DisentangledSelfAttention):
         attention_mask: Tensor,
         output_attentions: bool = False,
         query_states: Tensor | None = None,
-        relative_pos: Tensor | None = None,
+        relative_pos: Tensor | ByWidth | None = None,
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         plain: Callable[..., tuple[Tensor, Tensor | None]] = super().forward
-        batch = RUNNING.get()
+        batch = RUNNING_BATCH.get()
         if batch is None:
             return plain(hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings)
+        assert callable(relative_pos)
 
         def attend(rows: Tensor, readable: Tensor) -> Tensor:
-            return plain(rows, readable, rel_embeddings=rel_embeddings)[0]
+            return plain(rows, readable, relative_pos=relative_pos(rows), rel_embeddings=rel_embeddings)[0]
 
         return attend_as_written(hidden_states, batch, attend), None
 
@@ -102,3 +109,15 @@ def pack_own_attention(network: PreTrainedModel) -> None:
     for module in network.modules():
         if type(module) in PACKED:
             module.__class__ = PACKED[type(module)]
+
+
+def _make_once_a_width(make: ByWidth) -> ByWidth:
+    made: dict[int, Tensor] = {}
+
+    def make_once(rows: Tensor) -> Tensor:
+        width = rows.shape[1]
+        if width not in made:
+            made[width] = make(rows)
+        return made[width]
+
+    return make_once

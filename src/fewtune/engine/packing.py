@@ -108,6 +108,10 @@ class Packed:
         return indices.view(len(self.lengths), count)
 
 
+RUNNING_BATCH: ContextVar[Packed | None] = ContextVar("running batch", default=None)
+"""The batch that a network runs right now, for layers to which a network hands nothing on."""
+
+
 def pack(
     sequences: Sequence[Sequence[int]],
     device: torch.device,
@@ -185,10 +189,6 @@ def join_states(states: Sequence[Tensor], batch: Packed) -> Tensor:
     return torch.cat([*own, *behind])
 
 
-RUNNING: ContextVar[Packed | None] = ContextVar("running", default=None)
-"""The batch that a network runs right now, for layers that a network does not hand it to."""
-
-
 @dataclass(frozen=True)
 class BlockOutput:
     """Output of one block, counted from 1: states (total tokens, width).
@@ -250,11 +250,11 @@ def _run_body(network: PreTrainedModel, batch: Packed) -> Tensor:
         words = architecture.find_embeddings(network)(batch.tokens)
         inputs = {"inputs_embeds": torch.cat([batch.embeddings[None].to(words.dtype), words], 1)}
     body = architecture.find_body(network)
-    before = RUNNING.set(batch)
+    before = RUNNING_BATCH.set(batch)
     try:
         output = body(**inputs, position_ids=batch.positions, use_cache=False, packing=batch)
     finally:
-        RUNNING.reset(before)
+        RUNNING_BATCH.reset(before)
     return _keep_sequences(output.last_hidden_state, batch)
 
 

@@ -15,6 +15,7 @@ from fewtune.models.architectures.base import Ability, AttentionKind, Pooling
 from fewtune.models.architectures.parts import (
     TransformersParts,
     find_around,
+    find_last_norm,
     refuse_own_attention,
     refuse_quantised,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _NEEDLESS = re.compile(
     r"(^|\.)(pooler|seq_relationship|position_ids|discriminator_predictions|lm_predictions|mask_predictions)(\.|$)"
+    r"|(^|\.)word_embeddings\._weight$"  # a second copy, in published DeBERTa v3
 )
 """Parts that were trained with a masked language model, and that neither words nor states come from."""
 _COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "data2vec-text"}
@@ -68,13 +70,12 @@ class Encoders(TransformersParts):
             raise ModelError(f"{kind}, an encoder that was made a decoder. Use a decoder, or an encoder as it was.")
         network: Any = MODEL_FOR_MASKED_LM_MAPPING.get(type(config), None)
         if network is not None and self.takes_attention(config):
-            refuse_own_attention(name, network, "BERT, RoBERTa, MPNet, DeBERTa v2 or ModernBERT")
+            refuse_own_attention(name, network, "BERT, RoBERTa, MPNet, DeBERTa v3 or ModernBERT")
         if config.model_type not in TRIED:
             raise ModelError(
                 f"{kind}, whose rows nobody has seen to stay apart where they are packed. Use one of these types: "
                 f"{', '.join(TRIED)}."
             )
-
         if getattr(config, "conv_kernel_size", 0):
             raise ModelError(
                 f"{kind} and joins neighbouring tokens by a convolution (conv_kernel_size): packed rows would read one "
@@ -125,7 +126,7 @@ class Encoders(TransformersParts):
 
     def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
         """None for DeBERTa: the norm beside its blocks is that of distances, which every block reads."""
-        return None if network.config.model_type == "deberta-v2" else super().find_final_norm(network)
+        return None if network.config.model_type == "deberta-v2" else find_last_norm(network)
 
     def find_width(self, network: PreTrainedModel) -> int:
         return int(network.config.hidden_size)

@@ -29,9 +29,7 @@ class TransformersParts:
 
     def find_final_norm(self, network: PreTrainedModel) -> nn.Module | None:
         """The last norm beside the blocks; None where blocks norm what they give themselves (OPT-350M, BERT)."""
-        owner, blocks = find_stack(network)
-        norms = [m for m in owner.children() if m is not blocks and "norm" in type(m).__name__.lower()]
-        return norms[-1] if norms else None
+        return find_last_norm(network)
 
     def find_head(self, network: PreTrainedModel) -> nn.Module | None:
         head: Any = network.get_output_embeddings()
@@ -51,6 +49,13 @@ def find_stack(network: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
     raise ModelError(
         f"no list of {wanted} blocks in this network. Its parameters: {', '.join(names[:6])} … {', '.join(names[-3:])}"
     )
+
+
+def find_last_norm(network: PreTrainedModel) -> nn.Module | None:
+    """The last norm beside the blocks; None where there is none."""
+    owner, blocks = find_stack(network)
+    norms = [m for m in owner.children() if m is not blocks and "norm" in type(m).__name__.lower()]
+    return norms[-1] if norms else None
 
 
 def find_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
