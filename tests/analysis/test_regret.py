@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
-from fewtune.analysis.decision import Contender, EarlierLook, Question, decide
+from fewtune.analysis.decision import Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.regret import PairedDraw, UpperLimits, bound_regrets, bound_scored, subtract
 from fewtune.errors import RecordError
 
@@ -178,6 +178,26 @@ def test_what_is_missing_is_said_in_draws_trials_and_seconds() -> None:
     single = {name: answer(values[:1]) for name, values in noisy.items()}
     first = decide(ask(), contenders, single).missing
     assert first is not None and first.draws == 1 and first.methods == ("a", "b", "poor")
+
+
+def test_where_draws_share_too_few_rows_it_is_said_how_many_would_do() -> None:
+    """Two methods are right on 80 rows of 100 each, not on the same ones: no number of draws on those would do."""
+    contenders = [contend("a", 0.8, 1.0), contend("b", 0.8, 2.0)]
+
+    def decide_on(rows: int, draws: int) -> Decision:
+        first = answer([0.8] * draws, rows, shared=True)
+        second = {
+            key: {name: replace(each, predicted=each.predicted[:, ::-1]) for name, each in sets.items()}
+            for key, sets in first.items()
+        }
+        return decide(ask(), contenders, {"a": first, "b": second})
+
+    missing = decide_on(100, 3).missing
+    assert missing is not None and missing.draws is None and missing.rows is not None
+    assert decide_on(200 * missing.rows.times, missing.rows.draws).chosen is not None
+    assert decide_on(50 * missing.rows.times, missing.rows.draws).chosen is None
+    far = decide(replace(ask(), within=1e-4), contenders, {"a": answer([0.8, 0.7, 0.9]), "b": answer([0.7, 0.9, 0.8])})
+    assert far.missing is not None and far.missing.draws is None and far.missing.rows is None
 
 
 def test_a_method_with_one_draw_is_not_compared_and_holds_nobody_up() -> None:

@@ -7,7 +7,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from fewtune.analysis.decision import Contender, Decision, Lead, Missing, Question
+from fewtune.analysis.decision import Contender, Decision, Lead, Missing, MoreRows, Question
 from fewtune.analysis.regret import RegretBound
 from fewtune.report.advice import show_decisions
 from fewtune.report.race import tabulate_race
@@ -41,6 +41,11 @@ def test_what_is_missing_is_told_in_draws_trials_and_time() -> None:
     )
     assert word_decision(decide(None, Missing(None, ("pattern",), None, None, "pattern"))).endswith(
         "100 further draws like these would not bring one there."
+    )
+    more = MoreRows(5, draws=12)
+    assert word_decision(decide(None, Missing(None, ("pattern",), None, None, "pattern", more))).endswith(
+        "100 further draws like these would not bring one there, about 5 times as many labelled "
+        "rows would, in 12 draws."
     )
     assert "on one draw: a second draw of pattern and lora (2 trials, 11 s one after another)" in word_decision(
         decide(None, Missing(1, ("pattern", "lora"), 2, 11.0, None))

@@ -9,11 +9,12 @@ The rule, for one task and number of shots, over every method and model that was
 2. May be chosen: those of them that were scored on every draw and failed in none.
 3. The decision is the cheapest of these whose bound is within the tolerance; of equally cheap ones the better.
 4. Where no bound is, the decision says how many further draws of which methods would bring one there, if they go on as
-   these, with the trials and seconds that takes.
+   these, with the trials and seconds that takes; or how many times as many rows, where draws alone would not.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,10 @@ from fewtune.analysis.regret import (
 
 WITHIN = 0.03
 """How far below the best a choice may be, where nothing is asked: 3 points."""
+FEW_FURTHER_DRAWS = 30
+"""More rows are foreseen with so many further draws at most."""
+MORE_ROWS = (2, 3, 5, 8, 12, 20, 30, 50)
+"""So many times as many rows are looked at: beyond them it is no advice."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,14 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class MoreRows:
+    """So many times as many labelled rows, to test on and to draw from, over so many draws in all."""
+
+    times: int
+    draws: int
+
+
+@dataclass(frozen=True)
 class Missing:
     """What would bring a bound within the tolerance: further draws (None: none within reach) of these methods."""
 
@@ -79,6 +92,8 @@ class Missing:
     seconds: float | None
     closest: str | None
     """The method whose bound is lowest now."""
+    rows: MoreRows | None = None
+    """What would do where no number of draws does; None where that is out of reach too."""
 
 
 @dataclass(frozen=True)
@@ -218,15 +233,29 @@ def _find_missing(
         return _price(max(1, FEWEST_DRAWS - have), able, closest)
     level = share_level(question.next_level or question.level, len(rivals))
     rest = {name: limits.find_rivals(name) for name in bounds}
-    for draws in range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1):
-        if any(_foresee(rivals[name], rest[name], level, draws) <= question.within for name in bounds):
-            return _price(draws - have, [c for c in able if c.name not in limits.inferior], closest)
+
+    def count_further(rows: int, most: int) -> int | None:
+        def suffice(further: int) -> bool:
+            foreseen = (_foresee(rivals[name], rest[name], level, have + further, rows) for name in bounds)
+            return any(each <= question.within for each in foreseen)
+
+        tried = range(1, most + 1)  # what some draws suffice for, more do
+        place = bisect_left(tried, True, key=suffice)
+        return tried[place] if place < len(tried) else None
+
+    further = count_further(1, statistics.MOST_FURTHER_DRAWS)
+    if further is not None:
+        return _price(further, [c for c in able if c.name not in limits.inferior], closest)
+    for rows in MORE_ROWS:
+        further = count_further(rows, FEW_FURTHER_DRAWS)
+        if further is not None:
+            return Missing(None, names, None, None, closest, MoreRows(rows, have + further))
     return Missing(None, names, None, None, closest)
 
 
-def _foresee(rivals: Rivals, open_rivals: Mapping[str, float], level: float, draws: int) -> float:
+def _foresee(rivals: Rivals, open_rivals: Mapping[str, float], level: float, draws: int, rows: float) -> float:
     """What a method's bound would be after so many draws like these; what is known of its rivals holds then too."""
-    then = rivals.highest(level, draws)
+    then = rivals.highest(level, draws, rows)
     return max((min(high, then[other]) for other, high in open_rivals.items()), default=0.0)
 
 

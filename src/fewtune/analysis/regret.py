@@ -80,18 +80,23 @@ class Rivals:
     pairs: Mapping[str, PairDifference]
     borrowed: Mapping[int, statistics.Borrowed]
 
-    def highest(self, level: float, draws: int | None = None) -> dict[str, float]:
-        """How far each other may be above, one-sided at a level; of `draws` draws like these. Infinite: not known."""
+    def highest(self, level: float, draws: int | None = None, rows: float = 1.0) -> dict[str, float]:
+        """How far each other may be above, one-sided at a level; infinite: not known.
+
+        Of `draws` draws like these, on `rows` times as many rows.
+        """
         return {
-            name: self._mean(pair) + self._reach(pair, level, draws) if len(pair.by_draw) >= FEWEST_DRAWS else math.inf
+            name: self._mean(pair) + self._reach(pair, level, draws, rows)
+            if len(pair.by_draw) >= FEWEST_DRAWS
+            else math.inf
             for name, pair in self.pairs.items()
         }
 
     def _mean(self, pair: PairDifference) -> float:
         return float(np.mean(pair.by_draw))
 
-    def _reach(self, pair: PairDifference, level: float, draws: int | None) -> float:
-        return reach_above(pair, self.borrowed[len(pair.by_draw)], level, draws)
+    def _reach(self, pair: PairDifference, level: float, draws: int | None, rows: float) -> float:
+        return reach_above(pair, self.borrowed[len(pair.by_draw)], level, draws, rows)
 
 
 @dataclass(frozen=True)
@@ -249,14 +254,26 @@ def _bound_one(name: str, rivals: Rivals, limits: UpperLimits, span: float) -> R
     return RegretBound(min(span, open_rivals[rival]), rival, fewest, least, above)
 
 
-def reach_above(pair: PairDifference, borrowed: statistics.Borrowed, level: float, draws: int | None = None) -> float:
-    """How far above its mean a pair's difference may be, one-sided at a level; of `draws` draws like these."""
+def reach_above(
+    pair: PairDifference,
+    borrowed: statistics.Borrowed,
+    level: float,
+    draws: int | None = None,
+    rows: float = 1.0,
+) -> float:
+    """How far above its mean a pair's difference may be, one-sided at a level; of `draws` draws like these.
+
+    With `rows` times as many rows, what their choice does to a difference varies so many times less, and draws share so
+    many times fewer of their labelled ones.
+    """
     have = len(pair.by_draw)
     draws = have if draws is None else draws
     own = (have - 1) * float(np.var(pair.by_draw, ddof=1)) + borrowed.freedom * borrowed.variance
     seen, by_rows_alone = own / (have - 1 + borrowed.freedom), have * pair.rows_variance
-    support = statistics.vary_by_shared_support(seen, by_rows_alone, pair.shared_support)
+    if rows != 1.0:
+        seen, by_rows_alone = max(0.0, seen - by_rows_alone) + by_rows_alone / rows, by_rows_alone / rows
+    support = statistics.vary_by_shared_support(seen, by_rows_alone, pair.shared_support / rows)
     variance = max(seen, by_rows_alone) / draws + support
     by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance)
-    by_rows = -float(special.ndtri(level)) * math.sqrt(pair.common_variance)
+    by_rows = -float(special.ndtri(level)) * math.sqrt(pair.common_variance / rows)
     return math.hypot(by_draws, by_rows)

@@ -37,6 +37,8 @@ def word_decision(decision: Decision) -> str:
     closest = f"closest is {missing.closest}, {_word_within(_bound_of(decision, missing.closest))}"
     if missing.draws is None:
         settle = f"{MOST_FURTHER_DRAWS} further draws like these would not bring one there"
+        if missing.rows is not None:
+            settle += f", about {missing.rows.times} times as many labelled rows would, in {missing.rows.draws} draws"
     else:
         settle = f"{_word_missing_draws(missing)} would bring one there"
     return f"No method is known to be {wanted} of the best: {closest}; {settle}."
