@@ -40,7 +40,7 @@ from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import compare as compare_served
 from benchmarks.serve import measure as measure_serving
 from benchmarks.serve import write_table as write_serve
-from fewtune.engine import attention
+from fewtune.engine import side_by_side
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.engine.model_cache import ModelCache
@@ -93,7 +93,7 @@ def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
     assert torch.bfloat16 in {p.dtype for p in model.frozen.parameters()}
     for lever, groups in (("side-by-side", 2), ("fused", 1)):
         padding = LEVERS[lever].off.most_padding
-        assert len(attention._lay_out((3, 2), padding, None, model.device).groups) == groups
+        assert len(side_by_side.lay_out((3, 2), padding, None, model.device).groups) == groups
     assert turn_off("kept-states").forward(model.frozen).frozen.most_bytes == 0
     assert turn_off("frozen-apart").forward(model.frozen).frozen.count == 0
 

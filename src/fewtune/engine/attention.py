@@ -1,15 +1,14 @@
-"""Attention over packed rows: within each sequence, causal or both ways, behind a prefix that all of them read.
+"""Causal attention over packed rows: within each sequence, behind a prefix that all of them read, and its branches.
 
-Owns the layout that puts sequences side by side for attention, branches behind them, and attention's arithmetic. Does
-not know what else a network does with a packed batch (`packing`), nor what the tokens mean.
+Owns that arithmetic. Does not know how sequences come to stand side by side (`side_by_side`), what else a network does
+with a packed batch (`packing`), nor what the tokens mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -21,15 +20,13 @@ from fewtune.engine import pulse
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
+from fewtune.engine.side_by_side import lay_out, move
 from fewtune.errors import ModelError
-from fewtune.models.architectures.base import AttentionKind
 
-PACKED_ATTENTION: dict[AttentionKind, str] = {"causal": "fewtune_packed", "bidirectional": "fewtune_packed_both_ways"}
-"""The names under which Transformers finds the attention of this module, by what an architecture's networks need."""
+CAUSAL = "fewtune_packed"
+"""The name under which Transformers finds it."""
 PLACES_BEHIND_PREFIX = 256
 """Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
-PLACES_AS_WRITTEN = 1024
-"""Most places that attention as a class has it takes at once: DeBERTa's copies what it reads of distances a row."""
 MOST_BRANCH_SCORES = 1 << 18
 """Most scores of branches, a head, that are held in memory at once; those of one sequence in any case."""
 
@@ -125,9 +122,9 @@ def attend_rows(
     `query` has that shape; `key` and `value` are (1, key heads, total tokens, head); `before` is as in `Prefix.layers`.
     """
     most_places = None if before is None else PLACES_BEHIND_PREFIX
-    layout = _lay_out(tuple(lengths), how.options.most_padding, most_places, query.device)
+    layout = lay_out(tuple(lengths), how.options.most_padding, most_places, query.device)
     # All heads of a token are one row, which moves as a whole, in the compute dtype.
-    laid = [_move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
+    laid = [move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
     if before is not None:
         before = before[0].to(value.dtype), before[1].to(value.dtype)
     outputs, start = [], 0
@@ -136,90 +133,7 @@ def attend_rows(
         outputs.append(_attend_group(q, k, v, before, how))
         start += rows * width
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    return _move(joined, layout.places, layout.sources).transpose(0, 1)[None]
-
-
-def _attend_both_ways(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    packing: Packed | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention of every token to all of its sequence, or to those under `sliding_window` away, shaped as above."""
-    pulse.beat()
-    if packing is None:
-        raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
-    scale = query.shape[3] ** -0.5 if scaling is None else scaling
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout, enable_gqa=True
-        ).transpose(1, 2)
-
-    by_token = [x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value)]
-    return _attend_in_groups(by_token, packing, attend, sliding_window)[None], None
-
-
-def attend_as_written(states: Tensor, packing: Packed, attend: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """What an attention layer makes of packed states, both (1, total tokens, width), that knows padded rows alone.
-
-    `attend` takes rows (rows, tokens, width), and which tokens each row's tokens read, (rows, 1, 1, tokens), or
-    (1, 1, 1, 1) where they read all; it gives what it took.
-    """
-    pulse.beat()
-
-    def attend_padded(rows: Tensor, mask: Tensor | None) -> Tensor:
-        whole = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=rows.device)
-        return attend(rows, whole if mask is None else mask)
-
-    return _attend_in_groups([states[0]], packing, attend_padded, most_places=PLACES_AS_WRITTEN)[None]
-
-
-def _attend_in_groups(
-    tensors: Sequence[Tensor],
-    packing: Packed,
-    attend: Callable[..., Tensor],
-    window: int | None = None,
-    most_places: int | None = None,
-) -> Tensor:
-    """Attention both ways of tensors (total tokens, …), laid side by side in groups of rows of one width.
-
-    `attend` takes each tensor's rows, (rows, width, …), and the mask of `_make_whole_mask`; it gives (rows, width, …).
-    """
-    device = tensors[0].device
-    layout = _lay_out(packing.lengths, packing.options.most_padding, most_places, device)
-    laid = [_move(x, layout.sources, layout.places) for x in tensors]
-    outputs, start = [], 0
-    for rows, (count, width) in zip(layout.rows, layout.groups, strict=True):
-        own = tuple(packing.own_lengths[row] for row in rows)
-        group = (x[start : start + count * width].unflatten(0, (count, width)) for x in laid)
-        outputs.append(attend(*group, _make_whole_mask(own, width, window, device)).flatten(0, 1))
-        start += count * width
-    joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    if packing.after_attention is not None:
-        packing.after_attention()
-    return _move(joined, layout.places, layout.sources)
-
-
-@lru_cache(maxsize=16)
-def _make_whole_mask(lengths: tuple[int, ...], width: int, window: int | None, device: torch.device) -> Tensor | None:
-    """True where a token may read, (rows, 1, 1 or width, width); None where every token reads every other."""
-    places = torch.arange(width)
-    near = None if window is None or window >= width else (places[:, None] - places).abs() < window
-    if min(lengths) == width and near is None:
-        return None
-    mask = (places < torch.tensor(lengths)[:, None])[:, None, None]
-    if near is not None:
-        # Filling has tokens of its own row in no window, and a row of nothing to read would be no number.
-        mask = (mask & near) | torch.eye(width, dtype=torch.bool)
-    return mask.to(device)
+    return move(joined, layout.places, layout.sources).transpose(0, 1)[None]
 
 
 @dataclass(frozen=True)
@@ -248,8 +162,8 @@ def attend_branches(
     k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (stem.key, stem.value))
     before = () if stem.before is None else tuple(x[0].transpose(0, 1).to(value.dtype) for x in stem.before)
     first = 0 if stem.before is None else stem.before[0].shape[2]
-    layout = _lay_out(stem.lengths, how.options.most_padding, None, query.device)
-    k, v = (_move(x, layout.sources, layout.places) for x in (k, v))
+    layout = lay_out(stem.lengths, how.options.most_padding, None, query.device)
+    k, v = (move(x, layout.sources, layout.places) for x in (k, v))
     outputs, start = [], 0
     for rows, (size, width) in zip(layout.rows, layout.groups, strict=True):
         keys, values = (x[start : start + size * width].unflatten(0, (size, width)) for x in (k, v))
@@ -314,76 +228,6 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
     mask = _make_mask(q.shape[1], k.shape[2], q.shape[2] // k.shape[0], q.dtype, q.device)
     return _attend_written_out(q, k, v, mask, how)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Sequences padded into groups of (rows, width); a place is one cell, counted through all groups.
-
-    `rows` are each group's sequences, `sources` gives the token at each place, `places` the place of each token.
-    """
-
-    groups: tuple[tuple[int, int], ...]
-    rows: tuple[tuple[int, ...], ...]
-    sources: Tensor
-    places: Tensor
-
-
-@lru_cache(maxsize=8)
-def _lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | None, device: torch.device) -> _Layout:
-    """The layout of sequences of these lengths; cached, as every layer of a pass asks for the same one."""
-    starts = [0, *accumulate(lengths)]
-    places = torch.empty(starts[-1], dtype=torch.long)
-    groups, sources, offset = [], [], 0
-    grouped = _group_alike(lengths, most_padding, most_places)
-    for rows in grouped:
-        width = max(lengths[row] for row in rows)
-        step = torch.arange(width)
-        # Padding repeats the sequence's last token; causal attention never lets a token read it.
-        sources += [starts[row] + step.clamp(max=lengths[row] - 1) for row in rows]
-        groups.append((len(rows), width))
-        for row in rows:
-            places[starts[row] : starts[row + 1]] = offset + step[: lengths[row]]
-            offset += width
-    return _Layout(tuple(groups), tuple(map(tuple, grouped)), torch.cat(sources).to(device), places.to(device))
-
-
-def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int | None) -> list[list[int]]:
-    """Group rows of similar lengths, longest first, so that little of a group is padding."""
-    groups: list[list[int]] = []
-    width = tokens = 0
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        places, tokens = (len(groups[-1]) + 1) * width if groups else 0, tokens + lengths[row]
-        if not groups or places > most_padding * tokens or (most_places is not None and places > most_places):
-            groups.append([])
-            width = tokens = lengths[row]
-        groups[-1].append(row)
-    return groups
-
-
-def _move(x: Tensor, take: Tensor, back: Tensor) -> Tensor:
-    """Rows of `x` (rows, heads, head) at the indices `take`; `back` holds the inverse, for the backward pass."""
-    moved: Tensor = _Move.apply(x.flatten(1), take, back)  # type: ignore[no-untyped-call]
-    return moved.view(-1, *x.shape[1:])
-
-
-class _Move(torch.autograd.Function):
-    """Selects rows by index, from tokens to places or back, with a backward pass that selects instead of adding up.
-
-    A token's gradient is that of its own place: padding has none, although it repeats a token.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, take: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(take, back)
-        return x.index_select(0, take)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        take, back = ctx.saved_tensors
-        if len(take) >= len(back):
-            return gradient.index_select(0, back), None, None
-        return gradient.new_zeros(len(back), gradient.shape[1]).index_copy_(0, take, gradient), None, None
 
 
 def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: Arithmetic) -> Tensor:
@@ -457,5 +301,4 @@ def _attend_next(
     return (from_own + from_prefix.view_as(from_own)).flatten(0, 1)[None]
 
 
-AttentionInterface.register(PACKED_ATTENTION["causal"], _attend_packed)
-AttentionInterface.register(PACKED_ATTENTION["bidirectional"], _attend_both_ways)
+AttentionInterface.register(CAUSAL, _attend_packed)

@@ -1,7 +1,7 @@
 """A language model read from its folder for the engine: its network runs packed rows, on this machine's device.
 
-Owns that every network gets the packed attention, which importing `attention` registers. How weights are read and
-refused is `models.loading`.
+Owns that every network gets its packed attention, which importing `attention` and `both_ways` registers. How
+weights are read and refused is `models.loading`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from fewtune.engine.attention import PACKED_ATTENTION
+from fewtune.engine.attention import CAUSAL
+from fewtune.engine.both_ways import BOTH_WAYS
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.errors import ModelError
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
@@ -99,7 +100,9 @@ def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:
 def name_attention(config: PreTrainedConfig) -> str:
     """What Transformers calls the attention that networks of a configuration are made with."""
     architecture = find_architecture(config)
-    return PACKED_ATTENTION[architecture.attention] if architecture.takes_attention(config) else "eager"
+    if not architecture.takes_attention(config):
+        return "eager"
+    return CAUSAL if architecture.attention == "causal" else BOTH_WAYS
 
 
 def pack_attention(network: PreTrainedModel) -> None:
