@@ -79,6 +79,27 @@ class RunTable:
     costs: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Where a table's columns stand in its header, by what they are read as."""
+
+    header: list[str]
+    method: int | None
+    """None: the whole table is of one method."""
+    scores: list[int]
+    seeds: list[int]
+    majority: int | None
+    places: list[int]
+    group: list[int]
+    metric: int | None
+    """The one of the group that names what stands in `value`."""
+    costs: list[int]
+
+    def name(self, places: Sequence[int]) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(self.header[place] for place in places)
+
+
 def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | None = None) -> RunTable:
     """Read a file's runs; `majority` is theirs where no column tells it, the path `-` is standard input.
 
@@ -87,7 +108,54 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
     cell holds no number.
     """
     header, lines = _read_lines(path)
-    header = _rename(path, header, columns or {})
+    found = _find_columns(path, _rename(path, header, columns or {}), [cells for _, cells in lines])
+    rows = [_read_run(path, found, line, cells, majority) for line, cells in lines]
+    return RunTable(
+        rows=[row for row in rows if row.scores],
+        scores=found.name(found.scores),
+        seeds=found.name(found.seeds),
+        places=found.name(found.places),
+        costs=found.name(found.costs),
+    )
+
+
+def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]]) -> _Columns:
+    by_name = _place_names(path, header)
+
+    def holds_numbers(name: str) -> bool:
+        return any(_is_number(cells[by_name[name]]) for cells in rows)
+
+    def holds_scores(name: str) -> bool:
+        words = any(cells[by_name[name]].lower() not in MISSING for cells in rows)
+        return holds_numbers(name) or (words and name not in MAY_BE_WORDS)
+
+    def pick(names: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[int]:
+        return [by_name[name] for name in names if name in by_name and keep(name)]
+
+    accuracies = [name for name in by_name if name.endswith(ACCURACY_ENDING) and name not in COLUMNS]
+    methods, seeds = pick(METHOD), pick(SEED)
+    scores = pick((*ACCURACY, *accuracies, *OTHER_SCORE), holds_scores)
+    if not methods and not seeds:
+        raise _miss_column(path, header, "method", METHOD)
+    if not scores:
+        raise _miss_column(path, header, "score", ACCURACY + OTHER_SCORE, "; it must hold numbers")
+    # A column `metric` holds the results themselves, or the names of those that stand in `value`.
+    group = [place for place in pick(CELL) if place not in scores]
+    return _Columns(
+        header=header,
+        method=methods[0] if methods else None,
+        scores=scores,
+        seeds=seeds,
+        majority=next(iter(pick(MAJORITY, holds_numbers)), None),
+        places=pick(PLACE),
+        group=group,
+        metric=next((place for place in pick(("metric",)) if place in group), None),
+        costs=pick(COST, holds_numbers),
+    )
+
+
+def _place_names(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Where each name stands, the first of that name; raises RecordError where one that is read stands twice."""
     by_name: dict[str, int] = {}
     for place, name in enumerate(header):
         if by_name.setdefault(plain_name(name), place) != place and _is_known(plain_name(name)):
@@ -95,73 +163,49 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
             raise RecordError(
                 f"{path}: columns {shorten(other)} and {shorten(name)} have one name; rename or drop one of them."
             )
+    return by_name
 
-    def holds_numbers(name: str) -> bool:
-        return any(_is_number(cells[by_name[name]]) for _, cells in lines)
 
-    def pick(names: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[int]:
-        return [by_name[name] for name in names if name in by_name and keep(name)]
-
-    def holds_scores(name: str) -> bool:
-        words = any(cells[by_name[name]].lower() not in MISSING for _, cells in lines)
-        return holds_numbers(name) or (words and name not in MAY_BE_WORDS)
-
-    methods = pick(METHOD)
-    accuracies = [name for name in by_name if name.endswith(ACCURACY_ENDING) and name not in COLUMNS]
-    scores = pick((*ACCURACY, *accuracies, *OTHER_SCORE), holds_scores)
-    seeds = pick(SEED)
-    whole = None if methods or not seeds else path.stem
-    for what, found, allowed in (("method", methods, METHOD), ("score", scores, ACCURACY + OTHER_SCORE)):
-        if not found and not (what == "method" and whole):
-            raise RecordError(
-                f"{path}: no {what} column among {list_names(header)}. "
-                f"Name one of them {' or '.join(allowed[:4])}{'; it must hold numbers' if what == 'score' else ''}."
-            )
-
-    def number(place: int, line: int, cells: Sequence[str]) -> float | None:
-        try:
-            return _parse(cells[place])
-        except ValueError:
-            raise RecordError(
-                f"{path}: column {header[place]}, line {line}: {shorten(cells[place])!r} is no number. "
-                "Write it such as 0.7123 or 71.23%, or leave the cell empty."
-            ) from None
-
-    shares, places = pick(MAJORITY, holds_numbers)[:1], pick(PLACE)
-    # A column `metric` holds the results themselves, or the names of those that stand in `value`.
-    group = [place for place in pick(CELL) if place not in scores]
-    metrics = [place for place in pick(("metric",)) if place in group]
-    rows = []
-    for line, cells in lines:
-        if methods and not cells[methods[0]]:
-            raise RecordError(f"{path}: column {header[methods[0]]}, line {line}: a run without a method; name it.")
-        # A share or a percentage; whatever else stands there is none.
-        known = [share for place in shares if (share := number(place, line, cells)) is not None and 0 <= share <= 100]
-        for place in (*methods[:1], *group):
-            if len(cells[place]) > LONGEST_NAME:
-                raise RecordError(
-                    f"{path}: column {header[place]}, line {line}: a name of {len(cells[place])} characters; "
-                    f"{LONGEST_NAME} are allowed."
-                )
-        results = {header[place]: number(place, line, cells) for place in scores}
-        rows.append(
-            Run(
-                method=whole or cells[methods[0]],
-                group=tuple(cells[place] for place in group),
-                metric=plain_name(cells[metrics[0]]) if metrics else "",
-                seed=tuple(cells[place] for place in seeds),
-                majority=known[0] if known else None if shares else majority,
-                places={header[place]: cells[place] for place in places if cells[place]},
-                scores={name: score for name, score in results.items() if score is not None},
-            )
-        )
-    return RunTable(
-        rows=[row for row in rows if row.scores],
-        scores=tuple(header[place] for place in scores),
-        seeds=tuple(header[place] for place in seeds),
-        places=tuple(header[place] for place in places),
-        costs=tuple(header[place] for place in pick(COST, holds_numbers)),
+def _miss_column(path: Path, header: Sequence[str], what: str, allowed: Sequence[str], more: str = "") -> RecordError:
+    return RecordError(
+        f"{path}: no {what} column among {list_names(header)}. Name one of them {' or '.join(allowed[:4])}{more}."
     )
+
+
+def _read_run(path: Path, columns: _Columns, line: int, cells: Sequence[str], majority: float | None) -> Run:
+    header, method = columns.header, columns.method
+    if method is not None and not cells[method]:
+        raise RecordError(f"{path}: column {header[method]}, line {line}: a run without a method; name it.")
+    for place in (*([] if method is None else [method]), *columns.group):
+        if len(cells[place]) > LONGEST_NAME:
+            raise RecordError(
+                f"{path}: column {header[place]}, line {line}: a name of {len(cells[place])} characters; "
+                f"{LONGEST_NAME} are allowed."
+            )
+    if columns.majority is not None:
+        share = _read_number(path, header[columns.majority], line, cells[columns.majority])
+        # A share or a percentage; whatever else stands there is none.
+        majority = share if share is not None and 0 <= share <= 100 else None
+    results = {header[place]: _read_number(path, header[place], line, cells[place]) for place in columns.scores}
+    return Run(
+        method=path.stem if method is None else cells[method],
+        group=tuple(cells[place] for place in columns.group),
+        metric="" if columns.metric is None else plain_name(cells[columns.metric]),
+        seed=tuple(cells[place] for place in columns.seeds),
+        majority=majority,
+        places={header[place]: cells[place] for place in columns.places if cells[place]},
+        scores={name: score for name, score in results.items() if score is not None},
+    )
+
+
+def _read_number(path: Path, column: str, line: int, cell: str) -> float | None:
+    try:
+        return _parse(cell)
+    except ValueError:
+        raise RecordError(
+            f"{path}: column {column}, line {line}: {shorten(cell)!r} is no number. "
+            "Write it such as 0.7123 or 71.23%, or leave the cell empty."
+        ) from None
 
 
 def _is_known(name: str) -> bool:
