@@ -31,7 +31,7 @@ class TimeLeft:
     """The seconds left, guessed anew as trials finish, from them, from those of earlier runs and from a forecast."""
 
     def __init__(self, jobs: Sequence[Job], workers: int, finished: TimedTrials, forecast: TimedTrials) -> None:
-        self._left = Counter(describe_axes(job.trial).cell for job in jobs)
+        self._left = Counter(describe_axes(job.trial).cell for job in jobs if job.skip_reason is None)
         self._workers = workers
         self._finished, self._forecast = finished.copy(), forecast
         self.seconds: float | None = None
@@ -39,7 +39,8 @@ class TimeLeft:
         self._guess()
 
     def finish(self, job: Job, record: Record) -> None:
-        self._left[describe_axes(job.trial).cell] -= 1
+        if job.skip_reason is None:
+            self._left[describe_axes(job.trial).cell] -= 1
         self._finished.add(record)
         self._guess()
 

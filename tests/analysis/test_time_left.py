@@ -31,6 +31,7 @@ def cell(variant: str, shots: int = 16, task: str = "sentiment") -> Cell:
         ([cell("pattern", 64)], 1, 34.0),  # four times the rows: the fit takes 32 s for 8, and scoring the same 2
         ([cell("pattern", 64, "cola")], 1, 34.0),
         ([cell("vanilla")], 1, 7.0),  # never ran: the mean of 10 and 4
+        ([cell("vanilla"), cell("tfidf").model_copy(update={"model": None})], 1, 7.0),
         ([], 1, 0.0),
     ],
 )
@@ -45,6 +46,19 @@ def test_trials_of_the_same_cell_come_before_all_others(finished: list[Record], 
     more = [record.model_copy(update={"phase_seconds": {"fit": 90.0, "score": 10.0}}) for record in more]
     told = [guess_seconds_left([*finished, *more], [cell("pattern", 64, task)], 1) for task in ("cola", "sentiment")]
     assert told == [pytest.approx(100.0), pytest.approx(34.0)]
+
+
+def test_what_was_skipped_on_a_model_is_waited_for_no_more(finished: list[Record]) -> None:
+    waiting = [cell("pattern"), cell("lora", task="cola")]
+    skipped = finished[0].model_copy(
+        update={
+            "status": "skipped",
+            "phase_seconds": {},
+            "trial": finished[0].trial.model_copy(update={"variant": "lora"}),
+        }
+    )
+    timed = [record for record in finished if record.trial.variant == "pattern"]
+    assert guess_seconds_left([*timed, skipped], waiting, 1) == pytest.approx(10.0)
 
 
 def test_nothing_is_guessed_before_a_trial_was_timed(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ def guess_seconds_left(
 
     A trial takes the mean of the timed trials of its variant, on its own task and model if there are any, with the
     nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes what was
-    forecast of it, or the mean of all others.
+    forecast of it, or the mean of all others that use a model; one without a model takes no time. What was skipped on a
+    model will be skipped again.
     """
     return TimedTrials(finished).guess(Counter(waiting), workers, TimedTrials(forecast))
 
@@ -38,11 +39,14 @@ class TimedTrials:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._spent: dict[Cell, _Spent] = {}
+        self._skipped: set[tuple[str | None, str]] = set()
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Count a trial, if it was timed."""
+        """Count a trial, if it was timed, or skipped."""
+        if record.status == "skipped":
+            self._skipped.add((record.trial.model, record.trial.variant))
         if record.phase_seconds:
             spent = self._spent.setdefault(record.trial.cell, _Spent())
             spent.trials += 1
@@ -53,6 +57,7 @@ class TimedTrials:
         """The same sums, to be added to apart."""
         made = TimedTrials()
         made._spent = {cell: replace(spent) for cell, spent in self._spent.items()}
+        made._skipped = set(self._skipped)
         return made
 
     def guess(self, waiting: Mapping[Cell, int], workers: int, forecast: TimedTrials) -> float | None:
@@ -61,13 +66,16 @@ class TimedTrials:
         timed = {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
         if not timed:
             return None
-        return sum(count * _guess_trial(timed, cell) for cell, count in waiting.items()) / workers
+        run = {cell: count for cell, count in waiting.items() if (cell.model, cell.variant) not in self._skipped}
+        return sum(count * _guess_trial(timed, cell) for cell, count in run.items()) / workers
 
 
 def _guess_trial(timed: Mapping[Cell, _Spent], cell: Cell) -> float:
     of_variant = [other for other in timed if other.variant == cell.variant]
     at_home = [other for other in of_variant if (other.task, other.model) == (cell.task, cell.model)]
-    alike = at_home or of_variant or list(timed)
+    if cell.model is None and not of_variant:
+        return 0.0
+    alike = at_home or of_variant or [other for other in timed if other.model is not None] or list(timed)
     nearest = min({other.shots for other in alike}, key=lambda shots: abs(shots - cell.shots))
     spent = [timed[other] for other in alike if other.shots == nearest]
     seconds = sum(each.seconds + each.fit * (cell.shots / nearest - 1) for each in spent)
