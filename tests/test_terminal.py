@@ -92,7 +92,7 @@ def as_job(record: Any) -> SimpleNamespace:
         fit_seed=axes.fit_seed,
         pattern=None,
     )
-    return SimpleNamespace(trial_id=record.trial_id, trial=trial)
+    return SimpleNamespace(trial_id=record.trial_id, trial=trial, skip_reason=None)
 
 
 @pytest.mark.parametrize("name", MARKUP)
