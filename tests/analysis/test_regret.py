@@ -12,7 +12,16 @@ from scipy import stats
 
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.decision import Contender, Decision, EarlierLook, Question, decide
-from fewtune.analysis.regret import PairedDraw, UpperLimits, bound_regrets, bound_scored, subtract
+from fewtune.analysis.regret import (
+    PairDifference,
+    PairedDraw,
+    UpperLimits,
+    bound_regrets,
+    bound_scored,
+    reach_above,
+    subtract,
+)
+from fewtune.analysis.statistics import NOTHING_BORROWED
 from fewtune.errors import RecordError
 
 Scores = Mapping[str, Sequence[float]]
@@ -194,10 +203,23 @@ def test_where_draws_share_too_few_rows_it_is_said_how_many_would_do() -> None:
 
     missing = decide_on(100, 3).missing
     assert missing is not None and missing.draws is None and missing.rows is not None
-    assert decide_on(200 * missing.rows.times, missing.rows.draws).chosen is not None
+    assert decide_on(120 * missing.rows.times, missing.rows.draws).chosen is not None
     assert decide_on(50 * missing.rows.times, missing.rows.draws).chosen is None
     far = decide(replace(ask(), within=1e-4), contenders, {"a": answer([0.8, 0.7, 0.9]), "b": answer([0.7, 0.9, 0.8])})
     assert far.missing is not None and far.missing.draws is None and far.missing.rows is None
+
+
+@pytest.mark.parametrize(("share", "times"), [(0.5, 2), (0.5, 5), (0.8, 2)])
+def test_with_more_rows_a_bound_is_that_of_draws_that_share_less(share: float, times: int) -> None:
+    """Supports vary a difference by .02 squared, of which the shared part does not show among the draws."""
+
+    def pair(shared: float, draws: int) -> PairDifference:
+        shown = 0.02 * math.sqrt(1 - shared)
+        by_draw = np.tile([shown, -shown], draws // 2) * math.sqrt((draws - 1) / draws)  # of that sample variance
+        return PairDifference(tuple(by_draw.tolist()), 0.0, 0.0, shared)
+
+    foreseen = reach_above(pair(share, 4), NOTHING_BORROWED, 0.05, draws=10, rows=times)
+    assert foreseen == pytest.approx(reach_above(pair(share / times, 10), NOTHING_BORROWED, 0.05))
 
 
 def test_a_method_with_one_draw_is_not_compared_and_holds_nobody_up() -> None:

@@ -48,8 +48,8 @@ def test_trials_of_the_same_cell_come_before_all_others(finished: list[Record], 
     assert told == [pytest.approx(100.0), pytest.approx(34.0)]
 
 
-def test_what_was_skipped_on_a_model_is_waited_for_no_more(finished: list[Record]) -> None:
-    waiting = [cell("pattern"), cell("lora", task="cola")]
+def test_what_was_skipped_is_waited_for_no_more(finished: list[Record]) -> None:
+    waiting = [cell("pattern"), cell("lora"), cell("lora")]
     skipped = finished[0].model_copy(
         update={
             "status": "skipped",
@@ -59,6 +59,7 @@ def test_what_was_skipped_on_a_model_is_waited_for_no_more(finished: list[Record
     )
     timed = [record for record in finished if record.trial.variant == "pattern"]
     assert guess_seconds_left([*timed, skipped], waiting, 1) == pytest.approx(10.0)
+    assert guess_seconds_left([*timed, skipped], [cell("lora", 64)], 1) == pytest.approx(34.0), "not of other shots"
 
 
 def test_nothing_is_guessed_before_a_trial_was_timed(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def test_what_is_missing_is_told_in_draws_trials_and_time() -> None:
     )
     more = MoreRows(5, draws=12)
     assert word_decision(decide(None, Missing(None, ("pattern",), None, None, "pattern", more))).endswith(
-        "100 further draws like these would not bring one there, about 5 times as many labelled "
-        "rows would, in 12 draws."
+        "100 further draws like these would not bring one there; with about 5 times as many "
+        "labelled rows to draw from and to test on, at the same shots, about 12 draws would."
     )
     assert "on one draw: a second draw of pattern and lora (2 trials, 11 s one after another)" in word_decision(
         decide(None, Missing(1, ("pattern", "lora"), 2, 11.0, None))

@@ -40,8 +40,8 @@ from fewtune.analysis.regret import (
 
 WITHIN = 0.03
 """How far below the best a choice may be, where nothing is asked: 3 points."""
-FEW_FURTHER_DRAWS = 30
-"""More rows are foreseen with so many further draws at most."""
+MOST_DRAWS = 20
+"""More rows are foreseen with so many draws of them at most."""
 MORE_ROWS = (2, 3, 5, 8, 12, 20, 30, 50)
 """So many times as many rows are looked at: beyond them it is no advice."""
 
@@ -76,7 +76,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class MoreRows:
-    """So many times as many labelled rows, to test on and to draw from, over so many draws in all."""
+    """So many times as many labelled rows to draw from and to test on, at the same shots, and so many draws of them."""
 
     times: int
     draws: int
@@ -234,22 +234,21 @@ def _find_missing(
     level = share_level(question.next_level or question.level, len(rivals))
     rest = {name: limits.find_rivals(name) for name in bounds}
 
-    def count_further(rows: int, most: int) -> int | None:
-        def suffice(further: int) -> bool:
-            foreseen = (_foresee(rivals[name], rest[name], level, have + further, rows) for name in bounds)
+    def find_draws(tried: range, rows: int = 1) -> int | None:
+        def suffice(draws: int) -> bool:
+            foreseen = (_foresee(rivals[name], rest[name], level, draws, rows) for name in bounds)
             return any(each <= question.within for each in foreseen)
 
-        tried = range(1, most + 1)  # what some draws suffice for, more do
-        place = bisect_left(tried, True, key=suffice)
+        place = bisect_left(tried, True, key=suffice)  # where some draws suffice, more do
         return tried[place] if place < len(tried) else None
 
-    further = count_further(1, statistics.MOST_FURTHER_DRAWS)
-    if further is not None:
-        return _price(further, [c for c in able if c.name not in limits.inferior], closest)
+    draws = find_draws(range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1))
+    if draws is not None:
+        return _price(draws - have, [c for c in able if c.name not in limits.inferior], closest)
     for rows in MORE_ROWS:
-        further = count_further(rows, FEW_FURTHER_DRAWS)
-        if further is not None:
-            return Missing(None, names, None, None, closest, MoreRows(rows, have + further))
+        draws = find_draws(range(FEWEST_DRAWS, MOST_DRAWS + 1), rows)
+        if draws is not None:
+            return Missing(None, names, None, None, closest, MoreRows(rows, draws))
     return Missing(None, names, None, None, closest)
 
 

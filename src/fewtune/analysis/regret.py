@@ -263,17 +263,23 @@ def reach_above(
 ) -> float:
     """How far above its mean a pair's difference may be, one-sided at a level; of `draws` draws like these.
 
-    With `rows` times as many rows, what their choice does to a difference varies so many times less, and draws share so
-    many times fewer of their labelled ones.
+    With `rows` times as many rows to draw from and to test on, what the choice of test rows does varies so many times
+    less, and draws share so many times fewer of their labelled rows.
     """
     have = len(pair.by_draw)
     draws = have if draws is None else draws
     own = (have - 1) * float(np.var(pair.by_draw, ddof=1)) + borrowed.freedom * borrowed.variance
     seen, by_rows_alone = own / (have - 1 + borrowed.freedom), have * pair.rows_variance
+    share, common = min(pair.shared_support, statistics.MOST_SHARED), pair.common_variance
     if rows != 1.0:
-        seen, by_rows_alone = max(0.0, seen - by_rows_alone) + by_rows_alone / rows, by_rows_alone / rows
-    support = statistics.vary_by_shared_support(seen, by_rows_alone, pair.shared_support / rows)
+        # What shows of the supports is what draws do not share of them: they share less now.
+        shown = max(0.0, seen - by_rows_alone) * (1 - share / rows) / (1 - share)
+        share, common, by_rows_alone = share / rows, common / rows, by_rows_alone / rows
+        seen = shown + by_rows_alone
+    if draws != have:
+        common *= (1 - 1 / draws) / (1 - 1 / have)  # of a mean over n draws 1/n is each draw's own
+    support = statistics.vary_by_shared_support(seen, by_rows_alone, share)
     variance = max(seen, by_rows_alone) / draws + support
     by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance)
-    by_rows = -float(special.ndtri(level)) * math.sqrt(pair.common_variance / rows)
+    by_rows = -float(special.ndtri(level)) * math.sqrt(common)
     return math.hypot(by_draws, by_rows)

@@ -19,10 +19,13 @@ def guess_seconds_left(
 
     A trial takes the mean of the timed trials of its variant, on its own task and model if there are any, with the
     nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes what was
-    forecast of it, or the mean of all others that use a model; one without a model takes no time. What was skipped on a
-    model will be skipped again.
+    forecast of it, or the mean of all others that use a model; one without a model takes no time. Cells of which a
+    trial was skipped are skipped whole.
     """
-    return TimedTrials(finished).guess(Counter(waiting), workers, TimedTrials(forecast))
+    known = list(finished)
+    skipped = {record.trial.cell for record in known if record.status == "skipped"}
+    counts = Counter(cell for cell in waiting if cell not in skipped)
+    return TimedTrials(known).guess(counts, workers, TimedTrials(forecast))
 
 
 @dataclass
@@ -39,14 +42,11 @@ class TimedTrials:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._spent: dict[Cell, _Spent] = {}
-        self._skipped: set[tuple[str | None, str]] = set()
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Count a trial, if it was timed, or skipped."""
-        if record.status == "skipped":
-            self._skipped.add((record.trial.model, record.trial.variant))
+        """Count a trial, if it was timed."""
         if record.phase_seconds:
             spent = self._spent.setdefault(record.trial.cell, _Spent())
             spent.trials += 1
@@ -57,7 +57,6 @@ class TimedTrials:
         """The same sums, to be added to apart."""
         made = TimedTrials()
         made._spent = {cell: replace(spent) for cell, spent in self._spent.items()}
-        made._skipped = set(self._skipped)
         return made
 
     def guess(self, waiting: Mapping[Cell, int], workers: int, forecast: TimedTrials) -> float | None:
@@ -66,8 +65,7 @@ class TimedTrials:
         timed = {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
         if not timed:
             return None
-        run = {cell: count for cell, count in waiting.items() if (cell.model, cell.variant) not in self._skipped}
-        return sum(count * _guess_trial(timed, cell) for cell, count in run.items()) / workers
+        return sum(count * _guess_trial(timed, cell) for cell, count in waiting.items()) / workers
 
 
 def _guess_trial(timed: Mapping[Cell, _Spent], cell: Cell) -> float:

@@ -38,7 +38,10 @@ def word_decision(decision: Decision) -> str:
     if missing.draws is None:
         settle = f"{MOST_FURTHER_DRAWS} further draws like these would not bring one there"
         if missing.rows is not None:
-            settle += f", about {missing.rows.times} times as many labelled rows would, in {missing.rows.draws} draws"
+            more = (
+                f"about {missing.rows.times} times as many labelled rows to draw from and to test on, at the same shots"
+            )
+            settle += f"; with {more}, about {missing.rows.draws} draws would"
     else:
         settle = f"{_word_missing_draws(missing)} would bring one there"
     return f"No method is known to be {wanted} of the best: {closest}; {settle}."
