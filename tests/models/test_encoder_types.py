@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from fewtune.engine.both_ways import PLACES_AS_WRITTEN, attend_as_written
+from fewtune.engine.bidirectional import PLACES_AS_WRITTEN, attend_as_written
 from fewtune.engine.forward import Forward
 from fewtune.engine.loading import load_model, name_attention, pack_attention
 from fewtune.engine.packing import pack

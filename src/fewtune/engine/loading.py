@@ -1,6 +1,6 @@
 """A language model read from its folder for the engine: its network runs packed rows, on this machine's device.
 
-Owns that every network gets its packed attention, which importing `attention` and `both_ways` registers. How
+Owns that every network gets its packed attention, which importing `attention` and `bidirectional` registers. How
 weights are read and refused is `models.loading`.
 """
 
@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from fewtune.engine.attention import CAUSAL
-from fewtune.engine.both_ways import BOTH_WAYS
+from fewtune.engine.bidirectional import BIDIRECTIONAL
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.errors import ModelError
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
@@ -102,7 +102,7 @@ def name_attention(config: PreTrainedConfig) -> str:
     architecture = find_architecture(config)
     if not architecture.takes_attention(config):
         return "eager"
-    return CAUSAL if architecture.attention == "causal" else BOTH_WAYS
+    return CAUSAL if architecture.attention == "causal" else BIDIRECTIONAL
 
 
 def pack_attention(network: PreTrainedModel) -> None:

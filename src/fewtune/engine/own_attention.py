@@ -1,7 +1,7 @@
 """Attention that is written into a network's classes (MPNet, DeBERTa): it runs as it is, over packed rows.
 
 Owns which classes these are, and what stands in for them. Their arithmetic stays Transformers' own: packed rows are
-laid side by side around it (`both_ways.attend_as_written`). Where no packed batch runs, they do what they did before.
+laid side by side around it (`bidirectional.attend_as_written`). Where no packed batch runs, they do what they did.
 Networks that take their attention by a name need none of this.
 
 What stands in is a subclass, which a layer becomes: a layer that held the old one would rename its tensors, and a
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder, DisentangledSelfAttention
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder, MPNetSelfAttention
 
-from fewtune.engine.both_ways import attend_as_written
+from fewtune.engine.bidirectional import attend_as_written
 from fewtune.engine.packing import RUNNING_BATCH
 
 ByWidth = Callable[[Tensor], Tensor]

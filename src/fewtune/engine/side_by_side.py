@@ -1,6 +1,6 @@
 """Packed rows side by side: sequences padded into groups of rows of one width, for attention, and back.
 
-Owns the layout and the moving. Does not know what is done with the groups (`attention`, `both_ways`).
+Owns the layout and the moving. Does not know what is done with the groups (`attention`, `bidirectional`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention both ways over packed rows: every token reads all of its own sequence, or those near it.
+"""Bidirectional attention over packed rows: every token reads all of its own sequence, or those near it.
 
 Owns that arithmetic, and how attention that knows padded rows alone runs over packed ones.
 """
@@ -18,13 +18,13 @@ from fewtune.engine import pulse
 from fewtune.engine.packing import Packed
 from fewtune.engine.side_by_side import lay_out, move
 
-BOTH_WAYS = "fewtune_packed_both_ways"
+BIDIRECTIONAL = "fewtune_packed_bidirectional"
 """The name under which Transformers finds it."""
 PLACES_AS_WRITTEN = 1024
-"""Most places that attention as a class has it takes at once: DeBERTa's copies what it reads of distances a row."""
+"""Most places, filling included, in a call of a class's own attention: DeBERTa's copies its distances for each row."""
 
 
-def _attend_both_ways(
+def _attend_bidirectionally(
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -77,7 +77,7 @@ def _attend_in_groups(
     window: int | None = None,
     most_places: int | None = None,
 ) -> Tensor:
-    """Attention both ways of tensors (total tokens, …), laid side by side in groups of rows of one width.
+    """Bidirectional attention of tensors (total tokens, …), laid side by side in groups of rows of one width.
 
     `attend` takes each tensor's rows, (rows, width, …), and the mask of `_make_whole_mask`; it gives (rows, width, …).
     """
@@ -110,4 +110,4 @@ def _make_whole_mask(lengths: tuple[int, ...], width: int, window: int | None, d
     return mask.to(device)
 
 
-AttentionInterface.register(BOTH_WAYS, _attend_both_ways)
+AttentionInterface.register(BIDIRECTIONAL, _attend_bidirectionally)
