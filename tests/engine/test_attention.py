@@ -9,8 +9,10 @@ from torch import Tensor
 
 from fewtune.engine.attention import Arithmetic, attend_rows
 from fewtune.engine.options import DEFAULTS
+from fewtune.engine.side_by_side import lay_out
 
 HEADS, KEY_HEADS, SIZE = 6, 2, 8
+TURNED = " in another order"
 WRITTEN_OUT = DEFAULTS.longest_written_out
 LENGTHS = {
     "alike": (5, 7, 6, 7),
@@ -18,6 +20,8 @@ LENGTHS = {
     "far apart": (3, 90, 1, 17, 2),
     "beyond what is written out": (WRITTEN_OUT + 40, 4, WRITTEN_OUT + 1, WRITTEN_OUT),
     "more than read a prefix at once": (40,) * 20,
+    "many of two lengths": (7,) * 20 + (5,) * 16,
+    f"many of two lengths{TURNED}": (5,) * 16 + (7,) * 20,
 }
 
 
@@ -51,6 +55,26 @@ def test_rows_read_themselves_and_the_prefix_alone(lengths: tuple[int, ...], pre
     ours, theirs = (torch.autograd.grad((out * weights).sum(), inputs) for out in (together, alone))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_of_few_lengths_are_neither_padded_nor_moved_where_they_stand_in_order() -> None:
+    device = torch.device("cpu")
+    ordered, turned = (lay_out(LENGTHS[f"many of two lengths{order}"], 1.5, None, device) for order in ("", TURNED))
+    assert ordered.groups == turned.groups == ((20, 7), (16, 5))
+    assert (ordered.moves, turned.moves) == (False, True)
+    assert lay_out((7, 5), 1.5, None, device).groups == ((2, 7),)
+
+
+def test_a_softmax_without_gradients_is_no_less_exact_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, heads, 300, SIZE) for heads in (HEADS, KEY_HEADS, KEY_HEADS))
+    exact = attend_rows(q, k, v, None, (30,) * 10, Arithmetic(0.3))
+    rounded = [x.bfloat16() for x in (q, k, v)]
+    plain = attend_rows(rounded[0].clone().requires_grad_(True), *rounded[1:], None, (30,) * 10, Arithmetic(0.3))
+    fast = attend_rows(*rounded, None, (30,) * 10, Arithmetic(0.3))
+    assert fast.dtype == torch.bfloat16
+    errors = [(out.float() - exact).abs().mean().item() for out in (fast, plain)]
+    assert errors[0] <= errors[1] * 1.05
 
 
 def test_dropped_weights_are_redrawn_from_the_global_generator() -> None:

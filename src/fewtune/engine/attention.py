@@ -20,7 +20,8 @@ from fewtune.engine import pulse
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
-from fewtune.engine.side_by_side import lay_out, move
+from fewtune.engine.side_by_side import lay_out
+from fewtune.engine.written_out import attend_written_out
 from fewtune.errors import ModelError
 
 CAUSAL = "fewtune_packed"
@@ -124,7 +125,7 @@ def attend_rows(
     most_places = None if before is None else PLACES_BEHIND_PREFIX
     layout = lay_out(tuple(lengths), how.options.most_padding, most_places, query.device)
     # All heads of a token are one row, which moves as a whole, in the compute dtype.
-    laid = [move(x[0].transpose(0, 1).to(value.dtype), layout.sources, layout.places) for x in (query, key, value)]
+    laid = [layout.lay(x[0].transpose(0, 1).to(value.dtype)) for x in (query, key, value)]
     if before is not None:
         before = before[0].to(value.dtype), before[1].to(value.dtype)
     outputs, start = [], 0
@@ -133,7 +134,7 @@ def attend_rows(
         outputs.append(_attend_group(q, k, v, before, how))
         start += rows * width
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    return move(joined, layout.places, layout.sources).transpose(0, 1)[None]
+    return layout.put_back(joined).transpose(0, 1)[None]
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def attend_branches(
     before = () if stem.before is None else tuple(x[0].transpose(0, 1).to(value.dtype) for x in stem.before)
     first = 0 if stem.before is None else stem.before[0].shape[2]
     layout = lay_out(stem.lengths, how.options.most_padding, None, query.device)
-    k, v = (move(x, layout.sources, layout.places) for x in (k, v))
+    k, v = (layout.lay(x) for x in (k, v))
     outputs, start = [], 0
     for rows, (size, width) in zip(layout.rows, layout.groups, strict=True):
         keys, values = (x[start : start + size * width].unflatten(0, (size, width)) for x in (k, v))
@@ -179,7 +180,8 @@ def attend_branches(
             lengths = tuple(stem.own_lengths[row] for row in rows[at : at + most])
             mask = _make_branch_mask(lengths, width, first, branches, q.dtype, q.device)
             mask = mask.repeat(own_k.shape[2], q.shape[2] // own_k.shape[2], 1)
-            outputs.append(_attend_written_out(q[chosen], joined[0], joined[1], mask, how))
+            out = attend_written_out(q[chosen], joined[0], joined[1], mask, how.scale, how.dropout)
+            outputs.append(out.flatten(0, 1))
     order = torch.tensor([row for rows in layout.rows for row in rows], device=query.device)
     by_row = torch.cat(outputs).unflatten(0, (-1, count))
     ordered: Tensor = by_row[order.argsort()]
@@ -227,21 +229,7 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
     mask = _make_mask(q.shape[1], k.shape[2], q.shape[2] // k.shape[0], q.dtype, q.device)
-    return _attend_written_out(q, k, v, mask, how)
-
-
-def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: Arithmetic) -> Tensor:
-    """Attention as matrix products, (rows x width, heads, head), of `q` (rows, width, heads, head).
-
-    `k` and `v` are (key heads, rows, tokens, head). Query heads that share keys are joined in one product: `mask` is
-    (key heads x rows, query heads a key head x width, tokens), without the first where all rows are alike.
-    """
-    (rows, width, _, size), key_heads = q.shape, k.shape[0]
-    queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
-    scores = torch.baddbmm(mask, queries, k.flatten(0, 1).transpose(1, 2), alpha=how.scale)
-    out = torch.bmm(_drop(scores.softmax(-1), how.dropout), v.flatten(0, 1))
-    by_row: Tensor = out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4)
-    return by_row.reshape(rows * width, -1, size)
+    return attend_written_out(q, k, v, mask, how.scale, how.dropout).flatten(0, 1)
 
 
 @lru_cache(maxsize=8)
@@ -252,11 +240,6 @@ def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: 
     """
     later = torch.full((width, width), float("-inf"), dtype=dtype, device=device).triu(1)
     return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
-
-
-def _drop(weights: Tensor, dropout: float) -> Tensor:
-    dropped: Tensor = F.dropout(weights, dropout) if dropout else weights
-    return dropped
 
 
 def _put_before(before: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:

@@ -16,7 +16,8 @@ from transformers import AttentionInterface
 
 from fewtune.engine import pulse
 from fewtune.engine.packing import Packed
-from fewtune.engine.side_by_side import lay_out, move
+from fewtune.engine.side_by_side import lay_out
+from fewtune.engine.written_out import attend_written_out
 
 BIDIRECTIONAL = "fewtune_packed_bidirectional"
 """The name under which Transformers finds it."""
@@ -46,6 +47,10 @@ def _attend_bidirectionally(
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        if q.shape[1] <= packing.options.longest_written_out:
+            added = None if mask is None else _bar(mask, q.shape[2], k.shape[2], q.dtype)
+            k, v = (x.permute(2, 0, 1, 3) for x in (k, v))
+            return attend_written_out(q, k, v, added, scale, dropout)
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout, enable_gqa=True
@@ -83,7 +88,7 @@ def _attend_in_groups(
     """
     device = tensors[0].device
     layout = lay_out(packing.lengths, packing.options.most_padding, most_places, device)
-    laid = [move(x, layout.sources, layout.places) for x in tensors]
+    laid = [layout.lay(x) for x in tensors]
     outputs, start = [], 0
     for rows, (count, width) in zip(layout.rows, layout.groups, strict=True):
         own = tuple(packing.own_lengths[row] for row in rows)
@@ -93,7 +98,7 @@ def _attend_in_groups(
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     if packing.after_attention is not None:
         packing.after_attention()
-    return move(joined, layout.places, layout.sources)
+    return layout.put_back(joined)
 
 
 @lru_cache(maxsize=16)
@@ -108,6 +113,15 @@ def _make_whole_mask(lengths: tuple[int, ...], width: int, window: int | None, d
         # Filling has tokens of its own row in no window, and a row of nothing to read would be no number.
         mask = (mask & near) | torch.eye(width, dtype=torch.bool)
     return mask.to(device)
+
+
+def _bar(readable: Tensor, heads: int, key_heads: int, dtype: torch.dtype) -> Tensor:
+    """0 where a token may read and -inf elsewhere, as `attend_written_out` takes it, of a mask (rows, 1, width, width).
+
+    A mask's third dimension is 1 where a row's tokens all read the same.
+    """
+    barred = torch.zeros(readable.shape, dtype=dtype, device=readable.device).masked_fill_(~readable, float("-inf"))
+    return barred[:, 0].repeat(key_heads, heads // key_heads if readable.shape[2] > 1 else 1, 1)
 
 
 AttentionInterface.register(BIDIRECTIONAL, _attend_bidirectionally)

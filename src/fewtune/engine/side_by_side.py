@@ -14,18 +14,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ROWS_OF_A_LENGTH = 16
+"""Where there are so many sequences for each length among them, groups are of one length, and nothing is padded."""
+
 
 @dataclass(frozen=True)
 class Layout:
     """Sequences padded into groups of (rows, width); a place is one cell, counted through all groups.
 
     `rows` are each group's sequences, `sources` gives the token at each place, `places` the place of each token.
+    `moves` is false where the tokens stand so already.
     """
 
     groups: tuple[tuple[int, int], ...]
     rows: tuple[tuple[int, ...], ...]
     sources: Tensor
     places: Tensor
+    moves: bool
+
+    def lay(self, x: Tensor) -> Tensor:
+        """Each place's row of `x` (tokens, …), as (places, …)."""
+        return _move(x, self.sources, self.places) if self.moves else x
+
+    def put_back(self, x: Tensor) -> Tensor:
+        """Each token's row of `x` (places, …), as (tokens, …)."""
+        return _move(x, self.places, self.sources) if self.moves else x
 
 
 @lru_cache(maxsize=8)
@@ -34,6 +47,8 @@ def lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | No
     starts = [0, *accumulate(lengths)]
     places = torch.empty(starts[-1], dtype=torch.long)
     groups, sources, offset = [], [], 0
+    if len(set(lengths)) * ROWS_OF_A_LENGTH <= len(lengths):
+        most_padding = 1.0
     grouped = _group_alike(lengths, most_padding, most_places)
     for rows in grouped:
         width = max(lengths[row] for row in rows)
@@ -44,7 +59,9 @@ def lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | No
         for row in rows:
             places[starts[row] : starts[row + 1]] = offset + step[: lengths[row]]
             offset += width
-    return Layout(tuple(groups), tuple(map(tuple, grouped)), torch.cat(sources).to(device), places.to(device))
+    source = torch.cat(sources)
+    moves = not torch.equal(source, torch.arange(starts[-1]))
+    return Layout(tuple(groups), tuple(map(tuple, grouped)), source.to(device), places.to(device), moves)
 
 
 def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int | None) -> list[list[int]]:
@@ -60,8 +77,8 @@ def _group_alike(lengths: Sequence[int], most_padding: float, most_places: int |
     return groups
 
 
-def move(x: Tensor, take: Tensor, back: Tensor) -> Tensor:
-    """Rows of `x` (rows, heads, head) at the indices `take`; `back` holds the inverse, for the backward pass."""
+def _move(x: Tensor, take: Tensor, back: Tensor) -> Tensor:
+    """Rows of `x` (rows, …) at the indices `take`; `back` holds the inverse, for the backward pass."""
     moved: Tensor = _Move.apply(x.flatten(1), take, back)  # type: ignore[no-untyped-call]
     return moved.view(-1, *x.shape[1:])
 
