@@ -8,7 +8,7 @@ demo: .venv/run.stamp
 	$(BIN)/fewtune run studies/demo.yaml --out out/demo
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/test.stamp
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

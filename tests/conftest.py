@@ -10,6 +10,7 @@ if sys.platform == "linux" and (WORKER := os.environ.get("PYTEST_XDIST_WORKER"))
     # Each worker of pytest-xdist, with all that it starts, has a core of its own: else each would use every core.
     CORES = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,28 @@ floors: false
 """
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+LONG_FILES = (
+    "exporting/test_exports.py",
+    "executors/test_ray.py",
+    "test_paper_grid.py",
+    "predictors/test_fresh_process.py",
+    "executors/test_devices_per_trial.py",
+    "tracking/test_mlflow.py",
+    "executors/test_every_executor.py",
+    "test_examples.py",
+    "test_plugins.py",
+    "engine/test_splitting.py",
+)
+"""Files of few tests that take long: begun last, one of them would leave the other process nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, then with those of most tests (`--no-loadscope-reorder` keeps that order)."""
+    tests = Counter(item.path for item in items)
+    long = {Path(__file__).parent / name: -place for place, name in enumerate(reversed(LONG_FILES))}
+    items.sort(key=lambda item: (long.get(item.path, 1), -tests[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,26 @@ ENCODER_CASES = [
     if get_method(name).uses_model
 ]
 """Every method on every tiny encoder, skipped or not."""
-SAVED_ENCODER_CASES = [
+
+
+def _spread_variants() -> list[tuple[str, str, dict[str, Any]]]:
+    decoders = sorted(tiny_models.CONFIGS)
+    turns = itertools.cycle(decoders)
+    return [
+        (architecture, name, values)
+        for name in METHODS
+        for number, values in enumerate(VARIANTS.get(name, [{}]))
+        for architecture in ([next(turn for turn in turns if (name, turn) not in SKIPPED)] if number else decoders)
+    ]
+
+
+SAVED_CASES = _spread_variants() + [
     (architecture, name, values)
     for architecture, name, values in ENCODER_CASES
     if architecture not in ("mpnet", "deberta-v3") or name in ("vanilla", "pattern", "lora", "embeddings")
 ]
-"""What is saved and exported of them: two differ by their attention alone, and have one method of each kind."""
+"""What is saved and exported: each method's first settings on every tiny decoder, its others on one of them in turn,
+and what encoders are tried with; two of these differ by their attention alone, and have one method of each kind."""
 
 
 def fit(

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.errors import PredictorError
 from fewtune.exporting import export
@@ -22,7 +21,7 @@ from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
-from method_cases import CASES, SAVED_ENCODER_CASES, run
+from method_cases import SAVED_CASES, run
 
 # Answers rows with every export, as its users do; importing fewtune fails.
 READER = """
@@ -65,14 +64,12 @@ for place in sorted(path for path in root.glob("*/exported*") if path.is_dir()):
             found = model.eval()(**given).logits.softmax(-1).numpy()
     np.save(place.parent / f"{place.name}.npy", np.array(found))
 """
-ALL: list[tuple[str, str, dict[str, Any]]] = [
+ALL = [
     (architecture, name, values)
-    for architecture in sorted(tiny_models.CONFIGS)
-    for name, values in CASES
+    for architecture, name, values in SAVED_CASES
     # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
     if values.get("selection") != "nearest" and name != "knn_prompting"
 ]
-ALL += SAVED_ENCODER_CASES
 ROWS = [
     "a pilot is a joy to know",
     "this kettle broke on day one!",

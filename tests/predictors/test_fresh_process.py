@@ -15,11 +15,11 @@ import pytest
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.methods import METHODS, get_method
+from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.models import Precision, find_model
 from fewtune.tasks.base import Draw, Task
-from method_cases import CASES, SAVED_ENCODER_CASES, VARIANTS, run
+from method_cases import SAVED_CASES, run
 
 # Loads what is saved and scores the rows, where nothing that unpickles works.
 LOADER = """
@@ -41,15 +41,11 @@ for folder in sorted(root.glob("*/saved")):
     np.save(folder.parent / "loaded.npy", load_predictor(folder).log_probabilities(rows))
 """
 
-ALL: list[tuple[Precision, str, str, dict[str, Any]]] = [
-    ("float32", architecture, name, values) for architecture in sorted(tiny_models.CONFIGS) for name, values in CASES
-]
-ALL += [("float32", *case) for case in SAVED_ENCODER_CASES]
+ALL: list[tuple[Precision, str, str, dict[str, Any]]] = [("float32", *case) for case in SAVED_CASES]
 ALL += [
-    ("bfloat16", architecture, name, VARIANTS.get(name, [{}])[0])
-    for architecture in sorted(tiny_models.CONFIGS)
-    for name in METHODS
-    if get_method(name).uses_model
+    ("bfloat16", architecture, name, values)
+    for architecture, name, values in SAVED_CASES
+    if architecture in ("gpt2", "llama") and get_method(name).uses_model
 ]
 
 
