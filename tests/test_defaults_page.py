@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from pathlib import Path
 
 from fewtune.methods import METHODS, get_method
+from fewtune.records import load_records
 
 PAGE = Path(__file__).parent.parent / "docs" / "defaults.md"
 TASKS = ("sentiment", "cola")
@@ -21,3 +24,25 @@ def test_the_table_has_every_method_with_as_many_settings_as_it_says() -> None:
         told |= {name: dict(zip(TASKS, map(int, counts[: len(TASKS)]), strict=True)) for name in names.split(", ")}
     counted = {name: {task: get_method(name).defaults_tried.get(task, 0) for task in TASKS} for name in METHODS}
     assert told == {name: counts for name, counts in counted.items() if name != "majority"}, "which has no settings"
+
+
+def test_as_many_settings_are_told_as_the_records_hold() -> None:
+    held: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for name in (
+        "default-rates",
+        "default-rates-cola",
+        "default-settings",
+        "default-settings-cola",
+        "distillation-trials",
+    ):
+        for record in load_records(PAGE.parent.parent / "results" / name):
+            task = record.trial.task.removesuffix("-training-rows")
+            apart = {key: value for key, value in record.trial.settings.items() if key not in ("epochs", "pattern")}
+            held[record.trial.method, task].add(json.dumps(apart, sort_keys=True))
+    told = {
+        (name, task): count
+        for name in METHODS
+        for task, count in get_method(name).defaults_tried.items()
+        if task in TASKS
+    }
+    assert told == {place: len(settings) for place, settings in held.items() if place[0] != "majority"}

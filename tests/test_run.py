@@ -243,12 +243,23 @@ def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_wor
 
 
 def test_a_trial_notes_what_its_defaults_were_chosen_from_and_nothing_where_it_has_others(study_file: Path) -> None:
-    methods = ["in_context", "in_context: {as: fewer, demonstrations: 2}", "zero_shot", "embeddings"]
+    methods = [
+        "in_context",
+        "in_context: {as: fewer, demonstrations: 2}",
+        "zero_shot",
+        "embeddings",
+        "pattern: {epochs: 1}",
+    ]
     study = load_study(study_file, [f"methods=[{', '.join(methods)}]", "data_seeds=[0]"])
     state, noted = WorkerState(), {}
     for job in prepare_jobs(study, None)[0]:
         record, _ = run_trial(job, state)
         assert record.status == "done", record.failure
         noted[record.trial.variant] = record.notes.defaults_tried
-    nobody_tried = {"embeddings": {"own_files": 0}}
-    assert noted == {"in_context": {"sentiment": 9, "cola": 6}, "fewer": {}, "zero_shot": {}, **nobody_tried}
+    assert noted == {
+        "in_context": {"sentiment": 9, "cola": 4},
+        "fewer": {},
+        "zero_shot": {},
+        "embeddings": {"feelings": 0},  # nobody tried any, under the name that the task has in this study
+        "pattern": {"sentiment": 3, "cola": 3},  # how long it trains goes with the shots
+    }

@@ -111,7 +111,7 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     needs=needs_of_readout,
-    defaults_tried={"sentiment": 9, "cola": 5},
+    defaults_tried={"sentiment": 9, "cola": 3},
     skip_reason=skip_reason,
     resolve=resolve,
 )

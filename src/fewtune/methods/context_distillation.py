@@ -306,7 +306,7 @@ METHOD = Method(
     plan=plan,
     needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
     shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
-    defaults_tried={"sentiment": 15},
+    defaults_tried={"sentiment": 12},
     needs_pool=lambda settings: settings.calibration == "batch",
     skip_reason=skip_reason,
     resolve=resolve,

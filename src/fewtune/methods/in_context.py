@@ -136,7 +136,7 @@ METHOD = Method(
     plan=plan,
     skip_reason=skip_reason,
     needs=lambda settings: frozenset({"label_words", "reads_on"} if settings.demonstrations else {"label_words"}),
-    defaults_tried={"sentiment": 9, "cola": 6},
+    defaults_tried={"sentiment": 9, "cola": 4},
     uses_fit_seed=lambda settings: (
         (settings.demonstrations != 0 and settings.selection == "random")
         or settings.calibration in ("domain", "scored")

@@ -119,6 +119,6 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     needs=needs_of_readout,
-    defaults_tried={"sentiment": 3, "cola": 4},
+    defaults_tried={"sentiment": 3, "cola": 2},
     skip_reason=skip_reason,
 )

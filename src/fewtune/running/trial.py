@@ -179,7 +179,7 @@ def _fit(
         fit=FitNotes() if report is None else _note_fit(report, resumption),
         tuning=tuned.notes if tuned is not None else None,
         checkpoints=checkpoints.taken if checkpoints is not None else [],
-        defaults_tried=_find_defaults(method, settings, loaded) if tuned is None else {},
+        defaults_tried=_find_defaults(method, settings, loaded, trial.task.label) if tuned is None else {},
         spent=spent,
     )
 
@@ -209,17 +209,22 @@ def _note_fit(report: FitReport, resumption: Resumption | None) -> FitNotes:
     )
 
 
-def _find_defaults(method: Method, settings: Any, loaded: Loaded) -> Mapping[str, int]:
-    """What the method's defaults were chosen from, where the trial had them, under whichever pattern.
+_OF_TASK_AND_SHOTS = ("pattern", "epochs", "steps")
+"""Settings that go with a task and a number of shots: with others a trial still has its method's defaults."""
+
+
+def _find_defaults(method: Method, settings: Any, loaded: Loaded, label: str) -> Mapping[str, int]:
+    """What the method's defaults were chosen from, by task, where the trial had them; `label` is its own task's.
 
     Where its method names none: none of this task; a floor that names none is left out.
     """
     rows = len(loaded.draw.support), len(loaded.draw.pool)
     resolved = method.resolve(method.settings(), loaded.task, *rows)
-    had, plain = (asdict(each) | {"pattern": None} for each in (settings, resolved))
+    had, plain = (asdict(each) | dict.fromkeys(_OF_TASK_AND_SHOTS) for each in (settings, resolved))
     if had != plain:
         return {}
-    return method.defaults_tried or ({} if method.floor else {loaded.task.name: 0})
+    tried = method.defaults_tried or ({} if method.floor else {loaded.task.name: 0})
+    return {label if name == loaded.task.name else name: count for name, count in tried.items()}
 
 
 def _take_notes(loaded: Loaded, fitted: _Fitted, scores: Scores, state: WorkerState, meter: Meter) -> Notes:

@@ -39,7 +39,7 @@ def find_unequal_defaults(evidence: Evidence) -> Iterator[Finding]:
         cells: dict[str, list[Record]] = defaultdict(list)
         for record in members:
             if record.notes.defaults_tried:
-                tried[record.trial.variant] = sum(record.notes.defaults_tried.values())
+                tried[record.trial.variant] = max(record.notes.defaults_tried.values())
                 cells[record.trial.variant].append(record)
         if tried and max(tried.values()) > LARGEST_RATIO * min(tried.values()):
             ordered = sorted(tried.items(), key=lambda item: (-item[1], item[0]))
