@@ -134,6 +134,19 @@ def test_records_at_hand_are_gone_by_where_this_processor_made_them(values: dict
         assert found.seconds == pytest.approx(2 * draw_seconds + 2)
 
 
+def test_records_of_fewer_shots_alone_do_not_say_what_more_would_hold(values: dict[str, Any], tmp_path: Path) -> None:
+    run_study({**values, "shots": [4]}, tmp_path / "out", executor=Measured({"a": 1.0, "b": 1.0}))
+    few = load_records(tmp_path / "out")
+    jobs, _ = prepare_jobs(read_study({**values, "data_seeds": [7]}), None)
+    executor = Measured({"a": 2.0, "b": 2.0})
+    assert forecast_trials(jobs, few, executor).memory_bytes == 2 * GIBIBYTE
+    assert executor.excerpts == [("a", 8), ("b", 8)]
+    # With records of both, each number of shots is thought to hold what it held.
+    run_study({**values, "shots": [8]}, tmp_path / "more", executor=Measured({"a": 3.0, "b": 3.0}))
+    found = forecast_trials(jobs, [*few, *load_records(tmp_path / "more")], Measured({}))
+    assert {(each.cell.shots, each.memory_bytes) for each in found.cells} == {(4, GIBIBYTE), (8, 3 * GIBIBYTE)}
+
+
 def test_rows_left_open_are_chosen_once_by_what_a_fit_and_a_row_take(values: dict[str, Any], tmp_path: Path) -> None:
     study = {**values, "evaluation": {"in_domain_rows": "auto"}}
     notices: list[str] = []

@@ -28,7 +28,9 @@ from fewtune.analysis.leaderboard import (
     find_collapsed,
     group_records,
     rank_group,
+    rank_variants,
 )
+from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, name_contender, recommend
@@ -79,17 +81,27 @@ class StudyAnalysis:
         return dict(zip(places, self.decisions, strict=True))[board.task, board.shots]
 
     def bounds(self, decision: Decision) -> dict[str, Bounds]:
-        """The interval of each contender's mean score in domain, by the contender's name."""
+        """The interval of each contender's mean score in domain, on the draws decided on, by the contender's name."""
         places = (decision.question.task, decision.question.shots)
         groups = [group for group in self.groups if (group.board.task, group.board.shots) == places]
-        return {
-            name_contender(
-                row.variant, group.board.model if row.uses_model else None, len(groups) > 1
-            ): group.stability[row.variant].bounds[IN_DOMAIN]
-            for group in groups
-            for row in group.board.rows
-            if row.variant in group.stability
-        }
+        found = {}
+        for group in groups:
+            board, stability = self._look_at(group)
+            for row in board.rows:
+                if row.variant in stability:
+                    model = board.model if row.uses_model else None
+                    found[name_contender(row.variant, model, len(groups) > 1)] = stability[row.variant].bounds[
+                        IN_DOMAIN
+                    ]
+        return found
+
+    def _look_at(self, group: GroupAnalysis) -> tuple[LeaderboardGroup, dict[str, Stability]]:
+        """A group's leaderboard and stability on the draws of the last look at it."""
+        trials = keep_looked_at(group.members, self.terms.looks, self.terms.seeds)
+        if len(trials) == len(group.members):
+            return group.board, group.stability
+        [board] = rank_variants(trials, self.reader)
+        return board, summarise_variants(trials, board.rows, self.reader)
 
     @property
     def models(self) -> dict[str, str]:

@@ -96,14 +96,19 @@ def forecast_trials(
     on_event: Callable[[Event], None] = lambda event: None,
     is_spent: Callable[[], bool] = lambda: False,
 ) -> StudyForecast:
-    """Forecast the jobs: by records of such trials that were done on this kind of machine, else by an excerpt.
+    """Forecast the jobs: by records of such trials, at no fewer shots, that were done on this kind of machine.
 
-    Of each method on a task and model the trial of most shots is run in part, in the executor's processes, until
-    `is_spent` says that the time is over.
+    Where there are none, by an excerpt: of each method on a task and model the trial of most shots is run in part, in
+    the executor's processes, until `is_spent` says that the time is over. Memory is that of the fewest shots at hand
+    that are no fewer than a trial's own.
     """
     waiting = [job for job in jobs if job.skip_reason is None]
     chosen = _choose(waiting)
-    records = {kind: found for kind, found in _group(known).items() if kind in chosen}
+    records = {
+        kind: found
+        for kind, found in _group(known).items()
+        if kind in chosen and max(record.trial.shots for record in found) >= chosen[kind].trial.shots
+    }
     measured = _measure([job for kind, job in chosen.items() if kind not in records], executor, on_event, is_spent)
     disk = {kind: _size_on_disk(record, table) for kind, (record, table) in measured.items()}
     found = []
@@ -113,13 +118,15 @@ def forecast_trials(
         timed = at_hand or [measured[kind][0]]
         fault = timed[0].failure.message if timed[0].failure is not None else None
         costs = [record.cost for record in timed if record.cost is not None]
+        least = min((r.trial.shots for r in timed if r.trial.shots >= cell.shots), default=cell.shots)
+        held = [r.cost.resident_memory_bytes for r in timed if r.cost is not None and r.trial.shots == least]
         found.append(
             Forecast(
                 cell=cell,
                 trials=trials,
                 seconds=None if fault else guess_seconds_left([_without_loading(r) for r in timed], [cell], 1),
                 load_seconds=max((cost.load_seconds or 0.0 for cost in costs), default=None),
-                memory_bytes=max((c.resident_memory_bytes or 0 for c in costs), default=0) or None,
+                memory_bytes=max((size or 0 for size in held), default=0) or None,
                 disk_bytes=disk.get(kind),
                 from_records=bool(at_hand),
                 fault=fault,
