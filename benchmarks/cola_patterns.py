@@ -5,19 +5,22 @@
 SmolLM2 135M scores the label words behind each pattern with nothing shown and nothing calibrated, on development rows
 (a half of CoLA's training rows, 600 of them). AUROC tells knowledge whatever the threshold: under .5 the words mean the
 opposite to the model. Intervals are of 1,000 resamples of the rows. The task's own patterns come first, then others.
+The highest of so many is too high where it was chosen, so the two highest and the task's first pattern are scored once
+more, on 600 rows of the other half.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.apart import ROOT
+from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.in_context_settings import MODEL, load_development_task
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
@@ -30,7 +33,7 @@ from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Example, Pattern, Task
 
 FILE = ROOT / "benchmarks" / "results" / "cola_patterns.json"
-RESAMPLES, MOST_TOKENS = 1000, 128
+RESAMPLES, MOST_TOKENS, ROWS, AGAIN = 1000, 128, 600, 2
 OTHERS = (
     Pattern("correct", "{text}\nThis sentence is grammatically", (" wrong", " correct")),
     Pattern("good_or_bad", "{text}\nThe grammar of this sentence is", (" bad", " good")),
@@ -66,31 +69,37 @@ def judge(odds: np.ndarray, gold: np.ndarray, rng: np.random.Generator) -> dict[
 
 
 def measure(task: Task, model: LanguageModel) -> list[dict[str, Any]]:
-    """Every pattern."""
-    rows = list(task.test_sets[0].rows)
-    gold = np.array([row.label for row in rows])
+    """Every pattern; the two highest and the task's first one on other rows too."""
+    patterns = (*task.patterns, *OTHERS)
     found = []
-    for pattern in (*task.patterns, *OTHERS):
-        odds = score_pattern(model, [row.without_label() for row in rows], pattern)
-        figures = judge(odds, gold, np.random.default_rng(0))
+    for pattern in patterns:
+        figures = _judge_on(model, task.test_sets[0].rows, pattern)
         words = list(pattern.label_words)
         found.append({"name": pattern.name, "template": pattern.template, "label_words": words, **figures})
         print(found[-1], flush=True)
+    highest = sorted(range(len(found)), key=lambda place: -found[place]["auroc"])[:AGAIN]
+    for place in {0, *highest}:
+        found[place]["again"] = _judge_on(model, task.train[:ROWS], patterns[place])
     return found
+
+
+def _judge_on(model: LanguageModel, rows: Sequence[Example], pattern: Pattern) -> dict[str, Any]:
+    odds = score_pattern(model, [row.without_label() for row in rows], pattern)
+    return judge(odds, np.array([row.label for row in rows]), np.random.default_rng(0))
 
 
 def write_table(results: dict[str, Any]) -> str:
     """A row a pattern."""
     rows = []
     for each in results["patterns"]:
-        low, high = each["interval"]
         template = each["template"].replace("\n", "⏎").replace("|", "\\|")
         rows.append(
             [
                 each["name"],
                 f"`{template}`",
                 " / ".join(word.strip() for word in each["label_words"]),
-                f"{each['auroc']:.3f} [{low:.3f}, {high:.3f}]",
+                _word_auroc(each),
+                _word_auroc(each["again"]) if "again" in each else "",
                 f"{each['accuracy']:.3f}",
                 f"{each['accuracy_at_shares']:.3f}",
                 f"{each['answers_second']:.0%}",
@@ -101,6 +110,7 @@ def write_table(results: dict[str, Any]) -> str:
         "template",
         "words",
         "AUROC",
+        "on other rows",
         "accuracy",
         "accuracy at the labels' shares",
         "answers acceptable",
@@ -109,8 +119,14 @@ def write_table(results: dict[str, Any]) -> str:
     return f"{write_markdown(heads, rows)}\n\n{shares} {write_machine(results['machine'])}."
 
 
+def _word_auroc(figures: dict[str, Any]) -> str:
+    low, high = figures["interval"]
+    return f"{figures['auroc']:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def main() -> None:
     """Score every pattern, print and write."""
+    start_as_worker("benchmarks.cola_patterns")
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cola_patterns", description=summary)
     parser.add_argument("data_dir", type=Path, nargs="?", help="where CoLA's files lie; fetched where not given")

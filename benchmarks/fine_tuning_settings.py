@@ -1,11 +1,12 @@
-"""What the settings of methods that train give, ten to sixteen for each, on rows that are no evidence.
+"""What the settings of methods that train give, about ten for each, on rows that are no evidence.
 
-    python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    vanilla, adaptive or context_distillation; goes on
+    python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    one of `ARMS`; goes on where it was stopped
 
 Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M, 32 labelled rows and 64 unlabelled, on the development
-rows of four tasks (halves of their training rows); every setting meets the same draws. Draws are gone through one after
-the other over all tasks and settings, so that what is there at any time compares like with like. Figures are means over
-draws of each task, then over tasks, of draws that all settings have.
+rows of three tasks (halves of their training rows). Every setting runs on two draws of each task; the three of the
+highest mean AUROC and the method's defaults, and these with more steps (`MORE_STEPS`), on fresh draws, of which alone
+the differences from the defaults are told: the highest of ten is too high where it was chosen. Every setting meets the
+same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.in_context_settings import MODEL, TASKS, judge, load_development_task
+from benchmarks.in_context_settings import MODEL, judge, load_development_task
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.language_model import LanguageModel
@@ -34,7 +36,11 @@ from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
 
-SHOTS, POOL, TESTED, DRAWS = 32, 64, 150, 10
+TASKS = ("sentiment", "cola", "qqp")
+SHOTS, POOL, TESTED = 32, 64, 300
+SCREENED, FRESH, FINALISTS = 2, 4, 3
+"""Draws of each task that every setting runs on, further ones for the finalists, and how many these are."""
+DEFAULTS = "as it stands"
 Arms = Mapping[str, Mapping[str, Any]]
 """Settings by what tells them apart."""
 
@@ -45,29 +51,68 @@ HEADS: Arms = {
     "head 2e-5 from a regression": {"head_learning_rate": 2e-5, "head_start": "regression"},
 }
 VANILLA: Arms = {
-    f"{'prompted' if prompted else 'plain'}, {told}, {steps} steps": {**head, "prompted": prompted, "steps": steps}
-    for prompted, (told, head), steps in product((False, True), HEADS.items(), (40, 200))
+    f"{'prompted' if prompted else 'plain'}, {told}": {**head, "prompted": prompted, "steps": 40}
+    for prompted, (told, head) in product((False, True), HEADS.items())
 }
 ADAPTIVE: Arms = {
     f"{share:.2g} of the blocks, {rate:g}": {"blocks": share, "learning_rate": rate}
     for share, rate in product((0.125, 0.5, 0.667), (1e-5, 2e-5, 5e-5, 2e-4))
 }
 DISTILLATION: Arms = {
-    f"alpha {alpha}, {steps} steps{', tuned teacher' if tuned else ''}": {
+    f"alpha {alpha}{', tuned teacher' if tuned else ''}, {steps} steps": {
         "alpha": alpha,
         "steps": steps,
         "tuned_teacher_epochs": tuned,
     }
-    for alpha, steps, tuned in product((0.3, 0.9, "worth"), (48, 160), (0, 10))
-    if not (alpha == "worth" and tuned)
+    for alpha, tuned, steps in (
+        *product((0.3, 0.9, "worth"), (0,), (48, 160)),
+        *product((0.3, 0.9), (10,), (48,)),
+    )
 }
-ARMS: Mapping[str, Arms] = {"vanilla": VANILLA, "adaptive": ADAPTIVE, "context_distillation": DISTILLATION}
+ARMS: Mapping[str, Arms] = {
+    name: {DEFAULTS: {}, **arms}
+    for name, arms in (
+        ("vanilla", VANILLA),
+        ("adaptive", ADAPTIVE),
+        ("context_distillation", DISTILLATION),
+        *(
+            (name, {f"{rate:g}, {steps} steps": {"learning_rate": rate, "steps": steps} for rate, steps in grid})
+            for name, grid in (
+                ("pattern", product((5e-6, 1e-5, 2e-5, 5e-5), (40, 120))),
+                ("lora", product((1e-4, 2e-4, 5e-4, 1e-3), (40, 120))),
+                ("ia3", product((1e-3, 3e-3, 1e-2, 3e-2), (40, 120))),
+                ("soft_prompt", product((1e-3, 3e-3, 1e-2, 3e-2), (40, 120))),
+            )
+        ),
+    )
+}
+MORE_STEPS = {"vanilla": 200}
+"""Steps with which a method's finalists run besides."""
 FIGURES = ("accuracy", "auroc", "log_loss")
+
+Cell = Mapping[str, Any]
 
 
 def find_file(method: str) -> Path:
     """Where a method's cells are kept."""
     return ROOT / "benchmarks" / "results" / f"settings_{method}.json"
+
+
+def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
+    """The settings that run on fresh draws: the defaults, those of the highest mean AUROC, and these with more steps.
+
+    None before every setting has run on all draws that are for all.
+    """
+    arms = ARMS[name]
+    screened = [cell for cell in cells if cell["draw"] < SCREENED and cell["setting"] in arms]
+    if len(screened) < len(arms) * len(TASKS) * SCREENED:
+        return {}
+    means = {told: fmean(cell["auroc"] for cell in screened if cell["setting"] == told) for told in arms}
+    best = sorted((told for told in arms if told != DEFAULTS), key=lambda told: -means[told])[:FINALISTS]
+    chosen = {told: arms[told] for told in (DEFAULTS, *best)}
+    steps = MORE_STEPS.get(name)
+    more = {} if steps is None else {f"{told}, {steps} steps": {**arms[told], "steps": steps} for told in best}
+    return chosen | more
 
 
 def measure_cell(
@@ -84,16 +129,17 @@ def measure_cell(
     return {**judge(scores, np.array([row.label for row in rows])), "seconds": round(seconds, 2)}
 
 
-def measure(name: str, data_dir: Path | None, draws: int) -> None:
+def measure(name: str, data_dir: Path | None, fresh: int) -> None:
     """Every cell that is not done yet, kept as it comes."""
     file = find_file(name)
     found = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.is_file() else []
     have = {(cell["task"], cell["draw"], cell["setting"]) for cell in found}
     model = load_model(find_model(MODEL), resolve_precision("auto"))
-    for seed, task_name in product(range(draws), TASKS):
+    for seed, task_name in product(range(SCREENED + fresh), TASKS):
         task = load_development_task(task_name, data_dir)
         draw = make_draw(task, Sampling(SHOTS, pool_rows=POOL, in_domain_rows=TESTED), seed)
-        for told, settings in ARMS[name].items():
+        arms = ARMS[name] if seed < SCREENED else choose_finalists(name, found)
+        for told, settings in arms.items():
             if (task_name, seed, told) in have:
                 continue
             cell = {"task": task_name, "draw": seed, "setting": told}
@@ -104,24 +150,50 @@ def measure(name: str, data_dir: Path | None, draws: int) -> None:
 
 
 def write_table(results: dict[str, Any]) -> str:
+    """Two tables: all settings on the draws that are for all, and the finalists on fresh ones."""
+    name, cells = results["method"], results["cells"]
+    fresh = [{**cell, "draw": cell["draw"] - SCREENED} for cell in cells if cell["draw"] >= SCREENED]
+    parts = [_tabulate(ARMS[name], [cell for cell in cells if cell["draw"] < SCREENED], "")]
+    if fresh:
+        parts.append(_tabulate(choose_finalists(name, cells), fresh, "fresh "))
+    return "\n\n".join([*parts, f"{write_machine(results['machine'])}."])
+
+
+def _tabulate(arms: Arms, cells: Sequence[Cell], kind: str) -> str:
     """A row a setting: accuracy by task, then means over tasks, of the draws that every setting has."""
-    arms = ARMS[results["method"]]
-    by_place: dict[tuple[str, int], dict[str, Any]] = {}
-    for cell in results["cells"]:
+    by_place: dict[tuple[str, int], dict[str, Cell]] = {}
+    for cell in cells:
         by_place.setdefault((cell["task"], cell["draw"]), {})[cell["setting"]] = cell
-    whole = {place: cells for place, cells in by_place.items() if len(cells) == len(arms)}
-    counts = {task: sum(place[0] == task for place in whole) for task in TASKS}
+    whole = {place: own for place, own in by_place.items() if all(told in own for told in arms)}
     rows = []
     for told in arms:
-        own = {task: [cells[told] for (of, _), cells in whole.items() if of == task] for task in TASKS}
-        by_task = [f"{fmean(cell['accuracy'] for cell in cells):.3f}" if cells else "" for cells in own.values()]
-        rows.append([told, *by_task, *_average(list(own.values()))])
-    heads = ("setting", *TASKS, "accuracy", "AUROC", "log loss", "s a fit")
-    drawn = ", ".join(f"{task} {count}" for task, count in counts.items())
-    return f"{write_markdown(heads, rows)}\n\nDraws: {drawn}. {write_machine(results['machine'])}."
+        own = {task: [each[told] for (of, _), each in whole.items() if of == task] for task in TASKS}
+        by_task = [f"{fmean(cell['accuracy'] for cell in members):.3f}" if members else "" for members in own.values()]
+        rows.append([told, *by_task, *_average(list(own.values())), *([word_gain(whole, told)] if kind else [])])
+    gain = ["AUROC over the defaults"] if kind else []
+    heads = ("setting", *TASKS, "accuracy", "AUROC", "log loss", "s a fit", *gain)
+    drawn = ", ".join(f"{task} {sum(place[0] == task for place in whole)}" for task in TASKS)
+    return f"{write_markdown(heads, rows)}\n\nDraws, {kind}: {drawn}.".replace(", :", ":").replace(" :", ":")
 
 
-def _average(by_task: Sequence[Sequence[Mapping[str, float]]]) -> list[str]:
+def word_gain(whole: Mapping[tuple[str, int], Mapping[str, Cell]], told: str) -> str:
+    """The mean difference of AUROC from the defaults, over tasks of means over draws, and its 95 % interval.
+
+    The interval is Student's, of what draws of one task differ by. Nothing for the defaults, or on one draw a task.
+    """
+    gains: dict[str, list[float]] = {}
+    for (task, _), cells in whole.items():
+        gains.setdefault(task, []).append(cells[told]["auroc"] - cells[DEFAULTS]["auroc"])
+    freedom = sum(len(each) - 1 for each in gains.values())
+    if told == DEFAULTS or not freedom:
+        return ""
+    mean = fmean(fmean(each) for each in gains.values())
+    variance = sum((gain - fmean(each)) ** 2 for each in gains.values() for gain in each) / freedom
+    reach = stats.t.ppf(0.975, freedom) * (variance * sum(1 / len(each) for each in gains.values())) ** 0.5 / len(gains)
+    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
+
+
+def _average(by_task: Sequence[Sequence[Cell]]) -> list[str]:
     present = [cells for cells in by_task if cells]
     if not present:
         return [""] * (len(FIGURES) + 1)
@@ -130,15 +202,15 @@ def _average(by_task: Sequence[Sequence[Mapping[str, float]]]) -> list[str]:
 
 
 def main() -> None:
-    """Measure what is missing and print the table."""
+    """Measure what is missing and print the tables."""
     start_as_worker("benchmarks.fine_tuning_settings")
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fine_tuning_settings", description=summary)
     parser.add_argument("method", choices=sorted(ARMS))
     parser.add_argument("data_dir", type=Path, nargs="?", help="where the tasks' files lie; fetched where not given")
-    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--fresh", type=int, default=FRESH, help="draws of each task for the finalists")
     given = parser.parse_args()
-    measure(given.method, given.data_dir, given.draws)
+    measure(given.method, given.data_dir, given.fresh)
     print(write_table(json.loads(find_file(given.method).read_text(encoding="utf-8"))))
 
 

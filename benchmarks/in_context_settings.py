@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.apart import ROOT
+from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.development_rows import split_rows
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
@@ -177,6 +177,7 @@ def write_table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what is missing, print and write."""
+    start_as_worker("benchmarks.in_context_settings")
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.in_context_settings", description=summary)
     parser.add_argument("data_dir", type=Path, nargs="?", help="where the tasks' files lie; fetched where not given")
