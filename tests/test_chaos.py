@@ -12,10 +12,10 @@ import pytest
 from benchmarks.chaos.disturbances import damage_file, leave_litter
 from benchmarks.chaos.poison import find_read_poison, leave_poison
 from benchmarks.chaos.small_disk import SmallDisk, can_mount
-from benchmarks.chaos.study import find_differences, read_outcomes, write_study
+from benchmarks.chaos.study import find_differences, find_other_looks, read_outcomes, write_study
 from fewtune.api import run_study
 from fewtune.executors.in_process import InProcess
-from fewtune.records import load_records, predictions_path, record_path, write_record
+from fewtune.records import load_looks, load_records, predictions_path, record_path, write_looks, write_record
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,14 @@ def out(finished: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_that_is_well_differs_in_nothing(finished: Path, out: Path) -> None:
     assert find_differences(out, read_outcomes(finished)) == []
+
+
+def test_looks_that_differ_are_told(finished: Path, out: Path) -> None:
+    assert find_other_looks(out, finished) == []
+    history = load_looks(out)
+    assert history is not None and history.looks
+    write_looks(out, history.model_copy(update={"looks": ()}))
+    assert find_other_looks(out, finished) == ["its looks differ"]
 
 
 def test_what_is_lost_changed_or_left_behind_is_told(finished: Path, out: Path) -> None:

@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.chaos.campaign import LONGEST, Tally
 from benchmarks.chaos.processes import LANE, Command
-from benchmarks.chaos.study import find_differences, read_outcomes, write_study
+from benchmarks.chaos.study import find_differences, find_other_looks, read_outcomes, write_study
 
 NODES = 3
 CLUSTER = "Ray cluster"
@@ -50,7 +50,8 @@ def run_on_ray(folder: Path, draws: int, minutes: float, seed: int) -> Tally:
                     break
             else:
                 tally.found.append(f"{name}: not done after {MOST_COMMANDS} commands")
-            tally.found += [f"{name}: {each}" for each in find_differences(out, read_outcomes(undisturbed))]
+            differing = [*find_differences(out, read_outcomes(undisturbed)), *find_other_looks(out, undisturbed)]
+            tally.found += [f"{name}: {each}" for each in differing]
             tally.lives += 1
     finally:
         cluster.shutdown()

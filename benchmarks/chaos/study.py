@@ -14,7 +14,9 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from benchmarks.apart import ROOT
-from fewtune.records import Record, load_predictions, load_records
+from fewtune.analysis.decision import Decision
+from fewtune.analysis.study import analyse_folder
+from fewtune.records import Record, load_looks, load_predictions, load_records
 
 sys.path.append(str(ROOT / "tests"))  # the tests' tiny models
 
@@ -81,6 +83,18 @@ def find_differences(out: Path, undisturbed: dict[str, Outcome]) -> list[str]:
         told += _compare(found[trial_id], undisturbed[trial_id])
     files = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
     return told + [f"left behind: {name}" for name in files if KEPT.fullmatch(name) is None]
+
+
+def find_other_looks(out: Path, undisturbed: Path) -> list[str]:
+    """What of a folder's looks, or of what its decisions say, is not as the undisturbed run left it, in words."""
+    told = ["its looks differ"] if load_looks(out) != load_looks(undisturbed) else []
+    mine, theirs = ([_tell(decision) for decision in analyse_folder(each).decisions] for each in (out, undisturbed))
+    return told + [f"it decides otherwise: {each}" for each in mine if each not in theirs]
+
+
+def _tell(decision: Decision) -> tuple[str, int, str | None, tuple[tuple[str, float | None], ...]]:
+    bounds = tuple((each.name, each.regret.bound if each.regret else None) for each in decision.compared)
+    return decision.question.task, decision.question.shots, decision.chosen and decision.chosen.name, bounds
 
 
 def _compare(found: Outcome, undisturbed: Outcome) -> list[str]:
