@@ -332,7 +332,10 @@ def test_a_budget_lets_run_what_fits_every_method_once_before_any_twice(
     assert clock.now <= 585
     assert len(left) == 1 and len(left[0].jobs) == 27 - len(executor.ran)
     assert len(result.analysis.waiting) == 27 - len(executor.ran)
-    assert not (load_looks(tmp_path / "out") or pytest.fail("no looks")).looks, "an unfinished study was not looked at"
+    looks = (load_looks(tmp_path / "out") or pytest.fail("no looks")).looks
+    assert [(look.draws, look.methods) for look in looks] == [(3, 3)], "a look at the draws that all methods have"
+    assert looks[0].level == pytest.approx(0.04)
+    assert (result.decision.draws, result.decision.question.level) == (3, looks[0].level)
 
 
 def test_a_race_whose_budget_is_spent_decides_where_it_stands(

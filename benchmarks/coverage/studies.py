@@ -151,7 +151,8 @@ def look(
     ]
     earlier = [EarlierLook(frozenset(range(each.draws)), each.level) for each in history.looks]
     after = history.model_copy(update={"looks": (*history.looks, now)})
-    question = Question("made-up", 16, "accuracy", WITHIN, now.level, len(after.looks), foresee_level(after, now))
+    following = foresee_level(after, now.task, now.shots)
+    question = Question("made-up", 16, "accuracy", WITHIN, now.level, len(after.looks), following)
     decision = decide(question, contenders, seen, earlier=earlier)
     means = {name: np.mean([rows[IN_DOMAIN].predicted.mean() for rows in d.values()]) for name, d in seen.items()}
     full = [name for name, draws in seen.items() if len(draws) == now.draws]

@@ -7,6 +7,7 @@ Owns that order, and what is told of a study beside what executors tell of its t
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
-from fewtune.running.looks import begin_looks, take_look
+from fewtune.running.looks import begin_looks, count_whole, take_look
 from fewtune.running.order import put_longest_first
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
@@ -149,7 +150,8 @@ def conduct_study(
         jobs = shard.pick(jobs)
     on_event(Prepared(jobs, tasks))
     if purse is not None:  # every method once before any twice
-        jobs = sorted(jobs, key=lambda job: study.data_seeds.index(job.trial.data_seed))
+        turns = {seeds: turn for turn, seeds in enumerate(itertools.product(study.data_seeds, study.fit_seeds))}
+        jobs = sorted(jobs, key=lambda job: turns[job.trial.data_seed, job.trial.fit_seed])
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
         executor.settle(jobs, done.values())
@@ -164,8 +166,13 @@ def conduct_study(
         done.clear()  # thousands of records that nothing asks for any more
         if race is not None:
             _race(race, run)
-        elif run.take(jobs) and history is not None:
-            write_looks(out, take_look(history, cells, len(study.data_seeds)))
+        else:
+            whole = run.take(jobs)
+            if history is not None:
+                draws = len(study.data_seeds) if whole else count_whole(jobs, study.data_seeds, run.known)
+                seeds = set(study.data_seeds[:draws])
+                seen = {job.trial_id: cells[job.trial_id] for job in jobs if job.trial.data_seed in seeds}
+                write_looks(out, take_look(history, seen, draws, is_last=not whole))
     on_event(Closed())
 
 

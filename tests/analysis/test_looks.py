@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.followed import FollowedFolder
-from fewtune.analysis.looks import LOOKS, plan_looks, spend_beyond, spend_by
+from fewtune.analysis.looks import LOOKS, choose_level, find_level, plan_looks, spend_beyond, spend_by
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import Look, LookHistory, write_looks
 from study_maker import make_study
@@ -44,8 +44,26 @@ def test_looks_beyond_the_plan_never_spend_more_than_there_is() -> None:
     spent = [0.04]
     for _ in range(40):
         spent.append(spend_beyond(spent, 0.05))
-    assert spent[1] == pytest.approx(0.005)
-    assert sum(spent) == pytest.approx(0.05)
+    assert spent[1] == pytest.approx(0.0025)
+    assert sum(spent) == pytest.approx(0.045), "a tenth is left for looks that nobody counts"
+
+
+def test_whoever_looks_at_a_study_under_way_after_every_draw_spends_a_tenth() -> None:
+    history = LookHistory(plan=(8,))
+    assert 8 * find_level(history, "sentiment", 16) == pytest.approx(0.005)
+    taken = history.model_copy(update={"looks": (Look(task="sentiment", shots=16, draws=8, methods=2, level=0.04),)})
+    assert find_level(taken, "sentiment", 16) == 0.04
+    assert find_level(taken, "sentiment", 32) == pytest.approx(0.005 / 8)
+    assert find_level(None, "sentiment", 16) == 0.05
+
+
+def test_the_same_draws_of_other_trials_are_looked_at_anew() -> None:
+    first = Look(task="sentiment", shots=16, draws=3, methods=2, trials="a", level=0.01)
+    history = LookHistory(plan=(3, 5), looks=(first,))
+    assert choose_level(history, first.model_copy(update={"level": 0.5})) == 0.01
+    assert choose_level(history, first.model_copy(update={"trials": ""})) == 0.01, "of a file of before"
+    other = choose_level(history, first.model_copy(update={"trials": "b"}))
+    assert other == pytest.approx((0.045 - 0.01) / 2)
 
 
 def test_draws_that_no_look_was_at_decide_nothing(tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ class EarlierLook:
 class Decision:
     """The answer to a question; `chosen` is None where something is missing, which `missing` then says.
 
-    `best` is the compared method of the highest mean score; `draws` are those of the method that has most.
+    `best` is the compared method of the highest mean score; `draws` are those of the method that has most; `limited`:
+    methods beyond the budget were not compared, of which one may be better.
     `lead` is the chosen one's over always answering the commonest label, one-sided at the level over the methods.
     """
 
@@ -143,6 +144,7 @@ class Decision:
     contenders: tuple[Contender, ...]
     missing: Missing | None
     lead: Lead | None = None
+    limited: bool = False
 
     @property
     def regret(self) -> float | None:
@@ -190,6 +192,7 @@ def decide(
         contenders=held,
         missing=None if chosen is not None else _find_missing(question, able, rivals, limits),
         lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
+        limited=len(within_budget) < len(answers),
     )
 
 

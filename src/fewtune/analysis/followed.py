@@ -16,13 +16,13 @@ from fewtune import records as store
 from fewtune.analysis.comparison import ANALYSIS_SEED
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
-from fewtune.analysis.looks import keep_looked_at
+from fewtune.analysis.looks import find_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, decide_cell
 from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
-from fewtune.analysis.verdict import find_level, judge_group
+from fewtune.analysis.verdict import judge_group
 from fewtune.garbage import collecting_later
 from fewtune.records import Record
 
@@ -94,7 +94,7 @@ class FollowedFolder:
         return [self._decisions[place].decision for place in cells]
 
     def _analyse(self, key: GroupKey, members: list[Record], contents: FolderContents) -> _Kept:
-        region, level = contents.region, find_level(contents.looks, key)
+        region, level = contents.region, find_level(contents.looks, key[0], key[2])
         looked_at = keep_looked_at(members, contents.looks, contents.seeds)
         made_of = (
             region,

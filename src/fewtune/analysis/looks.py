@@ -3,7 +3,8 @@
 Owns both plans. A bound that may be wrong in 5 % of studies when it is looked at once is wrong more often when it is
 looked at until it pleases. So the error is spent over the looks, and never comes to more than that in all: the planned
 ones share `PLANNED_SHARE` of it, the more draws the more (the spending function of Pocock's type, Lan and DeMets 1983,
-https://doi.org/10.1093/biomet/70.3.659); each look beyond the plan spends half of what is left.
+https://doi.org/10.1093/biomet/70.3.659); `UNCOUNTED_SHARE` is for whoever looks at a study under way, after every draw
+if they like; each look beyond the plan spends half of what is left.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ GROWTH = 1.6
 """How many times more draws each look beyond those has."""
 PLANNED_SHARE = 0.8
 """Of the error, what the planned looks may spend: some is left for whoever adds draws afterwards."""
+UNCOUNTED_SHARE = 0.1
+"""Of the error, what looks may spend that nobody counts, before the first that is: a part for each planned draw."""
 
 
 def plan_looks(most: int) -> tuple[int, ...]:
@@ -64,11 +67,26 @@ def spend_by(draws: int, most: int, level: float) -> float:
 
 def spend_beyond(spent: Sequence[float], level: float) -> float:
     """The level of one look beyond the plan, given those of all looks before."""
-    return max(LEAST_LEVEL, (level - math.fsum(spent)) / 2)
+    return max(LEAST_LEVEL, ((1 - UNCOUNTED_SHARE) * level - math.fsum(spent)) / 2)
 
 
-def foresee_level(history: LookHistory, last: Look) -> float:
-    """The level of the look that would follow the last one taken: the next of the plan, or one beyond it."""
+def find_level(history: LookHistory | None, task: str, shots: int) -> float:
+    """The level at which a task and number of shots is judged: that of the last look taken.
+
+    The whole error where looks are not counted; before the first one, what a look that is not counted may spend.
+    """
+    if history is None:
+        return LEVEL
+    taken = history.of(task, shots)
+    return taken[-1].level if taken else LEVEL * UNCOUNTED_SHARE / history.plan[-1]
+
+
+def foresee_level(history: LookHistory, task: str, shots: int) -> float:
+    """The level of the look that would follow those taken: the first of the plan, the next, or one beyond it."""
+    taken = history.of(task, shots)
+    if not taken:
+        return spend_by(history.plan[0], history.plan[-1], LEVEL)
+    last = taken[-1]
     draws = next((draws for draws in history.plan if draws > last.draws), last.draws + 1)
     return choose_level(history, last.model_copy(update={"draws": draws}))
 
@@ -79,10 +97,9 @@ def choose_level(history: LookHistory, look: Look, is_last: bool = False) -> flo
     The plan's shares go by draws. The last look of a race that ends before its plan does, whatever was seen, spends all
     that the plan has left.
     """
+    if (same := history.find(look)) is not None:
+        return same.level
     taken = history.of(look.task, look.shots)
-    for other in taken:
-        if (other.draws, other.methods) == (look.draws, look.methods):
-            return other.level
     spent = [other.level for other in taken]
     most = history.plan[-1]
     share = spend_by(most if is_last else look.draws, most, LEVEL) - math.fsum(spent)

@@ -28,7 +28,7 @@ from fewtune.analysis.leaderboard import (
     group_records,
     name_metric,
 )
-from fewtune.analysis.looks import keep_looked_at
+from fewtune.analysis.looks import find_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.statistics import LEVEL
 from fewtune.records import LookHistory, Record
@@ -68,15 +68,9 @@ def judge_study(
     Failed and skipped trials are counted and never scored.
     """
     return [
-        judge_group(key, keep_looked_at(members, looks, seeds), reader, rng, region, find_level(looks, key))
+        judge_group(key, keep_looked_at(members, looks, seeds), reader, rng, region, find_level(looks, key[0], key[2]))
         for key, members in group_records(records).items()
     ]
-
-
-def find_level(looks: LookHistory | None, key: GroupKey) -> float:
-    """The level of the last look at a group's task and number of shots; the whole error where it was the only one."""
-    taken = looks.of(key[0], key[2]) if looks is not None else ()
-    return taken[-1].level if taken else LEVEL
 
 
 def judge_group(

@@ -92,11 +92,13 @@ class RunDisplay:
                     already = f"{reused} already done"
                 else:
                     already = f"{len(jobs)} of them new"
+                left = TimeLeft(jobs, workers, timed, self._forecast)
+                if self._jobs and left.seconds is not None:
+                    already += f" (about {word_seconds(left.seconds)})"
                 self._jobs.extend(jobs)
                 name, total = self._study.study.name, len(jobs) + reused
                 self._print(f"{name}: {total} trials, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
-                left = TimeLeft(jobs, workers, timed, self._forecast)
                 self._listener = kind(self._console, len(jobs), left)
                 self._exits.enter_context(self._listener)
             case LeftOut():

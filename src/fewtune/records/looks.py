@@ -24,7 +24,9 @@ class Look(BaseModel):
     shots: int = Field(ge=1)
     draws: int = Field(ge=1)
     methods: int = Field(ge=1)
-    """Methods compared: with another one, the same draws are looked at anew."""
+    """Methods compared."""
+    trials: str = ""
+    """A fingerprint of the trials: with others, the same draws are looked at anew. Empty in files of before."""
     level: float = Field(gt=0, lt=1)
     """The chance that any of its bounds is wrong."""
     stopped: Mapping[str, str] = {}
@@ -38,9 +40,18 @@ class LookHistory(BaseModel):
     plan: tuple[int, ...] = Field(min_length=1)
     looks: tuple[Look, ...] = ()
 
+    def find(self, look: Look) -> Look | None:
+        """The look that was taken at these trials already; None where none was."""
+        return next((other for other in self.of(look.task, look.shots) if _are_of_the_same(other, look)), None)
+
     def of(self, task: str, shots: int) -> tuple[Look, ...]:
         """The looks at a task and number of shots."""
         return tuple(look for look in self.looks if (look.task, look.shots) == (task, shots))
+
+
+def _are_of_the_same(one: Look, other: Look) -> bool:
+    known = one.trials == other.trials or not (one.trials and other.trials)
+    return known and (one.draws, one.methods) == (other.draws, other.methods)
 
 
 def load_looks(out: Path) -> LookHistory | None:

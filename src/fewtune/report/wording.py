@@ -44,7 +44,7 @@ def word_decision(decision: Decision) -> str:
             settle += f"; with {more}, about {missing.rows.draws} draws would"
     else:
         settle = f"{_word_missing_draws(missing)} would bring one there"
-    return f"No method is known to be {wanted} of the best: {closest}; {settle}."
+    return f"No method is known to be {wanted} of the best{_word_limits(decision)}: {closest}; {settle}."
 
 
 def word_question(decision: Decision) -> str:
@@ -65,8 +65,12 @@ def word_regret(decision: Decision) -> str:
     if compared == 1:
         return "the only method compared"
     if not decision.regret:
-        return f"the best of {compared}"
-    return f"{_word_within(decision.regret)} of the best"
+        return f"the best of {compared}{_word_limits(decision)}"
+    return f"{_word_within(decision.regret)} of the best{_word_limits(decision)}"
+
+
+def _word_limits(decision: Decision) -> str:
+    return " within the limits" if decision.limited else ""
 
 
 def word_cost(contender: Contender) -> str:
@@ -96,7 +100,7 @@ def explain_decision(decision: Decision) -> list[str]:
     if decision.lead is not None and decision.chosen is not None:
         least = f"{100 * decision.lead.least:z.1f} at the least"
         lines.append(f"{decision.chosen.name} is {100 * decision.lead.point:+z.1f} points over {COMMONEST}, {least}")
-    stopped = [each.name for each in decision.contenders if (each.excluded or "").startswith("stopped")]
+    stopped = [each.name for each in decision.contenders if "not the best, " in (each.excluded or "")]
     if stopped:
         lines.append(f"not the best beyond doubt, and stopped at a look: {_join(stopped)}")
     unlabelled = [each.name for each in decision.compared if each.unlabelled]

@@ -5,12 +5,14 @@ Owns when the count begins, and the one look that a study without a race takes a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewtune.analysis.looks import choose_level
 from fewtune.analysis.statistics import LEAST_LEVEL
 from fewtune.records import Cell, Look, LookHistory, Record, load_looks, write_looks
+from fewtune.running.job import Job
 
 Place = tuple[str, int]
 """A task's label and a number of shots: decided together."""
@@ -36,32 +38,47 @@ def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> L
 
 def make_look(
     history: LookHistory,
-    place: Place,
     draws: int,
-    methods: int,
+    cells: Mapping[str, Cell],
     stopped: Mapping[str, str] | None = None,
     is_last: bool = False,
 ) -> Look:
-    """A look at so many draws of so many methods, at the level that it may spend.
+    """A look after so many draws at trials of one task and number of shots, by their ids, at the level it may spend.
 
-    `stopped` gives the methods that no longer run, each with the reason; a look `is_last` where a budget ends its race.
+    `stopped` gives the methods that no longer run, each with the reason; `is_last`: a budget leaves no more draws.
     """
-    task, shots = place
-    look = Look(task=task, shots=shots, draws=draws, methods=methods, level=LEAST_LEVEL, stopped=stopped or {})
+    first = next(iter(cells.values()))
+    look = Look(
+        task=first.task,
+        shots=first.shots,
+        draws=draws,
+        methods=len({(cell.variant, cell.model) for cell in cells.values()}),
+        trials=hashlib.sha256("\n".join(sorted(cells)).encode()).hexdigest()[:16],
+        level=LEAST_LEVEL,
+        stopped=stopped or {},
+    )
     return look.model_copy(update={"level": choose_level(history, look, is_last)})
 
 
 def note_look(history: LookHistory, look: Look) -> LookHistory:
-    """The history with a look; one at the same draws and methods is replaced where it stands."""
-    looks = {(each.task, each.shots, each.draws, each.methods): each for each in history.looks}
-    looks[look.task, look.shots, look.draws, look.methods] = look
-    return history.model_copy(update={"looks": tuple(looks.values())})
+    """The history with a look; one at the same trials is replaced where it stands."""
+    same = history.find(look)
+    if same is None:
+        return history.model_copy(update={"looks": (*history.looks, look)})
+    return history.model_copy(update={"looks": tuple(look if each is same else each for each in history.looks)})
 
 
-def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int) -> LookHistory:
-    """The history after a look at all trials of these cells; the same where they were looked at so before."""
+def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int, is_last: bool = False) -> LookHistory:
+    """The history after a look at the trials of these cells; the same where they were looked at before."""
     for place in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
-        methods = len({(cell.variant, cell.model) for cell in cells.values() if (cell.task, cell.shots) == place})
-        if not any((other.draws, other.methods) == (draws, methods) for other in history.of(*place)):
-            history = note_look(history, make_look(history, place, draws, methods))
+        members = {trial_id: cell for trial_id, cell in cells.items() if (cell.task, cell.shots) == place}
+        look = make_look(history, draws, members, is_last=is_last)
+        if history.find(look) is None:
+            history = note_look(history, look)
     return history
+
+
+def count_whole(jobs: Iterable[Job], seeds: Sequence[int], have: Collection[str]) -> int:
+    """The draws, from the first on, of which all these trials are there; `have` are the ids of those that are."""
+    lacking = {job.trial.data_seed for job in jobs if job.trial_id not in have}
+    return next((count for count, seed in enumerate(seeds) if seed in lacking), len(seeds))

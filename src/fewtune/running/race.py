@@ -26,8 +26,9 @@ from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.regret import FEWEST_DRAWS
 from fewtune.analysis.study import FolderContents, read_folder
 from fewtune.records import LookHistory, Record, StudyPredictions, write_looks
+from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job
-from fewtune.running.looks import Place, begin_looks, make_look, note_look
+from fewtune.running.looks import Place, begin_looks, count_whole, make_look, note_look
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class Race:
         seeds = set(self._seeds[:draws])
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
-        look = make_look(self._history, place, draws, len(names), self._stopped[place], is_last)
+        jobs = [job for job in self._jobs if _find_place(job) == place and job.trial.data_seed in seeds]
+        cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
+        look = make_look(self._history, draws, cells, self._stopped[place], is_last)
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         looks = LookHistory(plan=self._history.plan, looks=taken)
         terms = Terms(contents.within, looks=looks, seeds=tuple(self._seeds))
@@ -131,14 +134,9 @@ class Race:
 
     def _count_whole(self, place: Place, have: Collection[str]) -> int:
         """The draws, from the first on, of which every method that goes on has all its trials."""
-        lacking = {
-            job.trial.data_seed
-            for job in self._jobs
-            if (name := self._places[place].get(job.trial_id)) is not None
-            and name not in self._stopped[place]
-            and job.trial_id not in have
-        }
-        return next((count for count, seed in enumerate(self._seeds) if seed in lacking), len(self._seeds))
+        names, stopped = self._places[place], self._stopped[place]
+        going = (job for job in self._jobs if job.trial_id in names and names[job.trial_id] not in stopped)
+        return count_whole(going, self._seeds, have)
 
 
 def _find_place(job: Job) -> Place:
