@@ -2,7 +2,7 @@
 
 python -m benchmarks.screenshots [FOLDER]      writes docs/report-desktop.png and docs/report-phone.png
 
-FOLDER is a study's; results/sentiment-smollm2 where none is given.
+FOLDER is a study's; results/race-sentiment where none is given.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("screenshots: needs Chromium on the path. Install Debian's package `chromium`.")
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "sentiment-smollm2"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "race-sentiment"
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         page = write_page(analyse_folder(folder), Path(place))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
