@@ -238,7 +238,7 @@ def test_whoever_adds_draws_by_hand_looks_again_for_half_of_what_is_left(
             result, _ = race(fixed, tmp_path / "out", Scripted(means, 0.05))
         levels.append(result.decision.question.level)
         assert result.decision.question.look == len(levels)
-    assert levels == pytest.approx([0.04, 0.005, 0.0025])
+    assert levels == pytest.approx([0.04, 0.0025, 0.00125])
 
 
 def test_a_race_goes_on_from_draws_that_were_fixed(values: dict[str, object], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import LlamaConfig
 
 from benchmarks.cola_patterns import OTHERS, score_pattern
 from benchmarks.cola_patterns import judge as judge_odds
@@ -34,10 +35,10 @@ MACHINE = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0"}}
 @pytest.mark.parametrize("name", ARMS)
 def test_methods_get_about_as_many_settings_and_each_can_be_used(name: str, task: Task, draw: Draw) -> None:
     assert 9 <= len(ARMS[name]) <= 13
-    method = get_method(name)
+    method, config = get_method(name), LlamaConfig(num_hidden_layers=30)
     for settings in ARMS[name].values():
         resolved = method.resolve(method.settings(**settings), task, 32, 64)
-        assert method.skip_reason(resolved, None, task) is None
+        assert method.skip_reason(resolved, config, task) is None
 
 
 def test_a_cell_is_a_fit_judged_on_the_test_rows(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

@@ -94,7 +94,8 @@ def find_other_looks(out: Path, undisturbed: Path) -> list[str]:
 
 def _tell(decision: Decision) -> tuple[str, int, str | None, tuple[tuple[str, float | None], ...]]:
     bounds = tuple((each.name, each.regret.bound if each.regret else None) for each in decision.compared)
-    return decision.question.task, decision.question.shots, decision.chosen and decision.chosen.name, bounds
+    chosen = decision.chosen.name if decision.chosen is not None else None
+    return decision.question.task, decision.question.shots, chosen, bounds
 
 
 def _compare(found: Outcome, undisturbed: Outcome) -> list[str]:
