@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -11,7 +12,7 @@ if sys.platform == "linux" and (WORKER := os.environ.get("PYTEST_XDIST_WORKER"))
     CORES = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -47,9 +48,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 LONG_FILES = (
+    "test_paper_grid.py",
     "exporting/test_exports.py",
     "executors/test_ray.py",
-    "test_paper_grid.py",
     "predictors/test_fresh_process.py",
     "executors/test_devices_per_trial.py",
     "tracking/test_mlflow.py",
@@ -61,11 +62,22 @@ LONG_FILES = (
 """Files of few tests that take long: begun last, one of them would leave the other process nothing to do."""
 
 
+LONG = {Path(__file__).parent / name: place for place, name in enumerate(LONG_FILES)}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files, then with those of most tests (`--no-loadscope-reorder` keeps that order)."""
     tests = Counter(item.path for item in items)
-    long = {Path(__file__).parent / name: -place for place, name in enumerate(reversed(LONG_FILES))}
-    items.sort(key=lambda item: (long.get(item.path, 1), -tests[item.path]))
+    items.sort(key=lambda item: (LONG.get(item.path, len(LONG)), -tests[item.path]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def long_files_leave_no_garbage(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a long file imported is kept out of later garbage collections, as by workers: trials ask for several."""
+    yield
+    if request.path in LONG:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
