@@ -19,10 +19,13 @@ from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
 from fewtune.conduct import LeftOut, Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
-from fewtune.records import Failure, Record, StudyPredictions, load_looks
+from fewtune.records import Failure, LookHistory, Record, StudyPredictions, load_looks
 from fewtune.results import StudyResult
 from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
+from fewtune.running.looks import look_at_end
+from fewtune.running.order import put_methods_in_turn
+from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.study import read_study
 from study_maker import make_answers, make_record
@@ -336,6 +339,33 @@ def test_a_budget_lets_run_what_fits_every_method_once_before_any_twice(
     assert [(look.draws, look.methods) for look in looks] == [(3, 3)], "a look at the draws that all methods have"
     assert looks[0].level == pytest.approx(0.04)
     assert (result.decision.draws, result.decision.question.level) == (3, looks[0].level)
+
+
+def test_a_budgets_end_is_a_look_at_each_place_by_itself_where_bounds_can_be_had(values: dict[str, object]) -> None:
+    study = read_study({**values, "until": None, "shots": [4, 8], "data_seeds": {"count": 4}})
+    jobs, _ = prepare_jobs(study, None)
+    cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
+
+    def look(history: LookHistory, draws: int, without: str = "") -> list[tuple[int, int, int]]:
+        done = [job for job in jobs if job.trial.shots == 4 or job.trial.data_seed < draws]
+        have = {job.trial_id for job in done if job.trial.shots == 4 or job.trial.method.variant != without}
+        found = look_at_end(history, jobs, cells, study.data_seeds, have).looks
+        return [(each.shots, each.draws, each.methods) for each in found]
+
+    nothing = LookHistory(plan=(4,))
+    assert look(nothing, 1) == [(4, 4, 3)], "one draw of eight shots bounds nothing"
+    assert look(nothing, 2) == [(4, 4, 3), (8, 2, 3)]
+    assert look(nothing, 3, without="b") == [(4, 4, 3), (8, 3, 2)], "b never began there"
+    everything = {job.trial_id for job in jobs}
+    whole = look_at_end(nothing, jobs, cells, study.data_seeds, everything)
+    assert look(whole, 2) == [(4, 4, 3), (8, 4, 3)], "no more than was looked at before"
+
+
+def test_in_a_budget_every_method_runs_once_before_any_twice_whatever_its_patterns(values: dict[str, object]) -> None:
+    jobs, _ = prepare_jobs(read_study({**values, "until": None, "shots": [4], "data_seeds": {"count": 2}}), None)
+    two = [replace(job, trial=replace(job.trial, pattern=name)) for job in jobs for name in ("p", "q")]
+    ordered = [(job.trial.data_seed, job.trial.pattern) for job in put_methods_in_turn(two, [0, 1], [0])]
+    assert ordered == [(seed, name) for seed in (0, 1) for name in ("p", "q") for _ in range(3)]
 
 
 def test_a_race_whose_budget_is_spent_decides_where_it_stands(

@@ -87,9 +87,12 @@ def find_differences(out: Path, undisturbed: dict[str, Outcome]) -> list[str]:
 
 def find_other_looks(out: Path, undisturbed: Path) -> list[str]:
     """What of a folder's looks, or of what its decisions say, is not as the undisturbed run left it, in words."""
-    told = ["its looks differ"] if load_looks(out) != load_looks(undisturbed) else []
-    mine, theirs = ([_tell(decision) for decision in analyse_folder(each).decisions] for each in (out, undisturbed))
-    return told + [f"it decides otherwise: {each}" for each in mine if each not in theirs]
+    try:
+        told = ["its looks differ"] if load_looks(out) != load_looks(undisturbed) else []
+        mine, theirs = ({_tell(decision) for decision in analyse_folder(each).decisions} for each in (out, undisturbed))
+    except Exception as error:  # as above
+        return [f"cannot be analysed: {type(error).__name__}: {error}"]
+    return told + [f"it decides otherwise: {each}" for each in sorted(map(str, mine ^ theirs))]
 
 
 def _tell(decision: Decision) -> tuple[str, int, str | None, tuple[tuple[str, float | None], ...]]:

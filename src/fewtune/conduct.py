@@ -7,7 +7,6 @@ Owns that order, and what is told of a study beside what executors tell of its t
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
-from fewtune.running.looks import begin_looks, count_whole, take_look
-from fewtune.running.order import put_longest_first
+from fewtune.running.looks import begin_looks, look_at_end
+from fewtune.running.order import put_longest_first, put_methods_in_turn
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
@@ -150,8 +149,7 @@ def conduct_study(
         jobs = shard.pick(jobs)
     on_event(Prepared(jobs, tasks))
     if purse is not None:  # every method once before any twice
-        turns = {seeds: turn for turn, seeds in enumerate(itertools.product(study.data_seeds, study.fit_seeds))}
-        jobs = sorted(jobs, key=lambda job: turns[job.trial.data_seed, job.trial.fit_seed])
+        jobs = put_methods_in_turn(jobs, study.data_seeds, study.fit_seeds)
     cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
         executor.settle(jobs, done.values())
@@ -167,12 +165,9 @@ def conduct_study(
         if race is not None:
             _race(race, run)
         else:
-            whole = run.take(jobs)
+            run.take(jobs)
             if history is not None:
-                draws = len(study.data_seeds) if whole else count_whole(jobs, study.data_seeds, run.known)
-                seeds = set(study.data_seeds[:draws])
-                seen = {job.trial_id: cells[job.trial_id] for job in jobs if job.trial.data_seed in seeds}
-                write_looks(out, take_look(history, seen, draws, is_last=not whole))
+                write_looks(out, look_at_end(history, jobs, cells, study.data_seeds, run.known))
     on_event(Closed())
 
 

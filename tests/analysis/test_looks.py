@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.followed import FollowedFolder
-from fewtune.analysis.looks import LOOKS, choose_level, find_level, plan_looks, spend_beyond, spend_by
+from fewtune.analysis.looks import (
+    LOOKS,
+    choose_level,
+    find_earlier,
+    find_level,
+    fingerprint_trials,
+    plan_looks,
+    spend_beyond,
+    spend_by,
+)
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import Look, LookHistory, write_looks
+from fewtune.records import Look, LookHistory, load_records, write_looks
 from study_maker import make_study
 
 
@@ -50,11 +59,30 @@ def test_looks_beyond_the_plan_never_spend_more_than_there_is() -> None:
 
 def test_whoever_looks_at_a_study_under_way_after_every_draw_spends_a_tenth() -> None:
     history = LookHistory(plan=(8,))
-    assert 8 * find_level(history, "sentiment", 16) == pytest.approx(0.005)
+    assert 8 * find_level(history, "sentiment", 16, 2) == pytest.approx(0.005)
     taken = history.model_copy(update={"looks": (Look(task="sentiment", shots=16, draws=8, methods=2, level=0.04),)})
-    assert find_level(taken, "sentiment", 16) == 0.04
-    assert find_level(taken, "sentiment", 32) == pytest.approx(0.005 / 8)
-    assert find_level(None, "sentiment", 16) == 0.05
+    assert find_level(taken, "sentiment", 16, 2) == 0.04
+    assert find_level(taken, "sentiment", 16, 3) == pytest.approx(0.005 / 8), "one was added since"
+    assert find_level(taken, "sentiment", 32, 2) == pytest.approx(0.005 / 8)
+    assert find_level(None, "sentiment", 16, 2) == pytest.approx(0.05)
+
+
+def test_what_earlier_looks_saw_holds_for_the_same_trials_alone(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92, 0.91]})
+    records = load_records(tmp_path)
+    first = fingerprint_trials(record.trial_id for record in records if record.trial.data_seed < 2)
+    looks = [Look(task="sentiment", shots=16, draws=draws, methods=2, level=0.01) for draws in (2, 3)]
+    seeds = (0, 1, 2)
+
+    def find(*trials: str) -> list[int]:
+        taken = [look.model_copy(update={"trials": each}) for look, each in zip(looks, trials, strict=True)]
+        return [each.draws for each in find_earlier(LookHistory(plan=(2, 3), looks=tuple(taken)), records, seeds)]
+
+    assert find(first, "") == [2]
+    assert find("others", "") == []
+    assert find("", "") == [2], "of a file of before: by its methods"
+    assert find_earlier(LookHistory(plan=(3,), looks=(looks[1], looks[0])), records, seeds) == [], "at more draws"
+    assert find_earlier(None, records, seeds) == []
 
 
 def test_the_same_draws_of_other_trials_are_looked_at_anew() -> None:

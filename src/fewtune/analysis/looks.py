@@ -9,8 +9,10 @@ if they like; each look beyond the plan spends half of what is left.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
 from fewtune.analysis.statistics import LEAST_LEVEL, LEVEL
 from fewtune.records import Look, LookHistory, Record
@@ -22,7 +24,7 @@ GROWTH = 1.6
 PLANNED_SHARE = 0.8
 """Of the error, what the planned looks may spend: some is left for whoever adds draws afterwards."""
 UNCOUNTED_SHARE = 0.1
-"""Of the error, what looks may spend that nobody counts, before the first that is: a part for each planned draw."""
+"""Of the error, what looks may spend that nobody counts: a part for each planned draw."""
 
 
 def plan_looks(most: int) -> tuple[int, ...]:
@@ -70,15 +72,47 @@ def spend_beyond(spent: Sequence[float], level: float) -> float:
     return max(LEAST_LEVEL, ((1 - UNCOUNTED_SHARE) * level - math.fsum(spent)) / 2)
 
 
-def find_level(history: LookHistory | None, task: str, shots: int) -> float:
-    """The level at which a task and number of shots is judged: that of the last look taken.
+def fingerprint_trials(trial_ids: Iterable[str]) -> str:
+    """What tells the trials of one look from those of another."""
+    return hashlib.sha256("\n".join(sorted(trial_ids)).encode()).hexdigest()[:16]
 
-    The whole error where looks are not counted; before the first one, what a look that is not counted may spend.
+
+def count_methods(records: Iterable[Record]) -> dict[tuple[str, int], int]:
+    """The methods that have a record, each of a model counted, by task and number of shots."""
+    found: dict[tuple[str, int], set[tuple[str, str | None]]] = defaultdict(set)
+    for record in records:
+        found[record.trial.task, record.trial.shots].add((record.trial.variant, record.trial.model))
+    return {place: len(methods) for place, methods in found.items()}
+
+
+def find_level(history: LookHistory | None, task: str, shots: int, methods: int) -> float:
+    """The level at which so many methods of a task and number of shots are judged: that of the last look at them.
+
+    The whole error where looks are not counted; where none was taken, or at other methods, what a look that is not
+    counted may spend.
     """
     if history is None:
         return LEVEL
     taken = history.of(task, shots)
-    return taken[-1].level if taken else LEVEL * UNCOUNTED_SHARE / history.plan[-1]
+    counted = bool(taken) and taken[-1].methods == methods
+    return taken[-1].level if counted else LEVEL * UNCOUNTED_SHARE / history.plan[-1]
+
+
+def find_earlier(history: LookHistory | None, records: Collection[Record], seeds: Sequence[int]) -> list[Look]:
+    """The looks before the last one at these records, of one task and number of shots: at some of the same trials."""
+    first = next(iter(records), None)
+    if history is None or first is None or not seeds:
+        return []
+    *before, last = history.of(first.trial.task, first.trial.shots) or (None,)
+    found = []
+    for look in before:
+        assert look is not None and last is not None
+        drawn = set(seeds[: look.draws])
+        present = fingerprint_trials(r.trial_id for r in records if r.trial.data_seed in drawn)
+        same = look.trials == present if look.trials else look.methods == last.methods
+        if same and look.draws < last.draws:
+            found.append(look)
+    return found
 
 
 def foresee_level(history: LookHistory, task: str, shots: int) -> float:

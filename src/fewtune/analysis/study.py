@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,9 +84,11 @@ class StudyAnalysis:
         """The interval of each contender's mean score in domain, on the draws decided on, by the contender's name."""
         places = (decision.question.task, decision.question.shots)
         groups = [group for group in self.groups if (group.board.task, group.board.shots) == places]
+        members = {record.trial_id: record for group in groups for record in group.members}
+        looked_at = {r.trial_id for r in keep_looked_at(list(members.values()), self.terms.looks, self.terms.seeds)}
         found = {}
         for group in groups:
-            board, stability = self._look_at(group)
+            board, stability = self._look_at(group, looked_at)
             for row in board.rows:
                 if row.variant in stability:
                     model = board.model if row.uses_model else None
@@ -95,12 +97,14 @@ class StudyAnalysis:
                     ]
         return found
 
-    def _look_at(self, group: GroupAnalysis) -> tuple[LeaderboardGroup, dict[str, Stability]]:
-        """A group's leaderboard and stability on the draws of the last look at it."""
-        trials = keep_looked_at(group.members, self.terms.looks, self.terms.seeds)
+    def _look_at(
+        self, group: GroupAnalysis, looked_at: Collection[str]
+    ) -> tuple[LeaderboardGroup, dict[str, Stability]]:
+        """A group's leaderboard and stability on these trials."""
+        trials = [record for record in group.members if record.trial_id in looked_at]
         if len(trials) == len(group.members):
             return group.board, group.stability
-        [board] = rank_variants(trials, self.reader)
+        [board] = rank_variants(trials, self.reader) or [group.board]
         return board, summarise_variants(trials, board.rows, self.reader)
 
     @property

@@ -28,7 +28,7 @@ from fewtune.analysis.leaderboard import (
     group_records,
     name_metric,
 )
-from fewtune.analysis.looks import find_level, keep_looked_at
+from fewtune.analysis.looks import count_methods, find_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.statistics import LEVEL
 from fewtune.records import LookHistory, Record
@@ -67,9 +67,17 @@ def judge_study(
 
     Failed and skipped trials are counted and never scored.
     """
+    methods = count_methods(records)
     return [
-        judge_group(key, keep_looked_at(members, looks, seeds), reader, rng, region, find_level(looks, key[0], key[2]))
-        for key, members in group_records(records).items()
+        judge_group(
+            (task, model, shots),
+            keep_looked_at(members, looks, seeds),
+            reader,
+            rng,
+            region,
+            find_level(looks, task, shots, methods[task, shots]),
+        )
+        for (task, model, shots), members in group_records(records).items()
     ]
 
 

@@ -24,7 +24,7 @@ from fewtune.analysis.recommend import name_contender
 from fewtune.analysis.study import StudyAnalysis, analyse_contents
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
-from fewtune.records import Cell, Record, find_last_run, list_written, load_planned
+from fewtune.records import Cell, LookHistory, Record, find_last_run, list_written, load_looks, load_planned
 from fewtune.report.findings import word_outcome
 from fewtune.report.race import word_next_look
 from fewtune.report.wording import (
@@ -55,25 +55,32 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
         )
     followed = FollowedFolder(out_dir)
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        seen: dict[str, float] | None = None
+        seen: tuple[dict[str, float], LookHistory | None] | None = None
         while True:
+            looks = load_looks(out_dir)
             found = {trial_id: when for trial_id, when in list_written(out_dir).items() if trial_id in planned}
-            if found != seen:
+            if (found, looks) != seen:
                 contents = followed.read() if found else None
                 again = list_repeated(contents.records, found, find_last_run(out_dir)) if contents is not None else []
-                last = (len(found) == len(planned) and not again) or not console.is_terminal
+                whole = len(found) == len(planned) and not again and _is_looked_at(planned.values(), looks)
+                last = whole or not console.is_terminal
                 view: Text | Group = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
                 if contents is not None:
                     # What stays on the screen is the report's own analysis, to the last digit.
                     study = analyse_contents(out_dir, contents) if last else followed.analyse(contents)
                     view = show_state(study, len(planned), again)
                 live.update(view, refresh=True)
-                seen = found
+                seen = found, looks
                 if last:
                     break
             pause(every)
     if not console.is_terminal:
         console.line()  # `Live` ends its own last line in a terminal alone
+
+
+def _is_looked_at(planned: Iterable[Cell], looks: LookHistory | None) -> bool:
+    """Whether each task and number of shots had its look, which comes after the last record; also where none counts."""
+    return looks is None or all(looks.of(cell.task, cell.shots) for cell in planned)
 
 
 def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> list[Cell]:

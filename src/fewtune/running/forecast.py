@@ -118,15 +118,18 @@ def forecast_trials(
         timed = at_hand or [measured[kind][0]]
         fault = timed[0].failure.message if timed[0].failure is not None else None
         costs = [record.cost for record in timed if record.cost is not None]
-        least = min((r.trial.shots for r in timed if r.trial.shots >= cell.shots), default=cell.shots)
-        held = [r.cost.resident_memory_bytes for r in timed if r.cost is not None and r.trial.shots == least]
+        held = {r.trial.shots: 0 for r in timed if r.cost is not None and r.cost.resident_memory_bytes}
+        for record in timed:
+            if record.trial.shots in held and record.cost is not None:
+                held[record.trial.shots] = max(held[record.trial.shots], record.cost.resident_memory_bytes or 0)
+        nearest = min((shots for shots in held if shots >= cell.shots), default=None)
         found.append(
             Forecast(
                 cell=cell,
                 trials=trials,
                 seconds=None if fault else guess_seconds_left([_without_loading(r) for r in timed], [cell], 1),
                 load_seconds=max((cost.load_seconds or 0.0 for cost in costs), default=None),
-                memory_bytes=max((size or 0 for size in held), default=0) or None,
+                memory_bytes=None if nearest is None else held[nearest],
                 disk_bytes=disk.get(kind),
                 from_records=bool(at_hand),
                 fault=fault,

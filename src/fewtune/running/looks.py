@@ -5,11 +5,12 @@ Owns when the count begins, and the one look that a study without a race takes a
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fewtune.analysis.looks import choose_level
+from fewtune.analysis.looks import choose_level, fingerprint_trials
+from fewtune.analysis.regret import FEWEST_DRAWS
 from fewtune.analysis.statistics import LEAST_LEVEL
 from fewtune.records import Cell, Look, LookHistory, Record, load_looks, write_looks
 from fewtune.running.job import Job
@@ -53,7 +54,7 @@ def make_look(
         shots=first.shots,
         draws=draws,
         methods=len({(cell.variant, cell.model) for cell in cells.values()}),
-        trials=hashlib.sha256("\n".join(sorted(cells)).encode()).hexdigest()[:16],
+        trials=fingerprint_trials(cells),
         level=LEAST_LEVEL,
         stopped=stopped or {},
     )
@@ -78,7 +79,36 @@ def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int, is_la
     return history
 
 
-def count_whole(jobs: Iterable[Job], seeds: Sequence[int], have: Collection[str]) -> int:
-    """The draws, from the first on, of which all these trials are there; `have` are the ids of those that are."""
-    lacking = {job.trial.data_seed for job in jobs if job.trial_id not in have}
+def look_at_end(
+    history: LookHistory, jobs: Sequence[Job], cells: Mapping[str, Cell], seeds: Sequence[int], have: Collection[str]
+) -> LookHistory:
+    """The history after a look at each task and number of shots, at the draws that all its methods have by now.
+
+    `have` are the ids of the trials that are there. A look at fewer draws than the whole is the last that is planned,
+    and none where they are no more than were looked at before.
+    """
+    places: dict[Place, list[Job]] = defaultdict(list)
+    for job in jobs:
+        places[cells[job.trial_id].task, cells[job.trial_id].shots].append(job)
+    for place, members in places.items():
+        draws = count_whole(members, cells, seeds, have)
+        before = max((look.draws for look in history.of(*place)), default=FEWEST_DRAWS - 1)
+        if draws == len(seeds) or draws > before:
+            drawn = set(seeds[:draws])
+            seen = [job for job in members if job.trial.data_seed in drawn and job.trial_id in have]
+            looked_at = {job.trial_id: cells[job.trial_id] for job in seen}
+            history = take_look(history, looked_at, draws, is_last=draws < len(seeds))
+    return history
+
+
+def count_whole(jobs: Iterable[Job], cells: Mapping[str, Cell], seeds: Sequence[int], have: Collection[str]) -> int:
+    """The draws, from the first on, of which all these trials are there, those of methods without any apart.
+
+    `have` are the ids of the trials that are there.
+    """
+    jobs = list(jobs)
+    begun = {cells[job.trial_id] for job in jobs if job.trial_id in have}
+    if not begun:
+        return 0
+    lacking = {job.trial.data_seed for job in jobs if job.trial_id not in have and cells[job.trial_id] in begun}
     return next((count for count, seed in enumerate(seeds) if seed in lacking), len(seeds))

@@ -116,8 +116,7 @@ class Race:
         seeds = set(self._seeds[:draws])
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
-        jobs = [job for job in self._jobs if _find_place(job) == place and job.trial.data_seed in seeds]
-        cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
+        cells = {record.trial_id: record.trial.cell for record in records}
         look = make_look(self._history, draws, cells, self._stopped[place], is_last)
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         looks = LookHistory(plan=self._history.plan, looks=taken)
@@ -135,8 +134,9 @@ class Race:
     def _count_whole(self, place: Place, have: Collection[str]) -> int:
         """The draws, from the first on, of which every method that goes on has all its trials."""
         names, stopped = self._places[place], self._stopped[place]
-        going = (job for job in self._jobs if job.trial_id in names and names[job.trial_id] not in stopped)
-        return count_whole(going, self._seeds, have)
+        going = [job for job in self._jobs if job.trial_id in names and names[job.trial_id] not in stopped]
+        cells = {job.trial_id: describe_axes(job.trial).cell for job in going}
+        return count_whole(going, cells, self._seeds, have)
 
 
 def _find_place(job: Job) -> Place:

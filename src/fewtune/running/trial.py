@@ -224,7 +224,9 @@ def _find_defaults(method: Method, settings: Any, loaded: Loaded, label: str) ->
     if had != plain:
         return {}
     tried = method.defaults_tried or ({} if method.floor else {loaded.task.name: 0})
-    return {label if name == loaded.task.name else name: count for name, count in tried.items()}
+    own = loaded.task.name  # another task that has this label in a study is not the one of that name
+    named = {name: count for name, count in tried.items() if name not in (own, label)}
+    return named | ({label: tried[own]} if own in tried else {})
 
 
 def _take_notes(loaded: Loaded, fitted: _Fitted, scores: Scores, state: WorkerState, meter: Meter) -> Notes:
