@@ -35,6 +35,8 @@ from fewtune.records import load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.wording import (
     UNKNOWN,
+    UNLABELLED_MARK,
+    UNLABELLED_NOTE,
     list_verdict,
     word_bound,
     word_bytes,
@@ -265,14 +267,20 @@ class Table(BaseModel):
     rows: list[str]
 
     def write(self, results: Path) -> str:
-        """The table as Markdown, from the records."""
+        """The table as Markdown, from the records; methods that learnt from rows without labels too have a mark."""
+        boards = [group.board for group in _analyse(results / self.study).groups]
+        unlabelled = {each.variant for board in boards for each in board.rows if each.unlabelled}
+        marked = False
         lines = [[self.head, *self.columns], ["---"] * (1 + len(self.columns))]
         for row in self.rows:
             name, _, model = row.removesuffix(")").partition(" (")
             columns = [column.replace("{row}", name).replace("{model}", model) for column in self.columns.values()]
             cells = [derive(self.study, place, what, results) for place, _, what in (c.partition("|") for c in columns)]
-            lines.append([row if model else " − ".join(row.split()), *cells])
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+            named = [f"{each}\\{UNLABELLED_MARK}" if each in unlabelled else each for each in name.split()]
+            marked = marked or not unlabelled.isdisjoint(name.split())
+            lines.append([" − ".join(named) + (f" ({model})" if model else ""), *cells])
+        note = f"\n\\{UNLABELLED_NOTE}\n" if marked else ""
+        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + note
 
 
 def load_tables(results: Path) -> dict[str, Table]:
