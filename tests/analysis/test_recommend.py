@@ -156,6 +156,13 @@ def test_methods_that_collapse_at_times_are_named(tmp_path: Path) -> None:
     assert collapsing == {"pattern": True, "lora": False, "vanilla": False}, "vanilla is at the floor and stays there"
 
 
+def test_methods_that_fall_far_at_times_without_reaching_the_floor_are_named(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.91, 0.7, 0.9], "lora": [0.9, 0.82, 0.76, 0.85]})
+    make_study(tmp_path, {"adaptive": [0.9, 0.9, 0.7, 0.7]})
+    collapsing = {each.name: each.collapses for each in advise(tmp_path).contenders}
+    assert collapsing == {"pattern": True, "lora": False, "adaptive": False}, "half of the draws are no exception"
+
+
 def test_weights_add_up_and_there_are_none_where_nothing_bears_them(tmp_path: Path) -> None:
     assert weigh_test_sets(["in_domain", "a", "b"], 0.5) == {"in_domain": 0.5, "a": 0.25, "b": 0.25}
     assert weigh_test_sets(["in_domain", "a"], 1.0) == {"a": 1.0}

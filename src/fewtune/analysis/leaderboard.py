@@ -23,7 +23,7 @@ DrawKey = tuple[int, str]
 
 
 COLLAPSE_DEPTH = 0.1
-"""How far the mean of a variant's collapsed trials is below that of its others where collapses are more than noise."""
+"""How far below its others the trials of a variant are that collapsed, or fell: less may be noise."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class LeaderboardRow:
     trial_seconds: float | None
     """Mean wall seconds of a done trial, all its phases."""
     collapses: bool
-    """Some done trials collapsed and others did not, COLLAPSE_DEPTH above them on average."""
+    """Some done trials collapsed, or fell, and others did not, COLLAPSE_DEPTH above them."""
     unlabelled: bool
     """It learnt from rows without labels besides."""
 
@@ -314,7 +314,16 @@ def _collapses_at_times(done: Sequence[Record], collapsed: Mapping[str, bool]) -
     for record in done:
         if record.primary_metric in record.metrics.get(IN_DOMAIN, {}):
             scores[collapsed[record.trial_id]].append(record.metrics[IN_DOMAIN][record.primary_metric])
-    return bool(scores[True] and scores[False]) and fmean(scores[False]) - fmean(scores[True]) >= COLLAPSE_DEPTH
+    if scores[True] and scores[False] and fmean(scores[False]) - fmean(scores[True]) >= COLLAPSE_DEPTH:
+        return True
+    return _fall_apart([*scores[True], *scores[False]])
+
+
+def _fall_apart(scores: Sequence[float]) -> bool:
+    """Whether fewer than half of the scores lie below the others with COLLAPSE_DEPTH between them."""
+    ordered = sorted(scores)
+    lower = range(1, (len(ordered) + 1) // 2)
+    return any(ordered[place] - ordered[place - 1] >= COLLAPSE_DEPTH for place in lower)
 
 
 def _order_test_sets(records: Iterable[Record]) -> tuple[str, ...]:

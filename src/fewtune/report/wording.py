@@ -118,8 +118,8 @@ def warn_of_collapses(decision: Decision) -> list[str]:
     """Say which methods collapsed at times, for bounds and verdicts on them are wrong more often than they say."""
     names = [each.name for each in decision.compared if each.collapses]
     told = (
-        'collapsed in some draws and not in others: few draws seldom show how often, so bounds and "better" are wrong '
-        "more often here than the 5 % they are held to"
+        "collapsed or fell far in some draws and not in others: few draws seldom show how often, so bounds and "
+        '"better" are wrong more often here than the 5 % they are held to'
     )
     return [f"{_join(names)} {told}"] if names else []
 
