@@ -89,7 +89,7 @@ def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
             ]
 
     def finite() -> list[dict[str, Any]]:
-        cells = list(product(SIZES, (5, 20)))
+        cells = list(product(SIZES, (5, 20, None)))
         with ProcessPoolExecutor() as processes:
             waiting = [
                 processes.submit(measure_finite, size, draws, FILES, seed) for seed, (size, draws) in enumerate(cells)

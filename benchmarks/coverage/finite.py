@@ -16,9 +16,10 @@ import numpy as np
 from scipy import special
 
 from benchmarks.coverage.pairs import judge_group
-from benchmarks.coverage.studies import METHODS, decide_made_up
+from benchmarks.coverage.studies import METHODS, decide_made_up, is_wrong, race
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.looks import LOOKS
 
 TELLING, MORE, NOISE = 6, 2, 6
 """Features that tell the classes apart for all methods, and for the first alone; that tell nothing, for each other."""
@@ -53,28 +54,36 @@ SIZES = tuple(
 )
 
 
-def measure_finite(size: File, draws: int, files: int, seed: int = 0) -> dict[str, float]:
-    """Shares of files with any wrong bound, and with any false "better"; of those decided, and the choices' loss."""
+def measure_finite(size: File, draws: int | None, files: int, seed: int = 0) -> dict[str, float]:
+    """Shares of files with any wrong bound, and with any false "better"; of those decided, and the choices' loss.
+
+    A false "better" is looked for among the eight methods that are alike. `draws` None: a race, at any of its looks.
+    """
     rng = np.random.default_rng(seed)
     below = find_true_loss(size, rng)
     lower = [0.0, *[below] * (METHODS - 1)]
-    wrong, better, lost = [], [], []
+    wrong, better, lost, trials = [], [], [], []
     for _ in range(files):
-        answers = split_file(size, draws, rng)
+        answers = split_file(size, LOOKS[-1] if draws is None else draws, rng)
+        if draws is None:
+            course = race(answers, lower, rng)
+            wrong.append(course.wrong)
+            better.append(race(answers[1:], lower[1:], rng).better)
+            lost += [course.lost] if course.decided else []
+            trials.append(course.trials)
+            continue
         found = decide_made_up(answers)
-        bounds = {c.name: 1.0 if c.regret is None or c.regret.bound is None else c.regret.bound for c in found.compared}
-        wrong.append(any(bounds[str(m)] < least for m, least in enumerate(lower)))
-        leader = int(found.best or 0)
-        called = judge_group(answers, rng)[1]
-        better.append(any(told and lower[m] <= lower[leader] for m, told in called.items()))
-        if found.chosen is not None:
-            lost.append(lower[int(found.chosen.name)])
+        wrong.append(is_wrong(found, lower))
+        better.append(any(judge_group(answers[1:], rng)[1].values()))
+        lost += [] if found.chosen is None else [lower[int(found.chosen.name)]]
+        trials.append(METHODS * draws)
     return {
         "below": below,
         "wrong": float(np.mean(wrong)),
         "better": float(np.mean(better)),
         "decided": len(lost) / files,
         "lost": float(np.mean(lost)) if lost else 0.0,
+        "trials": float(np.mean(trials)),
     }
 
 

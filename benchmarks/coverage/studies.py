@@ -43,6 +43,7 @@ KINDS = (
     Kind("1 to 8 points", (0.01, 0.08)),
     Kind("3 points, one in seven collapses", collapses=True),
     *(Kind(f"3 points, rows shared, {100 * share:g} % alike", steady=share) for share in (0.5, 0.75, 0.9, 0.97)),
+    Kind("8 to 1 points, the best most", (0.08, 0.01)),
 )
 
 

@@ -116,7 +116,8 @@ def _write_finite(cells: Sequence[dict[str, Any]]) -> str:
             str(cell["shots"]),
             "further" if cell["moved"] else "little",
             f"{100 * cell['below']:.1f} points",
-            str(cell["draws"]),
+            "a race" if cell["draws"] is None else str(cell["draws"]),
+            f"{cell['trials']:.0f}",
             *(f"{100 * cell[key]:.1f} %" for key in ("wrong", "better", "decided")),
         ]
         for cell in cells
@@ -127,6 +128,7 @@ def _write_finite(cells: Sequence[dict[str, Any]]) -> str:
         "supports move methods",
         "eight are below by",
         "draws",
+        "trials",
         "any bound wrong",
         'a false "better"',
         "decided",
