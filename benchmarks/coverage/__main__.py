@@ -49,6 +49,17 @@ from benchmarks.coverage.studies import KINDS, LOOKED_AT, STUDIES, measure_decis
 from benchmarks.race.results import describe_commit
 
 
+COUNTS = {
+    "pairs": {"repetitions": REPETITIONS},
+    "leaders": {"groups": GROUPS},
+    "floors": {"groups": GROUPS},
+    "decisions": {"studies": STUDIES},
+    "looks": {"looked_at": LOOKED_AT},
+    "finite": {"files": FILES},
+}
+"""How often each part is repeated, kept with its figures."""
+
+
 def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
     """What measures the cells of each table."""
     kinds = ((False, None), (False, 0.5), (False, 0.9), (True, None))
@@ -115,17 +126,10 @@ def main() -> None:
     parts = measure_parts()
     named = sys.argv[1:] or list(parts)
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and len(named) < len(parts) else {}
-    found |= {
-        "rows": ROWS,
-        "repetitions": REPETITIONS,
-        "groups": GROUPS,
-        "studies": STUDIES,
-        "looked_at": LOOKED_AT,
-        "files": FILES,
-    }
     commits, commit = found.get("commits", {}), describe_commit()
     for part in named:
         found[part] = parts[part]()
+        found |= {"rows": ROWS, **COUNTS[part]}
         commits[part] = commit
         for cell in found[part]:
             print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in cell.items()))
