@@ -48,7 +48,6 @@ from benchmarks.coverage.pairs import (
 from benchmarks.coverage.studies import KINDS, LOOKED_AT, STUDIES, measure_decisions, measure_looks
 from benchmarks.race.results import describe_commit
 
-
 COUNTS = {
     "pairs": {"repetitions": REPETITIONS},
     "leaders": {"groups": GROUPS},
