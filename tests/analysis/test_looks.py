@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ from fewtune.analysis.looks import (
     LOOKS,
     choose_level,
     find_earlier,
-    find_level,
+    find_levels,
     fingerprint_trials,
     plan_looks,
     spend_beyond,
     spend_by,
 )
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import Look, LookHistory, load_records, write_looks
+from fewtune.records import Look, LookHistory, Record, load_records, write_looks
 from study_maker import make_study
 
 
@@ -57,14 +58,26 @@ def test_looks_beyond_the_plan_never_spend_more_than_there_is() -> None:
     assert sum(spent) == pytest.approx(0.045), "a tenth is left for looks that nobody counts"
 
 
-def test_whoever_looks_at_a_study_under_way_after_every_draw_spends_a_tenth() -> None:
-    history = LookHistory(plan=(8,))
-    assert 8 * find_level(history, "sentiment", 16, 2) == pytest.approx(0.005)
-    taken = history.model_copy(update={"looks": (Look(task="sentiment", shots=16, draws=8, methods=2, level=0.04),)})
-    assert find_level(taken, "sentiment", 16, 2) == 0.04
-    assert find_level(taken, "sentiment", 16, 3) == pytest.approx(0.005 / 8), "one was added since"
-    assert find_level(taken, "sentiment", 32, 2) == pytest.approx(0.005 / 8)
-    assert find_level(None, "sentiment", 16, 2) == pytest.approx(0.05)
+def test_whoever_looks_at_a_study_under_way_after_every_draw_spends_a_tenth(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92, 0.91]})
+    records = load_records(tmp_path)
+    place, seeds = ("sentiment", 16), (0, 1, 2)
+    history = LookHistory(plan=(3,))
+    look = Look(task="sentiment", shots=16, draws=3, methods=2, level=0.04)
+
+    def find(*looks: Look, of: Sequence[Record] = records) -> float:
+        return find_levels(history.model_copy(update={"looks": looks}), of, seeds)[place]
+
+    assert 3 * find() == pytest.approx(0.005)
+    assert find_levels(history, records, tuple(range(20)))[place] == pytest.approx(0.005 / 20), "of a study that grew"
+    assert find(look) == 0.04 and find_levels(None, records, seeds)[place] == pytest.approx(0.05)
+    assert find(look.model_copy(update={"methods": 3})) == pytest.approx(0.005 / 3)
+    whole = look.model_copy(update={"trials": fingerprint_trials(record.trial_id for record in records)})
+    assert find(whole) == 0.04
+    others = [record.model_copy(update={"trial_id": f"{record.trial_id}-other"}) for record in records]
+    assert find(whole, of=[*records, *others]) == pytest.approx(0.005 / 3), "as many methods, other trials besides"
+    failed = others[0].model_copy(update={"status": "failed"})
+    assert find(whole, of=[*records, failed]) == 0.04, "as folders from before looks were counted are taken over"
 
 
 def test_what_earlier_looks_saw_holds_for_the_same_trials_alone(tmp_path: Path) -> None:
@@ -82,7 +95,7 @@ def test_what_earlier_looks_saw_holds_for_the_same_trials_alone(tmp_path: Path) 
     assert find("others", "") == []
     assert find("", "") == [2], "of a file of before: by its methods"
     assert find_earlier(LookHistory(plan=(3,), looks=(looks[1], looks[0])), records, seeds) == [], "at more draws"
-    assert find_earlier(None, records, seeds) == []
+    assert find_earlier(None, records, seeds) == [] and find_earlier(LookHistory(plan=(3,)), [], seeds) == []
 
 
 def test_the_same_draws_of_other_trials_are_looked_at_anew() -> None:

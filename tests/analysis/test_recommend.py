@@ -163,6 +163,15 @@ def test_methods_that_fall_far_at_times_without_reaching_the_floor_are_named(tmp
     assert collapsing == {"pattern": True, "lora": False, "adaptive": False}, "half of the draws are no exception"
 
 
+def test_fit_seeds_that_differ_within_every_draw_are_no_fall(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"pattern": [0.9, 0.9, 0.9], "lora": [0.9, 0.9, 0.9]}, fit_seeds=3)
+    for record in records:
+        if record.trial.variant == "pattern" and record.trial.fit_seed == 0:
+            lower = {"in_domain": record.metrics["in_domain"] | {"accuracy": 0.7}}
+            write_record(tmp_path, record.model_copy(update={"metrics": lower}))
+    assert [each.name for each in advise(tmp_path).contenders if each.collapses] == []
+
+
 def test_weights_add_up_and_there_are_none_where_nothing_bears_them(tmp_path: Path) -> None:
     assert weigh_test_sets(["in_domain", "a", "b"], 0.5) == {"in_domain": 0.5, "a": 0.25, "b": 0.25}
     assert weigh_test_sets(["in_domain", "a"], 1.0) == {"a": 1.0}

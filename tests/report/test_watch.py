@@ -70,6 +70,22 @@ def test_a_failed_trial_that_a_run_repeats_is_waited_for(tmp_path: Path) -> None
     assert "3 of 3 trials: 2 done, 1 failed" in stream.getvalue()
 
 
+def test_the_look_that_comes_after_the_last_record_is_waited_for(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.82, 0.81], "lora": [0.6, 0.62, 0.61]})
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in load_records(tmp_path)})
+    early = Look(task="sentiment", shots=16, draws=2, methods=2, level=0.01)
+    write_looks(tmp_path, LookHistory(plan=(2, 3), looks=(early,)))
+    whole = LookHistory(plan=(2, 3), looks=(early, early.model_copy(update={"draws": 3})))
+    stream, waited = StringIO(), []
+
+    def look(seconds: float) -> None:
+        waited.append(seconds)
+        write_looks(tmp_path, whole)
+
+    watch_study(make_terminal(stream), tmp_path, every=0.5, pause=look)
+    assert waited == [0.5] and "6 of 6 trials: 6 done" in stream.getvalue()
+
+
 def test_half_written_and_malformed_events_do_not_end_the_watch(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9]})
     write_planned(tmp_path, {record.trial_id: record.trial.cell for record in load_records(tmp_path)})

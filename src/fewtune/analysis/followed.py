@@ -16,7 +16,7 @@ from fewtune import records as store
 from fewtune.analysis.comparison import ANALYSIS_SEED
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
-from fewtune.analysis.looks import count_methods, find_level, keep_looked_at
+from fewtune.analysis.looks import find_levels, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, decide_cell
@@ -74,9 +74,10 @@ class FollowedFolder:
         """
         read_all(self._reader, (record for record in contents.records if record.status == "done"))
         grouped = group_records(contents.records)
-        methods = count_methods(contents.records)
-        levels = {key: find_level(contents.looks, key[0], key[2], methods[key[0], key[2]]) for key in grouped}
-        self._groups = {key: self._analyse(key, members, contents, levels[key]) for key, members in grouped.items()}
+        levels = find_levels(contents.looks, contents.records, contents.seeds)
+        self._groups = {
+            key: self._analyse(key, members, contents, levels[key[0], key[2]]) for key, members in grouped.items()
+        }
         groups = [kept.analysis for kept in self._groups.values()]
         return assemble(contents, groups, self._decide(groups, contents.terms), self._reader)
 

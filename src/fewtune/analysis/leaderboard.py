@@ -316,7 +316,7 @@ def _collapses_at_times(done: Sequence[Record], collapsed: Mapping[str, bool]) -
             scores[collapsed[record.trial_id]].append(record.metrics[IN_DOMAIN][record.primary_metric])
     if scores[True] and scores[False] and fmean(scores[False]) - fmean(scores[True]) >= COLLAPSE_DEPTH:
         return True
-    return _fall_apart([*scores[True], *scores[False]])
+    return _fall_apart([draw.value for draw in average_draws(done, IN_DOMAIN)])
 
 
 def _fall_apart(scores: Sequence[float]) -> bool:

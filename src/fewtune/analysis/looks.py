@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from fewtune.analysis.statistics import LEAST_LEVEL, LEVEL
 from fewtune.records import Look, LookHistory, Record
@@ -77,42 +77,43 @@ def fingerprint_trials(trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(trial_ids)).encode()).hexdigest()[:16]
 
 
-def count_methods(records: Iterable[Record]) -> dict[tuple[str, int], int]:
-    """The methods that have a record, each of a model counted, by task and number of shots."""
-    found: dict[tuple[str, int], set[tuple[str, str | None]]] = defaultdict(set)
-    for record in records:
-        found[record.trial.task, record.trial.shots].add((record.trial.variant, record.trial.model))
-    return {place: len(methods) for place, methods in found.items()}
+def find_levels(
+    history: LookHistory | None, records: Iterable[Record], seeds: Sequence[int]
+) -> dict[tuple[str, int], float]:
+    """The level at which each task and number of shots is judged: that of the last look, where it was at these trials.
 
-
-def find_level(history: LookHistory | None, task: str, shots: int, methods: int) -> float:
-    """The level at which so many methods of a task and number of shots are judged: that of the last look at them.
-
-    The whole error where looks are not counted; where none was taken, or at other methods, what a look that is not
-    counted may spend.
+    The whole error where looks are not counted; where none was taken, or at others, what a look that is not counted may
+    spend. `seeds` are the study's data seeds in order.
     """
+    places: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        places[record.trial.task, record.trial.shots].append(record)
+    return {place: _find_level(history, members, seeds) for place, members in places.items()}
+
+
+def _find_level(history: LookHistory | None, records: Sequence[Record], seeds: Sequence[int]) -> float:
     if history is None:
         return LEVEL
-    taken = history.of(task, shots)
-    counted = bool(taken) and taken[-1].methods == methods
-    return taken[-1].level if counted else LEVEL * UNCOUNTED_SHARE / history.plan[-1]
+    taken = history.of(records[0].trial.task, records[0].trial.shots)
+    if taken and _is_at(taken[-1], records, seeds):
+        return taken[-1].level
+    return LEVEL * UNCOUNTED_SHARE / max(history.plan[-1], len(seeds))
 
 
-def find_earlier(history: LookHistory | None, records: Collection[Record], seeds: Sequence[int]) -> list[Look]:
+def find_earlier(history: LookHistory | None, records: Sequence[Record], seeds: Sequence[int]) -> list[Look]:
     """The looks before the last one at these records, of one task and number of shots: at some of the same trials."""
-    first = next(iter(records), None)
-    if history is None or first is None or not seeds:
-        return []
-    *before, last = history.of(first.trial.task, first.trial.shots) or (None,)
-    found = []
-    for look in before:
-        assert look is not None and last is not None
-        drawn = set(seeds[: look.draws])
-        present = fingerprint_trials(r.trial_id for r in records if r.trial.data_seed in drawn)
-        same = look.trials == present if look.trials else look.methods == last.methods
-        if same and look.draws < last.draws:
-            found.append(look)
-    return found
+    taken = history.of(records[0].trial.task, records[0].trial.shots) if history is not None and records else ()
+    return [look for look in taken[:-1] if look.draws < taken[-1].draws and _is_at(look, records, seeds)]
+
+
+def _is_at(look: Look, records: Sequence[Record], seeds: Sequence[int]) -> bool:
+    """Whether a look was at these records; by how many methods there are, where it does not say at which trials."""
+    if not look.trials or not seeds:
+        return look.methods == len({(record.trial.variant, record.trial.model) for record in records})
+    drawn = set(seeds[: look.draws])
+    present = [record for record in records if record.trial.data_seed in drawn]
+    done = [record for record in present if record.status == "done"]  # of a folder from before looks were counted
+    return look.trials in {fingerprint_trials(record.trial_id for record in each) for each in (present, done)}
 
 
 def foresee_level(history: LookHistory, task: str, shots: int) -> float:

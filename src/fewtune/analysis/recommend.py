@@ -13,7 +13,7 @@ from fewtune.analysis.answers import read_answers
 from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
-from fewtune.analysis.looks import count_methods, find_earlier, find_level, foresee_level, keep_looked_at
+from fewtune.analysis.looks import find_earlier, find_levels, foresee_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import LookHistory, Record
 
@@ -84,7 +84,7 @@ def decide_cell(
         lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
         contenders.append(_contend(name, row, _score(row, weights), lacking or excesses[name], terms.budget))
     metric = name_metric(trials)
-    level = find_level(terms.looks, task, shots, count_methods(present)[task, shots])
+    level = find_levels(terms.looks, present, terms.seeds)[task, shots]
     further = foresee_level(terms.looks, task, shots) if terms.looks is not None else level
     question = Question(task, shots, metric, terms.within, level, max(1, len(taken)), further)
     before = find_earlier(terms.looks, present, terms.seeds)

@@ -86,6 +86,7 @@ class StudyAnalysis:
         groups = [group for group in self.groups if (group.board.task, group.board.shots) == places]
         members = {record.trial_id: record for group in groups for record in group.members}
         looked_at = {r.trial_id for r in keep_looked_at(list(members.values()), self.terms.looks, self.terms.seeds)}
+        groups = [group for group in groups if any(record.trial_id in looked_at for record in group.members)]
         found = {}
         for group in groups:
             board, stability = self._look_at(group, looked_at)
@@ -104,7 +105,7 @@ class StudyAnalysis:
         trials = [record for record in group.members if record.trial_id in looked_at]
         if len(trials) == len(group.members):
             return group.board, group.stability
-        [board] = rank_variants(trials, self.reader) or [group.board]
+        [board] = rank_variants(trials, self.reader)
         return board, summarise_variants(trials, board.rows, self.reader)
 
     @property

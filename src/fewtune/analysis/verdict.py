@@ -28,7 +28,7 @@ from fewtune.analysis.leaderboard import (
     group_records,
     name_metric,
 )
-from fewtune.analysis.looks import count_methods, find_level, keep_looked_at
+from fewtune.analysis.looks import find_levels, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.statistics import LEVEL
 from fewtune.records import LookHistory, Record
@@ -67,7 +67,7 @@ def judge_study(
 
     Failed and skipped trials are counted and never scored.
     """
-    methods = count_methods(records)
+    levels = find_levels(looks, records, seeds)
     return [
         judge_group(
             (task, model, shots),
@@ -75,7 +75,7 @@ def judge_study(
             reader,
             rng,
             region,
-            find_level(looks, task, shots, methods[task, shots]),
+            levels[task, shots],
         )
         for (task, model, shots), members in group_records(records).items()
     ]

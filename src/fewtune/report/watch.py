@@ -6,7 +6,7 @@ Owns the view. Reads records alone: it may run on another machine than the study
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,14 +55,16 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
         )
     followed = FollowedFolder(out_dir)
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        seen: tuple[dict[str, float], LookHistory | None] | None = None
+        seen: tuple[int, dict[str, float], LookHistory | None] | None = None
         while True:
+            planned = load_planned(out_dir) or planned  # a race plans look by look
             looks = load_looks(out_dir)
             found = {trial_id: when for trial_id, when in list_written(out_dir).items() if trial_id in planned}
-            if (found, looks) != seen:
+            if (len(planned), found, looks) != seen:
                 contents = followed.read() if found else None
-                again = list_repeated(contents.records, found, find_last_run(out_dir)) if contents is not None else []
-                whole = len(found) == len(planned) and not again and _is_looked_at(planned.values(), looks)
+                records = contents.records if contents is not None else ()
+                again = list_repeated(records, found, find_last_run(out_dir))
+                whole = len(found) == len(planned) and not again and _is_looked_at(records, looks)
                 last = whole or not console.is_terminal
                 view: Text | Group = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
                 if contents is not None:
@@ -70,7 +72,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                     study = analyse_contents(out_dir, contents) if last else followed.analyse(contents)
                     view = show_state(study, len(planned), again)
                 live.update(view, refresh=True)
-                seen = found, looks
+                seen = len(planned), found, looks
                 if last:
                     break
             pause(every)
@@ -78,9 +80,17 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
         console.line()  # `Live` ends its own last line in a terminal alone
 
 
-def _is_looked_at(planned: Iterable[Cell], looks: LookHistory | None) -> bool:
-    """Whether each task and number of shots had its look, which comes after the last record; also where none counts."""
-    return looks is None or all(looks.of(cell.task, cell.shots) for cell in planned)
+def _is_looked_at(records: Iterable[Record], looks: LookHistory | None) -> bool:
+    """Whether each task and number of shots had a look at all of its draws, which comes after the last record.
+
+    True where looks are not counted.
+    """
+    if looks is None:
+        return True
+    seeds: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for record in records:
+        seeds[record.trial.task, record.trial.shots].add(record.trial.data_seed)
+    return all(any(look.draws >= len(drawn) for look in looks.of(*place)) for place, drawn in seeds.items())
 
 
 def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> list[Cell]:
