@@ -1,13 +1,14 @@
 """How far forecasts are off: ten unlike trials forecast by an excerpt of each, then run whole, on one machine.
 
-python -m benchmarks.forecast   prints both and writes benchmarks/results/forecast.json
+    python -m benchmarks.forecast DATA_DIR   prints both and writes benchmarks/results/forecast.json
 
-All are of `sentiment` with 16 labelled rows and SmolLM2 135M, with the defaults of each method. Seconds are a trial's
-own, its model being loaded; memory is what its process held at most.
+Ten methods with their defaults on four tasks and two models, from 16 to 64 labelled rows; DATA_DIR holds mnli/. Seconds
+are a trial's own, its model being loaded; memory is what its process held at most.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import time
@@ -23,27 +24,22 @@ from fewtune.executors.local import LocalProcesses
 from fewtune.processor import usable_cores
 from fewtune.records import Record
 from fewtune.running.forecast import Forecast, forecast_trials
+from fewtune.running.job import WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import read_study
 
-STUDY: dict[str, Any] = {
+STUDIES: list[dict[str, Any]] = [
+    {"tasks": ["sentiment"], "shots": [16], "methods": ["probe", "vanilla", "context_distillation"]},
+    {"tasks": ["cola"], "shots": [64], "methods": ["in_context", "pattern", "ia3"]},
+    {"tasks": ["mnli"], "shots": [32], "methods": ["lora"]},
+    {"tasks": ["questions"], "shots": [56], "methods": ["adaptive", "soft_prompt"]},
+    {"tasks": ["sentiment"], "shots": [32], "methods": ["contrastive"], "models": ["minilm-l6"]},
+]
+"""What is not said of each is said here."""
+COMMON: dict[str, Any] = {
     "name": "forecast",
     "models": ["smollm2-135m"],
-    "tasks": ["sentiment"],
-    "methods": [
-        "probe",
-        "in_context",
-        {"in_context": {"as": "in_context, batch", "demonstrations": 4, "calibration": "batch"}},
-        "vanilla",
-        "pattern",
-        "adaptive",
-        "lora",
-        "ia3",
-        "soft_prompt",
-        "context_distillation",
-    ],
     "floors": False,
-    "shots": [16],
     "pool_rows": 64,
     "data_seeds": [0],
     "evaluation": {"in_domain_rows": 400, "out_of_domain_rows": 100},
@@ -51,18 +47,20 @@ STUDY: dict[str, Any] = {
 FILE = ROOT / "benchmarks" / "results" / "forecast.json"
 
 
-def measure() -> dict[str, Any]:
+def measure(data_dir: Path) -> dict[str, Any]:
     """Forecast every trial, then run it."""
-    study = read_study(STUDY)
-    jobs, _ = prepare_jobs(study, None)
-    with closing(LocalProcesses()) as executor:
-        began = time.perf_counter()
-        forecast = forecast_trials(jobs, [], executor)
-        seconds = time.perf_counter() - began
-    with tempfile.TemporaryDirectory() as folder:
-        records = run_study(study, Path(folder), executor=LocalProcesses()).records
-    ran = {record.trial.variant: record for record in records}
-    trials = [compare(each, ran[each.cell.variant]) for each in forecast.cells]
+    trials, seconds, options = [], 0.0, WorkerOptions(data_dir=data_dir)
+    for own in STUDIES:
+        study = read_study(COMMON | own)
+        jobs, _ = prepare_jobs(study, data_dir)
+        with closing(LocalProcesses(options)) as executor:
+            began = time.perf_counter()
+            forecast = forecast_trials(jobs, [], executor)
+            seconds += time.perf_counter() - began
+        with tempfile.TemporaryDirectory() as folder:
+            records = run_study(study, Path(folder), executor=LocalProcesses(options)).records
+        ran = {record.trial.variant: record for record in records}
+        trials += [compare(each, ran[each.cell.variant]) for each in forecast.cells]
     machine = describe_machine(usable_cores())
     return {"trials": trials, "forecast_seconds": round(seconds, 1), "machine": machine, **describe_moment()}
 
@@ -73,6 +71,9 @@ def compare(forecast: Forecast, record: Record) -> dict[str, Any]:
     took = sum(seconds for phase, seconds in record.phase_seconds.items() if phase != "load")
     return {
         "method": forecast.cell.variant,
+        "task": forecast.cell.task,
+        "shots": forecast.cell.shots,
+        "model": forecast.cell.model,
         "forecast_seconds": round(forecast.seconds, 2),
         "seconds": round(took, 2),
         "forecast_memory_bytes": forecast.memory_bytes,
@@ -85,6 +86,9 @@ def write_table(results: dict[str, Any]) -> str:
     rows = [
         [
             trial["method"],
+            trial["task"],
+            str(trial["shots"]),
+            trial["model"],
             f"{trial['forecast_seconds']:.1f} s",
             f"{trial['seconds']:.1f} s",
             f"{100 * (trial['forecast_seconds'] / trial['seconds'] - 1):+.0f} %",
@@ -94,7 +98,7 @@ def write_table(results: dict[str, Any]) -> str:
         ]
         for trial in results["trials"]
     ]
-    heads = ("trial", "forecast", "took", "off by", "memory forecast", "held", "off by")
+    heads = ("method", "task", "shots", "model", "forecast", "took", "off by", "memory forecast", "held", "off by")
     total = sum(trial["seconds"] for trial in results["trials"])
     return (
         f"{write_markdown(heads, rows)}\n\nForecasting all took {results['forecast_seconds']:.0f} s, running them "
@@ -104,7 +108,9 @@ def write_table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure once."""
-    results = measure()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data_dir", type=Path)
+    results = measure(parser.parse_args().data_dir)
     FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(write_table(results))
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from fewtune.analysis.study import analyse_folder
+from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.metrics.probabilities import describe, merge_labels, rank_rows
 from fewtune.records import load_records, write_record
+from fewtune.report.tables import show_leaderboard
 from study_maker import make_study
 
 
@@ -117,3 +120,18 @@ def test_a_test_sets_own_labels_are_told_from_what_was_said(tmp_path: Path) -> N
 def test_tables_without_scores_have_no_such_figures(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8] * 2})
     assert analyse_folder(tmp_path).groups[0].stability["pattern"].without_threshold == {"in_domain": {}}
+
+
+def show(study: StudyAnalysis, width: int) -> str:
+    stream = StringIO()
+    show_leaderboard(Console(file=stream, width=width, color_system=None), study)
+    return stream.getvalue()
+
+
+def test_a_wide_terminal_shows_auroc_in_domain_and_below_it_out_of_domain(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8] * 2})
+    write_scores(tmp_path, {"pattern": 0.0})
+    study = analyse_folder(tmp_path)
+    auroc = study.groups[0].stability["pattern"].without_threshold["in_domain"]["auroc"]
+    assert f"{auroc:.3f}" in show(study, 120) and "auroc" in show(study, 120)
+    assert "auroc" not in show(study, 100)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from statistics import fmean
 
 from rich.console import Console
 from rich.padding import Padding
@@ -16,8 +17,9 @@ from rich.text import Text
 
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
-from fewtune.analysis.study import StudyAnalysis
+from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
+from fewtune.metrics.probabilities import AUROC
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.tuning import list_choices
@@ -40,6 +42,9 @@ from fewtune.terminal import make_text
 WIDE = 96
 """Columns of terminal from which every cost stands in the leaderboard itself."""
 
+WIDEST = 120
+"""Columns of terminal from which AUROC stands there as well."""
+
 MOST_DRAWS_APART = 5
 """Draws that stand one by one under a mean; of more, the lowest and the highest."""
 
@@ -54,7 +59,7 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
         console.print()
         console.print(make_text(group.board.title, style="bold"))
         if any(row.in_domain is not None for row in group.board.rows):
-            _show_scores(console, group.board)
+            _show_scores(console, group)
         _show_verdict(console, study.decision(group.board), group.verdict)
     for breakdown in break_down(study):
         _show_breakdown(console, breakdown)
@@ -80,8 +85,10 @@ def compare_with_majority(group: LeaderboardGroup, row: LeaderboardRow) -> float
     return None if row.in_domain is None or majority is None else row.in_domain - majority
 
 
-def _show_scores(console: Console, group: LeaderboardGroup) -> None:
-    wide = console.width >= WIDE
+def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
+    group, wide = analysis.board, console.width >= WIDE
+    found = {variant: _fill_auroc(analysis, variant) for variant in analysis.stability}
+    ranked = found if console.width >= WIDEST and any(found.values()) else {}
     split = len(group.test_sets) > 2
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold", min_width=12)
@@ -91,6 +98,8 @@ def _show_scores(console: Console, group: LeaderboardGroup) -> None:
             make_text(f"{name_test_set(name)}\nmajority {word_score(majority)}"), justify="right", overflow="fold"
         )
     table.add_column(make_text("vs majority\npoints"), justify="right")
+    if ranked:
+        table.add_column(make_text("auroc"), justify="right")
     costs = [*_name_costs(wide)]
     if not split:
         for heading in costs:
@@ -99,6 +108,7 @@ def _show_scores(console: Console, group: LeaderboardGroup) -> None:
         cells = [_name_row(row)]
         cells += [_fill_score(row, name, each_draw=name == IN_DOMAIN) for name in group.test_sets]
         cells.append(make_text(word_points(compare_with_majority(group, row))))
+        cells += [ranked.get(row.variant) or make_text(word_score(None))] if ranked else []
         table.add_row(*cells, *([] if split else _fill_costs(row, wide)))
     console.print(Padding(table, (0, 0, 0, 1)))
     if split:
@@ -114,6 +124,8 @@ def _show_scores(console: Console, group: LeaderboardGroup) -> None:
     note = f"{group.metric}, mean over draws; each draw below it."
     if not wide and not split:
         note += f" {WIDE} columns have room for prediction time and parameters."
+    if ranked and len(group.test_sets) > 1:
+        note += " AUROC in domain; below it the mean out of domain."
     if any(row.unlabelled for row in group.rows):
         note += f" {UNLABELLED_NOTE}."
     console.print(Padding(make_text(note, style="dim"), (0, 0, 0, 1)))
@@ -152,6 +164,17 @@ def _fill_score(row: LeaderboardRow, test_set: str, each_draw: bool) -> Text:
     elif each_draw and score.draws:
         text.append("\n1 draw", style="dim")
     return text
+
+
+def _fill_auroc(analysis: GroupAnalysis, variant: str) -> Text | None:
+    """AUROC in domain, and below it the mean out of domain; None where no scores were kept."""
+    found = {name: figures.get(AUROC) for name, figures in analysis.stability[variant].without_threshold.items()}
+    inside = found.pop(IN_DOMAIN, None)
+    if inside is None:
+        return None
+    outside = [value for value in found.values() if value is not None]
+    text = make_text(word_score(inside))
+    return text.append(f"\n{_word_briefly(fmean(outside))}", style="dim") if outside else text
 
 
 def _word_briefly(value: float) -> str:
