@@ -23,7 +23,7 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold", min_width=12)
     table.add_column("mean", justify="right")
-    table.add_column("points below the best, at most", justify="right")
+    table.add_column("points below\nthe best, at most", justify="right")
     table.add_column("", overflow="fold")
     for each in decision.contenders:
         table.add_row(
