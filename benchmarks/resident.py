@@ -31,7 +31,8 @@ KINDS = ("pattern", "lora", "in_context")
 TRIALS = 21
 """Of all kinds together."""
 ENDS = 2
-"""Trials of a kind at either end that growth and pace are taken of, the very first left out: it loads the model."""
+"""Trials of a kind at either end that growth and pace are taken of; the very first of all is left out, for it loads the
+model."""
 FILE = ROOT / "benchmarks" / "results" / "resident.json"
 
 
@@ -96,7 +97,8 @@ def summarise(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for kind in dict.fromkeys(trial["method"] for trial in trials):
         own = [trial for trial in trials if trial["method"] == kind]
-        first, last = own[1 : 1 + ENDS], own[-ENDS:]
+        warm = [trial for trial in own if trial is not trials[0]]
+        first, last = warm[:ENDS], warm[-ENDS:]
         rows.append(
             {
                 "method": kind,

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption", "sizes", "durations", "processor", "garbage", "terminal", "plugins"},
+    {"errors", "interruption", "sizes", "durations", "control_group", "processor", "garbage", "terminal", "plugins"},
     {"causes", "metrics"},
     {"records", "published"},
     {"data"},

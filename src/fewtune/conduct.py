@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyo
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
 from fewtune.running.looks import begin_looks, look_at_end
-from fewtune.running.order import put_longest_first, put_methods_in_turn
+from fewtune.running.order import put_methods_in_turn, take_longest_first
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
@@ -199,14 +199,15 @@ class _Run:
     timed: TimedTrials
     """What they took."""
     shard: Shard | None = None
+    forecasted: TimedTrials = field(default_factory=TimedTrials)
+    """What trials were forecast to take, where they were."""
 
     def forecast(self, jobs: Sequence[Job], done: Iterable[Record], most_bytes: int | None) -> Sequence[Job]:
         """Forecast what has not run, tell it, and mark those to be skipped that would hold more memory than that."""
         todo = [job for job in jobs if job.trial_id not in self.known]
         tell = partial(_tell_measuring, on_event=self.on_event)
         found = forecast_trials(todo, done, self.executor, tell, self._is_spent)
-        if self.purse is not None:
-            self.purse.forecast = TimedTrials(found.records)
+        self.forecasted = TimedTrials(found.records)
         refused = jobs if most_bytes is None else refuse_beyond(jobs, found, most_bytes)
         skipped = [job for job, before in zip(refused, jobs, strict=True) if job.skip_reason != before.skip_reason]
         self.on_event(Forecasted(found, [job for job in skipped if job.trial_id not in self.known]))
@@ -232,9 +233,9 @@ class _Run:
         workers = self.executor.options.workers
         self.on_event(Opened(todo, reused, self.timed, workers))
         if self.purse is not None:
-            fitting: Iterable[Job] = self.purse.ration(todo, self.timed)
+            fitting: Iterable[Job] = self.purse.ration(todo, self.timed, self.forecasted)
         else:
-            fitting = todo if workers == 1 else put_longest_first(todo, self.timed)
+            fitting = todo if workers == 1 else take_longest_first(todo, self.timed, self.forecasted)
         carry_out(fitting, self.out, self.executor, self._hear, self._is_spent)
         left = [job for job in todo if job.trial_id not in self.known]
         if left:

@@ -5,14 +5,19 @@ Owns how both are asked of the system. Figures of two machines are compared by t
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
 
+from fewtune import control_group
+
 
 def usable_cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores this process may use, by its affinity and by what its control group allows."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = control_group.read_cores()
+    return cores if allowed is None else max(1, min(cores, math.ceil(allowed)))
 
 
 def name_processor() -> str:

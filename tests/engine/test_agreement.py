@@ -116,7 +116,7 @@ def test_demonstrations_run_once_or_for_every_row_give_equal_answers(
     assert plan.forward is not None
     shared = plan.score(rows)
     tokens = plan.forward.tokens_run
-    with patch.object(Forward, "share_opening", lambda forward, prompts: (None, 0)):
+    with patch.object(Forward, "share_opening", lambda forward, prompts, opening=(): (None, 0)):
         every_time = plan.score(rows)
     assert plan.forward.tokens_run > 2 * tokens, "the demonstrations did run once"
     np.testing.assert_allclose(shared, every_time, atol=1e-4)

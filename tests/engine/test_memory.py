@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fewtune.engine import memory
-from fewtune.engine.memory import PeakMemory, find_counter
+from fewtune.engine.memory import PeakMemory, find_counter, find_watch
 
 CPU = torch.device("cpu")
 MEBIBYTE = 1 << 20
@@ -156,3 +156,19 @@ def test_without_a_system_that_tells_what_is_held_is_unknown(tmp_path: Path, mon
     watch = PeakMemory(CPU)
     watch.stop()
     assert watch.resident is None
+
+
+@needs_counter
+def test_a_stretch_is_measured_within_a_watch_and_may_be_claimed_again() -> None:
+    watch = PeakMemory(CPU)
+    assert find_watch() is watch
+    kept = torch.ones(8 * MEBIBYTE // 4)
+    with watch.stretch() as stretch:
+        hold(32, 0.05)
+    with watch.stretch() as nothing:
+        pass
+    watch.claim(64 * MEBIBYTE)
+    peak = watch.stop()
+    assert find_watch() is None
+    assert peak is not None and 71 * MEBIBYTE <= peak < 80 * MEBIBYTE and kept.numel()
+    assert 31 * MEBIBYTE <= stretch.bytes < 40 * MEBIBYTE and nothing.bytes < MEBIBYTE

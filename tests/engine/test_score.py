@@ -10,6 +10,7 @@ import torch
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.options import EngineOptions
+from fewtune.engine.packing import shared_prefix_length
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 
@@ -59,3 +60,31 @@ def test_batching_changes_no_score(model: LanguageModel) -> None:
     together = score_prompts(Forward(model.frozen, "float32", options=whole), PROMPTS, LabelWordReadout(WORDS))
     alone = score_prompts(Forward(model.frozen, "float32", options=each), PROMPTS[::-1], LabelWordReadout(WORDS))
     np.testing.assert_allclose(together, alone[::-1], atol=1e-4)
+
+
+def test_prompts_that_come_one_by_one_run_their_opening_once(model: LanguageModel) -> None:
+    opening = PROMPTS[0][: shared_prefix_length(PROMPTS)]
+    one_by_one, readout = Forward(model.frozen, "float32"), LabelWordReadout([[70], [71]])
+    each = [score_prompts(one_by_one, [prompt], readout, opening)[0] for prompt in PROMPTS]
+    np.testing.assert_allclose(
+        each, score_prompts(Forward(model.frozen, "float32"), PROMPTS, readout), atol=1e-4, rtol=1e-4
+    )
+    assert one_by_one.tokens_run == len(opening) + sum(len(prompt) - len(opening) for prompt in PROMPTS)
+    one_by_one.frozen.most_bytes = 0  # no room: each runs it anew
+    before = one_by_one.tokens_run
+    score_prompts(one_by_one, PROMPTS[:1], readout, opening)
+    assert one_by_one.tokens_run == before + len(PROMPTS[0]) - len(opening), "what is kept is used"
+    score_prompts(one_by_one, PROMPTS[:1], readout, opening)
+    assert one_by_one.tokens_run == before + 2 * len(PROMPTS[0]) - len(opening)
+
+
+def test_an_opening_is_not_kept_of_a_network_that_trains(model: LanguageModel) -> None:
+    network, readout = model.trainable_copy(), LabelWordReadout([[70], [71]])
+    forward = Forward(network, "float32")
+    before = score_prompts(forward, PROMPTS, readout)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(0.5)
+    after = score_prompts(forward, PROMPTS, readout)
+    np.testing.assert_allclose(after, score_prompts(Forward(network, "float32"), PROMPTS, readout), atol=1e-6)
+    assert not np.allclose(before, after, atol=1e-3)

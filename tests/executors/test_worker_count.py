@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fewtune import control_group
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.engine.language_model import LanguageModel
 from fewtune.executors.local import LocalProcesses
@@ -16,7 +17,7 @@ from fewtune.records import Record
 from fewtune.running import worker_count
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job, WorkerOptions
-from fewtune.running.order import put_longest_first
+from fewtune.running.order import take_longest_first
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.worker_count import choose_workers, find_free_memory, find_wanted_memory
 from fewtune.study import load_study
@@ -80,6 +81,14 @@ def test_a_folder_goes_on_with_the_number_that_its_records_had(jobs: list[Job]) 
     assert choose_workers(jobs, make_records(jobs[:2], {}, workers=2, cores=8)) == 4, "those are of another machine"
 
 
+@pytest.mark.usefixtures("machine")
+def test_a_folder_that_a_larger_model_joins_has_no_more_processes_than_memory_has_room_for(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_count, "find_free_memory", lambda: int(1.5 * find_wanted_memory(jobs)))
+    assert choose_workers(jobs, make_records(jobs[:2], {}, workers=2)) == 1
+
+
 def test_memory_is_reckoned_for_a_fit_of_all_weights(jobs: list[Job]) -> None:
     [name] = {name for job in jobs for name in job.weights}
     parameters = count_parameters(find_model(name))
@@ -98,9 +107,8 @@ def test_a_model_has_as_many_parameters_as_its_files_hold(
 def test_a_group_of_processes_may_be_allowed_less_than_the_machine_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_count, "_CGROUP", tmp_path)
-    free = find_free_memory()
-    assert free > 1000
+    monkeypatch.setattr(control_group, "GROUP", tmp_path)
+    assert find_free_memory() > 1000
     (tmp_path / "memory.current").write_text("3000\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert find_free_memory() > 1000
@@ -119,7 +127,18 @@ def test_the_number_is_settled_once(jobs: list[Job]) -> None:
 
 def test_trials_that_take_longest_start_first(jobs: list[Job]) -> None:
     known = make_records(jobs, {"lora": 9.0, "pattern": 5.0, "in_context": 2.0})
-    started = [job.trial.method.variant for job in put_longest_first(jobs, TimedTrials(known))]
-    assert started == [name for name in ("lora", "pattern", "in_context", "majority") for _ in range(2)]
-    fitted = [job for job in jobs if job.weights]
-    assert put_longest_first(fitted, TimedTrials()) == fitted, "where nothing is known, in the study's order"
+    longest = [name for name in ("lora", "pattern", "in_context", "majority") for _ in range(2)]
+    none = TimedTrials()
+    for timed, forecast in ((TimedTrials(known), none), (none, TimedTrials(known))):
+        assert [job.trial.method.variant for job in take_longest_first(jobs, timed, forecast)] == longest
+
+
+def test_one_trial_of_each_unknown_kind_starts_and_then_those_that_take_longest(jobs: list[Job]) -> None:
+    timed, took = TimedTrials(), {"lora": 9.0, "pattern": 5.0, "in_context": 2.0}
+    started = []
+    for job in take_longest_first(jobs, timed, TimedTrials()):
+        started.append(job.trial.method.variant)
+        timed.add(make_records([job], took)[0])
+    kinds = list(dict.fromkeys(job.trial.method.variant for job in jobs if job.weights))
+    assert started == [*kinds, "lora", "pattern", "in_context", "majority", "majority"]
+    assert sorted(started) == sorted(job.trial.method.variant for job in jobs)

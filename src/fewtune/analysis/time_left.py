@@ -45,6 +45,15 @@ class TimedTrials:
         for record in records:
             self.add(record)
 
+    def __len__(self) -> int:
+        """How many cells were timed."""
+        return len(self._spent)
+
+    @property
+    def variants(self) -> set[str]:
+        """Of which a trial was timed."""
+        return {cell.variant for cell in self._spent}
+
     def add(self, record: Record) -> None:
         """Count a trial, if it was timed."""
         if record.phase_seconds:
@@ -61,7 +70,7 @@ class TimedTrials:
 
     def guess(self, waiting: Mapping[Cell, int], workers: int, forecast: TimedTrials) -> float | None:
         """`guess_seconds_left` of so many waiting trials of each cell."""
-        ran = {cell.variant for cell in self._spent}
+        ran = self.variants
         timed = {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
         if not timed:
             return None

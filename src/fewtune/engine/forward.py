@@ -7,7 +7,7 @@ then a shared text prefix. Does not know losses, methods or records.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from fewtune.engine import token_clock
 from fewtune.engine.branches import Branches
 from fewtune.engine.frozen import FrozenBlocks
+from fewtune.engine.known_answers import KnownAnswers
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import (
@@ -53,7 +54,10 @@ class Forward:
         soft: SoftTokens | None = None,
         block: int | None = None,
         options: EngineOptions = DEFAULTS,
+        known: KnownAnswers | None = None,
+        identity: Hashable = None,
     ) -> None:
+        """`known`: what networks of equal `identity`, which never change, answered before."""
         self.network = network
         self.soft = soft
         self.block = block
@@ -63,6 +67,9 @@ class Forward:
         self.tokens_run = 0
         self.options = options
         self.frozen = FrozenBlocks(network, options)
+        self.known, self.identity = known, identity
+        self._prefixes: dict[tuple[int, ...], Prefix] = {}
+        """By their tokens, the latest used last."""
         self._adapters = find_plain_adapters(network) if options.fused_adapters else []
 
     @contextlib.contextmanager
@@ -139,17 +146,31 @@ class Forward:
         self.tokens_run += tokens
         token_clock.advance(tokens)
 
-    def share_opening(self, prompts: Sequence[Sequence[int]]) -> tuple[Prefix | None, int]:
+    def share_opening(self, prompts: Sequence[Sequence[int]], opening: Sequence[int] = ()) -> tuple[Prefix | None, int]:
         """Run the tokens that open every prompt alike once; the prefix and its own tokens' number.
 
-        None and 0 where they are too few, or prompts are not shared.
+        A prompt alone shares with `opening`, which many others begin with too. None and 0 where the tokens are too
+        few, or prompts are not shared.
         """
-        if len(prompts) > 1 and self.options.shared_prefix and self.architecture.attention == "causal":
+        if prompts and self.options.shared_prefix and self.architecture.attention == "causal":
             # Each prompt keeps its last token: a readout may need the state that stands there.
-            shared = shared_prefix_length(prompts)
+            others = prompts[1:] or [[*opening, -1]]
+            shared = shared_prefix_length([prompts[0], *others])
             if shared >= SHORTEST_PREFIX:
-                return self.compute_prefix(prompts[0][:shared]), shared
+                return self._find_prefix(tuple(prompts[0][:shared])), shared
         return None, 0
+
+    def _find_prefix(self, tokens: tuple[int, ...]) -> Prefix:
+        """A prefix of `compute_prefix`, kept while nothing in the network trains and memory has room."""
+        prefix = self._prefixes.pop(tokens, None)
+        if prefix is None:
+            prefix = self.compute_prefix(tokens)
+            if any(parameter.requires_grad for parameter in self.network.parameters()):
+                return prefix
+        self._prefixes[tokens] = prefix
+        while sum(each.size for each in self._prefixes.values()) > self.frozen.most_bytes:
+            del self._prefixes[next(iter(self._prefixes))]
+        return prefix
 
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from fewtune.control_group import read_memory
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import BlockOutput, Packed, join_states, pack, run_to_block, split_states
@@ -73,10 +74,11 @@ def count_frozen_blocks(network: PreTrainedModel) -> int:
 
 
 def find_memory_bytes(device: torch.device) -> int:
-    """Bytes of memory that the device has."""
+    """Bytes of memory that the device has; of the machine's own, what this process's group may hold."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return int(psutil.virtual_memory().total)
+    total, limit = int(psutil.virtual_memory().total), read_memory()
+    return total if limit is None else min(total, limit.most)
 
 
 @contextmanager

@@ -11,13 +11,17 @@ import ctypes
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+_watching: PeakMemory | None = None
+"""The watch that began last, while it goes on."""
 _mapped = 0
 """Bytes that `pages` holds, which no allocator counts."""
 _SHORTEST_WAIT = 0.01
@@ -35,7 +39,7 @@ class PeakMemory:
         on_gpu = device.type == "cuda"
         self._count = _count_peak_on_gpu(device) if on_gpu else find_counter()
         self._held, self._held_is_peak = (_count_reserved_on_gpu(device), True) if on_gpu else _find_held()
-        self._highest = self._start = self._count() if self._count is not None else 0
+        self._highest = self._start = self._lately = self._count() if self._count is not None else 0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.resident: int | None = None
@@ -44,6 +48,8 @@ class PeakMemory:
         On a processor resident memory, libraries and model included. On a GPU its own memory, as far as PyTorch
         reserved it: what it holds for later use is in it, the driver's context of some hundred megabytes is not.
         """
+        global _watching
+        _watching = self
         if not on_gpu and (self._count is not None or not self._held_is_peak):
             self._thread = threading.Thread(target=self._look, daemon=True)
             self._thread.start()
@@ -51,11 +57,28 @@ class PeakMemory:
     def stop(self) -> int | None:
         """The most bytes allocated since the start, beyond those that were then; None where this cannot be found."""
         if not self._stopped.is_set():
+            global _watching
+            _watching = None if _watching is self else _watching
             self._stopped.set()
             if self._thread is not None:
                 self._thread.join()
             self._see(last=True)
         return None if self._count is None else self._highest - self._start
+
+    @contextmanager
+    def stretch(self) -> Iterator[Stretch]:
+        """Measure within the watch: the most bytes that what runs inside has allocated beyond those before it."""
+        found = Stretch()
+        self._see()
+        before = self._lately = self._count() if self._count is not None else 0
+        yield found
+        self._see()
+        found.bytes = self._lately - before
+
+    def claim(self, size: int) -> None:
+        """Count so many bytes as allocated for a moment, as if the work that took them were done again."""
+        if self._count is not None:
+            self._highest = max(self._highest, self._count() + size)
 
     def _look(self) -> None:
         wait = _SHORTEST_WAIT
@@ -66,9 +89,22 @@ class PeakMemory:
 
     def _see(self, last: bool = False) -> None:
         if self._count is not None:
-            self._highest = max(self._highest, self._count())
+            self._lately = max(self._lately, self._count())
+            self._highest = max(self._highest, self._lately)
         if self._held is not None and (last or not self._held_is_peak):
             self.resident = max(self.resident or 0, self._held())
+
+
+@dataclass
+class Stretch:
+    """A part of a watch; `bytes` is known when it ends."""
+
+    bytes: int = 0
+
+
+def find_watch() -> PeakMemory | None:
+    """The watch that goes on now, the latest where there are several."""
+    return _watching
 
 
 def count_mapped(size: int) -> None:

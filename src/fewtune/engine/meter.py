@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fewtune.engine import token_clock
+from fewtune.engine.known_answers import spared_seconds
 from fewtune.engine.memory import PeakMemory
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ OTHER = "other"
 class Span:
     """One passage through a phase: its seconds and the tokens that networks ran, known when it ends.
 
-    Phases within it are included, but for those that were set aside.
+    Phases within it are included, but for those that were set aside; so are the seconds and tokens of answers that were
+    known from an earlier trial, for it would take them alone.
     """
 
     seconds: float = 0.0
     tokens: int = 0
+    shared_seconds: float = 0.0
+    """Of the seconds, those that known answers took when they were worked out."""
 
 
 class Meter:
@@ -78,17 +82,21 @@ class Meter:
         """
         self._finish_work()
         span, outer, started, tokens = Span(), self._phase, self._book(), token_clock.now()
+        spared = spared_seconds()
         before = replace(self._aside)
         self._phase = name
         try:
             yield span
         finally:
             self._finish_work()
-            span.seconds = self._book() - started - (self._aside.seconds - before.seconds)
+            span.shared_seconds = spared_seconds() - spared - (self._aside.shared_seconds - before.shared_seconds)
+            passed = self._book() - started + spared_seconds() - spared
+            span.seconds = passed - (self._aside.seconds - before.seconds)
             span.tokens = token_clock.now() - tokens - (self._aside.tokens - before.tokens)
             if aside:
                 self._aside.seconds += span.seconds
                 self._aside.tokens += span.tokens
+                self._aside.shared_seconds += span.shared_seconds
             self._phase = outer
 
     def charge(self, phase: str, seconds: float) -> None:

@@ -27,6 +27,8 @@ class EngineOptions:
     """Blocks below all that trains run apart, without gradients, and their output is kept."""
     kept_states_share: float = 0.1
     """Share of the device's memory that the output of frozen blocks may take; 0 keeps nothing."""
+    known_answers: bool = True
+    """What a process's trials ask of a network that never changes is computed once, where answers are kept at all."""
     frozen_in_compute_dtype: bool = True
     """Frozen matrices are held in the compute dtype; else in float32, and cast at every pass."""
     fused_adapters: bool = True

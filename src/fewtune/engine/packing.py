@@ -48,6 +48,11 @@ class Prefix:
     layers: Layers = field(default_factory=dict)
     embeddings: Tensor | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the keys and values."""
+        return sum(each.numel() * each.element_size() for pair in self.layers.values() for each in pair)
+
 
 @dataclass(frozen=True)
 class Packed:

@@ -6,7 +6,7 @@ words. Both serve the fitting loop and the scoring loop. Does not know methods o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -26,11 +26,13 @@ STATES_AT_ONCE = 256
 class Readout(Protocol):
     """Turns the hidden states of prompts, and of what branches from them, into scores (rows, labels).
 
-    `answer_tokens` is the most tokens it adds to a prompt, `branches` what it asks to be run behind each.
+    `answer_tokens` is the most tokens it adds to a prompt, `branches` what it asks to be run behind each; readouts of
+    equal `identity` make the same scores of the same states, and None is like no other.
     """
 
     answer_tokens: int
     branches: Branches | None
+    identity: Hashable
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         """Which tokens' states are read, as indices among the batch's tokens."""
@@ -44,6 +46,7 @@ class HeadReadout:
 
     answer_tokens = 0
     branches: Branches | None = None
+    identity = None
 
     def __init__(self, head: nn.Linear) -> None:
         self.head = head
@@ -64,6 +67,7 @@ class StateReadout:
 
     def __init__(self, unit: bool = False) -> None:
         self.unit = unit
+        self.identity = "state", unit
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return forward.pooled_indices(batch)
@@ -78,6 +82,7 @@ class NextTokenReadout:
 
     answer_tokens = 1
     branches: Branches | None = None
+    identity = "next token"
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return batch.ends
@@ -95,6 +100,7 @@ class NearnessReadout:
 
     answer_tokens = 1
     branches: Branches | None = None
+    identity = None
 
     def __init__(self, anchors: np.ndarray, by: Literal["vocabulary", "states"]) -> None:
         self._anchors = torch.from_numpy(anchors)
@@ -151,6 +157,7 @@ class LabelWordReadout:
             self.branches, predicted = branch_words(self.label_tokens)
         else:
             self.branches, predicted = None, [[STEM + place for place in range(len(w))] for w in self.label_tokens]
+        self.identity = tuple(map(tuple, self.label_tokens)), over, behind, per_token
         self.columns_only = self.branches is None and self.answer_tokens == 1 and over == "label_words"
         # One entry a token of a label: the label, the token, and which of a row's states predicts it.
         self._labels = [label for label, tokens in enumerate(self.label_tokens) for _ in tokens]

@@ -6,25 +6,37 @@ Owns batching for inference and the reuse of tokens that open every prompt. Know
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from fewtune.engine.branches import count_tokens
 from fewtune.engine.forward import Forward
+from fewtune.engine.known_answers import digest
 from fewtune.engine.packing import group_by_tokens
 from fewtune.engine.readouts import Readout
 
 
-@torch.no_grad()
-def score_prompts(forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout) -> np.ndarray:
+def score_prompts(
+    forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout, opening: Sequence[int] = ()
+) -> np.ndarray:
     """Scores (rows, labels), float64, of tokenised prompts in the order given.
 
-    Tokens that open every prompt alike (demonstrations) run once.
+    Tokens that open every prompt alike (demonstrations) run once, and so does the `opening` of prompts that come one by
+    one; what a network that never changes was asked before, it need not be asked again.
     """
     if not prompts:
         return np.zeros((0, 0))
-    prefix, cut = forward.share_opening(prompts)
+    if forward.known is None or readout.identity is None:
+        return _score(forward, prompts, readout, opening)
+    question = forward.identity, readout.identity, digest(prompts)
+    return forward.known.answer(question, partial(_score, forward, prompts, readout, opening))
+
+
+@torch.no_grad()
+def _score(forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout, opening: Sequence[int]) -> np.ndarray:
+    prefix, cut = forward.share_opening(prompts, opening)
     lengths = [len(prompt) - cut + count_tokens(readout.branches) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     parts: list[np.ndarray] = []

@@ -245,9 +245,12 @@ def _make_loss(
 
     compared: Readout = answer.readout if settings.kl_over == "label_words" else NextTokenReadout()
     compare = compare_label_words if settings.kl_over == "label_words" else compare_vocabulary
+    # Each is read once, where it weighs anything.
+    readouts = list(dict.fromkeys([*([answer.readout] if alpha < 1 else []), *([compared] if alpha > 0 else [])]))
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
-        scores, seen = read_batch(forward, batch, answer.readout, compared)
+        read = read_batch(forward, batch, *readouts)
+        scores, seen = read[0], read[-1]
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled and alpha < 1:

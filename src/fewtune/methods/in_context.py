@@ -91,7 +91,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     assert model is not None
     forward = model.forward(model.frozen)
-    answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary", settings.per_token)
+    answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words", settings.per_token)
     centred = settings.calibration == "scored"
     calibration: Calibration = "domain" if settings.calibration == "scored" else settings.calibration
     count = None if settings.demonstrations == "all" else settings.demonstrations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -85,7 +86,9 @@ def make_teacher(
     """Freeze the teacher, tuned on the support first where that is asked, and write its contexts."""
     if "reads_on" not in model.architecture.find_abilities(model.config):
         raise DataError(f"teacher {model.name}: an encoder, whose rows cannot go on from a context. Use a decoder.")
-    answer = answer_by_label_words(model, task, draw, settings.pattern, "vocabulary")
+    # Tuned, it learns likelihoods under the whole vocabulary; asked alone, the labels' own columns say the same.
+    over: Literal["label_words", "vocabulary"] = "vocabulary" if settings.tuned_teacher_epochs else "label_words"
+    answer = answer_by_label_words(model, task, draw, settings.pattern, over)
     forward = _freeze(settings, model, answer, draw, rng)
     prompting = answer.prompt(forward)
     pattern = choose_pattern(task, settings.pattern)

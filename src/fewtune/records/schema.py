@@ -97,6 +97,11 @@ class Cost(_Frozen):
     fit_seconds: float | None = Field(description="Preparing and fitting, model loading apart.")
     predict_seconds: float | None = Field(description="Scoring every test set.")
     predict_rows: int | None = Field(default=None, description="Test rows scored in `predict_seconds`.")
+    shared_seconds: float | None = Field(
+        default=None,
+        description="Of `fit_seconds` and `predict_seconds`, those that an earlier trial of the process spent: what "
+        "both asked of one network was computed once, and counts in each.",
+    )
     load_seconds: float | None = Field(default=None, description="Reading or restoring the model.")
     peak_memory_bytes: int | None = Field(description="Most bytes this trial had allocated at once, model included.")
     resident_memory_bytes: int | None = Field(

@@ -23,6 +23,7 @@ def count_cost(loaded: Loaded, plan: Plan, fitting: Span, predicting: Span, mete
         fit_seconds=fitting.seconds,
         predict_seconds=predicting.seconds,
         predict_rows=sum(len(test.rows) for test in loaded.draw.test_sets),
+        shared_seconds=fitting.shared_seconds + predicting.shared_seconds or None,
         load_seconds=loaded.load_seconds,
         peak_memory_bytes=meter.peak_memory_bytes(shared),
         resident_memory_bytes=meter.resident_memory_bytes(),

@@ -6,8 +6,8 @@ Owns both. A long trial that starts last keeps one process busy while the others
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.records import Cell
@@ -15,18 +15,38 @@ from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job
 
 
-def put_longest_first(jobs: Sequence[Job], timed: TimedTrials) -> list[Job]:
-    """The jobs, a model's together as they were, those that are thought to take longest first; equal ones in order.
+def take_longest_first(jobs: Sequence[Job], timed: TimedTrials, forecast: TimedTrials) -> Iterator[Job]:
+    """Each job, asked for when it could start; a model's together as they were, those that take longest first.
 
-    Those that need no model are last.
+    `timed` grows as trials end: of what nothing is known yet, nor was forecast, one trial starts before all others, so
+    that the rest of its kind finds its place. Equal ones are in order, those that need no model last.
     """
-    models = [*dict.fromkeys(name for job in jobs if (name := _name_model(job)) is not None), None]
-    seconds: dict[Cell, float] = {}
+    waiting: dict[str | None, dict[Cell, deque[Job]]] = {}
     for job in jobs:
-        cell = describe_axes(job.trial).cell
-        if cell not in seconds:
-            seconds[cell] = timed.guess({cell: 1}, 1, TimedTrials()) or 0.0
-    return sorted(jobs, key=lambda job: (models.index(_name_model(job)), -seconds[describe_axes(job.trial).cell]))
+        cells = waiting.setdefault(_name_model(job), {})
+        cells.setdefault(describe_axes(job.trial).cell, deque()).append(job)
+    without = waiting.pop(None, {})
+    for cells in [*waiting.values(), without]:
+        begun: set[str] = set()
+        order: list[Cell] = []
+        known = None
+        while cells:
+            if known != (len(timed), len(begun), len(cells)):
+                known = len(timed), len(begun), len(cells)
+                order = _rank(cells, timed, forecast, begun)
+            cell = order[0]
+            begun.add(cell.variant)
+            job = cells[cell].popleft()
+            if not cells[cell]:
+                del cells[cell]
+            yield job
+
+
+def _rank(cells: Iterable[Cell], timed: TimedTrials, forecast: TimedTrials, begun: Collection[str]) -> list[Cell]:
+    """The cells in the order in which their next trials start."""
+    told = timed.variants | forecast.variants | set(begun)
+    seconds = {cell: timed.guess({cell: 1}, 1, forecast) or 0.0 for cell in cells}
+    return sorted(seconds, key=lambda cell: (cell.variant in told, -seconds[cell]))
 
 
 def put_methods_in_turn(jobs: Sequence[Job], data_seeds: Sequence[int], fit_seeds: Sequence[int]) -> list[Job]:

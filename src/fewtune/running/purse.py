@@ -21,8 +21,6 @@ class Purse:
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
-        self.forecast = TimedTrials()
-        """What trials were forecast to take (`running.forecast`), where they were."""
         self._clock = clock
         self._deadline = clock() + seconds - min(MOST_KEPT_SECONDS, seconds / 20)
         self.left_out: list[Job] = []
@@ -33,13 +31,15 @@ class Purse:
         """Whether nothing may run any more."""
         return self._clock() >= self._deadline
 
-    def ration(self, jobs: Iterable[Job], timed: TimedTrials) -> Iterator[Job]:
+    def ration(self, jobs: Iterable[Job], timed: TimedTrials, forecast: TimedTrials) -> Iterator[Job]:
         """Each job that fits, asked for when it could start; `timed` grows as trials end.
+
+        `forecast` is what trials were forecast to take.
 
         A trial of which nothing is known yet is let start: it is ended with the budget.
         """
         for job in jobs:
-            wanted = timed.guess({describe_axes(job.trial).cell: 1}, 1, self.forecast) or 0.0
+            wanted = timed.guess({describe_axes(job.trial).cell: 1}, 1, forecast) or 0.0
             if self._clock() + wanted >= self._deadline:
                 self.left_out.append(job)
             else:

@@ -2,7 +2,7 @@
 
 Owns the choice. Two processes of one thread each end some 1.13 to 1.16 times as many trials as one of two threads
 (docs/log.md): a small model's products are too short to be shared. All costs of a study are to come from one setting:
-a folder that holds records of this machine goes on with the number that they had.
+a folder that holds records of this machine goes on with the number that they had, if memory still has room for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fewtune.control_group import read_memory
 from fewtune.processor import name_processor, usable_cores
 from fewtune.records import Record
 from fewtune.running.job import Job
@@ -19,7 +20,6 @@ _BYTES_PER_PARAMETER = 18
 """Of a fit of all weights: master weights, gradients and two moments of 32 bits, and a copy of 16."""
 _LIBRARIES = 2 * 2**30
 """Bytes that a process holds besides: libraries, a teacher, what a step leaves for the next, results."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
@@ -31,11 +31,10 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
         if record.status == "done" and machine.items() <= record.environment.items()
         if isinstance(workers := record.environment.get("workers"), int)
     )
-    if had:
-        return had.most_common(1)[0][0]
     if _has_gpu():
-        return 1
-    return max(1, min(usable_cores(), len(jobs), find_free_memory() // find_wanted_memory(jobs)))
+        return had.most_common(1)[0][0] if had else 1
+    most = had.most_common(1)[0][0] if had else min(usable_cores(), len(jobs))
+    return 1 if most <= 1 else max(1, min(most, find_free_memory() // find_wanted_memory(jobs)))
 
 
 def find_wanted_memory(jobs: Iterable[Job]) -> int:
@@ -54,12 +53,8 @@ def find_free_memory() -> int:
     """Bytes that processes may take here: what the machine has free, and what this process's group is allowed."""
     import psutil
 
-    free = int(psutil.virtual_memory().available)
-    try:
-        allowed, taken = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return free
-    return free if allowed == "max" else min(free, max(0, int(allowed) - int(taken)))
+    free, limit = int(psutil.virtual_memory().available), read_memory()
+    return free if limit is None else min(free, max(0, limit.most - limit.taken))
 
 
 def _has_gpu() -> bool:
