@@ -32,7 +32,7 @@ from benchmarks.scaling.__main__ import sweep
 from benchmarks.scaling.chart import draw_scaling
 from benchmarks.scaling.curves import CURVES, SCORING, fit_exponent
 from benchmarks.scaling.curves import WORKS as SCALED
-from benchmarks.scaling.point import BYTES_A_TRAINED, Point, cut_blocks, draw_rows, measure_point
+from benchmarks.scaling.point import BYTES_A_TRAINED, Point, cut_blocks, draw_rows, measure_point, relabel
 from benchmarks.scaling.table import write_tables
 from benchmarks.seconds_by_kind import KINDS, REST, sort_operation
 from benchmarks.seconds_by_kind import WORKS as PROFILED
@@ -204,6 +204,18 @@ def test_a_point_has_seconds_and_the_bytes_of_its_shapes(work: str, material: Ma
         SCORING: 4 * body,
     }
     assert found["computed_bytes"] == expected[work]
+
+
+@pytest.mark.parametrize("work", CURVES["labels"].works)
+def test_labels_are_as_many_as_asked_and_their_words_as_long(work: str, material: Material) -> None:
+    words = [f" {word}" for word in ("good", "bad", "poor", "fine", "dull", "rich")]
+    given = relabel(material, words, 3, 2)
+    assert given.task.labels == ("l0", "l1", "l2")
+    assert given.task.patterns[0].label_words == (" good bad", " poor fine", " dull rich")
+    assert [row.label for row in given.draw.support[:4]] == [0, 1, 2, 0]
+    assert given.draw.support[1].fields == material.draw.support[1].fields
+    found = measure_point(Point("labels", 3, work, epochs=2), given, load_model(material.place, "float32"))
+    assert found["seconds"] > 0
 
 
 def test_a_cut_model_is_its_first_blocks(material: Material) -> None:

@@ -17,6 +17,8 @@ from fewtune.report.palette import BLUE, GREEN, INK, VERMILION
 from fewtune.report.svg import embed_chart
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, INK), ("circle", "square", "triangle-up", "diamond")
+PANELS = 3
+"""Curves beside each other."""
 PANEL_WIDTH, PANEL_HEIGHT, LABEL_WIDTH = 220, 190, 46
 ROWS = (("seconds", "seconds", 1), ("peak_memory_bytes", "peak memory, MiB", MEBIBYTE))
 
@@ -25,11 +27,14 @@ def draw_scaling(results: dict[str, Any]) -> str:
     """The SVG of all that was measured."""
     points = results["points"]
     rows = [row for row in ROWS if any(p[row[0]] for p in points)]  # memory cannot be measured everywhere
-    chart = alt.vconcat(*(draw_row(points, *row) for row in rows), spacing=22).properties(
+    names = [name for name in CURVES if any(p["curve"] == name for p in points)]
+    groups = [names[start : start + PANELS] for start in range(0, len(names), PANELS)]
+    parts = [draw_row([p for p in points if p["curve"] in group], *row) for group in groups for row in rows]
+    chart = alt.vconcat(*parts, spacing=22).properties(
         title=make_title("Time and memory against the size of the work", "all axes logarithmic")
     )
     description = " ".join(describe_curve(points, name, curve) for name, curve in CURVES.items()).strip()
-    title = "Time and memory against labelled rows, tokens a row and blocks"
+    title = "Time and memory against the size of the work, curve by curve"
     return embed_chart(finish_chart(chart, {}), "scaling", title, description)
 
 

@@ -30,9 +30,12 @@ class Curve:
 
 
 CURVES: Mapping[str, Curve] = {
-    "shots": Curve("labelled rows", "one epoch, 16 rows a step", (16, 32, 64, 128, 256, 512)),
+    "shots": Curve("labelled rows", "one epoch, 16 rows a step", (16, 32, 64, 128, 256, 512, 1024)),
     "tokens": Curve("tokens a row", "one step, or scoring, of 16 rows", (16, 32, 64, 128, 256, 512), tuple(WORKS)),
     "blocks": Curve("blocks of the model", "one step of 16 rows", (5, 10, 20, 30)),
+    "batch": Curve("rows a step", "one epoch of 16 rows", (1, 2, 4, 8, 16)),
+    "labels": Curve("labels", "one step of 16 rows, words of two tokens", (2, 8, 32, 77), ("all-weights", "lora")),
+    "words": Curve("tokens a label word", "one step of 16 rows, four labels", (1, 2, 4, 8), ("all-weights", "lora")),
 }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.apart import answer_request
+from benchmarks.labels import choose_words
 from benchmarks.race.material import MAX_TOKENS, Material, read_material
 from benchmarks.race.works import METHODS, Size, settings_of
 from benchmarks.scaling.curves import SCORING
@@ -33,6 +34,9 @@ from fewtune.models.architectures import architecture_of
 from fewtune.running.adapt import make_plan
 
 ROWS = BATCH_ROWS = 16
+READ_WORDS = ("labels", "words")
+LABELS, WORD_TOKENS = 4, 2
+"""Where the curve over the other is measured."""
 BYTES_A_TRAINED = 16
 """A float32 weight, its gradient and AdamW's two moments; in a token embedding, only rows that are read have all."""
 
@@ -51,13 +55,25 @@ def answer_point(request: dict[str, Any]) -> dict[str, Any]:
     """Measure the point of a request on the race's model and task."""
     torch.set_num_threads(request.pop("threads"))
     point = Point(**request)
-    material = read_material(
-        Size(shots=point.value if point.curve == "shots" else ROWS, batch_size=BATCH_ROWS, pool_rows=0, test_rows=1)
-    )
+    shots = point.value if point.curve == "shots" else ROWS
+    batch = point.value if point.curve == "batch" else BATCH_ROWS
+    material = read_material(Size(shots=shots, batch_size=batch, pool_rows=0, test_rows=1))
     model = load_model(material.place, resolve_precision("auto"))
     if point.curve == "blocks":
         model = cut_blocks(material.place, model, point.value)
+    if point.curve in READ_WORDS:
+        labels, tokens = (point.value, WORD_TOKENS) if point.curve == "labels" else (LABELS, point.value)
+        material = relabel(material, choose_words(), labels, tokens)
     return measure_point(point, material, model)
+
+
+def relabel(material: Material, words: Sequence[str], labels: int, tokens: int) -> Material:
+    """The same rows with so many labels in turn, whose words are so many of these, which have a token each."""
+    said = tuple("".join(words[place * tokens : (place + 1) * tokens]) for place in range(labels))
+    first = replace(material.task.patterns[0], label_words=said)
+    task = replace(material.task, labels=tuple(f"l{place}" for place in range(labels)), patterns=(first,))
+    support = tuple(replace(row, label=place % labels) for place, row in enumerate(material.draw.support))
+    return replace(material, task=task, draw=replace(material.draw, support=support))
 
 
 def cut_blocks(place: ModelSnapshot, model: LanguageModel, count: int) -> LanguageModel:
@@ -105,8 +121,12 @@ def draw_rows(tokens: int, model: LanguageModel) -> list[list[int]]:
 
 def plan_fit(point: Point, material: Material, model: LanguageModel, rows: Sequence[Sequence[int]] | None) -> Plan:
     """The race's plan for a work; on `rows` instead of the support where given."""
-    method = get_method(METHODS[point.work][0])
-    settings = method.settings(**settings_of(point.work, material.size))
+    name, given = METHODS[point.work][0], settings_of(point.work, material.size)
+    if point.curve in READ_WORDS:  # the race's works read a head
+        name, changed = ("pattern", {}) if name == "vanilla" else (name, {"readout": "label_words"})
+        given = given | changed
+    method = get_method(name)
+    settings = method.settings(**given)
     plan = make_plan(method, settings, model, material.task, material.draw, material.rng())
     if rows is None or plan.fitting is None:
         return plan

@@ -24,10 +24,9 @@ class MemoryLimit:
 
 def read_cores() -> float | None:
     """Cores' worth of time that the group may take; None where it has no limit."""
-    quota, period = (_read("cpu.max") or "").split() or [_read("cpu/cpu.cfs_quota_us"), _read("cpu/cpu.cfs_period_us")]
-    if quota is None or period is None or quota == "max" or int(quota) < 0:
-        return None
-    return int(quota) / int(period)
+    said = _read("cpu.max") or f"{_read('cpu/cpu.cfs_quota_us')} {_read('cpu/cpu.cfs_period_us')}"
+    quota, period = said.split()
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 
 def read_memory() -> MemoryLimit | None:
