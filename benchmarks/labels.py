@@ -51,7 +51,7 @@ def choose_words() -> list[str]:
     from fewtune.models import find_model
 
     tokenizer = AutoTokenizer.from_pretrained(find_model(MODEL).path)
-    found = sorted(word for word in (tokenizer.decode([i]) for i in range(len(tokenizer))) if is_word(word))
+    found = sorted(word for word in (str(tokenizer.decode([i])) for i in range(len(tokenizer))) if is_word(word))
     random.Random(0).shuffle(found)
     return found
 

@@ -1,6 +1,6 @@
-"""This machine's processor: what it is called, and how much of it this process may use.
+"""This machine's processor: what it is called, and how much of it this process may use; and which GPUs.
 
-Owns how both are asked of the system. Figures of two machines are compared by the name.
+Owns how they are asked of the system, without PyTorch. Figures of two machines are compared by the name.
 """
 
 from __future__ import annotations
@@ -12,12 +12,23 @@ from pathlib import Path
 
 from fewtune import control_group
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where the driver has a folder for each GPU."""
+
 
 def usable_cores() -> int:
     """Processor cores this process may use, by its affinity and by what its control group allows."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     allowed = control_group.read_cores()
     return cores if allowed is None else max(1, min(cores, math.ceil(allowed)))
+
+
+def list_gpus() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; of NVIDIA's alone, on Linux."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name.strip()]
+    return [str(number) for number, _ in enumerate(GPUS.iterdir())] if GPUS.is_dir() else []
 
 
 def name_processor() -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fewtune import control_group
+from fewtune import control_group, processor
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.engine.language_model import LanguageModel
+from fewtune.executors import local
 from fewtune.executors.local import LocalProcesses
 from fewtune.models import count_parameters, find_model
-from fewtune.processor import name_processor
+from fewtune.processor import list_gpus, name_processor
 from fewtune.records import Record
 from fewtune.running import worker_count
 from fewtune.running.circumstances import describe_axes
@@ -73,6 +76,44 @@ def test_no_more_than_memory_has_room_for(
 def test_a_gpu_is_not_shared(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_count, "_has_gpu", lambda: True)
     assert choose_workers(jobs) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert (choose_workers(jobs), choose_workers(jobs[:2])) == (3, 2)
+
+
+def test_gpus_are_those_that_the_driver_or_the_user_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(processor, "GPUS", tmp_path / "gpus")
+    assert list_gpus() == []
+    for name in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / "gpus" / name).mkdir(parents=True)
+    assert list_gpus() == ["0", "1"]
+    for given, expected in (("3,GPU-ab", ["3", "GPU-ab"]), ("", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        assert list_gpus() == expected
+
+
+def test_each_process_sees_the_gpu_that_the_fewest_others_have(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    seen: list[str] = []
+
+    class Process:
+        """What a start would see of the environment."""
+
+        def __init__(self, **given: object) -> None:
+            self.given = given
+
+        def start(self) -> None:
+            seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+
+    context = SimpleNamespace(Pipe=lambda: (SimpleNamespace(send=print), SimpleNamespace(close=list)), Process=Process)
+    taken: list[str | None] = []
+    for _ in range(3):
+        taken.append(local._start_worker(context, WorkerOptions(workers=3), taken).gpu)
+    local._start_worker(context, WorkerOptions(devices_per_trial=2), [])
+    assert seen == ["4", "7", "4", "4,7"] and taken == ["4", "7", "4"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
 
 
 @pytest.mark.usefixtures("machine")

@@ -46,7 +46,7 @@ class HeadReadout:
 
     answer_tokens = 0
     branches: Branches | None = None
-    identity = None
+    identity: Hashable = None
 
     def __init__(self, head: nn.Linear) -> None:
         self.head = head
@@ -67,7 +67,7 @@ class StateReadout:
 
     def __init__(self, unit: bool = False) -> None:
         self.unit = unit
-        self.identity = "state", unit
+        self.identity: Hashable = ("state", unit)
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return forward.pooled_indices(batch)
@@ -82,7 +82,7 @@ class NextTokenReadout:
 
     answer_tokens = 1
     branches: Branches | None = None
-    identity = "next token"
+    identity: Hashable = "next token"
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         return batch.ends
@@ -100,7 +100,7 @@ class NearnessReadout:
 
     answer_tokens = 1
     branches: Branches | None = None
-    identity = None
+    identity: Hashable = None
 
     def __init__(self, anchors: np.ndarray, by: Literal["vocabulary", "states"]) -> None:
         self._anchors = torch.from_numpy(anchors)
@@ -157,7 +157,7 @@ class LabelWordReadout:
             self.branches, predicted = branch_words(self.label_tokens)
         else:
             self.branches, predicted = None, [[STEM + place for place in range(len(w))] for w in self.label_tokens]
-        self.identity = tuple(map(tuple, self.label_tokens)), over, behind, per_token
+        self.identity: Hashable = (tuple(map(tuple, self.label_tokens)), over, behind, per_token)
         self.columns_only = self.branches is None and self.answer_tokens == 1 and over == "label_words"
         # One entry a token of a label: the label, the token, and which of a row's states predicts it.
         self._labels = [label for label, tokens in enumerate(self.label_tokens) for _ in tokens]

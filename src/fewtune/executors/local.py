@@ -31,6 +31,7 @@ from fewtune.executors.process import (
 )
 from fewtune.executors.team import LEFT_ALONE, gather_team
 from fewtune.interruption import held_back, name_signal
+from fewtune.processor import list_gpus
 from fewtune.records import Failure, Record
 from fewtune.running.circumstances import count_threads, failed_record
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
@@ -48,6 +49,8 @@ LONGEST_END = 10.0
 class _Worker:
     process: SpawnProcess
     pipe: Connection
+    gpu: str | None = None
+    """The one that it sees, where there are several."""
     job: Job | None = None
     progress: Progress | None = None
     """The last that was heard of its job."""
@@ -109,7 +112,7 @@ class LocalProcesses:
                         yield Started(worker.busy_with)
                 # A worker is started where there is a trial for it: starting disturbs those that are timed.
                 while len(team) < self.options.workers and some_wait():
-                    worker = _start_worker(context, self.options)
+                    worker = _start_worker(context, self.options, [each.gpu for each in team])
                     if _hand_over(worker, waiting):
                         team.append(worker)
                         yield Started(worker.busy_with)
@@ -193,19 +196,22 @@ def _word_end(exit_code: int | None) -> str:
     return f"{name if name.startswith('signal') else f'signal {name}'}.{hint}"
 
 
-def _start_worker(context: Any, options: WorkerOptions) -> _Worker:
+def _start_worker(context: Any, options: WorkerOptions, taken: Sequence[str | None]) -> _Worker:
+    """Start a process, on the GPU that the fewest others have `taken` where there are several."""
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     ours, theirs = context.Pipe()
     process = context.Process(target=begin_worker, args=(theirs,), daemon=options.devices_per_trial == 1)
     # Signals reach every process of the terminal or of the scheduler's job: the command alone decides what they mean.
     resource_tracker.ensure_running()  # starting it would let signals through again
-    with held_back(), _no_main(), _as_many_threads(count_threads(options)):
+    gpus = list_gpus() if options.devices_per_trial == 1 else []
+    gpu = min(gpus, key=taken.count) if len(gpus) > 1 else None
+    with held_back(), _no_main(), _as_many_threads(count_threads(options)), _on_gpu(gpu):
         process.start()
     theirs.close()
     with contextlib.suppress(OSError):  # it died at once: whoever hands it a job finds out
         ours.send((_work, options))
-    return _Worker(process, ours)
+    return _Worker(process, ours, gpu)
 
 
 @contextlib.contextmanager
@@ -223,6 +229,21 @@ def _as_many_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+@contextlib.contextmanager
+def _on_gpu(gpu: str | None) -> Iterator[None]:
+    """Let a process that starts here see this GPU alone; None: what its user lets it see."""
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    try:
+        if gpu is not None:
+            os.environ[name] = gpu
+        yield
+    finally:
+        if gpu is not None:
+            del os.environ[name]
+            os.environ.update({} if before is None else {name: before})
 
 
 @contextlib.contextmanager

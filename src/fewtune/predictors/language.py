@@ -59,8 +59,9 @@ class Prompting:
         """What the readout makes of rows behind a text, (rows, outcomes), float64."""
         prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
         # Many rows show how they open; where they come one by one, the context is what they share.
-        alone = len(rows) == 1 and isinstance(before, str) and before
-        opening = [*self.encoder.opening, *self.encoder.tokenise([before])[0]] if alone else []
+        opening: list[int] = []
+        if len(rows) == 1 and isinstance(before, str) and before:
+            opening = [*self.encoder.opening, *self.encoder.tokenise([before])[0]]
         return score_prompts(self.forward, prompts, self.readout, opening)
 
     def count_tokens(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:

@@ -7,12 +7,13 @@ a folder that holds records of this machine goes on with the number that they ha
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fewtune.control_group import read_memory
-from fewtune.processor import name_processor, usable_cores
+from fewtune.processor import list_gpus, name_processor, usable_cores
 from fewtune.records import Record
 from fewtune.running.job import Job
 
@@ -23,7 +24,7 @@ _LIBRARIES = 2 * 2**30
 
 
 def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
-    """The processes that these jobs run in: one a core, as far as memory and trials go; one where there is a GPU."""
+    """The processes that these jobs run in: one a core, as far as memory and trials go, or one a GPU."""
     machine = {"processor": name_processor(), "cores": usable_cores()}
     had = Counter[int](
         workers
@@ -32,7 +33,7 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
         if isinstance(workers := record.environment.get("workers"), int)
     )
     if _has_gpu():
-        return had.most_common(1)[0][0] if had else 1
+        return had.most_common(1)[0][0] if had else max(1, min(len(list_gpus()), len(jobs)))
     most = had.most_common(1)[0][0] if had else min(usable_cores(), len(jobs))
     return 1 if most <= 1 else max(1, min(most, find_free_memory() // find_wanted_memory(jobs)))
 
@@ -59,4 +60,5 @@ def find_free_memory() -> int:
 
 def _has_gpu() -> bool:
     """Whether PyTorch may find a GPU; asked of the system, for importing PyTorch takes seconds."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    return (Path("/dev/nvidiactl").exists() and not hidden) or Path("/dev/kfd").exists()
