@@ -60,6 +60,15 @@ def test_version_1_counts_the_groups_below_it_too(group: Path) -> None:
     assert read_memory() == MemoryLimit(most=1000, taken=110)
 
 
+@pytest.mark.parametrize("said", ["", "max", "two 100000", "100000 0", "1 2 3", "\xb5"])
+def test_what_cannot_be_read_is_no_limit(group: Path, said: str) -> None:
+    files = dict.fromkeys(("cpu.max", "memory.max", "memory.current", "memory.stat"), said)
+    write(group, **files)
+    assert read_cores() is None and read_memory() is None
+    write(group, **{"memory.max": "1000", "memory.current": "160"})
+    assert read_memory() == MemoryLimit(most=1000, taken=160)
+
+
 @pytest.mark.parametrize("name", ["memory.max", "memory__memory.limit_in_bytes"])
 def test_no_limit_is_none(group: Path, name: str) -> None:
     taken = {"memory.max": "memory.current"}.get(name, "memory__memory.usage_in_bytes")

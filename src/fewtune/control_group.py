@@ -1,4 +1,4 @@
-"""What the control group that this process is in may use: a container's share of a machine, where it has one.
+"""What a container may use of its machine, where this process is in one.
 
 Owns reading it from Linux, as version 2 and version 1 of control groups tell it. Sources:
 https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
@@ -25,8 +25,8 @@ class MemoryLimit:
 def read_cores() -> float | None:
     """Cores' worth of time that the group may take; None where it has no limit."""
     said = _read("cpu.max") or f"{_read('cpu/cpu.cfs_quota_us')} {_read('cpu/cpu.cfs_period_us')}"
-    quota, period = said.split()
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    numbers = [int(word) for word in said.split() if word.isdigit()]
+    return numbers[0] / numbers[1] if len(numbers) == 2 and min(numbers) > 0 else None
 
 
 def read_memory() -> MemoryLimit | None:
@@ -37,16 +37,17 @@ def read_memory() -> MemoryLimit | None:
     ):
         most, taken = _read(most_file), _read(taken_file)
         if most is not None and taken is not None:
-            if most == "max" or int(most) >= _NO_LIMIT:
+            if not (most.isdigit() and taken.isdigit()) or int(most) >= _NO_LIMIT:
                 return None
-            counts = dict(line.split() for line in (_read(statistics) or "").splitlines())
-            cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+            files = {f"{prefix}{kind}_file" for kind in ("active", "inactive")}
+            lines = [line.split() for line in (_read(statistics) or "").splitlines()]
+            cached = sum(int(count) for name, count in (line for line in lines if len(line) == 2) if name in files)
             return MemoryLimit(int(most), max(0, int(taken) - cached))
     return None
 
 
 def _read(name: str) -> str | None:
     try:
-        return (GROUP / name).read_text(encoding="ascii").strip()
+        return (GROUP / name).read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         return None

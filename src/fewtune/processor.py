@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import os
 import platform
+from itertools import takewhile
 from pathlib import Path
 
 from fewtune import control_group
 
-GPUS = Path("/proc/driver/nvidia/gpus")
-"""Where the driver has a folder for each GPU."""
+DEVICES = Path("/dev")
+"""Where NVIDIA's driver has a file for each GPU."""
 
 
 def usable_cores() -> int:
@@ -26,9 +27,14 @@ def usable_cores() -> int:
 def list_gpus() -> list[str]:
     """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; of NVIDIA's alone, on Linux."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name.strip()]
-    return [str(number) for number, _ in enumerate(GPUS.iterdir())] if GPUS.is_dir() else []
+    if given is None:
+        return [str(number) for number, _ in enumerate(path for path in DEVICES.glob("nvidia[0-9]*") if _opens(path))]
+    names = [name.strip() for name in given.split(",")]
+    return list(takewhile(lambda name: name and not name.startswith("-"), names))  # as CUDA reads it
+
+
+def _opens(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.W_OK)
 
 
 def name_processor() -> str:

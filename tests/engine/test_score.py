@@ -7,12 +7,13 @@ import copy
 import numpy as np
 import torch
 
-from fewtune.engine.forward import Forward
+from fewtune.engine.forward import MOST_PREFIXES, Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.packing import shared_prefix_length
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
+from fewtune.engine.soft import SoftPrompt
 
 PROMPTS = [[40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 60 + i, 9] for i in range(7)]
 WORDS = [[70], [71, 72], [73, 74, 75]]
@@ -76,6 +77,27 @@ def test_prompts_that_come_one_by_one_run_their_opening_once(model: LanguageMode
     assert one_by_one.tokens_run == before + len(PROMPTS[0]) - len(opening), "what is kept is used"
     score_prompts(one_by_one, PROMPTS[:1], readout, opening)
     assert one_by_one.tokens_run == before + 2 * len(PROMPTS[0]) - len(opening)
+
+
+def test_an_opening_is_not_kept_behind_soft_tokens_that_train(model: LanguageModel) -> None:
+    soft = SoftPrompt(torch.nn.Embedding(2, model.frozen.get_input_embeddings().embedding_dim), 2)
+    forward, readout = Forward(model.frozen, "float32", soft), LabelWordReadout([[70], [71]])
+    before = score_prompts(forward, PROMPTS, readout)
+    with torch.no_grad():
+        soft.encoder.weight.mul_(3.0)  # type: ignore[operator, union-attr]
+    after = score_prompts(forward, PROMPTS, readout)
+    np.testing.assert_array_equal(after, score_prompts(Forward(model.frozen, "float32", soft), PROMPTS, readout))
+    assert not np.allclose(before, after, atol=1e-3)
+
+
+def test_few_prompts_keep_the_opening_alone_and_no_more_than_some(model: LanguageModel) -> None:
+    opening = PROMPTS[0][:16]
+    forward, readout = Forward(model.frozen, "float32"), LabelWordReadout([[70], [71]])
+    score_prompts(forward, PROMPTS, readout, opening)
+    assert list(forward._prefixes) == [tuple(opening)]
+    for first in range(2 * MOST_PREFIXES):
+        score_prompts(forward, [[200 + first, *prompt] for prompt in PROMPTS], readout)
+    assert len(forward._prefixes) == MOST_PREFIXES
 
 
 def test_an_opening_is_not_kept_of_a_network_that_trains(model: LanguageModel) -> None:

@@ -82,12 +82,12 @@ def test_a_gpu_is_not_shared(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -
 
 def test_gpus_are_those_that_the_driver_or_the_user_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(processor, "GPUS", tmp_path / "gpus")
+    monkeypatch.setattr(processor, "DEVICES", tmp_path)
     assert list_gpus() == []
-    for name in ("0000:01:00.0", "0000:02:00.0"):
-        (tmp_path / "gpus" / name).mkdir(parents=True)
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
     assert list_gpus() == ["0", "1"]
-    for given, expected in (("3,GPU-ab", ["3", "GPU-ab"]), ("", [])):
+    for given, expected in (("3, GPU-ab", ["3", "GPU-ab"]), ("", []), ("0,-1,2", ["0"]), ("-1", [])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         assert list_gpus() == expected
 

@@ -68,13 +68,21 @@ class TimedTrials:
         made._spent = {cell: replace(spent) for cell, spent in self._spent.items()}
         return made
 
+    def guess_each(self, cells: Iterable[Cell], forecast: TimedTrials) -> dict[Cell, float]:
+        """The seconds of one trial of each cell; of none, where no trial was timed or forecast."""
+        timed = self._join(forecast)
+        return {cell: _guess_trial(timed, cell) for cell in cells} if timed else {}
+
     def guess(self, waiting: Mapping[Cell, int], workers: int, forecast: TimedTrials) -> float | None:
         """`guess_seconds_left` of so many waiting trials of each cell."""
-        ran = self.variants
-        timed = {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
+        timed = self._join(forecast)
         if not timed:
             return None
         return sum(count * _guess_trial(timed, cell) for cell, count in waiting.items()) / workers
+
+    def _join(self, forecast: TimedTrials) -> dict[Cell, _Spent]:
+        ran = self.variants
+        return {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
 
 
 def _guess_trial(timed: Mapping[Cell, _Spent], cell: Cell) -> float:

@@ -48,8 +48,8 @@ class Workers:
     workers: Annotated[
         int | Literal["auto"],
         Parameter(
-            help="Trials at once, each with its share of the cores; auto: one a core, as far as memory goes, and in a "
-            "folder with records the number that they had."
+            help="Trials at once, each with its share of the cores; auto: one a core, or one a GPU, as far as memory "
+            "goes, and in a folder with records no more than they had."
         ),
     ] = "auto"
     cache_share: Annotated[

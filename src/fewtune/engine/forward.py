@@ -7,7 +7,7 @@ then a shared text prefix. Does not know losses, methods or records.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 from fewtune.engine import token_clock
 from fewtune.engine.branches import Branches
 from fewtune.engine.frozen import FrozenBlocks
-from fewtune.engine.known_answers import KnownAnswers
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import (
@@ -31,6 +30,7 @@ from fewtune.engine.packing import (
     run_to_block,
     shared_prefix_length,
 )
+from fewtune.engine.score_cache import NetworkScores
 from fewtune.engine.soft import SoftTokens
 from fewtune.errors import ModelError
 from fewtune.models import Precision
@@ -39,6 +39,10 @@ from fewtune.models.architectures.base import Pooling
 
 SHORTEST_PREFIX = 16
 """A shared opening of fewer tokens is not worth a pass of its own."""
+MANY_PROMPTS = 32
+"""So many are worth a pass over all that they share, though no others begin so."""
+MOST_PREFIXES = 16
+"""Shared openings whose keys and values are kept, those of a trial's contexts among them."""
 
 
 class Forward:
@@ -54,10 +58,9 @@ class Forward:
         soft: SoftTokens | None = None,
         block: int | None = None,
         options: EngineOptions = DEFAULTS,
-        known: KnownAnswers | None = None,
-        identity: Hashable = None,
+        cache: NetworkScores | None = None,
     ) -> None:
-        """`known`: what networks of equal `identity`, which never change, answered before."""
+        """`cache`: the scores of a network that never changes."""
         self.network = network
         self.soft = soft
         self.block = block
@@ -67,7 +70,7 @@ class Forward:
         self.tokens_run = 0
         self.options = options
         self.frozen = FrozenBlocks(network, options)
-        self.known, self.identity = known, identity
+        self.cache = cache
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
         """By their tokens, the latest used last."""
         self._adapters = find_plain_adapters(network) if options.fused_adapters else []
@@ -149,28 +152,30 @@ class Forward:
     def share_opening(self, prompts: Sequence[Sequence[int]], opening: Sequence[int] = ()) -> tuple[Prefix | None, int]:
         """Run the tokens that open every prompt alike once; the prefix and its own tokens' number.
 
-        A prompt alone shares with `opening`, which many others begin with too. None and 0 where the tokens are too
-        few, or prompts are not shared.
+        Few prompts share no more than `opening`, which others begin with too: what else they have in common is chance.
+        None and 0 where the tokens are too few, or prompts are not shared.
         """
         if prompts and self.options.shared_prefix and self.architecture.attention == "causal":
             # Each prompt keeps its last token: a readout may need the state that stands there.
-            others = prompts[1:] or [[*opening, -1]]
-            shared = shared_prefix_length([prompts[0], *others])
+            others = [[*opening, -1]] if len(prompts) == 1 or (opening and len(prompts) < MANY_PROMPTS) else []
+            shared = shared_prefix_length([*prompts, *others])
             if shared >= SHORTEST_PREFIX:
                 return self._find_prefix(tuple(prompts[0][:shared])), shared
         return None, 0
 
     def _find_prefix(self, tokens: tuple[int, ...]) -> Prefix:
-        """A prefix of `compute_prefix`, kept while nothing in the network trains and memory has room."""
+        """A prefix of `compute_prefix`; the latest are kept where nothing trains, as far as memory has room."""
+        if self.soft is not None or any(parameter.requires_grad for parameter in self.network.parameters()):
+            return self.compute_prefix(tokens)
         prefix = self._prefixes.pop(tokens, None)
-        if prefix is None:
-            prefix = self.compute_prefix(tokens)
-            if any(parameter.requires_grad for parameter in self.network.parameters()):
-                return prefix
-        self._prefixes[tokens] = prefix
-        while sum(each.size for each in self._prefixes.values()) > self.frozen.most_bytes:
+        self._prefixes[tokens] = prefix = self.compute_prefix(tokens).copy() if prefix is None else prefix
+        while len(self._prefixes) > MOST_PREFIXES or self._prefix_bytes > self.frozen.most_bytes:
             del self._prefixes[next(iter(self._prefixes))]
         return prefix
+
+    @property
+    def _prefix_bytes(self) -> int:
+        return sum(prefix.size for prefix in self._prefixes.values())
 
     def head_columns(self, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The language-model head's weights (tokens, width) and bias, for these tokens or the vocabulary."""

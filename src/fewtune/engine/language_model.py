@@ -16,10 +16,10 @@ import torch
 from transformers import PreTrainedModel
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.known_answers import KnownAnswers
 from fewtune.engine.layers import LINEAR
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.pages import allocate
+from fewtune.engine.score_cache import NetworkScores, ScoreCache
 from fewtune.engine.soft import SoftTokens
 from fewtune.engine.splitting import is_split, split_blocks
 from fewtune.models import Precision, max_positions
@@ -80,8 +80,8 @@ class LanguageModel:
     others: Mapping[str, LanguageModel] = field(default_factory=dict)
     """Other models that the trial's method asked for, by name."""
     options: EngineOptions = DEFAULTS
-    known: KnownAnswers | None = None
-    """What its frozen networks answered before, where that is kept."""
+    cache: ScoreCache | None = None
+    """Where the scores of its frozen networks are kept, if they are."""
 
     @property
     def config(self) -> Any:
@@ -122,10 +122,11 @@ class LanguageModel:
     def forward(self, network: PreTrainedModel, soft: SoftTokens | None = None, block: int | None = None) -> Forward:
         """What runs a network of this model: `frozen`, or a copy of it."""
         frozen = soft is None and any(network is each for each in self.networks.alive)
-        frozen = frozen and self.device.type == "cpu"  # a GPU counts the peak of a whole trial alone
-        known = self.known if frozen and self.options.known_answers else None
-        identity = self.weights_fingerprint, self.precision, block, self.options
-        return Forward(network, self.precision, soft, block, self.options, known, identity)
+        cache = None
+        # A GPU counts the peak of a whole trial alone, so that what a hit saves of it would be lost.
+        if self.cache is not None and self.options.score_cache and frozen and self.device.type == "cpu":
+            cache = NetworkScores(self.cache, (self.weights_fingerprint, self.precision, block, self.options))
+        return Forward(network, self.precision, soft, block, self.options, cache)
 
     def shared_bytes(self, networks: Iterable[PreTrainedModel]) -> int:
         """Bytes of frozen tensors, other models' too, that a trial's networks use as they are, each counted once."""

@@ -89,8 +89,9 @@ class PeakMemory:
 
     def _see(self, last: bool = False) -> None:
         if self._count is not None:
-            self._lately = max(self._lately, self._count())
-            self._highest = max(self._highest, self._lately)
+            now = self._count()  # a stretch may begin while it counts
+            self._lately = max(self._lately, now)
+            self._highest = max(self._highest, now)
         if self._held is not None and (last or not self._held_is_peak):
             self.resident = max(self.resident or 0, self._held())
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fewtune.engine import token_clock
-from fewtune.engine.known_answers import spared_seconds
 from fewtune.engine.memory import PeakMemory
+from fewtune.engine.score_cache import saved_seconds
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +31,14 @@ OTHER = "other"
 class Span:
     """One passage through a phase: its seconds and the tokens that networks ran, known when it ends.
 
-    Phases within it are included, but for those that were set aside; so are the seconds and tokens of answers that were
-    known from an earlier trial, for it would take them alone.
+    Phases within it are included, but for those that were set aside; so are the seconds and tokens of scores that an
+    earlier trial had worked out, for alone it would take them.
     """
 
     seconds: float = 0.0
     tokens: int = 0
     shared_seconds: float = 0.0
-    """Of the seconds, those that known answers took when they were worked out."""
+    """Of the seconds, those of hits in the score cache."""
 
 
 class Meter:
@@ -82,15 +82,15 @@ class Meter:
         """
         self._finish_work()
         span, outer, started, tokens = Span(), self._phase, self._book(), token_clock.now()
-        spared = spared_seconds()
+        saved = saved_seconds()
         before = replace(self._aside)
         self._phase = name
         try:
             yield span
         finally:
             self._finish_work()
-            span.shared_seconds = spared_seconds() - spared - (self._aside.shared_seconds - before.shared_seconds)
-            passed = self._book() - started + spared_seconds() - spared
+            span.shared_seconds = saved_seconds() - saved - (self._aside.shared_seconds - before.shared_seconds)
+            passed = self._book() - started + saved_seconds() - saved
             span.seconds = passed - (self._aside.seconds - before.seconds)
             span.tokens = token_clock.now() - tokens - (self._aside.tokens - before.tokens)
             if aside:

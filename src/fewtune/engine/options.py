@@ -26,9 +26,10 @@ class EngineOptions:
     separate_frozen_blocks: bool = True
     """Blocks below all that trains run apart, without gradients, and their output is kept."""
     kept_states_share: float = 0.1
-    """Share of the device's memory that the output of frozen blocks may take; 0 keeps nothing."""
-    known_answers: bool = True
-    """What a process's trials ask of a network that never changes is computed once, where answers are kept at all."""
+    """Share of the device's memory that the output of frozen blocks may take, and apart from it the keys and values of
+    shared openings; 0 keeps nothing."""
+    score_cache: bool = True
+    """Trials of a worker that ask the same of a network that never changes share its scores."""
     frozen_in_compute_dtype: bool = True
     """Frozen matrices are held in the compute dtype; else in float32, and cast at every pass."""
     fused_adapters: bool = True

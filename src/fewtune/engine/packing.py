@@ -48,6 +48,11 @@ class Prefix:
     layers: Layers = field(default_factory=dict)
     embeddings: Tensor | None = None
 
+    def copy(self) -> Prefix:
+        """The same in tensors of their own: a part of a larger one would keep all of it."""
+        layers = {layer: (keys.clone(), values.clone()) for layer, (keys, values) in self.layers.items()}
+        return replace(self, layers=layers)
+
     @property
     def size(self) -> int:
         """Bytes of the keys and values."""

@@ -13,8 +13,7 @@ import torch
 
 from fewtune.engine.branches import count_tokens
 from fewtune.engine.forward import Forward
-from fewtune.engine.known_answers import digest
-from fewtune.engine.packing import group_by_tokens
+from fewtune.engine.packing import Prefix, group_by_tokens
 from fewtune.engine.readouts import Readout
 
 
@@ -23,20 +22,22 @@ def score_prompts(
 ) -> np.ndarray:
     """Scores (rows, labels), float64, of tokenised prompts in the order given.
 
-    Tokens that open every prompt alike (demonstrations) run once, and so does the `opening` of prompts that come one by
-    one; what a network that never changes was asked before, it need not be asked again.
+    Tokens that open every prompt alike (demonstrations) run once, and so does the `opening` of prompts that come few by
+    few. A network that never changes is not asked twice, where its scores are kept.
     """
     if not prompts:
         return np.zeros((0, 0))
-    if forward.known is None or readout.identity is None:
-        return _score(forward, prompts, readout, opening)
-    question = forward.identity, readout.identity, digest(prompts)
-    return forward.known.answer(question, partial(_score, forward, prompts, readout, opening))
+    prefix, cut = forward.share_opening(prompts, opening)
+    work = partial(_score, forward, prompts, readout, prefix, cut)
+    if forward.cache is None or readout.identity is None:
+        return work()
+    return forward.cache.score((readout.identity, cut), prompts, work)
 
 
 @torch.no_grad()
-def _score(forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout, opening: Sequence[int]) -> np.ndarray:
-    prefix, cut = forward.share_opening(prompts, opening)
+def _score(
+    forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout, prefix: Prefix | None, cut: int
+) -> np.ndarray:
     lengths = [len(prompt) - cut + count_tokens(readout.branches) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     parts: list[np.ndarray] = []

@@ -58,10 +58,8 @@ class Prompting:
     def read(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:
         """What the readout makes of rows behind a text, (rows, outcomes), float64."""
         prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
-        # Many rows show how they open; where they come one by one, the context is what they share.
-        opening: list[int] = []
-        if len(rows) == 1 and isinstance(before, str) and before:
-            opening = [*self.encoder.opening, *self.encoder.tokenise([before])[0]]
+        shared = isinstance(before, str) and before
+        opening = [*self.encoder.opening, *self.encoder.tokenise([str(before)])[0]] if shared else []
         return score_prompts(self.forward, prompts, self.readout, opening)
 
     def count_tokens(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:

@@ -45,6 +45,7 @@ class _Cost(BaseModel):
     fit_seconds: Seconds | None
     predict_seconds: Seconds | None
     predict_rows: Count | None
+    shared_seconds: Seconds | None
     load_seconds: Seconds | None
     peak_memory_bytes: Count | None
     resident_memory_bytes: Count | None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewtune.engine.known_answers import spared_seconds
+from fewtune.engine.score_cache import saved_seconds
 from fewtune.methods import get_method
 from fewtune.records import Failure, Record
 from fewtune.running.adapt import fit_plan, make_plan
@@ -176,6 +176,6 @@ def _take_rows(test: TestSet, start: int, count: int) -> TestSet:
 
 
 def _time(score: Callable[..., np.ndarray], test: TestSet) -> tuple[float, np.ndarray]:
-    started, spared = time.perf_counter(), spared_seconds()
+    started, saved = time.perf_counter(), saved_seconds()
     scores = score_blindly(score, test)
-    return time.perf_counter() - started + spared_seconds() - spared, scores
+    return time.perf_counter() - started + saved_seconds() - saved, scores

@@ -45,8 +45,8 @@ def take_longest_first(jobs: Sequence[Job], timed: TimedTrials, forecast: TimedT
 def _rank(cells: Iterable[Cell], timed: TimedTrials, forecast: TimedTrials, begun: Collection[str]) -> list[Cell]:
     """The cells in the order in which their next trials start."""
     told = timed.variants | forecast.variants | set(begun)
-    seconds = {cell: timed.guess({cell: 1}, 1, forecast) or 0.0 for cell in cells}
-    return sorted(seconds, key=lambda cell: (cell.variant in told, -seconds[cell]))
+    seconds = timed.guess_each(cells, forecast)
+    return sorted(cells, key=lambda cell: (cell.variant in told, -seconds.get(cell, 0.0)))
 
 
 def put_methods_in_turn(jobs: Sequence[Job], data_seeds: Sequence[int], fit_seeds: Sequence[int]) -> list[Job]:

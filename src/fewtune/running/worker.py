@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fewtune.engine.known_answers import KnownAnswers
 from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.options import DEFAULTS, EngineOptions
+from fewtune.engine.score_cache import ScoreCache
 from fewtune.errors import DataError, ModelError
 from fewtune.models import ModelSnapshot, find_model, resolve_precision
 from fewtune.records import SharedRows
@@ -45,7 +45,7 @@ class WorkerState:
         self.options = WorkerOptions() if options is None else options
         self._supplies = Supplies() if supplies is None else supplies
         self._models = ModelCache()
-        self._known = KnownAnswers()
+        self._scores = ScoreCache()
         self._found: dict[tuple[str, str], ModelSnapshot] = {}
         self._held: tuple[str, ...] = ()
         self._tasks: dict[str, Task] = {}
@@ -62,7 +62,7 @@ class WorkerState:
             return None, None
         precision = resolve_precision(job.trial.precision)
         snapshots = [self._find(job, name, fingerprint) for name, fingerprint in job.weights.items()]
-        self._known.begin_trial()
+        self._scores.begin_trial()
         own = snapshots[0].weights_fingerprint
         if own not in self._held[:1]:
             # A study runs a model's trials together; what some of them ask for besides stays with it.
@@ -82,7 +82,7 @@ class WorkerState:
                     name=snapshot.name,
                     max_tokens=max_tokens,
                     options=self._engine_options(),
-                    known=self._known,
+                    cache=self._scores,
                 )
             )
         return replace(loaded[0], others={each.name: each for each in loaded[1:]}), load_seconds

@@ -32,9 +32,7 @@ def choose_workers(jobs: Sequence[Job], known: Iterable[Record] = ()) -> int:
         if record.status == "done" and machine.items() <= record.environment.items()
         if isinstance(workers := record.environment.get("workers"), int)
     )
-    if _has_gpu():
-        return had.most_common(1)[0][0] if had else max(1, min(len(list_gpus()), len(jobs)))
-    most = had.most_common(1)[0][0] if had else min(usable_cores(), len(jobs))
+    most = had.most_common(1)[0][0] if had else min(len(list_gpus()) if _has_gpu() else usable_cores(), len(jobs))
     return 1 if most <= 1 else max(1, min(most, find_free_memory() // find_wanted_memory(jobs)))
 
 
@@ -60,5 +58,5 @@ def find_free_memory() -> int:
 
 def _has_gpu() -> bool:
     """Whether PyTorch may find a GPU; asked of the system, for importing PyTorch takes seconds."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    hidden = "CUDA_VISIBLE_DEVICES" in os.environ and not list_gpus()
     return (Path("/dev/nvidiactl").exists() and not hidden) or Path("/dev/kfd").exists()
