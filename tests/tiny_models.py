@@ -17,13 +17,17 @@ from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
     DebertaV2Config,
+    Gemma3TextConfig,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
     ModernBertConfig,
     MPNetConfig,
     OPTConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen3Config,
     RobertaConfig,
 )
 
@@ -77,6 +81,30 @@ CONFIGS: dict[str, PretrainedConfig] = {
         dropout=0.0,
     ),
 }
+
+_DECODER = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": POSITIONS,
+}
+_GROUPED = {**_DECODER, "num_key_value_heads": 2, "head_dim": 8}
+MORE_DECODERS: dict[str, PretrainedConfig] = {
+    # Windows in two layers of three, norms of queries and keys, embeddings that are scaled.
+    "gemma3": Gemma3TextConfig(
+        **_GROUPED,
+        sliding_window=64,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        query_pre_attn_scalar=8,
+    ),
+    "qwen3": Qwen3Config(**_GROUPED, tie_word_embeddings=True),
+    "mistral": MistralConfig(**_GROUPED, sliding_window=64),
+    # Attention and the layer beside it read the same states; queries, keys and values come from one product.
+    "gpt-neox": GPTNeoXConfig(**_DECODER, attention_dropout=0.0, hidden_dropout=0.0),
+}
+"""Kinds that a few tests try, as models of theirs are in use; the others stand for them elsewhere."""
 
 _ENCODER = {
     "vocab_size": VOCABULARY,
@@ -153,7 +181,7 @@ def save(name: str, folder: Path, times_wider: int = 1, positions: int = POSITIO
 
     `positions`: tokens it reads at once; `more`: texts its tokenizer is trained on besides its own.
     """
-    config = copy.deepcopy(CONFIGS[name] if name in CONFIGS else ENCODERS[name])
+    config = copy.deepcopy((CONFIGS | MORE_DECODERS | ENCODERS)[name])
     if times_wider != 1:
         for key in ("hidden_size", "intermediate_size", "ffn_dim", "word_embed_proj_dim", "head_dim"):
             if config.to_dict().get(key) is not None:
