@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +16,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.schedule import Optimisation, rate_factor
 from fewtune.errors import TrialFailure
+from fewtune.methods.plan import Plan
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
@@ -176,3 +182,70 @@ def test_a_group_that_matches_nothing_is_an_error() -> None:
 def test_rates_warm_up_then_follow_their_schedule(schedule: Any, expected: list[float]) -> None:
     options = Optimisation(1, 1, warmup_fraction=1 / 3, schedule=schedule)
     np.testing.assert_allclose([rate_factor(step, 6, options) for step in range(6)], expected)
+
+
+@pytest.fixture
+def read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are read as on a GPU, four at once."""
+    of_gpu = partial(fit_module._Losses, at_once=4)
+    monkeypatch.setattr(fit_module, "_Losses", lambda steps, on_step, at_once: of_gpu(steps, on_step))
+
+
+def fit_and_hear(plan: Plan) -> tuple[list[float], list[tuple[int, int, float]]]:
+    heard: list[tuple[int, int, float]] = []
+    assert plan.fitting is not None
+    report = fit(plan.fitting, np.random.default_rng(0), lambda *told: heard.append(told))
+    return report.losses, heard
+
+
+def test_losses_that_are_read_some_at_once_are_the_same(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, request: pytest.FixtureRequest
+) -> None:
+    found = []
+    for _ in range(2):
+        found.append(fit_and_hear(make_plan("lora", models["llama"], task, draw, epochs=3, batch_size=3)))
+        request.getfixturevalue("read_at_once")  # from here on
+    assert found[0] == found[1] and len(found[0][0]) == 9
+    assert [(step, steps) for step, steps, _ in found[1][1]] == [(step, 9) for step in range(1, 10)]
+
+
+@pytest.mark.usefixtures("read_at_once")
+def test_a_loss_that_is_read_late_is_a_divergence_of_its_own_step(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan("lora", models["llama"], task, draw, epochs=1, batch_size=2)
+    assert plan.fitting is not None
+    loss, calls = plan.fitting.loss, itertools.count(1)
+    broken = replace(plan.fitting, loss=lambda batch: loss(batch) * (math.nan if next(calls) == 3 else 1.0))
+    with pytest.raises(TrialFailure, match="the loss became nan at step 3 of 4"):
+        fit(broken, np.random.default_rng(0), lambda *told: None)
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations that a GPU would be waited for: they give values, or sizes, that the processor needs."""
+
+    KINDS = ("_local_scalar_dense", "_unique2", "nonzero", "isin", "_coalesce", "masked_select")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in self.KINDS:
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.usefixtures("read_at_once")
+@pytest.mark.parametrize("pattern", ["feeling", "verdict"])
+@pytest.mark.parametrize("method", ["pattern", "lora"])
+def test_a_pass_waits_for_a_gpu_once(
+    method: str, pattern: str, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(method, models["llama"], task, draw, epochs=2, batch_size=4, pattern=pattern)
+    assert plan.fitting is not None
+    dense = replace(plan.fitting, options=replace(plan.fitting.options, sparse_embedding_gradients=False))
+    with Waits() as waits:
+        fit(dense, np.random.default_rng(0), lambda *told: None)
+    assert waits.found == {"_unique2": 4}, "to know which tokens the last block runs"

@@ -26,6 +26,9 @@ from fewtune.engine.splitting import agree, clip_gradients, is_split
 from fewtune.errors import TrialFailure
 from fewtune.records import ParameterGroupNotes
 
+LOSSES_AT_ONCE = 16
+"""Steps of a GPU whose losses are read together."""
+
 
 @dataclass(frozen=True)
 class FitReport:
@@ -62,14 +65,17 @@ def fit(
     epochs = _draw_batches(len(fitting.examples), options, rng)
     steps = sum(map(len, epochs))
     optimiser, plateau, kept = _GroupOptimiser(fitting), Plateau(options), _Kept(fitting)
-    losses: list[float] = []
+    on_cpu = fitting.groups[0].parameters[0].device.type == "cpu"
+    losses = _Losses(steps, on_step, 1 if on_cpu or is_split() else LOSSES_AT_ONCE)
     _set_training(fitting, True)
+    # Which rows have gradients, a GPU is waited for; there the whole vocabulary's take less.
+    sparse = fitting.options.sparse_embedding_gradients and on_cpu
+    by_row = gradients_by_row(fitting.modules) if sparse else nullcontext()
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
-    by_row = gradients_by_row(fitting.modules) if fitting.options.sparse_embedding_gradients else nullcontext()
     with torch.random.fork_rng(), by_row:
         seed = int(rng.integers(2**63))
         torch.manual_seed(seed)
-        standing = _Standing(fitting, optimiser, plateau, kept, losses, f"{seed} {steps}")
+        standing = _Standing(fitting, optimiser, plateau, kept, losses.values, f"{seed} {steps}")
         if resumption is not None:
             standing.resume(resumption)
         for epoch, batches in enumerate(epochs[standing.epochs :], start=standing.epochs):
@@ -77,15 +83,15 @@ def fit(
             done = len(losses) - sum(map(len, epochs[:epoch]))
             for batch in batches[done:]:
                 if resumption is not None and resumption.is_due:
+                    losses.read()
                     standing.keep(resumption)
                 optimiser.set_rates(epoch, plateau.factor * rate_factor(len(losses), steps, options))
-                loss = agree(_step_gradients(fitting, batch))
-                if not math.isfinite(loss):
-                    raise TrialFailure("diverged", f"the loss became {loss} at step {len(losses) + 1} of {steps}")
+                losses.add(_step_gradients(fitting, batch))
                 optimiser.step()
-                losses.append(loss)
-                on_step(len(losses), steps, loss)
-            plateau.observe(float(np.mean(losses[-len(batches) :])))
+                losses.tell()
+            losses.read()
+            losses.tell()
+            plateau.observe(float(np.mean(losses.values[-len(batches) :])))
             if fitting.validation:
                 kept.offer(epoch, agree(_mean_loss(fitting, fitting.validation)))
             standing.epochs += 1
@@ -95,7 +101,43 @@ def fit(
                 _set_training(fitting, True)
     kept.restore()
     _set_training(fitting, False)
-    return FitReport(losses, optimiser.describe_groups(), kept.losses, kept.epoch)
+    return FitReport(losses.values, optimiser.describe_groups(), kept.losses, kept.epoch)
+
+
+class _Losses:
+    """The mean loss of each step, read `at_once` so many steps: reading waits for all that a GPU was given."""
+
+    def __init__(self, steps: int, on_step: Callable[[int, int, float], None], at_once: int) -> None:
+        self.values: list[float] = []
+        """Those that were read."""
+        self._unread: list[torch.Tensor] = []
+        self._untold: list[int] = []
+        self._steps, self._on_step, self._at_once = steps, on_step, at_once
+
+    def __len__(self) -> int:
+        return len(self.values) + len(self._unread)
+
+    def add(self, loss: torch.Tensor) -> None:
+        """Take a step's loss; raises TrialFailure `diverged` where one is read that is not finite."""
+        self._unread.append(loss)
+        if len(self._unread) >= self._at_once:
+            self.read()
+
+    def read(self) -> None:
+        """Read all that were taken; raises TrialFailure as `add` does."""
+        unread, self._unread = self._unread, []
+        for loss in torch.stack(unread).tolist() if unread else ():
+            self.values.append(agree(loss))
+            if not math.isfinite(self.values[-1]):
+                where = f"step {len(self.values)} of {self._steps}"
+                raise TrialFailure("diverged", f"the loss became {self.values[-1]} at {where}")
+            self._untold.append(len(self.values))
+
+    def tell(self) -> None:
+        """Tell of each step that was read and not told yet."""
+        untold, self._untold = self._untold, []
+        for step in untold:
+            self._on_step(step, self._steps, self.values[step - 1])
 
 
 class _GroupOptimiser:
@@ -311,15 +353,15 @@ def _draw_batches(rows: int, options: Optimisation, rng: np.random.Generator) ->
     return epochs
 
 
-def _step_gradients(fitting: Fitting, batch: np.ndarray) -> float:
-    """Accumulate the gradients of a batch's mean loss, in as many passes as it needs; returns that loss, in nats."""
+def _step_gradients(fitting: Fitting, batch: np.ndarray) -> torch.Tensor:
+    """Accumulate the gradients of a batch's mean loss, in as many passes as it needs; returns that loss (), in nats."""
     examples = [fitting.examples[i] for i in batch]
-    total = 0.0
+    each = []
     for part in _split_passes(fitting, examples):
         loss = fitting.loss(part).sum() / len(examples)
         loss.backward()
-        total += float(loss.detach())
-    return total
+        each.append(loss.detach().double())
+    return torch.stack(each).sum()
 
 
 def _split_passes(fitting: Fitting, examples: Sequence[FitExample]) -> list[list[FitExample]]:
