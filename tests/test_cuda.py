@@ -17,6 +17,8 @@ from fewtune.engine.loading import hold_model, load_model
 from fewtune.models import Precision, find_model
 from fewtune.records import load_predictions, load_records
 from fewtune.running.prepare import prepare_jobs
+from fewtune.running.trial import run_trial
+from fewtune.running.worker import WorkerState
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
 from listening import run_jobs
@@ -24,15 +26,23 @@ from reference_loop import fit_losses, make_plan
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: run on a machine with one")
 
-METHODS: dict[str, dict[str, Any]] = {
-    "vanilla": {},
-    "pattern": {},
-    "adaptive": {"blocks": 1},
-    "lora": {},
-    "ia3": {},
-    "soft_prompt": {},
-    "context_distillation": {"demonstrations": 2, "contexts": 2, "calibration": "contextual"},
-}
+METHODS: list[tuple[str, dict[str, Any]]] = [
+    ("vanilla", {}),
+    ("pattern", {}),
+    ("adaptive", {"blocks": 1}),
+    ("lora", {}),
+    ("lora", {"base": "4bit"}),
+    ("ia3", {}),
+    ("soft_prompt", {}),
+    ("soft_prompt", {"kind": "prefix"}),
+    ("context_distillation", {"demonstrations": 2, "contexts": 2, "calibration": "contextual"}),
+]
+UNTRAINED: list[tuple[str, dict[str, Any]]] = [
+    ("in_context", {"demonstrations": 4}),
+    ("in_context", {"demonstrations": 4, "pattern": "verdict"}),
+    ("zero_shot", {}),
+    ("probe", {}),
+]
 
 
 def load_on_gpu(model_folders: dict[str, Path], precision: Precision) -> LanguageModel:
@@ -48,26 +58,39 @@ def move_to_processor(model: LanguageModel, model_folders: dict[str, Path]) -> L
     return hold_model(place, networks, model.tokenizer.source, "float32", torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "settings"), METHODS)
 def test_a_fit_takes_the_course_it_takes_on_the_processor(
-    name: str, model_folders: dict[str, Path], task: Task, draw: Draw
+    name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
 ) -> None:
     on_gpu = load_on_gpu(model_folders, "float32")
     on_processor = move_to_processor(on_gpu, model_folders)
-    plans = [
-        make_plan(name, model, task, draw, epochs=3, batch_size=4, **METHODS[name]) for model in (on_gpu, on_processor)
-    ]
+    plans = [make_plan(name, model, task, draw, epochs=3, batch_size=4, **settings) for model in (on_gpu, on_processor)]
     one, other = (fit_losses(plan) for plan in plans)
     np.testing.assert_allclose(one, other, atol=1e-3)
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     np.testing.assert_allclose(plans[0].score(rows), plans[1].score(rows), atol=5e-3)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_bfloat16_fits_stay_near_float32(name: str, model_folders: dict[str, Path], task: Task, draw: Draw) -> None:
+@pytest.mark.parametrize(("name", "settings"), UNTRAINED)
+def test_what_is_not_trained_answers_as_on_the_processor(
+    name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    on_gpu = load_on_gpu(model_folders, "float32")
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    one, other = (
+        make_plan(name, model, task, draw, **settings).score(rows)
+        for model in (on_gpu, move_to_processor(on_gpu, model_folders))
+    )
+    np.testing.assert_allclose(one, other, atol=5e-3)
+
+
+@pytest.mark.parametrize(("name", "settings"), METHODS)
+def test_bfloat16_fits_stay_near_float32(
+    name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
     exact, near = (
         fit_losses(
-            make_plan(name, load_on_gpu(model_folders, precision), task, draw, epochs=2, batch_size=4, **METHODS[name])
+            make_plan(name, load_on_gpu(model_folders, precision), task, draw, epochs=2, batch_size=4, **settings)
         )
         for precision in ("float32", "bfloat16")
     )
@@ -88,9 +111,21 @@ def test_attention_equals_that_on_the_processor(lengths: tuple[int, ...], prefix
     torch.testing.assert_close(attend("cuda"), attend("cpu"), atol=1e-4, rtol=1e-4)
 
 
-def test_trials_that_share_the_gpu_answer_as_they_do_one_after_the_other(study_file: Path, tmp_path: Path) -> None:
+def test_a_trial_runs_twice_alike_to_the_bit_and_counts_its_memory(study_file: Path) -> None:
+    for job in prepare_jobs(load_study(study_file, ["precision=bfloat16"]), None)[0]:
+        (one, first), (_, second) = (run_trial(job, WorkerState()) for _ in range(2))
+        assert first is not None and second is not None and first.equals(second), job.trial.method.variant
+        if job.weights:
+            assert one.cost is not None and one.cost.peak_memory_bytes and one.cost.resident_memory_bytes
+            assert one.cost.resident_memory_bytes <= torch.cuda.get_device_properties(0).total_memory
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_trials_that_share_the_gpu_answer_as_they_do_one_after_the_other(
+    precision: str, study_file: Path, tmp_path: Path
+) -> None:
     for workers in (1, 3):
-        jobs, _ = prepare_jobs(load_study(study_file), None)
+        jobs, _ = prepare_jobs(load_study(study_file, [f"precision={precision}"]), None)
         run_jobs(jobs, tmp_path / str(workers), workers=workers)
     records = load_records(tmp_path / "1")
     assert {record.status for record in records} == {"done"}

@@ -305,7 +305,28 @@ def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[s
 def test_a_batch_calibrated_teacher_needs_a_pool() -> None:
     method = get_method("context_distillation")
     assert method.needs_pool(method.settings(calibration="batch"))
+    assert not method.needs_pool(method.settings(calibration="batch", variant="full"))
     assert not method.needs_pool(method.settings(calibration="contextual"))
+
+
+def test_without_a_pool_the_prior_is_of_the_support_rows_that_a_context_does_not_show(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    alone, settings = replace(draw, pool=()), {"demonstrations": 3, "variant": "full", "calibration": "batch"}
+    plan = make_plan(models["llama"], task, alone, **settings)
+    (rng,) = np.random.default_rng(0).spawn(1)
+    shown = choose_demonstrations(draw.support, 3, rng)
+    rest = tuple(row.without_label() for row in draw.support if row not in shown)
+    assert len(rest) == len(draw.support) - 3
+    (again,) = np.random.default_rng(0).spawn(1)
+    in_context = get_method("in_context")
+    asked = in_context.settings(demonstrations=3, calibration="batch")
+    reference = in_context.plan(asked, models["llama"], task, replace(draw, pool=rest), again)
+    rows = [row.without_label() for row in draw.test_sets[0].rows]
+    np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), reference.score(rows), atol=1e-6)
+    assert plan.report().unlabelled is None
+    with pytest.raises(DataError, match="batch calibration has no row to be over"):
+        make_plan(models["llama"], task, alone, **settings | {"demonstrations": len(draw.support)})
 
 
 THINKS: dict[str, Any] = {

@@ -30,6 +30,8 @@ WORKER_ENVIRONMENT = {
     # oneDNN keeps what it prepared for each shape of a product, up to half a megabyte. A step's shapes, which blocks
     # share, are some dozens; another step's are others, and of its usual thousand most would only take memory.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    # A GPU's products are then added in one order: equal studies give equal predictions there too.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 """What the libraries of a worker read as it starts, unless the user's environment says otherwise."""
 

@@ -191,9 +191,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     loss = _make_loss(settings, alpha, answer, student.forward)
     epochs = settings.epochs or _count_epochs(len(examples), settings.batch_size)
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
-    taught = sum(target is not None for _, target in weighed) if alpha > 0 else 0
+    answered = sum(target is not None for _, target in weighed) if alpha > 0 else 0
     labelled = sum(row.label is not None for row, _ in weighed)
-    fitted = {"rows_taught": taught, "rows_labelled": labelled, "alpha": round(alpha, 6)}
+    fitted = {"rows_taught": answered, "rows_labelled": labelled, "alpha": round(alpha, 6)}
     untaught = "every context shows every support row and there is no pool: labels alone were fitted"
     if settings.alpha == "worth":
         untaught = "the teacher was asked of no support row or is no better than chance there: labels alone were fitted"
@@ -205,8 +205,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         return MethodNotes(
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
-            unlabelled="pool" if taught and (pool or settings.calibration == "batch") else None,
-            warnings=[untaught] if settings.alpha != 0 and taught == 0 else [],
+            unlabelled="pool" if answered and (pool or (settings.calibration == "batch" and draw.pool)) else None,
+            warnings=[untaught] if settings.alpha != 0 and answered == 0 else [],
         )
 
     return replace(
@@ -310,7 +310,7 @@ METHOD = Method(
     needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
     shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
     defaults_tried={"sentiment": 12},
-    needs_pool=lambda settings: settings.calibration == "batch",
+    needs_pool=lambda settings: settings.calibration == "batch" and settings.variant == "few_shot",
     skip_reason=skip_reason,
     resolve=resolve,
     other_models=lambda settings: () if settings.teacher is None else (settings.teacher,),

@@ -6,11 +6,12 @@ Owns making them, for in-context learning, which answers behind them, and for a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from fewtune.errors import DataError
 from fewtune.predictors.language import Before, Prompting, find_by_states, read_states
 from fewtune.predictors.manifest import NearestPart
 from fewtune.predictors.nearest import NearestDemonstrations
@@ -67,7 +68,10 @@ def make_contexts(
     rng: np.random.Generator,
     follow: Callable[[str], Before] = str,
 ) -> list[Context]:
-    """Contexts of rows drawn anew for each; `follow` gives what stands before a row behind a context's text."""
+    """Contexts of rows drawn anew for each; `follow` gives what stands before a row behind a context's text.
+
+    Batch calibration is over the pool; over the support rows that a context does not show, where there is none.
+    """
     made = []
     for _ in range(settings.contexts):
         wanted = settings.demonstrations
@@ -79,6 +83,14 @@ def make_contexts(
                 chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
-        prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, draw, rng)
+        asked = draw
+        if settings.calibration == "batch" and not draw.pool:
+            asked = replace(draw, pool=tuple(row.without_label() for row in draw.support if row not in chosen))
+            if not asked.pool:
+                raise DataError(
+                    "batch calibration has no row to be over: every context shows every support row, and there is no "
+                    "pool. Show fewer demonstrations, or give a pool."
+                )
+        prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, asked, rng)
         made.append(Context(before, tuple(chosen), prior))
     return made
