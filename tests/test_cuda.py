@@ -17,8 +17,6 @@ from fewtune.engine.loading import hold_model, load_model
 from fewtune.models import Precision, find_model
 from fewtune.records import load_predictions, load_records
 from fewtune.running.prepare import prepare_jobs
-from fewtune.running.trial import run_trial
-from fewtune.running.worker import WorkerState
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
 from listening import run_jobs
@@ -111,13 +109,16 @@ def test_attention_equals_that_on_the_processor(lengths: tuple[int, ...], prefix
     torch.testing.assert_close(attend("cuda"), attend("cpu"), atol=1e-4, rtol=1e-4)
 
 
-def test_a_trial_runs_twice_alike_to_the_bit_and_counts_its_memory(study_file: Path) -> None:
-    for job in prepare_jobs(load_study(study_file, ["precision=bfloat16"]), None)[0]:
-        (one, first), (_, second) = (run_trial(job, WorkerState()) for _ in range(2))
-        assert first is not None and second is not None and first.equals(second), job.trial.method.variant
-        if job.weights:
-            assert one.cost is not None and one.cost.peak_memory_bytes and one.cost.resident_memory_bytes
-            assert one.cost.resident_memory_bytes <= torch.cuda.get_device_properties(0).total_memory
+def test_trials_run_twice_alike_to_the_bit_and_count_their_memory(study_file: Path, tmp_path: Path) -> None:
+    for turn in ("1", "2"):
+        jobs, _ = prepare_jobs(load_study(study_file, ["precision=bfloat16"]), None)
+        run_jobs(jobs, tmp_path / turn, workers=1)
+    for record in load_records(tmp_path / "1"):
+        one, other = (load_predictions(tmp_path / turn, record.trial_id) for turn in ("1", "2"))
+        assert one.equals(other), record.trial.variant
+        if record.trial.model is not None:
+            assert record.cost is not None and record.cost.peak_memory_bytes and record.cost.resident_memory_bytes
+            assert record.cost.resident_memory_bytes <= torch.cuda.get_device_properties(0).total_memory
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 from fewtune.engine import score_cache, token_clock
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.memory import PeakMemory, find_counter
+from fewtune.engine.memory import PeakMemory, find_counter, find_watch
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.readouts import LabelWordReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
@@ -28,6 +29,14 @@ from fewtune.study import load_study
 PROMPTS = [[11, 12, 13], [14, 15, 16, 17], [18]]
 WORDS = LabelWordReadout([[70], [71]])
 MEBIBYTE = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def watched() -> Iterator[None]:
+    """Memory is watched, as in a trial."""
+    watch = PeakMemory(torch.device("cpu"))
+    yield
+    watch.stop()
 
 
 class Asked:
@@ -75,14 +84,24 @@ def test_another_network_or_way_of_running_it_is_asked_anew(models: dict[str, La
     assert training.tokens_run == 16
 
 
-def test_what_was_asked_longest_ago_is_forgotten_first(models: dict[str, LanguageModel]) -> None:
+def test_the_least_recently_used_goes_first(models: dict[str, LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
     size = 3 * 2 * 8
+    monkeypatch.setattr(score_cache, "LARGEST_SHARE", 1 / 2)
     asked = Asked(models["llama"], most_bytes=2 * size)
     others = [[[n, n, n], [n, n, n, n], [n]] for n in (21, 22)]
     assert (asked.ask(), asked.ask(prompts=others[0]), asked.ask(), asked.ask(prompts=others[1])) == (8, 8, 0, 8)
     assert asked.cache.held_bytes == 2 * size
     assert (asked.ask(), asked.ask(prompts=others[0])) == (0, 8)
-    assert Asked(models["llama"], most_bytes=size - 1).ask() == 8
+    small = Asked(models["llama"], most_bytes=2 * size - 1)
+    assert (small.ask(), small.ask(), small.cache.held_bytes) == (8, 8, 0)
+
+
+def test_what_is_asked_while_no_memory_is_watched_is_not_kept(models: dict[str, LanguageModel]) -> None:
+    asked = Asked(models["llama"])
+    watch = find_watch()
+    assert watch is not None
+    watch.stop()
+    assert (asked.ask(), asked.ask(), asked.cache.held_bytes) == (8, 8, 0)
 
 
 def test_another_trials_answer_counts_in_this_one_once(

@@ -26,9 +26,6 @@ from fewtune.engine.splitting import agree, clip_gradients, is_split
 from fewtune.errors import TrialFailure
 from fewtune.records import ParameterGroupNotes
 
-LOSSES_AT_ONCE = 16
-"""Steps of a GPU whose losses are read together."""
-
 
 @dataclass(frozen=True)
 class FitReport:
@@ -66,9 +63,9 @@ def fit(
     steps = sum(map(len, epochs))
     optimiser, plateau, kept = _GroupOptimiser(fitting), Plateau(options), _Kept(fitting)
     on_cpu = fitting.groups[0].parameters[0].device.type == "cpu"
-    losses = _Losses(steps, on_step, 1 if on_cpu or is_split() else LOSSES_AT_ONCE)
+    losses = _Losses(steps, on_step, 1 if on_cpu or is_split() else fitting.options.losses_at_once)
     _set_training(fitting, True)
-    # Which rows have gradients, a GPU is waited for; there the whole vocabulary's take less.
+    # Finding the rows that have gradients makes the processor wait for a GPU: there gradients are dense.
     sparse = fitting.options.sparse_embedding_gradients and on_cpu
     by_row = gradients_by_row(fitting.modules) if sparse else nullcontext()
     # Dropout draws from torch's global generator: seeded here from the trial's own, and given back after.
@@ -88,9 +85,9 @@ def fit(
                 optimiser.set_rates(epoch, plateau.factor * rate_factor(len(losses), steps, options))
                 losses.add(_step_gradients(fitting, batch))
                 optimiser.step()
-                losses.tell()
+                losses.report()
             losses.read()
-            losses.tell()
+            losses.report()
             plateau.observe(float(np.mean(losses.values[-len(batches) :])))
             if fitting.validation:
                 kept.offer(epoch, agree(_mean_loss(fitting, fitting.validation)))
@@ -105,7 +102,7 @@ def fit(
 
 
 class _Losses:
-    """The mean loss of each step, read `at_once` so many steps: reading waits for all that a GPU was given."""
+    """The mean loss of each step, read after so many steps together: reading waits for all that a GPU was given."""
 
     def __init__(self, steps: int, on_step: Callable[[int, int, float], None], at_once: int) -> None:
         self.values: list[float] = []
@@ -133,8 +130,8 @@ class _Losses:
                 raise TrialFailure("diverged", f"the loss became {self.values[-1]} at {where}")
             self._untold.append(len(self.values))
 
-    def tell(self) -> None:
-        """Tell of each step that was read and not told yet."""
+    def report(self) -> None:
+        """Call `on_step` for each step that was read since."""
         untold, self._untold = self._untold, []
         for step in untold:
             self._on_step(step, self._steps, self.values[step - 1])

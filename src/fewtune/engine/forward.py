@@ -32,6 +32,7 @@ from fewtune.engine.packing import (
 )
 from fewtune.engine.score_cache import NetworkScores
 from fewtune.engine.soft import SoftTokens
+from fewtune.engine.splitting import is_split
 from fewtune.errors import ModelError
 from fewtune.models import Precision
 from fewtune.models.architectures import architecture_of
@@ -39,7 +40,7 @@ from fewtune.models.architectures.base import Pooling
 
 SHORTEST_PREFIX = 16
 """A shared opening of fewer tokens is not worth a pass of its own."""
-MANY_PROMPTS = 32
+MANY_PROMPTS = 24
 """So many are worth a pass over all that they share, though no others begin so."""
 MOST_PREFIXES = 16
 """Shared openings whose keys and values are kept, those of a trial's contexts among them."""
@@ -165,7 +166,8 @@ class Forward:
 
     def _find_prefix(self, tokens: tuple[int, ...]) -> Prefix:
         """A prefix of `compute_prefix`; the latest are kept where nothing trains, as far as memory has room."""
-        if self.soft is not None or any(parameter.requires_grad for parameter in self.network.parameters()):
+        trains = self.soft is not None or any(parameter.requires_grad for parameter in self.network.parameters())
+        if trains or is_split():  # processes whose memory has unlike room would not run the same
             return self.compute_prefix(tokens)
         prefix = self._prefixes.pop(tokens, None)
         self._prefixes[tokens] = prefix = self.compute_prefix(tokens).copy() if prefix is None else prefix

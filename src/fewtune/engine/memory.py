@@ -40,6 +40,8 @@ class PeakMemory:
         self._count = _count_peak_on_gpu(device) if on_gpu else find_counter()
         self._held, self._held_is_peak = (_count_reserved_on_gpu(device), True) if on_gpu else _find_held()
         self._highest = self._start = self._lately = self._count() if self._count is not None else 0
+        self._counting = threading.Lock()
+        """Held while memory is counted: meanwhile the other thread may free some and begin a stretch."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.resident: int | None = None
@@ -70,7 +72,8 @@ class PeakMemory:
         """Measure within the watch: the most bytes that what runs inside has allocated beyond those before it."""
         found = Stretch()
         self._see()
-        before = self._lately = self._count() if self._count is not None else 0
+        with self._counting:
+            before = self._lately = self._count() if self._count is not None else 0
         yield found
         self._see()
         found.bytes = self._lately - before
@@ -89,9 +92,10 @@ class PeakMemory:
 
     def _see(self, last: bool = False) -> None:
         if self._count is not None:
-            now = self._count()  # a stretch may begin while it counts
-            self._lately = max(self._lately, now)
-            self._highest = max(self._highest, now)
+            with self._counting:
+                now = self._count()
+                self._lately = max(self._lately, now)
+                self._highest = max(self._highest, now)
         if self._held is not None and (last or not self._held_is_peak):
             self.resident = max(self.resident or 0, self._held())
 

@@ -29,15 +29,17 @@ class EngineOptions:
     """Share of the device's memory that the output of frozen blocks may take, and apart from it the keys and values of
     shared openings; 0 keeps nothing."""
     score_cache: bool = True
-    """Trials of a worker that ask the same of a network that never changes share its scores."""
+    """Trials of a worker that ask a network that never changes for the same scores share them, on a processor."""
     frozen_in_compute_dtype: bool = True
     """Frozen matrices are held in the compute dtype; else in float32, and cast at every pass."""
     fused_adapters: bool = True
     """LoRA layers run in few matrix products; else as PEFT runs them."""
     sparse_embedding_gradients: bool = True
-    """Token embeddings have gradients for the rows that were read alone; else for the whole vocabulary."""
+    """On a processor, token embeddings have gradients for the rows that were read alone; else for the whole vocabulary."""
     label_columns_only: bool = True
     """Single-token label words are scored by their columns of the language-model head, where these are enough."""
+    losses_at_once: int = 16
+    """Steps whose losses are read from a GPU together; a processor's, and those of split networks, are read each."""
     fused_optimiser: bool = True
     """AdamW updates all parameters in one call of PyTorch's."""
     longest_written_out: int = 128

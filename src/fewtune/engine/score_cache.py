@@ -1,4 +1,4 @@
-"""Scores of networks that never change, kept in a process for its later trials, which may ask for the same.
+"""Scores of networks that never change, kept in a process for its later trials, which may ask for the same ones.
 
 Owns the scores, bounded in bytes, with the tokens, seconds and memory that each took, and the count of seconds that
 were saved so: a trial's cost is what it would be alone. Only whole questions are hits: the last bits of a row's scores
@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
 from fewtune.engine import token_clock
-from fewtune.engine.memory import Stretch, find_watch
+from fewtune.engine.memory import find_watch
 
 MOST_BYTES = 64 * 2**20
-"""Scores of a process take no more together; those that were asked for longest ago go first."""
+"""Scores of a process take no more together; the least recently used go first."""
+LARGEST_SHARE = 1 / 16
+"""Of these bytes, for the scores of one question."""
 
 _saved = 0.0
 
@@ -56,16 +57,19 @@ class ScoreCache:
     def score(self, question: Hashable, work: Callable[[], np.ndarray]) -> np.ndarray:
         """The scores, (rows, outcomes), as they are kept, or by `work`.
 
-        Tokens, seconds and memory of a hit on another trial's scores count in this one, once.
+        Tokens, seconds and memory of a hit on another trial's scores count in this one, once. What is asked while no
+        memory is watched is not kept: nobody knows what it takes.
         """
         global _saved
         watch, kept = find_watch(), self._kept.pop(question, None)
         if kept is None:
+            if watch is None:
+                return work()
             tokens, began = token_clock.now(), time.perf_counter()
-            with nullcontext(Stretch()) if watch is None else watch.stretch() as stretch:
+            with watch.stretch() as stretch:
                 scores = work()
             seconds = time.perf_counter() - began
-            if scores.nbytes > self.most_bytes:
+            if scores.nbytes > LARGEST_SHARE * self.most_bytes:
                 return scores
             kept = _Kept(scores, token_clock.now() - tokens, seconds, stretch.bytes, self._trial)
             self.held_bytes += scores.nbytes

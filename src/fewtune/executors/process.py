@@ -78,7 +78,7 @@ def word_stall(silent: float, last: Progress | None) -> str:
 
 
 def set_imports_apart() -> None:
-    """Import what trials import, and keep it out of every later garbage collection.
+    """Import what trials import, keep it out of every later garbage collection, and let a GPU add in one order.
 
     Each trial collects twice, and looking through half a million objects of libraries takes a quarter of a second
     each time; collecting while they are imported, a fifth of the whole import. Called before any model is loaded:
@@ -86,9 +86,14 @@ def set_imports_apart() -> None:
     """
     gc.disable()
     import sklearn.linear_model  # noqa: F401
+    import torch
 
     import fewtune.methods.teacher  # noqa: F401 - imports the engine and all that trains
 
     gc.collect()
     gc.freeze()
     gc.enable()
+    if torch.cuda.is_available():
+        # What adds in any order there gives other last bits each time. An operation without another way only warns.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property

@@ -5,13 +5,13 @@ Owns making them, for in-context learning, which answers behind them, and for a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from fewtune.errors import DataError
 from fewtune.predictors.language import Before, Prompting, find_by_states, read_states
 from fewtune.predictors.manifest import NearestPart
 from fewtune.predictors.nearest import NearestDemonstrations
@@ -70,11 +70,15 @@ def make_contexts(
 ) -> list[Context]:
     """Contexts of rows drawn anew for each; `follow` gives what stands before a row behind a context's text.
 
-    Batch calibration is over the pool; over the support rows that a context does not show, where there is none.
+    Batch calibration is over the pool. Where there is none, it is over the support rows that a context does not show,
+    one in four at least.
     """
     made = []
+    by_support = settings.calibration == "batch" and not draw.pool
     for _ in range(settings.contexts):
         wanted = settings.demonstrations
+        if by_support and wanted is not None:
+            wanted = min(wanted, len(draw.support) - math.ceil(len(draw.support) / 4))
         chosen = choose_demonstrations(draw.support, len(draw.support) if wanted is None else wanted, rng)
         if wanted is None:
             fitting = count_fitting(prompting.encoder, pattern, chosen, settings.separator)
@@ -83,14 +87,8 @@ def make_contexts(
                 chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
-        asked = draw
-        if settings.calibration == "batch" and not draw.pool:
-            asked = replace(draw, pool=tuple(row.without_label() for row in draw.support if row not in chosen))
-            if not asked.pool:
-                raise DataError(
-                    "batch calibration has no row to be over: every context shows every support row, and there is no "
-                    "pool. Show fewer demonstrations, or give a pool."
-                )
+        rest = tuple(row.without_label() for row in draw.support if row not in chosen)
+        asked = replace(draw, pool=rest) if by_support else draw
         prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, asked, rng)
         made.append(Context(before, tuple(chosen), prior))
     return made

@@ -113,9 +113,10 @@ def _fit_some(plan: Plan, most: int) -> Sequence[float]:
     if plan.fitting is None:
         return ()
     groups = tuple(replace(group, starts_at_epoch=0) for group in plan.fitting.groups)
+    fitting = replace(plan.fitting, groups=groups, options=replace(plan.fitting.options, losses_at_once=1))
     steps = _Steps(most)
     with suppress(_StepsRanError):
-        fit_plan(replace(plan, fitting=replace(plan.fitting, groups=groups)), np.random.default_rng(0), steps.take)
+        fit_plan(replace(plan, fitting=fitting), np.random.default_rng(0), steps.take)
     for module in plan.fitting.modules:
         module.eval()
     return steps.seconds
@@ -141,7 +142,7 @@ def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, pl.DataFr
     first, *others = loaded.draw.test_sets
     few = max(1, most // 4)
     taken, parts = 0, []
-    for count in (few // 4 or 1, few, most):  # rows of their own each: the first warm up
+    for count in (few, few, most):  # rows of their own each: the first warm up, and leave what they all open with
         parts.append(_take_rows(first, taken, count))
         taken += count
     timed = [_time(plan.score, part) for part in parts]

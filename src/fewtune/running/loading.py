@@ -36,10 +36,6 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
 
     trial = job.trial
     torch.set_num_threads(count_threads(state.options))
-    if torch.cuda.is_available():
-        # What adds in any order there gives other last bits each time. An operation without another way only warns.
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # made as it is imported
     with meter.phase("load"):
         task = state.task(job)
         model, load_seconds = state.model(job)

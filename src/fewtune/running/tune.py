@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fewtune.engine.score_cache import saved_seconds
 from fewtune.errors import DataError, FewtuneError, TrialFailure
 from fewtune.methods.base import Method, find_skip_reason
 from fewtune.records import TriedSetting, TuningNotes
@@ -96,10 +97,10 @@ def tune(
     """
     check_folds(task, draw.support, search.folds)
     parts = split_folds(draw.support, search.folds, *axes)
-    began = time.perf_counter()
+    began = _now()
     tried: list[TriedSetting] = []
     for number, candidate in enumerate(search.candidates):
-        started = time.perf_counter()
+        started = _now()
         judged: dict[str, Any] = {}
         try:
             settings: Any = build_settings(search.method.settings, candidate)
@@ -117,7 +118,7 @@ def tune(
         except (TrialFailure, FewtuneError) as error:
             judged = {"failure": str(error)}
         chosen = {key: candidate[key] for key in search.varied}
-        tried.append(TriedSetting(settings=chosen, seconds=round(time.perf_counter() - started, 3), **judged))
+        tried.append(TriedSetting(settings=chosen, seconds=round(_now() - started, 3), **judged))
     sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]
     if not sound:
         raise TrialFailure("error", f"all {len(tried)} settings of the grid failed; the first: {tried[0].failure}")
@@ -127,9 +128,14 @@ def tune(
         tried=tried,
         folds=search.folds,
         metric=task.primary_metric,
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=round(_now() - began, 3),
     )
     return Tuned(dict(search.candidates[best]), notes)
+
+
+def _now() -> float:
+    """Seconds that pass, those that hits in the score cache save among them."""
+    return time.perf_counter() + saved_seconds()
 
 
 def _leave_out(draw: Draw, held_out: Sequence[Example]) -> Draw:
