@@ -35,7 +35,7 @@ class EngineOptions:
     fused_adapters: bool = True
     """LoRA layers run in few matrix products; else as PEFT runs them."""
     sparse_embedding_gradients: bool = True
-    """On a processor, token embeddings have gradients for the rows that were read alone; else for the whole vocabulary."""
+    """On a processor, embeddings have gradients for the rows that were read alone; else for the whole vocabulary."""
     label_columns_only: bool = True
     """Single-token label words are scored by their columns of the language-model head, where these are enough."""
     losses_at_once: int = 16
