@@ -66,9 +66,12 @@ def main() -> None:
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=given.folder) as scratch:
-        setting = prepare(Path(scratch), DRAWS)
-        print(f"undisturbed: {len(setting.undisturbed)} trials in {setting.seconds:.1f} s", flush=True)
-        local = run_campaign(setting, given.minutes, LANES, seed) if given.part != "ray" else Tally()
+        local = Tally()
+        if given.part != "ray":
+            settings = [prepare(Path(scratch) / name, DRAWS, name == "race") for name in ("study", "race")]
+            for each in settings:
+                print(f"undisturbed: {len(each.undisturbed)} trials in {each.seconds:.1f} s", flush=True)
+            local = run_campaign(settings, given.minutes, LANES, seed)
         (Path(scratch) / "ray").mkdir()
         ray = run_on_ray(Path(scratch) / "ray", RAY_DRAWS, RAY_MINUTES, seed) if given.part != "local" else Tally()
     results = {
@@ -80,8 +83,8 @@ def main() -> None:
         **describe_moment(),
     }
     print(write_table(results))
-    for each in [*local.found, *ray.found]:
-        print(each)
+    for found in [*local.found, *ray.found]:
+        print(found)
     if given.minutes >= MINUTES and given.part is None:
         write_results(FILE, results)
     raise SystemExit(bool(local.found or ray.found))

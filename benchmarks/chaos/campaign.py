@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from benchmarks.chaos.disturbances import (
 from benchmarks.chaos.poison import find_read_poison, leave_poison
 from benchmarks.chaos.processes import Command
 from benchmarks.chaos.small_disk import SmallDisk, can_mount
-from benchmarks.chaos.study import Outcome, find_differences, read_outcomes, write_study
+from benchmarks.chaos.study import RACE, Outcome, find_differences, find_other_looks, read_outcomes, write_study
 
 LONGEST = 120.0
 """Seconds that a command may take that nothing disturbs any more."""
@@ -69,7 +69,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all lives have in common."""
+    """What lives of one study have in common."""
 
     folder: Path
     study: Path
@@ -78,11 +78,13 @@ class Setting:
     undisturbed: Mapping[str, Outcome]
     seconds: float
     """That an undisturbed run takes."""
+    is_race: bool
 
 
-def prepare(folder: Path, draws: int) -> Setting:
-    """Write the study and run it undisturbed; ends the campaign where that does not work."""
-    study = write_study(folder, draws)
+def prepare(folder: Path, draws: int, is_race: bool = False) -> Setting:
+    """Write the study, or a race, and run it undisturbed; ends the campaign where that does not work."""
+    folder.mkdir()
+    study = write_study(folder, draws, RACE if is_race else "")
     leave_poison(folder / "model", folder)
     began = time.monotonic()
     command = Command(["run", study, "--out", folder / "undisturbed"], "undisturbed", folder)
@@ -90,24 +92,24 @@ def prepare(folder: Path, draws: int) -> Setting:
     if code != 0:
         raise SystemExit(f"the study does not run undisturbed ({code}):\n{command.log.read_text()[-2000:]}")
     outcomes = read_outcomes(folder / "undisturbed")
-    return Setting(folder, study, can_mount(folder), outcomes, time.monotonic() - began)
+    return Setting(folder, study, can_mount(folder), outcomes, time.monotonic() - began, is_race)
 
 
-def run_campaign(setting: Setting, minutes: float, lanes: int, seed: int) -> Tally:
-    """Lives in several lanes at once until the time is over."""
+def run_campaign(settings: Sequence[Setting], minutes: float, lanes: int, seed: int) -> Tally:
+    """Lives in several lanes at once, of each setting in turn, until the time is over."""
     tally, until = Tally(), time.monotonic() + 60 * minutes
 
     def live_on(lane: int) -> None:
         life = 0
         while time.monotonic() < until:
             rng = random.Random(f"{seed} {lane} {life}")
-            _Life(setting, tally, f"{lane}-{life}", rng).live(until)
+            _Life(settings[(lane + life) % len(settings)], tally, f"{lane}-{life}", rng).live(until)
             life += 1
 
     with ThreadPoolExecutor(lanes) as pool:
         for done in [pool.submit(live_on, lane) for lane in range(lanes)]:
             done.result()
-    tally.found += find_read_poison(setting.folder)
+    tally.found += [each for setting in settings for each in find_read_poison(setting.folder)]
     return tally
 
 
@@ -142,6 +144,9 @@ class _Life:
         self._command(MOST_COMMANDS, calm=True)
         for difference in find_differences(self._out, dict(self._setting.undisturbed)):
             self._find(difference)
+        if self._setting.is_race:
+            for difference in find_other_looks(self._out, self._setting.folder / "undisturbed"):
+                self._find(difference)
         with self._tally.lock:
             self._tally.lives += 1
 

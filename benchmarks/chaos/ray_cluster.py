@@ -17,13 +17,12 @@ import psutil
 
 from benchmarks.chaos.campaign import LONGEST, Tally
 from benchmarks.chaos.processes import LANE, Command
-from benchmarks.chaos.study import find_differences, find_other_looks, read_outcomes, write_study
+from benchmarks.chaos.study import RACE, find_differences, find_other_looks, read_outcomes, write_study
 
 NODES = 3
 CLUSTER = "Ray cluster"
 DRIVER = "SIGKILL of the driver"
 MOST_COMMANDS = 12
-RACE = "until: {most_draws: 5}\nwithin: 0.02"
 
 
 def run_on_ray(folder: Path, draws: int, minutes: float, seed: int) -> Tally:

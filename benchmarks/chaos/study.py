@@ -38,6 +38,8 @@ precision: float32
 floors: false
 {more}
 """
+RACE = "until: {most_draws: 5}\nwithin: 0.02"
+"""Added lines that make the study a race."""
 KEPT = re.compile(
     r"(trials/\w+\.json|predictions/\w+\.parquet|study\.yaml|planned\.json|looks\.json|events\.jsonl|report\.html|\.lock)"
 )
