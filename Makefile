@@ -2,19 +2,16 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check suite bench bench-smoke chaos chaos-smoke results-check screenshots schema clean
+.PHONY: demo test check bench bench-smoke chaos chaos-smoke results-check screenshots schema clean
 
 demo: .venv/run.stamp
 	$(BIN)/fewtune run studies/demo.yaml --out out/demo
 
-test: .venv/test.stamp  # mypy takes one core, the tests' last files too: beside each other they take less
-	@$(MAKE) --no-print-directory --jobs 2 check suite
+test: check
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/test.stamp
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-
-suite: .venv/test.stamp
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/bench.stamp
 	$(BIN)/python -m benchmarks.race

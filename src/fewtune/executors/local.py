@@ -49,14 +49,14 @@ LONGEST_END = 10.0
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    gpu: str | None = None
-    """The one that it sees, where there are several."""
     job: Job | None = None
     progress: Progress | None = None
     """The last that was heard of its job."""
     done: int = 0
     """Trials it has ended."""
     heard: float = field(default_factory=time.monotonic)
+    gpu: str | None = None
+    """The one that it sees, where there are several."""
 
     @property
     def busy_with(self) -> Job:
@@ -196,7 +196,7 @@ def _word_end(exit_code: int | None) -> str:
     return f"{name if name.startswith('signal') else f'signal {name}'}.{hint}"
 
 
-def _start_worker(context: Any, options: WorkerOptions, taken: Sequence[str | None]) -> _Worker:
+def _start_worker(context: Any, options: WorkerOptions, taken: Sequence[str | None] = ()) -> _Worker:
     """Start a process, on the GPU that the fewest others have `taken` where there are several."""
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -211,7 +211,7 @@ def _start_worker(context: Any, options: WorkerOptions, taken: Sequence[str | No
     theirs.close()
     with contextlib.suppress(OSError):  # it died at once: whoever hands it a job finds out
         ours.send((_work, options))
-    return _Worker(process, ours, gpu)
+    return _Worker(process, ours, gpu=gpu)
 
 
 @contextlib.contextmanager
