@@ -23,7 +23,7 @@ chaos: .venv/test.stamp
 	$(BIN)/python -m benchmarks.chaos
 
 chaos-smoke: .venv/test.stamp
-	$(BIN)/python -m benchmarks.chaos --part local --minutes 0.8
+	$(BIN)/python -m benchmarks.chaos --part local --minutes 0.5
 
 results-check: .venv/run.stamp
 	$(BIN)/python -m benchmarks.stated
