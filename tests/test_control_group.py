@@ -65,7 +65,8 @@ def test_what_cannot_be_read_is_no_limit(group: Path, said: str) -> None:
     files = dict.fromkeys(("cpu.max", "memory.max", "memory.current", "memory.stat"), said)
     write(group, **files)
     assert read_cores() is None and read_memory() is None
-    write(group, **{"memory.max": "1000", "memory.current": "160"})
+    odd = {"memory.stat": "active_file many\ninactive_file"}
+    write(group, **{"memory.max": "1000", "memory.current": "160"}, **odd)
     assert read_memory() == MemoryLimit(most=1000, taken=160)
 
 

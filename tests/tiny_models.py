@@ -82,7 +82,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     ),
 }
 
-_DECODER = {
+_SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -90,7 +90,7 @@ _DECODER = {
     "num_attention_heads": 4,
     "max_position_embeddings": POSITIONS,
 }
-_GROUPED = {**_DECODER, "num_key_value_heads": 2, "head_dim": 8}
+_GROUPED = {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8}
 MORE_DECODERS: dict[str, PretrainedConfig] = {
     # Windows in two layers of three, norms of queries and keys, embeddings that are scaled.
     "gemma3": Gemma3TextConfig(
@@ -102,17 +102,12 @@ MORE_DECODERS: dict[str, PretrainedConfig] = {
     "qwen3": Qwen3Config(**_GROUPED, tie_word_embeddings=True),
     "mistral": MistralConfig(**_GROUPED, sliding_window=64),
     # Attention and the layer beside it read the same states; queries, keys and values come from one product.
-    "gpt-neox": GPTNeoXConfig(**_DECODER, attention_dropout=0.0, hidden_dropout=0.0),
+    "gpt-neox": GPTNeoXConfig(**_SHAPE, attention_dropout=0.0, hidden_dropout=0.0),
 }
 """Kinds that a few tests try, as models of theirs are in use; the others stand for them elsewhere."""
 
 _ENCODER = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": POSITIONS,
+    **_SHAPE,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
     "cls_token_id": 1,

@@ -41,7 +41,8 @@ def read_memory() -> MemoryLimit | None:
                 return None
             files = {f"{prefix}{kind}_file" for kind in ("active", "inactive")}
             lines = [line.split() for line in (_read(statistics) or "").splitlines()]
-            cached = sum(int(count) for name, count in (line for line in lines if len(line) == 2) if name in files)
+            pairs = [line for line in lines if len(line) == 2]
+            cached = sum(int(count) for name, count in pairs if name in files and count.isdigit())
             return MemoryLimit(int(most), max(0, int(taken) - cached))
     return None
 
