@@ -1,10 +1,12 @@
-"""Keeps Transformers, and what it imports, from drawing progress bars and printing notices."""
+"""Keeps Transformers, and what it imports, from drawing progress bars, printing notices and importing a compiler."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -29,3 +31,24 @@ def quiet_transformers() -> Iterator[None]:
         others.setLevel(other_level)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def import_bitsandbytes() -> None:
+    """Import bitsandbytes, where it is installed, without PyTorch's compiler: PEFT would import both in every process.
+
+    As it is imported, it asks `torch.compile` for two functions that stand in where a device has none of its own; they
+    stay as they are written.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return
+    import torch
+
+    def leave(function: Callable[..., Any], **_: object) -> Callable[..., Any]:
+        return function
+
+    compiled = torch.compile
+    torch.compile = leave  # type: ignore[assignment]
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        torch.compile = compiled
