@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
@@ -27,6 +28,7 @@ from fewtune.executors.process import set_imports_apart
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
+from saved_cases import save_cases
 
 STUDY = """
 name: tiny
@@ -120,6 +122,25 @@ def task() -> Task:
 @pytest.fixture(scope="session")
 def draw(imports_apart: None, task: Task) -> Draw:
     return make_draw(task, Sampling(8, pool_rows=6), data_seed=0)
+
+
+@pytest.fixture(scope="session")
+def saved_cases(
+    tmp_path_factory: pytest.TempPathFactory,
+    model_folders: dict[str, Path],
+    models: dict[str, LanguageModel],
+    task: Task,
+    draw: Draw,
+) -> Path:
+    """The folder that `save_cases` filled, in this process or in another of this run."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "saved_cases"
+    with FileLock(f"{root}.lock"):
+        if not (root / "whole").exists():
+            root.mkdir()
+            save_cases(root, model_folders, models, task, draw)
+            (root / "whole").touch()
+    return root
 
 
 @pytest.fixture(scope="session")

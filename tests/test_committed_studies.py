@@ -23,7 +23,7 @@ def analyse(folder: Path) -> StudyAnalysis:
     return analyse_folder(folder)
 
 
-@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_committed_study_has_a_page(folder: Path) -> None:
     study = analyse(folder)
     page = render_page(study)

@@ -121,6 +121,7 @@ def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
 
 
 def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
+    local.set_imports_apart = Mock()  # seconds of imports that nothing here needs
     local.run_trial = Mock(side_effect=MemoryError)
     local._work(pipe, options)
 

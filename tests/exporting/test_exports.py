@@ -19,9 +19,9 @@ from fewtune.exporting import export
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
-from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
-from method_cases import SAVED_CASES, run
+from method_cases import run
+from saved_cases import ALL, ROWS
 
 # Answers rows with every export, as its users do; importing fewtune fails.
 READER = """
@@ -64,48 +64,25 @@ for place in sorted(path for path in root.glob("*/exported*") if path.is_dir()):
             found = model.eval()(**given).logits.softmax(-1).numpy()
     np.save(place.parent / f"{place.name}.npy", np.array(found))
 """
-ALL = [
-    (architecture, name, values)
-    for architecture, name, values in SAVED_CASES
-    # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
-    if values.get("selection") != "nearest" and name != "knn_prompting"
-]
-ROWS = [
-    "a pilot is a joy to know",
-    "this kettle broke on day one!",
-    "  their garden   ",
-    "GOOD",
-    "was rude... and slow 🙂",
-]
-
-
 ONNX = [("llama", "in_context", {"demonstrations": 2}), ("opt", "probe", {"layer": 1}), ("gpt2", "lora", {"epochs": 2})]
 ONNX += [("opt-350m-shaped", "soft_prompt", {"epochs": 2})]
 
 
 @pytest.fixture(scope="module")
-def exported(
-    tmp_path_factory: pytest.TempPathFactory,
-    model_folders: dict[str, Path],
-    models: dict[str, LanguageModel],
-    task: Task,
-    draw: Draw,
-) -> Path:
-    """A folder for each case: what the predictor gave, each export, and what a process without fewtune got of it."""
+def exported(saved_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each case: each export of what was saved, and what a process without fewtune got of it."""
     root = tmp_path_factory.mktemp("exports")
     (root / "rows.json").write_text(json.dumps([{"text": text} for text in ROWS]))
-    for number, (architecture, name, values) in enumerate(ALL):
-        method, model = get_method(name), models[architecture]
-        settings = method.settings(**values)
-        if find_skip_reason(method, settings, model.config, task) is not None:
+    for saved in sorted(saved_cases.glob("*/saved")):
+        precision, architecture, name, values = ALL[int(saved.parent.name)]
+        # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
+        if precision != "float32" or values.get("selection") == "nearest" or name == "knn_prompting":
             continue
-        predictor = replace(run(method, settings, model, task, draw).predictor, temperature=1.7)
-        folder = root / f"{number:03}"
-        predictor.save(folder / "saved")
-        np.save(folder / "expected.npy", predictor.predict_probabilities(ROWS))
+        folder = root / saved.parent.name
+        folder.mkdir()
         for merge in (False, True):
             place = folder / f"exported{'-merged' * merge}"
-            found = export_model(folder / "saved", place, ExportOptions(merge=merge))
+            found = export_model(saved, place, ExportOptions(merge=merge))
             told = {"form": found.form, "reason": found.reason, "case": [architecture, name, values]}
             (folder / f"{place.name}.json").write_text(json.dumps(told))
             if found.form != "adapter":
@@ -114,11 +91,12 @@ def exported(
     return root
 
 
-def test_every_export_answers_as_its_model_does(exported: Path) -> None:
+def test_every_export_answers_as_its_model_does(exported: Path, saved_cases: Path) -> None:
     forms: Counter[str] = Counter()
     for told in sorted(exported.glob("*/exported*.json")):
         content = json.loads(told.read_text())
-        expected, found = np.load(told.parent / "expected.npy"), np.load(told.with_suffix(".npy"))
+        expected = np.load(saved_cases / told.parent.name / "probabilities.npy")
+        found = np.load(told.with_suffix(".npy"))
         np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=str(content))
         forms[content["form"]] += 1
     assert forms["classifier"] > 40 and forms["adapter"] > 10 and forms["program"] > 20, forms
