@@ -271,6 +271,21 @@ def test_a_race_has_the_draws_of_its_study_first() -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "within", "most_draws"),
+    [
+        (["within=0.05"], 0.05, 4),
+        (["until={within: 0.05}"], 0.05, 20),
+        (["until.within=0.05"], 0.05, 4),
+        (["until=decided", "within=0.05"], 0.05, 20),
+    ],
+)
+def test_a_tolerance_given_over_the_study_is_in_its_place(overrides: list[str], within: float, most_draws: int) -> None:
+    study = {"name": "x", "tasks": ["sentiment"], "methods": ["majority"], "shots": [4]}
+    plan = read_study({**study, "until": {"within": 0.01, "most_draws": 4}}, overrides)
+    assert plan.within == within and plan.until is not None and plan.until.most_draws == most_draws
+
+
+@pytest.mark.parametrize(
     ("until", "message"),
     [
         ("soon", "until"),

@@ -113,6 +113,13 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
         watch_study(Console(file=StringIO()), tmp_path, every=1.0)
 
 
+def watch(out: Path) -> str:
+    """What `watch` shows of a folder at once, white space made one."""
+    stream = StringIO()
+    watch_study(Console(file=stream, width=100), out, every=0.5)
+    return "\n".join(" ".join(line.split()) for line in stream.getvalue().splitlines())
+
+
 def test_a_race_shows_who_is_in_how_far_below_the_best_and_what_the_next_look_takes(tmp_path: Path) -> None:
     records = make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84, 0.8], "lora": [0.8, 0.81, 0.83], "probe": [0.5] * 3})
     records = [r.model_copy(update={"phase_seconds": {"fit": 30.0}}) for r in records]
@@ -124,10 +131,13 @@ def test_a_race_shows_who_is_in_how_far_below_the_best_and_what_the_next_look_ta
     reason = "stopped at look 1: not the best, pattern is above it"
     look = Look(task="sentiment", shots=16, draws=3, methods=3, level=0.02, stopped={"probe": reason})
     write_looks(tmp_path, LookHistory(plan=(3, 5), looks=(look,)))
-    stream = StringIO()
-    watch_study(Console(file=stream, width=100), tmp_path, every=0.5)
-    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    lines = watch(tmp_path).splitlines()
     assert "method in domain lowest highest draws fit below best" in lines
     (probe,) = [line for line in lines if line.startswith("probe")]
     assert "3, stopped" in probe and float(probe.split()[-1]) > 30
     assert "race: look 1 of 2 was after 3 draws; the next is after 5: 1 trial to go, about 30 s" in lines
+    # The same where the study was none that races when its first look was planned.
+    write_looks(tmp_path, LookHistory(plan=(3,), looks=(look,)))
+    assert "the next is after 5" not in watch(tmp_path)
+    (tmp_path / "study.yaml").write_text("name: raced\ndata_seeds: [0, 1, 2, 3, 4]\nuntil: {most_draws: 5}\n")
+    assert "race: look 1 of 2 was after 3 draws; the next is after 5: 1 trial to go, about 30 s" in watch(tmp_path)

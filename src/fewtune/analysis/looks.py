@@ -35,6 +35,12 @@ def plan_looks(most: int) -> tuple[int, ...]:
     return (*(draws for draws in looks if draws < most), most)
 
 
+def plan_further_looks(plan: Sequence[int], most: int) -> tuple[int, ...]:
+    """The draws of each look of a race that has so many at the most, in a folder whose first looks were planned so."""
+    later = [draws for draws in plan_looks(most) if draws > plan[-1]]
+    return tuple(draws for draws in (*plan, *later) if draws <= most)
+
+
 def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: Sequence[int]) -> list[Record]:
     """The records that the last look at their task and number of shots was of; all where looks are not counted.
 

@@ -30,7 +30,7 @@ from fewtune.analysis.leaderboard import (
     rank_group,
     rank_variants,
 )
-from fewtune.analysis.looks import keep_looked_at
+from fewtune.analysis.looks import keep_looked_at, plan_further_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, name_contender, recommend
@@ -74,6 +74,8 @@ class StudyAnalysis:
     """The largest difference that does not matter."""
     terms: Terms
     """The terms of the decisions."""
+    planned_looks: tuple[int, ...]
+    """The draws of each look, those that were taken among them; none where looks are not counted."""
 
     def decision(self, board: LeaderboardGroup) -> Decision:
         """The decision for a group's task and number of shots."""
@@ -132,6 +134,13 @@ class FolderContents:
     looks: LookHistory | None
     seeds: tuple[int, ...]
     """The study's data seeds in order; none where its file does not say."""
+    races: bool
+
+    @property
+    def planned_looks(self) -> tuple[int, ...]:
+        """The draws of each look, of a race's where the study is one by now; none where looks are not counted."""
+        plan = () if self.looks is None else self.looks.plan
+        return plan_further_looks(plan, len(self.seeds)) if plan and self.races else plan
 
     @property
     def terms(self) -> Terms:
@@ -173,6 +182,7 @@ def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_recor
         within=_read_share(out_dir, "within", WITHIN, "0.03: three points"),
         looks=store.load_looks(out_dir),
         seeds=tuple(store.load_study_entry(out_dir, "data_seeds") or ()),
+        races=store.load_study_entry(out_dir, "until") is not None,
     )
 
 
@@ -210,6 +220,7 @@ def assemble(
         reader=reader,
         region=contents.region,
         terms=contents.terms,
+        planned_looks=contents.planned_looks,
     )
 
 

@@ -159,13 +159,13 @@ class Ending:
         Parameter(help="Memory that a trial may hold, such as 2GiB: those forecast to hold more are skipped."),
     ] = None
 
-    def list_overrides(self) -> list[str]:
-        """The same as overrides of the study file."""
+    def list_overrides(self, races: bool) -> list[str]:
+        """The same as overrides of the study file; of one that races by itself, the race stays as it is."""
         check_share("--within", self.within, "take the best alone")
         minutes = None if self.budget is None else parse_seconds("--budget", self.budget) / 60
         memory = None if self.max_memory is None else parse_bytes("--max-memory", self.max_memory)
         given = {
-            "until": self.until,
+            "until": None if races else self.until,
             "within": self.within,
             "budget.minutes": minutes,
             "budget.memory": memory,
@@ -208,7 +208,8 @@ def run(
     from fewtune.study import load_study
 
     part = None if shard is None else parse_shard(shard)
-    plan = load_study(study, [*(set_ or []), *ending.list_overrides()])
+    races = ending.until is not None and load_study(study, set_ or []).until is not None
+    plan = load_study(study, [*(set_ or []), *ending.list_overrides(races)])
     executor = workers.start(plan.resources)
     display = RunDisplay(console, began)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
+from fewtune.metrics.probabilities import AUROC
 from fewtune.report.findings import word_outcome
 from fewtune.report.wording import (
     UNKNOWN,
@@ -194,11 +195,14 @@ _COSTS = (
 def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of a group's table for reading."""
     sets = group.board.test_sets
-    heads = ["method", *map(name_test_set, sets), "against the leader", "fit", "memory", "trained"]
+    ranked = [name for name in sets if any(name in each.without_threshold for each in group.stability.values())]
+    aurocs = [f"AUROC {name_test_set(name)}" for name in ranked]
+    heads = ["method", *map(name_test_set, sets), *aurocs, "against the leader", "fit", "memory", "trained"]
     return heads, [
         [
             mark_unlabelled(row.variant, row.unlabelled),
             *(_word_bounds(group, row, test_set) for test_set in sets),
+            *(_word_auroc(group, row, test_set) for test_set in ranked),
             _word_against(group, row),
             word_seconds(row.fit_seconds),
             word_bytes(row.memory_bytes),
@@ -216,6 +220,11 @@ def _word_bounds(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> st
     if bounds.low is None or bounds.high is None:
         return word_score(bounds.mean)
     return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
+
+
+def _word_auroc(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> str:
+    steady = group.stability.get(row.variant)
+    return word_score(None if steady is None else steady.without_threshold.get(test_set, {}).get(AUROC))
 
 
 def _word_against(group: GroupAnalysis, row: LeaderboardRow) -> str:

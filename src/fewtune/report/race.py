@@ -12,8 +12,9 @@ from rich.text import Text
 
 from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.decision import Contender, Decision
+from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.time_left import guess_seconds_left
-from fewtune.records import Cell, LookHistory, Record
+from fewtune.records import Cell
 from fewtune.report.wording import UNLABELLED_NOTE, mark_unlabelled, word_bound, word_score, word_seconds
 from fewtune.terminal import make_text
 
@@ -37,24 +38,23 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
     return table
 
 
-def word_next_look(
-    looks: LookHistory | None, decision: Decision, records: Sequence[Record], waiting: Sequence[Cell], workers: int
-) -> str | None:
+def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[Cell], workers: int) -> str | None:
     """Say which look comes next and what it takes; None where none is planned or no trial waits for it.
 
     'look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
     """
-    if looks is None or len(looks.plan) < 2:
+    looks, planned = study.terms.looks, study.planned_looks
+    if looks is None or len(planned) < 2:
         return None
     question = decision.question
     here = [cell for cell in waiting if (cell.task, cell.shots) == (question.task, question.shots)]
     taken = looks.of(question.task, question.shots)
-    later = [draws for draws in looks.plan if not taken or draws > taken[-1].draws]
+    later = [draws for draws in planned if not taken or draws > taken[-1].draws]
     if not here or not later:
         return None
-    left = guess_seconds_left(records, here, workers)
+    left = guess_seconds_left(study.records, here, workers)
     about = "" if left is None else f", about {word_seconds(left)}"
-    last = f"look {len(taken)} of {len(looks.plan)} was after {word_number(taken[-1].draws, 'draw')}; " if taken else ""
+    last = f"look {len(taken)} of {len(planned)} was after {word_number(taken[-1].draws, 'draw')}; " if taken else ""
     return f"race: {last}the next is after {later[0]}: {word_number(len(here), 'trial')} to go{about}"
 
 

@@ -109,9 +109,7 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
         parts.append(make_text(group.board.title, style="bold"))
         decision = study.decision(group.board)
         parts.append(Padding(_tabulate(group.board, decision), (0, 0, 0, 1)))
-        coming = word_next_look(
-            study.terms.looks, decision, study.records, [*study.waiting, *again], _count_workers(study)
-        )
+        coming = word_next_look(study, decision, [*study.waiting, *again], _count_workers(study))
         if coming is not None:
             parts.append(Padding(make_text(coming), (0, 0, 0, 1)))
         parts.append(Padding(make_text(f"so far: {word_decision(decision)}"), (0, 0, 0, 1)))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.leaderboard import rank_variants
-from fewtune.analysis.looks import plan_looks
+from fewtune.analysis.looks import plan_further_looks, plan_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.regret import FEWEST_DRAWS
@@ -50,8 +50,7 @@ class Race:
         """`jobs` are all trials that the races may need, `seeds` their draws in order; `reused` is done already."""
         self._jobs, self._seeds, self._out = jobs, seeds, out
         self._history = begin_looks(out, plan_looks(len(seeds)), reused)
-        later = [draws for draws in plan_looks(len(seeds)) if draws > self._history.plan[-1]]
-        self.looks = tuple(draws for draws in (*self._history.plan, *later) if draws <= len(seeds))
+        self.looks = plan_further_looks(self._history.plan, len(seeds))
         """The draws of each look."""
         self._places = {place: _list_contenders(jobs, place) for place in dict.fromkeys(map(_find_place, jobs))}
         self._stopped: dict[Place, dict[str, str]] = {place: {} for place in self._places}

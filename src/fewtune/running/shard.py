@@ -50,7 +50,7 @@ def check_shardable(study: Study) -> None:
         faults.append(
             Fault(
                 "until: a race looks at all its trials together, and a part of them cannot. Run the parts with "
-                "`--set until=null`, merge them, and let the race go on in the merged folder."
+                "`--set until=null --set data_seeds=[0,1,2]`, merge them, and let the race go on in the merged folder."
             )
         )
     if leaves_rows_open(study):

@@ -90,13 +90,18 @@ def resolve_study(draft: Draft) -> Study | None:
 
 
 def _read_until(draft: Draft, body: dict[str, Any]) -> None:
-    """Write `until: decided` out, and let its tolerance be the study's."""
+    """Write `until: decided` out, and let its tolerance be the study's; one given over the file is in its place."""
     if body.get("until") == "decided":
         body["until"] = {}
     if not isinstance(body.get("until"), dict) or "within" not in body["until"]:
         return
     within = body["until"]["within"]
     body["until"] = {key: value for key, value in body["until"].items() if key != "within"}
+    over_file = [place[0] for place in draft.overrides if place in {("within",), ("until",), ("until", "within")}]
+    if over_file == ["within"]:
+        return
+    if set(over_file) == {"until"}:
+        body["within"] = within
     if body.setdefault("within", within) != within:
         draft.refuse(
             ("until", "within"),
