@@ -238,7 +238,7 @@ def test_a_part_of_each_trial_runs_and_says_what_the_whole_takes(study_file: Pat
         assert record.status == "done" and record.metrics == {}, record.failure
         assert table is not None and len(table) == 4
         assert record.cost is not None and record.phase_seconds["score"] > 0
-        assert told.count("measuring its answers") == 1
+        assert "measuring its answers" in told
         whole, _ = run_trial(job, state)
         assert whole.cost is not None
         assert record.cost.predict_rows == whole.cost.predict_rows

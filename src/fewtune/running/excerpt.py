@@ -6,9 +6,9 @@ no scores and is never one of a study's.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,25 +32,24 @@ from fewtune.tasks.base import TestSet
 if TYPE_CHECKING:
     import polars as pl
 
-    from fewtune.engine.fitting import Fitting
+    from fewtune.engine.fitting import FitExample, Fitting
     from fewtune.engine.meter import Meter
     from fewtune.methods.plan import Plan
 
 WARM_STEPS = 2
-"""The first steps of a fit take longer: memory is asked for, frozen blocks run once. Later ones give the pace."""
+"""The first steps of a fit take longer: memory is asked for, and each row runs through frozen blocks once. An excerpt
+fits on the rows of so many steps again and again: the second tells the pace of new rows, later ones that of all others.
+"""
+WHOLE_MEMORY = 1.08
+"""What a whole trial holds, over its excerpt: the longer it runs, the more pieces freed memory is in."""
 FORWARD_SHARE = 1 / 3
 """Of a step's time: a row that is held out runs forward only."""
 
 
-class _StepsRanError(Exception):
-    """The steps of an excerpt have run."""
-
-
 class _Steps:
-    """The steps of a fit, timed; ends it after so many."""
+    """The steps of a fit, timed."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._last = time.perf_counter()
         self.seconds: list[float] = []
 
@@ -58,8 +57,6 @@ class _Steps:
         now = time.perf_counter()
         self.seconds.append(now - self._last)
         self._last = now
-        if step == self._most < steps:
-            raise _StepsRanError
 
 
 def run_excerpt(
@@ -87,13 +84,16 @@ def run_excerpt(
         score_seconds, table = _score_some(plan, loaded, job.excerpt.rows)
     fit_seconds = 0.0 if plan.fitting is None else _project_fit(plan.fitting, steps, job.trial)
     spent = Span(preparing.seconds + fit_seconds, fitting.tokens), Span(score_seconds, scoring.tokens)
+    cost = count_cost(loaded, plan, *spent, meter)
+    if cost.resident_memory_bytes is not None:
+        cost = cost.model_copy(update={"resident_memory_bytes": round(WHOLE_MEMORY * cost.resident_memory_bytes)})
     record = Record(
         trial_id=job.trial_id,
         trial=describe_axes(job.trial),
         status="done",
         labels=list(loaded.task.labels),
         primary_metric=loaded.task.primary_metric,
-        cost=count_cost(loaded, plan, *spent, meter),
+        cost=cost,
         environment=describe_environment(job, state.options),
         fingerprints=fingerprint_models(job),
         phase_seconds={"prepare": preparing.seconds, "fit": fit_seconds, "score": score_seconds},
@@ -109,29 +109,58 @@ def _make_plan(trial: Trial, loaded: Loaded) -> Plan:
 
 
 def _fit_some(plan: Plan, most: int) -> Sequence[float]:
-    """Run the first steps of a plan's fit, with all that trains unfrozen; the seconds of each."""
+    """Run some steps of a plan's fit, with all that trains unfrozen; the seconds of each.
+
+    Afterwards two more on the longest rows, after which moments and the weights to be kept are there too: the most
+    memory that the whole holds.
+    """
     if plan.fitting is None:
         return ()
-    groups = tuple(replace(group, starts_at_epoch=0) for group in plan.fitting.groups)
-    fitting = replace(plan.fitting, groups=groups, options=replace(plan.fitting.options, losses_at_once=1))
-    steps = _Steps(most)
-    with suppress(_StepsRanError):
-        fit_plan(replace(plan, fitting=fitting), np.random.default_rng(0), steps.take)
-    for module in plan.fitting.modules:
-        module.eval()
+    steps = _Steps()
+    few = _choose_rows(plan.fitting)
+    passes = plan.fitting.optimisation.count_passes(len(plan.fitting.examples))
+    whole = math.ceil(len(plan.fitting.examples) / plan.fitting.optimisation.batch_size) * passes
+    excerpt = _shorten(plan.fitting, few, min(most, math.ceil(whole)))
+    fit_plan(replace(plan, fitting=replace(excerpt, validation=())), np.random.default_rng(0), steps.take)
+    longest = sorted(plan.fitting.examples, key=_count_tokens)[-plan.fitting.optimisation.batch_size :]
+    fit_plan(replace(plan, fitting=_shorten(plan.fitting, longest, 2)), np.random.default_rng(0))
     return steps.seconds
 
 
+def _shorten(fitting: Fitting, examples: Sequence[FitExample], steps: int) -> Fitting:
+    return replace(
+        fitting,
+        groups=tuple(replace(group, starts_at_epoch=0) for group in fitting.groups),
+        options=replace(fitting.options, losses_at_once=1),
+        examples=tuple(examples),
+        optimisation=replace(fitting.optimisation, steps=steps),
+    )
+
+
+def _choose_rows(fitting: Fitting) -> list[FitExample]:
+    """The rows of `WARM_STEPS` steps, spread over all lengths; all where there are no more."""
+    rows = sorted(fitting.examples, key=_count_tokens)
+    count = min(len(rows), WARM_STEPS * fitting.optimisation.batch_size)
+    return [rows[(2 * place + 1) * len(rows) // (2 * count)] for place in range(count)]
+
+
+def _count_tokens(example: FitExample) -> int:
+    return len(example.prompt) + len(example.other)
+
+
 def _project_fit(fitting: Fitting, seconds: Sequence[float], trial: Trial) -> float:
-    """What all steps take, those of tuning's folds too: the first as they ran, the rest at the pace of later ones."""
+    """What all steps take, those of tuning's folds too: some as they ran, the rest at the pace of these."""
     rows, size = len(fitting.examples), fitting.optimisation.batch_size
     epochs = fitting.optimisation.count_passes(rows)
-    batches = [min(size, rows - start) for start in range(0, rows, size)]
+    chosen = len(_choose_rows(fitting))
+    batches = [min(size, chosen - start) for start in range(0, chosen, size)]
     ran = [(batches[place % len(batches)], each) for place, each in enumerate(seconds)]
     later = ran[WARM_STEPS:] or ran
     pace = sum(each for _, each in later) / sum(count for count, _ in later)
-    left = epochs * rows - sum(count for count, _ in ran)
-    whole = sum(seconds) + pace * (left + FORWARD_SHARE * epochs * len(fitting.validation))
+    new_pace = max(pace, ran[WARM_STEPS - 1][1] / ran[WARM_STEPS - 1][0]) if len(ran) >= WARM_STEPS else pace
+    new = min(rows - chosen, max(0.0, epochs * rows - sum(count for count, _ in ran)))
+    left = epochs * rows - new - sum(count for count, _ in ran)
+    whole = sum(seconds) + new_pace * new + pace * (left + FORWARD_SHARE * epochs * len(fitting.validation))
     if trial.tuning is None:
         return whole
     return whole * (1 + len(trial.candidates) * (trial.tuning.folds - 1))
