@@ -234,11 +234,10 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
     assert len(read) == 2
 
 
-def test_a_worker_imports_no_compiler_and_never_collects_through_what_it_imported_without_a_word() -> None:
+def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_word() -> None:
     code = (
         "import gc, sys; from fewtune.executors.process import set_imports_apart; set_imports_apart(); "
         "assert {'peft', 'torch', 'transformers', 'sklearn'} <= set(sys.modules); "
-        "assert 'bitsandbytes' not in sys.modules or 'torch._inductor.compile_fx' not in sys.modules; "
         "assert gc.get_freeze_count() > 100_000 and len(gc.get_objects()) < 10_000"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stderr == b""

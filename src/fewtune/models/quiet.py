@@ -1,12 +1,10 @@
-"""Keeps Transformers, and what it imports, from drawing progress bars, printing notices and importing a compiler."""
+"""Keeps Transformers, and what it imports, from drawing progress bars and printing notices."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 @contextmanager
@@ -31,24 +29,3 @@ def quiet_transformers() -> Iterator[None]:
         others.setLevel(other_level)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def import_bitsandbytes() -> None:
-    """Import bitsandbytes, where it is installed, without PyTorch's compiler: PEFT would import both in every process.
-
-    As it is imported, it asks `torch.compile` for two functions that stand in where a device has none of its own; they
-    stay as they are written.
-    """
-    if importlib.util.find_spec("bitsandbytes") is None:
-        return
-    import torch
-
-    def leave(function: Callable[..., Any], **_: object) -> Callable[..., Any]:
-        return function
-
-    compiled = torch.compile
-    torch.compile = leave  # type: ignore[assignment]
-    try:
-        import bitsandbytes  # noqa: F401
-    finally:
-        torch.compile = compiled
