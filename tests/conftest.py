@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch: tests share their cores with what they start
@@ -137,6 +138,7 @@ def saved_cases(
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "saved_cases"
     with FileLock(f"{root}.lock"):
         if not (root / "whole").exists():
+            shutil.rmtree(root, ignore_errors=True)  # half made, where it failed before
             root.mkdir()
             save_cases(root, model_folders, models, task, draw)
             (root / "whole").touch()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from filelock import FileLock
 
 from command_line import run_cli
@@ -36,6 +37,18 @@ def test_run_report_and_run_again(small_study: Path, tmp_path: Path, capsys: pyt
     assert code == 0 and "majority" in told
     events = [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
     assert events == ["run", "started", "finished", "run"]
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_study_that_races_by_itself_keeps_its_draws_and_takes_another_tolerance(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_study.write_text(small_study.read_text() + "until: {within: 0.01, most_draws: 3}\n")
+    out = tmp_path / "out"
+    code, _, _ = run_cli("run", small_study, "--out", out, "--until", "decided", "--within", "0.05", capsys=capsys)
+    kept = yaml.safe_load((out / "study.yaml").read_text())
+    assert code == 0 and kept["until"] == {"most_draws": 3} and kept["within"] == 0.05
+    assert len(load_records(out)) == 3
 
 
 @pytest.mark.usefixtures("no_workers")

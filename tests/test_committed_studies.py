@@ -10,6 +10,7 @@ import pytest
 
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.records import PACKED_PREDICTIONS, PACKED_RECORDS, is_packed
+from fewtune.report.export import write_markdown
 from fewtune.report.page import render_page
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,7 @@ def test_a_committed_study_has_a_page(folder: Path) -> None:
     study = analyse(folder)
     page = render_page(study)
     assert study.groups and all(group.board.title in page for group in study.groups)
+    assert " | AUROC in domain | " in write_markdown(study)
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from fewtune.api import run_study
 from fewtune.conduct import Forecasted, Measuring, Noticed, StudyEvent
+from fewtune.engine.fitting import FitExample, Fitting
+from fewtune.engine.schedule import Optimisation
 from fewtune.errors import RecordError, StudyError
 from fewtune.executors.in_process import InProcess
 from fewtune.processor import name_processor
 from fewtune.records import Cost, Record, TrialAxes, load_records
 from fewtune.running.circumstances import describe_axes
-from fewtune.running.excerpt import _part_cost
+from fewtune.running.excerpt import _part_cost, _project_fit
 from fewtune.running.forecast import forecast_trials
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
@@ -244,6 +248,30 @@ def test_a_part_of_each_trial_runs_and_says_what_the_whole_takes(study_file: Pat
         assert record.cost.predict_rows == whole.cost.predict_rows
         assert record.cost.trainable_parameters == whole.cost.trainable_parameters
         assert (record.phase_seconds["fit"] > 0) == bool(whole.notes.fit.losses)
+
+
+@pytest.mark.parametrize(
+    ("rows", "passes", "seconds", "whole"),
+    [
+        # 64 rows once, 16 a step: two new steps of 3 s ran, and two more like them; what ran again does not count.
+        (64, {"epochs": 1}, [5.0, 3.0, 1.0, 1.0], 5 + 3 + 2 * 3),
+        # Three times: 32 new rows of 3 s a step, then eight steps of 1 s.
+        (64, {"epochs": 3}, [5.0, 3.0, 1.0, 1.0], 5 + 3 + 2 * 3 + 8),
+        # As many steps as that said in steps.
+        (64, {"epochs": 1, "steps": 12}, [5.0, 3.0, 1.0, 1.0], 5 + 3 + 2 * 3 + 8),
+        # Fewer rows than a step has.
+        (8, {"epochs": 6}, [4.0, 2.0, 1.0, 1.0], 4 + 2 + 4),
+        (8, {"epochs": 1}, [4.0], 4),
+    ],
+)
+def test_a_whole_fit_is_new_rows_at_their_pace_and_all_others_at_theirs(
+    rows: int, passes: dict[str, int], seconds: list[float], whole: float
+) -> None:
+    examples = tuple(FitExample([1] * (1 + row), 0) for row in range(rows))
+    optimisation = Optimisation(batch_size=16, **passes)  # type: ignore[arg-type]
+    fitting = Fitting((), examples, lambda batch: torch.zeros(len(batch)), optimisation, ())
+    trial = SimpleNamespace(tuning=None)
+    assert _project_fit(fitting, seconds, trial) == pytest.approx(whole)  # type: ignore[arg-type]
 
 
 def test_what_a_call_takes_whatever_its_rows_is_told_from_what_each_row_takes() -> None:

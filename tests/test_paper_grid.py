@@ -47,6 +47,7 @@ REDUCED = (
     "methods.4.lora.epochs=1",
     "methods.5.context_distillation.epochs=1",
     "methods.5.context_distillation.contexts=2",
+    *(f"methods.{place}.{name}.batch_size=64" for place, name in enumerate(TRAINED, start=1)),
 )
 
 

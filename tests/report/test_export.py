@@ -69,6 +69,7 @@ def test_markdown_says_the_verdict_and_how_each_stands_to_the_leader(study: Stud
     assert "| pattern | 0.840 [" in text and "| leads |" in text
     assert "| in\\_context | 0.650 [" in text and "| worse, -19.0 [" in text
     assert "| lora | – | – | – |" in text
+    assert "| AUROC" not in text, "no scores were kept"
 
 
 def test_latex_is_a_table_with_every_name_escaped(study: StudyAnalysis) -> None:

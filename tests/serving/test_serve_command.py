@@ -53,18 +53,23 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
-def test_a_signal_ends_it_once_what_is_under_way_is_answered(
-    saved: Path, one_column: Predictor, number: signal.Signals
+def test_a_signal_ends_it_once_what_is_under_way_is_answered_and_its_token_comes_from_the_environment(
+    saved: Path, one_column: Predictor, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FEWTUNE_TOKEN", "s3cret-token")
+    given = {"Authorization": "Bearer s3cret-token"}
     # A long window keeps a request under way while the signal comes.
     with serving(str(saved), "--window", "1000") as (process, url):
         answers: list[httpx.Response] = []
         asks = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{url}/predict", json={"inputs": "wet"}, timeout=30))
+            target=lambda: answers.append(
+                httpx.post(f"{url}/predict", json={"inputs": "wet"}, headers=given, timeout=30)
+            )
         )
         asks.start()
         waiting = "fewtune_queue_rows 1.0"
-        while waiting not in httpx.get(f"{url}/metrics").text:
+        assert httpx.get(f"{url}/metrics").status_code == 401
+        while waiting not in httpx.get(f"{url}/metrics", headers=given).text:
             assert asks.is_alive()
         process.send_signal(number)
         asks.join()
@@ -73,14 +78,6 @@ def test_a_signal_ends_it_once_what_is_under_way_is_answered(
         assert process.returncode == 0 and said == ""
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health")
-
-
-def test_the_token_comes_from_the_environment_too(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEWTUNE_TOKEN", "s3cret-token")
-    with serving(str(saved)) as (_, url):
-        assert httpx.get(f"{url}/metrics").status_code == 401
-        given = {"Authorization": "Bearer s3cret-token"}
-        assert httpx.post(f"{url}/predict", json={"inputs": "wet"}, headers=given).status_code == 200
 
 
 def refuse(*arguments: object, capsys: pytest.CaptureFixture[str]) -> str:

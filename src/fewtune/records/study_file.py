@@ -20,7 +20,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "equivalence": TypeAdapter(int | float | str),
     "within": TypeAdapter(int | float | str),
     "data_seeds": TypeAdapter(list[int]),
-    "until": TypeAdapter(dict[str, Any]),
+    "until": TypeAdapter(dict[str, Any] | str),
 }
 """The entries of a study that are read from its folder."""
 

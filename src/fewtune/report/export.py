@@ -195,7 +195,8 @@ _COSTS = (
 def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of a group's table for reading."""
     sets = group.board.test_sets
-    ranked = [name for name in sets if any(name in each.without_threshold for each in group.stability.values())]
+    found = [each.without_threshold for each in group.stability.values()]
+    ranked = [name for name in sets if any(AUROC in figures.get(name, {}) for figures in found)]
     aurocs = [f"AUROC {name_test_set(name)}" for name in ranked]
     heads = ["method", *map(name_test_set, sets), *aurocs, "against the leader", "fit", "memory", "trained"]
     return heads, [

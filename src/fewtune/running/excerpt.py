@@ -123,7 +123,7 @@ def _fit_some(plan: Plan, most: int) -> Sequence[float]:
     excerpt = _shorten(plan.fitting, few, min(most, math.ceil(whole)))
     fit_plan(replace(plan, fitting=replace(excerpt, validation=())), np.random.default_rng(0), steps.take)
     longest = sorted(plan.fitting.examples, key=_count_tokens)[-plan.fitting.optimisation.batch_size :]
-    fit_plan(replace(plan, fitting=_shorten(plan.fitting, longest, 2)), np.random.default_rng(0))
+    fit_plan(replace(plan, fitting=_shorten(plan.fitting, longest, min(2, math.ceil(whole)))), np.random.default_rng(0))
     return steps.seconds
 
 
@@ -158,8 +158,9 @@ def _project_fit(fitting: Fitting, seconds: Sequence[float], trial: Trial) -> fl
     later = ran[WARM_STEPS:] or ran
     pace = sum(each for _, each in later) / sum(count for count, _ in later)
     new_pace = max(pace, ran[WARM_STEPS - 1][1] / ran[WARM_STEPS - 1][0]) if len(ran) >= WARM_STEPS else pace
-    new = min(rows - chosen, max(0.0, epochs * rows - sum(count for count, _ in ran)))
-    left = epochs * rows - new - sum(count for count, _ in ran)
+    done = sum(count for count, _ in ran)
+    new = max(0.0, min(rows, epochs * rows) - min(chosen, done))
+    left = epochs * rows - done - new  # below 0 where rows ran again that a short fit sees once
     whole = sum(seconds) + new_pace * new + pace * (left + FORWARD_SHARE * epochs * len(fitting.validation))
     if trial.tuning is None:
         return whole

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fewtune.analysis.looks import plan_looks
 from fewtune.errors import Fault, FewtuneError, StudyError
 from fewtune.running.job import Job
 from fewtune.running.row_choice import leaves_rows_open
@@ -46,11 +47,12 @@ def parse_shard(text: str) -> Shard:
 def check_shardable(study: Study) -> None:
     """Raise StudyError where what one part of a study runs would depend on what the others found."""
     faults = []
+    first = str(list(study.data_seeds[: plan_looks(len(study.data_seeds))[0]])).replace(" ", "")
     if study.until is not None:
         faults.append(
             Fault(
                 "until: a race looks at all its trials together, and a part of them cannot. Run the parts with "
-                "`--set until=null --set data_seeds=[0,1,2]`, merge them, and let the race go on in the merged folder."
+                f"`--set until=null --set data_seeds={first}`, merge them, and let the race go on in the merged folder."
             )
         )
     if leaves_rows_open(study):
