@@ -135,6 +135,7 @@ class FolderContents:
     seeds: tuple[int, ...]
     """The study's data seeds in order; none where its file does not say."""
     races: bool
+    """Whether its file says that it races, as it may in a folder that began with fixed draws."""
 
     @property
     def planned_looks(self) -> tuple[int, ...]:

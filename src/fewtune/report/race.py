@@ -41,7 +41,7 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
 def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[Cell], workers: int) -> str | None:
     """Say which look comes next and what it takes; None where none is planned or no trial waits for it.
 
-    'look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
+    'race: look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
     """
     looks, planned = study.terms.looks, study.planned_looks
     if looks is None or len(planned) < 2:

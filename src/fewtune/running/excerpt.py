@@ -111,8 +111,8 @@ def _make_plan(trial: Trial, loaded: Loaded) -> Plan:
 def _fit_some(plan: Plan, most: int) -> Sequence[float]:
     """Run some steps of a plan's fit, with all that trains unfrozen; the seconds of each.
 
-    Afterwards two more on the longest rows, after which moments and the weights to be kept are there too: the most
-    memory that the whole holds.
+    Two more follow on the longest rows, with the optimiser's moments and the weights that a validation set keeps: the
+    most memory that the whole holds.
     """
     if plan.fitting is None:
         return ()
