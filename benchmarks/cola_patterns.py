@@ -21,7 +21,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.in_context_settings import MODEL, load_development_task
+from benchmarks.development_rows import load_development_task
+from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.language_model import LanguageModel

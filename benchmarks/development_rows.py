@@ -1,27 +1,71 @@
-"""A task's training rows, split in two as an own-files task: settings are tried on them, so no test row chooses one.
+"""A task's training rows, split in two: settings are tried on them, so no test row chooses one.
 
 python benchmarks/development_rows.py sentiment /tmp/dev [DATA_DIR]      writes /tmp/dev/train.jsonl and test.jsonl
 
-Half of the training rows become the training file, at most 600 of the others the test file, chosen by their text.
+Half of the training rows are trained on, at most 600 of the others tested, chosen by their text. SNLI (Bowman et al.
+2015, https://arxiv.org/abs/1508.05326) is a development task alone: MNLI's question, on rows that no study tests on.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from fewtune.data.files import read_jsonl
+from fewtune.errors import DataError
 from fewtune.tasks import get_task_module
-from fewtune.tasks.base import Example, Task
+from fewtune.tasks.base import IN_DOMAIN, Example, Task, TestSet
+from fewtune.tasks.build import build_task
+from fewtune.tasks.hans import read_pair
+from fewtune.tasks.mnli import THREE_WAY, TWO_WAY, TWO_WAY_PATTERNS
 from fewtune.tasks.texts import text_fraction
 
 TEST_ROWS = 600
+SNLI = "snli"
+
+
+def load_development_task(name: str, data_dir: Path | None) -> Task:
+    """A task whose training and test rows are halves of the real task's training rows."""
+    task = _load_task(name, data_dir)
+    train, tested = split_rows(task)
+    test = TestSet(IN_DOMAIN, tuple(tested), task.labels, tuple(range(len(task.labels))))
+    return replace(task, name=f"{name}, development rows", train=tuple(train), test_sets=(test,), held_out=None)
+
+
+def _load_task(name: str, data_dir: Path | None) -> Task:
+    if name == SNLI:
+        return _load_snli(data_dir)
+    module = get_task_module(name)
+    task: Task = module.load(module.Settings(), data_dir)
+    return task
+
+
+def _load_snli(data_dir: Path | None) -> Task:
+    """SNLI without its neutral pairs, asked as MNLI is."""
+    if data_dir is None:
+        raise DataError("SNLI is read from DATA_DIR/snli/train.jsonl alone: give a DATA_DIR.")
+    read = read_jsonl(data_dir / SNLI / "train.jsonl", ("premise", "hypothesis", "label"))
+    pairs = [(f"train/{row['idx']}", read_pair(row, "train"), THREE_WAY[int(row["label"])]) for row in read]
+    train = [Example(number, texts, TWO_WAY.index(label)) for number, texts, label in pairs if label in TWO_WAY]
+    task = Task(
+        name=SNLI,
+        source_url="https://arxiv.org/abs/1508.05326",
+        revision=1,
+        fields=("premise", "hypothesis"),
+        labels=TWO_WAY,
+        patterns=TWO_WAY_PATTERNS,
+        primary_metric="accuracy",
+        train=tuple(train),
+        test_sets=(),
+    )
+    return build_task(task)
 
 
 def write_development_rows(task_name: str, folder: Path, data_dir: Path | None) -> None:
     """Write the two files; labels by name, texts by field."""
-    module = get_task_module(task_name)
-    task = module.load(module.Settings(), data_dir)
+    task = _load_task(task_name, data_dir)
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in zip(("train", "test"), split_rows(task), strict=True):
         (folder / f"{name}.jsonl").write_text("".join(write_row(row, task.labels) for row in rows), encoding="utf-8")

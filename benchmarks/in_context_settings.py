@@ -15,7 +15,6 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.development_rows import split_rows
+from benchmarks.development_rows import load_development_task
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.engine.language_model import LanguageModel
@@ -42,8 +41,7 @@ from fewtune.processor import usable_cores
 from fewtune.prompts.calibration import centre, estimate_prior
 from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.running.adapt import make_plan
-from fewtune.tasks import get_task_module
-from fewtune.tasks.base import IN_DOMAIN, Draw, Task, TestSet
+from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
 
 FILE = ROOT / "benchmarks" / "results" / "in_context_settings.json"
@@ -56,15 +54,6 @@ KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,), 64: (16,)
 """What stands before rows, and how many demonstrations it shows, by shots."""
 VOTES = ("vocabulary", "states")
 CALIBRATIONS = ("none", "contextual", "domain", "batch", "scored")
-
-
-def load_development_task(name: str, data_dir: Path | None) -> Task:
-    """A task whose training and test rows are halves of the real task's training rows."""
-    module = get_task_module(name)
-    task: Task = module.load(module.Settings(), data_dir)
-    train, tested = split_rows(task)
-    test = TestSet(IN_DOMAIN, tuple(tested), task.labels, tuple(range(len(task.labels))))
-    return replace(task, name=f"{name}, development rows", train=tuple(train), test_sets=(test,), held_out=None)
 
 
 def measure_draw(model: LanguageModel, task: Task, draw: Draw, kind: str, size: int, seed: int) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
 from benchmarks.calibration import write_table as write_calibration
 from benchmarks.chaos.__main__ import write_table as write_chaos
+from benchmarks.cola_pattern_fits import write_table as write_cola_pattern_fits
 from benchmarks.cola_patterns import write_table as write_cola_patterns
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
@@ -68,6 +69,7 @@ PAGES: Mapping[Path, Blocks] = {
     ROOT / "docs" / "defaults.md": {
         "in_context_settings": write_in_context,
         "cola_patterns": write_cola_patterns,
+        "cola_pattern_fits": write_cola_pattern_fits,
         **{f"settings_{method}": write_settings for method in ARMS},
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},

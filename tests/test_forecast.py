@@ -253,12 +253,14 @@ def test_a_part_of_each_trial_runs_and_says_what_the_whole_takes(study_file: Pat
 @pytest.mark.parametrize(
     ("rows", "passes", "seconds", "whole"),
     [
-        # 64 rows once, 16 a step: two new steps of 3 s ran, and two more like them; what ran again does not count.
-        (64, {"epochs": 1}, [5.0, 3.0, 1.0, 1.0], 5 + 3 + 2 * 3),
-        # Three times: 32 new rows of 3 s a step, then eight steps of 1 s.
-        (64, {"epochs": 3}, [5.0, 3.0, 1.0, 1.0], 5 + 3 + 2 * 3 + 8),
+        # 80 rows once, 16 a step: three new steps ran, and two more like the third; what ran again does not count.
+        (80, {"epochs": 1}, [5.0, 4.0, 3.0, 1.0, 1.0], 5 + 4 + 3 + 2 * 3),
+        # Three times: 32 new rows of 3 s a step, then ten steps of 1 s.
+        (80, {"epochs": 3}, [5.0, 4.0, 3.0, 1.0, 1.0], 5 + 4 + 3 + 2 * 3 + 10),
         # As many steps as that said in steps.
-        (64, {"epochs": 1, "steps": 12}, [5.0, 3.0, 1.0, 1.0], 5 + 3 + 2 * 3 + 8),
+        (80, {"epochs": 1, "steps": 15}, [5.0, 4.0, 3.0, 1.0, 1.0], 5 + 4 + 3 + 2 * 3 + 10),
+        # The second step, in which the optimiser's memory is asked for, is never taken for new rows' pace.
+        (48, {"epochs": 2}, [5.0, 9.0, 1.0, 1.0], 5 + 9 + 1 + 3),
         # Fewer rows than a step has.
         (8, {"epochs": 6}, [4.0, 2.0, 1.0, 1.0], 4 + 2 + 4),
         (8, {"epochs": 1}, [4.0], 4),

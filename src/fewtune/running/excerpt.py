@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,12 +37,15 @@ if TYPE_CHECKING:
     from fewtune.engine.meter import Meter
     from fewtune.methods.plan import Plan
 
-WARM_STEPS = 2
-"""The first steps of a fit take longer: memory is asked for, and each row runs through frozen blocks once. An excerpt
-fits on the rows of so many steps again and again: the second tells the pace of new rows, later ones that of all others.
+WARM_STEPS = 3
+"""The first steps of a fit take longer: memory is asked for (the optimiser's too, which the second step meets), and
+each row runs through frozen blocks once. An excerpt fits on the rows of so many steps again and again: the last of them
+tells the pace of new rows, later ones that of all others.
 """
 WHOLE_MEMORY = 1.08
 """What a whole trial holds, over its excerpt: the longer it runs, the more pieces freed memory is in."""
+SCORING_SECONDS = 3.0
+"""How long rows are scored at the least, where there are as many: a second's pace is a quarter off now and then."""
 FORWARD_SHARE = 1 / 3
 """Of a step's time: a row that is held out runs forward only."""
 
@@ -178,7 +182,11 @@ def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, pl.DataFr
     timed = [_time(plan.score, part) for part in parts]
     (_, _), (short, _), (long, scores) = timed
     counts = [len(part.rows) for part in parts]
-    fixed, pace = _part_cost(counts[1], short, counts[2], long)
+    alike = [long]
+    while sum(alike) < SCORING_SECONDS and taken + most <= len(first.rows):
+        alike.append(_time(plan.score, _take_rows(first, taken, most))[0])
+        taken += most
+    fixed, pace = _part_cost(counts[1], short, counts[2], fmean(alike))
     seconds = fixed + pace * len(first.rows)
     for test in others:
         part = _take_rows(test, 0, few)

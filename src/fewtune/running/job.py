@@ -22,9 +22,9 @@ class Excerpt:
     """How much of a trial is run to forecast the whole."""
 
     steps: int = 6
-    """Of its fit; the first two warm up."""
+    """Of its fit; the first three warm up."""
     rows: int = 96
-    """Of its first test set; of each other one a quarter of that."""
+    """Of its first test set, and as many again while that is soon done; of each other one a quarter of that."""
 
 
 @dataclass(frozen=True)

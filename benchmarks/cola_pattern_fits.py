@@ -1,0 +1,110 @@
+"""CoLA's patterns once shown or taught: the task's first pattern, the one that says most untaught, and swapped words.
+
+    python -m benchmarks.cola_pattern_fits DATA_DIR    writes benchmarks/results/cola_pattern_fits.json, goes on
+
+SmolLM2 135M, 32 labelled rows of CoLA's development rows, pattern-based fine-tuning and in-context learning with their
+defaults, every pattern on the same draws. Swapped, a label is answered by the other's word: what a model that knew
+nothing of the words would do as well with. Intervals are Student's, of draws, of the difference from the first pattern.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy import stats
+
+from benchmarks.apart import ROOT, start_as_worker
+from benchmarks.cola_patterns import OTHERS
+from benchmarks.development_rows import load_development_task
+from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell
+from benchmarks.in_context_settings import MODEL
+from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.results import describe_machine, describe_moment, write_results
+from fewtune.engine.loading import load_model
+from fewtune.models import find_model, resolve_precision
+from fewtune.processor import usable_cores
+from fewtune.tasks.base import Pattern
+from fewtune.tasks.cola import PATTERNS
+from fewtune.tasks.draw import Sampling, make_draw
+
+FILE = ROOT / "benchmarks" / "results" / "cola_pattern_fits.json"
+DRAWS = 6
+METHODS = ("in_context", "pattern")
+FIRST = PATTERNS[0].name
+
+
+def swap(pattern: Pattern) -> Pattern:
+    """The pattern with its label words the other way round."""
+    return replace(pattern, name=f"{pattern.name}, swapped", label_words=pattern.label_words[::-1])
+
+
+COMPARED = tuple(each for pattern in (PATTERNS[0], OTHERS[0]) for each in (pattern, swap(pattern)))
+
+
+def measure(data_dir: Path | None, cells: list[dict[str, Any]]) -> None:
+    """Every cell that is not done yet, kept as it comes."""
+    have = {(cell["method"], cell["draw"], cell["pattern"]) for cell in cells}
+    model = load_model(find_model(MODEL), resolve_precision("auto"))
+    whole = load_development_task("cola", data_dir)
+    for seed, pattern, method in product(range(DRAWS), COMPARED, METHODS):
+        if (method, seed, pattern.name) in have:
+            continue
+        task = replace(whole, patterns=(pattern,))
+        draw = make_draw(task, Sampling(SHOTS, in_domain_rows=TESTED), seed)
+        place = {"method": method, "draw": seed, "pattern": pattern.name, "words": list(pattern.label_words)}
+        cells.append(place | measure_cell(model, task, draw, method, {}, seed))
+        print(cells[-1], flush=True)
+        write_results(FILE, {"cells": cells, "machine": describe_machine(usable_cores()), **describe_moment()})
+
+
+def write_table(results: Mapping[str, Any]) -> str:
+    """A row a method and pattern, of the draws that every pattern of the method has."""
+    rows, drawn = [], []
+    for method in METHODS:
+        by_draw: dict[int, dict[str, Mapping[str, Any]]] = {}
+        for cell in results["cells"]:
+            if cell["method"] == method:
+                by_draw.setdefault(cell["draw"], {})[cell["pattern"]] = cell
+        whole = [own for own in by_draw.values() if len(own) == len(COMPARED)]
+        drawn.append(f"{method} {len(whole)}")
+        if not whole:
+            continue
+        for pattern in COMPARED:
+            means = [fmean(own[pattern.name][figure] for own in whole) for figure in ("accuracy", "auroc", "log_loss")]
+            gains = [own[pattern.name]["auroc"] - own[FIRST]["auroc"] for own in whole]
+            words = " / ".join(word.strip() for word in pattern.label_words)
+            told = "" if pattern.name == FIRST else word_gain(gains)
+            rows.append([method, pattern.name, words, *(f"{mean:.3f}" for mean in means), told])
+    heads = ("method", "pattern", "words", "accuracy", "AUROC", "log loss", f"AUROC over {FIRST}'s")
+    return f"{write_markdown(heads, rows)}\n\nDraws: {', '.join(drawn)}. {write_machine(results['machine'])}."
+
+
+def word_gain(gains: Sequence[float]) -> str:
+    """The mean of differences, one a draw, and its 95 % interval where there are several."""
+    mean = fmean(gains)
+    if len(gains) < 2:
+        return f"{mean:+.3f}"
+    reach = float(stats.t.ppf(0.975, len(gains) - 1)) * stdev(gains) / len(gains) ** 0.5
+    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
+
+
+def main() -> None:
+    """Measure what is missing and print the table."""
+    start_as_worker("benchmarks.cola_pattern_fits")
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cola_pattern_fits", description=summary)
+    parser.add_argument("data_dir", type=Path, nargs="?", help="where CoLA's files lie; fetched where not given")
+    given = parser.parse_args()
+    measure(given.data_dir, json.loads(FILE.read_text(encoding="utf-8"))["cells"] if FILE.is_file() else [])
+    print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main()
