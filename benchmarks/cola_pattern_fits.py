@@ -1,10 +1,10 @@
-"""CoLA's patterns once shown or taught: the task's first pattern, the one that says most untaught, and swapped words.
+"""CoLA's patterns once shown or taught: `minimal`, `correct`, which says most untaught, and both with swapped words.
 
     python -m benchmarks.cola_pattern_fits DATA_DIR    writes benchmarks/results/cola_pattern_fits.json, goes on
 
 SmolLM2 135M, 32 labelled rows of CoLA's development rows, pattern-based fine-tuning and in-context learning with their
 defaults, every pattern on the same draws. Swapped, a label is answered by the other's word: what a model that knew
-nothing of the words would do as well with. Intervals are Student's, of draws, of the difference from the first pattern.
+nothing of the words would do as well with. Intervals are Student's, of draws, of the difference from `minimal`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cola_patterns import OTHERS
 from benchmarks.development_rows import load_development_task
 from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell
 from benchmarks.in_context_settings import MODEL
@@ -37,7 +36,7 @@ from fewtune.tasks.draw import Sampling, make_draw
 FILE = ROOT / "benchmarks" / "results" / "cola_pattern_fits.json"
 DRAWS = 6
 METHODS = ("in_context", "pattern")
-FIRST = PATTERNS[0].name
+BASE = "minimal"
 
 
 def swap(pattern: Pattern) -> Pattern:
@@ -45,7 +44,13 @@ def swap(pattern: Pattern) -> Pattern:
     return replace(pattern, name=f"{pattern.name}, swapped", label_words=pattern.label_words[::-1])
 
 
-COMPARED = tuple(each for pattern in (PATTERNS[0], OTHERS[0]) for each in (pattern, swap(pattern)))
+COMPARED = tuple(
+    each
+    for name in (BASE, "correct")
+    for pattern in PATTERNS
+    if pattern.name == name
+    for each in (pattern, swap(pattern))
+)
 
 
 def measure(data_dir: Path | None, cells: list[dict[str, Any]]) -> None:
@@ -78,11 +83,11 @@ def write_table(results: Mapping[str, Any]) -> str:
             continue
         for pattern in COMPARED:
             means = [fmean(own[pattern.name][figure] for own in whole) for figure in ("accuracy", "auroc", "log_loss")]
-            gains = [own[pattern.name]["auroc"] - own[FIRST]["auroc"] for own in whole]
+            gains = [own[pattern.name]["auroc"] - own[BASE]["auroc"] for own in whole]
             words = " / ".join(word.strip() for word in pattern.label_words)
-            told = "" if pattern.name == FIRST else word_gain(gains)
+            told = "" if pattern.name == BASE else word_gain(gains)
             rows.append([method, pattern.name, words, *(f"{mean:.3f}" for mean in means), told])
-    heads = ("method", "pattern", "words", "accuracy", "AUROC", "log loss", f"AUROC over {FIRST}'s")
+    heads = ("method", "pattern", "words", "accuracy", "AUROC", "log loss", f"AUROC over {BASE}'s")
     return f"{write_markdown(heads, rows)}\n\nDraws: {', '.join(drawn)}. {write_machine(results['machine'])}."
 
 

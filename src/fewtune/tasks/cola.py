@@ -28,6 +28,8 @@ SUMMARY = "Is an English sentence grammatically acceptable? Out of domain: sente
 
 LABELS = ("unacceptable", "acceptable")
 PATTERNS = (
+    # Of twelve that were tried on development rows the one whose answers go the right way (docs/defaults.md).
+    Pattern("correct", "{text}\nThis sentence is grammatically", (" wrong", " correct")),
     Pattern("minimal", "{text} ?", (" No", " Yes")),
     Pattern("question", "{text}\nQuestion: Is this sentence grammatical? Yes or No?\nAnswer:", (" No", " Yes")),
     Pattern("yes_or_no", "{text} Yes or No?", (" No", " Yes")),
@@ -95,7 +97,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     task = Task(
         name=NAME,
         source_url=SOURCE_URL,
-        revision=1,
+        revision=2,  # its first pattern
         fields=("text",),
         labels=LABELS,
         patterns=PATTERNS,
