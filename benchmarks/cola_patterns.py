@@ -36,6 +36,7 @@ from fewtune.tasks.base import Example, Pattern, Task
 FILE = ROOT / "benchmarks" / "results" / "cola_patterns.json"
 RESAMPLES, MOST_TOKENS, ROWS, AGAIN = 1000, 128, 600, 2
 OTHERS = (
+    Pattern("correct", "{text}\nThis sentence is grammatically", (" wrong", " correct")),
     Pattern("good_or_bad", "{text}\nThe grammar of this sentence is", (" bad", " good")),
     Pattern("true_or_false", "{text}\nTrue or false: this is correct English.\nAnswer:", (" False", " True")),
     Pattern("quoted", '"{text}" Is this correct English? Answer Yes or No.\nAnswer:', (" No", " Yes")),

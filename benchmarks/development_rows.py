@@ -18,8 +18,7 @@ from fewtune.errors import DataError
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import IN_DOMAIN, Example, Task, TestSet
 from fewtune.tasks.build import build_task
-from fewtune.tasks.hans import read_pair
-from fewtune.tasks.mnli import THREE_WAY, TWO_WAY, TWO_WAY_PATTERNS
+from fewtune.tasks.mnli import TWO_WAY, TWO_WAY_PATTERNS, read_pairs
 from fewtune.tasks.texts import text_fraction
 
 TEST_ROWS = 600
@@ -46,9 +45,7 @@ def _load_snli(data_dir: Path | None) -> Task:
     """SNLI without its neutral pairs, asked as MNLI is."""
     if data_dir is None:
         raise DataError("SNLI is read from DATA_DIR/snli/train.jsonl alone: give a DATA_DIR.")
-    read = read_jsonl(data_dir / SNLI / "train.jsonl", ("premise", "hypothesis", "label"))
-    pairs = [(f"train/{row['idx']}", read_pair(row, "train"), THREE_WAY[int(row["label"])]) for row in read]
-    train = [Example(number, texts, TWO_WAY.index(label)) for number, texts, label in pairs if label in TWO_WAY]
+    read, notes = read_jsonl(data_dir / SNLI / "train.jsonl", ("premise", "hypothesis", "label")), list[str]()
     task = Task(
         name=SNLI,
         source_url="https://arxiv.org/abs/1508.05326",
@@ -57,7 +54,7 @@ def _load_snli(data_dir: Path | None) -> Task:
         labels=TWO_WAY,
         patterns=TWO_WAY_PATTERNS,
         primary_metric="accuracy",
-        train=tuple(train),
+        train=read_pairs(read, "train", TWO_WAY, notes),
         test_sets=(),
     )
     return build_task(task)

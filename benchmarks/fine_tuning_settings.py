@@ -3,10 +3,11 @@
     python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    one of `ARMS`; goes on where it was stopped
 
 Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M, 32 labelled rows and 64 unlabelled, on the development
-rows of four tasks (halves of their training rows). Every setting runs on one draw of each task; the two that stand best
-by AUROC and log loss, the best with more steps (`MORE_STEPS`) and the method's defaults on three fresh draws of each.
-On fresh draws alone are differences from the defaults told: the best of ten is too good where it was chosen. Every
-setting meets the same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
+rows of four tasks (halves of their training rows). Every setting runs on one draw of each task. The two of the lowest
+sum of ranks in AUROC and log loss, the first of them with more steps (`MORE_STEPS`) and the defaults then run on three
+fresh draws of each. On fresh draws alone are differences from the defaults told: the best of ten is too good where it
+was chosen. Their intervals are Student's, of draws, and too narrow: draws of a task share half of their test rows.
+Every setting meets the same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -103,9 +104,9 @@ def find_file(method: str) -> Path:
 
 
 def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
-    """The settings that run on fresh draws: the defaults, those that stand best, and the best with more steps.
+    """The settings that run on fresh draws: the defaults, those that rank best, and the first of these with more steps.
 
-    A setting stands by the sum of its ranks in mean AUROC and in mean log loss. None before every setting has run on
+    A setting ranks by the sum of its ranks in mean AUROC and in mean log loss. None before every setting has run on
     all draws that are for all.
     """
     arms = ARMS[name]
@@ -136,14 +137,14 @@ def measure_cell(
     return {**judge(scores, np.array([row.label for row in rows])), "seconds": round(seconds, 2)}
 
 
-def measure(name: str, data_dir: Path | None, fresh: int) -> None:
+def measure(name: str, data_dir: Path, fresh: int) -> None:
     """Every cell that is not done yet, kept as it comes."""
     file = find_file(name)
     found = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.is_file() else []
     have = {(cell["task"], cell["draw"], cell["setting"]) for cell in found}
     model = load_model(find_model(MODEL), resolve_precision("auto"))
-    for seed, task_name in product(range(SCREENED + fresh), TASKS):
-        task = load_development_task(task_name, data_dir)
+    tasks = {task_name: load_development_task(task_name, data_dir) for task_name in TASKS}
+    for seed, (task_name, task) in product(range(SCREENED + fresh), tasks.items()):
         draw = make_draw(task, Sampling(SHOTS, pool_rows=POOL, in_domain_rows=TESTED), seed)
         arms = ARMS[name] if seed < SCREENED else choose_finalists(name, found)
         for told, settings in arms.items():
@@ -178,25 +179,30 @@ def _tabulate(arms: Arms, cells: Sequence[Cell], kind: str) -> str:
     for told in arms:
         own = {task: [each[told] for (of, _), each in whole.items() if of == task] for task in TASKS}
         by_task = [f"{fmean(cell['accuracy'] for cell in members):.3f}" if members else "" for members in own.values()]
-        gains = [word_gain(whole, told, figure) for figure in GAINS] if kind else []
+        gains = [_gain(whole, told, figure) for figure in GAINS] if kind else []
         rows.append([told, *by_task, *_average(list(own.values())), *gains])
     heads = ("setting", *TASKS, "accuracy", "AUROC", "log loss", "s a fit", *(GAINS.values() if kind else ()))
     drawn = ", ".join(f"{task} {sum(place[0] == task for place in whole)}" for task in TASKS)
     return f"{write_markdown(heads, rows)}\n\nDraws, {kind}: {drawn}.".replace(", :", ":").replace(" :", ":")
 
 
-def word_gain(whole: Mapping[tuple[str, int], Mapping[str, Cell]], told: str, figure: str) -> str:
-    """The mean difference of a figure from the defaults', over tasks of means over draws, and its 95 % interval.
-
-    The interval is Student's, of what draws of one task differ by. Nothing for the defaults, or on one draw a task.
-    """
+def _gain(whole: Mapping[tuple[str, int], Mapping[str, Cell]], told: str, figure: str) -> str:
+    """What a setting's figure differs by from the defaults'; nothing for the defaults."""
     gains: dict[str, list[float]] = {}
     for (task, _), cells in whole.items():
         gains.setdefault(task, []).append(cells[told][figure] - cells[DEFAULTS][figure])
-    freedom = sum(len(each) - 1 for each in gains.values())
-    if told == DEFAULTS or not freedom:
-        return ""
+    return "" if told == DEFAULTS else word_gain(gains)
+
+
+def word_gain(gains: Mapping[str, Sequence[float]]) -> str:
+    """The mean over tasks of what draws differ by on average, and its 95 % interval; none on one draw a task.
+
+    The interval is Student's, of what draws of one task differ by, pooled over tasks.
+    """
     mean = fmean(fmean(each) for each in gains.values())
+    freedom = sum(len(each) - 1 for each in gains.values())
+    if not freedom:
+        return f"{mean:+.3f}"
     variance = sum((gain - fmean(each)) ** 2 for each in gains.values() for gain in each) / freedom
     reach = stats.t.ppf(0.975, freedom) * (variance * sum(1 / len(each) for each in gains.values())) ** 0.5 / len(gains)
     return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
@@ -216,7 +222,7 @@ def main() -> None:
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fine_tuning_settings", description=summary)
     parser.add_argument("method", choices=sorted(ARMS))
-    parser.add_argument("data_dir", type=Path, nargs="?", help="where the tasks' files lie; fetched where not given")
+    parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
     parser.add_argument("--fresh", type=int, default=FRESH, help="draws of each task for the finalists")
     given = parser.parse_args()
     measure(given.method, given.data_dir, given.fresh)

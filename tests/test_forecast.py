@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,9 @@ from fewtune.errors import RecordError, StudyError
 from fewtune.executors.in_process import InProcess
 from fewtune.processor import name_processor
 from fewtune.records import Cost, Record, TrialAxes, load_records
+from fewtune.running import excerpt
 from fewtune.running.circumstances import describe_axes
-from fewtune.running.excerpt import _part_cost, _project_fit
+from fewtune.running.excerpt import _part_cost, _project_fit, _score_some
 from fewtune.running.forecast import forecast_trials
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
@@ -29,6 +31,7 @@ from fewtune.running.row_choice import choose_rows
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
 from fewtune.study import load_study, read_study
+from fewtune.tasks.base import Draw, Example, Task
 from study_maker import make_answers, make_record
 
 LABELS = ("bad", "good")
@@ -253,14 +256,13 @@ def test_a_part_of_each_trial_runs_and_says_what_the_whole_takes(study_file: Pat
 @pytest.mark.parametrize(
     ("rows", "passes", "seconds", "whole"),
     [
-        # 80 rows once, 16 a step: three new steps ran, and two more like the third; what ran again does not count.
-        (80, {"epochs": 1}, [5.0, 4.0, 3.0, 1.0, 1.0], 5 + 4 + 3 + 2 * 3),
+        # 80 rows once, 16 a step: three new steps ran, and two more like the third, not like the second, in which the
+        # optimiser asks for memory; what ran again does not count.
+        (80, {"epochs": 1}, [5.0, 9.0, 3.0, 1.0, 1.0], 5 + 9 + 3 + 2 * 3),
         # Three times: 32 new rows of 3 s a step, then ten steps of 1 s.
         (80, {"epochs": 3}, [5.0, 4.0, 3.0, 1.0, 1.0], 5 + 4 + 3 + 2 * 3 + 10),
         # As many steps as that said in steps.
         (80, {"epochs": 1, "steps": 15}, [5.0, 4.0, 3.0, 1.0, 1.0], 5 + 4 + 3 + 2 * 3 + 10),
-        # The second step, in which the optimiser's memory is asked for, is never taken for new rows' pace.
-        (48, {"epochs": 2}, [5.0, 9.0, 1.0, 1.0], 5 + 9 + 1 + 3),
         # Fewer rows than a step has.
         (8, {"epochs": 6}, [4.0, 2.0, 1.0, 1.0], 4 + 2 + 4),
         (8, {"epochs": 1}, [4.0], 4),
@@ -274,6 +276,42 @@ def test_a_whole_fit_is_new_rows_at_their_pace_and_all_others_at_theirs(
     fitting = Fitting((), examples, lambda batch: torch.zeros(len(batch)), optimisation, ())
     trial = SimpleNamespace(tuning=None)
     assert _project_fit(fitting, seconds, trial) == pytest.approx(whole)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rows", "paces", "scored", "whole"),
+    [
+        # Calls of 2, 2, 8 and 8 rows: the last two take 2 and 1.2 s, 1.4 s more than the short one, for six rows more.
+        (40, [0.5, 0.1, 0.25, 0.15], 20, 40 * 1.4 / 6),
+        # Soon done: all rows there are, at one pace.
+        (28, [0.01] * 5, 28, 0.28),
+    ],
+)
+def test_rows_are_scored_until_it_took_three_seconds_or_none_are_left(
+    rows: int,
+    paces: list[float],
+    scored: int,
+    whole: float,
+    task: Task,
+    draw: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    clock, calls = [0.0], iter(paces)
+    monkeypatch.setattr(excerpt, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def score(part: Sequence[Example]) -> np.ndarray:
+        asked.extend(row.row_id for row in part)
+        clock[0] += next(calls) * len(part)
+        return np.zeros((len(part), len(task.labels)))
+
+    one = draw.test_sets[0].rows[0]
+    test = replace(draw.test_sets[0], rows=tuple(replace(one, row_id=str(number)) for number in range(rows)))
+    loaded = SimpleNamespace(task=task, draw=SimpleNamespace(test_sets=(test,)))
+    plan = SimpleNamespace(score=score, reference_scorers={})
+    seconds, table = _score_some(plan, loaded, 8)  # type: ignore[arg-type]
+    assert seconds == pytest.approx(whole) and len(table) == 8
+    assert asked == [str(number) for number in range(scored)]
 
 
 def test_what_a_call_takes_whatever_its_rows_is_told_from_what_each_row_takes() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from benchmarks.cola_pattern_fits import COMPARED
 from benchmarks.cola_pattern_fits import write_table as write_pattern_fits
 from benchmarks.cola_patterns import OTHERS, score_pattern
 from benchmarks.cola_patterns import judge as judge_odds
+from benchmarks.development_rows import load_development_task
 from benchmarks.fine_tuning_settings import (
     ARMS,
     DEFAULTS,
@@ -41,6 +44,17 @@ def test_methods_get_about_as_many_settings_and_each_can_be_used(name: str, task
     for settings in ARMS[name].values():
         resolved = method.resolve(method.settings(**settings), task, 32, 64)
         assert method.skip_reason(resolved, config, task) is None
+
+
+def test_snli_is_read_as_mnli_is_and_halved(tmp_path: Path) -> None:
+    (tmp_path / "snli").mkdir()
+    rows = [{"premise": f"p {number}", "hypothesis": "h", "label": number % 4 - 1} for number in range(40)]
+    (tmp_path / "snli" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_development_task("snli", tmp_path)
+    halves = [{row.fields["premise"]: row.label for row in half} for half in (task.train, task.test_sets[0].rows)]
+    # Of -1, 0, 1 and 2 in turn, no agreed label and neutral are left out.
+    assert halves[0] | halves[1] == {f"p {n}": {1: 0, 3: 1}[n % 4] for n in range(40) if n % 4 in (1, 3)}
+    assert [len(half) for half in halves] == [10, 10]
 
 
 def test_a_cell_is_a_fit_judged_on_the_test_rows(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
@@ -114,7 +128,7 @@ def test_patterns_are_told_apart_by_the_way_their_answers_go(models: dict[str, L
     assert all(len(encoder.encode_label_words(pattern)) == 2 for pattern in OTHERS)
 
 
-def test_a_fitted_pattern_is_set_against_the_first_one_draw_by_draw() -> None:
+def test_a_fitted_pattern_is_set_against_minimal_draw_by_draw() -> None:
     cells = [
         {**make_cell("cola", draw, "", auroc=0.5 + place / 10 + draw * place / 100), "method": "pattern"}
         | {"pattern": pattern.name}
@@ -124,9 +138,8 @@ def test_a_fitted_pattern_is_set_against_the_first_one_draw_by_draw() -> None:
     cells.append({**make_cell("cola", 3, ""), "method": "pattern", "pattern": COMPARED[0].name})
     table = write_pattern_fits({"cells": cells, "machine": MACHINE})
     # The second gains .10, .11 and .12: t(2) x .01 / sqrt(3).
-    assert "minimal, swapped | Yes / No | 0.500 | 0.610 | 1.000 | +0.110 [+0.085, +0.135] |" in table.replace(
-        "|  ", "| "
-    )
+    row = next([part.strip() for part in line.split("|")[2:-1]] for line in table.splitlines() if "swapped" in line)
+    assert row == ["minimal, swapped", "Yes / No", "0.500", "0.610", "1.000", "+0.110 [+0.085, +0.135]"]
     assert "Draws: in_context 0, pattern 3." in table
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fewtune.methods.plan import Plan
 
 WARM_STEPS = 3
-"""The first steps of a fit take longer: memory is asked for (the optimiser's too, which the second step meets), and
+"""The first steps of a fit take longer: memory is asked for (the optimiser's too, by the second step), and
 each row runs through frozen blocks once. An excerpt fits on the rows of so many steps again and again: the last of them
 tells the pace of new rows, later ones that of all others.
 """

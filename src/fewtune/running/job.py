@@ -24,7 +24,7 @@ class Excerpt:
     steps: int = 6
     """Of its fit; the first three warm up."""
     rows: int = 96
-    """Of its first test set, and as many again while that is soon done; of each other one a quarter of that."""
+    """Of its first test set, and as many again until they took some seconds; of each other one a quarter of that."""
 
 
 @dataclass(frozen=True)

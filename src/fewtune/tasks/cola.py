@@ -28,8 +28,6 @@ SUMMARY = "Is an English sentence grammatically acceptable? Out of domain: sente
 
 LABELS = ("unacceptable", "acceptable")
 PATTERNS = (
-    # Of twelve that were tried on development rows the one whose answers go the right way (docs/defaults.md).
-    Pattern("correct", "{text}\nThis sentence is grammatically", (" wrong", " correct")),
     Pattern("minimal", "{text} ?", (" No", " Yes")),
     Pattern("question", "{text}\nQuestion: Is this sentence grammatical? Yes or No?\nAnswer:", (" No", " Yes")),
     Pattern("yes_or_no", "{text} Yes or No?", (" No", " Yes")),
@@ -97,7 +95,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     task = Task(
         name=NAME,
         source_url=SOURCE_URL,
-        revision=2,  # its first pattern
+        revision=1,
         fields=("text",),
         labels=LABELS,
         patterns=PATTERNS,

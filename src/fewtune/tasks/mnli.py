@@ -79,8 +79,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         splits = {split: read(data_dir / name) for split, name in zip(("train", "dev_matched"), names, strict=True)}
     hans, more = read_hans(labels, data_dir)
     notes.extend(more)
-    train = _make_pairs(splits["train"], "train", labels, notes)
-    inside = _make_pairs(splits["dev_matched"], "dev_matched", labels, notes)
+    train = read_pairs(splits["train"], "train", labels, notes)
+    inside = read_pairs(splits["dev_matched"], "dev_matched", labels, notes)
     given = TestSet(IN_DOMAIN, inside, labels, tuple(range(len(labels))))
     task = Task(
         name=NAME,
@@ -97,9 +97,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     return build_task(task)
 
 
-def _make_pairs(
+def read_pairs(
     rows: Iterable[Mapping[str, Any]], split: str, labels: tuple[str, ...], notes: list[str]
 ) -> tuple[Example, ...]:
+    """The pairs of one of the labels; what is left out is noted. Raises DataError where a label or text is none."""
     pairs: list[Example] = []
     neutral = unlabelled = 0
     for number, row in enumerate(rows):
