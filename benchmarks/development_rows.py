@@ -3,7 +3,8 @@
 python benchmarks/development_rows.py sentiment /tmp/dev [DATA_DIR]      writes /tmp/dev/train.jsonl and test.jsonl
 
 Half of the training rows are trained on, at most 600 of the others tested, chosen by their text. SNLI (Bowman et al.
-2015, https://arxiv.org/abs/1508.05326) is a development task alone: MNLI's question, on rows that no study tests on.
+2015, https://arxiv.org/abs/1508.05326) is a development task alone, read from DATA_DIR: MNLI's question, on rows that
+no study tests on.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _load_snli(data_dir: Path | None) -> Task:
         train=read_pairs(read, "train", TWO_WAY, notes),
         test_sets=(),
     )
-    return build_task(task)
+    return build_task(replace(task, notes=tuple(notes)))
 
 
 def write_development_rows(task_name: str, folder: Path, data_dir: Path | None) -> None:

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from fewtune.methods.plan import Plan
 
 WARM_STEPS = 3
-"""The first steps of a fit take longer: memory is asked for (the optimiser's too, by the second step), and
-each row runs through frozen blocks once. An excerpt fits on the rows of so many steps again and again: the last of them
-tells the pace of new rows, later ones that of all others.
+"""The first steps of a fit take longer: memory is allocated (the optimiser's too, by the second step), and each row
+runs through frozen blocks once. An excerpt fits on the rows of so many steps again and again: the last of them tells
+the pace of new rows, later ones that of all others.
 """
 WHOLE_MEMORY = 1.08
 """What a whole trial holds, over its excerpt: the longer it runs, the more pieces freed memory is in."""
 SCORING_SECONDS = 3.0
-"""How long rows are scored at the least, where there are as many: a second's pace is a quarter off now and then."""
+"""How long rows are scored at the least, while there are rows: the pace of one second alone may be a quarter off."""
 FORWARD_SHARE = 1 / 3
 """Of a step's time: a row that is held out runs forward only."""
 
