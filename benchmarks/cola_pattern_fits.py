@@ -20,15 +20,14 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.apart import ROOT, start_as_worker
+from benchmarks.cells import Cells
 from benchmarks.cola_patterns import OTHERS
 from benchmarks.development_rows import load_development_task
 from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell, word_gain
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
-from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model, resolve_precision
-from fewtune.processor import usable_cores
 from fewtune.tasks.base import Pattern
 from fewtune.tasks.cola import PATTERNS
 from fewtune.tasks.draw import Sampling, make_draw
@@ -47,20 +46,18 @@ def swap(pattern: Pattern) -> Pattern:
 COMPARED = tuple(each for pattern in (PATTERNS[0], OTHERS[0]) for each in (pattern, swap(pattern)))
 
 
-def measure(data_dir: Path | None, cells: list[dict[str, Any]]) -> None:
+def measure(data_dir: Path | None) -> None:
     """Every cell that is not done yet, kept as it comes."""
-    have = {(cell["method"], cell["draw"], cell["pattern"]) for cell in cells}
+    cells = Cells(FILE)
     model = load_model(find_model(MODEL), resolve_precision("auto"))
     whole = load_development_task("cola", data_dir)
     for seed, pattern, method in product(range(DRAWS), COMPARED, METHODS):
-        if (method, seed, pattern.name) in have:
+        place = {"method": method, "draw": seed, "pattern": pattern.name, "words": list(pattern.label_words)}
+        if not cells.lack(place):
             continue
         task = replace(whole, patterns=(pattern,))
         draw = make_draw(task, Sampling(SHOTS, in_domain_rows=TESTED), seed)
-        place = {"method": method, "draw": seed, "pattern": pattern.name, "words": list(pattern.label_words)}
-        cells.append(place | measure_cell(model, task, draw, method, {}, seed))
-        print(cells[-1], flush=True)
-        write_results(FILE, {"cells": cells, "machine": describe_machine(usable_cores()), **describe_moment()})
+        cells.keep(place, measure_cell(model, task, draw, method, {}, seed))
 
 
 def write_table(results: Mapping[str, Any]) -> str:
@@ -92,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cola_pattern_fits", description=summary)
     parser.add_argument("data_dir", type=Path, nargs="?", help="where CoLA's files lie; fetched where not given")
     given = parser.parse_args()
-    measure(given.data_dir, json.loads(FILE.read_text(encoding="utf-8"))["cells"] if FILE.is_file() else [])
+    measure(given.data_dir)
     print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
 
 

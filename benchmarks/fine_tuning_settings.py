@@ -3,10 +3,11 @@
     python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    one of `ARMS`; goes on where it was stopped
 
 Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M, 32 labelled rows and 64 unlabelled, on the development
-rows of four tasks (halves of their training rows). Every setting runs on one draw of each task. The two of the lowest
-sum of ranks in AUROC and log loss, the first of them with more steps (`MORE_STEPS`) and the defaults then run on three
-fresh draws of each. On fresh draws alone are differences from the defaults told: the best of ten is too good where it
-was chosen. Their intervals are Student's, of draws, and too narrow: draws of a task share half of their test rows.
+rows of four tasks (halves of their training rows). Every setting runs on one draw of the two tasks with the shortest
+rows, the four of the lowest sum of ranks in AUROC and log loss on one draw of the others, and the two best of these,
+the first of them with more steps besides (`MORE_STEPS`), on fresh draws of all; the defaults run everywhere. On fresh
+draws alone are differences from the defaults told: the best of ten is too good where it was chosen. Their intervals
+are Student's, of draws, and too narrow: draws of a task share half of their test rows.
 Every setting meets the same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
 """
 
@@ -25,23 +26,23 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.apart import ROOT, start_as_worker
+from benchmarks.cells import Cell, Cells
 from benchmarks.development_rows import SNLI, load_development_task
 from benchmarks.in_context_settings import MODEL, judge
 from benchmarks.markdown import write_machine, write_markdown
-from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
 from fewtune.models import find_model, resolve_precision
-from fewtune.processor import usable_cores
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
 
-TASKS = ("sentiment", "cola", "qqp", SNLI)
+SHORT = ("sentiment", "cola")
+TASKS = (*SHORT, "qqp", SNLI)
 SHOTS, POOL, TESTED = 32, 64, 300
-SCREENED, FRESH, FINALISTS = 1, 3, 2
-"""Draws of each task that every setting runs on, further ones for the finalists, and how many these are."""
+SURVIVORS, FINALISTS, FRESH = 4, 2, 2
+"""Settings beside the defaults that go on after the short tasks, and after all; draws of each task for the last."""
 DEFAULTS = "as it stands"
 Arms = Mapping[str, Mapping[str, Any]]
 """Settings by what tells them apart."""
@@ -95,32 +96,40 @@ FIGURES = ("accuracy", "auroc", "log_loss")
 GAINS = {"auroc": "AUROC over the defaults'", "log_loss": "log loss over the defaults'"}
 """Figures whose differences are told, and the heads of their columns."""
 
-Cell = Mapping[str, Any]
-
 
 def find_file(method: str) -> Path:
     """Where a method's cells are kept."""
     return ROOT / "benchmarks" / "results" / f"settings_{method}.json"
 
 
-def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
-    """The settings that run on fresh draws: the defaults, those that rank best, and the first of these with more steps.
+def choose_survivors(name: str, cells: Sequence[Cell]) -> Arms:
+    """The settings that run on the longer tasks: the defaults and the best on the short ones."""
+    return _keep_best(ARMS[name], cells, SHORT, SURVIVORS)
 
-    A setting ranks by the sum of its ranks in mean AUROC and in mean log loss. None before every setting has run on
-    all draws that are for all.
+
+def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
+    """The settings that run on fresh draws: the defaults, the best survivors, and the first with more steps."""
+    chosen = _keep_best(choose_survivors(name, cells), cells, TASKS, FINALISTS)
+    steps = MORE_STEPS.get(name)
+    if not chosen or steps is None:
+        return chosen
+    first = next(told for told in chosen if told != DEFAULTS)
+    return {**chosen, f"{first}, {steps} steps": {**chosen[first], "steps": steps}}
+
+
+def _keep_best(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], kept: int) -> Arms:
+    """The defaults, and the arms of the lowest sum of ranks in mean AUROC and mean log loss on the tasks' first draws.
+
+    None before every arm has run on all of them.
     """
-    arms = ARMS[name]
-    screened = [cell for cell in cells if cell["draw"] < SCREENED and cell["setting"] in arms]
-    if len(screened) < len(arms) * len(TASKS) * SCREENED:
+    of_tasks = [cell for cell in cells if cell["draw"] == 0 and cell["task"] in tasks]
+    by_setting = [[cell for cell in of_tasks if cell["setting"] == told] for told in arms]
+    if not arms or any(len(own) < len(tasks) for own in by_setting):
         return {}
-    by_setting = [[cell for cell in screened if cell["setting"] == told] for told in arms]
     aurocs, losses = ([fmean(cell[figure] for cell in own) for own in by_setting] for figure in ("auroc", "log_loss"))
     standing = dict(zip(arms, stats.rankdata(losses) - stats.rankdata(aurocs), strict=True))
-    best = sorted((told for told in arms if told != DEFAULTS), key=lambda told: standing[told])[:FINALISTS]
-    chosen = {told: arms[told] for told in (DEFAULTS, *best)}
-    steps = MORE_STEPS.get(name)
-    more = {} if steps is None else {f"{best[0]}, {steps} steps": {**arms[best[0]], "steps": steps}}
-    return chosen | more
+    best = sorted((told for told in arms if told != DEFAULTS), key=lambda told: standing[told])[:kept]
+    return {told: arms[told] for told in (DEFAULTS, *best)}
 
 
 def measure_cell(
@@ -139,51 +148,51 @@ def measure_cell(
 
 def measure(name: str, data_dir: Path, fresh: int) -> None:
     """Every cell that is not done yet, kept as it comes."""
-    file = find_file(name)
-    found = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.is_file() else []
-    have = {(cell["task"], cell["draw"], cell["setting"]) for cell in found}
+    cells = Cells(find_file(name), method=name)
     model = load_model(find_model(MODEL), resolve_precision("auto"))
     tasks = {task_name: load_development_task(task_name, data_dir) for task_name in TASKS}
-    for seed, (task_name, task) in product(range(SCREENED + fresh), tasks.items()):
+    for seed, (task_name, task) in product(range(1 + fresh), tasks.items()):
         draw = make_draw(task, Sampling(SHOTS, pool_rows=POOL, in_domain_rows=TESTED), seed)
-        arms = ARMS[name] if seed < SCREENED else choose_finalists(name, found)
+        if seed:
+            arms = choose_finalists(name, cells.found)
+        else:
+            arms = ARMS[name] if task_name in SHORT else choose_survivors(name, cells.found)
         for told, settings in arms.items():
-            if (task_name, seed, told) in have:
-                continue
-            cell = {"task": task_name, "draw": seed, "setting": told}
-            found.append(cell | measure_cell(model, task, draw, name, settings, seed))
-            print(found[-1], flush=True)
-            machine = describe_machine(usable_cores())
-            write_results(file, {"method": name, "cells": found, "machine": machine, **describe_moment()})
+            place = {"task": task_name, "draw": seed, "setting": told}
+            if cells.lack(place):
+                cells.keep(place, measure_cell(model, task, draw, name, settings, seed))
 
 
 def write_table(results: dict[str, Any]) -> str:
-    """Two tables: all settings on the draws that are for all, and the finalists on fresh ones."""
+    """Up to three tables: all settings on the short tasks, the survivors on all, and the finalists on fresh draws."""
     name, cells = results["method"], results["cells"]
-    fresh = [{**cell, "draw": cell["draw"] - SCREENED} for cell in cells if cell["draw"] >= SCREENED]
-    parts = [_tabulate(ARMS[name], [cell for cell in cells if cell["draw"] < SCREENED], "")]
-    if fresh:
-        parts.append(_tabulate(choose_finalists(name, cells), fresh, "fresh "))
+    first, fresh = ([cell for cell in cells if (cell["draw"] > 0) is later] for later in (False, True))
+    parts = [_tabulate(ARMS[name], [cell for cell in first if cell["task"] in SHORT], SHORT, fresh=False)]
+    if survivors := choose_survivors(name, cells):
+        parts.append(_tabulate(survivors, first, TASKS, fresh=False))
+    if finalists := choose_finalists(name, cells):
+        parts.append(_tabulate(finalists, fresh, TASKS, fresh=True))
     return "\n\n".join([*parts, f"{write_machine(results['machine'])}."])
 
 
-def _tabulate(arms: Arms, cells: Sequence[Cell], kind: str) -> str:
+def _tabulate(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], *, fresh: bool) -> str:
     """A row a setting: accuracy by task, then means over tasks, of the draws that every setting has."""
     by_place: dict[tuple[str, int], dict[str, Cell]] = {}
     for cell in cells:
         by_place.setdefault((cell["task"], cell["draw"]), {})[cell["setting"]] = cell
     whole = {place: own for place, own in by_place.items() if all(told in own for told in arms)}
     if not whole:
-        return f"{len(cells)} fits are measured, and no draw of a task has all {len(arms)} settings yet."
+        kind = "fits on fresh draws" if fresh else "fits"
+        return f"{len(cells)} {kind} are measured, and no draw of a task has all {len(arms)} settings yet."
     rows = []
     for told in arms:
-        own = {task: [each[told] for (of, _), each in whole.items() if of == task] for task in TASKS}
+        own = {task: [each[told] for (of, _), each in whole.items() if of == task] for task in tasks}
         by_task = [f"{fmean(cell['accuracy'] for cell in members):.3f}" if members else "" for members in own.values()]
-        gains = [_gain(whole, told, figure) for figure in GAINS] if kind else []
+        gains = [_gain(whole, told, figure) for figure in GAINS] if fresh else []
         rows.append([told, *by_task, *_average(list(own.values())), *gains])
-    heads = ("setting", *TASKS, "accuracy", "AUROC", "log loss", "s a fit", *(GAINS.values() if kind else ()))
-    drawn = ", ".join(f"{task} {sum(place[0] == task for place in whole)}" for task in TASKS)
-    return f"{write_markdown(heads, rows)}\n\nDraws, {kind}: {drawn}.".replace(", :", ":").replace(" :", ":")
+    heads = ("setting", *tasks, "accuracy", "AUROC", "log loss", "s a fit", *(GAINS.values() if fresh else ()))
+    drawn = ", ".join(f"{task} {sum(place[0] == task for place in whole)}" for task in tasks)
+    return f"{write_markdown(heads, rows)}\n\n{'Fresh draws' if fresh else 'Draws'}: {drawn}."
 
 
 def _gain(whole: Mapping[tuple[str, int], Mapping[str, Cell]], told: str, figure: str) -> str:

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.apart import ROOT, start_as_worker
+from benchmarks.cells import Cell, Cells
 from benchmarks.development_rows import load_development_task
 from benchmarks.markdown import write_machine, write_markdown
-from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
@@ -37,7 +37,6 @@ from fewtune.models import find_model, resolve_precision
 from fewtune.models.chat import CHAT
 from fewtune.predictors.language import Before, average
 from fewtune.predictors.temperature import normalise
-from fewtune.processor import usable_cores
 from fewtune.prompts.calibration import centre, estimate_prior
 from fewtune.prompts.demonstrations import choose_demonstrations, write_context
 from fewtune.running.adapt import make_plan
@@ -47,7 +46,7 @@ from fewtune.tasks.draw import Sampling, make_draw
 FILE = ROOT / "benchmarks" / "results" / "in_context_settings.json"
 MODEL = "smollm2-135m"
 TASKS = ("sentiment", "cola", "rte", "qqp")
-DRAWS, CONTEXTS, TESTED, POOL = 5, 4, 150, 64
+DRAWS, CONTEXTS, TESTED, POOL = 3, 4, 150, 64
 SIZES = {16: (0, 8, 16), 64: (16, 64)}
 """Demonstrations a context shows, by shots; none is zero-shot."""
 KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,), 64: (16,)}, "neighbours": {16: (8,), 64: (32,)}}
@@ -107,34 +106,24 @@ def judge(scores: np.ndarray, gold: np.ndarray) -> dict[str, float]:
     return {"accuracy": accuracy, "auroc": found["auroc"], "log_loss": found["log_loss"]}
 
 
-def measure(data_dir: Path | None, done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every draw of every task that is not done yet, written as it comes."""
-    found = list(done)
-    have = {(cell["task"], cell["shots"], cell["kind"], cell["size"], cell["draw"]) for cell in found}
+def measure(data_dir: Path | None) -> None:
+    """Every draw of every task that is not done yet, kept as it comes."""
+    cells = Cells(FILE)
     models: dict[str, LanguageModel] = {}
     asked = [(kind, shots, size) for kind, sizes in KINDS.items() for shots, each in sizes.items() for size in each]
     for seed, name, (kind, shots, size) in product(range(DRAWS), TASKS, asked):
-        if (name, shots, kind, size, seed) in have:
+        place = {"task": name, "shots": shots, "kind": kind, "size": size, "draw": seed}
+        if not cells.lack(place):
             continue
         model = MODEL + CHAT if kind == "chat" else MODEL
         if model not in models:
             models[model] = load_model(find_model(model), resolve_precision("auto"))
         task = load_development_task(name, data_dir)
         draw = make_draw(task, Sampling(shots, pool_rows=POOL, in_domain_rows=TESTED), seed)
-        place = {"task": name, "shots": shots, "kind": kind, "size": size, "draw": seed}
-        found += [place | figures for figures in measure_draw(models[model], task, draw, kind, size, seed)]
-        print(name, shots, kind, size, seed, flush=True)
-        write(found)
-    return found
+        cells.keep(place, *measure_draw(models[model], task, draw, kind, size, seed))
 
 
-def write(cells: Sequence[dict[str, Any]]) -> None:
-    """Keep what there is."""
-    results = {"cells": list(cells), "machine": describe_machine(usable_cores()), **describe_moment()}
-    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def keep_whole(cells: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+def keep_whole(cells: Sequence[Cell], keys: Sequence[str]) -> list[Cell]:
     """The cells of draws of a task that every setting of the same shots has."""
     settings: dict[int, set[tuple[Any, ...]]] = defaultdict(set)
     places: dict[tuple[int, str, int], set[tuple[Any, ...]]] = defaultdict(set)
@@ -171,8 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.in_context_settings", description=summary)
     parser.add_argument("data_dir", type=Path, nargs="?", help="where the tasks' files lie; fetched where not given")
     given = parser.parse_args()
-    done = json.loads(FILE.read_text(encoding="utf-8"))["cells"] if FILE.is_file() else []
-    measure(given.data_dir, done)
+    measure(given.data_dir)
     print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
 
 

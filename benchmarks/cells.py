@@ -1,0 +1,38 @@
+"""An experiment's cells: what each place gave, kept as it comes, so that a run goes on where it was stopped.
+
+Owns the file of an experiment of many cells. A place tells what was measured (task, draw, setting); it may have given
+several cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.race.results import describe_machine, describe_moment, write_results
+from fewtune.processor import usable_cores
+
+Cell = Mapping[str, Any]
+
+
+class Cells:
+    """The cells that a file holds, and the way to add to them; `about` is what else the file says."""
+
+    def __init__(self, file: Path, **about: Any) -> None:
+        self.file = file
+        self.about = about
+        self.found: list[Cell] = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.is_file() else []
+
+    def lack(self, place: Cell) -> bool:
+        """Whether no cell of a place was kept yet."""
+        return not any(all(cell.get(key) == value for key, value in place.items()) for cell in self.found)
+
+    def keep(self, place: Cell, *figures: Cell) -> None:
+        """Print what a place gave, and write the file anew."""
+        for each in figures:
+            self.found.append({**place, **each})
+            print(self.found[-1], flush=True)
+        machine = describe_machine(usable_cores())
+        write_results(self.file, {**self.about, "cells": self.found, "machine": machine, **describe_moment()})
