@@ -3,9 +3,9 @@
     python -m benchmarks.cola_pattern_fits DATA_DIR    writes benchmarks/results/cola_pattern_fits.json, goes on
 
 SmolLM2 135M, 32 labelled rows of CoLA's development rows, pattern-based fine-tuning and in-context learning with their
-defaults, every pattern on the same draws. Swapped label words are the control: where a pattern's words mean nothing to
-the model, both orders do equally well. Intervals are Student's, of draws, of the difference from `minimal`. They are
-too narrow: draws share half of their test rows, which are also among those that `correct` was chosen on.
+defaults, and behind four contexts calibrated by the rows that are asked; every pattern on the same draws. Test rows are
+of the half that `correct` was not chosen on. Swapped label words are the control: where a pattern's words mean nothing
+to the model, both orders do equally well. Intervals are Student's, of draws, of the difference from `minimal`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.cells import Cells
 from benchmarks.cola_patterns import OTHERS
-from benchmarks.development_rows import load_development_task
+from benchmarks.development_rows import load_exchanged_task
 from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell, word_gain
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
@@ -34,7 +34,13 @@ from fewtune.tasks.draw import Sampling, make_draw
 
 FILE = ROOT / "benchmarks" / "results" / "cola_pattern_fits.json"
 DRAWS = 6
-METHODS = ("in_context", "pattern")
+ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "in_context": ("in_context", {}),
+    "in_context, four contexts, scored": ("in_context", {"contexts": 4, "demonstrations": 8, "calibration": "scored"}),
+    "pattern": ("pattern", {}),
+}
+"""Methods and settings that patterns are compared in, by what tells them apart."""
+FIGURES = ("accuracy", "mcc", "auroc", "log_loss")
 BASE = PATTERNS[0].name
 
 
@@ -50,20 +56,20 @@ def measure(data_dir: Path | None) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(FILE)
     model = load_model(find_model(MODEL), resolve_precision("auto"))
-    whole = load_development_task("cola", data_dir)
-    for seed, pattern, method in product(range(DRAWS), COMPARED, METHODS):
-        place = {"method": method, "draw": seed, "pattern": pattern.name, "words": list(pattern.label_words)}
+    whole = load_exchanged_task("cola", data_dir)
+    for seed, pattern, (told, (method, settings)) in product(range(DRAWS), COMPARED, ARMS.items()):
+        place = {"method": told, "draw": seed, "pattern": pattern.name, "words": list(pattern.label_words)}
         if not cells.lack(place):
             continue
         task = replace(whole, patterns=(pattern,))
         draw = make_draw(task, Sampling(SHOTS, in_domain_rows=TESTED), seed)
-        cells.keep(place, measure_cell(model, task, draw, method, {}, seed))
+        cells.keep(place, measure_cell(model, task, draw, method, settings, seed))
 
 
 def write_table(results: Mapping[str, Any]) -> str:
     """A row a method and pattern, of the draws that every pattern of the method has."""
     rows, drawn = [], []
-    for method in METHODS:
+    for method in ARMS:
         by_draw: dict[int, dict[str, Mapping[str, Any]]] = {}
         for cell in results["cells"]:
             if cell["method"] == method:
@@ -73,12 +79,12 @@ def write_table(results: Mapping[str, Any]) -> str:
         if not whole:
             continue
         for pattern in COMPARED:
-            means = [fmean(own[pattern.name][figure] for own in whole) for figure in ("accuracy", "auroc", "log_loss")]
+            means = [fmean(own[pattern.name][figure] for own in whole) for figure in FIGURES]
             gains = [own[pattern.name]["auroc"] - own[BASE]["auroc"] for own in whole]
             words = " / ".join(word.strip() for word in pattern.label_words)
             told = "" if pattern.name == BASE else word_gain({"cola": gains})
             rows.append([method, pattern.name, words, *(f"{mean:.3f}" for mean in means), told])
-    heads = ("method", "pattern", "words", "accuracy", "AUROC", "log loss", f"AUROC over {BASE}'s")
+    heads = ("method", "pattern", "words", "accuracy", "MCC", "AUROC", "log loss", f"AUROC over {BASE}'s")
     return f"{write_markdown(heads, rows)}\n\nDraws: {', '.join(drawn)}. {write_machine(results['machine'])}."
 
 

@@ -29,9 +29,21 @@ SNLI = "snli"
 def load_development_task(name: str, data_dir: Path | None) -> Task:
     """A task whose training and test rows are halves of the real task's training rows."""
     task = _load_task(name, data_dir)
-    train, tested = split_rows(task)
+    return _rename(task, "development rows", *split_rows(task))
+
+
+def _rename(task: Task, told: str, train: list[Example], tested: list[Example]) -> Task:
+    """The task of other rows."""
     test = TestSet(IN_DOMAIN, tuple(tested), task.labels, tuple(range(len(task.labels))))
-    return replace(task, name=f"{name}, development rows", train=tuple(train), test_sets=(test,), held_out=None)
+    return replace(task, name=f"{task.name}, {told}", train=tuple(train), test_sets=(test,), held_out=None)
+
+
+def load_exchanged_task(name: str, data_dir: Path | None) -> Task:
+    """The task with its halves exchanged: tested on the first, trained on the rows of the second that no test has."""
+    task = _load_task(name, data_dir)
+    ordered = sorted(task.train, key=text_fraction)
+    half = len(ordered) // 2
+    return _rename(task, "development rows, halves exchanged", ordered[half:][TEST_ROWS:], ordered[:half])
 
 
 def _load_task(name: str, data_dir: Path | None) -> Task:

@@ -63,13 +63,14 @@ ADAPTIVE: Arms = {
     if (share, rate) != (0.125, 1e-5)  # the defaults, four of thirty blocks
 }
 DISTILLATION: Arms = {
-    f"alpha {alpha}{', tuned teacher' if tuned else ''}, {steps} steps": {
+    f"alpha {alpha}{', tuned teacher' if tuned else ''}, {steps if steps != 'worth' else '40 to 160'} steps": {
         "alpha": alpha,
         "steps": steps,
         "tuned_teacher_epochs": tuned,
     }
     for alpha, tuned, steps in (
         *product((0.3, 0.9, "worth"), (0,), (48, 160)),
+        ("worth", 0, "worth"),
         *product((0.3, 0.9), (10,), (48,)),
     )
 }

@@ -32,6 +32,7 @@ from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.contexts import ContextSettings, show_nearest
+from fewtune.metrics.counts import count_answers, score_all
 from fewtune.metrics.probabilities import describe
 from fewtune.models import find_model, resolve_precision
 from fewtune.models.chat import CHAT
@@ -100,10 +101,10 @@ def measure_votes(model: LanguageModel, task: Task, draw: Draw, size: int, seed:
 
 
 def judge(scores: np.ndarray, gold: np.ndarray) -> dict[str, float]:
-    """Accuracy, AUROC and log loss of log-probabilities (rows, labels)."""
+    """Accuracy, Matthews correlation, AUROC and log loss of log-probabilities (rows, labels)."""
     found = describe(np.exp(scores), gold)
-    accuracy = float((scores.argmax(axis=1) == gold).mean())
-    return {"accuracy": accuracy, "auroc": found["auroc"], "log_loss": found["log_loss"]}
+    counted = score_all(count_answers(gold, scores.argmax(axis=1), scores.shape[1]), ("accuracy", "mcc"))
+    return {**counted, "auroc": found["auroc"], "log_loss": found["log_loss"]}
 
 
 def measure(data_dir: Path | None) -> None:

@@ -17,7 +17,7 @@ from benchmarks.cola_pattern_fits import COMPARED
 from benchmarks.cola_pattern_fits import write_table as write_pattern_fits
 from benchmarks.cola_patterns import OTHERS, score_pattern
 from benchmarks.cola_patterns import judge as judge_odds
-from benchmarks.development_rows import load_development_task
+from benchmarks.development_rows import SNLI, TEST_ROWS, load_development_task, load_exchanged_task
 from benchmarks.fine_tuning_settings import (
     ARMS,
     DEFAULTS,
@@ -53,11 +53,22 @@ def test_snli_is_read_as_mnli_is_and_halved(tmp_path: Path) -> None:
     (tmp_path / "snli").mkdir()
     rows = [{"premise": f"p {number}", "hypothesis": "h", "label": number % 4 - 1} for number in range(40)]
     (tmp_path / "snli" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = load_development_task("snli", tmp_path)
+    task = load_development_task(SNLI, tmp_path)
     halves = [{row.fields["premise"]: row.label for row in half} for half in (task.train, task.test_sets[0].rows)]
     # Of -1, 0, 1 and 2 in turn, no agreed label and neutral are left out.
     assert halves[0] | halves[1] == {f"p {n}": {1: 0, 3: 1}[n % 4] for n in range(40) if n % 4 in (1, 3)}
     assert [len(half) for half in halves] == [10, 10]
+
+
+def test_exchanged_halves_hold_no_row_that_the_task_is_tested_on(tmp_path: Path) -> None:
+    (tmp_path / "snli").mkdir()
+    rows = [{"premise": f"p {number}", "hypothesis": "h", "label": 2 * (number % 2)} for number in range(1500)]
+    (tmp_path / "snli" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    usual, exchanged = (load(SNLI, tmp_path) for load in (load_development_task, load_exchanged_task))
+    assert exchanged.test_sets[0].rows == usual.train
+    taught = {row.row_id for row in exchanged.train}
+    assert len(taught) == 750 - TEST_ROWS
+    assert not taught & {row.row_id for row in (*usual.train, *usual.test_sets[0].rows)}
 
 
 def test_a_cell_is_a_fit_judged_on_the_test_rows(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
@@ -86,7 +97,7 @@ def test_cells_are_kept_as_they_come_and_what_is_missing_is_known(tmp_path: Path
 
 
 def make_cell(task: str, draw: int, told: str, **figures: float) -> dict[str, Any]:
-    usual = {"accuracy": 0.5, "auroc": 0.5, "log_loss": 1.0, "seconds": 3.0}
+    usual = {"accuracy": 0.5, "mcc": 0.1, "auroc": 0.5, "log_loss": 1.0, "seconds": 3.0}
     return {"task": task, "draw": draw, "setting": told, **usual, **figures}
 
 
@@ -164,8 +175,8 @@ def test_a_fitted_pattern_is_set_against_minimal_draw_by_draw() -> None:
     table = write_pattern_fits({"cells": cells, "machine": MACHINE})
     # The second gains .10, .11 and .12: t(2) x .01 / sqrt(3).
     row = next([part.strip() for part in line.split("|")[2:-1]] for line in table.splitlines() if "swapped" in line)
-    assert row == ["minimal, swapped", "Yes / No", "0.500", "0.610", "1.000", "+0.110 [+0.085, +0.135]"]
-    assert "Draws: in_context 0, pattern 3." in table
+    assert row == ["minimal, swapped", "Yes / No", "0.500", "0.100", "0.610", "1.000", "+0.110 [+0.085, +0.135]"]
+    assert "Draws: in_context 0, in_context, four contexts, scored 0, pattern 3." in table
 
 
 def test_odds_are_of_the_second_word_over_the_first(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

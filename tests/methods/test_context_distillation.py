@@ -527,8 +527,14 @@ def test_a_teachers_worth_is_how_far_it_comes_from_chance_to_one() -> None:
 
 def test_a_teacher_whose_worth_is_asked_leaves_support_rows_out_of_its_contexts(task: Task) -> None:
     method = get_method("context_distillation")
-    for alpha, shots, shown in ((0.9, 8, 8), ("worth", 8, 6), ("worth", 64, 8), ("worth", 1, 1)):
-        assert method.resolve(method.settings(alpha=alpha), task, shots, 6).demonstrations == shown
+    for settings, shots, shown in (
+        ({"alpha": 0.9}, 8, 8),
+        ({"alpha": "worth"}, 8, 6),
+        ({"steps": "worth"}, 8, 6),
+        ({"alpha": "worth"}, 64, 8),
+        ({"alpha": "worth"}, 1, 1),
+    ):
+        assert method.resolve(method.settings(**settings), task, shots, 6).demonstrations == shown
 
 
 def test_a_student_that_nothing_is_left_for_is_refused(
@@ -553,3 +559,16 @@ def test_alpha_by_worth_is_the_weight_that_the_teacher_earns_and_is_noted(
     assert notes is not None and notes.alpha is not None and 0.0 <= notes.alpha <= 1.0
     given = make_plan(models["llama"], task, draw, alpha=notes.alpha, **settings)
     assert fit_losses(earned) == pytest.approx(fit_losses(given), abs=1e-4), "six digits of it are noted"
+
+
+@pytest.mark.parametrize(("worth", "steps"), [(0.0, 40), (1 / 3, 80), (1.0, 160)])
+def test_steps_by_worth_grow_from_forty_to_a_hundred_and_sixty(
+    worth: float, steps: int, models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fewtune.methods import context_distillation
+
+    monkeypatch.setattr(context_distillation, "measure_worth", lambda rows, targets: worth)
+    plan = make_plan(models["llama"], task, draw, demonstrations=2, steps="worth")
+    assert plan.fitting is not None and plan.fitting.optimisation.steps == steps
+    notes = plan.report().teacher
+    assert notes is not None and (notes.alpha, notes.worth) == (0.9, worth)

@@ -26,7 +26,7 @@ from fewtune.methods.base import (
     Method,
     refuse_beyond_blocks,
 )
-from fewtune.methods.optimisation import LearningRate, ReadoutKind, needs_of_readout, read_optimisation
+from fewtune.methods.optimisation import MOST_STEPS, LearningRate, ReadoutKind, needs_of_readout, read_optimisation
 from fewtune.methods.teacher_settings import TeacherSettings
 from fewtune.prompts.template import plain_template
 from fewtune.records import MethodNotes
@@ -49,6 +49,8 @@ DEMONSTRATIONS_A_LABEL = 4
 DEFAULT_RATES = {"all": 5e-5, "last_blocks": 1e-5, "low_rank": 5e-4}
 LEAST_STEPS = 40
 """Steps of a fit whose epochs are not given: what the other methods take over sixteen rows."""
+WORTHIEST_STEPS = 160
+"""Steps that a teacher is worth that is always right, where they follow its worth; one worth nothing: LEAST_STEPS."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,13 @@ class Settings(TeacherSettings):
         float,
         Field(ge=0.1, le=20, description="Both distributions are flattened by it; the loss is scaled by its square."),
     ] = 1.0
+    steps: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_STEPS)] | Literal["worth"] | None,
+        Field(
+            description="Steps of the fit, however many rows there are: passes go on until then, in place of `epochs`. "
+            f"worth: from {LEAST_STEPS} to {WORTHIEST_STEPS}, by what `alpha: worth` is; null: what the epochs make."
+        ),
+    ] = None  # type: ignore[assignment]  # a name stands for a number that is found while the trial runs
     readout: Annotated[
         ReadoutKind,
         Field(description="What reads the student's answer: label words, or a fresh linear head on the prompt."),
@@ -121,7 +130,7 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
         rate = DEFAULT_RATES[settings.student]
     if shown is None and "demonstrations" in settings.context:
         shown = DEMONSTRATIONS_A_LABEL * len(task.labels)
-        if settings.alpha == "worth":  # it shows on rows that a context leaves out
+        if asks_worth(settings):  # it shows on rows that a context leaves out
             shown = min(shown, max(1, shots - math.ceil(shots / 4)))
     alpha = settings.alpha
     if epochs is None and alpha != "worth" and alpha < 1 and settings.steps is None:
@@ -131,6 +140,11 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
     if not cue and "scratchpad" in settings.context:
         cue = plain_template(task.fields) + "\nThoughts:"
     return replace(settings, learning_rate=rate, demonstrations=shown, epochs=epochs, scratchpad=cue)
+
+
+def asks_worth(settings: Settings) -> bool:
+    """Whether a setting follows what the teacher is worth."""
+    return "worth" in (settings.alpha, settings.steps)
 
 
 def _count_epochs(rows: int, batch_size: int) -> int:
@@ -144,10 +158,12 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return "context has an instruction and `instruction` is empty: give its text"
     if settings.kl_over == "vocabulary" and settings.calibration != "none":
         return "calibration is about label words: with kl_over vocabulary set it to none"
-    if settings.alpha == "worth" and settings.tuned_teacher_epochs:
-        return "a teacher tuned on the support answers it better than it is worth: give alpha a number"
-    if settings.kl_over == "vocabulary" and settings.alpha == "worth":
-        return "the teacher's worth is how well it answers with labels: with kl_over vocabulary give alpha a number"
+    if asks_worth(settings) and settings.tuned_teacher_epochs:
+        return "a teacher tuned on the support answers it better than it is worth: give alpha and steps numbers"
+    if settings.kl_over == "vocabulary" and asks_worth(settings):
+        return "a teacher's worth is how it answers with labels: with kl_over vocabulary give alpha and steps numbers"
+    if settings.alpha == 0 and settings.steps == "worth":
+        return "with alpha 0 no teacher is asked, whose worth steps could follow: give steps a number"
     if settings.kl_over == "vocabulary" and settings.readout == "head":
         return "a head answers with labels: with readout head set kl_over to label_words"
     if "scratchpad" in settings.context and settings.scratchpad:
@@ -175,7 +191,10 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     pool = draw.pool if settings.variant == "few_shot" else ()
     rows = [*draw.support, *pool]
     targets = teacher.answer_rows(rows) if settings.alpha != 0 else [None] * len(rows)
-    alpha = measure_worth(rows, targets) if settings.alpha == "worth" else settings.alpha
+    worth = measure_worth(rows, targets) if asks_worth(settings) else None
+    if worth is not None and settings.steps == "worth":
+        settings = replace(settings, steps=LEAST_STEPS + round(worth * (WORTHIEST_STEPS - LEAST_STEPS)))
+    alpha = settings.alpha if settings.alpha != "worth" else worth or 0.0
     # A row that weighs nothing is left out: it would only thin the batches.
     weighed = [
         (row, target)
@@ -193,7 +212,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
     answered = sum(target is not None for _, target in weighed) if alpha > 0 else 0
     labelled = sum(row.label is not None for row, _ in weighed)
-    fitted = {"rows_taught": answered, "rows_labelled": labelled, "alpha": round(alpha, 6)}
+    fitted = {"rows_taught": answered, "rows_labelled": labelled, "alpha": round(alpha, 6), "worth": worth}
     untaught = "every context shows every support row and there is no pool: labels alone were fitted"
     if settings.alpha == "worth":
         untaught = "the teacher was asked of no support row or is no better than chance there: labels alone were fitted"

@@ -68,6 +68,9 @@ class TeacherNotes(_Typed):
     rows_taught: Count = Field(default=0, description="Rows fitted to the teacher's answers.")
     rows_labelled: Count = Field(default=0, description="Rows fitted to their labels.")
     alpha: float | None = Field(default=None, description="Its weight beside the labels'; earlier records have none.")
+    worth: float | None = Field(
+        default=None, description="How far its accuracy is from chance to 1, where settings follow that."
+    )
     beats_untaught_student: dict[str, bool] = Field(default={}, description="By test set, where it was asked.")
 
 
