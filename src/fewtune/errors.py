@@ -99,3 +99,8 @@ def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
     """A text as a message shows it: cut where it is long, lone surrogates, which no terminal takes, written out."""
     cut = text if len(text) <= most else text[: most - 3] + "..."
     return cut.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def word_install(extra: str) -> str:
+    """How one of fewtune's extras is installed."""
+    return f"pip install 'fewtune[{extra}]' (from a clone: pip install '.[{extra}]')"

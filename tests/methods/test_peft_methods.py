@@ -259,7 +259,8 @@ def test_a_four_bit_base_is_skipped_saying_why(
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert method.skip_reason(settings, models["llama"].config, task) == (
-        "base 4bit needs bitsandbytes, which is not installed: pip install 'fewtune[4bit]'"
+        "base 4bit needs bitsandbytes, which is not installed: pip install 'fewtune[4bit]' "
+        "(from a clone: pip install '.[4bit]')"
     )
     assert method.skip_reason(method.settings(), models["gpt2"].config, task) is None
 

@@ -27,7 +27,7 @@ from fewtune.cli.run import check, run
 from fewtune.cli.serve import serve
 from fewtune.cli.track import track
 from fewtune.cli.watch import watch
-from fewtune.errors import FewtuneError
+from fewtune.errors import FewtuneError, word_install
 from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
 from fewtune.terminal import replace_unshowable
 
@@ -95,8 +95,8 @@ def _word(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name is not None and not error.name.startswith("fewtune"):
         extra = EXTRAS.get(error.name, "run")
         return (
-            f"{error.name} is not installed, and this command needs it: pip install 'fewtune[{extra}]' (from a clone: "
-            f"pip install '.[{extra}]'). `report`, `audit`, `recommend` and `watch` do without it."
+            f"{error.name} is not installed, and this command needs it: {word_install(extra)}. `report`, `audit`, "
+            "`recommend` and `watch` do without it."
         )
     if isinstance(error, ImportError) and ".so" in str(error):
         return f"a library cannot be loaded ({error}): memory may not suffice for it, or it is not installed well."

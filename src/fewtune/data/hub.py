@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fewtune.errors import DataError
+from fewtune.errors import DataError, word_install
 
 
 def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[dict[str, Any]]:
@@ -14,7 +14,7 @@ def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[d
         import datasets
     except ImportError as error:
         raise DataError(
-            f"{hub_id} is read with the `datasets` package. Install fewtune[run], or give the files with --data-dir."
+            f"{hub_id} is read with the `datasets` package: {word_install('run')}, or give the files with --data-dir."
         ) from error
     try:
         loaded = datasets.load_dataset(hub_id, config, split=split, revision=revision)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from fewtune.errors import PredictorError
+from fewtune.errors import PredictorError, word_install
 from fewtune.exporting.classifier import Classifier, read_pad, start_classifier
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.models.architectures import architecture_of
@@ -52,8 +52,7 @@ def write_graph(classifier: Classifier, folder: Path) -> None:
         from transformers.exporters.exporter_onnx import OnnxExporter
     except ImportError as error:
         raise PredictorError(
-            "ONNX needs a newer Transformers and the packages onnx, onnxscript and onnxruntime: pip install "
-            "'fewtune[onnx]'."
+            f"ONNX needs a newer Transformers, and the packages onnx, onnxscript, onnxruntime: {word_install('onnx')}."
         ) from error
     classifier.tokenizer.save_pretrained(str(folder))
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, read_pad(classifier.tokenizer)]])
@@ -74,7 +73,7 @@ def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, 
     try:
         import onnxruntime
     except ImportError as error:
-        raise PredictorError("ONNX graphs are checked by onnxruntime: pip install 'fewtune[onnx]'.") from error
+        raise PredictorError(f"ONNX graphs are checked by onnxruntime: {word_install('onnx')}.") from error
 
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
     session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])

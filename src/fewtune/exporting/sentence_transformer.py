@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers.normalizers import Sequence, Strip
 
-from fewtune.errors import PredictorError
+from fewtune.errors import PredictorError, word_install
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network
 from fewtune.models.architectures import architecture_of
@@ -39,7 +39,7 @@ def write_sentence_transformer(
     if find_spec("sentence_transformers") is None:
         raise PredictorError(
             "an encoder's form for other tools is a Sentence Transformers folder, and sentence-transformers is not "
-            "installed here to compare it: pip install 'fewtune[sentences]'."
+            f"installed here to compare it: {word_install('sentences')}."
         )
     if prompting.template != plain_template(fields) or len(fields) != 1 or scorer.contexts[0].before:
         raise PredictorError("Sentence Transformers embed a text as it is, and this model reads it within a prompt.")
