@@ -166,8 +166,12 @@ def test_with_alpha_1_a_student_without_labels_follows_its_teacher(
 
 
 def test_the_full_variant_leaves_the_pool_alone(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
-    plan = make_plan(models["llama"], task, draw, variant="full", demonstrations=2)
-    assert plan.fitting is not None and len(plan.fitting.examples) == len(draw.support)
+    settings = {"variant": "full", "demonstrations": 2, "contexts": 2, "calibration": "batch"}
+    with_pool, without = (make_plan(models["llama"], task, each, **settings) for each in (draw, replace(draw, pool=())))
+    assert draw.pool and with_pool.fitting is not None and without.fitting is not None
+    assert len(with_pool.fitting.examples) == len(draw.support) and with_pool.report().unlabelled is None
+    taught = [[e.target for e in plan.fitting.examples if e.target is not None] for plan in (with_pool, without)]
+    assert np.array_equal(*taught), "the prior behind a context is of rows that it leaves out"
 
 
 def test_without_a_pool_the_support_alone_is_taught(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

@@ -60,8 +60,8 @@ class Settings(TeacherSettings):
     variant: Annotated[
         Literal["few_shot", "full"],
         Field(
-            description="few_shot: targets on the unlabelled pool and on support rows. full: on labelled rows alone; "
-            "give it all of them with `shots`."
+            description="few_shot: targets on the unlabelled pool and on support rows. full: on labelled rows alone, "
+            "and no pool is read; give it all of them with `shots`."
         ),
     ] = "few_shot"
     teacher: Annotated[
@@ -181,6 +181,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.methods.teacher import make_teacher
 
     assert model is not None
+    if settings.variant == "full":
+        draw = replace(draw, pool=())
     # A stream of its own, so that with alpha 0 the student's fit is pattern tuning's to the last bit.
     (teacher_rng,) = rng.spawn(1)
     teacher_model = model if settings.teacher is None else model.find(settings.teacher)
@@ -188,8 +190,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     answer = choose_answer(settings.readout, model, task, draw, settings.pattern, rng)
     student = _choose_student(settings, model, rng)
     student = student.join(head_parameters(answer, settings.head_learning_rate))
-    pool = draw.pool if settings.variant == "few_shot" else ()
-    rows = [*draw.support, *pool]
+    rows = [*draw.support, *draw.pool]
     targets = teacher.answer_rows(rows) if settings.alpha != 0 else [None] * len(rows)
     worth = measure_worth(rows, targets) if asks_worth(settings) else None
     if worth is not None and settings.steps == "worth":
@@ -224,7 +225,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         return MethodNotes(
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
-            unlabelled="pool" if answered and (pool or (settings.calibration == "batch" and draw.pool)) else None,
+            unlabelled="pool" if answered and draw.pool else None,
             warnings=[untaught] if settings.alpha != 0 and answered == 0 else [],
         )
 
@@ -329,6 +330,7 @@ METHOD = Method(
     needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
     shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
     defaults_tried={"sentiment": 12},
+    revision=2,  # with variant full, the teacher is calibrated on labelled rows alone too
     needs_pool=lambda settings: settings.calibration == "batch" and settings.variant == "few_shot",
     skip_reason=skip_reason,
     resolve=resolve,
