@@ -14,10 +14,10 @@ from rich.console import Console
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import Notes, load_records, write_record
 from fewtune.report import wording
-from fewtune.report.export import write_csv, write_json, write_markdown
+from fewtune.report.export import write_csv, write_json, write_latex, write_markdown
 from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
-from fewtune.report.wording import UNLABELLED_NOTE, word_leader
+from fewtune.report.wording import word_leader
 from study_maker import make_study
 
 
@@ -97,7 +97,10 @@ def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path
         if record.trial.variant == "pattern":
             write_record(tmp_path, record.model_copy(update={"notes": Notes(unlabelled="pool")}))
     study = analyse_folder(tmp_path)
-    assert render_page(study).count(UNLABELLED_NOTE) == 1
+    page = render_page(study)
+    heads = re.findall(r'<th scope="row">(pattern\*?|vanilla\*?)\s*<', page)
+    assert set(heads) == {"pattern*", "vanilla"} and len(heads) > 8, "in every table of the page"
+    assert "learnt from rows without labels too, as the others did not: pattern" in page
     for text in (" ".join(show(tmp_path).split()), write_markdown(study), render_page(study)):
         assert "pattern*" in text.replace("\\*", "*") and "vanilla*" not in text.replace("\\*", "*")
         assert "learnt from rows without labels too" in text
@@ -113,6 +116,7 @@ def test_what_a_model_is_stands_above_its_results_where_records_say(tmp_path: Pa
     study = analyse_folder(tmp_path)
     for text in (show(tmp_path), write_markdown(study), render_page(study)):
         assert text.count(f"tiny-model: {said}") == 1
+    assert f"tiny-model: {said}" in write_latex(study)
     assert json.loads(write_json(study))["models"] == {"tiny-model": said}
 
 

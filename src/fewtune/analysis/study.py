@@ -117,6 +117,11 @@ class StudyAnalysis:
         return {name: said for name, said in told if name is not None and isinstance(said, str)}
 
     @property
+    def unlabelled(self) -> frozenset[str]:
+        """The variants that learnt from rows without labels too."""
+        return frozenset(row.variant for group in self.groups for row in group.board.rows if row.unlabelled)
+
+    @property
     def missing(self) -> dict[str, int]:
         """How many trials wait, by variant."""
         return count_by_variant(self.waiting)

@@ -61,6 +61,7 @@ def recommend(
     """Say which method to use and how far it may be below the best, or which trials are missing to say so."""
     from fewtune.report.advice import show_decisions
     from fewtune.report.findings import show_errors
+    from fewtune.report.tables import show_models
     from fewtune.report.wording import word_missing
     from fewtune.results import read_result
 
@@ -71,5 +72,6 @@ def recommend(
     show_errors(console, result.findings)
     if result.analysis.missing:
         say(word_missing(result.analysis.missing))
+    show_models(console, result.analysis)
     show_decisions(console, result.recommend(budget, within), memory_limited=limits.max_memory is not None)
     return 0

@@ -129,7 +129,7 @@ def write_markdown(study: StudyAnalysis) -> str:
 
 def write_latex(study: StudyAnalysis) -> str:
     """A booktabs table a group, to be put into a paper."""
-    return "\n".join(_write_table(group) for group in study.groups)
+    return "\n".join(_write_table(group, study.models) for group in study.groups)
 
 
 def escape_latex(text: str) -> str:
@@ -250,12 +250,14 @@ def make_plain(text: str) -> str:
     return escaped.replace("](", "]\\(")
 
 
-def _write_table(group: GroupAnalysis) -> str:
+def _write_table(group: GroupAnalysis, models: Mapping[str, str]) -> str:
     heads, rows = _tabulate(group)
+    said = models.get(group.board.model or "")
+    note = _word_note(group) if said is None else f"{group.board.model}: {said}. {_word_note(group)}"
     lines = [
         r"\begin{table}",
         r"\centering\small",
-        rf"\caption{{{escape_latex(group.board.title.replace(' ·', ','))}. {escape_latex(_word_note(group))}}}",
+        rf"\caption{{{escape_latex(group.board.title.replace(' ·', ','))}. {escape_latex(note)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         r"\toprule",
         " & ".join(map(escape_latex, heads)) + r" \\",

@@ -107,7 +107,7 @@ def render_page(study: StudyAnalysis) -> str:
     environment.filters |= {
         "score": wording.word_score,
         "points": wording.word_points,
-        "mark": wording.mark_unlabelled,
+        "mark": lambda variant: wording.mark_unlabelled(variant, variant in study.unlabelled),
         "share": wording.word_share,
         "seconds": wording.word_seconds,
         "milliseconds": wording.word_milliseconds,
@@ -142,6 +142,7 @@ def render_page(study: StudyAnalysis) -> str:
             rules=RULES,
             groups=groups,
             drawn=bool(kinds),
+            unlabelled=wording.UNLABELLED_NOTE if study.unlabelled else "",
             curves=drawn_curves,
             tuning=list_choices(study.records),
             methods=collect_methods(study),

@@ -6,7 +6,7 @@ Owns which columns a width has room for. Does not know how a number came about (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from statistics import fmean
 
@@ -53,8 +53,7 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
     if study.missing:
         console.print(make_text(word_missing(study.missing), style="bold"))
-    for name, said in study.models.items():
-        console.print(make_text(f"{name}: {said}", style="dim"))
+    show_models(console, study)
     for group in study.groups:
         console.print()
         console.print(make_text(group.board.title, style="bold"))
@@ -62,9 +61,15 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
             _show_scores(console, group)
         _show_verdict(console, study.decision(group.board), group.verdict)
     for breakdown in break_down(study):
-        _show_breakdown(console, breakdown)
+        _show_breakdown(console, breakdown, study.unlabelled)
     _show_tuning(console, list_choices(study.records))
     _show_unfinished(console, study.records)
+
+
+def show_models(console: Console, study: StudyAnalysis) -> None:
+    """Print what each model is beyond its name, where records say."""
+    for name, said in study.models.items():
+        console.print(make_text(f"{name}: {said}", style="dim"))
 
 
 def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
@@ -118,7 +123,7 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
             cost.add_column(make_text(heading), justify="right")
         for row in group.rows:
             if row.done:
-                cost.add_row(make_text(row.variant), *_fill_costs(row, wide=True))
+                cost.add_row(make_text(mark_unlabelled(row.variant, row.unlabelled)), *_fill_costs(row, wide=True))
         console.print()
         console.print(Padding(cost, (0, 0, 0, 1)))
     note = f"{group.metric}, mean over draws; each draw below it."
@@ -189,7 +194,7 @@ def _show_verdict(console: Console, decision: Decision, verdict: GroupVerdict) -
         console.print(Padding(line, (0, 0, 0, 1)))
 
 
-def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
+def _show_breakdown(console: Console, breakdown: BreakdownTable, unlabelled: Collection[str]) -> None:
     console.print()
     console.print(make_text(breakdown.title, style="bold"))
     # One small table a gold label keeps three heuristics readable at 80 columns.
@@ -200,7 +205,8 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable) -> None:
         for _, (value, _under) in chosen:
             table.add_column(make_text(value.replace("_", " ")), justify="right", overflow="fold")
         for variant, cells in breakdown.cells.items():
-            table.add_row(make_text(variant), *(make_text(word_score(cells[index])) for index, _ in chosen))
+            name = make_text(mark_unlabelled(variant, variant in unlabelled))
+            table.add_row(name, *(make_text(word_score(cells[index])) for index, _ in chosen))
         console.print(Padding(table, (0, 0, 0, 1)))
 
 

@@ -130,7 +130,8 @@ def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Tex
     if waiting:
         told += f", about {word_seconds(left)} left" if left is not None else ""
     settled = len(study.records) - len(again)
-    return [make_text(study.name, style="bold"), make_text(told), ProgressBar(planned, settled, width=60)]
+    models = [make_text(f"{name}: {said}", style="dim") for name, said in study.models.items()]
+    return [make_text(study.name, style="bold"), *models, make_text(told), ProgressBar(planned, settled, width=60)]
 
 
 def _count_workers(study: StudyAnalysis) -> int:

@@ -103,15 +103,20 @@ def explain_decision(decision: Decision) -> list[str]:
     stopped = [each.name for each in decision.contenders if "not the best, " in (each.excluded or "")]
     if stopped:
         lines.append(f"not the best beyond doubt, and stopped at a look: {_join(stopped)}")
-    unlabelled = [each.name for each in decision.compared if each.unlabelled]
-    if 0 < len(unlabelled) < len(decision.compared):
-        lines.append(f"learnt from rows without labels too, as the others did not: {_join(unlabelled)}")
-    lines += warn_of_collapses(decision)
+    lines += [*tell_unlabelled(decision), *warn_of_collapses(decision)]
     lacking = [each.name for each in decision.contenders if _lacks_draws(each)]
     if lacking:
         verb = "lacks" if len(lacking) == 1 else "lack"
         lines.append(f"the draws that {_join(lacking)} {verb} can be had: run the study again")
     return lines
+
+
+def tell_unlabelled(decision: Decision) -> list[str]:
+    """Say which methods learnt from rows without labels too, where others did not."""
+    names = [each.name for each in decision.compared if each.unlabelled]
+    if len(names) in (0, len(decision.compared)):
+        return []
+    return [f"learnt from rows without labels too, as the others did not: {_join(names)}"]
 
 
 def warn_of_collapses(decision: Decision) -> list[str]:
@@ -204,8 +209,8 @@ def list_briefly(names: Sequence[str]) -> str:
 
 
 def list_verdict(decision: Decision, verdict: GroupVerdict) -> list[str]:
-    """Word all that stands below a verdict's first line, the decision: who leads, collapses, and the comparisons."""
-    return [word_leader(verdict), *warn_of_collapses(decision), *list_comparisons(verdict)]
+    """Word all that stands below a verdict's first line, the decision: who leads, what to mind, the comparisons."""
+    return [word_leader(verdict), *tell_unlabelled(decision), *warn_of_collapses(decision), *list_comparisons(verdict)]
 
 
 def list_comparisons(verdict: GroupVerdict) -> list[str]:
