@@ -163,11 +163,19 @@ def test_quantities_are_worded(worded: str, expected: str) -> None:
 
 
 def test_prompt_sensitivity_is_shown_where_a_study_has_several_patterns(tmp_path: Path) -> None:
-    make_study(tmp_path, {"first": [0.8], "second": [0.6]})
+    make_study(tmp_path, {"first": [0.8, 0.7, 0.9], "second": [0.6]})
     for record in load_records(tmp_path):
         axes = record.trial.model_copy(update={"pattern": record.trial.variant, "variant": "pattern"})
         write_record(tmp_path, record.model_copy(update={"trial": axes}))
     text = show(tmp_path)
     assert "by pattern: accuracy" in text
-    row = next(line for line in text.splitlines() if line.strip().startswith("pattern") and "0.200" in line)
-    assert row.split() == ["pattern", "0.800", "0.600", "0.200"]
+    lines = text.splitlines()
+    place = next(at for at, line in enumerate(lines) if line.strip().startswith("pattern") and "0.200" in line)
+    assert lines[place].split() == ["pattern", "0.800", "0.600", "0.200"]
+    study = analyse_folder(tmp_path)
+    bounds = study.groups[0].by_pattern["first"]["pattern"]
+    assert bounds.low is not None and bounds.high is not None and bounds.low < 0.7 and bounds.high > 0.9
+    assert lines[place + 1].split() == [f"{bounds.low:.2f}"[1:], "to", f"{bounds.high:.2f}".removeprefix("0")]
+    assert study.groups[0].by_pattern["second"]["pattern"].low is None, "one draw has none"
+    page = render_page(study)
+    assert f"0.800<small>[{bounds.low:.3f}, {bounds.high:.3f}]</small>" in page

@@ -54,6 +54,8 @@ class GroupAnalysis:
     frontiers: dict[str, tuple[str, ...]]
     """The variants on the frontier of score against each cost, by the cost's name."""
     break_evens: tuple[BreakEven, ...]
+    by_pattern: dict[str, dict[str, Bounds]]
+    """Scores in domain under each pattern that the study names: by pattern, then by variant."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,11 @@ def analyse_group(
 ) -> GroupAnalysis:
     """All that reports show of one group, its verdict given."""
     board = rank_group(key, members, collapsed)
+    by_pattern = {}
+    for pattern in sorted({record.trial.pattern for record in members if record.trial.pattern is not None}):
+        under = [record for record in members if record.trial.pattern == pattern]
+        steady = summarise_variants(under, rank_group(key, under, collapsed).rows, reader)
+        by_pattern[pattern] = {variant: each.bounds[IN_DOMAIN] for variant, each in steady.items()}
     return GroupAnalysis(
         members=tuple(members),
         board=board,
@@ -208,6 +215,7 @@ def analyse_group(
         stability=summarise_variants(members, board.rows, reader),
         frontiers={cost: find_frontier(board, price) for cost, price in COSTS.items()},
         break_evens=tuple(find_break_evens(board)),
+        by_pattern=by_pattern,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, name_test_set
+from fewtune.analysis.stability import Bounds
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.records import Record
 
@@ -18,11 +19,14 @@ MOST_FACET_VALUES = 6
 
 @dataclass(frozen=True)
 class BreakdownTable:
-    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under)."""
+    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under).
+
+    A mean that has an interval stands there as `Bounds`.
+    """
 
     title: str
     columns: tuple[tuple[str, str], ...]
-    cells: dict[str, tuple[float | None, ...]]
+    cells: dict[str, tuple[Bounds | float | None, ...]]
 
 
 def break_down(study: StudyAnalysis) -> list[BreakdownTable]:
@@ -40,7 +44,7 @@ def break_down_group(analysed: GroupAnalysis) -> list[BreakdownTable]:
         table = _average_breakdowns(members, group, test_set, facet, title)
         if table is not None:
             tables.append(table)
-    tables += _average_patterns(members, group)
+    tables += _list_patterns(analysed)
     tables += _average_references(members, group)
     tables += _average_checkpoints(members, group)
     return tables
@@ -69,24 +73,21 @@ def _average_breakdowns(
     )
 
 
-def _average_patterns(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:
-    """Prompt sensitivity in domain: each variant's mean under each pattern, and the largest less the smallest."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for record in members:
-        if record.trial.pattern is not None and IN_DOMAIN in record.metrics:
-            under = found.setdefault(record.trial.variant, {})
-            under.setdefault(record.trial.pattern, []).append(record.metrics[IN_DOMAIN][group.metric])
-    patterns = sorted({pattern for under in found.values() for pattern in under})
-    if not patterns:
-        return []
-    cells = {}
+def _list_patterns(analysed: GroupAnalysis) -> list[BreakdownTable]:
+    """Prompt sensitivity in domain: each variant under each pattern, and the largest mean less the smallest."""
+    under, group = analysed.by_pattern, analysed.board
+    cells: dict[str, tuple[Bounds | float | None, ...]] = {}
     for row in group.rows:
-        if row.variant in found:
-            means = [_average(found[row.variant].get(pattern)) for pattern in patterns]
-            known = [mean for mean in means if mean is not None]
-            cells[row.variant] = (*means, max(known) - min(known))
-    columns = (*((pattern, "in domain") for pattern in patterns), ("largest less smallest", "in domain"))
-    return [BreakdownTable(f"{group.title} · by pattern: {group.metric}", columns, cells)]
+        found = [variants.get(row.variant) for variants in under.values()]
+        means = [bounds.mean for bounds in found if bounds is not None]
+        if means:
+            cells[row.variant] = (*found, max(means) - min(means))
+    columns = (*((pattern, "in domain") for pattern in under), ("largest less smallest", "in domain"))
+    return (
+        [BreakdownTable(f"{group.title} · by pattern: {group.metric}, 95 % intervals of draws", columns, cells)]
+        if cells
+        else []
+    )
 
 
 def _average_references(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:

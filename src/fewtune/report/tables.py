@@ -17,6 +17,7 @@ from rich.text import Text
 
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
+from fewtune.analysis.stability import Bounds
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.metrics.probabilities import AUROC
@@ -206,8 +207,18 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable, unlabelled: Col
             table.add_column(make_text(value.replace("_", " ")), justify="right", overflow="fold")
         for variant, cells in breakdown.cells.items():
             name = make_text(mark_unlabelled(variant, variant in unlabelled))
-            table.add_row(name, *(make_text(word_score(cells[index])) for index, _ in chosen))
+            table.add_row(name, *(_fill_cell(cells[index]) for index, _ in chosen))
         console.print(Padding(table, (0, 0, 0, 1)))
+
+
+def _fill_cell(cell: Bounds | float | None) -> Text:
+    """A mean, and below it the interval that it has."""
+    if not isinstance(cell, Bounds):
+        return make_text(word_score(cell))
+    text = make_text(word_score(cell.mean))
+    if cell.low is not None and cell.high is not None:
+        text.append(f"\n{_word_briefly(cell.low)} to {_word_briefly(cell.high)}", style="dim")
+    return text
 
 
 def _show_tuning(console: Console, choices: Sequence[str]) -> None:
