@@ -99,7 +99,8 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def model_folders(imports_apart: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random models by architecture name."""
     root = tmp_path_factory.mktemp("models")
-    return {name: tiny_models.save(name, root / name) for name in (*tiny_models.CONFIGS, *tiny_models.ENCODERS)}
+    kinds = (*tiny_models.CONFIGS, *tiny_models.MORE_DECODERS, *tiny_models.ENCODERS)
+    return {name: tiny_models.save(name, root / name) for name in kinds}
 
 
 @pytest.fixture(scope="session")

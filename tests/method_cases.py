@@ -70,8 +70,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # What cannot be used on which architecture, and the words of the reason; all else must run on all.
 SKIPPED = {
-    ("bitfit", "llama"): "model type 'llama' has no biases",
-    ("bitfit", "modernbert"): "model type 'modernbert' has no biases",
+    **{("bitfit", kind): f"model type '{kind}' has no biases" for kind in ("llama", "qwen3", "mistral", "modernbert")},
+    ("bitfit", "gemma3_text"): "model type 'gemma3_text' has no biases",
     ("ia3", "mpnet"): "PEFT names no (IA)³ layers for model type 'mpnet'",
     ("ia3", "modernbert"): "PEFT names no (IA)³ layers for model type 'modernbert'",
     ("lora", "mpnet"): "PEFT names no query and value layers for model type 'mpnet'",

@@ -18,14 +18,12 @@ from fewtune.engine import readouts
 from fewtune.engine.branches import STEM, Branches, branch_words
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.loading import load_model
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.packing import Packed
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.engine.soft import SoftPrompt, SoftTokens
 from fewtune.methods.trainable import train_last_blocks
-from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
 
@@ -34,19 +32,6 @@ ROWS = [[5, 9, 200, 31, 7, 64], [17], [90, 91, 92, 93, 94, 95, 96, 97, 98], [5, 
 MORE = tuple(tiny_models.MORE_DECODERS)
 LEARNING_RATE = 1e-3
 TEN_STEPS = {"epochs": 5, "batch_size": 6, "schedule": "constant", "warmup_fraction": 0.0}
-
-
-@pytest.fixture(scope="module")
-def folders(model_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of all tiny decoders."""
-    root = tmp_path_factory.mktemp("more")
-    return model_folders | {name: tiny_models.save(name, root / name) for name in MORE}
-
-
-@pytest.fixture(scope="module")
-def decoders(folders: dict[str, Path], models: dict[str, LanguageModel]) -> dict[str, LanguageModel]:
-    """All tiny decoders in float32."""
-    return models | {name: load_model(find_model(str(folders[name])), "float32") for name in MORE}
 
 
 def test_a_tree_holds_each_opening_once_and_no_last_token() -> None:
@@ -87,9 +72,9 @@ def read_branches(states: torch.Tensor, batch: Packed) -> torch.Tensor:
     ],
 )
 def test_states_and_gradients_are_those_of_sequences_run_one_by_one(
-    name: str, behind: str, decoders: dict[str, LanguageModel]
+    name: str, behind: str, models: dict[str, LanguageModel]
 ) -> None:
-    model = decoders[name]
+    model = models[name]
     network = model.trainable_copy()
     soft: SoftTokens | None = make_soft(model) if behind == "soft tokens" else None
     options = EngineOptions(padded=behind == "filling")
@@ -152,17 +137,17 @@ def test_many_label_words_score_as_each_alone(model: LanguageModel) -> None:
 def test_ten_steps_equal_a_plain_loop_that_repeats_the_prompt(
     name: str,
     at_once: int,
-    decoders: dict[str, LanguageModel],
-    folders: dict[str, Path],
+    models: dict[str, LanguageModel],
+    model_folders: dict[str, Path],
     task: Task,
     draw: Draw,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readouts, "STATES_AT_ONCE", at_once)  # with 12 a batch is read in parts
     pattern = task.patterns[1]
-    plan = make_plan("pattern", decoders[name], task, draw, learning_rate=LEARNING_RATE, pattern="verdict", **TEN_STEPS)
-    tokenizer = AutoTokenizer.from_pretrained(folders[name])
-    network = AutoModelForCausalLM.from_pretrained(folders[name], dtype=torch.float32)
+    plan = make_plan("pattern", models[name], task, draw, learning_rate=LEARNING_RATE, pattern="verdict", **TEN_STEPS)
+    tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
+    network = AutoModelForCausalLM.from_pretrained(model_folders[name], dtype=torch.float32)
     prompts = [tokenizer(pattern.template.format(**e.fields)).input_ids for e in draw.support]
     words = [tokenizer(word, add_special_tokens=False).input_ids for word in pattern.label_words]
     assert min(map(len, words)) > 1

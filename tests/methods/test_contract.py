@@ -17,12 +17,12 @@ from fewtune.methods.base import find_skip_reason
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, SKIPPED, VARIANTS, fit, run
 
-# Every variant on every decoder and on BERT; on the other encoders each method once.
+# Every variant on the decoders that most tests use and on BERT; on all other kinds each method once.
 ALL = [(name, values, kind) for name, values in CASES for kind in sorted([*tiny_models.CONFIGS, "bert"])]
 ALL += [
     (name, VARIANTS.get(name, [{}])[0], kind)
     for name in METHODS
-    for kind in sorted(tiny_models.ENCODERS)
+    for kind in sorted([*tiny_models.MORE_DECODERS, *tiny_models.ENCODERS])
     if kind != "bert" and get_method(name).uses_model
 ]
 
