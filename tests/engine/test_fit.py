@@ -107,9 +107,9 @@ def test_lora_losses_equal_a_plain_peft_loop(
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_the_rates_of_lora_plus_are_those_of_pefts_own_optimiser(
-    models: dict[str, LanguageModel], task: Task, draw: Draw, dora: bool
+    model: LanguageModel, task: Task, draw: Draw, dora: bool
 ) -> None:
-    plan = make_plan("lora", models["llama"], task, draw, learning_rate=1e-4, b_rate_ratio=16.0, dora=dora)
+    plan = make_plan("lora", model, task, draw, learning_rate=1e-4, b_rate_ratio=16.0, dora=dora)
     assert plan.fitting is not None and plan.forward is not None
     network = plan.forward.network
     theirs = create_loraplus_optimizer(network, torch.optim.AdamW, lr=1e-4, loraplus_lr_ratio=16.0)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fewtune.engine.forward import Forward
@@ -188,6 +190,36 @@ def test_batch_calibration_centres_the_pool(models: dict[str, LanguageModel], ta
     plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
     scores = plan.score(draw.pool)
     np.testing.assert_allclose((scores[:, 0] - scores[:, 1]).mean(), 0.0, atol=1e-6)
+
+
+def test_batch_calibration_is_what_a_plain_loop_over_the_pool_gives(
+    model: LanguageModel, task: Task, draw: Draw
+) -> None:
+    method, pattern = get_method("in_context"), task.patterns[0]
+    plan = method.plan(
+        method.settings(demonstrations=2, calibration="batch"), model, task, draw, np.random.default_rng(0)
+    )
+    notes = plan.report().demonstrations
+    assert notes is not None
+    by_id = {row.row_id: row for row in draw.support}
+    shown = "".join(
+        pattern.template.format(**by_id[row_id].fields) + pattern.label_words[by_id[row_id].label or 0] + "\n\n"
+        for row_id in notes.rows
+    )
+    plain = AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
+    plain.load_state_dict(model.frozen.state_dict())
+    (first,), (second,) = model.tokenizer.tokenise(list(pattern.label_words))
+
+    def say(row: Example) -> np.ndarray:
+        tokens = model.tokenizer.tokenise([shown + pattern.template.format(**row.fields)])[0]
+        with torch.no_grad():
+            logits = plain(torch.tensor([[*model.tokenizer.opening, *tokens]])).logits[0, -1]
+        return np.asarray(logits[[first, second]].double().log_softmax(-1).numpy())
+
+    rows = [row.without_label() for row in draw.test_sets[0].rows][:6]
+    prior = np.mean([say(row) for row in draw.pool], axis=0)
+    expected = log_softmax(np.stack([say(row) for row in rows]) - prior, axis=1)
+    np.testing.assert_allclose(plan.score(rows), expected, atol=1e-5)
 
 
 def test_random_texts_are_made_of_the_supports_words_and_as_long(draw: Draw) -> None:

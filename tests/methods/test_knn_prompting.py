@@ -23,10 +23,11 @@ from method_cases import run
 METHOD = get_method("knn_prompting")
 
 
-def test_the_nearest_by_kl_divergence_vote_as_scikit_learn_counts_them(
-    model: LanguageModel, task: Task, draw: Draw
+@pytest.mark.parametrize("by", ["vocabulary", "states"])
+def test_the_nearest_by_kl_divergence_or_angle_vote_as_scikit_learn_counts_them(
+    by: str, model: LanguageModel, task: Task, draw: Draw
 ) -> None:
-    settings = METHOD.settings(demonstrations=2, neighbours=3)
+    settings = METHOD.settings(demonstrations=2, neighbours=3, by=by)
     plan = run(METHOD, settings, model, task, draw)
     notes = plan.report().demonstrations
     assert notes is not None
@@ -46,17 +47,24 @@ def test_the_nearest_by_kl_divergence_vote_as_scikit_learn_counts_them(
         plain = AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
         plain.load_state_dict(network.state_dict())
         with torch.no_grad():
-            logits = plain(torch.tensor([ids])).logits[0, -1]
-        return np.asarray(logits.double().softmax(-1).numpy())
+            said = plain(torch.tensor([ids]), output_hidden_states=True)
+        if by == "states":
+            return np.asarray(said.hidden_states[-1][0, -1].double().numpy())
+        return np.asarray(said.logits[0, -1].double().softmax(-1).numpy())
 
     rows = [row.without_label() for row in draw.test_sets[0].rows][:6]
     anchors, asked = (np.stack([say(dict(row.fields)) for row in given]) for given in (voting, rows))
-    distances = np.array([[kl_div(one, other).sum() for other in anchors] for one in asked])
-    classifier = KNeighborsClassifier(n_neighbors=3, metric="precomputed")
-    between = np.array([[kl_div(one, other).sum() for other in anchors] for one in anchors])
-    classifier.fit(between, [row.label for row in voting])
+    if by == "states":
+        classifier = KNeighborsClassifier(n_neighbors=3, metric="cosine")
+        classifier.fit(anchors, [row.label for row in voting])
+    else:
+        distances = np.array([[kl_div(one, other).sum() for other in anchors] for one in asked])
+        between = np.array([[kl_div(one, other).sum() for other in anchors] for one in anchors])
+        classifier = KNeighborsClassifier(n_neighbors=3, metric="precomputed")
+        classifier.fit(between, [row.label for row in voting])
+        asked = distances
     shares = np.zeros((len(rows), len(task.labels)))
-    shares[:, classifier.classes_] = classifier.predict_proba(distances)
+    shares[:, classifier.classes_] = classifier.predict_proba(asked)
     expected = (3 * shares + 1 / len(task.labels)) / 4
     assert np.exp(plan.predictor.scorer.log_probabilities(rows)) == pytest.approx(expected, abs=1e-5)
 

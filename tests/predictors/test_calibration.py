@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import log_softmax, softmax
 
 import fewtune
@@ -33,6 +34,23 @@ def make_scores(rows: int, temperature: float, seed: int = 0) -> tuple[np.ndarra
 def test_the_temperature_that_scores_were_made_with_is_found(temperature: float) -> None:
     scores, gold = make_scores(3000, temperature)
     assert fit_temperature(scores, gold) == pytest.approx(temperature, rel=0.12)
+
+
+def test_the_temperature_is_the_one_that_another_optimiser_finds() -> None:
+    scores, gold = make_scores(60, 2.5, seed=3)
+    given, labels = torch.tensor(scores), torch.tensor(gold)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_temperature], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        total = torch.nn.functional.cross_entropy(given / log_temperature.exp(), labels, reduction="sum")
+        total = total + log_temperature**2 / 2  # a standard normal prior of its logarithm
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    assert fit_temperature(scores, gold) == pytest.approx(float(log_temperature.detach().exp()), rel=1e-4)
 
 
 def test_few_rows_all_answered_right_do_not_make_a_model_certain() -> None:
