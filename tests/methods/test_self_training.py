@@ -18,11 +18,11 @@ from reference_loop import fit_losses, make_plan
 QUICK: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 8}
 
 
-def label_pool(model: LanguageModel, task: Task, draw: Draw, epochs: int) -> np.ndarray:
+def label_pool(model: LanguageModel, task: Task, draw: Draw, **length: int) -> np.ndarray:
     """What pattern tuning on the support makes of the pool, from the labeller's own stream."""
     (rng,) = np.random.default_rng(3).spawn(1)
     method = get_method("pattern")
-    plan = method.plan(method.settings(epochs=epochs, **QUICK), model, task, draw, rng)
+    plan = method.plan(method.settings(**length, **QUICK), model, task, draw, rng)
     assert plan.fitting is not None
     fit(plan.fitting, rng, lambda step, steps, loss: None)
     return plan.score(draw.pool)
@@ -37,7 +37,7 @@ def test_the_pool_is_learnt_as_pattern_tuning_answers_it(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
     plan = make_plan("self_training", models["llama"], task, draw, labeller_epochs=6, epochs=3, **QUICK)
-    scores = label_pool(models["llama"], task, draw, 6)
+    scores = label_pool(models["llama"], task, draw, epochs=6)
     np.testing.assert_allclose(list_targets(plan), scores, atol=1e-6)
     assert plan.fitting is not None
     labels = [example.label for example in plan.fitting.examples]
@@ -49,6 +49,12 @@ def test_the_pool_is_learnt_as_pattern_tuning_answers_it(
     assert losses[-1] < losses[0]
     divergence = [float((np.exp(scores) * (scores - s)).sum(1).mean()) for s in (before, plan.score(draw.pool))]
     assert divergence[1] < divergence[0], "it came nearer to the labeller"
+
+
+def test_steps_are_the_labellers_too(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
+    plan = make_plan("self_training", models["llama"], task, draw, steps=5, **QUICK)
+    np.testing.assert_allclose(list_targets(plan), label_pool(models["llama"], task, draw, steps=5), atol=1e-6)
+    assert plan.fitting is not None and plan.fitting.optimisation.steps == 5
 
 
 def test_hard_labels_are_the_labellers_likeliest_and_weigh_what_is_asked(

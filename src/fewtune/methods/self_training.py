@@ -34,7 +34,12 @@ class Settings(Recipe):
     """How the labeller is tuned, which of its answers are learnt, and how the second model trains on them."""
 
     labeller_epochs: Annotated[
-        int, Field(ge=1, le=MOST_EPOCHS, description="Passes over the support that tune the labeller.")
+        int,
+        Field(
+            ge=1,
+            le=MOST_EPOCHS,
+            description="Passes over the support that tune the labeller; it takes `steps`, too, where these are given.",
+        ),
     ] = 40
     labels: Annotated[
         Literal["soft", "hard"],
@@ -100,6 +105,7 @@ def _label_pool(
         warmup_fraction=settings.warmup_fraction,
         schedule=settings.schedule,
         clip_norm=settings.clip_norm,
+        steps=settings.steps,
     )
     tuned = plan_training(recipe, draw, answer, train_all(model, settings.learning_rate, body_only=False), rng)
     assert tuned.fitting is not None
@@ -139,5 +145,5 @@ METHOD = Method(
     plan=plan,
     needs=lambda settings: frozenset({"label_words"}),
     needs_pool=lambda settings: True,
-    revision=2,  # the labeller warms up, and its rate falls, as the second model's
+    revision=3,  # steps, where they are given, are the labeller's too
 )
