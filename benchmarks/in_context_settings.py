@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.apart import ROOT, start_as_worker
 from benchmarks.cells import Cell, Cells
-from benchmarks.development_rows import load_development_task
+from benchmarks.development_rows import SNLI, load_development_task
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
@@ -46,14 +46,16 @@ from fewtune.tasks.draw import Sampling, make_draw
 
 FILE = ROOT / "benchmarks" / "results" / "in_context_settings.json"
 MODEL = "smollm2-135m"
-TASKS = ("sentiment", "cola", "rte", "qqp")
+TASKS = ("sentiment", "cola", "qqp", SNLI)
 DRAWS, CONTEXTS, TESTED, POOL = 3, 4, 150, 64
 SIZES = {16: (0, 8, 16), 64: (16, 64)}
 """Demonstrations a context shows, by shots; none is zero-shot."""
 KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,), 64: (16,)}, "neighbours": {16: (8,), 64: (32,)}}
 """What stands before rows, and how many demonstrations it shows, by shots."""
 VOTES = ("vocabulary", "states")
-CALIBRATIONS = ("none", "contextual", "domain", "batch", "scored")
+AVERAGED = "scored, probabilities averaged"
+"""As scored, by the mean of probabilities: public codes of batch calibration differ in what they average."""
+CALIBRATIONS = ("none", "contextual", "domain", "batch", "scored", AVERAGED)
 
 
 def measure_draw(model: LanguageModel, task: Task, draw: Draw, kind: str, size: int, seed: int) -> list[dict[str, Any]]:
@@ -77,7 +79,13 @@ def measure_draw(model: LanguageModel, task: Task, draw: Draw, kind: str, size: 
         score = partial(prompting.score, before=before)
         raw = score(rows)
         for name in CALIBRATIONS:
-            prior = centre(raw) if name == "scored" else estimate_prior(score, name, draw, rng)  # type: ignore[arg-type]
+            prior: np.ndarray | None
+            if name == "scored":
+                prior = centre(raw)
+            elif name == AVERAGED:
+                prior = np.log(np.exp(raw).mean(axis=0))
+            else:
+                prior = estimate_prior(score, name, draw, rng)  # type: ignore[arg-type]
             by_calibration[name].append(raw if prior is None else normalise(raw - prior))
     return [
         {"contexts": count, "calibration": name, **judge(average(each[:count]), gold)}

@@ -54,8 +54,8 @@ class Settings:
         Field(
             description="none: label words as scored. contextual: divide by the mean label probabilities of "
             "content-free inputs. domain: of texts of the support's words in random order. batch: subtract the mean "
-            "log-probability over the unlabelled pool. scored: over the rows that are scored together, as published, "
-            "or as domain does where these are few."
+            "log-probability over the unlabelled pool. scored: over the rows that are scored together, or as "
+            "domain does where these are few."
         ),
     ] = "contextual"
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
