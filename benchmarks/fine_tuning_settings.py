@@ -81,12 +81,19 @@ ARMS: Mapping[str, Arms] = {
         ("adaptive", ADAPTIVE),
         ("context_distillation", DISTILLATION),
         *(
-            (name, {f"{rate:g}, {steps} steps": {"learning_rate": rate, "steps": steps} for rate, steps in grid})
-            for name, grid in (
-                ("pattern", product((5e-6, 1e-5, 2e-5, 5e-5), (40, 120))),
-                ("lora", product((1e-4, 2e-4, 5e-4, 1e-3), (40, 120))),
-                ("ia3", product((1e-3, 3e-3, 1e-2, 3e-2), (40, 120))),
-                ("soft_prompt", product((1e-3, 3e-3, 1e-2, 3e-2), (40, 120))),
+            (
+                name,
+                {
+                    f"{rate:g}, {steps} steps": {"learning_rate": rate, "steps": steps}
+                    for rate, steps in product(rates, (20, 80))
+                    if (rate, steps) != (usual, 80)  # the defaults
+                },
+            )
+            for name, usual, rates in (
+                ("pattern", 2e-5, (5e-6, 1e-5, 2e-5, 5e-5, 1e-4)),
+                ("lora", 5e-4, (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
+                ("ia3", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+                ("soft_prompt", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
             )
         ),
     )
