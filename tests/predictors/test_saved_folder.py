@@ -161,6 +161,13 @@ def test_a_regression_as_arrays_answers_as_scikit_learn(labels: int) -> None:
     features, gold = rng.normal(size=(40, 5)), np.arange(40) % labels
     scaler = StandardScaler().fit(features)
     fitted = LogisticRegression().fit(scaler.transform(features), gold)
-    ours = Regression.take(fitted, labels + 1, scaler).log_probabilities(features)
+    own = Regression.fit(features, gold.tolist(), labels + 1, 1.0, StandardScaler())
+    ours = own.log_probabilities(features)
     np.testing.assert_allclose(ours[:, :labels], fitted.predict_log_proba(scaler.transform(features)), atol=1e-12)
     assert (ours[:, labels] == -30.0).all()
+
+
+def test_many_labels_of_few_rows_are_no_matter_to_warn_of() -> None:
+    features = np.eye(24)
+    fitted = Regression.fit(features, list(range(24)), 24, 1000.0)  # a warning would be an error here
+    assert fitted.log_probabilities(features).argmax(1).tolist() == list(range(24))

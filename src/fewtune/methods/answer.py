@@ -25,6 +25,7 @@ from fewtune.predictors.manifest import ContextPart
 from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.predictors.network import Change, Unchanged
 from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.regression import fit_logistic
 from fewtune.prompts.template import plain_template
 from fewtune.prompts.tokens import Encoder
 from fewtune.records import MethodNotes, PromptNotes
@@ -160,12 +161,10 @@ def start_head(answer: Answer, rows: Sequence[Example], start: HeadStart) -> Non
 
 def _fit_head(states: np.ndarray, labels: Sequence[int | None], count: int) -> np.ndarray:
     """Weights (labels, width) of a logistic regression on states (rows, width); zeros for a label without rows."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler(with_mean=False)
-    fitted = LogisticRegression(C=HEAD_INVERSE_PENALTY, max_iter=1000, fit_intercept=False)
-    fitted.fit(scaler.fit_transform(states), labels)
+    fitted = fit_logistic(scaler.fit_transform(states), labels, HEAD_INVERSE_PENALTY, intercept=False)
     found = fitted.coef_ if len(fitted.classes_) > 2 else np.concatenate([-fitted.coef_ / 2, fitted.coef_ / 2])
     weight = np.zeros((count, states.shape[1]))
     weight[fitted.classes_] = found / scaler.scale_

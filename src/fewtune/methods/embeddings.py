@@ -70,15 +70,12 @@ def read_embeddings(
     model: LanguageModel, task: Task, draw: Draw, prompting: Prompting, change: Change, inverse_penalty: float
 ) -> Predictor:
     """A predictor by a logistic regression on the support's embeddings as the network gives them now."""
-    from sklearn.linear_model import LogisticRegression
-
     from fewtune.predictors.language import LanguageScorer
     from fewtune.predictors.predictor import Predictor
     from fewtune.predictors.regression import Regression
 
-    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000)
-    fitted.fit(prompting.read(draw.support), [row.label for row in draw.support])
-    regression = Regression.take(fitted, len(task.labels))
+    labels = [row.label for row in draw.support]
+    regression = Regression.fit(prompting.read(draw.support), labels, len(task.labels), inverse_penalty)
     return Predictor(task.labels, task.fields, LanguageScorer(model, prompting, change, reader=regression))
 
 

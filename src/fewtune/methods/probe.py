@@ -51,7 +51,6 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Fit the regression on the standardised hidden states of the support's last tokens and score rows by it."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     from fewtune.engine.readouts import StateReadout
@@ -71,10 +70,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     plain = plain_template(task.fields, encoder.between)
     template = choose_pattern(task, settings.pattern).template if settings.prompted else plain
     prompting = Prompting(forward, encoder, template, StateReadout())
-    states, scaler = prompting.read(draw.support), StandardScaler()
-    fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
-    fitted.fit(scaler.fit_transform(states), [e.label for e in draw.support])
-    regression = Regression.take(fitted, len(task.labels), scaler)
+    states, labels = prompting.read(draw.support), [e.label for e in draw.support]
+    regression = Regression.fit(states, labels, len(task.labels), settings.inverse_penalty, StandardScaler())
     scorer = LanguageScorer(model, prompting, Unchanged(), reader=regression)
     return Plan(
         predictor=Predictor(task.labels, task.fields, scorer),

@@ -34,8 +34,6 @@ class Settings:
 
 def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Fit the regression on the support's words and score rows by it."""
-    from sklearn.linear_model import LogisticRegression
-
     from fewtune.methods.plan import Plan
     from fewtune.predictors.predictor import Predictor
     from fewtune.predictors.regression import Regression
@@ -44,9 +42,8 @@ def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.
     template = plain_template(task.fields)
     vectoriser = make_vectoriser(settings.longest_phrase)
     features = vectoriser.fit_transform([render(template, e.fields) for e in draw.support])
-    fitted = LogisticRegression(C=settings.inverse_penalty, max_iter=1000)
-    fitted.fit(features, [e.label for e in draw.support])
-    regression = Regression.take(fitted, len(task.labels))
+    labels = [e.label for e in draw.support]
+    regression = Regression.fit(features, labels, len(task.labels), settings.inverse_penalty)
     words = tuple(vectoriser.get_feature_names_out().tolist())
     scorer = WordScorer(template, settings.longest_phrase, words, vectoriser.idf_, regression)
     return Plan(Predictor(task.labels, task.fields, scorer), trainable_parameters=regression.parameters)

@@ -1,11 +1,12 @@
 """A logistic regression as arrays: what scikit-learn fitted, without its objects, so that no pickle is needed.
 
-Owns the arithmetic of reading it and the score of a label that it never saw.
+Owns the fit, the arithmetic of reading it and the score of a label that it never saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 LOWEST = -30.0
 """Log-probability of a label that the regression never saw, and the least of any."""
+
+
+def fit_logistic(
+    features: np.ndarray | spmatrix, labels: Sequence[int | None], inverse_penalty: float, *, intercept: bool = True
+) -> Any:
+    """scikit-learn's `LogisticRegression` on features (rows, features); many labels of few rows each are no mistake."""
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        return LogisticRegression(C=inverse_penalty, max_iter=1000, fit_intercept=intercept).fit(features, labels)
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,20 @@ class Regression:
         return {f"regression.{name}": array for name, array in found.items() if array is not None}
 
     @staticmethod
-    def take(fitted: Any, labels: int, scaler: Any = None) -> Regression:
-        """The arrays of a fitted `LogisticRegression`, and of the `StandardScaler` before it where there is one."""
+    def fit(
+        features: np.ndarray | spmatrix,
+        labels: Sequence[int | None],
+        count: int,
+        inverse_penalty: float,
+        scaler: Any = None,
+    ) -> Regression:
+        """Fit labels (rows,) of `count` possible ones; a `StandardScaler`, given, is fitted on the features first."""
+        if scaler is not None:
+            features = scaler.fit_transform(features)
+        fitted = fit_logistic(features, labels, inverse_penalty)
         return Regression(
             tuple(int(label) for label in fitted.classes_),
-            labels,
+            count,
             fitted.coef_,
             fitted.intercept_,
             None if scaler is None else scaler.mean_,
