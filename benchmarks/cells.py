@@ -18,7 +18,10 @@ Cell = Mapping[str, Any]
 
 
 class Cells:
-    """The cells that a file holds, and the way to add to them; `about` is what else the file says."""
+    """The cells that a file holds, and the way to add to them; `about` is what else the file says.
+
+    Scores do not depend on the machine, and seconds are told beside them alone: a file may go on where another began.
+    """
 
     def __init__(self, file: Path, **about: Any) -> None:
         self.file = file
@@ -31,8 +34,9 @@ class Cells:
 
     def keep(self, place: Cell, *figures: Cell) -> None:
         """Print what a place gave, and write the file anew."""
+        moment = describe_moment()
         for each in figures:
-            self.found.append({**place, **each})
+            self.found.append({**place, **each, "commit": moment["commit"]})
             print(self.found[-1], flush=True)
         machine = describe_machine(usable_cores())
-        write_results(self.file, {**self.about, "cells": self.found, "machine": machine, **describe_moment()})
+        write_results(self.file, {**self.about, "cells": self.found, "machine": machine, **moment})

@@ -3,9 +3,9 @@
     python -m benchmarks.cola_pattern_fits DATA_DIR    writes benchmarks/results/cola_pattern_fits.json, goes on
 
 SmolLM2 135M, 32 labelled rows of CoLA's development rows, pattern-based fine-tuning and in-context learning with their
-defaults, and behind four contexts calibrated by the rows that are asked; every pattern on the same draws. Test rows are
-of the half that `correct` was not chosen on. Swapped label words are the control: where a pattern's words mean nothing
-to the model, both orders do equally well. Intervals are Student's, of draws, of the difference from `minimal`.
+defaults, and behind four contexts calibrated by the rows that are asked; every pattern on the same draws. No
+pattern was judged on these rows before. Swapped label words are the control: where a pattern's words mean nothing to
+the model, both orders do equally well. Intervals are Student's, of draws, of the difference from `minimal`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def write_table(results: Mapping[str, Any]) -> str:
             told = "" if pattern.name == BASE else word_gain({"cola": gains})
             rows.append([method, pattern.name, words, *(f"{mean:.3f}" for mean in means), told])
     heads = ("method", "pattern", "words", "accuracy", "MCC", "AUROC", "log loss", f"AUROC over {BASE}'s")
-    return f"{write_markdown(heads, rows)}\n\nDraws: {', '.join(drawn)}. {write_machine(results['machine'])}."
+    return f"{write_markdown(heads, rows)}\n\nDraws: {'; '.join(drawn)}. {write_machine(results['machine'])}."
 
 
 def main() -> None:

@@ -29,21 +29,14 @@ SNLI = "snli"
 def load_development_task(name: str, data_dir: Path | None) -> Task:
     """A task whose training and test rows are halves of the real task's training rows."""
     task = _load_task(name, data_dir)
-    return _rename(task, "development rows", *split_rows(task))
-
-
-def _rename(task: Task, told: str, train: list[Example], tested: list[Example]) -> Task:
-    """The task of other rows."""
-    test = TestSet(IN_DOMAIN, tuple(tested), task.labels, tuple(range(len(task.labels))))
-    return replace(task, name=f"{task.name}, {told}", train=tuple(train), test_sets=(test,), held_out=None)
+    return _give_rows(task, "development rows", *split_rows(task))
 
 
 def load_exchanged_task(name: str, data_dir: Path | None) -> Task:
-    """The task with its halves exchanged: tested on the first, trained on the rows of the second that no test has."""
+    """The task with its halves exchanged, without the first TEST_ROWS of each, on which patterns were judged."""
     task = _load_task(name, data_dir)
-    ordered = sorted(task.train, key=text_fraction)
-    half = len(ordered) // 2
-    return _rename(task, "development rows, halves exchanged", ordered[half:][TEST_ROWS:], ordered[:half])
+    first, second = _halve(task)
+    return _give_rows(task, "development rows, halves exchanged", second[TEST_ROWS:], first[TEST_ROWS:])
 
 
 def _load_task(name: str, data_dir: Path | None) -> Task:
@@ -83,9 +76,21 @@ def write_development_rows(task_name: str, folder: Path, data_dir: Path | None) 
 
 def split_rows(task: Task) -> tuple[list[Example], list[Example]]:
     """A task's training rows, as rows to train on and others to test on."""
+    first, second = _halve(task)
+    return first, second[:TEST_ROWS]
+
+
+def _halve(task: Task) -> tuple[list[Example], list[Example]]:
+    """The halves of a task's training rows, in an order of their texts' own."""
     ordered = sorted(task.train, key=text_fraction)
     half = len(ordered) // 2
-    return ordered[:half], ordered[half:][:TEST_ROWS]
+    return ordered[:half], ordered[half:]
+
+
+def _give_rows(task: Task, told: str, train: list[Example], tested: list[Example]) -> Task:
+    """The task with these rows, and a name that tells of them."""
+    test = TestSet(IN_DOMAIN, tuple(tested), task.labels, tuple(range(len(task.labels))))
+    return replace(task, name=f"{task.name}, {told}", train=tuple(train), test_sets=(test,), held_out=None)
 
 
 def write_row(row: Example, labels: tuple[str, ...]) -> str:

@@ -143,7 +143,7 @@ def _keep_best(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], kept: in
 def measure_cell(
     model: LanguageModel, task: Task, draw: Draw, name: str, settings: Mapping[str, Any], seed: int
 ) -> dict[str, float]:
-    """Accuracy, AUROC and log loss on the draw's test rows, and the fit's seconds with its preparation."""
+    """Figures on the draw's test rows (`judge`), and the fit's seconds with its preparation."""
     method, rng = get_method(name), np.random.default_rng(seed)
     resolved = method.resolve(method.settings(**settings), task, len(draw.support), len(draw.pool))
     began = time.perf_counter()

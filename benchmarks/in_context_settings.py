@@ -115,7 +115,7 @@ def judge(scores: np.ndarray, gold: np.ndarray) -> dict[str, float]:
     return {**counted, "auroc": found["auroc"], "log_loss": found["log_loss"]}
 
 
-def measure(data_dir: Path | None) -> None:
+def measure(data_dir: Path) -> None:
     """Every draw of every task that is not done yet, kept as it comes."""
     cells = Cells(FILE)
     models: dict[str, LanguageModel] = {}
@@ -167,7 +167,7 @@ def main() -> None:
     start_as_worker("benchmarks.in_context_settings")
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.in_context_settings", description=summary)
-    parser.add_argument("data_dir", type=Path, nargs="?", help="where the tasks' files lie; fetched where not given")
+    parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
     given = parser.parse_args()
     measure(given.data_dir)
     print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))

@@ -15,6 +15,7 @@ from fewtune.methods import METHODS
 from fewtune.records import is_packed, load_records
 from fewtune.report.findings import show_findings
 from fewtune.report.tables import show_leaderboard
+from fewtune.running.prepare import load_task
 from fewtune.study import load_study
 from fewtune.tasks import TASKS
 from study_maker import make_study
@@ -61,6 +62,23 @@ def test_the_readmes_own_study_loads(tmp_path: Path) -> None:
     path.write_text(block.group(1))
     study = load_study(path)
     assert [choice.name for choice in study.methods][-3:] == ["in_context", "pattern", "lora"]
+
+
+def test_the_readmes_own_pattern_is_read_as_it_stands(tmp_path: Path) -> None:
+    (found,) = re.findall(r"```yaml\n(tasks:\n.*?)```", README, re.DOTALL)
+    said = (("bill", "billing"), ("fix", "repairs"))
+    rows = [f"{word} {number},{label}" for number in range(4) for word, label in said]
+    for name in ("tickets", "test", "later"):
+        lines = ["message,team", *(f"{name} {row}" for row in rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "study.yaml").write_text(f"name: own\nmethods: [majority]\nshots: [4]\n{found}")
+    study = load_study(tmp_path / "study.yaml")
+    (choice,) = study.tasks
+    task = load_task(choice, tmp_path)
+    assert task.primary_metric == "macro_f1" and [test.name for test in task.test_sets] == ["in_domain", "next_year"]
+    (pattern,) = task.patterns
+    assert dict(zip(task.labels, pattern.label_words, strict=True)) == {"billing": " billing", "repairs": " repairs"}
+    assert pattern.template == "{message}\nTeam:"
 
 
 def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(

@@ -62,12 +62,12 @@ def test_snli_is_read_as_mnli_is_and_halved(tmp_path: Path) -> None:
 
 def test_exchanged_halves_hold_no_row_that_the_task_is_tested_on(tmp_path: Path) -> None:
     (tmp_path / "snli").mkdir()
-    rows = [{"premise": f"p {number}", "hypothesis": "h", "label": 2 * (number % 2)} for number in range(1500)]
+    rows = [{"premise": f"p {number}", "hypothesis": "h", "label": 2 * (number % 2)} for number in range(2600)]
     (tmp_path / "snli" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     usual, exchanged = (load(SNLI, tmp_path) for load in (load_development_task, load_exchanged_task))
-    assert exchanged.test_sets[0].rows == usual.train
+    assert exchanged.test_sets[0].rows == usual.train[TEST_ROWS:], "the first ones are known too"
     taught = {row.row_id for row in exchanged.train}
-    assert len(taught) == 750 - TEST_ROWS
+    assert len(taught) == 1300 - TEST_ROWS
     assert not taught & {row.row_id for row in (*usual.train, *usual.test_sets[0].rows)}
 
 
@@ -176,7 +176,7 @@ def test_a_fitted_pattern_is_set_against_minimal_draw_by_draw() -> None:
     # The second gains .10, .11 and .12: t(2) x .01 / sqrt(3).
     row = next([part.strip() for part in line.split("|")[2:-1]] for line in table.splitlines() if "swapped" in line)
     assert row == ["minimal, swapped", "Yes / No", "0.500", "0.100", "0.610", "1.000", "+0.110 [+0.085, +0.135]"]
-    assert "Draws: in_context 0, in_context, four contexts, scored 0, pattern 3." in table
+    assert "Draws: in_context 0; in_context, four contexts, scored 0; pattern 3." in table
 
 
 def test_odds_are_of_the_second_word_over_the_first(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

@@ -525,8 +525,8 @@ def test_a_teachers_worth_is_how_far_it_comes_from_chance_to_one() -> None:
     assert measure_worth(rows, [bad, bad, good, good, good]) == 1.0
     assert measure_worth(rows, [bad, bad, good, bad, good]) == pytest.approx(0.5), "three of four, chance a half"
     assert measure_worth(rows, [good, good, bad, bad, good]) == 0.0, "below chance it is worth nothing"
-    assert measure_worth(rows, [None, None, None, None, good]) == 0.0
-    assert measure_worth(rows, [bad, None, None, None, good]) == 0.0, "one label says nothing"
+    assert measure_worth(rows, [None, None, None, None, good]) is None
+    assert measure_worth(rows, [bad, None, None, None, good]) is None, "one label says nothing"
 
 
 def test_a_teacher_whose_worth_is_asked_leaves_support_rows_out_of_its_contexts(task: Task) -> None:
@@ -563,6 +563,16 @@ def test_alpha_by_worth_is_the_weight_that_the_teacher_earns_and_is_noted(
     assert notes is not None and notes.alpha is not None and 0.0 <= notes.alpha <= 1.0
     given = make_plan(models["llama"], task, draw, alpha=notes.alpha, **settings)
     assert fit_losses(earned) == pytest.approx(fit_losses(given), abs=1e-4), "six digits of it are noted"
+
+
+def test_steps_by_a_worth_that_nobody_measured_are_told(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    shown = make_plan(models["llama"], task, draw, demonstrations=len(draw.support), steps="worth")
+    notes = shown.report()
+    assert notes.teacher is not None and notes.teacher.worth is None
+    assert notes.warnings == ["the teacher was asked of no support rows of two labels: 40 steps were taken"]
+    assert shown.fitting is not None and shown.fitting.optimisation.steps == 40
 
 
 @pytest.mark.parametrize(("worth", "steps"), [(0.0, 40), (1 / 3, 80), (1.0, 160)])

@@ -12,11 +12,13 @@ import pytest
 from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
+from fewtune.cli import main
 from fewtune.records import Notes, load_records, write_record
 from fewtune.report import wording
 from fewtune.report.export import write_csv, write_json, write_latex, write_markdown
 from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
+from fewtune.report.watch import show_state
 from fewtune.report.wording import word_leader
 from study_maker import make_study
 
@@ -108,13 +110,20 @@ def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path
     assert {row["variant"]: row["unlabelled"] for row in rows} == {"pattern": "True", "vanilla": "False"}
 
 
-def test_what_a_model_is_stands_above_its_results_where_records_say(tmp_path: Path) -> None:
+def test_what_a_model_is_stands_above_its_results_where_records_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = "Small 1M instruct; prompts are plain text"
     for record in make_study(tmp_path, {"pattern": [0.8, 0.8], "majority": [0.5, 0.5]}):
         if record.trial.model is not None:
             write_record(tmp_path, record.model_copy(update={"environment": {"model": said}}))
     study = analyse_folder(tmp_path)
-    for text in (show(tmp_path), write_markdown(study), render_page(study)):
+    watched = StringIO()
+    Console(file=watched, width=120).print(show_state(study, len(study.records), ()))
+    with pytest.raises(SystemExit):
+        main(["recommend", str(tmp_path)])
+    recommended = capsys.readouterr().out
+    for text in (show(tmp_path), write_markdown(study), render_page(study), watched.getvalue(), recommended):
         assert text.count(f"tiny-model: {said}") == 1
     assert f"tiny-model: {said}" in write_latex(study)
     assert json.loads(write_json(study))["models"] == {"tiny-model": said}

@@ -73,6 +73,19 @@ def summarise_variants(
     }
 
 
+def bound_in_domain(
+    members: Sequence[Record], rows: Sequence[LeaderboardRow], reader: AnswerReader
+) -> dict[str, Bounds]:
+    """The mean in domain of every scored variant of a group, with its interval."""
+    metric, rng = name_metric(members), np.random.default_rng(ANALYSIS_SEED)
+    scored = _score_draws(members, reader, IN_DOMAIN, metric, rng)
+    return {
+        row.variant: _bound(row.in_domain, list(scored.get(row.variant, {}).values()), RANGES[metric])
+        for row in rows
+        if row.in_domain is not None
+    }
+
+
 def _score_draws(
     members: Sequence[Record], reader: AnswerReader, test_set: str, metric: str, rng: np.random.Generator
 ) -> dict[str, _Scored]:

@@ -34,7 +34,7 @@ from fewtune.analysis.looks import keep_looked_at, plan_further_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, name_contender, recommend
-from fewtune.analysis.stability import Bounds, Stability, summarise_variants
+from fewtune.analysis.stability import Bounds, Stability, bound_in_domain, summarise_variants
 from fewtune.analysis.verdict import GroupVerdict, judge_study
 from fewtune.errors import RecordError, shorten
 from fewtune.garbage import collecting_later
@@ -206,8 +206,7 @@ def analyse_group(
     by_pattern = {}
     for pattern in sorted({record.trial.pattern for record in members if record.trial.pattern is not None}):
         under = [record for record in members if record.trial.pattern == pattern]
-        steady = summarise_variants(under, rank_group(key, under, collapsed).rows, reader)
-        by_pattern[pattern] = {variant: each.bounds[IN_DOMAIN] for variant, each in steady.items()}
+        by_pattern[pattern] = bound_in_domain(under, rank_group(key, under, collapsed).rows, reader)
     return GroupAnalysis(
         members=tuple(members),
         board=board,

@@ -1,7 +1,8 @@
 """The command `fewtune`: which commands there are, and what the process ends with.
 
-Owns exit codes: 0, 1 where trials failed or a risk could not be held, 2 for a mistake the message says how to mend, 130
-after Ctrl-C, 141 where whoever reads the answers is gone, 143 and 129 after SIGTERM and SIGHUP.
+Owns exit codes: 0, 1 where trials failed, a risk could not be held or with --strict the audit found an error, 2 for a
+mistake the message says how to mend, 130 after Ctrl-C, 141 where whoever reads the answers is gone, 143 and 129 after
+SIGTERM and SIGHUP; `serve` ends with 0 after any signal.
 """
 
 from __future__ import annotations

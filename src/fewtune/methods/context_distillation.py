@@ -50,7 +50,7 @@ DEFAULT_RATES = {"all": 5e-5, "last_blocks": 1e-5, "low_rank": 5e-4}
 LEAST_STEPS = 40
 """Steps of a fit whose epochs are not given: what the other methods take over sixteen rows."""
 WORTHIEST_STEPS = 160
-"""Steps that a teacher is worth that is always right, where they follow its worth; one worth nothing: LEAST_STEPS."""
+"""Steps where the teacher is always right, with `steps: worth`; LEAST_STEPS where it is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Settings(TeacherSettings):
         Annotated[int, Field(ge=1, le=MOST_STEPS)] | Literal["worth"] | None,
         Field(
             description="Steps of the fit, however many rows there are: passes go on until then, in place of `epochs`. "
-            f"worth: from {LEAST_STEPS} to {WORTHIEST_STEPS}, by what `alpha: worth` is; null: what the epochs make."
+            f"worth: from {LEAST_STEPS} to {WORTHIEST_STEPS}, the more the teacher is worth, measured as for `alpha`; "
+            "null: what the epochs make."
         ),
     ] = None  # type: ignore[assignment]  # a name stands for a number that is found while the trial runs
     readout: Annotated[
@@ -193,8 +194,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     rows = [*draw.support, *draw.pool]
     targets = teacher.answer_rows(rows) if settings.alpha != 0 else [None] * len(rows)
     worth = measure_worth(rows, targets) if asks_worth(settings) else None
-    if worth is not None and settings.steps == "worth":
-        settings = replace(settings, steps=LEAST_STEPS + round(worth * (WORTHIEST_STEPS - LEAST_STEPS)))
+    by_worth = settings.steps == "worth"
+    if by_worth:
+        settings = replace(settings, steps=LEAST_STEPS + round((worth or 0.0) * (WORTHIEST_STEPS - LEAST_STEPS)))
     alpha = settings.alpha if settings.alpha != "worth" else worth or 0.0
     # A row that weighs nothing is left out: it would only thin the batches.
     weighed = [
@@ -214,9 +216,14 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     answered = sum(target is not None for _, target in weighed) if alpha > 0 else 0
     labelled = sum(row.label is not None for row, _ in weighed)
     fitted = {"rows_taught": answered, "rows_labelled": labelled, "alpha": round(alpha, 6), "worth": worth}
-    untaught = "every context shows every support row and there is no pool: labels alone were fitted"
-    if settings.alpha == "worth":
-        untaught = "the teacher was asked of no support row or is no better than chance there: labels alone were fitted"
+    warnings = []
+    if settings.alpha != 0 and answered == 0:
+        why = "every context shows every support row and there is no pool"
+        if settings.alpha == "worth":
+            why = "the teacher was asked of no support row or is no better than chance there"
+        warnings.append(f"{why}: labels alone were fitted")
+    if by_worth and worth is None:
+        warnings.append(f"the teacher was asked of no support rows of two labels: {LEAST_STEPS} steps were taken")
 
     # A fresh head says nothing before it was fitted, and the answer holds the one that is.
     untaught_student = {"untaught_student": answer.predict_untaught().log_probabilities} if answer.head is None else {}
@@ -226,7 +233,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
             prompt=base.report().prompt,
             teacher=teacher.report().model_copy(update=fitted),
             unlabelled="pool" if answered and draw.pool else None,
-            warnings=[untaught] if settings.alpha != 0 and answered == 0 else [],
+            warnings=warnings,
         )
 
     return replace(
@@ -238,19 +245,18 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     )
 
 
-def measure_worth(rows: Sequence[Example], targets: Sequence[np.ndarray | None]) -> float:
+def measure_worth(rows: Sequence[Example], targets: Sequence[np.ndarray | None]) -> float | None:
     """How far on the way from chance to 1 a teacher's accuracy on labelled rows is, 0 to 1, by its log-probabilities.
 
-    Chance is the share of these rows' commonest label. A teacher that was asked of no labelled row is worth nothing
-    that anybody knows of: 0.
+    Chance is the share of these rows' commonest label. None where it was asked of no labelled rows, or of one label's.
     """
     asked = [(row.label, target) for row, target in zip(rows, targets, strict=True) if row.label is not None]
     answers = [(label, int(np.argmax(target))) for label, target in asked if target is not None]
     if not answers:
-        return 0.0
+        return None
     accuracy = sum(label == answer for label, answer in answers) / len(answers)
     chance = max(Counter(label for label, _ in answers).values()) / len(answers)
-    return max(0.0, (accuracy - chance) / (1 - chance)) if chance < 1 else 0.0
+    return max(0.0, (accuracy - chance) / (1 - chance)) if chance < 1 else None
 
 
 def _make_loss(

@@ -54,7 +54,7 @@ class TeacherSettings(Recipe):
         Calibration,
         Field(
             description="How the teacher's label probabilities are calibrated, as in_context does; batch is over the "
-            "pool, or with variant full and no pool over support rows that a context does not show."
+            "pool, or with variant full over support rows that a context does not show."
         ),
     ] = "batch"
     separator: Annotated[str, Field(description="Text between the parts of a context.")] = "\n\n"

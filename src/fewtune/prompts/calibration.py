@@ -3,7 +3,7 @@
 Owns the kinds and how each prior is estimated. Contextual calibration: Zhao et al. 2021,
 https://arxiv.org/abs/2102.09690; domain-context calibration: Fei et al. 2023, https://arxiv.org/abs/2305.19148; batch
 calibration: Zhou et al. 2023, https://arxiv.org/abs/2309.17249; public codes of it average probabilities or
-log-probabilities, here these.
+log-probabilities, fewtune the latter.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class TeacherNotes(_Typed):
     rows_labelled: Count = Field(default=0, description="Rows fitted to their labels.")
     alpha: float | None = Field(default=None, description="Its weight beside the labels'; earlier records have none.")
     worth: float | None = Field(
-        default=None, description="How far its accuracy is from chance to 1, where settings follow that."
+        default=None,
+        description="Where settings follow it: its accuracy on support rows between chance, 0, and always right, 1.",
     )
     beats_untaught_student: dict[str, bool] = Field(default={}, description="By test set, where it was asked.")
 

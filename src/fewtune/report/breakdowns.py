@@ -27,6 +27,8 @@ class BreakdownTable:
     title: str
     columns: tuple[tuple[str, str], ...]
     cells: dict[str, tuple[Bounds | float | None, ...]]
+    over: str = "trials"
+    """What means are taken over."""
 
 
 def break_down(study: StudyAnalysis) -> list[BreakdownTable]:
@@ -83,11 +85,8 @@ def _list_patterns(analysed: GroupAnalysis) -> list[BreakdownTable]:
         if means:
             cells[row.variant] = (*found, max(means) - min(means))
     columns = (*((pattern, "in domain") for pattern in under), ("largest less smallest", "in domain"))
-    return (
-        [BreakdownTable(f"{group.title} · by pattern: {group.metric}, 95 % intervals of draws", columns, cells)]
-        if cells
-        else []
-    )
+    title = f"{group.title} · by pattern: {group.metric}"
+    return [BreakdownTable(title, columns, cells, over="draws, with 95 % intervals")] if cells else []
 
 
 def _average_references(members: Sequence[Record], group: LeaderboardGroup) -> list[BreakdownTable]:

@@ -107,7 +107,7 @@ def render_page(study: StudyAnalysis) -> str:
     environment.filters |= {
         "score": wording.word_score,
         "points": wording.word_points,
-        "mark": lambda variant: wording.mark_unlabelled(variant, variant in study.unlabelled),
+        "mark": wording.mark_unlabelled,
         "share": wording.word_share,
         "seconds": wording.word_seconds,
         "milliseconds": wording.word_milliseconds,
@@ -142,7 +142,8 @@ def render_page(study: StudyAnalysis) -> str:
             rules=RULES,
             groups=groups,
             drawn=bool(kinds),
-            unlabelled=wording.UNLABELLED_NOTE if study.unlabelled else "",
+            unlabelled=study.unlabelled,
+            unlabelled_note=wording.UNLABELLED_NOTE,
             curves=drawn_curves,
             tuning=list_choices(study.records),
             methods=collect_methods(study),
