@@ -125,6 +125,14 @@ def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
     return {**chosen, f"{first}, {steps} steps": {**chosen[first], "steps": steps}}
 
 
+def is_finished(name: str, cells: Sequence[Cell], fresh: int = FRESH) -> bool:
+    """Whether the finalists have run on so many fresh draws of every task."""
+    finalists = choose_finalists(name, cells)
+    have = {(cell["task"], cell["draw"], cell["setting"]) for cell in cells}
+    wanted = product(TASKS, range(1, 1 + fresh), finalists)
+    return bool(finalists) and all(place in have for place in wanted)
+
+
 def _keep_best(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], kept: int) -> Arms:
     """The defaults, and the arms of the lowest sum of ranks in mean AUROC and mean log loss on the tasks' first draws.
 

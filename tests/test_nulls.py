@@ -19,8 +19,9 @@ from test_trial import TRIAL
 @pytest.mark.parametrize(
     ("method", "given", "resolved"),
     [
-        ("adaptive", {}, {"learning_rate": 1e-5, "pattern": "feeling"}),
+        ("adaptive", {}, {"learning_rate": 2e-5, "blocks": 0.5, "pattern": "feeling"}),
         ("adaptive", {"readout": "head", "pattern": "verdict"}, {"learning_rate": 2e-4, "pattern": "verdict"}),
+        ("adaptive", {"readout": "head"}, {"blocks": 4}),
         ("adaptive", {"readout": "head", "learning_rate": 0.1}, {"learning_rate": 0.1}),
         ("soft_prompt", {}, {"learning_rate": 3e-3}),
         ("soft_prompt", {"kind": "prefix"}, {"learning_rate": 1e-2}),
@@ -58,7 +59,8 @@ def test_a_trial_is_the_same_whether_its_values_were_said_or_left_out(study_file
     left_out = prepare_jobs(load_study(study_file, [given]), None)[0]
     first = left_out[0].trial.settings["pattern"]
     assert {job.trial.max_tokens for job in left_out} == {128}
-    said = f"methods=[adaptive: {{epochs: 2, learning_rate: 1e-5, pattern: {first}}}, pattern: {{epochs: 2}}]"
+    adaptive = f"{{epochs: 2, blocks: 0.5, learning_rate: 2e-5, pattern: {first}}}"
+    said = f"methods=[adaptive: {adaptive}, pattern: {{epochs: 2}}]"
     jobs = prepare_jobs(load_study(study_file, [said, "max_tokens=128"]), None)[0]
     assert [job.trial_id for job in jobs] == [job.trial_id for job in left_out]
 
@@ -66,4 +68,4 @@ def test_a_trial_is_the_same_whether_its_values_were_said_or_left_out(study_file
 def test_each_candidate_has_the_rate_that_suits_it(study_file: Path) -> None:
     given = "methods=[adaptive: {grid: {readout: [label_words, head]}}]"
     jobs = prepare_jobs(load_study(study_file, [given, "tuning={trials: 2, folds: 2}"]), None)[0]
-    assert [each["learning_rate"] for each in jobs[0].trial.candidates] == [1e-5, 2e-4]
+    assert [each["learning_rate"] for each in jobs[0].trial.candidates] == [2e-5, 2e-4]
