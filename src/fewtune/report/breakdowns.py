@@ -5,7 +5,7 @@ Owns what each table averages and how its columns are called. Does not know how 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, name_test_set
@@ -26,7 +26,7 @@ class BreakdownTable:
 
     title: str
     columns: tuple[tuple[str, str], ...]
-    cells: dict[str, tuple[Bounds | float | None, ...]]
+    cells: Mapping[str, tuple[Bounds | float | None, ...]]
     over: str = "trials"
     """What means are taken over."""
 
