@@ -59,6 +59,6 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1810.04805",
     settings=Settings,
     plan=plan,
-    defaults_tried={"sentiment": 3, "cola": 2},
+    defaults_tried={"sentiment": 12, "cola": 11, "qqp": 5, "snli": 5},
     uses_pattern=lambda settings: settings.prompted,
 )
