@@ -20,7 +20,7 @@ Cell = Mapping[str, Any]
 class Cells:
     """The cells that a file holds, and the way to add to them; `about` is what else the file says.
 
-    Scores do not depend on the machine, and seconds are told beside them alone: a file may go on where another began.
+    A file may go on on another machine of the same precision; the machine that it names is the last one.
     """
 
     def __init__(self, file: Path, **about: Any) -> None:

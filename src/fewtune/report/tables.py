@@ -197,7 +197,7 @@ def _show_verdict(console: Console, decision: Decision, verdict: GroupVerdict) -
 
 def _show_breakdown(console: Console, breakdown: BreakdownTable, unlabelled: Collection[str]) -> None:
     console.print()
-    console.print(make_text(breakdown.title, style="bold"))
+    console.print(make_text(f"{breakdown.title}, mean over {breakdown.over}", style="bold"))
     # One small table a gold label keeps three heuristics readable at 80 columns.
     for under, columns in groupby(enumerate(breakdown.columns), key=lambda item: item[1][1]):
         chosen = list(columns)
