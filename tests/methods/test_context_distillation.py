@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,42 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.engine import generate as generate_module
+from distillation_plans import make_plan
 from fewtune.engine import token_clock
-from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample
-from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readouts import NextTokenReadout
-from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError
 from fewtune.methods import get_method
-from fewtune.methods.answer import Answer, answer_by_label_words
-from fewtune.methods.context_distillation import judge_teacher, measure_worth
+from fewtune.methods.context_distillation import judge_teacher
 from fewtune.methods.distilling import compare_label_words, compare_vocabulary
-from fewtune.methods.plan import Plan
-from fewtune.methods.scratchpad import Scratchpad
-from fewtune.prompts.calibration import CONTENT_FREE
-from fewtune.prompts.demonstrations import choose_demonstrations, write_context
+from fewtune.prompts.demonstrations import choose_demonstrations
 from fewtune.records import MethodNotes, TeacherNotes
-from fewtune.tasks.base import Draw, Example, Task
+from fewtune.tasks.base import Draw, Task
+from reference_loop import fit_losses
 
 STEPS: dict[str, Any] = {"epochs": 3, "batch_size": 4}
-
-
-def make_plan(
-    model: LanguageModel, task: Task, draw: Draw, name: str = "context_distillation", **settings: Any
-) -> Plan:
-    method = get_method(name)
-    one = {"contexts": 1, "calibration": "contextual"} if name == "context_distillation" else {}
-    chosen = method.resolve(method.settings(**{**one, **settings}), task, len(draw.support), len(draw.pool))
-    assert method.skip_reason(chosen, model.config, task) is None
-    return method.plan(chosen, model, task, draw, np.random.default_rng(0))
-
-
-def fit_losses(plan: Plan) -> list[float]:
-    assert plan.fitting is not None
-    return fit(plan.fitting, np.random.default_rng(5), lambda step, steps, loss: None).losses
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -333,170 +309,6 @@ def test_without_a_pool_the_prior_is_of_the_support_rows_that_a_context_does_not
     assert [len(rows) for rows in most.report().teacher.contexts] == [len(draw.support) * 3 // 4]
 
 
-THINKS: dict[str, Any] = {
-    "context": ("demonstrations", "instruction", "scratchpad"),
-    "instruction": "Good?",
-    "demonstrations": 2,
-    "scratchpad": "{text}. So:",
-    "scratchpad_tokens": 6,
-    "separator": "\n",
-}
-
-
-def think_plainly(model: LanguageModel, text: str, tokens: int) -> str:
-    """What Transformers' own generation writes after a text, up to a special token or a blank line."""
-    network = copy.deepcopy(model.frozen)
-    network.set_attn_implementation("sdpa")
-    given = model.tokenizer.source(text, return_tensors="pt").input_ids
-    options = copy.deepcopy(network.generation_config)
-    options.max_new_tokens, options.do_sample, options.pad_token_id = tokens, False, 0
-    options.eos_token_id = model.tokenizer.source.all_special_ids
-    written = network.generate(given, attention_mask=torch.ones_like(given), generation_config=options)
-    answer = model.tokenizer.source.decode(written[0, given.shape[1] :], skip_special_tokens=True)
-    return str(answer).split("\n\n")[0].rstrip("\ufffd").rstrip()
-
-
-def scratchpad_of(
-    model: LanguageModel, task: Task, draw: Draw, cue: str = "{text}. So:", tokens: int = 6
-) -> tuple[Answer, Scratchpad]:
-    answer = answer_by_label_words(model, task, draw, None, "vocabulary")
-    return answer, Scratchpad(Forward(model.frozen, "float32"), answer, cue, tokens, "\n")
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Every prompt that a teacher goes on from, in order."""
-    prompts: list[list[int]] = []
-    plain = generate_module.generate_greedily
-
-    def watch(forward: Forward, given: Sequence[Sequence[int]], *rest: Any) -> list[list[int]]:
-        prompts.extend(list(prompt) for prompt in given)
-        return plain(forward, given, *rest)
-
-    monkeypatch.setattr("fewtune.methods.scratchpad.generate_greedily", watch)
-    return prompts
-
-
-def test_a_teachers_prompt_is_context_cue_thoughts_and_the_patterns_end(
-    model: LanguageModel, task: Task, draw: Draw
-) -> None:
-    plan = make_plan(model, task, draw, calibration="none", **THINKS)
-    (rng,) = np.random.default_rng(0).spawn(1)
-    shown = choose_demonstrations(draw.support, 2, rng)
-    words = task.patterns[0].label_words
-    before = "Good?\n" + "".join(f"{e.fields['text']}. Feeling:{words[e.label or 0]}\n" for e in shown)
-    rows = [row.without_label() for row in draw.test_sets[0].rows]
-    thoughts = [think_plainly(model, f"{before}{row.fields['text']}. So:", 6) for row in rows]
-    assert len({*thoughts} - {""}) > 3
-    texts = [
-        f"{before}{row.fields['text']}. So:{thought}\n{row.fields['text']}. Feeling:"
-        for row, thought in zip(rows, thoughts, strict=True)
-    ]
-    answer, scratchpad = scratchpad_of(model, task, draw)
-    context = scratchpad.follow(write_context(answer.encoder, task.patterns[0], shown, "\n", "Good?"))
-    prompts = answer.encode(rows, context)
-    assert prompts == [model.tokenizer.source(text).input_ids for text in texts]
-    scores = np.stack([score_prompts(Forward(model.frozen, "float32"), [p], answer.readout)[0] for p in prompts])
-    expected = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-    np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), expected, atol=1e-4)
-    # What trains and what is scored never reads it.
-    plain = [tuple(model.tokenizer.source(f"{row.fields['text']}. Feeling:").input_ids) for row in rows]
-    student = make_plan(model, task, draw, calibration="none", demonstrations=2)
-    np.testing.assert_array_equal(plan.score(rows), student.score(rows))
-    assert [tuple(p) for p in answer.encode(rows)] == plain
-    assert plan.fitting is not None and student.fitting is not None
-    assert [e.prompt for e in plan.fitting.examples] == [e.prompt for e in student.fitting.examples]
-
-
-@pytest.mark.parametrize("calibration", ["none", "contextual", "batch"])
-def test_a_row_is_written_about_once_in_a_context(
-    calibration: str, models: dict[str, LanguageModel], task: Task, draw: Draw, asked: list[list[int]]
-) -> None:
-    plan = make_plan(models["llama"], task, draw, calibration=calibration, contexts=2, **THINKS)
-    content_free = 2 * len(CONTENT_FREE) if calibration == "contextual" else 0
-    # Pool rows behind both contexts, support rows behind those that do not show them.
-    shown = plan.report().teacher.contexts
-    support = sum(e.row_id not in rows for rows in shown for e in draw.support)
-    assert len(asked) == content_free + 2 * len(draw.pool) + support
-    rows = [row.without_label() for row in draw.test_sets[0].rows]
-    for _ in range(2):
-        plan.reference_scorers["teacher"](rows)
-    assert len(asked) == content_free + 2 * len(draw.pool) + support + 2 * len(rows)
-    assert len({tuple(prompt) for prompt in asked}) == len(asked)
-
-
-def test_a_scratchpad_alone_is_a_context_and_is_noted_without_its_texts(
-    models: dict[str, LanguageModel], task: Task, draw: Draw
-) -> None:
-    plan = make_plan(models["llama"], task, draw, context=("scratchpad",), calibration="none", scratchpad_tokens=5)
-    teacher = plan.report().teacher
-    assert teacher.scratchpad.cue == "{text}\nThoughts:" and teacher.scratchpad.most_tokens == 5
-    assert 0 < teacher.scratchpad.mean_tokens <= 5
-    assert teacher.rows_taught == len(draw.pool) + len(draw.support)
-    assert make_plan(models["llama"], task, draw, demonstrations=2).report().teacher.scratchpad is None
-
-
-def test_the_vocabulary_is_compared_behind_a_scratchpad(
-    models: dict[str, LanguageModel], task: Task, draw: Draw
-) -> None:
-    plan = make_plan(models["llama"], task, draw, kl_over="vocabulary", calibration="none", top_k=400, **THINKS)
-    assert plan.fitting is not None
-    answer, scratchpad = scratchpad_of(models["llama"], task, draw)
-    (rng,) = np.random.default_rng(0).spawn(1)
-    shown = choose_demonstrations(draw.support, 2, rng)
-    context = scratchpad.follow(write_context(answer.encoder, task.patterns[0], shown, "\n", "Good?"))
-    prompts = answer.encode(draw.pool, context)
-    expected = score_prompts(Forward(models["llama"].frozen, "float32"), prompts, NextTokenReadout())
-    targets = [e.target for e in plan.fitting.examples if e.label is None]
-    for target, scores in zip(targets, expected, strict=True):
-        assert target is not None
-        np.testing.assert_allclose(target[:-1, 1], scores[target[:-1, 0].astype(int)], atol=1e-4)
-
-
-def test_thoughts_give_way_to_a_long_row_and_then_the_row_to_the_prompts_end(
-    model: LanguageModel, task: Task, draw: Draw
-) -> None:
-    answer, scratchpad = scratchpad_of(model, task, draw, tokens=100)
-    before = scratchpad.follow("Good?\n")
-    lengths = []
-    for words in (6, 18, 42, 120):
-        text = draw.pool[0].fields["text"]
-        row = replace(draw.pool[0], fields={"text": " ".join([text] * (words // len(text.split())))})
-        (text,) = before([row])
-        (prompt,) = answer.encode([row], before)
-        assert len(prompt) + answer.readout.answer_tokens <= model.max_positions
-        assert text.startswith("Good?\n" + row.fields["text"][:20]) and ". So:" in text and text.endswith("\n")
-        read = model.tokenizer.source.decode(prompt)
-        assert read.endswith(". Feeling:")
-        whole = f"\n{row.fields['text']}. Feeling:"
-        assert read.endswith(whole) or text.endswith(". So:\n"), "thoughts give way first"
-        lengths.append(len(text.split(". So:", 1)[1]))
-    assert lengths[0] > lengths[-1] == 1
-
-
-def test_thoughts_end_before_a_blank_line_or_a_special_token(
-    models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokenizer = models["llama"].tokenizer.source
-    said = tokenizer(" a joy.\nKind \n\nand more").input_ids
-    stopped: list[int] = []
-
-    def say(
-        forward: Forward, prompts: Sequence[Sequence[int]], limits: Sequence[int], stop: Callable[[list[int]], bool]
-    ) -> list[list[int]]:
-        stopped.append(next(n for n in range(1, len(said) + 1) if stop(said[:n])))
-        assert stop([*said[:1], tokenizer.eos_token_id])
-        return [said[: stopped[0]], [*said[:1], tokenizer.eos_token_id]]
-
-    monkeypatch.setattr("fewtune.methods.scratchpad.generate_greedily", say)
-    _, scratchpad = scratchpad_of(models["llama"], task, draw)
-    rows = draw.pool[:2]
-    first, second = scratchpad.follow("")(rows)
-    assert first == f"{rows[0].fields['text']}. So: a joy.\nKind\n"
-    assert second == f"{rows[1].fields['text']}. So:{tokenizer.decode(said[:1])}\n"
-    assert tokenizer.decode(said[: stopped[0]]).endswith("\n\n")
-
-
 def test_what_the_teacher_reads_is_counted(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
     def count(**settings: Any) -> int:
         before = token_clock.now()
@@ -519,28 +331,6 @@ def test_left_alone_a_teacher_shows_four_rows_a_label_and_the_fit_takes_forty_st
     assert plan.fitting.optimisation.epochs * -(-rows // 4) == 40
 
 
-def test_a_teachers_worth_is_how_far_it_comes_from_chance_to_one() -> None:
-    rows = [Example(f"r{number}", {"text": ""}, label) for number, label in enumerate((0, 0, 1, 1, None))]
-    good, bad = np.log([0.1, 0.9]), np.log([0.9, 0.1])
-    assert measure_worth(rows, [bad, bad, good, good, good]) == 1.0
-    assert measure_worth(rows, [bad, bad, good, bad, good]) == pytest.approx(0.5), "three of four, chance a half"
-    assert measure_worth(rows, [good, good, bad, bad, good]) == 0.0, "below chance it is worth nothing"
-    assert measure_worth(rows, [None, None, None, None, good]) is None
-    assert measure_worth(rows, [bad, None, None, None, good]) is None, "one label says nothing"
-
-
-def test_a_teacher_whose_worth_is_asked_leaves_support_rows_out_of_its_contexts(task: Task) -> None:
-    method = get_method("context_distillation")
-    for settings, shots, shown in (
-        ({"alpha": 0.9}, 8, 8),
-        ({"alpha": "worth"}, 8, 6),
-        ({"steps": "worth"}, 8, 6),
-        ({"alpha": "worth"}, 64, 8),
-        ({"alpha": "worth"}, 1, 1),
-    ):
-        assert method.resolve(method.settings(**settings), task, shots, 6).demonstrations == shown
-
-
 def test_a_student_that_nothing_is_left_for_is_refused(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
@@ -552,37 +342,3 @@ def test_labels_alone_are_no_rows_without_labels(models: dict[str, LanguageModel
     for alpha, seen in ((0.0, None), (0.5, "pool")):
         plan = make_plan(models["llama"], task, draw, alpha=alpha, demonstrations=2, calibration="batch")
         assert plan.report().unlabelled == seen
-
-
-def test_alpha_by_worth_is_the_weight_that_the_teacher_earns_and_is_noted(
-    models: dict[str, LanguageModel], task: Task, draw: Draw
-) -> None:
-    settings = {"demonstrations": 2, "contexts": 3, "learning_rate": 1e-3, **STEPS}
-    earned = make_plan(models["llama"], task, draw, alpha="worth", **settings)
-    notes = earned.report().teacher
-    assert notes is not None and notes.alpha is not None and 0.0 <= notes.alpha <= 1.0
-    given = make_plan(models["llama"], task, draw, alpha=notes.alpha, **settings)
-    assert fit_losses(earned) == pytest.approx(fit_losses(given), abs=1e-4), "six digits of it are noted"
-
-
-def test_steps_by_a_worth_that_nobody_measured_are_told(
-    models: dict[str, LanguageModel], task: Task, draw: Draw
-) -> None:
-    shown = make_plan(models["llama"], task, draw, demonstrations=len(draw.support), steps="worth")
-    notes = shown.report()
-    assert notes.teacher is not None and notes.teacher.worth is None
-    assert notes.warnings == ["the teacher was asked of no support rows of two labels: 40 steps were taken"]
-    assert shown.fitting is not None and shown.fitting.optimisation.steps == 40
-
-
-@pytest.mark.parametrize(("worth", "steps"), [(0.0, 40), (1 / 3, 80), (1.0, 160)])
-def test_steps_by_worth_grow_from_forty_to_a_hundred_and_sixty(
-    worth: float, steps: int, models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fewtune.methods import context_distillation
-
-    monkeypatch.setattr(context_distillation, "measure_worth", lambda rows, targets: worth)
-    plan = make_plan(models["llama"], task, draw, demonstrations=2, steps="worth")
-    assert plan.fitting is not None and plan.fitting.optimisation.steps == steps
-    notes = plan.report().teacher
-    assert notes is not None and (notes.alpha, notes.worth) == (0.9, worth)
