@@ -10,7 +10,7 @@ import pytest
 from distillation_plans import make_plan
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import get_method
-from fewtune.methods.context_distillation import measure_worth
+from fewtune.methods.teacher_worth import count_steps, measure_worth
 from fewtune.tasks.base import Draw, Example, Task
 from reference_loop import fit_losses
 
@@ -61,13 +61,14 @@ def test_steps_by_a_worth_that_nobody_measured_are_told(
 
 
 @pytest.mark.parametrize(("worth", "steps"), [(0.0, 40), (1 / 3, 80), (1.0, 160)])
-def test_steps_by_worth_grow_from_forty_to_a_hundred_and_sixty(
-    worth: float, steps: int, models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fewtune.methods import context_distillation
+def test_steps_by_worth_grow_from_forty_to_a_hundred_and_sixty(worth: float, steps: int) -> None:
+    assert count_steps(worth) == steps
 
-    monkeypatch.setattr(context_distillation, "measure_worth", lambda rows, targets: worth)
-    plan = make_plan(models["llama"], task, draw, demonstrations=2, steps="worth")
-    assert plan.fitting is not None and plan.fitting.optimisation.steps == steps
+
+def test_steps_by_worth_are_those_of_the_worth_that_is_noted(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    plan = make_plan(models["llama"], task, draw, demonstrations=2, contexts=3, steps="worth")
     notes = plan.report().teacher
-    assert notes is not None and (notes.alpha, notes.worth) == (0.9, worth)
+    assert notes is not None and notes.worth is not None and notes.alpha == 0.9
+    assert plan.fitting is not None and plan.fitting.optimisation.steps == count_steps(notes.worth)

@@ -8,7 +8,6 @@ https://arxiv.org/abs/2209.15189; few-shot teachers, https://arxiv.org/abs/2409.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from fewtune.methods.base import (
 )
 from fewtune.methods.optimisation import MOST_STEPS, LearningRate, ReadoutKind, needs_of_readout, read_optimisation
 from fewtune.methods.teacher_settings import TeacherSettings
+from fewtune.methods.teacher_worth import LEAST_STEPS, WORTHIEST_STEPS, count_steps, measure_worth
 from fewtune.prompts.template import plain_template
 from fewtune.records import MethodNotes
 from fewtune.tasks.patterns import check_template
@@ -42,15 +42,11 @@ if TYPE_CHECKING:
     from fewtune.methods.answer import Answer
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import Trained
-    from fewtune.tasks.base import Draw, Example, Task
+    from fewtune.tasks.base import Draw, Task
 
 DEMONSTRATIONS_A_LABEL = 4
 """Rows a label in each of the teacher's contexts where a study does not say."""
 DEFAULT_RATES = {"all": 5e-5, "last_blocks": 1e-5, "low_rank": 5e-4}
-LEAST_STEPS = 40
-"""Steps of a fit whose epochs are not given: what the other methods take over sixteen rows."""
-WORTHIEST_STEPS = 160
-"""Steps where the teacher is always right, with `steps: worth`; LEAST_STEPS where it is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +192,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     worth = measure_worth(rows, targets) if asks_worth(settings) else None
     by_worth = settings.steps == "worth"
     if by_worth:
-        settings = replace(settings, steps=LEAST_STEPS + round((worth or 0.0) * (WORTHIEST_STEPS - LEAST_STEPS)))
+        settings = replace(settings, steps=count_steps(worth or 0.0))
     alpha = settings.alpha if settings.alpha != "worth" else worth or 0.0
     # A row that weighs nothing is left out: it would only thin the batches.
     weighed = [
@@ -243,20 +239,6 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         reference_scorers={"teacher": teacher.score, **untaught_student},
         conclude=partial(judge_teacher, task.primary_metric),
     )
-
-
-def measure_worth(rows: Sequence[Example], targets: Sequence[np.ndarray | None]) -> float | None:
-    """How far on the way from chance to 1 a teacher's accuracy on labelled rows is, 0 to 1, by its log-probabilities.
-
-    Chance is the share of these rows' commonest label. None where it was asked of no labelled rows, or of one label's.
-    """
-    asked = [(row.label, target) for row, target in zip(rows, targets, strict=True) if row.label is not None]
-    answers = [(label, int(np.argmax(target))) for label, target in asked if target is not None]
-    if not answers:
-        return None
-    accuracy = sum(label == answer for label, answer in answers) / len(answers)
-    chance = max(Counter(label for label, _ in answers).values()) / len(answers)
-    return max(0.0, (accuracy - chance) / (1 - chance)) if chance < 1 else None
 
 
 def _make_loss(

@@ -19,14 +19,11 @@ MOST_FACET_VALUES = 6
 
 @dataclass(frozen=True)
 class BreakdownTable:
-    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under).
-
-    A mean that has an interval stands there as `Bounds`.
-    """
+    """Means by two things, such as facet value and gold label: cells[variant][column], columns are (value, under)."""
 
     title: str
     columns: tuple[tuple[str, str], ...]
-    cells: Mapping[str, tuple[Bounds | float | None, ...]]
+    cells: Mapping[str, tuple[Bounds | None, ...]]
     over: str = "trials"
     """What means are taken over."""
 
@@ -78,12 +75,12 @@ def _average_breakdowns(
 def _list_patterns(analysed: GroupAnalysis) -> list[BreakdownTable]:
     """Prompt sensitivity in domain: each variant under each pattern, and the largest mean less the smallest."""
     under, group = analysed.by_pattern, analysed.board
-    cells: dict[str, tuple[Bounds | float | None, ...]] = {}
+    cells: dict[str, tuple[Bounds | None, ...]] = {}
     for row in group.rows:
         found = [variants.get(row.variant) for variants in under.values()]
         means = [bounds.mean for bounds in found if bounds is not None]
         if means:
-            cells[row.variant] = (*found, max(means) - min(means))
+            cells[row.variant] = (*found, Bounds(max(means) - min(means), None, None))
     columns = (*((pattern, "in domain") for pattern in under), ("largest less smallest", "in domain"))
     title = f"{group.title} · by pattern: {group.metric}"
     return [BreakdownTable(title, columns, cells, over="draws, with 95 % intervals")] if cells else []
@@ -157,5 +154,6 @@ def _make_table(
     return [BreakdownTable(title, tuple(columns), cells)] if cells else []
 
 
-def _average(values: Sequence[float] | None) -> float | None:
-    return sum(values) / len(values) if values else None
+def _average(values: Sequence[float] | None) -> Bounds | None:
+    """The mean, without an interval."""
+    return Bounds(sum(values) / len(values), None, None) if values else None

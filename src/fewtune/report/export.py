@@ -20,6 +20,7 @@ from fewtune.report.findings import word_outcome
 from fewtune.report.wording import (
     UNKNOWN,
     UNLABELLED_NOTE,
+    list_models,
     list_verdict,
     mark_unlabelled,
     word_bytes,
@@ -110,7 +111,7 @@ def _disarm(value: Any) -> Any:
 
 def write_markdown(study: StudyAnalysis) -> str:
     """The verdicts, the audit and a table a group."""
-    parts = [f"# {make_plain(study.name)}", *(make_plain(f"{name}: {said}.") for name, said in study.models.items())]
+    parts = [f"# {make_plain(study.name)}", *(make_plain(f"{line}.") for line in list_models(study.models))]
     parts += [f"Audit: {word_outcome(study.findings)}"]
     parts += [
         f"- **{f.severity}**, {make_plain(f.rule)} · {make_plain(f.where)}: {make_plain(f.reason)}."

@@ -131,7 +131,7 @@ def render_page(study: StudyAnalysis) -> str:
         # Charts are drawn while the page is filled in.
         return environment.get_template("page.html.jinja").render(
             name=study.name,
-            models=study.models,
+            models=wording.list_models(study.models),
             css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
             script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
             unfinished_study=wording.word_missing(study.missing) if study.missing else "",

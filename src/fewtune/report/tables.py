@@ -26,6 +26,7 @@ from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.tuning import list_choices
 from fewtune.report.wording import (
     UNLABELLED_NOTE,
+    list_models,
     list_verdict,
     mark_unlabelled,
     word_bytes,
@@ -69,8 +70,8 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
 
 def show_models(console: Console, study: StudyAnalysis) -> None:
     """Print what each model is beyond its name, where records say."""
-    for name, said in study.models.items():
-        console.print(make_text(f"{name}: {said}", style="dim"))
+    for line in list_models(study.models):
+        console.print(make_text(line, style="dim"))
 
 
 def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
@@ -211,10 +212,10 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable, unlabelled: Col
         console.print(Padding(table, (0, 0, 0, 1)))
 
 
-def _fill_cell(cell: Bounds | float | None) -> Text:
-    """A mean, and below it the interval that it has."""
-    if not isinstance(cell, Bounds):
-        return make_text(word_score(cell))
+def _fill_cell(cell: Bounds | None) -> Text:
+    """A mean, and below it its interval where it has one."""
+    if cell is None:
+        return make_text(word_score(None))
     text = make_text(word_score(cell.mean))
     if cell.low is not None and cell.high is not None:
         text.append(f"\n{_word_briefly(cell.low)} to {_word_briefly(cell.high)}", style="dim")

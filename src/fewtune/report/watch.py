@@ -29,6 +29,7 @@ from fewtune.report.findings import word_outcome
 from fewtune.report.race import word_next_look
 from fewtune.report.wording import (
     UNKNOWN,
+    list_models,
     list_verdict,
     mark_unlabelled,
     word_bound,
@@ -130,7 +131,7 @@ def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Tex
     if waiting:
         told += f", about {word_seconds(left)} left" if left is not None else ""
     settled = len(study.records) - len(again)
-    models = [make_text(f"{name}: {said}", style="dim") for name, said in study.models.items()]
+    models = [make_text(line, style="dim") for line in list_models(study.models)]
     return [make_text(study.name, style="bold"), *models, make_text(told), ProgressBar(planned, settled, width=60)]
 
 

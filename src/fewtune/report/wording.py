@@ -111,6 +111,11 @@ def explain_decision(decision: Decision) -> list[str]:
     return lines
 
 
+def list_models(models: Mapping[str, str]) -> list[str]:
+    """Word what models are beyond their names, by name, a line each."""
+    return [f"{name}: {said}" for name, said in models.items()]
+
+
 def tell_unlabelled(decision: Decision) -> list[str]:
     """Say which methods learnt from rows without labels too, where others did not."""
     names = [each.name for each in decision.compared if each.unlabelled]
