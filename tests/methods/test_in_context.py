@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -34,6 +33,7 @@ from fewtune.prompts.tokens import Encoder
 from fewtune.serving.limits import Limits
 from fewtune.serving.server import Address, Saved, serve_model
 from fewtune.tasks.base import Draw, Example, Task
+from plain_prompts import PlainReader, write_shown
 
 
 def score(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> np.ndarray:
@@ -81,10 +81,7 @@ def test_scores_equal_lm_evaluation_harness(
         harness = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=1, add_bos_token=name.startswith("opt"))
         chosen = next(p for p in task.patterns if p.name == pattern)
         shown = choose_demonstrations(draw.support, 4, np.random.default_rng(0))
-        before = "".join(
-            chosen.template.format(**e.fields) + chosen.label_words[e.label] + "\n\n"  # type: ignore[index]
-            for e in shown
-        )
+        before = write_shown(chosen, shown)
         rows = draw.test_sets[0].rows
         requests = [
             Instance("loglikelihood", {}, (before + chosen.template.format(**row.fields), word), i)
@@ -202,19 +199,12 @@ def test_batch_calibration_is_what_a_plain_loop_over_the_pool_gives(
     notes = plan.report().demonstrations
     assert notes is not None
     by_id = {row.row_id: row for row in draw.support}
-    shown = "".join(
-        pattern.template.format(**by_id[row_id].fields) + pattern.label_words[by_id[row_id].label or 0] + "\n\n"
-        for row_id in notes.rows
-    )
-    plain = AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
-    plain.load_state_dict(model.frozen.state_dict())
+    before, plain = write_shown(pattern, [by_id[row_id] for row_id in notes.rows]), PlainReader(model)
     (first,), (second,) = model.tokenizer.tokenise(list(pattern.label_words))
 
     def say(row: Example) -> np.ndarray:
-        tokens = model.tokenizer.tokenise([shown + pattern.template.format(**row.fields)])[0]
-        with torch.no_grad():
-            logits = plain(torch.tensor([[*model.tokenizer.opening, *tokens]])).logits[0, -1]
-        return np.asarray(logits[[first, second]].double().log_softmax(-1).numpy())
+        logits, _ = plain.read(before + pattern.template.format(**row.fields))
+        return np.asarray(logits[[first, second]].log_softmax(-1))
 
     rows = [row.without_label() for row in draw.test_sets[0].rows][:6]
     prior = np.mean([say(row) for row in draw.pool], axis=0)

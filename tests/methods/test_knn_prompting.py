@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import kl_div
 from sklearn.neighbors import KNeighborsClassifier
-from transformers import AutoModelForCausalLM
 
 from fewtune.engine.language_model import LanguageModel
 from fewtune.errors import PredictorError
@@ -19,6 +17,7 @@ from fewtune.methods.knn_prompting import split_support
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.tasks.base import Draw, Example, Task
 from method_cases import run
+from plain_prompts import PlainReader, write_shown
 
 METHOD = get_method("knn_prompting")
 
@@ -35,25 +34,14 @@ def test_the_nearest_by_kl_divergence_or_angle_vote_as_scikit_learn_counts_them(
     voting = [row for row in draw.support if row not in shown]
     assert len(shown) == 2 and len(voting) == len(draw.support) - 2
     pattern = task.patterns[0]
-    before = "".join(
-        pattern.template.format(**row.fields) + pattern.label_words[row.label or 0] + "\n\n" for row in shown
-    )
-    network = plan.forward.network if plan.forward is not None else None
-    assert network is not None
+    before, plain = write_shown(pattern, shown), PlainReader(model)
 
-    def say(fields: dict[str, str]) -> np.ndarray:
-        prompt = before + pattern.template.format(**fields)
-        ids = [*model.tokenizer.opening, *model.tokenizer.tokenise([prompt])[0]]
-        plain = AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
-        plain.load_state_dict(network.state_dict())
-        with torch.no_grad():
-            said = plain(torch.tensor([ids]), output_hidden_states=True)
-        if by == "states":
-            return np.asarray(said.hidden_states[-1][0, -1].double().numpy())
-        return np.asarray(said.logits[0, -1].double().softmax(-1).numpy())
+    def say(row: Example) -> np.ndarray:
+        logits, state = plain.read(before + pattern.template.format(**row.fields))
+        return np.asarray(state if by == "states" else logits.softmax(-1))
 
     rows = [row.without_label() for row in draw.test_sets[0].rows][:6]
-    anchors, asked = (np.stack([say(dict(row.fields)) for row in given]) for given in (voting, rows))
+    anchors, asked = (np.stack([say(row) for row in given]) for given in (voting, rows))
     if by == "states":
         classifier = KNeighborsClassifier(n_neighbors=3, metric="cosine")
         classifier.fit(anchors, [row.label for row in voting])
