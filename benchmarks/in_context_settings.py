@@ -55,7 +55,9 @@ KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,), 64: (16,)
 VOTES = ("vocabulary", "states")
 AVERAGED = "scored, probabilities averaged"
 """As scored, by the mean of probabilities: public codes of batch calibration differ in what they average."""
-CALIBRATIONS = ("none", "contextual", "domain", "batch", "scored", AVERAGED)
+REST = "batch, of the support"
+"""Batch calibration where there is no pool: over the labelled rows that a context does not show, without their labels."""
+CALIBRATIONS = ("none", "contextual", "domain", "batch", REST, "scored", AVERAGED)
 
 
 def measure_draw(model: LanguageModel, task: Task, draw: Draw, kind: str, size: int, seed: int) -> list[dict[str, Any]]:
@@ -73,23 +75,30 @@ def measure_draw(model: LanguageModel, task: Task, draw: Draw, kind: str, size: 
         if kind == "nearest":
             asked = ContextSettings(1, size, "none", "\n\n")
             before, _ = show_nearest(asked, prompting, task.patterns[0], draw, rng)
+            shown = list(draw.support)
         else:
             shown = choose_demonstrations(draw.support, size, rng)
             before = write_context(prompting.encoder, task.patterns[0], shown, "\n\n")
         score = partial(prompting.score, before=before)
         raw = score(rows)
+        rest = [row.without_label() for row in draw.support if row not in shown]
         for name in CALIBRATIONS:
             prior: np.ndarray | None
             if name == "scored":
                 prior = centre(raw)
             elif name == AVERAGED:
                 prior = np.log(np.exp(raw).mean(axis=0))
+            elif name == REST:
+                if not rest:
+                    continue
+                prior = centre(score(rest))
             else:
                 prior = estimate_prior(score, name, draw, rng)  # type: ignore[arg-type]
             by_calibration[name].append(raw if prior is None else normalise(raw - prior))
     return [
         {"contexts": count, "calibration": name, **judge(average(each[:count]), gold)}
         for name, each in by_calibration.items()
+        if each
         for count in sorted({1, len(each)})
     ]
 
@@ -119,8 +128,13 @@ def measure(data_dir: Path) -> None:
     """Every draw of every task that is not done yet, kept as it comes."""
     cells = Cells(FILE)
     models: dict[str, LanguageModel] = {}
-    asked = [(kind, shots, size) for kind, sizes in KINDS.items() for shots, each in sizes.items() for size in each]
-    for seed, name, (kind, shots, size) in product(range(DRAWS), TASKS, asked):
+    asked = [
+        (kind, seed, name, shots, size)
+        for kind, seed, name in product(KINDS, range(DRAWS), TASKS)
+        for shots, sizes in KINDS[kind].items()
+        for size in sizes
+    ]
+    for kind, seed, name, shots, size in asked:
         place = {"task": name, "shots": shots, "kind": kind, "size": size, "draw": seed}
         if not cells.lack(place):
             continue

@@ -70,10 +70,12 @@ def make_contexts(
 ) -> list[Context]:
     """Contexts of rows drawn anew for each; `follow` gives what stands before a row behind a context's text.
 
+    All contexts are drawn before the first prior is estimated, so that settings that differ by their calibration are
+    compared behind the same contexts.
     Batch calibration is over the pool. Where there is none, it is over the support rows that a context does not show,
     one in four at least.
     """
-    made = []
+    drawn = []
     by_support = settings.calibration == "batch" and not draw.pool
     for _ in range(settings.contexts):
         wanted = settings.demonstrations
@@ -85,6 +87,9 @@ def make_contexts(
             if fitting < len(chosen):
                 chosen = choose_demonstrations(draw.support, fitting, rng)
                 chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
+        drawn.append(chosen)
+    made = []
+    for chosen in drawn:
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
         rest = tuple(row.without_label() for row in draw.support if row not in chosen)
