@@ -80,6 +80,7 @@ def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_pa
     assert isinstance(table, pl.DataFrame) and set(table["variant"]) == {"majority", "tfidf"}
     assert table.height == 2 and table["draws"].to_list() == [2, 2] and table["low"].null_count() == 0
     assert result.name == "values" and len(result.records) == 4
+    assert repr(result) == f"<StudyResult 'values': 4 done; in {out}>"
     assert [result.decision] == list(result.decisions) and result.decision.question.shots == 4
     assert "<table" in result._repr_html_() and result.write_report().is_file()
     heard.clear()
@@ -132,6 +133,7 @@ def test_a_method_fitted_on_rows_saves_and_loads(
     name = str(model_folders["llama"]) if model else None
     predictor = fewtune.fit(texts, labels, method, name, **settings)
     assert predictor.labels == ("bad", "good") and predictor.origin["method"] == method
+    assert "labels=('bad', 'good')" in repr(predictor) and "scorer" not in repr(predictor)
     expected = predictor.predict_probabilities(texts)
     predictor.save(tmp_path / "saved")
     loaded = fewtune.load(tmp_path / "saved")

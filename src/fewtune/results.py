@@ -5,6 +5,7 @@ Owns how an analysed study is handed out; what it says is `analysis`, how it is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
     import polars
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyResult:
     """An analysed study and the folder that holds its records."""
 
     folder: Path
     analysis: StudyAnalysis
+
+    def __repr__(self) -> str:
+        counts = Counter(record.status for record in self.records)
+        trials = ", ".join(f"{count} {status}" for status, count in counts.most_common()) or "no trials"
+        return f"<StudyResult {self.name!r}: {trials}; in {self.folder}>"
 
     @property
     def name(self) -> str:

@@ -53,7 +53,7 @@ class Predictor:
     labels: tuple[str, ...]
     fields: tuple[str, ...]
     """The text columns that a row must have."""
-    scorer: Scorer
+    scorer: Scorer = field(repr=False)
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Method, settings, task, draw and versions, as far as they are known."""
     temperature: float = 1.0
