@@ -82,7 +82,9 @@ def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_pa
     assert result.name == "values" and len(result.records) == 4
     assert repr(result) == f"<StudyResult 'values': 4 done; in {out}>"
     assert [result.decision] == list(result.decisions) and result.decision.question.shots == 4
-    assert "<table" in result._repr_html_() and result.write_report().is_file()
+    assert result.answer.startswith("feelings · 4 shots: ") and result.answer.endswith(".")
+    assert f"<p>{result.answer}</p>" in result._repr_html_() and "<table" in result._repr_html_()
+    assert result.write_report().is_file()
     heard.clear()
     again = fewtune.run_study(values, out, executor=InProcess(), on_event=heard.append)
     assert [type(event) for event in heard] == [Preparing, Prepared, Opened, Closed]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,13 @@ class StudyResult:
             raise FewtuneError(f"this study has {len(self.decisions)} decisions ({places}); take one of `decisions`.")
         return self.decisions[0]
 
+    @property
+    def answer(self) -> str:
+        """The decisions in words, a line each: 'sentiment · 16 shots: Use lora: within 2.1 points of the best, …'."""
+        from fewtune.report.wording import word_decision, word_question
+
+        return "\n".join(f"{word_question(each)}: {word_decision(each)}" for each in self.decisions)
+
     def recommend(self, budget: Budget, within: float | None = None) -> list[Decision]:
         """The decisions within a budget; `within` is the loss that is accepted, the study's own where not given."""
         study = self.analysis
@@ -106,7 +114,8 @@ class StudyResult:
         return write_page(self.analysis, self.folder)
 
     def _repr_html_(self) -> str:
-        return str(self.table()._repr_html_())
+        answer = "".join(f"<p>{escape(line)}</p>" for line in self.answer.splitlines())
+        return f"{answer}{self.table()._repr_html_()}"
 
 
 def read_result(folder: Path) -> StudyResult:
