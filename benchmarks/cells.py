@@ -1,15 +1,18 @@
 """An experiment's cells: what each place gave, kept as it comes, so that a run goes on where it was stopped.
 
-Owns the file of an experiment of many cells. A place tells what was measured (task, draw, setting); it may have given
-several cells.
+Owns the file of an experiment of many cells, and how differences between its settings are told. A place tells what was
+measured (task, draw, setting); it may have given several cells.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from scipy import stats
 
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.processor import usable_cores
@@ -40,3 +43,17 @@ class Cells:
             print(self.found[-1], flush=True)
         machine = describe_machine(usable_cores())
         write_results(self.file, {**self.about, "cells": self.found, "machine": machine, **moment})
+
+
+def word_gain(gains: Mapping[str, Sequence[float]]) -> str:
+    """The mean over tasks of what draws differ by on average, and its 95 % interval; none on one draw a task.
+
+    The interval is Student's, of what draws of one task differ by, pooled over tasks.
+    """
+    mean = fmean(fmean(each) for each in gains.values())
+    freedom = sum(len(each) - 1 for each in gains.values())
+    if not freedom:
+        return f"{mean:+.3f}"
+    variance = sum((gain - fmean(each)) ** 2 for each in gains.values() for gain in each) / freedom
+    reach = stats.t.ppf(0.975, freedom) * (variance * sum(1 / len(each) for each in gains.values())) ** 0.5 / len(gains)
+    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"

@@ -20,10 +20,10 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cells
-from benchmarks.cola_patterns import OTHERS
+from benchmarks.cells import Cells, word_gain
+from benchmarks.cola_patterns import BASE
 from benchmarks.development_rows import load_exchanged_task
-from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell, word_gain
+from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.loading import load_model
@@ -35,13 +35,12 @@ from fewtune.tasks.draw import Sampling, make_draw
 FILE = ROOT / "benchmarks" / "results" / "cola_pattern_fits.json"
 DRAWS = 6
 ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "in_context": ("in_context", {}),
+    "in_context": ("in_context", {"contexts": 1, "calibration": "contextual"}),
     "in_context, four contexts, scored": ("in_context", {"contexts": 4, "demonstrations": 8, "calibration": "scored"}),
     "pattern": ("pattern", {}),
 }
 """Methods and settings that patterns are compared in, by what tells them apart."""
 FIGURES = ("accuracy", "mcc", "auroc", "log_loss")
-BASE = PATTERNS[0].name
 
 
 def swap(pattern: Pattern) -> Pattern:
@@ -49,7 +48,13 @@ def swap(pattern: Pattern) -> Pattern:
     return replace(pattern, name=f"{pattern.name}, swapped", label_words=pattern.label_words[::-1])
 
 
-COMPARED = tuple(each for pattern in (PATTERNS[0], OTHERS[0]) for each in (pattern, swap(pattern)))
+COMPARED = tuple(
+    each
+    for name in (BASE, "correct")
+    for pattern in PATTERNS
+    if pattern.name == name
+    for each in (pattern, swap(pattern))
+)
 
 
 def measure(data_dir: Path | None) -> None:

@@ -5,8 +5,8 @@
 SmolLM2 135M scores the label words behind each pattern with nothing shown and nothing calibrated, on development rows
 (a half of CoLA's training rows, 600 of them). AUROC tells knowledge whatever the threshold: under .5 the words mean the
 opposite to the model. Intervals are of 1,000 resamples of the rows. The task's own patterns come first, then others.
-The highest of so many is too high where it was chosen, so the two highest and the task's first pattern are scored once
-more, on 600 rows of the other half.
+The highest of so many is too high where it was chosen, so the two highest and `minimal`, which was the task's first,
+are scored once more, on 600 rows of the other half.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ from fewtune.prompts.tokens import Encoder
 from fewtune.tasks.base import Example, Pattern, Task
 
 FILE = ROOT / "benchmarks" / "results" / "cola_patterns.json"
+BASE = "minimal"
+"""The pattern that others are compared with: the task's first until 2026-11-29."""
 RESAMPLES, MOST_TOKENS, ROWS, AGAIN = 1000, 128, 600, 2
 OTHERS = (
-    Pattern("correct", "{text}\nThis sentence is grammatically", (" wrong", " correct")),
     Pattern("good_or_bad", "{text}\nThe grammar of this sentence is", (" bad", " good")),
     Pattern("true_or_false", "{text}\nTrue or false: this is correct English.\nAnswer:", (" False", " True")),
     Pattern("quoted", '"{text}" Is this correct English? Answer Yes or No.\nAnswer:', (" No", " Yes")),
@@ -70,7 +71,7 @@ def judge(odds: np.ndarray, gold: np.ndarray, rng: np.random.Generator) -> dict[
 
 
 def measure(task: Task, model: LanguageModel) -> list[dict[str, Any]]:
-    """Every pattern; the two highest and the task's first one on other rows too."""
+    """Every pattern; the two highest and the base on other rows too."""
     patterns = (*task.patterns, *OTHERS)
     found = []
     for pattern in patterns:
@@ -79,7 +80,7 @@ def measure(task: Task, model: LanguageModel) -> list[dict[str, Any]]:
         found.append({"name": pattern.name, "template": pattern.template, "label_words": words, **figures})
         print(found[-1], flush=True)
     highest = sorted(range(len(found)), key=lambda place: -found[place]["auroc"])[:AGAIN]
-    for place in {0, *highest}:
+    for place in {[pattern.name for pattern in patterns].index(BASE), *highest}:
         found[place]["again"] = _judge_on(model, task.train[:ROWS], patterns[place])
     return found
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.apart import ROOT
+from benchmarks.apart import ROOT, write_for
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.ours import count_flops
 from benchmarks.race.peak import measure_peak
@@ -40,7 +40,8 @@ FILE = ROOT / "benchmarks" / "results" / "demo.json"
 
 def time_demo(tree: Path, out: Path) -> float:
     """Seconds of the study run by the code of a tree, its records in `out`."""
-    command = [sys.executable, "-m", "fewtune.cli", "run", str(STUDY), "--out", str(out)]
+    study = write_for(tree, STUDY, out.with_name(f"{out.name}.yaml"))
+    command = [sys.executable, "-m", "fewtune.cli", "run", str(study), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
     started = time.perf_counter()
     subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -32,6 +32,13 @@ def load_development_task(name: str, data_dir: Path | None) -> Task:
     return _give_rows(task, "development rows", *split_rows(task))
 
 
+def load_screened_task(name: str, data_dir: Path | None) -> Task:
+    """The task on which methods' settings are screened: CoLA is asked by its first pattern when the first ones ran."""
+    task = load_development_task(name, data_dir)
+    first = {"cola": "minimal"}.get(name, task.patterns[0].name)
+    return replace(task, patterns=tuple(each for each in task.patterns if each.name == first))
+
+
 def load_exchanged_task(name: str, data_dir: Path | None) -> Task:
     """The task with its halves exchanged, without the first TEST_ROWS of each, on which patterns were judged."""
     task = _load_task(name, data_dir)

@@ -37,7 +37,7 @@ METHODS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "tfidf": ("tfidf", None, {}),
     "probe": ("probe", MODEL, {}),
     "zero-shot": ("in_context", MODEL, {"demonstrations": 0, "calibration": "none"}),
-    "in_context": ("in_context", MODEL, {"demonstrations": 8}),
+    "in_context": ("in_context", MODEL, {"contexts": 1, "demonstrations": 8, "calibration": "contextual"}),
     "vanilla": ("vanilla", MODEL, {"epochs": 1}),
     "pattern": ("pattern", MODEL, {"epochs": 1}),
     "adaptive": ("adaptive", MODEL, {"epochs": 1}),

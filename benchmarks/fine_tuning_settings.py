@@ -26,8 +26,8 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cell, Cells
-from benchmarks.development_rows import SNLI, load_development_task
+from benchmarks.cells import Cell, Cells, word_gain
+from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.in_context_settings import MODEL, judge
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.language_model import LanguageModel
@@ -168,7 +168,7 @@ def measure(name: str, data_dir: Path, fresh: int) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(find_file(name), method=name)
     model = load_model(find_model(MODEL), resolve_precision("auto"))
-    tasks = {task_name: load_development_task(task_name, data_dir) for task_name in TASKS}
+    tasks = {task_name: load_screened_task(task_name, data_dir) for task_name in TASKS}
     for seed, (task_name, task) in product(range(1 + fresh), tasks.items()):
         draw = make_draw(task, Sampling(SHOTS, pool_rows=POOL, in_domain_rows=TESTED), seed)
         if seed:
@@ -219,20 +219,6 @@ def _gain(whole: Mapping[tuple[str, int], Mapping[str, Cell]], told: str, figure
     for (task, _), cells in whole.items():
         gains.setdefault(task, []).append(cells[told][figure] - cells[DEFAULTS][figure])
     return "" if told == DEFAULTS else word_gain(gains)
-
-
-def word_gain(gains: Mapping[str, Sequence[float]]) -> str:
-    """The mean over tasks of what draws differ by on average, and its 95 % interval; none on one draw a task.
-
-    The interval is Student's, of what draws of one task differ by, pooled over tasks.
-    """
-    mean = fmean(fmean(each) for each in gains.values())
-    freedom = sum(len(each) - 1 for each in gains.values())
-    if not freedom:
-        return f"{mean:+.3f}"
-    variance = sum((gain - fmean(each)) ** 2 for each in gains.values() for gain in each) / freedom
-    reach = stats.t.ppf(0.975, freedom) * (variance * sum(1 / len(each) for each in gains.values())) ** 0.5 / len(gains)
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
 
 
 def _average(by_task: Sequence[Sequence[Cell]]) -> list[str]:

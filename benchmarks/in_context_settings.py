@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cell, Cells
-from benchmarks.development_rows import SNLI, load_development_task
+from benchmarks.cells import Cell, Cells, word_gain
+from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
@@ -56,7 +56,15 @@ VOTES = ("vocabulary", "states")
 AVERAGED = "scored, probabilities averaged"
 """As scored, by the mean of probabilities: public codes of batch calibration differ in what they average."""
 REST = "batch, of the support"
-"""Batch calibration where there is no pool: over the labelled rows that a context does not show, without their labels."""
+"""Batch calibration where there is no pool: over labelled rows that a context does not show, without their labels."""
+NO_SETTINGS = (REST, AVERAGED)
+"""Calibrations that are measured and that `in_context` does not have."""
+DECIDED_AT = 16
+"""The shots whose figures decided on the defaults."""
+FORMER = ("random", 16, 1, "contextual")
+"""The default until 2026-11-29: kind, demonstrations, contexts and calibration."""
+GAINS = {"mcc": "MCC", "auroc": "AUROC", "log_loss": "log loss"}
+"""Figures whose differences are told, and what heads their columns."""
 CALIBRATIONS = ("none", "contextual", "domain", "batch", REST, "scored", AVERAGED)
 
 
@@ -130,9 +138,9 @@ def measure(data_dir: Path) -> None:
     models: dict[str, LanguageModel] = {}
     asked = [
         (kind, seed, name, shots, size)
-        for kind, seed, name in product(KINDS, range(DRAWS), TASKS)
-        for shots, sizes in KINDS[kind].items()
-        for size in sizes
+        for kind, sizes in KINDS.items()
+        for shots in sizes
+        for seed, name, size in product(range(DRAWS), TASKS, sizes[shots])
     ]
     for kind, seed, name, shots, size in asked:
         place = {"task": name, "shots": shots, "kind": kind, "size": size, "draw": seed}
@@ -141,7 +149,7 @@ def measure(data_dir: Path) -> None:
         model = MODEL + CHAT if kind == "chat" else MODEL
         if model not in models:
             models[model] = load_model(find_model(model), resolve_precision("auto"))
-        task = load_development_task(name, data_dir)
+        task = load_screened_task(name, data_dir)
         draw = make_draw(task, Sampling(shots, pool_rows=POOL, in_domain_rows=TESTED), seed)
         cells.keep(place, *measure_draw(models[model], task, draw, kind, size, seed))
 
@@ -161,19 +169,39 @@ def write_table(results: dict[str, Any]) -> str:
     """Means over tasks of means over draws, a row a setting, of the draws that every setting of its shots has."""
     keys = ("shots", "kind", "size", "contexts", "calibration")
     cells = keep_whole(results["cells"], keys)
+    by_setting: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_setting[tuple(cell[key] for key in keys)].append(cell)
     rows = []
-    for setting in sorted(dict.fromkeys(tuple(cell[key] for key in keys) for cell in cells), key=lambda each: each[0]):
-        own = [cell for cell in cells if tuple(cell[key] for key in keys) == setting]
+    for setting, own in sorted(by_setting.items(), key=lambda item: item[0][0]):
         by_task = {task: [cell for cell in own if cell["task"] == task] for task in TASKS}
         means = {
             figure: {task: fmean(cell[figure] for cell in members) for task, members in by_task.items() if members}
-            for figure in ("accuracy", "auroc", "log_loss")
+            for figure in ("accuracy", *GAINS)
         }
-        each = [f"{means['accuracy'].get(task, float('nan')):.3f}" for task in TASKS]
+        each = [f"{means['accuracy'][task]:.3f}" if by_task[task] else "" for task in TASKS]
         overall = [f"{fmean(values.values()):.3f}" for values in means.values()]
-        rows.append([*map(str, setting), *each, *overall])
-    heads = ("shots", "before a row", "shown", "contexts", "calibration", *TASKS, "accuracy", "AUROC", "log loss")
-    return f"{write_markdown(heads, rows)}\n\n{write_machine(results['machine'])}."
+        former = by_setting.get((setting[0], *FORMER), own)
+        gains = [_gain(own, former, figure) if own is not former else "" for figure in GAINS]
+        rows.append([*map(str, setting), *each, *overall, *gains])
+    heads = ("shots", "before a row", "shown", "contexts", "calibration", *TASKS, "accuracy", *GAINS.values())
+    drawn = {shots: {(c["task"], c["draw"]) for c in cells if c["shots"] == shots} for shots in SIZES}
+    draws = [
+        f"{shots} shots: " + ", ".join(f"{task} {sum(place[0] == task for place in places)}" for task in TASKS)
+        for shots, places in drawn.items()
+        if places
+    ]
+    table = write_markdown((*heads, *(f"{told} over the former default's" for told in GAINS.values())), rows)
+    return f"{table}\n\nDraws: {'; '.join(draws)}. {write_machine(results['machine'])}."
+
+
+def _gain(own: Sequence[Cell], former: Sequence[Cell], figure: str) -> str:
+    """What a setting's figure differs by from that of the former default on the same draws."""
+    base = {(cell["task"], cell["draw"]): cell[figure] for cell in former}
+    gains: dict[str, list[float]] = defaultdict(list)
+    for cell in own:
+        gains[cell["task"]].append(cell[figure] - base[cell["task"], cell["draw"]])
+    return word_gain(gains)
 
 
 def main() -> None:

@@ -37,7 +37,11 @@ from fewtune.tasks.base import IN_DOMAIN
 from fewtune.tasks.draw import Sampling, make_draw
 
 MODEL, TASK, SHOTS = "smollm2-135m", "sentiment", 16
-METHODS: dict[str, dict[str, int]] = {"pattern": {"epochs": 4}, "in_context": {"demonstrations": 8}, "tfidf": {}}
+METHODS: dict[str, dict[str, Any]] = {
+    "pattern": {"epochs": 4},
+    "in_context": {"contexts": 1, "demonstrations": 8, "calibration": "contextual"},
+    "tfidf": {},
+}
 """Those whose models are served, with their settings: a long prompt that rows share, none, and hardly any work."""
 SIZE = {"at_once": 200, "one_by_one": 50}
 FILE = ROOT / "benchmarks" / "results" / "serve.json"

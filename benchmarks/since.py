@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from benchmarks.apart import ROOT
+from benchmarks.apart import ROOT, write_for
 from benchmarks.labels import choose_words
 from benchmarks.labels import write_study as write_labels_study
 from benchmarks.markdown import write_machine, write_markdown
@@ -43,7 +43,7 @@ DEMO: Mapping[str, Any] = {
         "majority",
         "tfidf",
         "probe",
-        {"in_context": {"calibration": "contextual"}},
+        {"in_context": {"contexts": 1, "calibration": "contextual"}},
         {"vanilla": {"epochs": 40, "learning_rate": 2e-5}},
         {"pattern": {"epochs": 40, "learning_rate": 2e-5}},
         {"lora": {"epochs": 40, "learning_rate": 5e-4}},
@@ -82,7 +82,7 @@ def write_classes(folder: Path) -> Path:
     path = write_labels_study(folder, choose_words(), CLASSES, TOKENS, CLASS_DRAWS)
     study = yaml.safe_load(path.read_text(encoding="utf-8"))
     trained = [{name: {"epochs": 3}} for name in ("pattern", "lora")]
-    study["methods"] = [*trained, {"in_context": {"calibration": "contextual"}}]
+    study["methods"] = [*trained, {"in_context": {"contexts": 1, "calibration": "contextual"}}]
     study["shots"] = [16]
     path.write_text(yaml.safe_dump(study), encoding="utf-8")
     return path
@@ -98,7 +98,8 @@ WORKS: Mapping[str, Callable[[Path], Path]] = {
 
 def run_study(source: Path, study: Path, out: Path) -> float:
     """Seconds of a study run by the code of a checkout, with its own defaults."""
-    command = [sys.executable, "-m", "fewtune.cli", "run", study.name, "--out", str(out), "--data-dir", "."]
+    own = write_for(source, study, study.with_name(f"{out.name}.yaml"))
+    command = [sys.executable, "-m", "fewtune.cli", "run", own.name, "--out", str(out), "--data-dir", "."]
     environment = os.environ | {"PYTHONPATH": str(source / "src")}
     began = time.perf_counter()
     ran = subprocess.run(command, cwd=study.parent, env=environment, capture_output=True, text=True, check=False)

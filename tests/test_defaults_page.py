@@ -7,6 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.fine_tuning_settings import ARMS, DEFAULTS, TASKS, find_file, is_finished
+from benchmarks.in_context_settings import DECIDED_AT, NO_SETTINGS
+from benchmarks.in_context_settings import FILE as IN_CONTEXT
 from fewtune.methods import METHODS, get_method
 from fewtune.records import load_records
 
@@ -45,5 +47,9 @@ def test_as_many_settings_are_told_as_the_records_hold() -> None:
             for cell in cells:
                 if cell["setting"] != DEFAULTS:
                     held[name, cell["task"]].add(cell["setting"])
+    for cell in json.loads(IN_CONTEXT.read_text(encoding="utf-8"))["cells"]:
+        if cell["kind"] == "random" and cell["shots"] == DECIDED_AT and cell["calibration"] not in NO_SETTINGS:
+            setting = {key: cell[key] for key in ("size", "contexts", "calibration")}
+            held["in_context", cell["task"]].add(json.dumps(setting))
     told = {(name, task): count for name in METHODS for task, count in get_method(name).defaults_tried.items()}
     assert told == {place: len(settings) for place, settings in held.items() if place[0] != "majority"}

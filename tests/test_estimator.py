@@ -330,7 +330,7 @@ def test_random_state_seeds_the_fit(model_folders: dict[str, Path]) -> None:
 
 
 def test_unlabelled_rows_reach_the_methods_that_read_them(model_folders: dict[str, Path]) -> None:
-    llama, batch = model_folders["llama"], {"demonstrations": 2, "calibration": "batch"}
+    llama, batch = model_folders["llama"], {"contexts": 1, "demonstrations": 2, "calibration": "batch"}
     with pytest.raises(ValueError, match="in_context needs unlabelled rows with these settings and there are none"):
         fit_tiny(llama, "in_context", batch)
     classifier = fit_tiny(llama, "in_context", batch, random_state=0, pool=np.array(TEXTS[6:]))
@@ -406,7 +406,7 @@ def test_a_pickle_holds_the_saved_files_and_no_network(model_folders: dict[str, 
 def test_auto_races_and_fits_the_choice_on_all_rows(
     model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auto, "RACED", (("in_context", {"demonstrations": 2}),))
+    monkeypatch.setattr(auto, "RACED", (("in_context", {"contexts": 1, "demonstrations": 2}),))
     monkeypatch.setattr(auto, "MOST_DRAWS", 3)
     frame = pd.DataFrame({"message": [f"{text} {n}" for n in range(4) for text in TEXTS], "label": ["x"] * 48})
     classes = [label == "praise" for label in LABELS * 4]

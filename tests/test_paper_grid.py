@@ -32,7 +32,6 @@ WITH_MODEL = ("probe", "zero_shot", "in_context", "vanilla", "pattern", "adaptiv
 SHOTS = (4, 32, 64, 128, 256)
 TRAINED = ("vanilla", "pattern", "adaptive", "lora", "context_distillation")
 
-SHOWN = 16
 JOINED = ("and", "but", "while", "though", "yet")
 ROWS = 8
 REDUCED = (
@@ -165,7 +164,7 @@ def test_every_method_did_what_the_preset_asks_of_it(ran: Ran) -> None:
         trial, notes = record.trial, record.notes
         assert notes.prompt.cut.rows == 0
         if trial.method == "in_context":
-            assert len(notes.demonstrations.rows) == min(SHOWN, trial.shots)
+            assert len(notes.demonstrations.rows) == min(trial.settings["demonstrations"], trial.shots)
         if trial.method == "context_distillation":
             assert notes.teacher.rows_labelled == trial.shots
         if trial.method in TRAINED:

@@ -132,7 +132,7 @@ def test_the_classifiers_lines_run_as_they_stand(
 ) -> None:
     (found,) = re.findall(r"```python\n(import polars\n.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(auto, "RACED", (("in_context", {"demonstrations": 1}),))
+    monkeypatch.setattr(auto, "RACED", (("in_context", {"contexts": 1, "demonstrations": 1}),))
     monkeypatch.setattr(auto, "MOST_DRAWS", 3)
     rows = [f"my {word} does not start,repairs\nan invoice for my {word},billing" for word in "abcdefgh"]
     (tmp_path / "tickets.csv").write_text("message,team\n" + "\n".join(rows) + "\n")

@@ -28,7 +28,7 @@ RUN_FEWTUNE = "from fewtune.cli import main; main()"
 def describe_study(size: Size) -> dict[str, Any]:
     """The study as its file says it."""
     special: dict[str, dict[str, Any]] = {
-        "in_context": {"calibration": "contextual", "demonstrations": size.study_shots},
+        "in_context": {"contexts": 1, "calibration": "contextual", "demonstrations": size.study_shots},
         **{name: {"epochs": size.study_epochs} for name in ("vanilla", "pattern", "lora")},
     }
     return {

@@ -133,7 +133,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lora": ("lora", {"readout": "head", "rank": 8, "alpha": 16.0, "learning_rate": 5e-4}),
     # One rate for all blocks, as Trainer has.
     "last-blocks": ("adaptive", {"readout": "head", "decay": 1.0, "learning_rate": 2e-4}),
-    "in-context": ("in_context", {"calibration": "none"}),
+    "in-context": ("in_context", {"contexts": 1, "calibration": "none"}),
     "distillation": (
         "context_distillation",
         {"contexts": 1, "calibration": "none", "alpha": 0.5, "learning_rate": 5e-5},

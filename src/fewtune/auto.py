@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "smollm2-135m"
 RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("in_context", {"calibration": "contextual"}),
+    ("in_context", {}),
     ("lora", {"epochs": 10}),
     ("pattern", {"epochs": 10, "learning_rate": 2e-5}),
 )

@@ -64,7 +64,7 @@ for place in sorted(path for path in root.glob("*/exported*") if path.is_dir()):
             found = model.eval()(**given).logits.softmax(-1).numpy()
     np.save(place.parent / f"{place.name}.npy", np.array(found))
 """
-ONNX = [("llama", "in_context", {"demonstrations": 2}), ("gpt2", "lora", {"epochs": 2})]
+ONNX = [("llama", "in_context", {"contexts": 1, "demonstrations": 2}), ("gpt2", "lora", {"epochs": 2})]
 ONNX += [("opt-350m-shaped", "soft_prompt", {"epochs": 2})]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from context_plans import show_rows
 from distillation_plans import make_plan
 from fewtune.engine import token_clock
 from fewtune.engine.fitting import FitExample
@@ -83,11 +84,9 @@ def test_the_teachers_scores_are_in_contexts_for_the_same_demonstrations(
     (rng,) = np.random.default_rng(0).spawn(1)
     shown = choose_demonstrations(draw.support, 4, rng)
     assert plan.report().teacher.contexts == [[e.row_id for e in shown]]
-    in_context = get_method("in_context")
-    settings = in_context.settings(demonstrations=4, calibration=calibration)
     # The same rows in the same order: a support of those four alone, under the stream that draws them so.
     (again,) = np.random.default_rng(0).spawn(1)
-    reference = in_context.plan(settings, model, task, draw, again)
+    reference = show_rows(model, task, draw, again, demonstrations=4, calibration=calibration)
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), reference.score(rows), atol=1e-6)
     targets = [e.target for e in plan.fitting.examples if e.label is None]  # type: ignore[union-attr]
@@ -99,13 +98,10 @@ def test_several_contexts_are_averaged_as_probabilities(
 ) -> None:
     plan = make_plan(models["llama"], task, draw, demonstrations=2, contexts=3, calibration="none")
     (rng,) = np.random.default_rng(0).spawn(1)
-    in_context = get_method("in_context")
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     each = []
     for _ in range(3):
-        reference = in_context.plan(
-            in_context.settings(demonstrations=2, calibration="none"), models["llama"], task, draw, rng
-        )
+        reference = show_rows(models["llama"], task, draw, rng, demonstrations=2, calibration="none")
         each.append(np.exp(reference.score(rows)))
     np.testing.assert_allclose(np.exp(plan.reference_scorers["teacher"](rows)), np.mean(each, axis=0), atol=1e-6)
 
@@ -185,10 +181,8 @@ def test_another_model_may_teach_where_it_shares_the_vocabulary(
     student = replace(models["llama"], others={"teacher": models["gpt2"]})
     plan = make_plan(student, task, draw, teacher="teacher", demonstrations=2)
     (rng,) = np.random.default_rng(0).spawn(1)
-    reference = get_method("in_context")
     rows = [row.without_label() for row in draw.test_sets[0].rows]
-    settings = reference.settings(demonstrations=2, calibration="contextual")
-    expected = reference.plan(settings, models["gpt2"], task, draw, rng).score(rows)
+    expected = show_rows(models["gpt2"], task, draw, rng, demonstrations=2).score(rows)
     np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), expected, atol=1e-6)
 
 
@@ -299,9 +293,8 @@ def test_without_a_pool_the_prior_is_of_the_support_rows_that_a_context_does_not
     rest = tuple(row.without_label() for row in draw.support if row not in shown)
     assert len(rest) == len(draw.support) - 3
     (again,) = np.random.default_rng(0).spawn(1)
-    in_context = get_method("in_context")
-    asked = in_context.settings(demonstrations=3, calibration="batch")
-    reference = in_context.plan(asked, models["llama"], task, replace(draw, pool=rest), again)
+    taught = replace(draw, pool=rest)
+    reference = show_rows(models["llama"], task, taught, again, demonstrations=3, calibration="batch")
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     np.testing.assert_allclose(plan.reference_scorers["teacher"](rows), reference.score(rows), atol=1e-6)
     assert plan.report().unlabelled is None

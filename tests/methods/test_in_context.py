@@ -13,6 +13,7 @@ import pytest
 from scipy.special import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from context_plans import show_rows
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import LabelWordReadout
@@ -37,8 +38,7 @@ from plain_prompts import PlainReader, write_shown
 
 
 def score(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> np.ndarray:
-    method = get_method("in_context")
-    plan = method.plan(method.settings(**settings), model, task, draw, np.random.default_rng(0))
+    plan = show_rows(model, task, draw, **settings)
     return plan.score([row.without_label() for row in draw.test_sets[0].rows])
 
 
@@ -123,9 +123,8 @@ def test_each_row_is_shown_the_demonstrations_nearest_to_it_the_nearest_last(
     models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
 ) -> None:
     """The states are those that `embeddings` reads; behind its own demonstrations a row is scored as alone."""
-    model, method = models["llama"], get_method("in_context")
-    settings = method.settings(demonstrations=2, selection="nearest", calibration="none")
-    plan = method.plan(settings, model, task, draw, np.random.default_rng(0))
+    model = models["llama"]
+    plan = show_rows(model, task, draw, demonstrations=2, selection="nearest", calibration="none")
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     reads = prompt_plainly(model, task, model.forward(model.frozen))
     nearness = reads.read(rows) @ reads.read(draw.support).T
@@ -152,9 +151,7 @@ def test_nearest_demonstrations_without_any_or_several_times_over_are_skipped(ta
 def test_contextual_calibration_makes_content_free_inputs_even(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    method = get_method("in_context")
-    settings = method.settings(demonstrations=2, calibration="contextual")
-    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    plan = show_rows(models["llama"], task, draw, demonstrations=2)
     raw = score(models["llama"], task, draw, demonstrations=2, calibration="none")
     prior = np.array(plan.report().demonstrations.log_prior)
     expected = raw - prior
@@ -166,25 +163,19 @@ def test_contextual_calibration_makes_content_free_inputs_even(
 def test_several_contexts_answer_by_the_mean_of_their_probabilities(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    method = get_method("in_context")
-    settings = method.settings(demonstrations=4, contexts=3)
-    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    plan = show_rows(models["llama"], task, draw, demonstrations=4, contexts=3)
     shown = plan.report().demonstrations
     assert shown is not None
     contexts = [shown, *shown.others]
     assert len({tuple(each.rows) for each in contexts}) == 3 and all(len(each.rows) == 4 for each in contexts)
     rows = [row.without_label() for row in draw.test_sets[0].rows]
-    rng, each = np.random.default_rng(0), []
-    for _ in range(3):  # one after the other from one generator, as the three were drawn
-        alone = method.plan(method.settings(demonstrations=4), models["llama"], task, draw, rng)
-        each.append(np.exp(alone.score(rows)))
+    rng = np.random.default_rng(0)  # one after the other from one generator, as the three were drawn
+    each = [np.exp(show_rows(models["llama"], task, draw, rng, demonstrations=4).score(rows)) for _ in range(3)]
     np.testing.assert_allclose(np.exp(plan.score(rows)), np.mean(each, axis=0), atol=1e-6)
 
 
 def test_batch_calibration_centres_the_pool(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:
-    method = get_method("in_context")
-    settings = method.settings(demonstrations=2, calibration="batch")
-    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    plan = show_rows(models["llama"], task, draw, demonstrations=2, calibration="batch")
     scores = plan.score(draw.pool)
     np.testing.assert_allclose((scores[:, 0] - scores[:, 1]).mean(), 0.0, atol=1e-6)
 
@@ -192,10 +183,8 @@ def test_batch_calibration_centres_the_pool(models: dict[str, LanguageModel], ta
 def test_batch_calibration_is_what_a_plain_loop_over_the_pool_gives(
     model: LanguageModel, task: Task, draw: Draw
 ) -> None:
-    method, pattern = get_method("in_context"), task.patterns[0]
-    plan = method.plan(
-        method.settings(demonstrations=2, calibration="batch"), model, task, draw, np.random.default_rng(0)
-    )
+    pattern = task.patterns[0]
+    plan = show_rows(model, task, draw, demonstrations=2, calibration="batch")
     notes = plan.report().demonstrations
     assert notes is not None
     by_id = {row.row_id: row for row in draw.support}
@@ -210,6 +199,38 @@ def test_batch_calibration_is_what_a_plain_loop_over_the_pool_gives(
     prior = np.mean([say(row) for row in draw.pool], axis=0)
     expected = log_softmax(np.stack([say(row) for row in rows]) - prior, axis=1)
     np.testing.assert_allclose(plan.score(rows), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pool", "contexts", "calibration"),
+    [
+        ({}, 6, 4, "batch"),
+        ({}, 0, 4, "contextual"),
+        ({"demonstrations": 0}, 0, 1, "contextual"),
+        ({"selection": "nearest"}, 6, 1, "batch"),
+        ({"selection": "nearest"}, 0, 1, "contextual"),
+        ({"contexts": 2, "calibration": "none"}, 6, 2, "none"),
+    ],
+)
+def test_nulls_stand_for_what_the_rows_at_hand_allow(
+    settings: dict[str, Any], pool: int, contexts: int, calibration: str, task: Task
+) -> None:
+    method = get_method("in_context")
+    found = method.resolve(method.settings(**settings), task, 8, pool)
+    assert (found.contexts, found.calibration) == (contexts, calibration)
+    assert not method.needs_pool(method.settings(**settings))
+    assert method.skip_reason(found, None, task) is None
+
+
+def test_calibrations_are_compared_behind_the_same_contexts(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    shown = []
+    for calibration in ("batch", "contextual", "domain", "scored"):
+        notes = show_rows(models["llama"], task, draw, demonstrations=3, contexts=3, calibration=calibration).report()
+        assert notes.demonstrations is not None
+        shown.append([each.rows for each in (notes.demonstrations, *notes.demonstrations.others)])
+    assert all(each == shown[0] for each in shown) and len(set(map(tuple, shown[0]))) == 3
 
 
 def test_random_texts_are_made_of_the_supports_words_and_as_long(draw: Draw) -> None:
@@ -245,9 +266,7 @@ def test_rows_scored_together_are_centred_where_they_are_enough(
     assert len(rows) == FEWEST_CENTRED
 
     def answer(calibration: str, asked: list[Example]) -> np.ndarray:
-        method = get_method("in_context")
-        settings = method.settings(demonstrations=2, calibration=calibration)
-        return method.plan(settings, models["llama"], task, draw, np.random.default_rng(0)).score(asked)
+        return show_rows(models["llama"], task, draw, demonstrations=2, calibration=calibration).score(asked)
 
     raw = answer("none", rows)
     np.testing.assert_allclose(answer("scored", rows), normalise(raw - raw.mean(0)), atol=1e-6)
@@ -260,10 +279,8 @@ def test_rows_that_are_answered_together_are_one_window(
     rows = [row.without_label() for row in (*draw.test_sets[0].rows, *draw.pool, *draw.support)]
     asked = [TextRow(number, dict(row.fields)) for number, row in enumerate(rows * 2, 1)]
     assert len(asked) > FIRST_ROWS
-    method = get_method("in_context")
     for calibration, windows in (("scored", 1), ("none", 2)):
-        settings = method.settings(demonstrations=2, calibration=calibration)
-        predictor = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0)).predictor
+        predictor = show_rows(models["llama"], task, draw, demonstrations=2, calibration=calibration).predictor
         answered = list(answer_rows(predictor, iter(asked)))
         assert len(answered) == windows
         together = np.exp(predictor.log_probabilities(rows * 2))
@@ -273,21 +290,17 @@ def test_rows_that_are_answered_together_are_one_window(
 def test_a_model_with_room_for_no_demonstration_says_so(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    method, long = get_method("in_context"), "the cook is kind " * 30
+    long = "the cook is kind " * 30
     wordy = replace(draw, support=tuple(replace(row, fields={"text": long}) for row in draw.support))
     for given, warned in ((draw, 0), (wordy, 1)):
-        plan = method.plan(
-            method.settings(demonstrations="all"), models["llama"], task, given, np.random.default_rng(0)
-        )
+        plan = show_rows(models["llama"], task, given, demonstrations="all")
         assert len(plan.report().warnings) == warned
 
 
 def test_answers_that_depend_on_other_rows_are_neither_exported_nor_served(
     models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = get_method("in_context")
-    settings = method.settings(demonstrations=2, calibration="scored")
-    predictor = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0)).predictor
+    predictor = show_rows(models["llama"], task, draw, demonstrations=2, calibration="scored").predictor
     predictor.save(tmp_path / "model")
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     loaded = load_predictor(tmp_path / "model")

@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_words_that_begin_the_answer_to_the_turn(
     chat: LanguageModel, folder: Path, task: Task, draw: Draw, pattern: str
 ) -> None:
     method = get_method("in_context")
-    settings = method.settings(demonstrations=2, calibration="none", pattern=pattern)
+    settings = method.settings(demonstrations=2, contexts=1, calibration="none", pattern=pattern)
     plan = run(method, settings, chat, task, draw)
     notes, prompt = plan.report().demonstrations, plan.report().prompt
     assert notes is not None and prompt is not None

@@ -318,7 +318,7 @@ METHOD = Method(
     needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
     shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
     defaults_tried={"sentiment": 12},
-    revision=2,  # with variant full, the teacher is calibrated on labelled rows alone too
+    revision=3,  # all contexts are drawn before the first is calibrated
     needs_pool=lambda settings: settings.calibration == "batch" and settings.variant == "few_shot",
     skip_reason=skip_reason,
     resolve=resolve,

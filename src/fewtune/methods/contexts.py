@@ -77,11 +77,10 @@ def make_contexts(
     """
     drawn = []
     by_support = settings.calibration == "batch" and not draw.pool
+    most = len(draw.support) - (math.ceil(len(draw.support) / 4) if by_support else 0)
     for _ in range(settings.contexts):
         wanted = settings.demonstrations
-        if by_support and wanted is not None:
-            wanted = min(wanted, len(draw.support) - math.ceil(len(draw.support) / 4))
-        chosen = choose_demonstrations(draw.support, len(draw.support) if wanted is None else wanted, rng)
+        chosen = choose_demonstrations(draw.support, most if wanted is None else min(wanted, most), rng)
         if wanted is None:
             fitting = count_fitting(prompting.encoder, pattern, chosen, settings.separator)
             if fitting < len(chosen):

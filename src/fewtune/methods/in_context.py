@@ -6,7 +6,7 @@ https://arxiv.org/abs/2005.14165
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
     from fewtune.tasks.base import Draw, Task
+
+
+CONTEXTS = 4
+"""Contexts where a study does not say, and what stands in them is drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +46,23 @@ class Settings:
         ),
     ] = "random"
     contexts: Annotated[
-        int,
+        int | None,
         Field(
             ge=1,
             le=64,
-            description="Contexts of so many demonstrations, each drawn anew, whose probabilities are averaged.",
+            description="Contexts of so many demonstrations, each drawn anew, whose probabilities are averaged; null: "
+            f"{CONTEXTS}, or 1 where nothing or the nearest is shown.",
         ),
-    ] = 1
+    ] = None
     calibration: Annotated[
-        Calibration | Literal["scored"],
+        Calibration | Literal["scored"] | None,
         Field(
             description="none: label words as scored. contextual: divide by the mean label probabilities of "
             "content-free inputs. domain: of texts of the support's words in random order. batch: subtract the mean "
             "log-probability over the unlabelled pool. scored: over the rows that are scored together, or as "
-            "domain does where these are few."
+            "domain does where these are few. null: batch where there is a pool, else contextual."
         ),
-    ] = "contextual"
+    ] = None
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
     separator: Annotated[str, Field(description="Text between demonstrations.")] = "\n\n"
     per_token: Annotated[
@@ -69,11 +74,19 @@ class Settings:
     ] = False
 
 
+def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
+    """Several contexts where these are drawn, and the calibration that the rows at hand allow."""
+    several = settings.selection == "random" and settings.demonstrations != 0
+    contexts = settings.contexts or (CONTEXTS if several else 1)
+    calibration = settings.calibration or ("batch" if pool_rows else "contextual")
+    return replace(settings, contexts=contexts, calibration=calibration)
+
+
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where nearest demonstrations are asked for and there are none, or several contexts of the same ones."""
     if settings.selection != "nearest":
         return None
-    if settings.contexts > 1:
+    if settings.contexts not in (None, 1):
         return "the nearest demonstrations make one context: set contexts to 1"
     if settings.demonstrations == "all":
         return "selection: nearest shows some of the support: give demonstrations a number"
@@ -89,7 +102,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.predictors.network import Unchanged
     from fewtune.records import DemonstrationNotes
 
-    assert model is not None
+    assert model is not None and settings.contexts is not None and settings.calibration is not None  # resolved
     forward = model.forward(model.frozen)
     answer = answer_by_label_words(model, task, draw, settings.pattern, "label_words", settings.per_token)
     centred = settings.calibration == "scored"
@@ -136,10 +149,12 @@ METHOD = Method(
     plan=plan,
     skip_reason=skip_reason,
     needs=lambda settings: frozenset({"label_words", "reads_on"} if settings.demonstrations else {"label_words"}),
-    defaults_tried={"sentiment": 9, "cola": 4},
+    defaults_tried={"sentiment": 34, "cola": 29, "qqp": 25, "snli": 25},
     uses_fit_seed=lambda settings: (
         (settings.demonstrations != 0 and settings.selection == "random")
         or settings.calibration in ("domain", "scored")
     ),
+    revision=2,  # all contexts are drawn before the first is calibrated
     needs_pool=lambda settings: settings.calibration == "batch",
+    resolve=resolve,
 )

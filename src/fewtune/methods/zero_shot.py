@@ -34,7 +34,9 @@ class Settings:
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Score label words behind nothing, calibrate."""
-    asked = in_context.Settings(demonstrations=0, calibration=settings.calibration, pattern=settings.pattern)
+    asked = in_context.Settings(
+        demonstrations=0, contexts=1, calibration=settings.calibration, pattern=settings.pattern
+    )
     return in_context.plan(asked, model, task, draw, rng)
 
 

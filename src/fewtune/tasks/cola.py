@@ -28,6 +28,9 @@ SUMMARY = "Is an English sentence grammatically acceptable? Out of domain: sente
 
 LABELS = ("unacceptable", "acceptable")
 PATTERNS = (
+    # Twelve were tried on development rows; of three scored on both halves, this is above chance on both
+    # (docs/defaults.md).
+    Pattern("correct", "{text}\nThis sentence is grammatically", (" wrong", " correct")),
     Pattern("minimal", "{text} ?", (" No", " Yes")),
     Pattern("question", "{text}\nQuestion: Is this sentence grammatical? Yes or No?\nAnswer:", (" No", " Yes")),
     Pattern("yes_or_no", "{text} Yes or No?", (" No", " Yes")),
