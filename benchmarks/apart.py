@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewtune.executors.process import WORKER_ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
@@ -43,18 +41,6 @@ def answer_request(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """In the process apart: read the request, answer it, write what was found."""
     request, out = sys.argv[1:]
     Path(out).write_text(json.dumps(answer(json.loads(request))), encoding="utf-8")
-
-
-def write_for(source: Path, study: Path, path: Path) -> Path:
-    """A study written as a checkout reads it: before in-context learning counted its contexts, it had one."""
-    body = yaml.safe_load(study.read_text(encoding="utf-8"))
-    settings = (source / "src" / "fewtune" / "methods" / "in_context.py").read_text(encoding="utf-8")
-    if "\n    contexts: " not in settings:
-        for method in body["methods"]:
-            if isinstance(method, dict) and "in_context" in method:
-                method["in_context"].pop("contexts", None)
-    path.write_text(yaml.safe_dump(body), encoding="utf-8")
-    return path
 
 
 def start_as_worker(module: str) -> None:

@@ -22,13 +22,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.apart import ROOT, write_for
+from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.ours import count_flops
 from benchmarks.race.peak import measure_peak
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from benchmarks.race.table import measure_ratio, write_seconds
 from benchmarks.race.works import MODEL
+from benchmarks.since import write_for
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model, resolve_precision
 from fewtune.records import Record, load_records

@@ -33,7 +33,7 @@ def load_development_task(name: str, data_dir: Path | None) -> Task:
 
 
 def load_screened_task(name: str, data_dir: Path | None) -> Task:
-    """The task on which methods' settings are screened: CoLA is asked by its first pattern when the first ones ran."""
+    """The task on which methods' settings are screened; CoLA is asked by what was its first pattern when that began."""
     task = load_development_task(name, data_dir)
     first = {"cola": "minimal"}.get(name, task.patterns[0].name)
     return replace(task, patterns=tuple(each for each in task.patterns if each.name == first))

@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from benchmarks.apart import ROOT, write_for
+from benchmarks.apart import ROOT
 from benchmarks.labels import choose_words
 from benchmarks.labels import write_study as write_labels_study
 from benchmarks.markdown import write_machine, write_markdown
@@ -94,6 +94,18 @@ WORKS: Mapping[str, Callable[[Path], Path]] = {
     "demo": write_plain(DEMO),
     "race": write_plain(describe_study(Size())),
 }
+
+
+def write_for(source: Path, study: Path, path: Path) -> Path:
+    """A study written as a checkout reads it: before in-context learning counted its contexts, it had one."""
+    body = yaml.safe_load(study.read_text(encoding="utf-8"))
+    settings = (source / "src" / "fewtune" / "methods" / "in_context.py").read_text(encoding="utf-8")
+    if "\n    contexts: " not in settings:
+        for method in body["methods"]:
+            if isinstance(method, dict) and "in_context" in method:
+                method["in_context"].pop("contexts", None)
+    path.write_text(yaml.safe_dump(body), encoding="utf-8")
+    return path
 
 
 def run_study(source: Path, study: Path, out: Path) -> float:

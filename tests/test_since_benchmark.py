@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from benchmarks import since
-from benchmarks.since import WORKS, compare, write_table
+from benchmarks.since import WORKS, compare, write_for, write_table
 from fewtune.study import read_study
 
 WORDS = [f" word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(20)]
@@ -24,6 +24,17 @@ def test_each_study_can_be_read(work: str, tmp_path: Path, monkeypatch: pytest.M
     study = read_study(yaml.safe_load(path.read_text()))
     trials = len(study.methods) * len(study.data_seeds)
     assert trials == {"classes": 9, "distillation": 2, "demo": 14, "race": 40}[work]
+
+
+@pytest.mark.parametrize(("known", "settings"), [(True, {"contexts": 1, "shown": 2}), (False, {"shown": 2})])
+def test_a_study_is_written_as_a_checkout_reads_it(known: bool, settings: dict[str, int], tmp_path: Path) -> None:
+    methods = tmp_path / "src" / "fewtune" / "methods"
+    methods.mkdir(parents=True)
+    (methods / "in_context.py").write_text("class Settings:\n    contexts: int = 1\n" if known else "import contexts\n")
+    study = tmp_path / "study.yaml"
+    study.write_text("name: made\nmethods: [majority, {in_context: {contexts: 1, shown: 2}}]\n")
+    written = yaml.safe_load(write_for(tmp_path, study, tmp_path / "own.yaml").read_text())
+    assert written == {"name": "made", "methods": ["majority", {"in_context": settings}]}
 
 
 def write_side(out: Path, answers: dict[str, list[int]]) -> None:

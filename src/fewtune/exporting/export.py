@@ -109,8 +109,8 @@ def _write_onnx(predictor: Predictor, folder: Path, rows: Sequence[Mapping[str, 
     if answer is None or not linear or not isinstance(scorer, LanguageScorer) or scorer.prompting.encoder.closing:
         raise PredictorError(
             "this model has no ONNX form: only answers that are one linear map of a decoder's state have, not label "
-            "words of several tokens or contexts, chat templates, embeddings or a model of words. Leave --onnx out, "
-            "or fit in_context with `contexts: 1`."
+            "words of several tokens or contexts, chat templates, embeddings or a model of words. Leave --onnx out; "
+            "in_context has one with `contexts: 1`."
         )
     folder.mkdir()
     source = build_graph_source(scorer, answer, predictor.labels)
