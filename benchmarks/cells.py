@@ -15,6 +15,7 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.race.results import describe_machine, describe_moment, write_results
+from fewtune.models import Precision, resolve_precision
 from fewtune.processor import usable_cores
 
 Cell = Mapping[str, Any]
@@ -23,13 +24,16 @@ Cell = Mapping[str, Any]
 class Cells:
     """The cells that a file holds, and the way to add to them; `about` is what else the file says.
 
-    A file may go on on another machine of the same precision; the machine that it names is the last one.
+    A file goes on in the precision that it was begun in, on whatever machine; the one that it names is the last.
     """
 
     def __init__(self, file: Path, **about: Any) -> None:
         self.file = file
         self.about = about
-        self.found: list[Cell] = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.is_file() else []
+        held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self.found: list[Cell] = held.get("cells", [])
+        self.precision: Precision = held.get("precision") or resolve_precision("auto")
+        """What the model computes in: the file's where it has one, else this machine's best."""
 
     def lack(self, place: Cell) -> bool:
         """Whether no cell of a place was kept yet."""
@@ -42,7 +46,8 @@ class Cells:
             self.found.append({**place, **each, "commit": moment["commit"]})
             print(self.found[-1], flush=True)
         machine = describe_machine(usable_cores())
-        write_results(self.file, {**self.about, "cells": self.found, "machine": machine, **moment})
+        about = {**self.about, "precision": self.precision}
+        write_results(self.file, {**about, "cells": self.found, "machine": machine, **moment})
 
 
 def word_gain(gains: Mapping[str, Sequence[float]]) -> str:

@@ -27,7 +27,7 @@ from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.loading import load_model
-from fewtune.models import find_model, resolve_precision
+from fewtune.models import find_model
 from fewtune.tasks.base import Pattern
 from fewtune.tasks.cola import PATTERNS
 from fewtune.tasks.draw import Sampling, make_draw
@@ -60,7 +60,7 @@ COMPARED = tuple(
 def measure(data_dir: Path | None) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(FILE)
-    model = load_model(find_model(MODEL), resolve_precision("auto"))
+    model = load_model(find_model(MODEL), cells.precision)
     whole = load_exchanged_task("cola", data_dir)
     for seed, pattern, (told, (method, settings)) in product(range(DRAWS), COMPARED, ARMS.items()):
         place = {"method": told, "draw": seed, "pattern": pattern.name, "words": list(pattern.label_words)}

@@ -33,7 +33,7 @@ from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.methods import get_method
-from fewtune.models import find_model, resolve_precision
+from fewtune.models import find_model
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
@@ -167,7 +167,7 @@ def measure_cell(
 def measure(name: str, data_dir: Path, fresh: int) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(find_file(name), method=name)
-    model = load_model(find_model(MODEL), resolve_precision("auto"))
+    model = load_model(find_model(MODEL), cells.precision)
     tasks = {task_name: load_screened_task(task_name, data_dir) for task_name in TASKS}
     for seed, (task_name, task) in product(range(1 + fresh), tasks.items()):
         draw = make_draw(task, Sampling(SHOTS, pool_rows=POOL, in_domain_rows=TESTED), seed)

@@ -34,7 +34,7 @@ from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.contexts import ContextSettings, show_nearest
 from fewtune.metrics.counts import count_answers, score_all
 from fewtune.metrics.probabilities import describe
-from fewtune.models import find_model, resolve_precision
+from fewtune.models import find_model
 from fewtune.models.chat import CHAT
 from fewtune.predictors.language import Before, average
 from fewtune.predictors.temperature import normalise
@@ -47,10 +47,12 @@ from fewtune.tasks.draw import Sampling, make_draw
 FILE = ROOT / "benchmarks" / "results" / "in_context_settings.json"
 MODEL = "smollm2-135m"
 TASKS = ("sentiment", "cola", "qqp", SNLI)
-DRAWS, CONTEXTS, TESTED, POOL = 3, 4, 150, 64
+CONTEXTS, TESTED, POOL = 4, 150, 64
+DRAWS = {16: 2, 64: 1}
+"""Draws of each task, by shots."""
 SIZES = {16: (0, 8, 16), 64: (16, 64)}
 """Demonstrations a context shows, by shots; none is zero-shot."""
-KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,), 64: (16,)}, "neighbours": {16: (8,), 64: (32,)}}
+KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,)}, "neighbours": {16: (8,)}}
 """What stands before rows, and how many demonstrations it shows, by shots."""
 VOTES = ("vocabulary", "states")
 AVERAGED = "scored, probabilities averaged"
@@ -140,7 +142,7 @@ def measure(data_dir: Path) -> None:
         (kind, seed, name, shots, size)
         for kind, sizes in KINDS.items()
         for shots in sizes
-        for seed, name, size in product(range(DRAWS), TASKS, sizes[shots])
+        for seed, name, size in product(range(DRAWS[shots]), TASKS, sizes[shots])
     ]
     for kind, seed, name, shots, size in asked:
         place = {"task": name, "shots": shots, "kind": kind, "size": size, "draw": seed}
@@ -148,7 +150,7 @@ def measure(data_dir: Path) -> None:
             continue
         model = MODEL + CHAT if kind == "chat" else MODEL
         if model not in models:
-            models[model] = load_model(find_model(model), resolve_precision("auto"))
+            models[model] = load_model(find_model(model), cells.precision)
         task = load_screened_task(name, data_dir)
         draw = make_draw(task, Sampling(shots, pool_rows=POOL, in_domain_rows=TESTED), seed)
         cells.keep(place, *measure_draw(models[model], task, draw, kind, size, seed))
