@@ -4,8 +4,8 @@
 
 Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M, 32 labelled rows and 64 unlabelled, on the development
 rows of four tasks (halves of their training rows). Every setting runs on one draw of the two tasks with the shortest
-rows, the four of the lowest sum of ranks in AUROC and log loss on one draw of the others, and the two best of these,
-the first of them with more steps besides (`MORE_STEPS`), on fresh draws of all; the defaults run everywhere. On fresh
+rows, those of the lowest sum of ranks in AUROC and log loss on one draw of the others, and the best of these on fresh
+draws of all (`KEPT` says how many; the first of them with `MORE_STEPS` besides); the defaults run everywhere. On fresh
 draws alone are differences from the defaults told: the best of ten is too good where it was chosen. Their intervals
 are Student's, of draws, and too narrow: draws of a task share half of their test rows.
 Every setting meets the same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
@@ -41,8 +41,8 @@ from fewtune.tasks.draw import Sampling, make_draw
 SHORT = ("sentiment", "cola")
 TASKS = (*SHORT, "qqp", SNLI)
 SHOTS, POOL, TESTED = 32, 64, 300
-SURVIVORS, FINALISTS, FRESH = 4, 2, 2
-"""Settings beside the defaults that go on after the short tasks, and after all; draws of each task for the last."""
+FRESH = 2
+"""Draws of each task on which what is left runs."""
 DEFAULTS = "as it stands"
 Arms = Mapping[str, Mapping[str, Any]]
 """Settings by what tells them apart."""
@@ -100,6 +100,9 @@ ARMS: Mapping[str, Arms] = {
         ),
     )
 }
+KEPT = {"vanilla": (4, 2), "adaptive": (4, 2)}
+USUALLY_KEPT = (2, 1)
+"""Settings beside the defaults that go on after the short tasks, and after all; by method, for those that ran first."""
 MORE_STEPS = {"vanilla": 200}
 """Steps with which a method's best setting runs besides."""
 FIGURES = ("accuracy", "auroc", "log_loss")
@@ -114,12 +117,12 @@ def find_file(method: str) -> Path:
 
 def choose_survivors(name: str, cells: Sequence[Cell]) -> Arms:
     """The settings that run on the longer tasks: the defaults and the best on the short ones."""
-    return _keep_best(ARMS[name], cells, SHORT, SURVIVORS)
+    return _keep_best(ARMS[name], cells, SHORT, KEPT.get(name, USUALLY_KEPT)[0])
 
 
 def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
-    """The settings that run on fresh draws: the defaults, the best survivors, and the first with more steps."""
-    chosen = _keep_best(choose_survivors(name, cells), cells, TASKS, FINALISTS)
+    """The settings that run on fresh draws: the defaults and the best survivors; for some with more steps too."""
+    chosen = _keep_best(choose_survivors(name, cells), cells, TASKS, KEPT.get(name, USUALLY_KEPT)[1])
     steps = MORE_STEPS.get(name)
     if not chosen or steps is None:
         return chosen

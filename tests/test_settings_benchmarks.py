@@ -21,8 +21,8 @@ from benchmarks.development_rows import SNLI, TEST_ROWS, load_development_task, 
 from benchmarks.fine_tuning_settings import (
     ARMS,
     DEFAULTS,
+    KEPT,
     SHORT,
-    SURVIVORS,
     TASKS,
     choose_finalists,
     choose_survivors,
@@ -94,6 +94,9 @@ def test_cells_are_kept_as_they_come_and_what_is_missing_is_known(tmp_path: Path
         (0, "b", 0.6),
         (1, None, 0.7),
     ]
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[kept["precision"]]
+    file.write_text(json.dumps({**kept, "precision": other}))
+    assert Cells(file, method="lora").precision == other, "cells of one file are compared: one precision"
 
 
 def make_cell(task: str, draw: int, told: str, **figures: float) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def test_the_best_settings_and_the_defaults_go_on_to_fresh_draws_where_alone_the
     assert choose_survivors("vanilla", cells[:-1]) == {}, "before all have run nobody is chosen"
     survivors = choose_survivors("vanilla", cells)
     # The last is first by AUROC and last by log loss, which is as good as the fifth.
-    assert list(survivors) == [DEFAULTS, *arms[-2 : -2 - SURVIVORS : -1]]
+    assert list(survivors) == [DEFAULTS, *arms[-2 : -2 - KEPT["vanilla"][0] : -1]]
     longer = [task for task in TASKS if task not in SHORT]
     cells += [make_cell(task, 0, told, **figures[told]) for task in longer for told in survivors]
     assert choose_finalists("vanilla", cells[:-1]) == {}
