@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,14 @@ import pytest
 import fewtune
 from fewtune import api, estimator
 from fewtune.conduct import Closed, Opened, Prepared, Preparing, StudyEvent
+from fewtune.engine.readouts import LabelWordReadout
 from fewtune.errors import DataError, FewtuneError, RecordError, StudyError
 from fewtune.executors.in_process import InProcess
+from fewtune.models import place_model
 from fewtune.running.job import Finished, Progressed, Started
-from fewtune.study import load_study, read_study
+from fewtune.study import load_study, read_settings, read_study
+
+readout_read = LabelWordReadout.read
 
 
 @pytest.mark.usefixtures("no_workers")
@@ -55,6 +60,11 @@ def test_values_a_file_and_a_study_are_one_study(values: dict[str, object], tmp_
     path = tmp_path / "study.yaml"
     path.write_text(study.to_yaml())
     assert load_study(path) == study == read_study(study.model_dump(mode="json") | values)
+
+
+def test_every_character_of_a_value_reaches_the_study() -> None:
+    given = "mood 😀🎉 (half: \\ud83d\\ude00), é, \u2028, 𝒜\n"
+    assert read_settings("in_context", {"separator": given})["separator"] == given
 
 
 def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str, object], tmp_path: Path) -> None:
@@ -143,6 +153,26 @@ def test_a_method_fitted_on_rows_saves_and_loads(
     assert loaded.origin["settings"].items() >= settings.items() and loaded.origin["rows"] == 4
     again = fewtune.fit(texts, labels, method, name, **settings)
     np.testing.assert_array_equal(again.predict_probabilities(texts), expected)
+
+
+def test_a_model_fitted_on_a_folder_nearby_loads_from_elsewhere(
+    model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model_folders["llama"]
+    monkeypatch.chdir(folder.parent)
+    fitted = fewtune.fit(["kind", "rude"], ["good", "bad"], "in_context", f"./{folder.name}", demonstrations=2)
+    fitted.save(tmp_path / "saved")
+    monkeypatch.chdir(tmp_path)
+    again = fewtune.load(tmp_path / "saved")
+    np.testing.assert_array_equal(again.predict_probabilities(["so"]), fitted.predict_probabilities(["so"]))
+    (tmp_path / "smollm2-135m").mkdir()
+    assert place_model("smollm2-135m") == "smollm2-135m", "a packaged model is not hidden by a folder"
+
+
+def test_a_fit_that_diverges_is_told(model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LabelWordReadout, "read", lambda readout, *given: readout_read(readout, *given) * math.nan)
+    with pytest.raises(FewtuneError, match="lora could not be fitted: the loss became nan at step 1"):
+        fewtune.fit(["kind", "rude"], ["good", "bad"], "lora", str(model_folders["llama"]), epochs=2)
 
 
 def test_what_cannot_be_fitted_is_told(model_folders: dict[str, Path]) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ import pytest
 import fewtune
 import tiny_models
 from fewtune import auto
-from fewtune.auto import LabelledFile, choose_shots
+from fewtune.auto import CURVE_DRAWS, LabelledFile, choose_shots, choose_sizes, name_study
 from fewtune.cli.app import main
 from fewtune.evaluation import measure
 from fewtune.records import load_looks
+from fewtune.running.fit_rows import make_task
+from fewtune.tasks.draw import Sampling, make_draw
 
 LABELS = ("late delivery", "broken, on arrival", "praise")
 WORDS = {"late delivery": "late", "broken, on arrival": "broken", "praise": "lovely"}
@@ -353,6 +356,7 @@ def test_a_cards_own_lines_load_the_export(
     assert call("export", saved, out, *more) == 0
     card = (out / "README.md").read_text(encoding="utf-8")
     assert ("PeftModel" in card) == (method == "lora" and not more)
+    assert ("""in the order of the logits: ["bad", "good"].""" in card) == (method == "lora" and not more)
     [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     found: dict[str, object] = {}
     exec(lines.replace("FOLDER", repr(str(out))).replace("review texts", "'it was late', 'lovely'"), found)
@@ -453,6 +457,20 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_draw_of_a_learning_curve_holds_every_label(seed: int) -> None:
+    labels = ["rare"] * 12 + ["common"] * 588
+    np.random.default_rng(seed).shuffle(labels)
+    task = make_task([f"text {number}" for number in range(600)], labels)
+    for size, draw in product(choose_sizes(task), range(CURVE_DRAWS)):
+        make_draw(task, Sampling(size, balanced=False, in_domain_rows=1, out_of_domain_rows=1), draw)
+
+
+def test_a_file_of_a_long_name_can_be_raced(tmp_path: Path) -> None:
+    name = name_study(tmp_path / f"{'rows of Tuesday ' * 12}.csv")
+    assert name.startswith("rows-of-Tuesday") and len(f"{name}-curve") <= 100
 
 
 @pytest.mark.usefixtures("no_workers")

@@ -91,6 +91,18 @@ def test_an_answers_column_gives_way_to_a_kept_one_of_its_name(
     assert row[:2] == [" late", "lovely"], "a kept cell stands as it is"
 
 
+def test_a_kept_cell_with_a_lone_return_is_read_again_as_it_was(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"review": "so\rlovely"}) + "\n")
+    assert call("predict", saved, tmp_path / "rows.jsonl", "--keep", "review", "--out", tmp_path / "a.csv") == 0
+    _, row = answers((tmp_path / "a.csv").read_bytes().decode())
+    assert row[:2] == ["so\rlovely", "lovely"]
+    capsys.readouterr()
+    assert call("predict", saved, tmp_path / "a.csv") == 0
+    assert answers(capsys.readouterr().out)[1][0] == "lovely"
+
+
 def test_a_fault_is_told_by_its_row_and_what_stands_before_it_is_answered(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

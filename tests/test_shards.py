@@ -122,6 +122,14 @@ def test_a_missing_part_is_named_and_run_where_the_others_lie(
     assert [(event["trials"], event["reused"]) for event in runs] == [(4, trials)]
 
 
+def test_what_was_merged_into_a_folder_stays_when_more_is(parts: list[Path], tmp_path: Path) -> None:
+    merge(parts[:1], tmp_path / "out")
+    trials, [line] = merge(parts[1:2], tmp_path / "out")
+    assert line.startswith("missing: 3/3.") and trials == sum(len(load_records(part)) for part in parts[:2])
+    assert merge(parts[2:], tmp_path / "out") == (4, [])
+    assert len(load_records(tmp_path / "out")) == 4 and load_looks(tmp_path / "out") is not None
+
+
 def test_packed_parts_and_parts_that_overlap_are_merged_too(
     parts: list[Path], whole: Path, values: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from fewtune.models.architectures import find_architecture
 from fewtune.results import StudyResult
 from fewtune.tasks import own_files
 from fewtune.tasks.base import IN_DOMAIN, Task
-from fewtune.tasks.draw import Sampling, check_sampling
+from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
@@ -53,6 +53,8 @@ MOST_SHOTS = 32
 """Labelled rows that a trial is fitted on at most: with more it takes minutes, and methods keep their order."""
 MOST_DRAWS = 8
 """Splits of one file share rows: further ones add little."""
+LONGEST_NAME = 80
+"""Characters of a file's name that stand in its study's."""
 CURVE_DRAWS = 3
 """Draws at each number of rows of a learning curve."""
 APART = 0.25
@@ -179,16 +181,26 @@ def choose_sizes(task: Task) -> tuple[int, ...]:
     counts = Counter(row.label for row in task.train)
     most = sum(count - math.ceil(count * _share_apart(task)) for count in counts.values())
     least = max(2 * len(task.labels), math.ceil(2 * len(task.train) / min(counts.values())))
-    sizes = tuple(size for size in (most // 4, most // 2, most) if size >= least)
+    sizes = tuple(size for size in (most // 4, most // 2, most) if size >= least and _can_be_drawn(task, size))
     if len(sizes) < 2:
         raise DataError(
             f"{len(task.train)} rows, {min(counts.values())} of the rarest of {len(task.labels)} labels, are too few "
             "for a learning curve: half of what a draw may take has to hold two rows of each label. Give more rows, or "
             "leave --curve out."
         )
-    for size in sizes:
-        check_sampling(task, Sampling(size, balanced=False))
     return sizes
+
+
+def _can_be_drawn(task: Task, size: int) -> bool:
+    """Whether every draw of so many rows holds every label."""
+    sampling = Sampling(size, balanced=False, in_domain_rows=1, out_of_domain_rows=1)
+    try:
+        check_sampling(task, sampling)
+        for seed in range(CURVE_DRAWS):
+            make_draw(task, sampling, seed)
+    except DataError:
+        return False
+    return True
 
 
 def _share_apart(task: Task) -> float:
@@ -208,8 +220,8 @@ def choose_shots(task: Task) -> int:
 
 
 def name_study(path: Path) -> str:
-    """A study's name from a file's."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "rows"
+    """A study's name from a file's, short enough to be one with something behind it."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)[:LONGEST_NAME].strip("-") or "rows"
 
 
 def choose_method(result: StudyResult) -> str:

@@ -37,13 +37,15 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None])
     study = _read_study(parts)
     _check_rows(parts)
     planned: dict[str, Cell] = {}
-    for part in parts:
+    # What a folder holds of earlier parts stays its study's.
+    held = [out] if list_written(out) and out not in parts else []
+    for part in (*held, *parts):
         planned |= load_planned(part) or {record.trial_id: record.trial.cell for record in _load(part)}
     with open_folder(out, study, planned, tell) as done:
         kept: dict[str, Record] = dict(done)
         for part in parts:
             _take_over(part, out, kept, tell)
-        draws, missing = len(study.data_seeds), _list_missing(parts)
+        draws, missing = len(study.data_seeds), _list_missing([*held, *parts])
         if len(kept) == len(planned) and not missing:
             write_looks(out, take_look(begin_looks(out, [draws], ()), planned, draws))
     for line in missing:

@@ -7,8 +7,6 @@ Owns both orders. Suspicious labels are those that models which had not seen the
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fewtune.data.csv_lines import write_csv_lines
 from fewtune.records import open_atomically
 
 
@@ -34,9 +33,7 @@ def order_by_margin(probabilities: np.ndarray) -> list[int]:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of equal columns as CSV, the whole file or none."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    columns = list(rows[0]) if rows else []
+    text = write_csv_lines([columns, *([row[name] for name in columns] for row in rows)])
     with open_atomically(path) as file:
-        file.write(buffer.getvalue().encode())
+        file.write(text.encode())

@@ -161,3 +161,45 @@ def test_what_has_no_graph_is_refused(models: dict[str, LanguageModel], task: Ta
         with pytest.raises(PredictorError, match="this model has no ONNX form"):
             export_model(tmp_path / name, tmp_path / "out", ExportOptions(onnx=True))
         assert not (tmp_path / "out").exists()
+
+
+def test_a_program_breaks_ties_as_its_model_does(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    for name, settings in (("majority", {}), ("in_context", {"demonstrations": 0, "pattern": "verdict"})):
+        method = get_method(name)
+        predictor = run(method, method.settings(**settings), models["llama"], task, draw).predictor
+        # Nothing speaks for a label: its scores are divided by so much that both are as likely.
+        even = replace(predictor, temperature=1e30)
+        even.save(tmp_path / name)
+        export_model(tmp_path / name, tmp_path / f"{name}-out")
+        rows = [{"text": text} for text in ROWS[:4]]
+        program = export._load_program(tmp_path / f"{name}-out")
+        np.testing.assert_array_equal(program.probabilities(rows), 0.5)
+        assert program.predict(rows) == even.predict(rows)
+
+
+def test_what_no_form_holds_is_told_before_its_graph(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    method = get_method("in_context")
+    for settings, told in (
+        ({"selection": "nearest", "demonstrations": 2}, "stand the demonstrations nearest to it"),
+        ({"contexts": 1, "calibration": "scored"}, "depends on the rows scored with it"),
+    ):
+        found = run(method, method.settings(**settings), models["llama"], task, draw)
+        found.predictor.save(tmp_path / told)
+        with pytest.raises(PredictorError, match=told):
+            export_model(tmp_path / told, tmp_path / "out", ExportOptions(onnx=True))
+
+
+def test_an_adapter_of_a_hub_model_names_the_hub_and_of_a_folder_the_folder(
+    models: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    method, near = get_method("lora"), str(model_folders["llama"])
+    predictor = run(method, method.settings(epochs=1), models["llama"], task, draw).predictor
+    for name, expected in (("owner/name", "owner/name"), (near, near)):
+        folder = tmp_path / f"saved {len(name)}"
+        scorer = replace(predictor.scorer, model=replace(models["llama"], name=name))  # type: ignore[type-var]
+        replace(predictor, scorer=scorer).save(folder)
+        assert export._find_base(folder, ExportOptions()) == expected

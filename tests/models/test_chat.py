@@ -11,13 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fewtune.cli.options import place_model
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.methods import get_method
-from fewtune.models import find_model, share_vocabulary, word_identity, word_terms
+from fewtune.models import find_model, place_model, share_vocabulary, word_identity, word_terms
 from fewtune.models.carrying import pack_model, put_down_model
 from fewtune.models.chat import TEMPLATE, read_turn
 from fewtune.predictors.folder import load_predictor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +53,7 @@ def export(
     drawn = picture.read_text(encoding="utf-8") if picture.is_file() else None
     if found.form != "program":  # which its card says how to do
         manifest = manifest.model_copy(update={"abstention": None})
-    add_card(out, manifest, _word_loading(found, len(manifest.labels), form.onnx, least), drawn)
+    add_card(out, manifest, _word_loading(found, manifest.labels, form.onnx, least), drawn)
     if found.reason is not None:
         say(f"No sequence classifier can hold this model: {found.reason}")
     say(f"{_KINDS[found.form]}: {out}")
@@ -68,7 +70,7 @@ _KINDS = {
 }
 
 
-def _word_loading(found: Export, labels: int, onnx: bool, least: float | None) -> list[str]:
+def _word_loading(found: Export, labels: Sequence[str], onnx: bool, least: float | None) -> list[str]:
     """The card's lines: how the export is loaded, and what it is given."""
     texts = ", ".join(f"[{name} texts]" for name in found.fields)
     one = ", ".join(f'"{name}"' for name in found.fields)
@@ -82,15 +84,18 @@ given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 probabilities = model(**given).logits.softmax(-1)
 ```""",
         "adapter": f"""```python
+import torch
 from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoPeftModelForSequenceClassification.from_pretrained(
-    FOLDER, num_labels={labels}, pad_token_id=tokenizer.pad_token_id)
+    FOLDER, num_labels={len(labels)}, pad_token_id=tokenizer.pad_token_id, dtype=torch.float32)
 given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 probabilities = model(**given).logits.softmax(-1)
 ```
+
+The labels in the order of the logits: {json.dumps(list(labels), ensure_ascii=False)}.
 
 The base model is found where `adapter_config.json` says; `fewtune export --merge` needs none.""",
         "sentence_transformer": """```python

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import check_number, check_share, place_model
+from fewtune.cli.options import check_number, check_share
 from fewtune.cli.output import console, say
 from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError
@@ -100,7 +100,7 @@ def fit(
     )
     from fewtune.fitted import Recipe, fit_file
     from fewtune.methods import get_method
-    from fewtune.models import word_terms
+    from fewtune.models import place_model, word_terms
     from fewtune.tasks.base import IN_DOMAIN
 
     minutes = _check(choice, calibration)

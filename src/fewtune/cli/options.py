@@ -27,14 +27,6 @@ Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audi
 Base = Annotated[str | None, Parameter(help="Where the base model lies; the name it was fitted under where not given.")]
 
 
-def place_model(name: str) -> str:
-    """A model's name, a folder's as a path that holds from everywhere."""
-    from fewtune.models.chat import drop_chat
-
-    plain = drop_chat(name)
-    return f"{Path(plain).resolve()}{name.removeprefix(plain)}" if Path(plain).is_dir() else name
-
-
 def check_seconds(option: str, seconds: float | None, most: float | None = None) -> None:
     """Refuse seconds that are not above 0, or not a number, or more than `most`; None is an option not given."""
     if seconds is not None and not (seconds > 0 and (most is None or seconds <= most)):

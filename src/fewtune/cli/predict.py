@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from fewtune.cli.options import Base
 from fewtune.cli.output import console, count_rows, say, say_error
+from fewtune.data.csv_lines import write_csv_lines
 from fewtune.errors import FewtuneError
 from fewtune.terminal import abandon_output, make_text, write_export
 
@@ -73,10 +73,10 @@ def predict(
         count_rows(shown=out is not None or not sys.stdout.isatty()) as count,
     ):
         try:
-            write(_write_lines([_name_columns(kept, predictor.labels)]))
+            write(write_csv_lines([_name_columns(kept, predictor.labels)]))
             for answers in answer_rows(predictor, texts):
                 lines = [(*a.row.kept, a.label or "", *(f"{value:.6f}" for value in a.probabilities)) for a in answers]
-                write(_write_lines(lines))
+                write(write_csv_lines(lines))
                 done += len(answers)
                 count(done)
         except BrokenPipeError:
@@ -100,12 +100,6 @@ def _name_columns(kept: Sequence[str], labels: Sequence[str]) -> list[str]:
     """The header: an answer's column whose name a kept one has is called `predicted` so."""
     answers = ["label", *(f"probability of {label}" for label in labels)]
     return [*kept, *(f"predicted {name}" if name in kept else name for name in answers)]
-
-
-def _write_lines(lines: Sequence[Sequence[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()
 
 
 @contextlib.contextmanager

@@ -70,6 +70,7 @@ def export_model(
     Raises PredictorError where it cannot be loaded, held in any form, or where the export answers otherwise.
     """
     predictor = load_predictor(folder, options.base, precision="float32")
+    _refuse_formless(predictor)
     compared, expected = _answer([*rows, *_make_rows(predictor.fields)], predictor)
     found: list[Export] = []
 
@@ -132,13 +133,11 @@ def _make_rows(fields: Sequence[str]) -> list[dict[str, str]]:
     return [dict(zip(fields, texts, strict=True)) for texts in zip(*shifted, strict=True)]
 
 
-def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions) -> Export:
+def _refuse_formless(predictor: Predictor) -> None:
+    """Raise PredictorError where no form answers as the model does."""
     scorer = predictor.scorer
     if isinstance(scorer, (WordScorer, ConstantScorer)):
-        from fewtune.exporting.program import write_word_program
-
-        write_word_program(predictor, scorer, out)
-        return Export("program", predictor.fields)
+        return
     if not isinstance(scorer, LanguageScorer):
         raise PredictorError(f"{type(scorer).__name__} has no form that other tools load.")
     check_answers_alone(predictor)
@@ -152,6 +151,16 @@ def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions
             "labelled rows near each row vote (knn_prompting), which no exported form lets them. `fewtune serve` and "
             "`predict` do; or fit in_context."
         )
+
+
+def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions) -> Export:
+    scorer = predictor.scorer
+    if isinstance(scorer, (WordScorer, ConstantScorer)):
+        from fewtune.exporting.program import write_word_program
+
+        write_word_program(predictor, scorer, out)
+        return Export("program", predictor.fields)
+    assert isinstance(scorer, LanguageScorer)  # others have no form
     return _write_language(predictor, scorer, folder, out, options)
 
 
@@ -192,13 +201,15 @@ def _write_language(
 
 def _find_base(folder: Path, options: ExportOptions) -> str:
     """Where PEFT finds the base model: its hub id where it has one, else its folder on this machine."""
-    from fewtune.models import find_model
-    from fewtune.models.catalogue import CATALOGUE
+    from fewtune.models import CATALOGUE, find_model
+    from fewtune.models.snapshot import lies_in_folder
 
     part = read_manifest(folder).scorer
     assert isinstance(part, LanguagePart)
     name = options.base or part.base.name
     known = CATALOGUE.get(name)
+    if known is None and not lies_in_folder(name):
+        return name
     return known.hub_id if known is not None and known.hub_id is not None else str(find_model(name).path)
 
 

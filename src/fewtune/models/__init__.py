@@ -8,7 +8,7 @@ from fewtune.models.catalogue import CATALOGUE, word_identity, word_terms
 from fewtune.models.configuration import max_positions, read_config
 from fewtune.models.inspection import count_parameters, inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
-from fewtune.models.snapshot import ModelSnapshot, find_model
+from fewtune.models.snapshot import ModelSnapshot, find_model, place_model
 from fewtune.models.tokenizers import share_vocabulary
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "has_native_bfloat16",
     "inspect_model",
     "max_positions",
+    "place_model",
     "read_config",
     "refuse_unsuited",
     "resolve_precision",

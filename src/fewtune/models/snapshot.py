@@ -63,6 +63,14 @@ def lies_in_folder(name: str) -> bool:
     return not packaged and Path(plain).expanduser().is_dir()
 
 
+def place_model(name: str) -> str:
+    """A model's name, a folder's as a path that holds from everywhere."""
+    if not lies_in_folder(name):
+        return name
+    plain = drop_chat(name)
+    return f"{Path(plain).expanduser().resolve()}{name.removeprefix(plain)}"
+
+
 def _download_from_hub(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fewtune.errors import DataError, FewtuneError, shorten
+from fewtune.errors import DataError, FewtuneError, TrialFailure, shorten
 from fewtune.methods import get_method
 from fewtune.methods.base import Method, find_skip_reason
 from fewtune.predictors.predictor import Predictor
@@ -72,8 +72,10 @@ def fit_task(
     rows = fingerprint_rows((*task.train, *pool), ())
     draw = Draw(task.train, tuple(pool), (), hashlib.sha256(rows.encode()).hexdigest())
     rng = make_rng("fit", task.name, len(task.train), 0, seed)
-    plan = make_plan(known, typed, loaded, task, draw, rng)
-    plan, _ = fit_plan(plan, rng)
+    try:
+        plan, _ = fit_plan(make_plan(known, typed, loaded, task, draw, rng), rng)
+    except TrialFailure as failure:  # a study records one; here the fit is all there is
+        raise FewtuneError(f"{method} could not be fitted: {failure}") from failure
     origin = {
         "method": method,
         "settings": chosen,
@@ -91,11 +93,11 @@ def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> 
 
     Raises FewtuneError where the method cannot use them.
     """
-    from fewtune.models import find_model, inspect_model, share_vocabulary
+    from fewtune.models import find_model, inspect_model, place_model, share_vocabulary
 
     if name is None:
         raise FewtuneError(f"{method.name} needs a model: name one, for example model='smollm2-135m'.")
-    snapshot = find_model(name)
+    snapshot = find_model(place_model(name))  # by a name that a saved model finds it under from everywhere
     reason = find_skip_reason(method, settings, inspect_model(snapshot), task)
     if reason is not None:
         raise FewtuneError(f"{method.name} cannot be used on {name}: {reason}")

@@ -6,6 +6,7 @@ Owns both ways in, and raising every fault that was found at once.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,18 @@ def _parse_values(values: Mapping[str, Any], source: str) -> Draft:
         text = json.dumps(values, default=_write_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise StudyError(source, [Fault(f"it holds what no study file can: {error}.")]) from None
-    # JSON is YAML: what holds for a file, its bounds too, holds for values.
-    return parse_file(text, source)
+    # JSON is YAML, but for its halves of characters: what holds for a file, its bounds too, holds for values.
+    return parse_file(_ESCAPED.sub(_join_halves, text), source)
+
+
+_ESCAPED = re.compile(r"\\u(d[89ab]..)\\u(d[c-f]..)|\\.")
+"""An escape of JSON's; one of a character beyond U+FFFF is of two halves, which YAML does not know."""
+
+
+def _join_halves(escape: re.Match[str]) -> str:
+    if escape[1] is None:
+        return escape[0]
+    return f"\\U{0x10000 + ((int(escape[1], 16) - 0xD800) << 10) + int(escape[2], 16) - 0xDC00:08x}"
 
 
 def _write_value(value: Any) -> Any:

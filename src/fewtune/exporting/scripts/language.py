@@ -42,8 +42,8 @@ class Classifier:
     def predict(self, rows: list[Any]) -> list[str | None]:
         """The label of each row; None where the model abstains."""
         least = self.content["abstain_below"] or 0.0
-        likeliest = [max(zip(each, self.labels, strict=True)) for each in self.probabilities(rows)]
-        return [label if probability >= least else None for probability, label in likeliest]
+        found = [(each, max(range(len(each)), key=each.__getitem__)) for each in self.probabilities(rows)]
+        return [self.labels[place] if each[place] >= least else None for each, place in found]
 
     @torch.no_grad()
     def probabilities(self, rows: list[Any], at_once: int = 16) -> list[list[float]]:

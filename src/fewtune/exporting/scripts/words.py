@@ -33,8 +33,8 @@ class Classifier:
     def predict(self, rows: list[Any]) -> list[str | None]:
         """The label of each row; None where the model abstains."""
         least = self.content["abstain_below"] or 0.0
-        likeliest = [max(zip(each, self.labels, strict=True)) for each in self.probabilities(rows).tolist()]
-        return [label if probability >= least else None for probability, label in likeliest]
+        found = [(each, max(range(len(each)), key=each.__getitem__)) for each in self.probabilities(rows).tolist()]
+        return [self.labels[place] if each[place] >= least else None for each, place in found]
 
     def probabilities(self, rows: list[Any]) -> np.ndarray:
         """Probabilities (rows, labels)."""
