@@ -182,6 +182,39 @@ def test_a_race_in_which_nothing_that_goes_on_may_be_chosen_is_over(values: dict
     assert result.decision.chosen is None and result.decision.best == "a"
 
 
+def test_a_method_near_a_better_one_that_failed_goes_on_until_it_may_be_chosen(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    class Failing(Scripted):
+        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+            if (variant, seed) == ("a", 0):
+                failed = failed_record(job, Failure(kind="error", message="no"), None, self.options)
+                return failed, pl.DataFrame()
+            return super()._answer(job, variant, seed)
+
+    executor = Failing({"majority": 0.5, "a": 0.88, "b": 0.85}, spread=0.008)
+    result, looks = race({**values, "until": {"within": 0.05, "most_draws": 20}}, tmp_path / "out", executor)
+    doubted = [look.standings[0] for look in looks[:-1]]
+    assert any(
+        c.regret and c.regret.above == "a" for each in doubted for c in each.decision.contenders if c.name == "b"
+    )
+    assert all("b" in each.running for each in doubted) and executor.draws("majority") < executor.draws("b")
+    assert result.decision.chosen is not None and result.decision.chosen.name == "b"
+
+
+def test_a_race_run_again_with_a_larger_tolerance_is_told_as_it_was_decided(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    executor = Scripted({"majority": 0.5, "a": 0.85, "b": 0.848}, spread=0.02)
+    race({**values, "until": {"within": 0.003, "most_draws": 8}}, tmp_path / "out", executor)
+    assert executor.draws("b") == 8
+    result, looks = race({**values, "until": {"within": 0.08, "most_draws": 8}}, tmp_path / "out", executor)
+    decided = looks[-1].standings[0].decision
+    assert draws_at(looks[-1]) < 8 and decided.chosen is not None
+    assert result.decision.question.level == decided.question.level
+    assert result.decision.chosen == decided.chosen and result.decision.lead == decided.lead
+
+
 def test_a_race_ends_undecided_at_the_most_draws(values: dict[str, object], tmp_path: Path) -> None:
     executor = Scripted({"majority": 0.8, "a": 0.8, "b": 0.8}, spread=0.1)
     result, looks = race({**values, "until": {"within": 0.001, "most_draws": 6}}, tmp_path / "out", executor)

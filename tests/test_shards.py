@@ -180,6 +180,14 @@ def test_what_is_no_shard_is_refused_with_an_example(text: str) -> None:
         parse_shard(text)
 
 
+def test_parts_that_are_none_or_empty_are_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    for shard in ((0, 2), (3, 2), (0, 0)):
+        with pytest.raises(FewtuneError, match="is no part; give which part of how many"):
+            run_study(values, tmp_path / "out", executor=InProcess(), shard=shard)
+    with pytest.raises(FewtuneError, match="the study has 4 trials: 5 parts are too many, 4 the most"):
+        run_study(values, tmp_path / "out", executor=InProcess(), shard=(5, 5))
+
+
 def test_a_shard_is_read_as_it_is_typed() -> None:
     assert parse_shard(" 2/8 ") == Shard(2, 8) and str(Shard(2, 8)) == "2/8"
 

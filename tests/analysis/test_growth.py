@@ -36,6 +36,21 @@ def test_a_curve_that_falls_by_chance_is_taken_for_a_flat_one() -> None:
     assert found.expected == pytest.approx(1 - np.sqrt(0.2 * 0.3)), "between the two, and no lower further on"
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {18: [0.95, 0.5, 0.6], 37: [0.5, 0.95, 0.6]},
+        {18: [0.8, 0.5, 0.8], 37: [0.5, 0.8, 0.85]},
+        {18: [1.0, 0.9], 37: [0.0, 1.0]},
+    ],
+)
+def test_draws_that_fall_do_not_foretell_less_than_there_is(scores: dict[int, list[float]]) -> None:
+    for shared in (False, True):
+        found = expect_growth(scores, 100, tests_shared=shared)
+        assert min(map(np.mean, scores.values())) <= found.expected <= 1
+        assert 0 <= found.low <= found.expected <= found.high <= 1
+
+
 def test_intervals_hold_what_twice_as_many_rows_bring() -> None:
     rng, held = np.random.default_rng(0), 0
     for _ in range(300):

@@ -189,6 +189,25 @@ def test_what_is_missing_is_said_in_draws_trials_and_seconds() -> None:
     assert first is not None and first.draws == 1 and first.methods == ("a", "b", "poor")
 
 
+def test_what_is_missing_counts_methods_that_hold_a_bound_and_cannot_be_chosen() -> None:
+    noisy = {"a": [0.85, 0.84, 0.86, 0.83, 0.86], "c": [0.87, 0.88, 0.88, 0.85, 0.9]}
+    rows = {name: answer(values, rows=100_000) for name, values in noisy.items()}
+    contenders = [contend("a", 0.848, 10.0), contend("c", 0.876, 10.0, "failed in 1 of 6 trials")]
+    found = decide(ask(), contenders, rows)
+    assert found.chosen is None and found.contenders[1].regret is not None
+    assert found.contenders[1].regret.above == "c", "beyond doubt, and near enough for all that"
+    assert found.missing is not None and found.missing.closest == "a" and found.missing.methods == ("c", "a")
+    # One that has two draws of eight needs six more than the others.
+    late = {"a": [0.8, 0.9] * 4, "b": [0.8, 0.82]}
+    contenders = [contend("a", 0.85, 10.0), contend("b", 0.81, 1.0, "2 of 8 draws")]
+    found = decide(ask(within=0.15), contenders, {name: answer(each, rows=100_000) for name, each in late.items()})
+    missing = found.missing
+    assert found.chosen is None and missing is not None and missing.draws is not None
+    further = missing.draws - 6
+    assert missing.methods == (("a", "b") if further else ("b",))
+    assert missing.trials == missing.draws + further and missing.seconds == 1.0 * missing.draws + 10.0 * further
+
+
 def test_where_draws_share_too_few_rows_it_is_said_how_many_would_do() -> None:
     """Two methods are right on 80 rows of 100 each, not on the same ones: no number of draws on those would do."""
     contenders = [contend("a", 0.8, 1.0), contend("b", 0.8, 2.0)]

@@ -84,7 +84,11 @@ class MoreRows:
 
 @dataclass(frozen=True)
 class Missing:
-    """What would bring a bound within the tolerance: further draws (None: none within reach) of these methods."""
+    """What would bring a bound within the tolerance: further draws (None: none within reach) of these methods.
+
+    Of the method that has fewest, so many; of those that have more, until they have as many. Among them are methods
+    that cannot be chosen, where what is not known of them keeps a bound wide.
+    """
 
     draws: int | None
     methods: tuple[str, ...]
@@ -174,7 +178,8 @@ def decide(
     rivals = pair_methods(scored)
     looks = [(pair_methods(_keep_draws(scored, look.seeds)), look.level) for look in earlier]
     limits = combine_looks([*looks, (rivals, question.level)])
-    regrets = bound_rivals(rivals, limits, question.metric)
+    may_be_chosen = [each.name for each in contenders if each.excluded is None]
+    regrets = bound_rivals(rivals, limits, question.metric, may_be_chosen)
     held = tuple(
         sorted(
             (replace(each, regret=regrets.get(each.name)) for each in contenders),
@@ -190,7 +195,7 @@ def decide(
         best=next((c.name for c in held if c.regret is not None), None),
         draws=max((len(draws) for draws in within_budget.values()), default=0),
         contenders=held,
-        missing=None if chosen is not None else _find_missing(question, able, rivals, limits),
+        missing=None if chosen is not None else _find_missing(question, held, rivals, limits),
         lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
         limited=len(within_budget) < len(answers),
     )
@@ -224,8 +229,10 @@ def _lead_commonest(
 
 
 def _find_missing(
-    question: Question, able: Sequence[Contender], rivals: Mapping[str, Rivals], limits: UpperLimits
+    question: Question, held: Sequence[Contender], rivals: Mapping[str, Rivals], limits: UpperLimits
 ) -> Missing:
+    compared = [c for c in held if c.regret is not None]
+    able = [c for c in compared if c.excluded is None]
     bounds = {c.name: c.regret.bound for c in able if c.regret is not None and c.regret.bound is not None}
     closest = min(bounds, key=bounds.__getitem__, default=None)
     names = tuple(c.name for c in able)
@@ -233,21 +240,24 @@ def _find_missing(
     if not names:
         return Missing(None, (), None, None, None)
     if closest is None:
-        return _price(max(1, FEWEST_DRAWS - have), able, closest)
+        return _price(max(have + 1, FEWEST_DRAWS), able, rivals, closest)
     level = share_level(question.next_level or question.level, len(rivals))
     rest = {name: limits.find_rivals(name) for name in bounds}
 
+    def suffices(name: str, draws: int, rows: int = 1) -> bool:
+        return name in bounds and _foresee(rivals[name], rest[name], level, draws, rows) <= question.within
+
     def find_draws(tried: range, rows: int = 1) -> int | None:
         def suffice(draws: int) -> bool:
-            foreseen = (_foresee(rivals[name], rest[name], level, draws, rows) for name in bounds)
-            return any(each <= question.within for each in foreseen)
+            return any(suffices(name, draws, rows) for name in bounds)
 
         place = bisect_left(tried, True, key=suffice)  # where some draws suffice, more do
         return tried[place] if place < len(tried) else None
 
     draws = find_draws(range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1))
     if draws is not None:
-        return _price(draws - have, [c for c in able if c.name not in limits.inferior], closest)
+        wanted = [c for c in compared if c.name not in limits.inferior or suffices(c.name, draws)]
+        return _price(draws, wanted, rivals, closest)
     for rows in MORE_ROWS:
         draws = find_draws(range(FEWEST_DRAWS, MOST_DRAWS + 1), rows)
         if draws is not None:
@@ -261,12 +271,15 @@ def _foresee(rivals: Rivals, open_rivals: Mapping[str, float], level: float, dra
     return max((min(high, then[other]) for other, high in open_rivals.items()), default=0.0)
 
 
-def _price(draws: int, methods: Sequence[Contender], closest: str | None) -> Missing:
-    seconds = [c.seconds_a_draw for c in methods]
+def _price(until: int, methods: Sequence[Contender], rivals: Mapping[str, Rivals], closest: str | None) -> Missing:
+    """What it takes until each of the methods has so many draws."""
+    further = {c.name: until - rivals[c.name].draws for c in methods if rivals[c.name].draws < until}
+    drawn = [c for c in methods if c.name in further]
+    seconds = [None if c.seconds_a_draw is None else further[c.name] * c.seconds_a_draw for c in drawn]
     return Missing(
-        draws=draws,
-        methods=tuple(c.name for c in methods),
-        trials=draws * sum(c.trials_a_draw for c in methods),
-        seconds=None if None in seconds else draws * sum(each for each in seconds if each is not None),
+        draws=max(further.values()),
+        methods=tuple(further),
+        trials=sum(further[c.name] * c.trials_a_draw for c in drawn),
+        seconds=None if None in seconds else sum(each for each in seconds if each is not None),
         closest=closest,
     )

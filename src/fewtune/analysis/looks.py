@@ -49,11 +49,29 @@ def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: 
     """
     if looks is None:
         return list(records)
-    last = {(look.task, look.shots): look.draws for look in looks.looks}
-    beyond = {place: set(seeds[draws:]) for place, draws in last.items()}
-    for place in {(record.trial.task, record.trial.shots) for record in records} - beyond.keys():
-        beyond[place] = _find_half_run([r for r in records if (r.trial.task, r.trial.shots) == place])
+    beyond: dict[tuple[str, int], set[int]] = {}
+    for place, members in _split_places(records).items():
+        taken = looks.of(*place)
+        last = find_look(looks, members, seeds) or (taken[-1] if taken else None)
+        beyond[place] = _find_half_run(members) if last is None else set(seeds[last.draws :])
     return [r for r in records if r.trial.data_seed not in beyond[r.trial.task, r.trial.shots]]
+
+
+def find_look(history: LookHistory | None, records: Sequence[Record], seeds: Sequence[int]) -> Look | None:
+    """The last look that was at these records, of one task and number of shots; None where none was.
+
+    A race that was run again with a larger tolerance ends sooner: later looks were at records that it no longer has.
+    """
+    taken = history.of(records[0].trial.task, records[0].trial.shots) if history is not None and records else ()
+    return next((look for look in reversed(taken) if _is_at(look, records, seeds)), None)
+
+
+def _split_places(records: Iterable[Record]) -> dict[tuple[str, int], list[Record]]:
+    """The records of each task and number of shots."""
+    places: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        places[record.trial.task, record.trial.shots].append(record)
+    return places
 
 
 def _find_half_run(records: Sequence[Record]) -> set[int]:
@@ -86,30 +104,26 @@ def fingerprint_trials(trial_ids: Iterable[str]) -> str:
 def find_levels(
     history: LookHistory | None, records: Iterable[Record], seeds: Sequence[int]
 ) -> dict[tuple[str, int], float]:
-    """The level at which each task and number of shots is judged: that of the last look, where it was at these trials.
+    """The level at which each task and number of shots is judged: that of the last look at these trials.
 
     The whole error where looks are not counted; where none was taken, or at others, what a look that is not counted may
     spend. `seeds` are the study's data seeds in order.
     """
-    places: dict[tuple[str, int], list[Record]] = defaultdict(list)
-    for record in records:
-        places[record.trial.task, record.trial.shots].append(record)
-    return {place: _find_level(history, members, seeds) for place, members in places.items()}
+    return {place: _find_level(history, members, seeds) for place, members in _split_places(records).items()}
 
 
 def _find_level(history: LookHistory | None, records: Sequence[Record], seeds: Sequence[int]) -> float:
     if history is None:
         return LEVEL
-    taken = history.of(records[0].trial.task, records[0].trial.shots)
-    if taken and _is_at(taken[-1], records, seeds):
-        return taken[-1].level
-    return LEVEL * UNCOUNTED_SHARE / max(history.plan[-1], len(seeds))
+    look = find_look(history, records, seeds)
+    return look.level if look is not None else LEVEL * UNCOUNTED_SHARE / max(history.plan[-1], len(seeds))
 
 
 def find_earlier(history: LookHistory | None, records: Sequence[Record], seeds: Sequence[int]) -> list[Look]:
     """The looks before the last one at these records, of one task and number of shots: at some of the same trials."""
-    taken = history.of(records[0].trial.task, records[0].trial.shots) if history is not None and records else ()
-    return [look for look in taken[:-1] if look.draws < taken[-1].draws and _is_at(look, records, seeds)]
+    last = find_look(history, records, seeds)
+    taken = history.of(last.task, last.shots) if history is not None and last is not None else ()
+    return [look for look in taken if last and look.draws < last.draws and _is_at(look, records, seeds)]
 
 
 def _is_at(look: Look, records: Sequence[Record], seeds: Sequence[int]) -> bool:

@@ -13,7 +13,7 @@ from fewtune.analysis.answers import read_answers
 from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
-from fewtune.analysis.looks import find_earlier, find_levels, foresee_level, keep_looked_at
+from fewtune.analysis.looks import find_earlier, find_levels, find_look, foresee_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import LookHistory, Record
 
@@ -79,14 +79,15 @@ def decide_cell(
     excesses = {name: _find_excess(row, terms.budget) for name, row in rows.items()}
     beyond = [name for name, over in excesses.items() if over is not None]
     draws = max((len(found) for name, found in answers.items() if name not in beyond), default=0)
-    stopped = taken[-1].stopped if taken and not beyond else {}  # what was above a method may be beyond the budget
+    look = find_look(terms.looks, present, terms.seeds) or (taken[-1] if taken else None)
+    stopped = look.stopped if look and not beyond else {}  # what was above a method may be beyond the budget
     for name, row in rows.items():
         lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
         contenders.append(_contend(name, row, _score(row, weights), lacking or excesses[name], terms.budget))
     metric = name_metric(trials)
     level = find_levels(terms.looks, present, terms.seeds)[task, shots]
     further = foresee_level(terms.looks, task, shots) if terms.looks is not None else level
-    question = Question(task, shots, metric, terms.within, level, max(1, len(taken)), further)
+    question = Question(task, shots, metric, terms.within, level, taken.index(look) + 1 if look else 1, further)
     before = find_earlier(terms.looks, present, terms.seeds)
     earlier = [EarlierLook(frozenset(terms.seeds[: look.draws]), look.level) for look in before]
     return decide(question, contenders, answers, weights, beyond, earlier)

@@ -22,7 +22,7 @@ https://doi.org/10.1287/mnsc.41.12.1935; Smyth 2004, https://doi.org/10.2202/154
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -135,6 +135,10 @@ class UpperLimits:
                 found[name] = above
         return found if len(found) < len(self.highest) else {}
 
+    def find_lead(self, name: str, over: str) -> float:
+        """The limit of how far `over` leads `name`: below 0 where `name` is above it beyond doubt."""
+        return self.highest[name].get(over, 0.0)
+
     def find_rivals(self, name: str) -> dict[str, float]:
         """Those of the others that may be the best, with the limits of their leads over this method."""
         return {other: high for other, high in self.highest[name].items() if other not in self.inferior}
@@ -169,10 +173,15 @@ def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = stati
     return bound_rivals(rivals, combine_looks([(rivals, level)]), metric)
 
 
-def bound_rivals(rivals: Mapping[str, Rivals], limits: UpperLimits, metric: str) -> dict[str, RegretBound]:
-    """Every method's bound from its differences to all others and what these may be."""
+def bound_rivals(
+    rivals: Mapping[str, Rivals], limits: UpperLimits, metric: str, able: Collection[str] = ()
+) -> dict[str, RegretBound]:
+    """Every method's bound from its differences to all others and what these may be.
+
+    Of several that are above a method beyond doubt, one of the `able` ones, which may be chosen, is told before others.
+    """
     span = RANGES[metric][1] - RANGES[metric][0]
-    return {name: _bound_one(name, each, limits, span) for name, each in rivals.items()}
+    return {name: _bound_one(name, each, limits, span, able) for name, each in rivals.items()}
 
 
 def share_level(level: float, methods: int) -> float:
@@ -241,8 +250,11 @@ def _pair_one(
     return Rivals(draws, pairs, borrowed)
 
 
-def _bound_one(name: str, rivals: Rivals, limits: UpperLimits, span: float) -> RegretBound:
+def _bound_one(name: str, rivals: Rivals, limits: UpperLimits, span: float, able: Collection[str]) -> RegretBound:
     above = limits.inferior.get(name)
+    if above is not None and above not in able:
+        above = min((o for o in able if o in limits.highest), key=lambda o: limits.find_lead(o, name), default=above)
+        above = above if limits.find_lead(above, name) < 0 else limits.inferior[name]
     least = -limits.highest[above][name] if above is not None else 0.0
     open_rivals = limits.find_rivals(name)
     fewest = min((len(rivals.pairs[other].by_draw) for other in open_rivals), default=rivals.draws)

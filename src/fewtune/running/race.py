@@ -121,7 +121,10 @@ class Race:
         looks = LookHistory(plan=self._history.plan, looks=taken)
         terms = Terms(contents.within, looks=looks, seeds=tuple(self._seeds))
         decision = decide_cell(rank_variants(records, reader), records, reader, terms)
-        self._stopped[place] = {**_find_stopped(decision, len(taken), names), **self._stopped[place]}
+        self._stopped[place] = {
+            **_find_stopped(decision, len(taken), names, self._stopped[place]),
+            **self._stopped[place],
+        }
         self._history = note_look(self._history, look.model_copy(update={"stopped": dict(self._stopped[place])}))
         going = [name for name in names if name not in self._stopped[place]]
         able = {each.name for each in decision.contenders if each.excluded is None}
@@ -156,13 +159,19 @@ def _is_near_enough(contender: Contender, within: float) -> bool:
     return bound is not None and bound <= within
 
 
-def _find_stopped(decision: Decision, number: int, names: Collection[str]) -> dict[str, str]:
-    """Which methods stop at a look, and why."""
+def _find_stopped(decision: Decision, number: int, names: Collection[str], before: Collection[str]) -> dict[str, str]:
+    """Which methods stop at a look, and why; `before` are those that had stopped.
+
+    One below another that cannot be chosen, having failed, goes on while it may be within the tolerance of it.
+    """
+    unfit = {each.name for each in decision.contenders if each.excluded is not None} - set(before)
     found = {}
     for each in decision.contenders:
         if each.name not in names or _is_near_enough(each, decision.question.within):
             continue
         if each.regret is not None and each.regret.above is not None:
+            if each.regret.above in unfit and each.regret.least <= decision.question.within:
+                continue
             found[each.name] = f"stopped at look {number}: not the best, {each.regret.above} is above it"
         elif each.score is None:
             found[each.name] = f"stopped at look {number}: {each.excluded or 'not scored'}"

@@ -20,28 +20,40 @@ MOST_SHARDS = 100_000
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number`, from 1, of `count`."""
+    """Part `number`, from 1, of `count`; raises FewtuneError where that is none."""
 
     number: int
     count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count <= MOST_SHARDS:
+            raise FewtuneError(
+                f"{self} is no part; give which part of how many, such as 2/8: 1/8 is the first, 8/8 the last."
+            )
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
     def pick(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those of a study's jobs that are in it: every `count`th, so that the parts take about as long."""
+        """Those of a study's jobs that are in it: every `count`th, so that the parts take about as long.
+
+        Raises FewtuneError where there are fewer jobs than parts: some would be empty.
+        """
+        if len(jobs) < self.count:
+            raise FewtuneError(
+                f"the study has {len(jobs)} trials: {self.count} parts are too many, {len(jobs)} the most."
+            )
         return list(jobs[self.number - 1 :: self.count])
 
 
 def parse_shard(text: str) -> Shard:
     """Read a shard as it is typed, such as 2/8; raises FewtuneError where it is none."""
     found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
-    number, count = (int(each) for each in found.groups()) if found else (0, 0)
-    if not 1 <= number <= count <= MOST_SHARDS:
+    if found is None:
         raise FewtuneError(
             f"--shard is {text!r:.40}; give which part of how many, such as 2/8: 1/8 is the first, 8/8 the last."
         )
-    return Shard(number, count)
+    return Shard(*(int(each) for each in found.groups()))
 
 
 def check_shardable(study: Study) -> None:
