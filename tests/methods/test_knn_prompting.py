@@ -46,7 +46,7 @@ def test_the_nearest_by_kl_divergence_or_angle_vote_as_scikit_learn_counts_them(
         classifier = KNeighborsClassifier(n_neighbors=3, metric="cosine")
         classifier.fit(anchors, [row.label for row in voting])
     else:
-        distances = np.array([[kl_div(one, other).sum() for other in anchors] for one in asked])
+        distances = np.array([[kl_div(anchor, row).sum() for anchor in anchors] for row in asked])
         between = np.array([[kl_div(one, other).sum() for other in anchors] for one in anchors])
         classifier = KNeighborsClassifier(n_neighbors=3, metric="precomputed")
         classifier.fit(between, [row.label for row in voting])

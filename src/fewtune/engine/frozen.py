@@ -55,6 +55,11 @@ class FrozenBlocks:
                 self._keep(key, part)
         return BlockOutput(self.count, join_states([states[key] for key in keys], batch), self._besides)
 
+    def forget(self) -> None:
+        """Let go of what is kept: once nothing trains any more, nothing asks for it."""
+        self._kept.clear()
+        self.kept_bytes = 0
+
     def _keep(self, key: _Key, states: Tensor) -> None:
         size = states.numel() * states.element_size()
         if self.kept_bytes + size <= self.most_bytes:

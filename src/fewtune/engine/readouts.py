@@ -94,8 +94,9 @@ class NextTokenReadout:
 class NearnessReadout:
     """How far each row is from labelled ones, (rows, labelled rows): what a vote of the nearest goes by.
 
-    By `vocabulary`, the KL divergence of the anchors' distributions of the next token, given as log-probabilities
-    (labelled rows, vocabulary), from the row's; by `states`, 1 less the cosine with states of length one.
+    By `vocabulary`, the KL divergence of the row's distribution of the next token from the anchors', given as
+    log-probabilities (labelled rows, vocabulary), in the direction that the method's authors take: expected under the
+    anchor's. By `states`, 1 less the cosine with states of length one.
     """
 
     answer_tokens = 1
@@ -113,11 +114,9 @@ class NearnessReadout:
         self._anchors = anchors = self._anchors.to(states.device)
         if self.by == "states":
             return 1 - F.normalize(states, dim=-1) @ anchors.T
-        each = []
-        for part in states.split(STATES_AT_ONCE):
-            said = read_vocabulary(forward, part)
-            probabilities = said.exp()
-            each.append((probabilities * said).sum(-1, keepdim=True) - probabilities @ anchors.T)
+        expected = anchors.exp()
+        own = (expected * anchors).sum(-1)
+        each = [own - read_vocabulary(forward, part) @ expected.T for part in states.split(STATES_AT_ONCE)]
         return torch.cat(each)
 
 

@@ -53,7 +53,7 @@ def show_nearest(
         count=min(settings.demonstrations or 0, len(draw.support)),
         separator=settings.separator,
     )
-    longest = sorted(prompting.encoder.tokenise(part.texts), key=len)[-part.count :]
+    longest = sorted(prompting.encoder.tokenise([text + part.separator for text in part.texts]), key=len)[-part.count :]
     prompting.encoder.check_room(sum(map(len, longest)), prompting.readout.answer_tokens)
     nearest = find_by_states(part, read_states(prompting, part.template).read(draw.support), prompting)
     prior = estimate_prior(partial(prompting.score, before=nearest), settings.calibration, draw, rng)

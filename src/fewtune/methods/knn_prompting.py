@@ -42,8 +42,8 @@ class Settings:
     by: Annotated[
         By,
         Field(
-            description="vocabulary: near is a small KL divergence of the next token's distribution from the row's. "
-            "states: a small angle between the states that it is read from."
+            description="vocabulary: near is a small KL divergence of the next token's distributions, expected under the "
+            "labelled row's. states: a small angle between the states that it is read from."
         ),
     ] = "vocabulary"
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
@@ -114,6 +114,7 @@ def read_anchors(reading: Prompting, rows: Sequence[Example], before: str) -> np
 
 METHOD = Method(
     name="knn_prompting",
+    revision=2,  # the divergence as the method's authors take it
     summary="demonstrations before the row; the support rows that the model answers most like it vote; nothing trains",
     source_url="https://arxiv.org/abs/2303.13824",
     settings=Settings,

@@ -108,10 +108,21 @@ def describe_error(error: BaseException) -> str:
 def max_positions(config: PreTrainedConfig) -> int:
     """Tokens a model of that configuration can read at once: its positions, less those before a row's first token.
 
-    A sentence encoder reads no more than its folder says.
+    A sentence encoder reads no more than its folder says, a decoder no more than the window of its attention: what
+    reaches beyond it is not reproduced.
     """
-    positions = _read_positions(config) - find_architecture(config).find_first_position(config)
-    return min(positions, getattr(config, "sentence_tokens", None) or positions)
+    architecture = find_architecture(config)
+    positions = _read_positions(config) - architecture.find_first_position(config)
+    window = _read_window(config) if architecture.attention == "causal" else None
+    return min(positions, getattr(config, "sentence_tokens", None) or positions, window or positions)
+
+
+def _read_window(config: Any) -> int | None:
+    """How many tokens back the nearest-sighted layers read; None: all."""
+    kinds = getattr(config, "layer_types", None)
+    everywhere = getattr(config, "use_sliding_window", True) if not kinds else "sliding_attention" in kinds
+    window: int | None = getattr(config, "sliding_window", None)
+    return window if everywhere else None
 
 
 def _read_positions(config: Any) -> int:

@@ -45,7 +45,7 @@ class Neighbours:
         return shares
 
     def describe(self) -> NeighboursPart:
-        return NeighboursPart(by=self.by, labels_of=self.labels_of, labels=self.labels, count=self.count)
+        return NeighboursPart(revision=2, by=self.by, labels_of=self.labels_of, labels=self.labels, count=self.count)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"neighbours.anchors": self.anchors}

@@ -63,6 +63,8 @@ class Predictor:
 
     def log_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels, (rows, labels), float64."""
+        if not rows:
+            return np.zeros((0, len(self.labels)))
         scores = self.scorer.log_probabilities(rows)
         return scores if self.temperature == 1.0 else normalise(scores / self.temperature)
 
@@ -71,7 +73,7 @@ class Predictor:
 
         White space around a text is left out.
 
-        Raises DataError naming the row that lacks a text.
+        Raises DataError naming the row that lacks a text, or whose text is empty.
         """
         probabilities: np.ndarray = np.exp(self.log_probabilities(self.read_rows(rows)))
         return probabilities
@@ -117,4 +119,8 @@ class Predictor:
         missing = [name for name in self.fields if not isinstance(row.get(name), str)]
         if missing:
             raise DataError(f"row {number} has no text {', '.join(missing)}; it has {', '.join(row) or 'nothing'}.")
-        return Example(f"row {number}", {name: row[name].strip() for name in self.fields}, None)
+        texts = {name: row[name].strip() for name in self.fields}
+        empty = [name for name, text in texts.items() if not text]
+        if empty:
+            raise DataError(f"row {number}: text {', '.join(empty)} is empty: fill it in, or leave the row out.")
+        return Example(f"row {number}", texts, None)

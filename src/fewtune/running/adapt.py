@@ -49,6 +49,8 @@ def fit_plan(
         on_epoch(plan.finish(), fitted, epochs)
 
     report = fit(plan.fitting, rng, on_step, None if on_epoch is None else end_epoch, resumption)
+    if plan.forward is not None:
+        plan.forward.frozen.forget()
     return plan.finish(), report
 
 
