@@ -42,8 +42,8 @@ class Settings:
     by: Annotated[
         By,
         Field(
-            description="vocabulary: near is a small KL divergence of the next token's distributions, expected under the "
-            "labelled row's. states: a small angle between the states that it is read from."
+            description="vocabulary: near is a small KL divergence of the next token's distributions, expected under "
+            "the labelled row's. states: a small angle between the states that it is read from."
         ),
     ] = "vocabulary"
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None

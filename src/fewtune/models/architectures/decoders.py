@@ -61,12 +61,12 @@ class Decoders(TransformersParts):
         pooling = getattr(config, "sentence_pooling", None)
         if pooling is not None:
             raise ModelError(
-                f"{kind}, a decoder whose folder pools its states as a sentence encoder does ({pooling}), which fewtune does "
-                "not do. Use an encoder, or the decoder without modules.json."
+                f"{kind}, a decoder whose folder pools its states as a sentence encoder does ({pooling}), which "
+                "fewtune does not do. Use an encoder, or the decoder without modules.json."
             )
         if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
             raise ModelError(
-                f"{kind}, a decoder that reads both ways, which fewtune does not do. Use one that does not."
+                f"{kind} and reads both ways, which fewtune does not do. Use one that reads forward alone."
             )
         refuse_quantised(kind, config)
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
