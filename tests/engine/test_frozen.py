@@ -90,7 +90,34 @@ def test_frozen_blocks_are_in_evaluation_mode_while_the_others_train(model: Lang
         evaluated = run_to_block(network.eval(), forward.pack(ROWS), forward.frozen.count)
     network.train()
     torch.testing.assert_close(forward.frozen.run(forward.pack(ROWS)).states, evaluated.states)
-    assert all(module.training for module in network.modules())
+    blocks = list(architecture_of(network).find_blocks(network))
+    assert blocks[-1].training and not any(block.training for block in blocks[:-1])
+
+
+@pytest.mark.parametrize("name", ["opt", "gpt2", "bert"])
+def test_frozen_blocks_have_no_dropout_run_apart_or_not(name: str, models: dict[str, LanguageModel]) -> None:
+    def fit(options: EngineOptions) -> list[float]:
+        torch.manual_seed(0)
+        made = train_last_blocks(models[name], 1, 1e-2)
+        for module in made.network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.3
+            elif isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.3
+        forward = Forward(made.network.train(), "float32", options=options)
+        optimiser = torch.optim.SGD([p for group in made.groups for p in group.parameters], lr=1e-2)
+        losses = []
+        for _ in range(3):
+            loss = forward.hidden_states(forward.pack(ROWS)).square().mean()
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+        return losses
+
+    apart = fit(DEFAULTS)
+    assert apart == pytest.approx(fit(EngineOptions(separate_frozen_blocks=False)), rel=1e-5)
+    assert len(set(apart)) == 3
 
 
 @pytest.mark.parametrize("besides", [None, 1])

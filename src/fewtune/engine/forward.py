@@ -102,13 +102,15 @@ class Forward:
         """Hidden states, (total tokens, width), float32: after the final norm, or the output of `block`.
 
         With `token_indices`, the states of those tokens, (token indices, width): the last block computes no others.
-        While gradients are kept, blocks below all that trains run once a sequence, and in evaluation mode.
+        While gradients are kept, what stands below all that trains is in evaluation mode, and runs once a sequence.
         """
         self._count(batch)
         with self.compute_dtype(), run_in_few_products(self._adapters):
             if self.block is not None:
                 states = run_to_block(self.network, batch, self.block).states
                 return (states if token_indices is None else states[token_indices]).float()
+            if torch.is_grad_enabled():
+                self.frozen.quieten()
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
             return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()
 

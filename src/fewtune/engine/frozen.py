@@ -5,9 +5,6 @@ Owns which blocks these are, and a cache of their output bounded in bytes. Does 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import psutil
 import torch
 from torch import Tensor
@@ -32,7 +29,8 @@ class FrozenBlocks:
     def __init__(self, network: PreTrainedModel, options: EngineOptions = DEFAULTS) -> None:
         self._network = network
         self._kept: dict[_Key, Tensor] = {}
-        self.count = count_frozen_blocks(network) if options.separate_frozen_blocks else 0
+        self._below = count_frozen_blocks(network)
+        self.count = self._below if options.separate_frozen_blocks else 0
         self.most_bytes = int(options.kept_states_share * find_memory_bytes(next(network.parameters()).device))
         self.kept_bytes = 0
         self._besides: int | None = None
@@ -40,6 +38,7 @@ class FrozenBlocks:
     @torch.no_grad()
     def run(self, batch: Packed) -> BlockOutput:
         """Output of the last frozen block for a batch without a prefix, computed in evaluation mode or kept."""
+        self.quieten()
         keys = [(sequence, batch.branches) for sequence in batch.sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         states = {key: self._kept[key] for key in keys if key in self._kept}
@@ -47,13 +46,20 @@ class FrozenBlocks:
             first = architecture_of(self._network).find_first_position(self._network.config)
             rows = [sequence for sequence, _ in missing]
             packed = pack(rows, batch.tokens.device, branches=batch.branches, first_position=first)
-            with _evaluating(self._network):
-                output = run_to_block(self._network, packed, self.count)
+            output = run_to_block(self._network, packed, self.count)
             self._besides = output.besides
             for key, part in zip(missing, split_states(output.states, packed), strict=True):
                 states[key] = part
                 self._keep(key, part)
         return BlockOutput(self.count, join_states([states[key] for key in keys], batch), self._besides)
+
+    def quieten(self) -> None:
+        """Put what stands below all that trains into evaluation mode, run apart or not: output that is kept must not
+        depend on one step's dropout."""
+        if self._below and self._network.training:
+            self._network.eval()
+            for block in list(architecture_of(self._network).find_blocks(self._network))[self._below :]:
+                block.train()
 
     def forget(self) -> None:
         """Let go of what is kept: once nothing trains any more, nothing asks for it."""
@@ -84,14 +90,3 @@ def find_memory_bytes(device: torch.device) -> int:
         return int(torch.cuda.get_device_properties(device).total_memory)
     total, limit = int(psutil.virtual_memory().total), read_memory()
     return total if limit is None else min(total, limit.most)
-
-
-@contextmanager
-def _evaluating(network: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode inside: output that is kept must not depend on one step's dropout."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

@@ -36,6 +36,9 @@ class Architecture(Protocol):
     def refuse_unsuited(self, name: str, config: PreTrainedConfig) -> None:
         """Raise ModelError where a network of this family cannot run packed rows, or changes what its logits mean."""
 
+    def is_tried(self, config: PreTrainedConfig) -> bool:
+        """Whether packed rows of its type are known to give what each gives alone; else it is checked when loaded."""
+
     def takes_attention(self, config: PreTrainedConfig) -> bool:
         """Whether its networks take their attention by a name; else it is written into their classes."""
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 _CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping")
+TRIED = ("gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen3")
+"""Types whose packed rows the tests hold to what each row gives alone."""
 
 
 class Decoders(TransformersParts):
@@ -65,15 +67,16 @@ class Decoders(TransformersParts):
                 "fewtune does not do. Use an encoder, or the decoder without modules.json."
             )
         if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
-            raise ModelError(
-                f"{kind} and reads both ways, which fewtune does not do. Use one that reads forward alone."
-            )
+            raise ModelError(f"{kind} and reads both ways, which fewtune does not do. Use one that reads forward.")
         refuse_quantised(kind, config)
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
         network: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
         if network is not None:  # else told with the rest of what cannot be loaded
             refuse_own_attention(name, network, "Llama, Qwen, OPT or GPT-2")
+
+    def is_tried(self, config: PreTrainedConfig) -> bool:
+        return config.model_type in TRIED
 
     def takes_attention(self, config: PreTrainedConfig) -> bool:
         return True

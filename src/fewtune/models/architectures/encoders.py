@@ -2,7 +2,8 @@
 
 Owns which of them can run packed rows, and how their heads read states. A sentence encoder is one whose folder says how
 its states are pooled (Sentence Transformers' files); it says no words. Sources: Devlin et al. 2018,
-https://arxiv.org/abs/1810.04805; Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
+https://arxiv.org/abs/1810.04805 (whose second text of a pair is another segment: here all tokens are of the first);
+Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Encoders(TransformersParts):
     """Masked language models and sentence encoders, as `base.Architecture` describes them."""
 
     name = "encoders"
-    revision = 2  # two texts as the tokenizer pairs them; positions in frozen blocks
+    revision = 2  # two texts with the tokenizer's tokens between them; positions in frozen blocks
     attention: AttentionKind = "bidirectional"
     peft_task = "FEATURE_EXTRACTION"
 
@@ -81,6 +82,9 @@ class Encoders(TransformersParts):
                 f"{kind} and joins neighbouring tokens by a convolution (conv_kernel_size): packed rows would read one "
                 "another there. Use one without it, such as DeBERTa v3."
             )
+
+    def is_tried(self, config: PreTrainedConfig) -> bool:
+        return True  # others are refused
 
     def takes_attention(self, config: PreTrainedConfig) -> bool:
         return config.model_type not in WRITTEN_IN
