@@ -27,7 +27,7 @@ from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.regression import LOWEST
-from fewtune.predictors.words import TOKEN, WordScorer
+from fewtune.predictors.words import WORDS, WordScorer
 
 PROGRAM = "classify.py"
 CONTENT = "classifier.json"
@@ -95,7 +95,7 @@ def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer
         weights, offsets = _read_regression(scorer)
         content |= {
             "template": scorer.template,
-            "token": TOKEN,
+            "token": WORDS[scorer.words],
             "longest_phrase": scorer.longest_phrase,
             "vocabulary": scorer.vocabulary,
             "inverse_frequencies": scorer.inverse_frequencies.tolist(),
@@ -106,7 +106,7 @@ def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer
     else:
         content |= {
             "template": "",
-            "token": TOKEN,
+            "token": WORDS["runs"],
             "longest_phrase": 1,
             "vocabulary": [],
             "inverse_frequencies": [],

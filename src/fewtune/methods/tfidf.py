@@ -40,12 +40,12 @@ def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.
     from fewtune.predictors.words import WordScorer, make_vectoriser
 
     template = plain_template(task.fields)
-    vectoriser = make_vectoriser(settings.longest_phrase)
+    vectoriser = make_vectoriser(settings.longest_phrase, "runs_and_signs")
     features = vectoriser.fit_transform([render(template, e.fields) for e in draw.support])
     labels = [e.label for e in draw.support]
     regression = Regression.fit(features, labels, len(task.labels), settings.inverse_penalty)
     words = tuple(vectoriser.get_feature_names_out().tolist())
-    scorer = WordScorer(template, settings.longest_phrase, words, vectoriser.idf_, regression)
+    scorer = WordScorer(template, settings.longest_phrase, words, vectoriser.idf_, regression, "runs_and_signs")
     return Plan(Predictor(task.labels, task.fields, scorer), trainable_parameters=regression.parameters)
 
 

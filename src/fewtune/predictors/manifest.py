@@ -42,6 +42,9 @@ class NeighboursPart(_Part):
     count: int = Field(ge=1, description="How many of the nearest vote.")
 
 
+Words = Literal["runs", "runs_and_signs"]
+
+
 class WordsPart(_Part):
     """TF-IDF features and a logistic regression."""
 
@@ -50,6 +53,7 @@ class WordsPart(_Part):
     longest_phrase: int
     vocabulary: tuple[str, ...] = Field(description="Words and phrases, in the order of the features.")
     regression: RegressionPart
+    words: Words = Field(default="runs", description="What is a word; models that do not say take runs of letters.")
 
 
 class BasePart(_Part):

@@ -13,21 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from fewtune.predictors.manifest import WordsPart
+from fewtune.predictors.manifest import Words, WordsPart
 from fewtune.predictors.regression import Regression
 from fewtune.prompts.template import render
+from fewtune.prompts.unspaced import SIGNS
 from fewtune.tasks.base import Example
 
-TOKEN = r"(?u)\w+|[^\w\s]"
-"""Every character run is a word, so that one-letter words and texts without letters still count."""
+WORDS: Mapping[Words, str] = {
+    "runs": r"(?u)\w+|[^\w\s]",
+    "runs_and_signs": rf"(?u)[{SIGNS}]|[^\W{SIGNS}]+|[^\w\s]",
+}
+"""What is a word: every character run, so that one-letter words and texts without letters still count; or of scripts
+that put no spaces between words each sign, whose neighbours a phrase joins."""
 
 
-def make_vectoriser(longest_phrase: int, vocabulary: Iterable[str] | None = None) -> Any:
+def make_vectoriser(longest_phrase: int, words: Words, vocabulary: Iterable[str] | None = None) -> Any:
     """scikit-learn's vectoriser as this scorer uses it, to be fitted where no vocabulary is given."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     known = None if vocabulary is None else {word: number for number, word in enumerate(vocabulary)}
-    return TfidfVectorizer(ngram_range=(1, longest_phrase), sublinear_tf=True, token_pattern=TOKEN, vocabulary=known)
+    return TfidfVectorizer(
+        ngram_range=(1, longest_phrase), sublinear_tf=True, token_pattern=WORDS[words], vocabulary=known
+    )
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,11 @@ class WordScorer:
     vocabulary: tuple[str, ...]
     inverse_frequencies: np.ndarray
     regression: Regression
+    words: Words
 
     @cached_property
     def _vectoriser(self) -> Any:
-        vectoriser = make_vectoriser(self.longest_phrase, self.vocabulary)
+        vectoriser = make_vectoriser(self.longest_phrase, self.words, self.vocabulary)
         vectoriser.idf_ = self.inverse_frequencies
         return vectoriser
 
@@ -62,6 +70,7 @@ class WordScorer:
             longest_phrase=self.longest_phrase,
             vocabulary=self.vocabulary,
             regression=self.regression.describe(),
+            words=self.words,
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -78,4 +87,5 @@ class WordScorer:
             part.vocabulary,
             arrays["inverse_frequencies"],
             Regression.rebuild(part.regression, arrays),
+            part.words,
         )

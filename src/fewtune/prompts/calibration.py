@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from fewtune.prompts.unspaced import is_unspaced
 from fewtune.tasks.base import Draw, Example
 
 Calibration = Literal["none", "contextual", "domain", "batch"]
@@ -51,11 +52,16 @@ def centre(scores: np.ndarray) -> np.ndarray:
 
 
 def write_random_texts(rows: Sequence[Example], rng: np.random.Generator) -> list[Example]:
-    """Rows of words drawn from all words of the given ones, field by field, as many as those have on average."""
+    """Rows of words drawn from all words of the given ones, field by field, as many as those have on average.
+
+    Where texts are of scripts without spaces, signs are drawn.
+    """
     written: list[dict[str, str]] = [{} for _ in range(RANDOM_TEXTS)]
     for field in rows[0].fields:
-        words = [word for row in rows for word in row.fields[field].split()]
+        texts = [row.fields[field] for row in rows]
+        unspaced = any(map(is_unspaced, texts))
+        words = [word for text in texts for word in (text if unspaced else text.split())]
         length = round(len(words) / len(rows))
         for text in written:
-            text[field] = " ".join(rng.choice(words, length)) if words else ""
+            text[field] = ("" if unspaced else " ").join(rng.choice(words, length)) if words else ""
     return [Example(f"random-words:{number}", fields, None) for number, fields in enumerate(written)]
