@@ -67,6 +67,13 @@ def test_every_character_of_a_value_reaches_the_study() -> None:
     assert read_settings("in_context", {"separator": given})["separator"] == given
 
 
+def test_a_pattern_that_nothing_reads_is_refused() -> None:
+    for method, settings in (("contrastive", {}), ("vanilla", {"prompted": False})):
+        with pytest.raises(StudyError, match=f"{method} reads plain texts so: leave `pattern` out"):
+            read_settings(method, {**settings, "pattern": "feeling"})
+    assert read_settings("vanilla", {"prompted": True, "pattern": "feeling"})["pattern"] == "feeling"
+
+
 def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         fewtune.run_study({**values, "shots": [0], "colour": "red", "methods": ["majorty"]}, tmp_path / "out")

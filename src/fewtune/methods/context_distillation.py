@@ -117,7 +117,8 @@ class Settings(TeacherSettings):
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
     """A rate that suits what trains, four demonstrations a label, a cue to write from, and epochs for enough steps.
 
-    Where the teacher's worth is asked, a context shows at most three support rows in four.
+    Where the teacher's worth is asked, a context shows at most three support rows in four. Contexts without
+    demonstrations are all the same: one is enough.
 
     Where the teacher alone is learnt from (alpha 1), or its weight is yet to be found, epochs stay null: support rows
     that every context shows are not taught, and which these are is drawn while the trial runs.
@@ -136,7 +137,8 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
     cue = settings.scratchpad
     if not cue and "scratchpad" in settings.context:
         cue = plain_template(task.fields) + "\nThoughts:"
-    return replace(settings, learning_rate=rate, demonstrations=shown, epochs=epochs, scratchpad=cue)
+    contexts = settings.contexts if "demonstrations" in settings.context else 1
+    return replace(settings, learning_rate=rate, demonstrations=shown, contexts=contexts, epochs=epochs, scratchpad=cue)
 
 
 def asks_worth(settings: Settings) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from fewtune.errors import FewtuneError, list_names, name_choices, shorten
+from fewtune.methods import get_method
 from fewtune.study.draft import Draft, Steps, join_steps, name_kind, show_value
 from fewtune.study.settings import find_settings, write_settings
 from fewtune.study.validation import validate
@@ -114,7 +115,7 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     if settings is None or not sound:
         return None
     resolved = write_settings(settings)
-    if _refuse_dropped(draft, place, values, resolved):
+    if _refuse_dropped(draft, place, values, resolved) or _refuse_unread_pattern(draft, place, settings, what):
         return None
     changed = _describe_changes(shape, resolved)
     if grid is None:
@@ -125,6 +126,18 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     plain = [write_settings(instance) for instance in combinations]
     options = {key: tuple(_list_distinct(settings[key] for settings in plain)) for key in grid}
     return Entry(steps, name, alias, tuple(combinations), plain[0], options, changed, tuple(models))
+
+
+def _refuse_unread_pattern(draft: Draft, place: Steps, settings: Any, what: str) -> bool:
+    """Note a fault where a method is given a pattern and reads plain texts."""
+    name = place[-1]
+    unread = (
+        what == "method" and getattr(settings, "pattern", None) and not get_method(str(name)).uses_pattern(settings)
+    )
+    if unread:
+        where = join_steps((*place, "pattern"))
+        draft.refuse((*place, "pattern"), f"`{where}` is set, and {name} reads plain texts so: leave `pattern` out.")
+    return bool(unread)
 
 
 def _read_grid(draft: Draft, place: Steps, shape: type, values: Mapping[str, Any], grid: Any) -> list[Any]:
