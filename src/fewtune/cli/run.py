@@ -87,7 +87,7 @@ class Workers:
     ] = 1
     address: Annotated[
         str | None,
-        Parameter(help="The Ray cluster's address; RAY_ADDRESS, or a cluster of this machine alone, where not given."),
+        Parameter(help="The Ray cluster's address; RAY_ADDRESS, or this machine's, where not given."),
     ] = None
 
     def start(self, resources: Resources | None) -> Executor:

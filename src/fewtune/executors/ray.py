@@ -84,7 +84,8 @@ class RayActors:
         *,
         auto: bool = True,
     ) -> None:
-        """`address` is a cluster's; None: the one that RAY_ADDRESS names, else one of this machine is started.
+        """`address` is a cluster's; None: the one that RAY_ADDRESS names, else this machine's, which is
+        started where none runs.
 
         With `auto` there are as many actors as the cluster has room for, now and as nodes come and go; else as many as
         `options` says.
