@@ -18,6 +18,7 @@ import pytest
 import fewtune
 import tiny_models
 from fewtune import auto
+from fewtune.analysis.stability import Bounds
 from fewtune.auto import CURVE_DRAWS, LabelledFile, choose_shots, choose_sizes, name_study
 from fewtune.cli.app import main
 from fewtune.evaluation import measure
@@ -321,6 +322,10 @@ def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:
     assert accuracy.low is not None and accuracy.low == pytest.approx(0.8 - 1.96 * (0.16 / 200) ** 0.5, abs=0.006)
     assert found.metrics["log_loss"].mean == pytest.approx(-0.8 * np.log(0.9) - 0.2 * np.log(0.1))
     assert found.confusion.tolist() == [[80, 20], [20, 80]] and found.majority == 0.5
+    # Twelve of twelve: Wilson's interval ends at n / (n + z^2); resamples are all alike, and say nothing.
+    sure = measure(np.eye(2)[gold[:12]] * 0.8 + 0.1, gold[:12].astype(np.int64)).metrics
+    assert sure["accuracy"] == Bounds(1.0, pytest.approx(12 / (12 + 1.96**2), abs=1e-4), 1.0)
+    assert sure["mcc"] == Bounds(1.0, None, None) and sure["macro_f1"] == Bounds(1.0, None, None)
 
 
 def test_an_export_answers_plain_texts_on_its_own(

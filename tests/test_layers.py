@@ -13,7 +13,18 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
-    {"errors", "interruption", "sizes", "durations", "control_group", "processor", "garbage", "terminal", "plugins"},
+    {
+        "errors",
+        "interruption",
+        "sizes",
+        "durations",
+        "control_group",
+        "processor",
+        "garbage",
+        "terminal",
+        "plugins",
+        "without_main",
+    },
     {"causes", "metrics"},
     {"records", "published"},
     {"data"},
@@ -43,7 +54,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
     "analysis": {"errors", "garbage", "interruption", "processor", "metrics", "records", "analysis"},
-    "report": {"errors", "terminal", "metrics", "records", "analysis", "report", "published"},
+    "report": {"errors", "terminal", "without_main", "metrics", "records", "analysis", "report", "published"},
 }
 
 

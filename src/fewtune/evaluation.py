@@ -1,14 +1,17 @@
 """What a model's answers to labelled rows are worth: metrics with intervals, and which label was taken for which.
 
-Owns the measuring. Intervals are those of the choice of rows, which are resampled.
+Owns the measuring. Intervals are those of the choice of rows: an accuracy's is Wilson's (1927,
+https://doi.org/10.1080/01621459.1927.10502953), for others rows are resampled. Where no resample differs, as
+where every answer is right, they say nothing and are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import binomtest
 
 from fewtune.analysis import resampling, statistics
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
@@ -35,7 +38,10 @@ def measure(probabilities: np.ndarray, gold: IntArray) -> Evaluation:
         rng = np.random.default_rng(ANALYSIS_SEED)
         taken = resampling.take_score(gold, predicted[None], np.arange(len(gold)), labels, name, rng)
         bounds = statistics.bound_difference([taken], RESAMPLES, rng)
-        found[name] = Bounds(bounds.point, bounds.low, bounds.high)
+        spread = bounds.low != bounds.high
+        found[name] = Bounds(bounds.point, bounds.low if spread else None, bounds.high if spread else None)
+    right = binomtest(int((predicted == gold).sum()), len(gold)).proportion_ci(0.95, method="wilson")
+    found["accuracy"] = replace(found["accuracy"], low=float(right.low), high=float(right.high))
     for name, value in describe(probabilities, gold).items():
         found.setdefault(name, Bounds(value, None, None))
     found["ece"] = Bounds(measure_calibration(gold, predicted, probabilities), None, None)

@@ -53,7 +53,7 @@ def test_what_was_skipped_is_waited_for_no_more(finished: list[Record]) -> None:
     skipped = finished[0].model_copy(
         update={
             "status": "skipped",
-            "phase_seconds": {},
+            "phase_seconds": {"other": 0.05},
             "trial": finished[0].trial.model_copy(update={"variant": "lora"}),
         }
     )

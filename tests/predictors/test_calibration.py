@@ -111,6 +111,12 @@ def test_what_cannot_be_held_is_refused_with_its_reason(rows: int, reason: str) 
         choose_abstention(np.column_stack([sure, 1 - sure]), gold, 0.05)
 
 
+def test_of_answers_equally_sure_all_are_counted_where_no_threshold_holds() -> None:
+    gold = np.array([0] * 100 + [1] * 20)
+    with pytest.raises(DataError, match="of the 120 answers that it was surest of, 20 were wrong: too many"):
+        choose_abstention(np.tile([1.0, 0.0], (120, 1)), gold, 0.05)
+
+
 def test_the_risk_is_held_in_new_rows_as_often_as_is_said() -> None:
     held, tried = 0, 0
     for seed in range(200):

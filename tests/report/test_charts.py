@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from math import dist
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.analysis.study import analyse_folder
+from fewtune.report.chart import name_file
 from fewtune.report.charts import draw_decision, draw_group
 from fewtune.report.curve_chart import draw_curves
 from fewtune.report.labels import place_labels
@@ -25,6 +28,22 @@ def test_a_chart_is_sound_xml_with_every_method_named(tmp_path: Path) -> None:
         assert "pattern" in text
         assert "pattern: " in chart.description
         assert "data-tip" in svg
+
+
+def test_long_names_are_cut_for_files_and_stay_apart() -> None:
+    names = [name_file("评论" * 80, f"/models/{end}", "16-scores") for end in ("a" * 300, "a" * 299 + "b")]
+    assert len(set(names)) == 2 and all(len(name.encode()) <= 180 and name.endswith("-16-scores") for name in names)
+    assert name_file("sentiment", None, "16-scores") == "sentiment-16-scores"
+
+
+def test_many_charts_are_drawn_for_a_script_without_a_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from fewtune.report.svg import open_drawing\nprint('once', flush=True)\n"
+        "with open_drawing(31) as drawing:\n    print(drawing.submit(len, 'abc').result())\n"
+    )
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["once", "3"]
 
 
 def test_a_decisions_picture_has_scores_bounds_costs_and_marks_the_choice(tmp_path: Path) -> None:

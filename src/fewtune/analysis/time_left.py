@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fewtune.records import Cell, Record
+from fewtune.records import NEVER_RUN, Cell, Record
 
 
 def guess_seconds_left(
@@ -55,8 +55,8 @@ class TimedTrials:
         return {cell.variant for cell in self._spent}
 
     def add(self, record: Record) -> None:
-        """Count a trial, if it was timed."""
-        if record.phase_seconds:
+        """Count a trial, if it ran and was timed."""
+        if record.phase_seconds and record.status not in NEVER_RUN:
             spent = self._spent.setdefault(record.trial.cell, _Spent())
             spent.trials += 1
             spent.seconds += sum(record.phase_seconds.values())

@@ -11,9 +11,7 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import time
-import types
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
@@ -38,9 +36,12 @@ from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
 from fewtune.running.worker_count import choose_workers
+from fewtune.without_main import no_main
 
 STARVED = 77
 """Exit status of a worker that ran out of memory and could not report it."""
+WAIT, LONGEST_DELAY = 1.0, 30.0
+"""Seconds that workers are listened to at a time, and by how many more this takes where the command was not stopped."""
 LONGEST_END = 10.0
 """Seconds to wait for a worker that was killed: one that hangs in the system itself, on a dead disk, may not end."""
 
@@ -116,7 +117,12 @@ class LocalProcesses:
                     if _hand_over(worker, waiting):
                         team.append(worker)
                         yield Started(worker.busy_with)
-                ready = wait([w.pipe for w in team], timeout=1.0)
+                began = time.monotonic()
+                ready = wait([w.pipe for w in team], timeout=WAIT)
+                slept = time.monotonic() - began - WAIT
+                if slept > LONGEST_DELAY:  # this command was stopped, and its workers with it: none of them was silent
+                    for worker in team:
+                        worker.heard += slept
                 for worker in list(team):
                     if worker.pipe in ready:
                         event, stays = _listen(worker, waiting, self.options)
@@ -206,7 +212,7 @@ def _start_worker(context: Any, options: WorkerOptions, taken: Sequence[str | No
     resource_tracker.ensure_running()  # starting it would let signals through again
     gpus = list_gpus() if options.devices_per_trial == 1 else []
     gpu = min(gpus, key=taken.count) if len(gpus) > 1 else None
-    with held_back(), _no_main(), _as_many_threads(count_threads(options)), _on_gpu(gpu):
+    with held_back(), no_main(), _as_many_threads(count_threads(options)), _on_gpu(gpu):
         process.start()
     theirs.close()
     with contextlib.suppress(OSError):  # it died at once: whoever hands it a job finds out
@@ -244,20 +250,6 @@ def _on_gpu(gpu: str | None) -> Iterator[None]:
         if gpu is not None:
             del os.environ[name]
             os.environ.update({} if before is None else {name: before})
-
-
-@contextlib.contextmanager
-def _no_main() -> Iterator[None]:
-    """Let a process that starts here import nothing of the program that asks: a script needs no guard for that.
-
-    Python's own workers import the main module again, for functions that it defines; of ours none does.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _stop(worker: _Worker) -> None:

@@ -45,7 +45,9 @@ def choose_abstention(
             break
         last = int(place)
     if last < 0:
-        raise DataError(_word_failure(len(gold), needed, first, int(errors[min(first, len(gold)) - 1]), risk))
+        tested = np.flatnonzero(ends & (taken >= first))
+        surest = int(tested[0]) if len(tested) else len(gold) - 1
+        raise DataError(_word_failure(len(gold), needed, surest + 1, int(errors[surest]), risk))
     count = last + 1
     low = float(beta.ppf((1 - confidence) / 2, count, len(gold) - count + 1))
     high = 1.0 if count == len(gold) else float(beta.ppf((1 + confidence) / 2, count + 1, len(gold) - count))

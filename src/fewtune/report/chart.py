@@ -5,6 +5,7 @@ Owns names, titles and the span of an axis of scores. Which charts there are is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from fewtune.report.look import (
 from fewtune.report.palette import BLACK, BLUE, GREEN, VERMILION
 from fewtune.report.wording import word_score
 
+LONGEST_NAME = 180
+"""Bytes of a file's name, without its ending: systems allow some 255, of which a file being written takes a few."""
 DRAW, MEAN, BASELINE, FRONTIER, ELSEWHERE = BLUE, BLACK, VERMILION, GREEN, VERMILION
 """The colours of marks, by what they stand for."""
 
@@ -64,6 +67,11 @@ def finish_group_chart(
 
 
 def name_file(task: str, model: str | None, kind: str) -> str:
-    """A name fit for a file."""
+    """A name fit for a file, long ones cut and told apart by a hash."""
     words = "-".join(part for part in (task, model, kind) if part)
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in words)
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in words)
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    apart = hashlib.sha256(words.encode()).hexdigest()[:8]
+    begun = name.encode()[: LONGEST_NAME - len(apart) - len(kind) - 2].decode(errors="ignore")
+    return f"{begun}-{apart}-{kind}"

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.audit.finding import Finding, word_group
+from fewtune.analysis.audit.measurement import list_unlike_parts
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
@@ -149,6 +150,7 @@ def render_page(study: StudyAnalysis) -> str:
             methods=collect_methods(study),
             unfinished=tables.list_unfinished(study.records),
             environments=collect_environments(study.records),
+            unlike_parts=[part.replace("_", " ") for part in list_unlike_parts(study.records)],
             trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
             in_domain=IN_DOMAIN,
             most_comparisons=MOST_COMPARISONS,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import html
 import re
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
 import vl_convert
 
 from fewtune.report.palette import DARK
+from fewtune.without_main import no_main
 
 SMALLEST_SCALE = 0.7
 PROCESSES = 2
@@ -23,11 +24,19 @@ MOST_IN_A_THREAD = 30
 """Charts up to which starting processes takes longer than they save."""
 
 
+class _Drawing(ProcessPoolExecutor):
+    """Processes that start as they are needed, without the program that asks for them."""
+
+    def submit(self, *asked: Any, **named: Any) -> Future[Any]:
+        with no_main():
+            return super().submit(*asked, **named)
+
+
 def open_drawing(charts: int) -> Executor:
     """Open what draws this many charts beside its caller: vl-convert holds Python's lock, so many take processes."""
     if charts <= MOST_IN_A_THREAD:
         return ThreadPoolExecutor(1)
-    return ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn"))
+    return _Drawing(PROCESSES, mp_context=get_context("spawn"))
 
 
 def embed_chart(specification: dict[str, Any], chart_id: str, title: str, description: str) -> str:

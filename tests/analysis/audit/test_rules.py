@@ -12,6 +12,7 @@ import pytest
 
 from fewtune.analysis.audit.audit import RULES, audit, has_errors
 from fewtune.analysis.audit.finding import Evidence, Finding
+from fewtune.analysis.audit.measurement import list_unlike_parts
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.records import Failure, Notes, Record, load_predictions, load_records, write_record
 from study_maker import make_study
@@ -307,11 +308,12 @@ def test_groups_without_effect_are_an_error(tmp_path: Path, group: dict[str, Any
     assert words in finding.reason
 
 
-def test_an_adapter_at_the_rate_of_all_weights_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rates", [{"adapter": 1e-5}, {"adapter A": 2e-5, "adapter B": 8e-5}])
+def test_an_adapter_at_the_rate_of_all_weights_is_told(tmp_path: Path, rates: dict[str, float]) -> None:
     for record in make_clean(tmp_path):
         if record.trial.variant == "lora":
-            adapter = {**GROUP, "name": "adapter", "peak_learning_rate": 1e-5}
-            revise(tmp_path, record, settings={"rank": 8}, fit={"groups": [adapter]})
+            adapters = [{**GROUP, "name": name, "peak_learning_rate": rate} for name, rate in rates.items()]
+            revise(tmp_path, record, settings={"rank": 8}, fit={"groups": adapters})
     [finding] = find(tmp_path)
     assert finding.rule == "low adapter rate"
     assert "trained at 1e-05" in finding.reason
@@ -417,3 +419,12 @@ def test_every_rule_has_a_name_of_its_own_and_says_where_it_was_seen() -> None:
     fired: list[Callable[..., Any]] = [rule.find for rule in RULES]
     assert len(set(fired)) == len(RULES)
     assert all(rule.seen_in and rule.checks for rule in RULES)
+
+
+def test_floors_that_use_no_model_are_no_unlike_place(tmp_path: Path) -> None:
+    first, second, *_ = make_clean(tmp_path)
+    alike = [each.model_copy(update={"environment": {"processor": "one"}}) for each in (first, second)]
+    other = alike[1].model_copy(update={"environment": {"processor": "one", "max_tokens": 64, "model": "m"}})
+    assert list_unlike_parts([alike[0], other]) == {}
+    moved = alike[1].model_copy(update={"environment": {"processor": "two"}})
+    assert list_unlike_parts([alike[0], moved]).keys() == {"processor"}

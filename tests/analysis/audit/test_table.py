@@ -99,9 +99,16 @@ def test_single_seeds_and_unlike_hardware_are_told(tmp_path: Path) -> None:
     assert "train_time stand side by side from GPU L4, T4" in found[1].reason
 
 
+def test_one_pair_of_runs_that_agrees_may_be_chance(tmp_path: Path) -> None:
+    rows = [f"{name},{seed},{0.875 + seed * (name != 'lora') / 100}" for name in ("a", "b", "lora") for seed in (0, 1)]
+    assert audit_rows(tmp_path, "method,seed,accuracy", *rows) == []
+
+
 def test_metrics_by_name_and_value_are_cells_of_their_own(tmp_path: Path) -> None:
     rows = [
-        f"a,{seed},{metric},{value}" for seed in (0, 1) for metric, value in (("f1", 0.7123), ("mcc", 0.4 + seed / 9))
+        f"a,{seed},{metric},{value}"
+        for seed in (0, 1, 2)
+        for metric, value in (("f1", 0.7123), ("mcc", 0.4 + seed / 9))
     ]
     [finding] = audit_rows(tmp_path, "method,seed,metric,value", *rows)
     assert finding.where == "f1"
@@ -155,7 +162,7 @@ def test_a_majority_that_is_no_share_is_refused(tmp_path: Path, majority: float)
 
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_columns_may_be_parted_otherwise_than_by_commas(tmp_path: Path, separator: str) -> None:
-    lines = (line.replace(",", separator) for line in ("method,seed,accuracy", "a,0,0.512", "a,1,0.512"))
+    lines = (line.replace(",", separator) for line in ("method,seed,accuracy", "a,0,0.512", "a,1,0.512", "a,2,0.512"))
     assert [finding.rule for finding in audit_rows(tmp_path, *lines)] == ["identical runs"]
 
 

@@ -85,10 +85,10 @@ def find_low_adapter_rates(evidence: Evidence) -> Iterator[Finding]:
     for record in evidence.done:
         if record.trial.settings.get("rank") is None:
             continue
-        for group in record.notes.fit.groups:
-            rate = group.peak_learning_rate
-            if group.name == "adapter" and 0 < rate < LOWEST_ADAPTER_RATE:
-                cells[word_where(record), rate].append(record)
+        # LoRA+ trains the two matrices of an adapter at rates of their own.
+        rates = [group.peak_learning_rate for group in record.notes.fit.groups if group.name.startswith("adapter")]
+        if 0 < max(rates, default=0.0) < LOWEST_ADAPTER_RATE:
+            cells[word_where(record), max(rates)].append(record)
     for (where, rate), records in cells.items():
         yield Finding(
             rule="low adapter rate",

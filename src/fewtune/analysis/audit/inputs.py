@@ -17,7 +17,7 @@ from fewtune.records import CutInputs, Record
 
 SHOWN = "demonstrations"
 LARGEST_CUT_SHARE = 0.01
-"""Share of a trial's test rows from which cut inputs are a warning rather than a note."""
+"""Cut rows over a trial's test rows from which they are a warning rather than a note; rows fitted on are cut too."""
 
 
 def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
             severity="warning" if grave else "note",
             where=where,
             reason=f"up to {word_number(cut, 'row')} of a trial{reader} lost "
-            f"{word_number(tokens, 'token')} of their longest text for want of room ({rows} rows scored)",
+            f"{word_number(tokens, 'token')} of their longest text for want of room ({rows} rows scored; rows that were fitted on or shown count too)",
             remedy="Raise max_tokens, or say that long texts were cut.",
             trials=ids_of(records),
         )

@@ -7,7 +7,7 @@ whole run.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
@@ -35,15 +35,20 @@ FEWEST_METHODS, LEAST_SECONDS = 3, 1.0
 """The ratio is taken over at least so many methods that took at least so many seconds."""
 
 
+def list_unlike_parts(records: Iterable[Record]) -> dict[str, set[str]]:
+    """The parts that seconds depend on and that differ among records, with all that they are."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for part in DECIDES_SECONDS:
+            if part in record.environment:
+                places[part].add(_word(record.environment[part]))
+    return {part: found for part, found in places.items() if len(found) > 1}
+
+
 def find_unlike_machines(evidence: Evidence) -> Iterator[Finding]:
     """Comparisons whose seconds and bytes come from unlike machines or software."""
     for members in group_records(evidence.done).values():
-        places: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-        for record in members:
-            for part in DECIDES_SECONDS:
-                if part in record.environment:
-                    places[part][_word(record.environment[part])].append(record)
-        differing = {part: found for part, found in places.items() if len(found) > 1}
+        differing = list_unlike_parts(members)
         if differing:
             each = "; ".join(f"{part}: {' against '.join(sorted(found))}" for part, found in differing.items())
             yield Finding(

@@ -127,8 +127,9 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
     copied = []
     for method, runs in _split(rows, lambda row: row.method).items():
         distinct = {tuple(sorted(row.scores.items())) for row in runs}
-        # One pair that agrees may be chance on few test rows; half of all runs is none.
-        if not _is_deterministic(method) and len(distinct) <= len(runs) / 2 and _has_digits(runs, table):
+        # One pair that agrees may be chance on few test rows; half of all runs, and more than a pair, is none.
+        repeated = len(distinct) <= min(len(runs) / 2, len(runs) - 2)
+        if not _is_deterministic(method) and repeated and _has_digits(runs, table):
             copied.append(f"{method}'s {len(runs)} runs have {word_number(len(distinct), 'distinct result')}")
     if copied:
         yield Finding(
@@ -136,7 +137,8 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
             severity="error",
             where=_name(rows),
             reason=f"runs repeat others of their method to the last digit: {_list(copied, '; ')}",
-            remedy="Count each distinct run once. Find what sets the seed again after it was set, and run anew.",
+            remedy="Count each distinct run once. Find what sets the seed again after it was set, or whether they give "
+            "every row one answer, and run anew.",
         )
 
 
