@@ -72,6 +72,11 @@ def test_a_pattern_that_nothing_reads_is_refused() -> None:
         with pytest.raises(StudyError, match=f"{method} reads plain texts so: leave `pattern` out"):
             read_settings(method, {**settings, "pattern": "feeling"})
     assert read_settings("vanilla", {"prompted": True, "pattern": "feeling"})["pattern"] == "feeling"
+    tuned = {"vanilla": {"pattern": "feeling", "grid": {"prompted": [True, False]}}}
+    study = {"name": "a", "models": ["m"], "tasks": ["sentiment"], "shots": [4], "tuning": {"trials": 2}}
+    assert read_study({**study, "methods": [tuned]}).methods, "one of the two reads it"
+        "one of the two reads it"
+    )
 
 
 def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str, object], tmp_path: Path) -> None:
@@ -172,6 +177,12 @@ def test_a_model_fitted_on_a_folder_nearby_loads_from_elsewhere(
     monkeypatch.chdir(tmp_path)
     again = fewtune.load(tmp_path / "saved")
     np.testing.assert_array_equal(again.predict_probabilities(["so"]), fitted.predict_probabilities(["so"]))
+    monkeypatch.chdir(folder.parent)
+    taught = {"teacher": f"./{folder.name}", "variant": "full", "epochs": 1, "demonstrations": 2, "calibration": "none"}
+    texts, labels = ["kind", "rude", "warm", "cold"], ["good", "bad", "good", "bad"]
+    itself = fewtune.fit(texts, labels, "context_distillation", f"./{folder.name}", **taught)
+    assert itself.predict_probabilities(["so"]).shape == (1, 2), "a model may teach itself by a path"
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "smollm2-135m").mkdir()
     assert place_model("smollm2-135m") == "smollm2-135m", "a packaged model is not hidden by a folder"
 

@@ -35,10 +35,10 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None])
     study, or `out` is none that they may go into.
     """
     study = _read_study(parts)
-    _check_rows(parts)
-    planned: dict[str, Cell] = {}
     # What a folder holds of earlier parts stays its study's.
     held = [out] if list_written(out) and out not in parts else []
+    _check_rows([*held, *parts])
+    planned: dict[str, Cell] = {}
     for part in (*held, *parts):
         planned |= load_planned(part) or {record.trial_id: record.trial.cell for record in _load(part)}
     with open_folder(out, study, planned, tell) as done:

@@ -21,7 +21,7 @@ from transformers import (
 from fewtune.engine import type_check
 from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError
-from fewtune.models import find_model
+from fewtune.models import Precision, find_model
 from fewtune.models.architectures.decoders import TRIED
 from tiny_models import CONFIGS, MORE_DECODERS, POSITIONS, VOCABULARY
 
@@ -54,10 +54,13 @@ def test_types_that_pass_unchecked_are_those_of_the_contract() -> None:
     assert set(TRIED) == {config.model_type for config in (CONFIGS | MORE_DECODERS).values()}
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("made", [Qwen2Config, PhiConfig])
-def test_a_type_that_agrees_is_loaded(made: Any, model_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_type_that_agrees_is_loaded(
+    made: Any, precision: Precision, model_folders: dict[str, Path], tmp_path: Path
+) -> None:
     name = write_model(made(**SIZES), model_folders["llama"], tmp_path / "model")
-    assert load_model(find_model(name), "float32").config.model_type == made.model_type
+    assert load_model(find_model(name), precision).config.model_type == made.model_type
 
 
 @pytest.mark.parametrize(

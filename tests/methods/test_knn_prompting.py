@@ -14,6 +14,7 @@ from fewtune.errors import PredictorError
 from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
 from fewtune.methods.knn_prompting import split_support
+from fewtune.predictors.manifest import NeighboursPart
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.tasks.base import Draw, Example, Task
 from method_cases import run
@@ -87,3 +88,11 @@ def test_no_other_tool_is_given_what_looks_for_near_rows(
     run(METHOD, METHOD.settings(demonstrations=2), models["llama"], task, draw).predictor.save(tmp_path / "saved")
     with pytest.raises(PredictorError, match="labelled rows near each row vote"):
         export_model(tmp_path / "saved", tmp_path / "out", ExportOptions())
+
+
+def test_a_model_whose_distances_were_taken_otherwise_is_to_be_fitted_again() -> None:
+    neighbours = Neighbours(np.zeros((2, 1), np.float32), (1, 0), labels=2, count=1, by="vocabulary")
+    part, arrays = neighbours.describe(), neighbours.arrays()
+    assert Neighbours.rebuild(part, arrays).labels_of == (1, 0)
+    with pytest.raises(PredictorError, match="fit knn_prompting again"):
+        Neighbours.rebuild(NeighboursPart(**part.model_dump(exclude={"revision"})), arrays)

@@ -17,6 +17,8 @@ from fewtune.tasks.base import Example
 
 GOOD, BAD = ("很好", "喜欢", "不错"), ("很差", "失望", "太慢")
 THINGS = ("这家店的服务", "昨天买的鞋子", "新出的电影", "楼下的面馆", "他们的快递", "这本书")
+SAID = ("很好吗", "太慢")
+ENGLISH = [Example(str(place), {"a": "one", "b": "what does 爱 mean"}, None) for place in range(9)]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,8 @@ def test_random_texts_are_of_words_or_of_signs() -> None:
     rows = [
         Example(str(place), {"a": "one two three", "b": text}, None) for place, text in enumerate(("很好吗", "太慢"))
     ]
+    for text in write_random_texts([*rows, *ENGLISH], np.random.default_rng(0)):
+        assert set(text.fields["b"].split()) <= {"what", "does", "爱", "mean", *SAID}, "one sign does not make a script"
     for text in write_random_texts(rows, np.random.default_rng(0)):
         assert set(text.fields["a"].split()) <= {"one", "two", "three"} and len(text.fields["a"].split()) == 3
         assert set(text.fields["b"]) <= set("很好吗太慢") and len(text.fields["b"]) == 2

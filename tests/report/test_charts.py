@@ -39,8 +39,8 @@ def test_long_names_are_cut_for_files_and_stay_apart() -> None:
 def test_many_charts_are_drawn_for_a_script_without_a_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from fewtune.report.svg import open_drawing\nprint('once', flush=True)\n"
-        "with open_drawing(31) as drawing:\n    print(drawing.submit(len, 'abc').result())\n"
+        "from fewtune.report.svg import have_drawn, open_drawing\nprint('once', flush=True)\n"
+        "with open_drawing(31) as drawing:\n    print(have_drawn(drawing, str, 3).result())\n"
     )
     told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["once", "3"]

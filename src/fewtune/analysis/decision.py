@@ -86,7 +86,7 @@ class MoreRows:
 class Missing:
     """What would bring a bound within the tolerance: further draws (None: none within reach) of these methods.
 
-    Of the method that has fewest, so many; of those that have more, until they have as many. Among them are methods
+    Where they have unlike numbers of draws, so many of the one that has fewest (`each`). Among them are methods
     that cannot be chosen, where what is not known of them keeps a bound wide.
     """
 
@@ -96,6 +96,8 @@ class Missing:
     seconds: float | None
     closest: str | None
     """The method whose bound is lowest now."""
+    each: int | None = None
+    """Draws that each of the methods has then, where they have unlike numbers now."""
     rows: MoreRows | None = None
     """What would do where no number of draws does; None where that is out of reach too."""
 
@@ -261,7 +263,7 @@ def _find_missing(
     for rows in MORE_ROWS:
         draws = find_draws(range(FEWEST_DRAWS, MOST_DRAWS + 1), rows)
         if draws is not None:
-            return Missing(None, names, None, None, closest, MoreRows(rows, draws))
+            return Missing(None, names, None, None, closest, rows=MoreRows(rows, draws))
     return Missing(None, names, None, None, closest)
 
 
@@ -277,9 +279,10 @@ def _price(until: int, methods: Sequence[Contender], rivals: Mapping[str, Rivals
     drawn = [c for c in methods if c.name in further]
     seconds = [None if c.seconds_a_draw is None else further[c.name] * c.seconds_a_draw for c in drawn]
     return Missing(
-        draws=max(further.values()),
+        draws=max(further.values(), default=0),
         methods=tuple(further),
         trials=sum(further[c.name] * c.trials_a_draw for c in drawn),
         seconds=None if None in seconds else sum(each for each in seconds if each is not None),
         closest=closest,
+        each=until if len(set(further.values())) > 1 else None,
     )

@@ -109,7 +109,7 @@ class Forward:
             if self.block is not None:
                 states = run_to_block(self.network, batch, self.block).states
                 return (states if token_indices is None else states[token_indices]).float()
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and self.soft is None:  # soft tokens train below all blocks
                 self.frozen.quieten()
             reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
             return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()

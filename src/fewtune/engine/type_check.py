@@ -33,10 +33,10 @@ def check_type(model: LanguageModel, read_own: Callable[[], PreTrainedModel]) ->
     opening, *rows = [row[: model.max_positions // 2] for row in words]
     kind = f"model {model.name!r} is of type {model.config.model_type!r}"
     try:
-        forward = model.forward(model.frozen)
+        forward, network = model.forward(model.frozen), read_own().eval()
         for prompts in (rows, [[*opening, *row] for row in rows]):
             found = score_prompts(forward, prompts, NextTokenReadout())
-            difference = float(np.abs(found - _run_alone(read_own(), prompts)).mean())
+            difference = float(np.abs(found - _run_alone(network, prompts)).mean())
             if not difference <= LARGEST_DIFFERENCE[model.precision]:
                 raise ModelError(
                     f"{kind}, whose words fewtune does not reproduce: packed, log-probabilities differ from its own "
@@ -56,5 +56,5 @@ def check_type(model: LanguageModel, read_own: Callable[[], PreTrainedModel]) ->
 @torch.no_grad()
 def _run_alone(network: PreTrainedModel, prompts: list[list[int]]) -> np.ndarray:
     """Log-probabilities (prompts, vocabulary) of the next token, each prompt in a pass of its own."""
-    logits = [network.eval()(input_ids=torch.tensor([prompt])).logits[0, -1] for prompt in prompts]
+    logits = [network(input_ids=torch.tensor([prompt])).logits[0, -1] for prompt in prompts]
     return torch.stack(logits).double().log_softmax(-1).numpy()

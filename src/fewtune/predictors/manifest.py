@@ -35,7 +35,7 @@ class NeighboursPart(_Part):
     """A vote of the nearest labelled rows; what the model said of these is saved as `neighbours.anchors`."""
 
     kind: Literal["neighbours"] = "neighbours"
-    revision: Literal[2] = Field(description="How distances are taken; models of the first way are to be fitted again.")
+    revision: int = Field(default=1, description="How distances are taken: see `Neighbours`.")
     by: Literal["vocabulary", "states"] = Field(description="What of a row is compared: see `knn_prompting`.")
     labels_of: tuple[int, ...] = Field(min_length=1, description="The labels of the rows that vote.")
     labels: int = Field(ge=1, description="How many labels the task has.")

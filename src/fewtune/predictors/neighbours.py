@@ -12,8 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import NeighboursPart
 
+REVISION = 2
+"""2: divergences are expected under the labelled row's distribution; 1: under the row's."""
 NEARER = 1e-6
 """What the nearest vote counts more, and each farther one half of that: of labels with equally many, the one that the
 nearest row has is answered."""
@@ -45,11 +48,18 @@ class Neighbours:
         return shares
 
     def describe(self) -> NeighboursPart:
-        return NeighboursPart(revision=2, by=self.by, labels_of=self.labels_of, labels=self.labels, count=self.count)
+        return NeighboursPart(
+            revision=REVISION, by=self.by, labels_of=self.labels_of, labels=self.labels, count=self.count
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"neighbours.anchors": self.anchors}
 
     @staticmethod
     def rebuild(part: NeighboursPart, arrays: Mapping[str, np.ndarray]) -> Neighbours:
+        """Raises PredictorError for a model whose distances were taken otherwise."""
+        if part.revision != REVISION:
+            raise PredictorError(
+                "this model was fitted by a fewtune that took distances of rows otherwise: fit knn_prompting again."
+            )
         return Neighbours(arrays["neighbours.anchors"], part.labels_of, part.labels, part.count, part.by)

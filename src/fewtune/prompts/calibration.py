@@ -54,13 +54,13 @@ def centre(scores: np.ndarray) -> np.ndarray:
 def write_random_texts(rows: Sequence[Example], rng: np.random.Generator) -> list[Example]:
     """Rows of words drawn from all words of the given ones, field by field, as many as those have on average.
 
-    Where texts are of scripts without spaces, signs are drawn.
+    Where most of the texts is in scripts without spaces, signs are drawn.
     """
     written: list[dict[str, str]] = [{} for _ in range(RANDOM_TEXTS)]
     for field in rows[0].fields:
         texts = [row.fields[field] for row in rows]
-        unspaced = any(map(is_unspaced, texts))
-        words = [word for text in texts for word in (text if unspaced else text.split())]
+        unspaced = is_unspaced(texts)
+        words = [word for text in texts for word in ("".join(text.split()) if unspaced else text.split())]
         length = round(len(words) / len(rows))
         for text in written:
             text[field] = ("" if unspaced else " ").join(rng.choice(words, length)) if words else ""

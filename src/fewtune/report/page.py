@@ -35,7 +35,7 @@ from fewtune.report.charts import KINDS, draw_decision, draw_group
 from fewtune.report.curve_chart import draw_curves
 from fewtune.report.look import build_fast
 from fewtune.report.score_chart import SCORES
-from fewtune.report.svg import embed_chart, open_drawing
+from fewtune.report.svg import embed_chart, have_drawn, open_drawing
 from fewtune.report.tuning import list_choices
 from fewtune.terminal import make_safe
 
@@ -296,7 +296,7 @@ def _prepare_curves(curves: Sequence[Curve], number: int, drawing: Executor) -> 
 
 def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
     title, description = make_safe(chart.title), make_safe(chart.description)
-    return Figure(title, drawing.submit(embed_chart, chart.specification, chart_id, title, description))
+    return Figure(title, have_drawn(drawing, embed_chart, chart.specification, chart_id, title, description))
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -24,19 +25,17 @@ MOST_IN_A_THREAD = 30
 """Charts up to which starting processes takes longer than they save."""
 
 
-class _Drawing(ProcessPoolExecutor):
-    """Processes that start as they are needed, without the program that asks for them."""
-
-    def submit(self, *asked: Any, **named: Any) -> Future[Any]:
-        with no_main():
-            return super().submit(*asked, **named)
-
-
 def open_drawing(charts: int) -> Executor:
     """Open what draws this many charts beside its caller: vl-convert holds Python's lock, so many take processes."""
     if charts <= MOST_IN_A_THREAD:
         return ThreadPoolExecutor(1)
-    return _Drawing(PROCESSES, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn"))
+
+
+def have_drawn(drawing: Executor, function: Callable[..., str], *asked: Any) -> Future[str]:
+    """Ask what `open_drawing` opened for a picture: a process that starts for it imports nothing of the program."""
+    with no_main():
+        return drawing.submit(function, *asked)
 
 
 def embed_chart(specification: dict[str, Any], chart_id: str, title: str, description: str) -> str:

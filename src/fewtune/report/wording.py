@@ -153,6 +153,8 @@ def _word_missing_draws(missing: Missing) -> str:
     work = f"{word_number(missing.trials, 'trial')}{time}"
     draws = word_further_draws(missing.draws) if missing.closest else _word_first_draws(missing.draws)
     about = "about " if missing.closest else ""
+    if missing.each is not None:
+        return f"about {word_number(missing.each, 'draw')} of each of {list_briefly(missing.methods)} ({work})"
     return f"{about}{draws} of {list_briefly(missing.methods)} ({work})"
 
 

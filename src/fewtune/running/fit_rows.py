@@ -108,7 +108,11 @@ def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> 
                 f"teacher {teacher.name!r} and student {name!r} have different vocabularies. Use a teacher of the "
                 "student's family."
             )
-    return replace(_read_model(snapshot), others={teacher.name: _read_model(teacher) for teacher in teachers})
+    model = _read_model(snapshot)
+    others = {teacher.name: _read_model(teacher) for teacher in teachers}
+    if name in method.other_models(settings):  # it teaches itself, under the name that was given
+        others[name] = model
+    return replace(model, others=others)
 
 
 def _read_model(snapshot: ModelSnapshot) -> LanguageModel:

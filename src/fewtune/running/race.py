@@ -5,9 +5,9 @@ know where trials run or how a look is shown. Each task and number of shots is a
 
 A look decides on the records of its draws alone, at a level that was fixed before: a race that was interrupted takes
 the same looks again and goes on as one that was not. A method stops where it is below another beyond doubt, at the
-level of that look, unless it is near enough to the best to be chosen; it stays among those that the others are compared
-with, on the draws that it has. The one that is truly the best is stopped in at most as many races as may be wrong; of
-equal ones some may be, which costs nothing.
+level of that look, unless it is near enough to the best to be chosen, or may be near enough to one that failed and
+cannot be; it stays among those that the others are compared with, on the draws that it has. The one that is truly the
+best is stopped in at most as many races as may be wrong; of equal ones some may be, which costs nothing.
 Relatives: FIESTA (Moss et al. 2019, https://doi.org/10.18653/v1/P19-1281); Kim and Nelson 2001,
 https://doi.org/10.1145/502109.502111
 """

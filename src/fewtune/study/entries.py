@@ -115,12 +115,14 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     if settings is None or not sound:
         return None
     resolved = write_settings(settings)
-    if _refuse_dropped(draft, place, values, resolved) or _refuse_unread_pattern(draft, place, settings, what):
+    if _refuse_dropped(draft, place, values, resolved):
         return None
     changed = _describe_changes(shape, resolved)
+    combinations = [settings] if grid is None else _read_grid(draft, place, shape, values, grid)
+    if what == "method" and _refuse_unread_pattern(draft, place, combinations):
+        return None
     if grid is None:
         return Entry(steps, name, alias, (settings,), resolved, {}, changed, tuple(models))
-    combinations = _read_grid(draft, place, shape, values, grid)
     if not combinations:
         return None
     plain = [write_settings(instance) for instance in combinations]
@@ -128,16 +130,15 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
     return Entry(steps, name, alias, tuple(combinations), plain[0], options, changed, tuple(models))
 
 
-def _refuse_unread_pattern(draft: Draft, place: Steps, settings: Any, what: str) -> bool:
-    """Note a fault where a method is given a pattern and reads plain texts."""
-    name = place[-1]
-    unread = (
-        what == "method" and getattr(settings, "pattern", None) and not get_method(str(name)).uses_pattern(settings)
-    )
-    if unread:
-        where = join_steps((*place, "pattern"))
-        draft.refuse((*place, "pattern"), f"`{where}` is set, and {name} reads plain texts so: leave `pattern` out.")
-    return bool(unread)
+def _refuse_unread_pattern(draft: Draft, place: Steps, combinations: Sequence[Any]) -> bool:
+    """Note a fault where a method is given a pattern that no combination of its settings reads."""
+    name = str(place[-1])
+    given = [settings for settings in combinations if getattr(settings, "pattern", None)]
+    if not given or any(map(get_method(name).uses_pattern, given)):
+        return False
+    where = join_steps((*place, "pattern"))
+    draft.refuse((*place, "pattern"), f"`{where}` is set, and {name} reads plain texts so: leave `pattern` out.")
+    return True
 
 
 def _read_grid(draft: Draft, place: Steps, shape: type, values: Mapping[str, Any], grid: Any) -> list[Any]:
