@@ -75,8 +75,6 @@ def test_a_pattern_that_nothing_reads_is_refused() -> None:
     tuned = {"vanilla": {"pattern": "feeling", "grid": {"prompted": [True, False]}}}
     study = {"name": "a", "models": ["m"], "tasks": ["sentiment"], "shots": [4], "tuning": {"trials": 2}}
     assert read_study({**study, "methods": [tuned]}).methods, "one of the two reads it"
-        "one of the two reads it"
-    )
 
 
 def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str, object], tmp_path: Path) -> None:
