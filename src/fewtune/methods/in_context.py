@@ -149,7 +149,7 @@ METHOD = Method(
     plan=plan,
     skip_reason=skip_reason,
     needs=lambda settings: frozenset({"label_words", "reads_on"} if settings.demonstrations else {"label_words"}),
-    defaults_tried={"sentiment": 34, "cola": 29, "qqp": 25, "snli": 25},
+    defaults_tried={"sentiment": 39, "cola": 34, "qqp": 30, "snli": 30},
     uses_fit_seed=lambda settings: (
         (settings.demonstrations != 0 and settings.selection == "random")
         or settings.calibration in ("domain", "scored")
