@@ -96,10 +96,10 @@ class Missing:
     seconds: float | None
     closest: str | None
     """The method whose bound is lowest now."""
-    each: int | None = None
-    """Draws that each of the methods has then, where they have unlike numbers now."""
     rows: MoreRows | None = None
     """What would do where no number of draws does; None where that is out of reach too."""
+    each: int | None = None
+    """Draws that each of the methods has then, where they have unlike numbers now."""
 
 
 @dataclass(frozen=True)
