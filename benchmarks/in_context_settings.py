@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -65,6 +65,12 @@ DECIDED_AT = 16
 """The shots whose figures decided on the defaults."""
 FORMER = ("random", 16, 1, "contextual")
 """The default until 2026-11-29: kind, demonstrations, contexts and calibration."""
+COMPARED = {
+    "chat template for plain text, four contexts of sixteen": (("chat", 16, 4, "batch"), ("random", 16, 4, "batch")),
+    "eight nearest, for four contexts of eight": (("nearest", 8, 1, "batch"), ("random", 8, 4, "batch")),
+    "eight nearest, for one context of eight": (("nearest", 8, 1, "batch"), ("random", 8, 1, "batch")),
+}
+"""Settings that are set against one another besides, calibrated by the pool, at the shots that decided."""
 GAINS = {"mcc": "MCC", "auroc": "AUROC", "log_loss": "log loss"}
 """Figures whose differences are told, and what heads their columns."""
 CALIBRATIONS = ("none", "contextual", "domain", "batch", REST, "scored", AVERAGED)
@@ -194,11 +200,23 @@ def write_table(results: dict[str, Any]) -> str:
         if places
     ]
     table = write_markdown((*heads, *(f"{told} over the former default's" for told in GAINS.values())), rows)
-    return f"{table}\n\nDraws: {'; '.join(draws)}. {write_machine(results['machine'])}."
+    drawn_of = f"Draws: {'; '.join(draws)}. {write_machine(results['machine'])}."
+    return "\n\n".join([table, *_compare(by_setting), drawn_of])
+
+
+def _compare(by_setting: Mapping[tuple[Any, ...], Sequence[Cell]]) -> list[str]:
+    """A table of `COMPARED`, of those that were measured; none where none was."""
+    rows = [
+        [told, *(_gain(by_setting[DECIDED_AT, *one], by_setting[DECIDED_AT, *other], figure) for figure in GAINS)]
+        for told, (one, other) in COMPARED.items()
+        if (DECIDED_AT, *one) in by_setting and (DECIDED_AT, *other) in by_setting
+    ]
+    heads = ("calibrated by the pool, 16 shots", *(f"{figure}, difference" for figure in GAINS.values()))
+    return [write_markdown(heads, rows)] if rows else []
 
 
 def _gain(own: Sequence[Cell], former: Sequence[Cell], figure: str) -> str:
-    """What a setting's figure differs by from that of the former default on the same draws."""
+    """What a setting's figure differs by from that of another, such as the former default, on the same draws."""
     base = {(cell["task"], cell["draw"]): cell[figure] for cell in former}
     gains: dict[str, list[float]] = defaultdict(list)
     for cell in own:

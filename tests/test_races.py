@@ -69,6 +69,15 @@ class Scripted:
         return len([each for each in self.ran if each[:2] == (variant, shots)])
 
 
+class FailingOnce(Scripted):
+    """The same, but for the first trial of `a`, which fails."""
+
+    def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
+        if (variant, seed) == ("a", 0):
+            return failed_record(job, Failure(kind="error", message="no"), None, self.options), pl.DataFrame()
+        return super()._answer(job, variant, seed)
+
+
 class Priced(Scripted):
     """The same, whose fits take so many seconds by their records."""
 
@@ -169,14 +178,7 @@ def test_a_method_that_was_stopped_may_be_used_where_those_above_it_are_beyond_a
 
 
 def test_a_race_in_which_nothing_that_goes_on_may_be_chosen_is_over(values: dict[str, object], tmp_path: Path) -> None:
-    class Failing(Scripted):
-        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
-            if (variant, seed) == ("a", 0):
-                failed = failed_record(job, Failure(kind="error", message="no"), None, self.options)
-                return failed, pl.DataFrame()
-            return super()._answer(job, variant, seed)
-
-    executor = Failing({"majority": 0.5, "a": 0.95, "b": 0.7})
+    executor = FailingOnce({"majority": 0.5, "a": 0.95, "b": 0.7})
     result, looks = race(values, tmp_path / "out", executor)
     assert [look.number for look in looks] == [1, 2] and looks[-1].standings[0].running == ()
     assert result.decision.chosen is None and result.decision.best == "a"
@@ -185,14 +187,7 @@ def test_a_race_in_which_nothing_that_goes_on_may_be_chosen_is_over(values: dict
 def test_a_method_near_a_better_one_that_failed_goes_on_until_it_may_be_chosen(
     values: dict[str, object], tmp_path: Path
 ) -> None:
-    class Failing(Scripted):
-        def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
-            if (variant, seed) == ("a", 0):
-                failed = failed_record(job, Failure(kind="error", message="no"), None, self.options)
-                return failed, pl.DataFrame()
-            return super()._answer(job, variant, seed)
-
-    executor = Failing({"majority": 0.5, "a": 0.88, "b": 0.85}, spread=0.008)
+    executor = FailingOnce({"majority": 0.5, "a": 0.88, "b": 0.85}, spread=0.008)
     result, looks = race({**values, "until": {"within": 0.05, "most_draws": 20}}, tmp_path / "out", executor)
     doubted = [look.standings[0] for look in looks[:-1]]
     assert any(

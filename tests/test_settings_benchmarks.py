@@ -156,6 +156,23 @@ def test_each_way_of_asking_is_measured(kind: str, models: dict[str, LanguageMod
     assert len(table.splitlines()) == 2 + len(cells) + 2
 
 
+def test_nearest_demonstrations_are_set_against_random_ones_draw_by_draw() -> None:
+    place = {"shots": 16, "size": 8, "calibration": "batch"}
+    kinds = [("random", 1, 0.6), ("random", 4, 0.7), ("nearest", 1, 0.5)]
+    cells = [
+        make_cell("cola", draw, "", auroc=auroc + draw * contexts / 100) | place | {"kind": kind, "contexts": contexts}
+        for draw in range(2)
+        for kind, contexts, auroc in kinds
+    ]
+    table = write_contexts({"cells": cells, "machine": MACHINE})
+    # Against four contexts it is .20 and .23 lower: t(1) x sqrt(.00045 / 2).
+    rows = {
+        cells[1]: cells[3] for line in table.splitlines() if len(cells := [c.strip() for c in line.split("|")]) == 6
+    }
+    assert rows["eight nearest, for four contexts of eight"] == "-0.215 [-0.406, -0.024]"
+    assert rows["eight nearest, for one context of eight"] == "-0.100 [-0.100, -0.100]" and len(rows) == 4
+
+
 def test_patterns_are_told_apart_by_the_way_their_answers_go(models: dict[str, LanguageModel]) -> None:
     gold = np.array([0, 0, 1, 1] * 20)
     right, wrong = (judge_odds(sign * (gold - 0.5), gold, np.random.default_rng(0)) for sign in (1, -1))

@@ -250,10 +250,8 @@ def _find_missing(
         return name in bounds and _foresee(rivals[name], rest[name], level, draws, rows) <= question.within
 
     def find_draws(tried: range, rows: int = 1) -> int | None:
-        def suffice(draws: int) -> bool:
-            return any(suffices(name, draws, rows) for name in bounds)
-
-        place = bisect_left(tried, True, key=suffice)  # where some draws suffice, more do
+        # Where some draws suffice, more do.
+        place = bisect_left(tried, True, key=lambda draws: any(suffices(name, draws, rows) for name in bounds))
         return tried[place] if place < len(tried) else None
 
     draws = find_draws(range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1))

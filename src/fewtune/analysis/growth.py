@@ -51,17 +51,17 @@ def expect_growth(
     logs = np.log(sizes)
     centred = logs - logs.mean()
 
-    def extrapolate(of: np.ndarray) -> np.ndarray:
-        """The score of twice the rows, from errors (sizes,) or (sizes, draws)."""
-        # More rows do no harm in the long run: a curve that falls by chance is taken for a flat one.
-        slopes = np.minimum(centred @ np.log(of) / (centred @ centred), 0.0)
+    def extrapolate(of: np.ndarray, steepest: float) -> np.ndarray:
+        """The score of twice the rows, from errors (sizes,) or (sizes, draws) whose slope is that at most."""
+        slopes = np.minimum(centred @ np.log(of) / (centred @ centred), steepest)
         ahead = np.log(of).mean(axis=0) + slopes * (math.log(2 * sizes[-1]) - logs.mean())
-        scores: np.ndarray = 1 - np.exp(ahead)
+        scores: np.ndarray = 1 - np.exp(np.minimum(ahead, 0.0))
         return scores
 
-    by_draw = extrapolate(errors)
+    by_draw = extrapolate(errors, math.inf)
     by_draws = float(t.ppf(0.975, count - 1) * by_draw.std(ddof=1) * math.sqrt(1 / count + apart / (1 - apart)))
-    mean = float(extrapolate(errors.mean(axis=1)))
+    # More rows do no harm in the long run: a curve that falls by chance is taken for a flat one.
+    mean = float(extrapolate(errors.mean(axis=1), 0.0))
     by_rows = 1.96 * math.sqrt(mean * (1 - mean) / test_rows) if tests_shared else 0.0
     reach = math.hypot(by_draws, by_rows)
     return Growth(sizes[-1], float(np.mean(scores[sizes[-1]])), mean, max(0.0, mean - reach), min(1.0, mean + reach))

@@ -122,8 +122,10 @@ def _find_level(history: LookHistory | None, records: Sequence[Record], seeds: S
 def find_earlier(history: LookHistory | None, records: Sequence[Record], seeds: Sequence[int]) -> list[Look]:
     """The looks before the last one at these records, of one task and number of shots: at some of the same trials."""
     last = find_look(history, records, seeds)
-    taken = history.of(last.task, last.shots) if history is not None and last is not None else ()
-    return [look for look in taken if last and look.draws < last.draws and _is_at(look, records, seeds)]
+    if history is None or last is None:
+        return []
+    taken = history.of(last.task, last.shots)
+    return [look for look in taken if look.draws < last.draws and _is_at(look, records, seeds)]
 
 
 def _is_at(look: Look, records: Sequence[Record], seeds: Sequence[int]) -> bool:

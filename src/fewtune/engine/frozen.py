@@ -54,8 +54,7 @@ class FrozenBlocks:
         return BlockOutput(self.count, join_states([states[key] for key in keys], batch), self._besides)
 
     def quieten(self) -> None:
-        """Put what stands below all that trains into evaluation mode, run apart or not: output that is kept must not
-        depend on one step's dropout."""
+        """Put what stands below all that trains into evaluation mode: kept output must not depend on one dropout."""
         if self._below and self._network.training:
             self._network.eval()
             for block in list(architecture_of(self._network).find_blocks(self._network))[self._below :]:

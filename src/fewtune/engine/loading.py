@@ -45,9 +45,9 @@ def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
     model = hold_model(snapshot, networks, tokenizer, precision, device)
     check_vocabulary(snapshot.name, tokenizer, model.frozen)  # weights that do not fit are refused here, not later
     if not find_architecture(config).is_tried(config):
-        from fewtune.engine.type_check import check_type
+        from fewtune.engine.untried_types import check_untried
 
-        check_type(model, lambda: read_network(snapshot, config, "cpu"))
+        check_untried(model, lambda: read_network(snapshot, config, "cpu"))
     return model
 
 

@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from fewtune.engine import type_check
+from fewtune.engine import untried_types
 from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError
 from fewtune.models import Precision, find_model
@@ -83,5 +83,5 @@ def test_a_type_that_is_read_otherwise_is_refused(
 def test_a_type_of_the_contract_is_not_run_twice(
     model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type_check, "check_type", None)
+    monkeypatch.setattr(untried_types, "check_untried", None)
     load_model(find_model(str(model_folders["llama"])), "float32")

@@ -23,7 +23,7 @@ LARGEST_DIFFERENCE = {"float32": 1e-3, "bfloat16": 0.1}
 """Of log-probabilities of the next token, on average over the vocabulary: what is read wrongly is off by far more."""
 
 
-def check_type(model: LanguageModel, read_own: Callable[[], PreTrainedModel]) -> None:
+def check_untried(model: LanguageModel, read_own: Callable[[], PreTrainedModel]) -> None:
     """Raise ModelError where a decoder's packed rows, behind a shared opening or not, give otherwise than its own pass.
 
     `read_own` reads its network as Transformers runs it.
