@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from peft.optimizers import create_loraplus_optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from fewtune import engine
 from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import fit
 from fewtune.engine.fitting import FitExample, Fitting, ParameterGroup
@@ -235,6 +238,14 @@ class Waits(TorchDispatchMode):
         if name in self.KINDS:
             self.found[name] += 1
         return func(*args, **(kwargs or {}))
+
+
+def test_tensors_that_the_processor_makes_are_sent() -> None:
+    """Made on a GPU from a list at once, a tensor makes the processor wait: `Waits` cannot see it here."""
+    source = Path(engine.__file__).parent
+    for path in (*source.glob("*.py"), *(source.parent / "methods").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"torch\.(as_)?tensor\([^\n]*device=", text), path.name
 
 
 @pytest.mark.usefixtures("read_at_once")

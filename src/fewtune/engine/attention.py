@@ -20,6 +20,7 @@ from fewtune.engine import pulse
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
+from fewtune.engine.sending import send
 from fewtune.engine.side_by_side import lay_out
 from fewtune.engine.written_out import attend_written_out
 from fewtune.errors import ModelError
@@ -171,7 +172,7 @@ def attend_branches(
         start += size * width
         most = max(1, MOST_BRANCH_SCORES // (count * (first + width + count)))
         for at in range(0, size, most):
-            chosen = torch.tensor(rows[at : at + most], device=query.device)
+            chosen = send(torch.tensor(rows[at : at + most]), query.device)
             parts = [[x.expand(len(chosen), -1, -1, -1)] for x in before] or [[], []]
             joined = [
                 torch.cat([*part, stems[at : at + most], x[chosen]], 1).permute(2, 0, 1, 3)
@@ -182,7 +183,7 @@ def attend_branches(
             mask = mask.repeat(own_k.shape[2], q.shape[2] // own_k.shape[2], 1)
             out = attend_written_out(q[chosen], joined[0], joined[1], mask, how.scale, how.dropout)
             outputs.append(out.flatten(0, 1))
-    order = torch.tensor([row for rows in layout.rows for row in rows], device=query.device)
+    order = send(torch.tensor([row for rows in layout.rows for row in rows]), query.device)
     by_row = torch.cat(outputs).unflatten(0, (-1, count))
     ordered: Tensor = by_row[order.argsort()]
     return ordered.flatten(0, 1).transpose(0, 1)[None]

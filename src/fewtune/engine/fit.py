@@ -52,8 +52,9 @@ def fit(
     """Train a plan's parameters; `on_step(step, steps, loss)` is told of every step.
 
     `on_epoch(epochs fitted, epochs)` is called after every epoch, in evaluation mode; it must change nothing. With a
-    `resumption` the fit goes on where a process that was killed left it, to the same weights. Raises TrialFailure
-    `diverged` at the first loss that is not finite.
+    `resumption` the fit goes on where a process that was killed left it, to the same weights; but for rounding where
+    rows of unlike lengths run through frozen blocks once, which then run beside others. Raises TrialFailure `diverged`
+    at the first loss that is not finite.
     """
     for group in fitting.groups:
         if not group.parameters:

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from fewtune.engine.branches import Branches, count_tokens
 from fewtune.engine.last_block import run_rows_alone
 from fewtune.engine.options import DEFAULTS, EngineOptions
+from fewtune.engine.sending import send
 from fewtune.models.architectures import architecture_of
 
 FILLER = 0
@@ -155,15 +156,15 @@ def pack(
         rows = [(*s, *[FILLER] * (lengths[0] - len(s))) for s in given]
     starts = [start + _count_cached(cache) for cache in caches] or [start] * len(lengths)
     behind = branches.tokens * len(given) if branches is not None else ()
-    tokens = _send(torch.tensor([t for row in rows for t in row] + list(behind))[None], device)
+    tokens = send(torch.tensor([t for row in rows for t in row] + list(behind))[None], device)
     virtual = start if prefix is not None and prefix.embeddings is not None else 0
     places = [torch.arange(virtual), *(torch.arange(at, at + n) for at, n in zip(starts, lengths, strict=True))]
     if branches is not None:
         depths = torch.tensor(branches.depths)
         places += [start + own - 1 + depths for own in own_lengths]
-    positions = _send(torch.cat(places)[None] + first_position, device)
+    positions = send(torch.cat(places)[None] + first_position, device)
     last = [end - n + own - 1 for end, n, own in zip(accumulate(lengths), lengths, own_lengths, strict=True)]
-    ends = _send(torch.tensor(last), device)
+    ends = send(torch.tensor(last), device)
     reach = max(at + n for at, n in zip(starts, lengths, strict=True))
     starting = [end - n for end, n in zip(accumulate(lengths), lengths, strict=True)]
     return Packed(
@@ -171,7 +172,7 @@ def pack(
         positions,
         lengths,
         ends,
-        _send(torch.tensor(starting), device),
+        send(torch.tensor(starting), device),
         prefix,
         caches=tuple(caches),
         branches=branches,
@@ -328,11 +329,6 @@ def shared_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
 def _count_virtual(batch: Packed) -> int:
     """Virtual tokens that a pass runs before its sequences."""
     return 0 if batch.embeddings is None else len(batch.embeddings)
-
-
-def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device; a GPU reads it from pinned memory, so that the processor does not wait."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _count_cached(cache: Layers) -> int:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from fewtune.engine.branches import STEM, Branches, branch_words
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import Packed
+from fewtune.engine.sending import send
 
 STATES_AT_ONCE = 256
 """States whose log-probabilities over the whole vocabulary are held in memory at once, or those of one row."""
@@ -173,14 +174,14 @@ class LabelWordReadout:
         return torch.cat([ends[:, None], batch.branch_indices], 1).flatten()
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        ids = torch.tensor(self._tokens, device=states.device)
+        ids = send(torch.tensor(self._tokens), states.device)
         if self.columns_only and forward.options.label_columns_only:
             weight, bias = forward.head_columns(ids)
             return F.linear(forward.word_states(states), weight.float(), bias)
         if self.answer_tokens == 1:
             return read_vocabulary(forward, states)[:, ids]
         by_row = states.unflatten(0, (len(batch.lengths), -1))
-        predicted = torch.tensor(self._states, device=states.device)
+        predicted = send(torch.tensor(self._states), states.device)
 
         def say(part: Tensor) -> Tensor:
             return read_vocabulary(forward, part)[:, predicted, ids]
@@ -189,7 +190,7 @@ class LabelWordReadout:
         # A gradient would keep every part's whole vocabulary until it is worked out: there each is read once more.
         again = torch.is_grad_enabled() and len(parts) > 1
         each = [checkpoint(say, part, use_reentrant=False) if again else say(part) for part in parts]
-        labels = torch.tensor(self._labels, device=states.device)
+        labels = send(torch.tensor(self._labels), states.device)
         totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
         totals = totals.index_add(1, labels, torch.cat(each))
         return totals / torch.bincount(labels) if self.per_token else totals

@@ -46,6 +46,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     import torch.nn.functional as F  # noqa: N812 - the name the field uses
 
     from fewtune.engine.fitting import FitExample, Fitting
+    from fewtune.engine.sending import send
     from fewtune.methods.embeddings import count_weights, prompt_plainly, read_embeddings
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import train_all
@@ -67,8 +68,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         states = trained.forward.hidden_states(packed, indices)
         embedded = prompting.readout.read(trained.forward, states, packed)
         cosine = F.cosine_similarity(embedded[::2], embedded[1::2])
-        alike = torch.tensor([float(t[0]) for e in batch if (t := e.target) is not None], device=cosine.device)
-        return (cosine - alike) ** 2
+        alike = torch.tensor([float(t[0]) for e in batch if (t := e.target) is not None])
+        return (cosine - send(alike, cosine.device)) ** 2
 
     read_out = partial(read_embeddings, model, task, draw, prompting, trained.change, settings.inverse_penalty)
     forward = trained.forward

@@ -15,6 +15,7 @@ from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.forward import Forward
 from fewtune.engine.readouts import Readout
 from fewtune.engine.schedule import Optimisation
+from fewtune.engine.sending import send
 from fewtune.errors import DataError
 from fewtune.methods.answer import Answer
 from fewtune.methods.optimisation import FineTuning, read_optimisation
@@ -50,7 +51,7 @@ def plan_split(
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
-        return answer.loss(scores, torch.tensor([_known(e.label) for e in batch], device=scores.device))
+        return answer.loss(scores, send(torch.tensor([_known(e.label) for e in batch]), scores.device))
 
     fitted, held_out = split
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)

@@ -117,6 +117,7 @@ def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable
     """One loss an example: cross-entropy on a label, KL(labeller || model) on a soft answer, the pool's weighed."""
     import torch
 
+    from fewtune.engine.sending import send
     from fewtune.methods.distilling import compare_label_words
     from fewtune.methods.fine_tuning import read_batch
 
@@ -126,13 +127,15 @@ def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled:
-            labels = torch.tensor([batch[i].label for i in labelled], device=scores.device)
-            total[labelled] = answer.loss(scores[labelled], labels)
+            labels = send(torch.tensor([batch[i].label for i in labelled]), scores.device)
+            places = send(torch.tensor(labelled), scores.device)
+            total[places] = answer.loss(scores[places], labels)
         soft = [i for i, e in enumerate(batch) if e.label is None]
         if soft:
-            given = np.stack([t for i in soft if (t := batch[i].target) is not None])
-            total[soft] = compare_label_words(torch.tensor(given, device=scores.device), scores[soft], 1.0)
-        return total * torch.tensor(weights, device=scores.device)
+            given = torch.from_numpy(np.stack([t for i in soft if (t := batch[i].target) is not None]))
+            places = send(torch.tensor(soft), scores.device)
+            total[places] = compare_label_words(send(given, scores.device), scores[places], 1.0)
+        return total * send(torch.tensor(weights), scores.device)
 
     return loss
 
