@@ -21,6 +21,7 @@ from fewtune import auto
 from fewtune.analysis.stability import Bounds
 from fewtune.auto import CURVE_DRAWS, LabelledFile, choose_shots, choose_sizes, name_study
 from fewtune.cli.app import main
+from fewtune.cli.fit_display import _put_before
 from fewtune.evaluation import measure
 from fewtune.records import load_looks
 from fewtune.running.fit_rows import make_task
@@ -175,6 +176,10 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         "unknown method 'tfdf'. Did you mean 'tfidf'?": (
             *("fit", file, "--text", "review", "--label", "kind", "--method", "tfdf", "--save", tmp_path / "a"),
         ),
+        "--within, --budget, --out: for the race of --method auto, and --method tfidf runs none": (
+            *("fit", file, "--label", "kind", "--method", "tfidf", "--save", tmp_path / "a", "--within", "0.1"),
+            *("--budget", "2h", "--out", tmp_path / "b"),
+        ),
         "--test names 'in_domain' twice": (
             *("fit", file, "--label", "kind", "--test", other, "--test", other, "--save", tmp_path / "a"),
         ),
@@ -188,6 +193,11 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         assert call(*arguments) == 2, arguments
         assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "a").exists()
+
+
+def test_what_is_told_of_a_row_keeps_its_column_where_the_file_has_one_of_that_name() -> None:
+    told = _put_before({"label": "the text", "team": "x"}, row=3, label="blame")
+    assert told == {"row": 3, "fewtune label": "blame", "label": "the text", "team": "x"}
 
 
 def write_file(path: Path, content: str) -> Path:
@@ -361,7 +371,9 @@ def test_a_cards_own_lines_load_the_export(
     assert call("export", saved, out, *more) == 0
     card = (out / "README.md").read_text(encoding="utf-8")
     assert ("PeftModel" in card) == (method == "lora" and not more)
-    assert ("""in the order of the logits: ["bad", "good"].""" in card) == (method == "lora" and not more)
+    assert ("""in the order of the logits:\n\n```json\n["bad", "good"]\n```""" in card) == (
+        method == "lora" and not more
+    )
     [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     found: dict[str, object] = {}
     exec(lines.replace("FOLDER", repr(str(out))).replace("review texts", "'it was late', 'lovely'"), found)

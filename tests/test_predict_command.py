@@ -18,6 +18,7 @@ import pytest
 
 import fewtune
 from fewtune.cli.app import main
+from fewtune.cli.predict import _name_columns
 from fewtune.data import parquet
 from fewtune.data.row_files import open_rows, read_rows
 from fewtune.errors import DataError
@@ -88,6 +89,8 @@ def test_an_answers_column_gives_way_to_a_kept_one_of_its_name(
     assert call("predict", saved, tmp_path / "rows.csv", "--keep", "label") == 0
     header, row = answers(capsys.readouterr().out)
     assert header[:3] == ["label", "predicted label", "probability of broken"]
+    names = _name_columns(["label", "predicted label"], ["a"])
+    assert names == ["label", "predicted label", "predicted predicted label", "probability of a"]
     assert row[:2] == [" late", "lovely"], "a kept cell stands as it is"
 
 

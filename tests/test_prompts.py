@@ -68,6 +68,24 @@ def test_two_long_texts_give_until_both_fit(tokenizers: dict[bool, Any]) -> None
     assert abs(len(tokenizers[False](premise).input_ids) - len(tokenizers[False](hypothesis).input_ids)) <= 2
 
 
+def test_several_texts_of_any_length_are_cut_in_a_few_passes(tokenizers: dict[bool, Any]) -> None:
+    passes = 0
+
+    class Counting(Tokenizer):
+        def tokenise(self, texts: Any) -> list[list[int]]:
+            nonlocal passes
+            passes += 1
+            return super().tokenise(texts)
+
+    tokenizer = Counting(tokenizers[False], [])
+    row = example(premise=LONG * 300, hypothesis=LONG * 299, note="the cook")
+    (prompt,) = Encoder(tokenizer, 60, 128).encode("{premise}\nQuestion: {hypothesis}. {note}. Feeling:", [row])
+    text = tokenizers[False].decode(prompt)
+    premise, hypothesis = text.removesuffix(". the cook. Feeling:").split("\nQuestion: ")
+    assert 56 <= len(prompt) <= 60 and text.endswith(". the cook. Feeling:") and passes < 150
+    assert abs(len(tokenizers[False](premise).input_ids) - len(tokenizers[False](hypothesis).input_ids)) <= 2
+
+
 @pytest.mark.parametrize("limit", range(17, 30))
 def test_a_text_is_never_cut_within_a_character(limit: int, tokenizers: dict[bool, Any]) -> None:
     encoder = make_encoder(tokenizers[False], limit, 128)

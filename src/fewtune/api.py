@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fewtune.errors import FewtuneError
-from fewtune.results import StudyResult, read_result
 
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
     from fewtune.executors.base import Executor
     from fewtune.predictors.predictor import Predictor
+    from fewtune.results import StudyResult
     from fewtune.study import Study
 
 
@@ -52,6 +52,7 @@ def run_study(
     """
     from fewtune.conduct import conduct_study
     from fewtune.executors.local import LocalProcesses
+    from fewtune.results import read_result
     from fewtune.running.job import WorkerOptions
     from fewtune.running.shard import Shard
     from fewtune.study import Study, load_study, read_study
@@ -70,6 +71,8 @@ def run_study(
         from fewtune.executors.ray import RayActors
 
         chosen = RayActors(options, plan.resources)
+    elif isinstance(executor, str):
+        raise FewtuneError(f"executor is {executor!r}: give 'ray', or nothing for worker processes of this machine.")
     else:
         chosen = LocalProcesses(options, auto=True) if executor is None else executor
     conduct_study(plan, folder, chosen, on_event, forecast, None if shard is None else Shard(*shard))
@@ -88,6 +91,8 @@ def analyse(folder: Path | str) -> StudyResult:
     >>> result.plot("scores").to_dict()["$schema"].split("/")[-2]
     'vega-lite'
     """
+    from fewtune.results import read_result
+
     return read_result(Path(folder))
 
 

@@ -36,7 +36,7 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     if manifest.abstention is not None:
         parts.append(word_abstention(manifest.abstention))
     if origin.get("settings"):
-        rows = [[name, repr(value)] for name, value in origin["settings"].items()]
+        rows = [[make_plain(name), make_plain(repr(value))] for name, value in origin["settings"].items()]
         parts += ["## Settings", _tabulate(["setting", "value"], rows)]
     parts += ["## How to load it", *loading]
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
@@ -46,7 +46,7 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
 def word_abstention(part: AbstentionPart) -> str:
     """What a model that abstains keeps: its threshold, the risk it holds and the share that it answers."""
     return (
-        f"It abstains where its answer has a probability under {part.threshold:.3f}. Models fitted without the rows "
+        f"It abstains where its answer has a probability under {part.threshold:.6g}. Models fitted without the rows "
         f"that they answered gave {part.coverage:.0%} of {part.rows} answers [{part.coverage_low:.0%}, "
         f"{part.coverage_high:.0%}] above that, {part.errors} of them wrong: at most {part.risk:.3g} of such answers "
         f"are, with {part.confidence:.0%} confidence."

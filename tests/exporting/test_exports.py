@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,14 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoModelForCausalLM
 
+import fewtune
 from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.errors import PredictorError
 from fewtune.exporting import export
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
-from fewtune.tasks.base import Draw, Task
+from fewtune.models import find_model
+from fewtune.predictors.predictor import Predictor
+from fewtune.tasks.base import Draw, Pattern, Task
 from method_cases import run
 from saved_cases import ALL, ROWS
 
@@ -177,6 +183,55 @@ def test_a_program_breaks_ties_as_its_model_does(
         program = export._load_program(tmp_path / f"{name}-out")
         np.testing.assert_array_equal(program.probabilities(rows), 0.5)
         assert program.predict(rows) == even.predict(rows)
+
+
+def test_a_program_cuts_long_pairs_as_its_model_does(pairs: Predictor, tmp_path: Path) -> None:
+    pairs.save(tmp_path / "saved")
+    assert export_model(tmp_path / "saved", tmp_path / "out").form == "program"
+    program = export._load_program(tmp_path / "out")
+    scorer: Any = pairs.scorer
+    encoder, template = scorer.prompting.encoder, scorer.prompting.template
+    for first, second in ((90, 70), (4, 90), (90, 4), (300, 299), (1, 1)):
+        row = {"text_1": "the cook is a joy to know " * first, "text_2": "this 😀 kettle broke " * second}
+        [mine] = encoder.encode(template, pairs.read_rows([row]), reserve=program._answer_tokens())
+        assert program._encode(row, "") == mine, (first, second)
+
+
+@pytest.fixture(scope="module")
+def pairs(model_folders: dict[str, Path]) -> Predictor:
+    """A model of two texts whose label words have several tokens."""
+    rows = [{"text_1": text, "text_2": text[::-1]} for text in ROWS[:4]]
+    labels = ["a kettle that broke", "the joy to know"] * 2
+    return fewtune.fit(rows, labels, "zero_shot", str(model_folders["llama"]))
+
+
+@pytest.mark.parametrize("spare", [0, 16], ids=["full", "padded"])
+def test_a_soft_prompts_program_says_none_of_its_virtual_words(
+    spare: int, model_folders: dict[str, Path], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    """With a table of embeddings as long as the vocabulary, and with one that has rows of no word."""
+    network = AutoModelForCausalLM.from_pretrained(model_folders["llama"])
+    network.resize_token_embeddings(network.config.vocab_size + spare)
+    shutil.copytree(model_folders["llama"], tmp_path / "model")
+    network.save_pretrained(tmp_path / "model")
+    model = load_model(find_model(str(tmp_path / "model")), "float32")
+    words = Pattern("long", "{text}. Feeling:", (" never lets us down", " a joy to know"))
+    method, longer = get_method("soft_prompt"), replace(task, patterns=(words,))
+    settings = method.settings(epochs=20, learning_rate=0.3, tokens=8)
+    run(method, settings, model, longer, draw).predictor.save(tmp_path / "saved")
+    found = export_model(tmp_path / "saved", tmp_path / "out")
+    assert found.form == "program" and found.difference < 1e-4
+    assert export._load_program(tmp_path / "out").content["max_positions"] == 128
+
+
+def test_texts_that_hold_special_tokens_are_no_reason_to_refuse_an_export(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    method = get_method("zero_shot")
+    run(method, method.settings(), models["llama"], task, draw).predictor.save(tmp_path / "saved")
+    rows = [{"text": text} for text in ("a </s> b", "<s>struck out</s>", "ends <pad>", "sound and whole")]
+    more = export_model(tmp_path / "saved", tmp_path / "out", ExportOptions(), rows)
+    assert more.rows == export_model(tmp_path / "saved", tmp_path / "again").rows + 1
 
 
 def test_what_no_form_holds_is_told_before_its_graph(

@@ -122,6 +122,13 @@ def test_a_pickle_beside_a_saved_model_is_never_read(damaged: Path) -> None:
     load_predictor(damaged)
 
 
+@pytest.mark.parametrize("name", ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"])
+def test_an_adapter_that_its_manifest_does_not_name_is_refused(damaged: Path, name: str) -> None:
+    change_manifest(damaged, lambda content: content["files"].pop(name))
+    with pytest.raises(PredictorError, match=f"its manifest does not name {name}"):
+        load_predictor(damaged)
+
+
 def test_saving_overwrites_nothing_and_leaves_nothing_behind(saved: Path, tmp_path: Path) -> None:
     predictor = load_predictor(saved)
     (tmp_path / "taken").mkdir()

@@ -12,7 +12,7 @@ import pytest
 
 import fewtune
 from fewtune.predictors.predictor import Predictor
-from fewtune.serving.batching import Batch, Batcher, QueueFullError
+from fewtune.serving.batching import Batch, Batcher, QueueFullError, StoppedError
 from fewtune.serving.limits import Limits
 from serving_models import KINDS, TEXTS, SlowPredictor, wait_for
 
@@ -111,6 +111,20 @@ def test_a_stop_waits_for_the_batch_under_way_and_gives_up_the_rest(slow: SlowPr
         threading.Timer(0.05, slow.go_on.set).start()
     assert len(under_way.result(0).probabilities) == 1
     assert waits.cancelled() and not batcher.is_running()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_rows_under_way_are_given_up_where_the_thread_ends(slow: SlowPredictor) -> None:
+    slow.go_on.set()
+
+    def break_down(batch: Batch) -> None:
+        raise MemoryError
+
+    batcher = Batcher(slow, Limits(window_seconds=0.0, batch_rows=1), break_down)  # type: ignore[arg-type]
+    asked = batcher.submit(rows("two", "rows"))
+    batcher.start()
+    batcher._thread.join(30)
+    assert isinstance(asked.exception(30), StoppedError) and not batcher.is_running()
 
 
 def test_a_language_model_answers_batches_as_single_rows(model_folders: dict[str, Path], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_no_request_is_a_servers_error(url: str, url_of_pairs: str, columns: int
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=25,
+        max_examples=12,
         deadline=None,
         derandomize=True,
         database=None,

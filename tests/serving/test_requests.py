@@ -16,8 +16,30 @@ import pytest
 
 from fewtune.predictors.manifest import AbstentionPart
 from fewtune.predictors.predictor import Predictor
+from fewtune.serving.batching import Batcher
 from fewtune.serving.limits import Limits
+from fewtune.serving.page import write_page
 from serving_models import TEXTS, SlowPredictor, listen, wait_for
+
+
+def test_a_columns_name_goes_back_from_the_page_as_it_is() -> None:
+    page = write_page("model", ["a", "b"], ['\u200fmessage "<b>'], 0.0)
+    assert 'name="\u200fmessage &#34;&lt;b&gt;"' in page and "<b>" not in page.split("<textarea")[1]
+    assert "\u200f" not in page.split("<label")[1].split("</label>")[0], "what is shown has no direction of its own"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_rows_under_way_when_the_model_stops_are_told_so(
+    client: httpx.Client, slow: SlowPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise SystemExit
+
+    with listen(slow, Limits(window_seconds=0.0, batch_rows=1)) as address:
+        monkeypatch.setattr(Batcher, "_keep", stop)  # whatever ends the thread
+        slow.go_on.set()
+        found = client.post(f"{address}/predict", json={"inputs": ["two", "rows"]})
+        assert found.status_code == 503 and "the model has stopped" in found.text
 
 
 def test_one_text_is_answered_by_every_label_likeliest_first(

@@ -95,7 +95,11 @@ given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 probabilities = model(**given).logits.softmax(-1)
 ```
 
-The labels in the order of the logits: {json.dumps(list(labels), ensure_ascii=False)}.
+The labels in the order of the logits:
+
+```json
+{json.dumps(list(labels), ensure_ascii=False)}
+```
 
 The base model is found where `adapter_config.json` says; `fewtune export --merge` needs none.""",
         "sentence_transformer": """```python
@@ -120,7 +124,7 @@ classifier.probabilities([text, ...])  # or mappings with {one}; in the order of
             "The tokenizer writes the prompt around the texts: give it plain texts, without white space around."
         )
     if least is not None and found.form != "program":
-        told.append(f"It always answers: where it is to abstain, leave out answers of a probability under {least:.3f}.")
+        told.append(f"It always answers: where it is to abstain, leave out answers of a probability under {least!r}.")
     if onnx:
         told.append(
             "`onnx/model.onnx` takes `input_ids` and `attention_mask` of the tokenizer beside it and gives `logits`."

@@ -14,12 +14,13 @@ from cyclopts import Parameter
 from fewtune.cli.options import check_number, check_share
 from fewtune.cli.output import console, say
 from fewtune.durations import parse_seconds
-from fewtune.errors import FewtuneError
+from fewtune.errors import FewtuneError, list_names
 
 if TYPE_CHECKING:
     from fewtune.auto import LabelledFile
 
 TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
+RACE_BUDGET = "15m"
 MOST_FOLDS = 20
 LARGEST_SEED = 2**32 - 1
 
@@ -54,7 +55,9 @@ class Choice:
     within: Annotated[
         float | None, Parameter(help="How far below the best the choice may be: 0.03 is three points.")
     ] = None
-    budget: Annotated[str, Parameter(help="Time that the race may take, as 90s, 15m or 2h.")] = "15m"
+    budget: Annotated[
+        str | None, Parameter(help=f"Time that the race may take, as 90s, 15m or 2h; {RACE_BUDGET} if not given.")
+    ] = None
     out: Annotated[Path | None, Parameter(help="Folder of the race's records; the model's with -race behind.")] = None
 
 
@@ -176,7 +179,14 @@ def _check(choice: Choice, calibration: Calibration) -> float:
         raise FewtuneError(f"--abstain-at is {risk:g}; give a share of wrong answers above 0 and under 1.")
     if risk is not None and calibration.folds == 0:
         raise FewtuneError("--abstain-at needs folds of the rows to choose its threshold by: give --folds 2 or more.")
-    return parse_seconds("--budget", choice.budget) / 60
+    of_races = {"--within": choice.within, "--budget": choice.budget, "--out": choice.out}
+    given = [name for name, value in of_races.items() if value is not None]
+    if choice.method != "auto" and given:
+        raise FewtuneError(
+            f"{list_names(given)}: for the race of --method auto, and --method {choice.method} runs none. Leave out "
+            "what is for races."
+        )
+    return parse_seconds("--budget", RACE_BUDGET if choice.budget is None else choice.budget) / 60
 
 
 def _check_rows(file: LabelledFile, calibration: Calibration) -> None:

@@ -5,6 +5,7 @@ Owns tables and files. Texts go to files beside the model, never into it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,13 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     if not suspects:
         return
     rows = [
-        {
-            "row": fitted.numbers[place],
-            "label": predictor.labels[fitted.gold[place]],
-            "probability": f"{fitted.probabilities[place, fitted.gold[place]]:.4f}",
-            "likelier": predictor.labels[int(fitted.probabilities[place].argmax())],
-            **fitted.rows[place],
-        }
+        _put_before(
+            fitted.rows[place],
+            row=fitted.numbers[place],
+            label=predictor.labels[fitted.gold[place]],
+            probability=f"{fitted.probabilities[place, fitted.gold[place]]:.4f}",
+            likelier=predictor.labels[int(fitted.probabilities[place].argmax())],
+        )
         for place in suspects
     ]
     path = name_beside(save, SUSPECTS)
@@ -115,18 +116,23 @@ def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     texts = read_texts(unlabelled, predictor.fields)
     probabilities = predictor.predict_probabilities(texts)
     rows = [
-        {
-            "row": place + 1,
-            "likeliest": predictor.labels[int(probabilities[place].argmax())],
-            "probability": f"{probabilities[place].max():.4f}",
-            **texts[place],
-        }
+        _put_before(
+            texts[place],
+            row=place + 1,
+            likeliest=predictor.labels[int(probabilities[place].argmax())],
+            probability=f"{probabilities[place].max():.4f}",
+        )
         for place in order_by_margin(probabilities)
     ]
     path = name_beside(save, LABEL_NEXT)
     write_rows(path, rows)
     say(f"{len(rows)} rows without labels, those first that a label is worth most for, in {path}:")
     _show_rows(rows, predictor.fields)
+
+
+def _put_before(texts: Mapping[str, str], **told: Any) -> dict[str, Any]:
+    """What is told of a row, then its texts; told under another name where a text's column has that one."""
+    return {name if name not in texts else f"fewtune {name}": value for name, value in told.items()} | dict(texts)
 
 
 def _show_rows(rows: list[dict[str, Any]], fields: tuple[str, ...]) -> None:

@@ -98,8 +98,12 @@ def _tell_cut(predictor: Predictor) -> None:
 
 def _name_columns(kept: Sequence[str], labels: Sequence[str]) -> list[str]:
     """The header: an answer's column whose name a kept one has is called `predicted` so."""
-    answers = ["label", *(f"probability of {label}" for label in labels)]
-    return [*kept, *(f"predicted {name}" if name in kept else name for name in answers)]
+    names = list(kept)
+    for name in ["label", *(f"probability of {label}" for label in labels)]:
+        while name in names:
+            name = f"predicted {name}"
+        names.append(name)
+    return names
 
 
 @contextlib.contextmanager

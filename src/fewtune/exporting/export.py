@@ -21,7 +21,7 @@ from fewtune.exporting.prompt_tokenizer import PROBES
 from fewtune.models.quiet import quiet_transformers
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
-from fewtune.predictors.language import LanguageScorer, check_answers_alone
+from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.manifest import LanguagePart
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Adapter
@@ -120,11 +120,20 @@ def _write_onnx(predictor: Predictor, folder: Path, rows: Sequence[Mapping[str, 
 
 
 def _answer(rows: Sequence[Mapping[str, str]], predictor: Predictor) -> tuple[list[Mapping[str, str]], np.ndarray]:
-    """Rows that are read whole, and their probabilities: tools cut those that are too long each in its own way."""
+    """Rows that tools read as the model does, and their probabilities.
+
+    Each cuts those that are too long in its own way; where a text holds one of the model's special tokens, spaces
+    around that are lost.
+    """
     expected = predictor.predict_probabilities(rows)
     scorer = predictor.scorer
-    cut = set(scorer.prompting.encoder.list_cut()) if isinstance(scorer, LanguageScorer) else set()
-    kept = [place for place in range(len(rows)) if f"row {place + 1}" not in cut]
+    kept = list(range(len(rows)))
+    if isinstance(scorer, LanguageScorer):
+        encoder = scorer.prompting.encoder
+        cut = set(encoder.list_cut())
+        texts = [encoder.tokenise([row[name] for name in predictor.fields]) for row in rows]
+        special = [any(not encoder.special_tokens.isdisjoint(tokens) for tokens in each) for each in texts]
+        kept = [place for place in kept if f"row {place + 1}" not in cut and not special[place]]
     return [rows[place] for place in kept], expected[kept]
 
 
@@ -140,7 +149,7 @@ def _refuse_formless(predictor: Predictor) -> None:
         return
     if not isinstance(scorer, LanguageScorer):
         raise PredictorError(f"{type(scorer).__name__} has no form that other tools load.")
-    check_answers_alone(predictor)
+    predictor.check_answers_alone()
     if scorer.nearest is not None:
         raise PredictorError(
             "before each row stand the demonstrations nearest to it (selection: nearest), which no exported form looks "

@@ -7,7 +7,6 @@ language model. The programs themselves are `scripts`.
 
 from __future__ import annotations
 
-import copy
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +21,8 @@ from fewtune.engine.soft import SoftPrefix, SoftPrompt
 from fewtune.errors import PredictorError
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network, read_soft_tokens
-from fewtune.exporting.virtual_tokens import add_virtual_tokens, embed_virtual_tokens
+from fewtune.exporting.virtual_tokens import embed_virtual_tokens
+from fewtune.models.architectures import architecture_of
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.predictor import Predictor
@@ -55,23 +55,31 @@ def write_language_program(
         arrays["prefix"] = _read_prefix(forward.soft)
     if arrays:
         save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, folder / _ARRAYS)
+    vocabulary = _count_words(scorer)
     opening = _write_network(scorer, folder)
     # The linear map of states has the temperature in it already.
     content = _describe(predictor, 1.0 if words is None else predictor.temperature) | {
         "template": prompting.template,
         "opening": opening,
         "max_tokens": encoder.max_tokens,
-        "max_positions": encoder.max_positions,
+        "max_positions": encoder.max_positions + len(opening) - len(encoder.opening),
         "contexts": [
             {"before": context.before, "log_prior": context.log_prior if words is not None else None}
             for context in scorer.contexts
         ],
         "label_tokens": words,
+        "vocabulary": vocabulary,
         "per_token": isinstance(prompting.readout, LabelWordReadout) and prompting.readout.per_token,
         "block": forward.block,
         **_describe_architecture(scorer),
     }
     _write(content, "language", folder)
+
+
+def _count_words(scorer: LanguageScorer) -> int | None:
+    """Words that the model can say, before virtual tokens are added to them; None where it says none."""
+    head = scorer.prompting.forward.network.get_output_embeddings()
+    return None if head is None else int(head.weight.shape[0])
 
 
 def _describe_architecture(scorer: LanguageScorer) -> dict[str, Any]:
@@ -119,13 +127,14 @@ def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer
 
 def _write_network(scorer: LanguageScorer, folder: Path) -> list[int]:
     """Write the language model and its tokenizer; give the tokens that open a prompt, virtual ones too."""
-    network, source = merge_network(scorer), copy.deepcopy(scorer.model.tokenizer.source)
+    network, source = merge_network(scorer), scorer.model.tokenizer.source
     opening = list(scorer.prompting.encoder.opening)
     if isinstance(scorer.prompting.forward.soft, SoftPrompt):
         vectors = read_soft_tokens(scorer)
         assert vectors is not None
-        held: Any = source
-        words = add_virtual_tokens(held.backend_tokenizer, len(vectors))
+        # Behind all rows there are, words of no name: `opening` has their ids, and no word of the model's gives way.
+        rows = architecture_of(network).find_embeddings(network).num_embeddings
+        words = list(range(rows, rows + len(vectors)))
         embed_virtual_tokens(network, words, vectors)
         opening = [*words, *opening]
     network.save_pretrained(str(folder))

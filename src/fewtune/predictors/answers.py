@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewtune.errors import DataError
-from fewtune.predictors.language import answers_alone
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.rows import TextRow
 from fewtune.tasks.base import Example
@@ -41,7 +40,7 @@ def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[
 
     All rows are one window where their answers depend on one another.
     """
-    for window in split_windows(rows) if answers_alone(predictor) else _join(split_windows(rows)):
+    for window in split_windows(rows) if predictor.scorer.answers_alone() else _join(split_windows(rows)):
         examples = [Example(f"row {row.number}", row.texts, None) for row in window]
         probabilities = np.exp(predictor.log_probabilities(examples))
         yield [

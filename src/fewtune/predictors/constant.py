@@ -33,6 +33,9 @@ class ConstantScorer:
     def arrays(self) -> dict[str, np.ndarray]:
         return {"scores": self.scores}
 
+    def answers_alone(self) -> bool:
+        return True
+
     def write_more(self, folder: Path) -> None:
         """Nothing but its array."""
 

@@ -24,11 +24,12 @@ from fewtune.models import Precision
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.manifest import (
     SCHEMA_VERSION,
+    AdapterPart,
     BasePart,
     ConstantPart,
     LanguagePart,
     Manifest,
-    ScorerPart,
+    SoftTokensPart,
     WordsPart,
 )
 from fewtune.predictors.predictor import Predictor, Scorer
@@ -36,6 +37,8 @@ from fewtune.predictors.words import WordScorer
 
 MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"
+ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
+"""What of PEFT's is read."""
 _PACKAGES = ("fewtune", "numpy", "safetensors", "scikit-learn", "torch", "transformers", "peft")
 
 
@@ -81,7 +84,7 @@ def _write_parts(predictor: Predictor, folder: Path) -> None:
         abstention=predictor.abstention,
         origin=dict(predictor.origin),
         versions={package: version(package) for package in _PACKAGES},
-        files={str(path.relative_to(folder)): _hash(path) for path in files},
+        files={path.relative_to(folder).as_posix(): _hash(path) for path in files},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -106,7 +109,7 @@ def load_predictor(folder: Path | str, base: Path | str | None = None, precision
             )
     try:
         arrays = load_file(folder / _WEIGHTS) if _WEIGHTS in manifest.files else {}
-        scorer = _rebuild(manifest.scorer, arrays, folder, base, precision)
+        scorer = _rebuild(manifest, arrays, folder, base, precision)
     except (KeyError, SafetensorError, OSError) as error:
         raise PredictorError(f"{folder}: what its manifest asks for is not in its files ({error}).") from error
     return Predictor(
@@ -115,16 +118,22 @@ def load_predictor(folder: Path | str, base: Path | str | None = None, precision
 
 
 def _rebuild(
-    part: ScorerPart,
+    manifest: Manifest,
     arrays: dict[str, np.ndarray],
     folder: Path,
     base: Path | str | None,
     precision: Precision | None,
 ) -> Scorer:
+    part = manifest.scorer
     if isinstance(part, ConstantPart):
         return ConstantScorer.rebuild(arrays)
     if isinstance(part, WordsPart):
         return WordScorer.rebuild(part, arrays)
+    for name in ADAPTER_FILES if isinstance(part.network, (AdapterPart, SoftTokensPart)) else ():
+        if name not in {
+            each.replace("\\", "/") for each in manifest.files
+        }:  # PEFT would take what else lies there, a pickle too
+            raise PredictorError(f"{folder}: its manifest does not name {name}. Copy the folder anew.")
     return _rebuild_language(part, arrays, folder, base, precision)
 
 

@@ -18,7 +18,6 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, NearnessReadout, Readout, StateReadout
 from fewtune.engine.score import score_prompts
-from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,
@@ -32,7 +31,6 @@ from fewtune.predictors.manifest import (
 from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Change, rebuild_forward
-from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.regression import Regression
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import centre
@@ -150,6 +148,9 @@ class LanguageScorer:
             found["head.weight"] = readout.head.weight.detach().float().cpu().numpy()
         return found
 
+    def answers_alone(self) -> bool:
+        return not any(context.centred for context in self.contexts)
+
     def write_more(self, folder: Path) -> None:
         self.change.write_more(folder, self.model)
 
@@ -189,21 +190,6 @@ def find_by_states(part: NearestPart, states: np.ndarray, prompting: Prompting) 
 def read_states(prompting: Prompting, template: str) -> Prompting:
     """The same network reading a template's text as a state of length one."""
     return replace(prompting, template=template, readout=StateReadout(unit=True))
-
-
-def answers_alone(predictor: Predictor) -> bool:
-    """Whether a row's answer is the same whatever rows are scored with it."""
-    scorer = predictor.scorer
-    return not (isinstance(scorer, LanguageScorer) and any(context.centred for context in scorer.contexts))
-
-
-def check_answers_alone(predictor: Predictor) -> None:
-    """Raise PredictorError where a row's answer depends on the rows that it is scored with."""
-    if not answers_alone(predictor):
-        raise PredictorError(
-            "this model's answer to a row depends on the rows scored with it (calibration: scored), and here each row "
-            "is answered alone. Fit it with another calibration: domain, or batch with unlabelled rows."
-        )
 
 
 def read_words(

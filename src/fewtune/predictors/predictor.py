@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fewtune.errors import DataError, shorten
+from fewtune.errors import DataError, PredictorError, shorten
 from fewtune.predictors.temperature import normalise
 from fewtune.tasks.base import Example
 
@@ -41,6 +41,9 @@ class Scorer(Protocol):
 
     def arrays(self) -> Arrays:
         """Its arrays, weights among them, by name."""
+
+    def answers_alone(self) -> bool:
+        """Whether a row's answer is the same whatever rows are scored with it."""
 
     def write_more(self, folder: Path) -> None:
         """Write what others read too, an adapter in PEFT's own layout; most have nothing to write."""
@@ -86,12 +89,21 @@ class Predictor:
 
     def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str]:
         """The likeliest label of each row; rows as `predict_probabilities` takes them."""
+        rows = rows if isinstance(rows, str) else list(rows)
         return [self.labels[i] for i in self.predict_probabilities(rows).argmax(axis=1)] if rows else []
 
     def answer(self, probabilities: np.ndarray) -> list[str | None]:
         """The label that each row of probabilities (rows, labels) is given; None where the model abstains."""
         least = 0.0 if self.abstention is None else self.abstention.threshold
         return [self.labels[int(row.argmax())] if row.max() >= least else None for row in probabilities]
+
+    def check_answers_alone(self) -> None:
+        """Raise PredictorError where a row's answer depends on the rows that it is scored with."""
+        if not self.scorer.answers_alone():
+            raise PredictorError(
+                "this model's answer to a row depends on the rows scored with it (calibration: scored), and here each "
+                "row is answered alone. Fit it with another calibration: domain, or batch with unlabelled rows."
+            )
 
     def count_cut(self) -> int:
         """Rows that were longer than the model reads, and were cut, so far."""

@@ -76,6 +76,9 @@ class WordScorer:
     def arrays(self) -> dict[str, np.ndarray]:
         return {"inverse_frequencies": self.inverse_frequencies, **self.regression.arrays()}
 
+    def answers_alone(self) -> bool:
+        return True
+
     def write_more(self, folder: Path) -> None:
         """Nothing but its arrays."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import string
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 from fewtune.tasks.base import Example, Pattern
+
+_SLACK = 16
+"""Tokens that texts cut at once keep beyond their share: joined texts may tokenise to a little less than apart."""
 
 
 class Tokenizer:
@@ -137,6 +141,9 @@ class Encoder:
         named = [name for _, name, _, _ in string.Formatter().parse(template)]
         text = render(template, fields)
         length = first_length = len(self.tokenise([text])[0])
+        if length > limit:
+            fields |= self._cut_level(fields, {name: named.count(name) for name in fields}, length, limit)
+            length = len(self.tokenise([render(template, fields)])[0])
         while length > limit:
             tokens = dict(zip(fields, self.tokenise(list(fields.values())), strict=True))
             longest = max(tokens, key=lambda name: len(tokens[name]))
@@ -158,6 +165,28 @@ class Encoder:
         if length < first_length:
             self._cut[example.row_id] = first_length - length
         return fields
+
+    def _cut_level(
+        self, fields: Mapping[str, str], counts: Mapping[str, int], length: int, limit: int
+    ) -> dict[str, str]:
+        """Texts of which several are too long, cut to a little above what each of them may keep, at once.
+
+        One token at a time would take as many passes over whole texts. `counts` says how often the template names each.
+        """
+        tokens = dict(zip(fields, self.tokenise(list(fields.values())), strict=True))
+        around = length - sum(len(own) * counts[name] for name, own in tokens.items())
+
+        def fits(level: int) -> bool:
+            return around + sum(min(len(own), level) * counts[name] for name, own in tokens.items()) <= limit
+
+        levels = range(1, max(map(len, tokens.values())) + 1)
+        most = _SLACK + bisect_left(levels, True, key=lambda level: not fits(level))
+        longer = [name for name, own in tokens.items() if len(own) > most and counts[name]]
+        if len(longer) < 2:
+            return {}
+        return {
+            name: self._tokenizer.decode(tokens[name][:most], skip_special=False).rstrip("\ufffd") for name in longer
+        }
 
     def encode_label_words(self, pattern: Pattern) -> list[list[int]]:
         """Tokens of each label word as they follow the pattern, or open an answer, without special tokens.

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from fewtune import __version__
 from fewtune.errors import FewtuneError, list_names
 from fewtune.predictors.predictor import Predictor
-from fewtune.serving.batching import Answers, Batcher, QueueFullError
+from fewtune.serving.batching import Answers, Batcher, QueueFullError, StoppedError
 from fewtune.serving.gate import Gate
 from fewtune.serving.limits import Limits
 from fewtune.serving.metrics import CONTENT_TYPE, Metrics
@@ -107,7 +107,7 @@ class _Service:
             if not answered.done():
                 answered.cancel()
                 raise ClientDisconnect
-            if answered.cancelled():
+            if answered.cancelled() or isinstance(answered.exception(), StoppedError):
                 raise RefusedError(503, "unhealthy", "the model has stopped: start the server again.")
             return answered.result()
         finally:

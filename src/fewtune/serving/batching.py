@@ -50,6 +50,10 @@ class QueueFullError(Exception):
         super().__init__(f"{waiting} rows wait for the model already: ask again in about {seconds} s.")
 
 
+class StoppedError(Exception):
+    """The model's thread ended while a request's rows were in its hands."""
+
+
 @dataclass(eq=False)
 class _Job:
     """A request's rows; `taken` of them are in a batch or answered."""
@@ -124,6 +128,7 @@ class Batcher:
         return min(LONGEST_WAIT, max(1, math.ceil(self._waiting * self._seconds_a_row)))
 
     def _run(self) -> None:
+        parts: list[_Part] = []
         try:
             while parts := self._take():
                 began = time.perf_counter()
@@ -134,8 +139,9 @@ class Batcher:
         finally:  # however it ends, nobody is left waiting
             with self._changed:
                 self._stopping = True
-                for job in self._jobs:
-                    job.future.cancel()
+                for job in [*self._jobs, *(part.job for part in parts)]:
+                    if not job.future.cancel() and not job.future.done():  # it is in the batch that was not answered
+                        job.future.set_exception(StoppedError())
 
     def _take(self) -> list[_Part]:
         """The next batch, once it is due; nothing where the server stops."""

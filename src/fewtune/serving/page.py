@@ -41,7 +41,9 @@ PAGE_HEADERS = {
 
 def write_page(name: str, labels: Sequence[str], fields: Sequence[str], least: float) -> str:
     """The page to try a model by hand; answers of a probability under `least` are told as abstained from."""
-    return _render("page.html.jinja", name=name, labels=labels, fields=fields, least=least, script=Markup(_SCRIPT))
+    # A field's name goes back to the server as it is, escaped for HTML alone; what is shown of it is made safe.
+    names = [(field, Markup.escape(field)) for field in fields]
+    return _render("page.html.jinja", name=name, labels=labels, fields=names, least=least, script=Markup(_SCRIPT))
 
 
 def write_documentation(described: Mapping[str, Any]) -> str:

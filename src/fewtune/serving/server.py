@@ -72,11 +72,10 @@ def serve_model(saved: Saved, address: Address, limits: Limits, ready: Callable[
     address.check()
     with open_socket(address.host, address.port) as listening:
         from fewtune.api import load
-        from fewtune.predictors.language import check_answers_alone
         from fewtune.serving.app import Served, create_app
 
         predictor = load(saved.folder, saved.base)
-        check_answers_alone(predictor)
+        predictor.check_answers_alone()
         # What is imported and made at the first use is there before the first request.
         predictor.predict_probabilities([dict.fromkeys(predictor.fields, "a")])
         served = Served(saved.folder.resolve().name, predictor)

@@ -70,13 +70,37 @@ class Classifier:
         left = self.content["max_positions"] - around - taken
         room = min(self.content["max_tokens"], left) - self._answer_tokens()
         prompt = self._tokenise(before + self._render(texts))
-        while len(prompt) > taken + room:  # the longest text loses its end, never the prompt
-            longest = max(texts, key=lambda name: len(texts[name]))
-            kept = self._tokenise(texts[longest])[: -(len(prompt) - taken - room)]
-            texts[longest] = self.tokenizer.decode(kept).rstrip("\ufffd")
-            prompt = self._tokenise(before + self._render(texts))
+        limit = room
+        while len(prompt) > taken + room:
+            prompt = self._tokenise(before + self._render(self._shorten(texts, limit)))
+            limit -= 1  # joined texts may tokenise to a little more than apart
         asked = [] if self.content["mask"] is None else [self.content["mask"]] * self._answer_tokens()
         return [*self.content["opening"], *prompt, *asked, *self.content["closing"]]
+
+    def _shorten(self, texts: dict[str, str], limit: int) -> dict[str, str]:
+        """The texts such that the prompt has at most so many tokens: the longest loses its end, never the prompt."""
+        texts = dict(texts)
+        named = [name for _, name, _, _ in string.Formatter().parse(self.content["template"])]
+        tokens = {name: self._tokenise(text) for name, text in texts.items()}
+        length = len(self._tokenise(self._render(texts)))
+        around = length - sum(len(own) * named.count(name) for name, own in tokens.items())
+        most = max(map(len, tokens.values()))
+        while most and around + sum(min(len(own), most) * named.count(name) for name, own in tokens.items()) > limit:
+            most -= 1
+        longer = [name for name, own in tokens.items() if len(own) > most + 16 and name in named]
+        for name in longer if length > limit and len(longer) > 1 else ():  # both at once: token by token takes long
+            texts[name] = self.tokenizer.decode(tokens[name][: most + 16]).rstrip("\ufffd")
+        while len(self._tokenise(self._render(texts))) > limit:
+            tokens = {name: self._tokenise(text) for name, text in texts.items()}
+            longest = max(tokens, key=lambda name: len(tokens[name]))
+            have = len(tokens[longest])
+            if have == 0:
+                raise ValueError("the prompt is longer than the model reads, whatever the texts are")
+            next_longest = max((len(own) for name, own in tokens.items() if name != longest), default=0)
+            each = -(-(len(self._tokenise(self._render(texts))) - limit) // max(1, named.count(longest)))
+            keep = max(0, have - each, min(next_longest, have - 1))
+            texts[longest] = self.tokenizer.decode(tokens[longest][:keep]).rstrip("\ufffd")
+        return texts
 
     def _render(self, texts: dict[str, str]) -> str:
         parts = string.Formatter().parse(self.content["template"])
@@ -105,8 +129,8 @@ class Classifier:
             return torch.stack(totals, dim=1).double()
         if all(len(word) == 1 for word in words):
             states, ends = self._run(prompts)
-            logits = self.model.get_output_embeddings()(states[torch.arange(len(prompts)), ends])
-            chosen: torch.Tensor = logits.log_softmax(-1)[:, [word[0] for word in words]].double()
+            said = self._say(states[torch.arange(len(prompts)), ends])
+            chosen: torch.Tensor = said[:, [word[0] for word in words]].double()
             return chosen
         columns = []
         for word in words:
@@ -114,9 +138,14 @@ class Classifier:
             total = torch.zeros(len(prompts), device=self.device, dtype=torch.float64)
             for place, token in enumerate(word):
                 at = states[torch.arange(len(prompts)), ends - (len(word) - 1 - place)]
-                total += self.model.get_output_embeddings()(at).log_softmax(-1)[:, token]
+                total += self._say(at)[:, token]
             columns.append(total / len(word) if self.content["per_token"] else total)
         return torch.stack(columns, dim=1)
+
+    def _say(self, states: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities (rows, words) of what is said next; words that stand for virtual tokens are never said."""
+        logits: torch.Tensor = self.model.get_output_embeddings()(states)[:, : self.content["vocabulary"]]
+        return logits.log_softmax(-1)
 
     def _pool(self, prompts: list[list[int]]) -> torch.Tensor:
         """The state that stands for each row, (rows, width)."""
@@ -160,10 +189,16 @@ class Classifier:
 if __name__ == "__main__":
     classifier = Classifier(Path(__file__).parent)
     fields = classifier.content["fields"]
-    for line in sys.stdin:
-        texts = line.rstrip("\n").split("\t") if len(fields) > 1 else [line.rstrip("\n")]
+    for number, read in enumerate(sys.stdin.buffer, start=1):
+        try:
+            line = read.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            sys.exit(f"line {number} is not UTF-8")
+        texts = line.split("\t") if len(fields) > 1 else [line]
         if len(texts) != len(fields):
-            sys.exit(f"a line has {len(texts)} texts; give {', '.join(fields)} with a tab between them")
+            sys.exit(f"line {number} has {len(texts)} texts; give {', '.join(fields)} with a tab between them")
+        if not all(map(str.strip, texts)):
+            sys.exit(f"line {number} has an empty text")
         row = [dict(zip(fields, texts, strict=True))]
         [label], [probabilities] = classifier.predict(row), classifier.probabilities(row)
         sys.stdout.write(f"{label or ''}\t{max(probabilities):.6f}\n")

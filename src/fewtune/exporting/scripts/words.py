@@ -73,10 +73,16 @@ class Classifier:
 if __name__ == "__main__":
     classifier = Classifier(Path(__file__).parent)
     fields = classifier.content["fields"]
-    for line in sys.stdin:
-        texts = line.rstrip("\n").split("\t") if len(fields) > 1 else [line.rstrip("\n")]
+    for number, read in enumerate(sys.stdin.buffer, start=1):
+        try:
+            line = read.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            sys.exit(f"line {number} is not UTF-8")
+        texts = line.split("\t") if len(fields) > 1 else [line]
         if len(texts) != len(fields):
-            sys.exit(f"a line has {len(texts)} texts; give {', '.join(fields)} with a tab between them")
+            sys.exit(f"line {number} has {len(texts)} texts; give {', '.join(fields)} with a tab between them")
+        if not all(map(str.strip, texts)):
+            sys.exit(f"line {number} has an empty text")
         row = [dict(zip(fields, texts, strict=True))]
         [label], [probabilities] = classifier.predict(row), classifier.probabilities(row)
         sys.stdout.write(f"{label or ''}\t{max(probabilities):.6f}\n")
