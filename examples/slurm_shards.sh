@@ -3,7 +3,8 @@
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=16G
 #SBATCH --time=08:00:00
+# One part again: SHARDS=8 sbatch --array=3 examples/slurm_shards.sh STUDY [OPTION ...]
 # A task that is preempted runs again and goes on where it stopped.
 #SBATCH --requeue
 set -euo pipefail
-fewtune run "$@" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --out "parts/$SLURM_ARRAY_TASK_ID"
+fewtune run "$@" --shard "$SLURM_ARRAY_TASK_ID/${SHARDS:-$SLURM_ARRAY_TASK_COUNT}" --out "parts/$SLURM_ARRAY_TASK_ID"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -185,6 +186,21 @@ def test_a_model_fitted_on_a_folder_nearby_loads_from_elsewhere(
     assert place_model("smollm2-135m") == "smollm2-135m", "a packaged model is not hidden by a folder"
 
 
+def test_series_and_arrays_are_rows_and_labels_are_read_without_the_spaces_around_them() -> None:
+    texts, labels = ["warm", "kind", "cold", "rude"], ["good ", "good", " bad", "bad"]
+    fitted = fewtune.fit(pd.Series(texts), pd.Series(labels), "tfidf")
+    assert fitted.labels == ("bad", "good")
+    expected = ["good", "good", "bad", "bad"]
+    for rows in (texts, pd.Series(texts), np.array(texts), pl.Series(texts), iter(texts)):
+        assert fitted.predict(rows) == expected
+    assert fitted.predict(np.array([], dtype=str)) == []
+
+
+def test_an_executor_of_no_known_name_is_told(values: dict[str, object]) -> None:
+    with pytest.raises(FewtuneError, match="executor is 'local': give 'ray', or nothing for worker processes"):
+        fewtune.run_study(values, executor="local")  # type: ignore[arg-type]
+
+
 def test_a_fit_that_diverges_is_told(model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LabelWordReadout, "read", lambda readout, *given: readout_read(readout, *given) * math.nan)
     with pytest.raises(FewtuneError, match="lora could not be fitted: the loss became nan at step 1"):
@@ -205,6 +221,8 @@ def test_what_cannot_be_fitted_is_told(model_folders: dict[str, Path]) -> None:
         fewtune.fit(texts, ["a", "b"], "lora", str(model_folders["llama"]), rank=0)
     with pytest.raises(StudyError, match="only a study chooses from a grid"):
         fewtune.fit(texts, ["a", "b"], "tfidf", grid={"inverse_penalty": [1.0]})
+    with pytest.raises(StudyError, match="only a study lists models"):
+        fewtune.fit(texts, ["a", "b"], "tfidf", models=["smollm2-135m"])
     with pytest.raises(FewtuneError, match="lora needs a model: name one"):
         fewtune.fit(texts, ["a", "b"], "lora")
     with pytest.raises(FewtuneError, match=r"bitfit cannot be used on .* has no biases"):

@@ -222,7 +222,7 @@ REFUSED: Mapping[str, tuple[Any, Any]] = {
     "X: row 5 has 1 cells and row 1 has 2": (put(4, ("a",), PAIRS), LABELS),
     "X: row 2 holds b and row 1 a. Give every row the same texts": ([{"a": "x"}, {"b": "y"}], LABELS[:2]),
     "X: row 2 holds a str and row 1 a": ([{"a": "x"}, "y"], LABELS[:2]),
-    "the column 'a:b' cannot stand in a template. Rename it": (pd.DataFrame({"a:b": TEXTS}), LABELS),
+    "the column 'a:b' cannot stand in a template. Rename it": (pd.DataFrame({"a:b": TEXTS, "c": TEXTS}), LABELS),
     "Give each column a name of its own": (pd.DataFrame(PAIRS, columns=["a", "a"]), LABELS),
     "X is one text. Give rows of texts": ("good box", LABELS),
     "X is a mapping. Give rows of texts": ({"text": TEXTS}, LABELS),
@@ -245,6 +245,13 @@ REFUSED: Mapping[str, tuple[Any, Any]] = {
 }
 
 
+def test_one_column_is_read_whatever_its_name() -> None:
+    frame = pd.json_normalize([{"review": {"text": text}} for text in TEXTS])
+    assert list(frame) == ["review.text"]
+    named = FewtuneClassifier("tfidf").fit(frame, LABELS)
+    assert list(named.predict(TEXTS)) == list(FewtuneClassifier("tfidf").fit(TEXTS, LABELS).predict(frame))
+
+
 @pytest.mark.parametrize("message", REFUSED)
 def test_rows_and_labels_that_cannot_be_used_are_one_clear_value_error(message: str) -> None:
     rows, labels = REFUSED[message]
@@ -261,9 +268,10 @@ def test_rows_and_labels_that_cannot_be_used_are_one_clear_value_error(message: 
         ({"method": "lora", "model": "smolm2-135m"}, "unknown model 'smolm2-135m'"),
         ({"settings": {"inverse_penalty": -1}}, "inverse_penalty` is -1"),
         ({"settings": {"rank": 1}}, "rank"),
+        ({"settings": {"as": "x"}}, "only a study has names for its methods"),
         ({"settings": [1]}, "give a mapping of the method's settings"),
         ({"method": "auto", "settings": {"rank": 1}}, r"settings \(rank\) belong to one method and method is 'auto'"),
-        ({"within": 3}, "within is 3; give a share from 0 to 1"),
+        ({"within": 3}, "within is 3; give a share from 0 to below 1"),
         ({"within": "x"}, "within is 'x'"),
         ({"budget": "ten"}, "budget is 'ten'; give a time above 0"),
         ({"budget": 600}, "budget is 600; give a time as text"),
@@ -376,6 +384,7 @@ import pickle, sys
 import numpy as np
 classifier, texts, expected = pickle.loads(sys.stdin.buffer.read())
 np.testing.assert_array_equal(classifier.predict_proba(texts), expected)
+import fewtune.api, fewtune.cli.predict, fewtune.predictors.answers, fewtune.serving.app, fewtune.serving.server
 assert "torch" not in sys.modules, "what reads no language model needs none"
 """
 

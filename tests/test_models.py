@@ -81,6 +81,16 @@ def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: di
         (copied / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "add_bos_token": opens}))
         prints.add(find_model(str(copied)).weights_fingerprint)
     assert len(prints) == 3
+    (copied / "tokenizer.json").unlink()  # older folders hold a list of words instead
+    for words in ("good\nbad\n", "bad\ngood\n"):
+        (copied / "vocab.txt").write_text(words)
+        prints.add(find_model(str(copied)).weights_fingerprint)
+    assert len(prints) == 5
+    for lower in (True, False):
+        changed = {**tokenizer, "add_bos_token": False, "do_lower_case": lower}
+        (copied / "tokenizer_config.json").write_text(json.dumps(changed))
+        prints.add(find_model(str(copied)).weights_fingerprint)
+    assert len(prints) == 6, "it lowers case as usual: no other model"
 
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:

@@ -13,7 +13,7 @@ from fewtune.engine import loading
 from fewtune.errors import StudyError
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial
-from fewtune.study import Study, load_study
+from fewtune.study import ModelChoice, Study, load_study
 
 STUDY = """
 name: misfits
@@ -132,6 +132,24 @@ def test_what_changes_nothing_makes_no_further_trials(
     jobs, _ = prepare_jobs(load_study(tmp_path / "study.yaml", [given]), None)
     trials = Counter(job.trial.method.variant for job in jobs)
     assert trials == {"asked": 2, "shown": 6, "plain": 3, "prompted": 6}
+
+
+def test_a_method_whose_settings_come_to_anothers_is_refused(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    methods = ("in_context: {as: a, demonstrations: 8}", "in_context: {as: b, demonstrations: 8, contexts: 4}")
+    with pytest.raises(StudyError, match="b: its settings come to those of a for every task"):
+        prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], *methods), None)
+
+
+def test_a_teachers_revision_goes_with_each_job(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    taught = f"context_distillation: {{calibration: none, teacher: {model_folders['gpt2']}}}"
+    study = fill(tmp_path, study_file, model_folders["llama"], taught)
+    named = [*study.models, ModelChoice(name=str(model_folders["gpt2"]), revision="v2")]
+    jobs, _ = prepare_jobs(study.model_copy(update={"models": tuple(named)}), None)
+    assert [dict(job.revisions) for job in jobs] == [{str(model_folders["gpt2"]): "v2"}] * 2
 
 
 def test_patterns_in_a_grid_are_chosen_from_and_not_spread(

@@ -19,7 +19,7 @@ from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
 from fewtune.conduct import LeftOut, Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
-from fewtune.records import Failure, LookHistory, Record, StudyPredictions, load_looks
+from fewtune.records import Failure, LookHistory, Record, StudyPredictions, is_packed, load_looks, pack
 from fewtune.results import StudyResult
 from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
@@ -27,7 +27,7 @@ from fewtune.running.looks import look_at_end
 from fewtune.running.order import put_methods_in_turn
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
-from fewtune.study import read_study
+from fewtune.study import load_study, read_study
 from study_maker import make_answers, make_record
 
 LABELS = ("bad", "good")
@@ -210,6 +210,15 @@ def test_a_race_run_again_with_a_larger_tolerance_is_told_as_it_was_decided(
     assert result.decision.chosen == decided.chosen and result.decision.lead == decided.lead
 
 
+def test_a_packed_study_told_at_another_tolerance_keeps_it(values: dict[str, object], tmp_path: Path) -> None:
+    fixed = {**values, "until": None, "data_seeds": [0, 1, 2]}
+    race({**fixed, "within": 0.05}, tmp_path / "out", Scripted({"majority": 0.5, "a": 0.9, "b": 0.7}))
+    pack(tmp_path / "out")
+    result, _ = race({**fixed, "within": 0.25}, tmp_path / "out", Scripted({}))
+    assert is_packed(tmp_path / "out") and result.decision.question.within == 0.25
+    assert load_study(tmp_path / "out" / "study.yaml").within == 0.25
+
+
 def test_a_race_ends_undecided_at_the_most_draws(values: dict[str, object], tmp_path: Path) -> None:
     executor = Scripted({"majority": 0.8, "a": 0.8, "b": 0.8}, spread=0.1)
     result, looks = race({**values, "until": {"within": 0.001, "most_draws": 6}}, tmp_path / "out", executor)
@@ -296,6 +305,10 @@ def test_a_race_has_the_draws_of_its_study_first() -> None:
     plan = read_study({**study, "data_seeds": [7, 1], "until": {"most_draws": 5}})
     assert plan.data_seeds == (7, 1, 0, 2, 3)
     assert len(read_study({**study, "until": "decided"}).data_seeds) == 20
+    longer = read_study({**study, "data_seeds": {"count": 30}, "until": "decided"})
+    assert len(longer.data_seeds) == 30 and longer.until is not None and longer.until.most_draws == 30
+    with pytest.raises(StudyError, match=r"lists 6 draws and `until\.most_draws` is 5: name at most so many"):
+        read_study({**study, "data_seeds": {"count": 6}, "until": {"most_draws": 5}})
 
 
 @pytest.mark.parametrize(

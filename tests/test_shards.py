@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from polars.testing import assert_frame_equal
 
+from fewtune.analysis.looks import LOOKS, spend_by
+from fewtune.analysis.statistics import LEVEL
 from fewtune.api import run_study
 from fewtune.errors import FewtuneError, RecordError, StudyError
 from fewtune.executors.in_process import InProcess
@@ -23,7 +25,9 @@ from fewtune.records import (
     pack,
     write_record,
 )
+from fewtune.running.prepare import prepare_jobs
 from fewtune.running.shard import Shard, parse_shard
+from fewtune.study import read_study
 
 PARTS = 3
 
@@ -103,6 +107,40 @@ def test_parts_are_no_looks_and_the_merged_study_has_been_looked_at_once(
     assert load_looks(tmp_path / "out") == load_looks(whole) != None  # noqa: E711 - neither is missing
 
 
+def test_parts_of_many_trials_hold_every_method(values: dict[str, Any]) -> None:
+    study = read_study({**values, "data_seeds": {"count": 16}})
+    jobs, _ = prepare_jobs(study, None)
+    for number in (1, 2):
+        part = Shard(number, 2).pick(jobs)
+        assert len(part) == 16 and {job.trial.method.name for job in part} == {"majority", "tfidf"}
+        assert part == [job for job in jobs if job in part], "in the study's order"
+
+
+def test_parts_run_into_one_folder_are_all_in_it(
+    parts: list[Path], whole: Path, values: dict[str, Any], tmp_path: Path
+) -> None:
+    for number in range(1, PARTS + 1):
+        result = run_study(values, tmp_path / "one", executor=InProcess(), shard=(number, PARTS))
+        assert len(result.records) == sum(len(load_records(part)) for part in parts[:number])
+    assert load_planned(tmp_path / "one") == load_planned(whole)
+    assert merge([tmp_path / "one"], tmp_path / "out") == (4, [])
+
+
+def test_a_merged_first_look_spends_what_a_races_first_look_does(values: dict[str, Any], tmp_path: Path) -> None:
+    drawn = {**values, "data_seeds": [0, 1, 2]}
+    for number in (1, 2):
+        run_study(drawn, tmp_path / str(number), executor=InProcess(), shard=(number, 2))
+    merge_folders([tmp_path / "1", tmp_path / "2"], tmp_path / "out", print, race=20)
+    first = load_looks(tmp_path / "out")
+    assert first is not None and first.plan == LOOKS
+    [look] = first.looks
+    assert look.draws == 3 and look.level == pytest.approx(spend_by(3, 20, LEVEL))
+    run_study({**drawn, "until": {"within": 0.001, "most_draws": 5}}, tmp_path / "out", executor=InProcess())
+    after = load_looks(tmp_path / "out")
+    assert after is not None and after.plan == LOOKS
+    assert [each.level for each in after.looks] == pytest.approx([look.level, spend_by(5, 20, LEVEL) - look.level])
+
+
 def test_where_each_trial_came_from_is_kept(parts: list[Path], tmp_path: Path) -> None:
     merge(parts, tmp_path / "out")
     told = {event["folder"]: event["trials"] for event in load_events(tmp_path / "out") if event["event"] == "merged"}
@@ -166,6 +204,10 @@ def test_folders_of_another_study_or_of_other_rows_are_refused(
     run_study({**values, "shots": [6]}, tmp_path / "six", executor=InProcess(), shard=(1, 2))
     with pytest.raises(RecordError, match="are not of one study: they differ in shots"):
         merge([parts[0], tmp_path / "six"], tmp_path / "out")
+    task = {**values["tasks"][0]["own_files"], "test_fraction": 0.5}
+    run_study({**values, "tasks": [{"own_files": task}]}, tmp_path / "half", executor=InProcess(), shard=(2, 3))
+    with pytest.raises(RecordError, match="are not of one study: they differ in tasks"):
+        merge([parts[0], tmp_path / "half"], tmp_path / "out")
     file = write_rows(tmp_path / "rows.csv", flipped=True)
     task = {**values["tasks"][0]["own_files"], "train": str(file)}
     run_study({**values, "tasks": [{"own_files": task}]}, tmp_path / "flipped", executor=InProcess(), shard=(2, 3))

@@ -96,6 +96,14 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
     assert [method.variant for method in study.methods] == ["lora", "wide"]
 
 
+def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Path) -> None:
+    long = ", ".join(f"lora: {{targets: [{'q_proj' * 40}, {last}]}}" for last in ("v_proj", "up_proj"))
+    study = read(tmp_path, minimal(methods=f"[{long}]", models="[m]"))
+    names = [method.variant for method in study.methods]
+    assert len(set(names)) == 2 and {len(name) for name in names} == {200}
+    assert read(tmp_path, study.to_yaml()) == study
+
+
 # What is refused
 
 
@@ -225,6 +233,7 @@ def test_a_method_given_once_without_a_name_keeps_its_own(tmp_path: Path) -> Non
         ),
         ({"shots": "[0]"}, 4, "`shots.0` is 0: it should be greater than or equal to 1."),
         ({"shots": "16"}, 4, "`shots` is 16: it should be a valid array."),
+        ({"patterns": "{sentiment: []}"}, 5, "`patterns.sentiment` is []: it should have at least 1 item."),
         ({"shots": "[16, 16]"}, 4, "16 stands twice in `shots`: keep one."),
         ({"data_seeds": "[1, 1]"}, 5, "1 stands twice in `data_seeds`: keep one."),
         ({"data_seeds": "[-1]"}, 5, "`data_seeds.0` is -1: it should be greater than or equal to 0."),

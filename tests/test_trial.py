@@ -140,6 +140,14 @@ def test_what_decides_the_result_changes_the_id(changes: dict[str, Any]) -> None
     assert identify_trial(replace(TRIAL, **changes), **GIVEN) != identify_trial(TRIAL, **GIVEN)
 
 
+def test_what_each_draw_holds_out_and_a_metric_that_chooses_change_the_id() -> None:
+    tuned = replace(TRIAL, tuning=Tuning(trials=2))
+    ids = [identify_trial(TRIAL, **GIVEN, held_out=share) for share in (None, 0.25, 0.5)]
+    ids += [identify_trial(tuned, **GIVEN, chosen_metric=metric) for metric in (None, "accuracy", "macro_f1")]
+    assert len(set(ids)) == len(ids)
+    assert identify_trial(TRIAL, **GIVEN, chosen_metric="macro_f1") == ids[0]  # it judges, and decides no result
+
+
 @pytest.mark.parametrize("name", sorted(GIVEN))
 def test_every_fingerprint_and_revision_changes_the_id(name: str) -> None:
     other = GIVEN | {name: 2 if name.endswith("revision") else "x"}

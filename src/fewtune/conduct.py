@@ -145,13 +145,14 @@ def conduct_study(
         study = _settle_rows(study, executor, on_event, lambda: purse is not None and purse.is_spent)
     jobs: Sequence[Job]
     jobs, tasks = prepare_jobs(study, executor.options.data_dir)
+    whole = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     if shard is not None:
         jobs = shard.pick(jobs)
     on_event(Prepared(jobs, tasks))
     if purse is not None:  # every method once before any twice
         jobs = put_methods_in_turn(jobs, study.data_seeds, study.fit_seeds)
-    cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
-    with open_folder(out, study, cells, lambda line: on_event(Noticed(line))) as done, closing(executor):
+    cells = {job.trial_id: whole[job.trial_id] for job in jobs}
+    with open_folder(out, study, cells, lambda line: on_event(Noticed(line)), whole) as done, closing(executor):
         executor.settle(jobs, done.values())
         run = _Run(out, executor, on_event, purse, set(done), TimedTrials(done.values()), shard)
         if forecast or budget.memory is not None:

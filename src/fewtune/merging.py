@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_type_hints
 
+from fewtune.analysis.looks import plan_looks
 from fewtune.errors import RecordError, list_names
 from fewtune.records import (
     Cell,
@@ -24,15 +26,17 @@ from fewtune.records import (
 )
 from fewtune.running.folder import open_folder
 from fewtune.running.looks import begin_looks, take_look
-from fewtune.study import Study, load_study
+from fewtune.study import Study, TaskChoice, load_study
+from fewtune.tasks import get_task_module
 
 
-def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None]) -> int:
+def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None], *, race: int | None = None) -> int:
     """Put the trials of several folders of one study into one, and return how many it has.
 
     Of a trial that lies in several the one that is done is kept, the first of these. `tell` gets a line for what is
-    worth knowing: parts that are not there, trials that differ. Raises RecordError where the folders are not of one
-    study, or `out` is none that they may go into.
+    worth knowing: parts that are not there, trials that differ. The whole is looked at once, with all of the error that
+    looks may spend; with `race`, the draws that a race may have, as its look after these, which leaves the others
+    theirs. Raises RecordError where the folders are not of one study, or `out` is none that they may go into.
     """
     study = _read_study(parts)
     # What a folder holds of earlier parts stays its study's.
@@ -47,7 +51,12 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None])
             _take_over(part, out, kept, tell)
         draws, missing = len(study.data_seeds), _list_missing([*held, *parts])
         if len(kept) == len(planned) and not missing:
-            write_looks(out, take_look(begin_looks(out, [draws], ()), planned, draws))
+            plan = [draws] if race is None else plan_looks(max(draws, race))
+            history = begin_looks(out, plan, ())
+            if race is not None and tuple(plan) != history.plan:
+                before = list_names(map(str, history.plan))
+                tell(f"{out}: looks were planned there before, after {before} draws, and stay so.")
+            write_looks(out, take_look(history, planned, draws))
     for line in missing:
         tell(line)
     return len(kept)
@@ -64,7 +73,7 @@ def _read_study(parts: Sequence[Path]) -> Study:
     for other in others:
         old, new = studies[first].model_dump(), studies[other].model_dump()
         # Files may lie elsewhere on another machine: what is in them is compared below.
-        old["tasks"], new["tasks"] = ([task.label for task in studies[part].tasks] for part in (first, other))
+        old["tasks"], new["tasks"] = (list(map(_leave_paths, studies[part].tasks)) for part in (first, other))
         differing = [key for key in old if old[key] != new[key]]
         if differing:
             raise RecordError(
@@ -72,6 +81,13 @@ def _read_study(parts: Sequence[Path]) -> Study:
                 "ran one study.yaml."
             )
     return studies[first]
+
+
+def _leave_paths(choice: TaskChoice) -> TaskChoice:
+    """A task of a study without the settings that say where its files lie."""
+    hints = get_type_hints(get_task_module(choice.name).Settings)
+    kept = {name: value for name, value in choice.settings.items() if "Path" not in str(hints.get(name))}
+    return choice.model_copy(update={"settings": kept})
 
 
 def _check_rows(parts: Sequence[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fewtune.tasks import base
 from fewtune.tasks.base import Example
 from fewtune.tasks.build import drop_repeats, fingerprint_rows, separate_sets
@@ -15,6 +17,29 @@ def test_texts_that_differ_in_case_and_punctuation_are_the_same() -> None:
     kept, notes = drop_repeats(rows("A b.", "a  B", "c"), "train")
     assert [row.row_id for row in kept] == ["A b.", "c"]
     assert notes == ["train: 1 rows left out that repeat the text of another row."]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("की", "का"), ("ดี", "ดุ"), ("Thanks 😊", "Thanks 😡"), ("C++", "C#"), ("about 5 €", "about 5 $"), ("5°", "5")],
+)
+def test_vowel_signs_emoji_and_signs_tell_texts_apart(first: str, second: str) -> None:
+    assert len(drop_repeats(rows(first, second), "train")[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("re\u0301sume\u0301", "r\u00e9sum\u00e9"),
+        ("STRASSE", "straße"),
+        ("$ 100,000 a year", "$100,000 a year"),
+        ("``quoted'' <b>", "quoted b"),
+        ("snake_case", "snake case"),
+        ("so good \u2764\ufe0f", "so good \u2764"),
+    ],
+)
+def test_texts_that_are_written_otherwise_are_the_same(first: str, second: str) -> None:
+    assert len(drop_repeats(rows(first, second), "train")[0]) == 1
 
 
 def test_texts_of_punctuation_alone_are_told_apart() -> None:

@@ -163,6 +163,11 @@ def test_bad_files_are_refused_by_name_row_and_column(
             {"tests": {"other": "test.csv"}},
             "row 2, column 'label': unknown label 'god'. Did you mean 'good'?",
         ),
+        (
+            {"tests": {"train": "test.csv"}},
+            "tests: a test set is named 'train'. Give it another name, such as in_domain",
+        ),
+        ({"tests": {" ": "test.csv"}}, "tests: a test set is named ' '."),
         ({"tests": {"other": "columns.csv"}}, "columns.csv: row 1: unknown column 'text'. Did you mean 'texts'?"),
     ],
 )
@@ -177,6 +182,14 @@ def test_bad_settings_say_what_is_allowed(
         for name in ("tests.csv", "columns.csv"):
             (tmp_path / name).unlink()
     assert message in refusal(tmp_path, **settings)
+
+
+def test_quotes_that_join_two_rows_of_a_tsv_are_refused(tmp_path: Path, write: Write) -> None:
+    path = write("train.tsv", 'text\tlabel\n"I will go.\tneg\nAnd never return."\tpos\nWell.\tneg\n')
+    told = refusal(tmp_path, train="train.tsv")
+    assert told.startswith(f"{path}: a cell that ends in line 3 begins with a double quote and holds a tab")
+    write("train.tsv", "text\tlabel\n" + '"two\nlines"\tneg\n"a\ttab"\tpos\n' * 2 + "other\tneg\nmore\tpos\n")
+    assert {"two\nlines", "a\ttab"} <= {row.fields["text"] for row in read(tmp_path, train="train.tsv").train}
 
 
 def test_null_labels_in_json_and_parquet_are_refused_alike(tmp_path: Path, write: Write) -> None:

@@ -7,17 +7,25 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from fewtune.cli.options import check_number
 from fewtune.cli.output import say
+
+MOST_DRAWS = 1000
 
 
 def merge(
     parts: Annotated[list[Path], Parameter(negative="", help="Folders that `fewtune run --shard` wrote.")],
     *,
     out: Annotated[Path, Parameter(help="The folder to put all of their trials into.")],
+    race: Annotated[
+        int | None, Parameter(help="Draws that a race may have, of which these are the first look: it goes on there.")
+    ] = None,
 ) -> int:
     """Join the folders of a study that was run in parts; all other commands read the whole."""
     from fewtune.merging import merge_folders
 
-    trials = merge_folders(parts, out, say)
+    if race is not None:
+        check_number("--race", race, 2, MOST_DRAWS)
+    trials = merge_folders(parts, out, say, race=race)
     say(f"{out}: {trials} trials of {len(parts)} folders.")
     return 0

@@ -246,6 +246,8 @@ def _read_cells(lines: Iterable[str], name: str, separator: str) -> Iterator[lis
             return
         if not cells:
             continue
+        if separator == "\t":
+            _refuse_merged(cells, name, reader.line_num)
         if header is None:
             header = _check_header(cells, name)
         elif len(cells) != len(header):
@@ -257,6 +259,17 @@ def _read_cells(lines: Iterable[str], name: str, separator: str) -> Iterator[lis
         else:
             rows += 1
         yield cells
+
+
+def _refuse_merged(cells: Sequence[str], name: str, line: int) -> None:
+    """Raise DataError where a quoted cell took in a tab and a line break: many files of tabs hold quotes as letters."""
+    for cell in cells:
+        if "\t" in cell and ("\n" in cell or "\r" in cell):
+            raise DataError(
+                f"{name}: a cell that ends in line {line} begins with a double quote and holds a tab and a line break: "
+                "two rows would be read as one. Double each quote that is part of a text and put quotes around its "
+                "cell, or write the tab of a text as a space."
+            )
 
 
 @contextmanager

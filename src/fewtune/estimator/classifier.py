@@ -175,8 +175,10 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 "the method, or leave them out."
             )
         within, budget = self.within, self.budget
-        if within is not None and not (isinstance(within, int | float | np.number) and 0 <= within <= 1):
-            raise ArgumentError(f"within is {within!r}; give a share from 0 to 1 (0.03 is three points), or None.")
+        if within is not None and not (isinstance(within, int | float | np.number) and 0 <= within < 1):
+            raise ArgumentError(
+                f"within is {within!r}; give a share from 0 to below 1 (0.03 is three points), or None."
+            )
         if budget is not None and not isinstance(budget, str):
             raise ArgumentError(f"budget is {budget!r}; give a time as text, such as '90s', '10m' or '2h', or None.")
         return _Terms(

@@ -60,9 +60,9 @@ class Texts:
 def name_fields(texts: Texts) -> tuple[str, ...]:
     """What a model calls its texts: the columns' names, or text, or text_1 and text_2.
 
-    Raises ArgumentError where a name cannot be used.
+    Raises ArgumentError where one of two names cannot be used; one alone is found by its place.
     """
-    if texts.names is None:
+    if texts.names is None or (texts.columns == 1 and not fits_template(texts.names[0])):
         return ("text",) if texts.columns == 1 else tuple(f"text_{n + 1}" for n in range(texts.columns))
     for name in texts.names:
         if not fits_template(name):

@@ -19,6 +19,10 @@ from fewtune.records import write_atomically
 INDEX = "model.safetensors.index.json"
 """The file that says which of several weight files holds which tensor."""
 
+_OTHER_VOCABULARIES = ("vocab.txt", "spm.model", "spiece.model", "sentencepiece.bpe.model")
+"""Where families of models keep their tokens if there is no tokenizer.json, besides the files that always count."""
+_SPELLING = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+"""What BERT's tokenizers do to a text, and whether they usually do; it counts where no file of their own says it."""
 _ADDED_TOKENS = ("add_bos_token", "add_eos_token", "add_prefix_space")
 
 
@@ -74,7 +78,8 @@ def fingerprint_model(path: Path) -> str:
         digest.update(_hash_large_file(file).encode())
     if len(read) > 1:
         digest.update((path / INDEX).read_bytes())
-    for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"):
+    others = () if (path / "tokenizer.json").is_file() else _OTHER_VOCABULARIES
+    for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *others):
         if (path / name).is_file():
             digest.update((path / name).read_bytes())
     if (path / "modules.json").is_file():  # how a sentence encoder pools its states, and of how many tokens
@@ -87,6 +92,9 @@ def fingerprint_model(path: Path) -> str:
     if any(told.get(key) is not None for key in _ADDED_TOKENS):
         wanted = (*_ADDED_TOKENS, "bos_token", "eos_token")
         digest.update(json.dumps([told.get(key) for key in wanted], sort_keys=True).encode())
+    spelt = {key: told[key] for key, usual in _SPELLING.items() if told.get(key, usual) != usual}
+    if spelt and others:
+        digest.update(json.dumps(spelt, sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -130,6 +130,7 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
     for number, label in enumerate(labels, start=1):
         if not isinstance(label, str) or not label.strip():
             raise DataError(f"row {number} has the label {shorten(repr(label))}: give each row a label as text.")
+    labels = [label.strip() for label in labels]
     texts = [_name_texts(number, row) for number, row in enumerate(rows, start=1)]
     fields = tuple(texts[0]) if texts else ()
     names = order_labels(set(labels))

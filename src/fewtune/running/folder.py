@@ -27,6 +27,7 @@ from fewtune.records import (
     list_written,
     load_events,
     load_looks,
+    load_planned,
     load_predictions,
     load_record,
     load_records,
@@ -82,11 +83,16 @@ def claim_folder(out: Path, study: Study) -> None:
 
 @contextmanager
 def open_folder(
-    out: Path, study: Study, planned: Mapping[str, Cell], tell: Callable[[str], None]
+    out: Path,
+    study: Study,
+    planned: Mapping[str, Cell],
+    tell: Callable[[str], None],
+    others: Mapping[str, Cell] | None = None,
 ) -> Iterator[dict[str, Record]]:
     """Hold a folder while a study runs there; yields the records of planned trials that need not run again, by id.
 
-    Leftovers of kills are removed, study.yaml and the planned trials written. `tell` gets a line for what is damaged,
+    Leftovers of kills are removed, study.yaml and the planned trials written, with those of `others`, the rest of the
+    study where a part of it runs, that were planned there before. `tell` gets a line for what is damaged,
     and for what is taken over where no study.yaml said whose it is. Raises RecordError where it cannot be used.
     """
     with _hold_folder(out):
@@ -95,20 +101,23 @@ def open_folder(
         if is_packed(out):
             finished = _find_whole(out, planned)
             if finished is not None:
+                kept = out / "study.yaml"
+                if not kept.is_file() or _load_kept(kept) != study:  # what decides no trial may be another
+                    write_atomically(kept, study.to_yaml().encode())
                 yield finished
                 return
             unpack(out)
             tell(f"{out}: the packed study is taken apart, so that trials can be added. `fewtune pack` packs it again.")
         known = (out / "study.yaml").is_file()
         # In this order: whatever kills a command here, what it leaves is known to be ours.
-        write_planned(out, planned)
+        write_planned(out, {**_find_planned(out, others or {}), **planned})
         write_atomically(out / "study.yaml", study.to_yaml().encode())
         found = {trial_id: _find_done(out, trial_id, cell, tell) for trial_id, cell in planned.items()}
         done = {trial_id: record for trial_id, record in found.items() if record is not None}
         lying = [] if known else _list_records(out)
         if lying:
-            others = sum(path.stem not in planned for path in lying)
-            rest = f"; {others} more there belong to no trial of this study and do not count" if others else ""
+            strange = sum(path.stem not in planned for path in lying)
+            rest = f"; {strange} more there belong to no trial of this study and do not count" if strange else ""
             tell(f"{out} has no study.yaml: takes over {len(done)} finished trials that lie there{rest}.")
         yield done
 
@@ -266,6 +275,15 @@ def _find_whole(out: Path, planned: Mapping[str, Cell]) -> dict[str, Record] | N
         record.reusable and record.trial.cell == planned[trial_id] for trial_id, record in records.items()
     )
     return records if whole else None
+
+
+def _find_planned(out: Path, others: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Those of some trials that a folder was to have before; none where it says so no more."""
+    try:
+        before = load_planned(out) or {}
+    except RecordError:
+        return {}
+    return {trial_id: cell for trial_id, cell in others.items() if trial_id in before}
 
 
 def _find_done(out: Path, trial_id: str, cell: Cell, tell: Callable[[str], None]) -> Record | None:

@@ -37,6 +37,8 @@ class Job:
     """The fingerprint of the task's rows."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Fingerprints of models by name: the trial's own first, then others that the method's settings name."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    """Commits of these models, of those for which the study names one."""
     skip_reason: str | None = None
     """Why the trial cannot run, whatever of its candidate settings is taken."""
     excerpt: Excerpt | None = None

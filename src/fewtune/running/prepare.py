@@ -59,12 +59,23 @@ def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[s
     faults += _check_vocabularies(study, models)
     if faults:
         raise StudyError(f"study {study.name!r} cannot run", faults)
-    maker = _JobMaker(models, tasks)
+    maker = _JobMaker(study, models, tasks)
     jobs: dict[str, Job] = {}
+    in_place: dict[str, str] = {}
     for trial in _list_trials(study, tasks):
         job = maker.make(trial)
-        # Two names for one thing (the same weights in two folders) are one trial: it runs once.
-        jobs.setdefault(job.trial_id, job)
+        # Two settings of one method may come to one thing with some numbers of shots: it runs once.
+        in_place[trial.method.variant] = jobs.setdefault(job.trial_id, job).trial.method.variant
+    ran = {job.trial.method.variant for job in jobs.values()}
+    lost = [
+        Fault(
+            f"{name}: its settings come to those of {other} for every task and number of shots here. Keep one of them."
+        )
+        for name, other in in_place.items()
+        if name not in ran
+    ]
+    if lost:
+        raise StudyError(f"study {study.name!r} cannot run", lost)
     return list(jobs.values()), tasks
 
 
@@ -150,7 +161,8 @@ def _list_trials(study: Study, tasks: Mapping[str, Task]) -> list[Trial]:
 class _JobMaker:
     """Makes jobs of a study's trials, of models that were found and tasks that were read."""
 
-    def __init__(self, models: Mapping[str, _FoundModel], tasks: Mapping[str, Task]) -> None:
+    def __init__(self, study: Study, models: Mapping[str, _FoundModel], tasks: Mapping[str, Task]) -> None:
+        self._revisions = {model.name: model.revision for model in study.models if model.revision is not None}
         self._models = models
         self._tasks = tasks
         self._skips = _SkipReasons()
@@ -171,10 +183,13 @@ class _JobMaker:
             method_revision=method.revision + (0 if model is None else model.revision - 1),
             task_revision=task.revision,
             patterns_fingerprint=fingerprint_patterns(task.patterns),
+            held_out=task.held_out,
+            chosen_metric=task.primary_metric if "metric" in trial.task.settings else None,
         )
         reason = self._skips.find(trial, None if model is None else model.snapshot, task)
         weights = {each.name: each.weights_fingerprint for each in used}
-        return Job(trial, trial_id, task.fingerprint, weights, reason)
+        revisions = {name: revision for name, revision in self._revisions.items() if name in weights}
+        return Job(trial, trial_id, task.fingerprint, weights, revisions, reason)
 
     def _resolve(self, trial: Trial, task: Task, model: _FoundModel | None) -> Trial:
         """The trial with its nulls resolved, once for all draws and seeds."""
@@ -216,9 +231,10 @@ class _SkipReasons:
 
 
 def _check_twins(tasks: Mapping[str, Task]) -> Iterator[Fault]:
-    first: dict[tuple[str, str, str | None], str] = {}
+    first: dict[tuple[object, ...], str] = {}
     for label, task in tasks.items():
-        twin = first.setdefault((task.name, task.fingerprint, fingerprint_patterns(task.patterns)), label)
+        what = task.name, task.fingerprint, fingerprint_patterns(task.patterns), task.held_out
+        twin = first.setdefault(what, label)
         if twin != label:
             yield Fault(
                 f"tasks {twin} and {label} have the same rows and patterns, and all trials in common. Take one out; "

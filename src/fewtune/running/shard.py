@@ -5,6 +5,7 @@ Owns which trials are in which. Every machine works it out for itself from the s
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,15 +36,17 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def pick(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those of a study's jobs that are in it: every `count`th, so that the parts take about as long.
+        """Those of a study's jobs that are in it: every `count`th of them shuffled, the same way on every machine.
 
+        By their own order a part could be of one method alone; by their ids machines of unlike precision would differ.
         Raises FewtuneError where there are fewer jobs than parts: some would be empty.
         """
         if len(jobs) < self.count:
             raise FewtuneError(
                 f"the study has {len(jobs)} trials: {self.count} parts are too many, {len(jobs)} the most."
             )
-        return list(jobs[self.number - 1 :: self.count])
+        shuffled = sorted(range(len(jobs)), key=lambda place: hashlib.sha256(str(place).encode()).digest())
+        return [jobs[place] for place in sorted(shuffled[self.number - 1 :: self.count])]
 
 
 def parse_shard(text: str) -> Shard:
@@ -64,7 +67,8 @@ def check_shardable(study: Study) -> None:
         faults.append(
             Fault(
                 "until: a race looks at all its trials together, and a part of them cannot. Run the parts with "
-                f"`--set until=null --set data_seeds={first}`, merge them, and let the race go on in the merged folder."
+                f"`--set until=null --set data_seeds={first}`, merge them with `--race DRAWS`, and let the race go "
+                "on in the merged folder."
             )
         )
     if leaves_rows_open(study):

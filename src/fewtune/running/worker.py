@@ -95,9 +95,8 @@ class WorkerState:
 
     def _find(self, job: Job, name: str, fingerprint: str) -> ModelSnapshot:
         if (name, fingerprint) not in self._found:
-            own, given = job.trial.model, self._supplies.models.get(fingerprint)
-            revision = own.revision if own is not None and own.name == name else None
-            snapshot = find_model(name, revision) if given is None else replace(given, name=name)
+            given = self._supplies.models.get(fingerprint)
+            snapshot = find_model(name, job.revisions.get(name)) if given is None else replace(given, name=name)
             if snapshot.weights_fingerprint != fingerprint:
                 raise ModelError(
                     f"model {name!r} is another here than when the study was prepared: its weights, tokenizer or "

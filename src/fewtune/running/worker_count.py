@@ -40,7 +40,7 @@ def find_wanted_memory(jobs: Iterable[Job]) -> int:
     """Bytes that a process may hold while it fits all weights of the largest model that the jobs ask for."""
     from fewtune.models import count_parameters, find_model
 
-    revisions = {job.trial.model.name: job.trial.model.revision for job in jobs if job.trial.model is not None}
+    revisions = {name: revision for job in jobs for name, revision in job.revisions.items()}
     together = {tuple(job.weights) for job in jobs}
     names = {name for each in together for name in each}
     sizes = {name: count_parameters(find_model(name, revisions.get(name))) for name in names}

@@ -6,6 +6,7 @@ Owns what one entry may hold, its grid too, and what two entries ask of each oth
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -218,10 +219,18 @@ def name_entries(entries: Sequence[Entry], *, derive: bool) -> list[str]:
         if entry.alias is not None:
             names.append(entry.alias)
         elif derive and unnamed[entry.name] > 1 and entry.changed:
-            names.append(f"{entry.name}[{entry.changed}]")
+            names.append(_shorten_name(f"{entry.name}[{entry.changed}]"))
         else:
             names.append(entry.name)
     return names
+
+
+def _shorten_name(name: str) -> str:
+    """A derived name that a study file may hold: a longer one ends in eight digits of its SHA-256."""
+    if len(name) <= MOST_NAME:
+        return name
+    ending = f"… {hashlib.sha256(name.encode()).hexdigest()[:8]}]"
+    return name[: MOST_NAME - len(ending)] + ending
 
 
 def _share_models(one: Entry, other: Entry) -> bool:

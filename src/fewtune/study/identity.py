@@ -2,8 +2,9 @@
 
 **What enters an id.** Everything that decides the result, and nothing else:
 - the task's name and revision, the fingerprint of its rows, and that of its patterns;
-- the draw: shots and what they count, sampling, data seed, pool rows, limits on test rows;
-- the method's name, revision and every setting, and where it is tuned its candidates and the folds;
+- the draw: shots and what they count, sampling, data seed, pool rows, limits on test rows, the share held out;
+- the method's name, revision and every setting, and where it is tuned its candidates, the folds and the metric, where
+  that is the user's to choose;
 - the fit seed, where the method uses it;
 - where the method uses a model: the fingerprint of its weights, precision, tokens a prompt may have.
 
@@ -32,13 +33,16 @@ def identify_trial(
     method_revision: int,
     task_revision: int,
     patterns_fingerprint: str | None = None,
+    held_out: float | None = None,
+    chosen_metric: str | None = None,
 ) -> str:
     """The trial's id: 16 hex digits of SHA-256 over what the module's rule lists, as canonical JSON.
 
     Resolve the trial's shots (`resolve_shots`), precision and null settings (`nulls`) first, so that equal trials have
     equal ids.
     `weights_fingerprint` stands for the whole model, tokenizer included; None where the method uses no model.
-    `patterns_fingerprint` is needed wherever patterns come from settings and not from the task's revision.
+    `patterns_fingerprint` is needed wherever patterns come from settings and not from the task's revision, and so is
+    `chosen_metric`, the task's own. `held_out` is the share of training rows that each draw is tested on.
     """
     if (trial.model is None) != (weights_fingerprint is None):
         raise ValueError("a trial with a model needs the fingerprint of its weights, one without has none")
@@ -64,6 +68,10 @@ def identify_trial(
         identity["draw"]["checkpoint_every"] = trial.evaluation.checkpoint_every
     if trial.tuning is not None:
         identity["tuning"] = {"candidates": trial.candidates, "folds": trial.tuning.folds}
+        if chosen_metric is not None:
+            identity["tuning"]["metric"] = chosen_metric
+    if held_out is not None:
+        identity["draw"]["held_out"] = held_out
     return hashlib.sha256(write_canonically(identity)).hexdigest()[:16]
 
 

@@ -64,13 +64,22 @@ def read_study(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Stud
     return _finish(draft, source, lines=False)
 
 
+_OF_STUDIES = {
+    "grid": "only a study chooses from a grid: give one value of each.",
+    "as": "only a study has names for its methods: leave `as` out.",
+    "models": "only a study lists models: leave `models` out.",
+}
+"""What stands beside a method's settings in a study and is none of them."""
+
+
 def read_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a method, those given read and refused as a study's are; raises StudyError with every fault."""
     source = f"the settings of {method}"
     draft = _parse_values({"methods": [{method: dict(settings)}]}, source)
     entries = read_entries(draft, "methods", "method")
-    if "grid" in settings:
-        draft.refuse(("methods", 0, method, "grid"), "only a study chooses from a grid: give one value of each.")
+    for key, why in _OF_STUDIES.items():
+        if key in settings:
+            draft.refuse(("methods", 0, method, key), why)
     _raise_faults(draft, source, lines=False)
     return entries[0].settings
 

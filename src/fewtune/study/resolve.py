@@ -45,6 +45,7 @@ def resolve_study(draft: Draft) -> Study | None:
         if isinstance(body.get(key), dict):
             body[key] = _count_seeds(draft, key, body[key])
     _read_until(draft, body)
+    asked = body["until"].get("most_draws") if isinstance(body.get("until"), dict) else None
     parts: dict[str, type[Budget | Evaluation | Resources | Tuning | Until]] = {
         "budget": Budget,
         "evaluation": Evaluation,
@@ -57,7 +58,7 @@ def resolve_study(draft: Draft) -> Study | None:
             read = validate(draft, (key,), part, body.pop(key), f"key of {key}")
             if read is not None:
                 body[key] = read.model_dump()
-    _add_draws(body)
+    _add_draws(draft, body, asked)
     _refuse_unequal_tuning(draft, methods)
     _refuse_many_trials(draft, body, methods)
     if body.get("pool_rows", 0) == 0:
@@ -109,10 +110,21 @@ def _read_until(draft: Draft, body: dict[str, Any]) -> None:
         )
 
 
-def _add_draws(body: dict[str, Any]) -> None:
-    """Let a race have all its draws: the study's own first, then the next seeds that it does not name."""
+def _add_draws(draft: Draft, body: dict[str, Any], asked: object) -> None:
+    """Let a race have all its draws: the study's own first, then the next seeds that it does not name.
+
+    Where no number was asked, or the default, it is that of the seeds if these are more: folders may say so.
+    """
     seeds, until = body.get("data_seeds", [0]), body.get("until")
     if isinstance(until, dict) and isinstance(seeds, list) and isinstance(until.get("most_draws"), int):
+        if asked in (None, Until().most_draws):
+            until["most_draws"] = max(until["most_draws"], len(seeds))
+        elif until["most_draws"] < len(seeds):
+            draft.refuse(
+                ("until", "most_draws"),
+                f"`data_seeds` lists {len(seeds)} draws and `until.most_draws` is {until['most_draws']}: name at most "
+                f"so many seeds, or raise it to {len(seeds)}.",
+            )
         further = (seed for seed in itertools.count() if seed not in seeds)
         body["data_seeds"] = [*seeds, *itertools.islice(further, max(0, until["most_draws"] - len(seeds)))]
 

@@ -115,7 +115,12 @@ class Evaluation(_Frozen):
 class Until(_Frozen):
     """A race: draws are added look by look until every decision stands, or there are no more."""
 
-    most_draws: int = Field(default=20, ge=2, le=MOST_ENTRIES, description="Draws that the race may have.")
+    most_draws: int = Field(
+        default=20,
+        ge=2,
+        le=MOST_ENTRIES,
+        description="Draws that the race may have; left out: 20, or those of `data_seeds` where these are more.",
+    )
 
 
 def _read_memory(given: object) -> object:
@@ -193,7 +198,7 @@ class Study(_Frozen):
         default=(0,), min_length=1, max_length=MOST_ENTRIES, description="One fit on every draw for each."
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="How many test rows are scored.")
-    patterns: Literal["default", "all"] | dict[str, tuple[str, ...]] = Field(
+    patterns: Literal["default", "all"] | dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default="default",
         description="Patterns that every method using one runs under: each task's first, all, or names by task.",
     )

@@ -29,6 +29,8 @@ NAME = "own_files"
 SOURCE_URL = ""
 SUMMARY = "Your own labelled rows (CSV, TSV, JSON Lines or Parquet), with any number of labels and test files."
 
+_TAKEN = ("train", "support", "pool", "demonstrations")
+"""Names of sets of rows that are no test sets: records and the audit tell rows by them."""
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -95,6 +97,12 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     comparable = [name for name, metric in METRICS.items() if metric.higher_is_better]
     if settings.metric is not None and settings.metric not in comparable:
         raise DataError(name_choices(settings.metric, comparable, "metric"))
+    for name in settings.tests:
+        if not name.strip() or name in _TAKEN:
+            raise DataError(
+                f"tests: a test set is named {name!r}. Give it another name, such as in_domain or where its rows are "
+                f"from; taken are {list_names(_TAKEN)}."
+            )
     base = data_dir if data_dir is not None else Path()
     notes: list[str] = []
     path = base / settings.train
@@ -150,7 +158,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     task = Task(
         name=NAME,
         source_url=SOURCE_URL,
-        revision=2,
+        revision=3,
         fields=fields,
         labels=labels,
         patterns=patterns,
