@@ -23,14 +23,14 @@ from fewtune.processor import name_processor
 from fewtune.records import Cost, Record, TrialAxes, load_records
 from fewtune.running import excerpt
 from fewtune.running.circumstances import describe_axes
-from fewtune.running.excerpt import _part_cost, _project_fit, _score_some
+from fewtune.running.excerpt import _Pace, _part_cost, _project_fit, _project_tuning, _score_some
 from fewtune.running.forecast import forecast_trials
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.row_choice import choose_rows
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
-from fewtune.study import load_study, read_study
+from fewtune.study import Tuning, load_study, read_study
 from fewtune.tasks.base import Draw, Example, Task
 from study_maker import make_answers, make_record
 
@@ -240,7 +240,7 @@ def test_a_part_of_each_trial_runs_and_says_what_the_whole_takes(study_file: Pat
     state = WorkerState()
     for job in {job.trial.method.variant: job for job in jobs}.values():
         told: list[str] = []
-        short = Job(job.trial, job.trial_id, job.data, job.weights, None, Excerpt(steps=1, rows=4))
+        short = Job(job.trial, job.trial_id, job.data, job.weights, excerpt=Excerpt(steps=1, rows=4))
         record, table = run_trial(short, state, lambda progress, told=told: told.append(progress.phase))  # type: ignore[misc]
         assert record.status == "done" and record.metrics == {}, record.failure
         assert table is not None and len(table) == 4
@@ -274,8 +274,25 @@ def test_a_whole_fit_is_new_rows_at_their_pace_and_all_others_at_theirs(
     examples = tuple(FitExample([1] * (1 + row), 0) for row in range(rows))
     optimisation = Optimisation(batch_size=16, **passes)  # type: ignore[arg-type]
     fitting = Fitting((), examples, lambda batch: torch.zeros(len(batch)), optimisation, ())
-    trial = SimpleNamespace(tuning=None)
-    assert _project_fit(fitting, seconds, trial) == pytest.approx(whole)  # type: ignore[arg-type]
+    assert _project_fit(fitting, seconds) == pytest.approx(whole)
+
+
+def test_an_excerpt_of_a_tuned_trial_counts_its_tuning(study_file: Path) -> None:
+    tuned = ["methods=[lora: {epochs: 1, grid: {rank: [2, 4]}}]", "tuning={trials: 2, folds: 2}", "data_seeds=[0]"]
+    [job] = prepare_jobs(load_study(study_file, tuned), None)[0]
+    record, _ = run_trial(replace(job, excerpt=Excerpt(steps=1, rows=4)), WorkerState())
+    assert record.cost is not None and record.cost.fit_seconds is not None
+    seconds = record.phase_seconds
+    assert seconds["tune"] > 4 * seconds["prepare"] > 0, "two settings in two folds"
+    assert record.cost.fit_seconds == pytest.approx(seconds["prepare"] + seconds["fit"] + seconds["tune"])
+
+
+def test_tuning_prepares_fits_and_asks_every_candidate_fold_by_fold() -> None:
+    pace = _Pace(a_call=0.5, a_row=0.25)
+    trial = SimpleNamespace(tuning=Tuning(trials=3, folds=4), candidates=({}, {}, {}))
+    whole = _project_tuning(trial, 16, prepare=2.0, fit=8.0, pace=pace)  # type: ignore[arg-type]
+    assert whole == pytest.approx(3 * 4 * (2 + 6 + 0.5 + 4 * 0.25))
+    assert _project_tuning(SimpleNamespace(tuning=None), 16, 2.0, 8.0, pace) == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -309,8 +326,8 @@ def test_rows_are_scored_until_it_took_three_seconds_or_none_are_left(
     test = replace(draw.test_sets[0], rows=tuple(replace(one, row_id=str(number)) for number in range(rows)))
     loaded = SimpleNamespace(task=task, draw=SimpleNamespace(test_sets=(test,)))
     plan = SimpleNamespace(score=score, reference_scorers={})
-    seconds, table = _score_some(plan, loaded, 8)  # type: ignore[arg-type]
-    assert seconds == pytest.approx(whole) and len(table) == 8
+    seconds, pace, table = _score_some(plan, loaded, 8)  # type: ignore[arg-type]
+    assert seconds == pytest.approx(whole) == pace.a_call + pace.a_row * rows and len(table) == 8
     assert asked == [str(number) for number in range(scored)]
 
 

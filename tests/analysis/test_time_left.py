@@ -41,6 +41,15 @@ def test_waiting_trials_take_what_those_like_them_took(
     assert guess_seconds_left(finished, waiting, workers) == pytest.approx(seconds)
 
 
+def test_tuning_grows_with_the_shots_as_its_fits_do(finished: list[Record]) -> None:
+    tuned = [
+        record.model_copy(update={"phase_seconds": {"tune": 96.0, "fit": 8.0, "score": 2.0}})
+        for record in finished
+        if record.trial.variant == "pattern"
+    ]
+    assert guess_seconds_left(tuned, [cell("pattern", 64)], 1) == pytest.approx(4 * (96 + 8) + 2)
+
+
 def test_trials_of_the_same_cell_come_before_all_others(finished: list[Record], tmp_path: Path) -> None:
     more = make_study(tmp_path / "cola", {"pattern": [0.8]}, shots=64, task="cola")
     more = [record.model_copy(update={"phase_seconds": {"fit": 90.0, "score": 10.0}}) for record in more]

@@ -18,8 +18,8 @@ def guess_seconds_left(
     """Estimate the seconds that waiting trials take on that many workers; None before any trial was timed.
 
     A trial takes the mean of the timed trials of its variant, on its own task and model if there are any, with the
-    nearest number of shots; the fit is scaled by the number of shots. A variant without timed trials takes what was
-    forecast of it, or the mean of all others that use a model; one without a model takes no time. Cells of which a
+    nearest number of shots; fit and tuning are scaled by the number of shots. A variant without timed trials takes what
+    was forecast of it, or the mean of all others that use a model; one without a model takes no time. Cells of which a
     trial was skipped are skipped whole.
     """
     known = list(finished)
@@ -60,7 +60,7 @@ class TimedTrials:
             spent = self._spent.setdefault(record.trial.cell, _Spent())
             spent.trials += 1
             spent.seconds += sum(record.phase_seconds.values())
-            spent.fit += record.phase_seconds.get("fit", 0.0)
+            spent.fit += record.phase_seconds.get("fit", 0.0) + record.phase_seconds.get("tune", 0.0)
 
     def copy(self) -> TimedTrials:
         """The same sums, to be added to apart."""

@@ -294,10 +294,11 @@ def check(
 
 def _forecast(jobs: Sequence[Job], folder: Path, executor: Executor, is_race: bool) -> StudyForecast:
     from fewtune.cli.forecast import show_forecast
-    from fewtune.records import list_written, load_records
+    from fewtune.records import list_written, load_planned, load_records
     from fewtune.running.forecast import forecast_trials
 
-    known = load_records(folder) if list_written(folder) else []
+    written, planned = list_written(folder).keys(), load_planned(folder)
+    known = load_records(folder) if written & (written if planned is None else planned.keys()) else []
     done = {record.trial_id for record in known if record.status == "done"}
     executor.settle(jobs, known)
     found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,11 @@ def run_excerpt(
         plan = plan.finish()
     on_progress(Progress("measuring its answers"))
     with meter.phase("score") as scoring:
-        score_seconds, table = _score_some(plan, loaded, job.excerpt.rows)
-    fit_seconds = 0.0 if plan.fitting is None else _project_fit(plan.fitting, steps, job.trial)
-    spent = Span(preparing.seconds + fit_seconds, fitting.tokens), Span(score_seconds, scoring.tokens)
+        score_seconds, pace, table = _score_some(plan, loaded, job.excerpt.rows)
+    fit_seconds = 0.0 if plan.fitting is None else _project_fit(plan.fitting, steps)
+    tune_seconds = _project_tuning(job.trial, len(loaded.draw.support), preparing.seconds, fit_seconds, pace)
+    whole_fit = preparing.seconds + fit_seconds + tune_seconds
+    spent = Span(whole_fit, fitting.tokens), Span(score_seconds, scoring.tokens)
     cost = count_cost(loaded, plan, *spent, meter)
     if cost.resident_memory_bytes is not None:
         cost = cost.model_copy(update={"resident_memory_bytes": round(WHOLE_MEMORY * cost.resident_memory_bytes)})
@@ -100,7 +102,12 @@ def run_excerpt(
         cost=cost,
         environment=describe_environment(job, state.options),
         fingerprints=fingerprint_models(job),
-        phase_seconds={"prepare": preparing.seconds, "fit": fit_seconds, "score": score_seconds},
+        phase_seconds={
+            "tune": tune_seconds,
+            "prepare": preparing.seconds,
+            "fit": fit_seconds,
+            "score": score_seconds,
+        },
     )
     return record, table
 
@@ -152,8 +159,28 @@ def _count_tokens(example: FitExample) -> int:
     return len(example.prompt) + len(example.other)
 
 
-def _project_fit(fitting: Fitting, seconds: Sequence[float], trial: Trial) -> float:
-    """What all steps take, those of tuning's folds too: some as they ran, the rest at the pace of these."""
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds that a call that scores rows takes, whatever its rows, and seconds a row."""
+
+    a_call: float
+    a_row: float
+
+
+def _project_tuning(trial: Trial, shots: int, prepare: float, fit: float, pace: _Pace) -> float:
+    """What choosing from the candidates takes: each is prepared, fitted and asked of the rows held out, fold by fold.
+
+    `prepare` and `fit` are the seconds of the whole support's; nothing where there is no tuning.
+    """
+    if trial.tuning is None:
+        return 0.0
+    folds = trial.tuning.folds
+    one = prepare + fit * (folds - 1) / folds + pace.a_call + pace.a_row * shots / folds
+    return len(trial.candidates) * folds * one
+
+
+def _project_fit(fitting: Fitting, seconds: Sequence[float]) -> float:
+    """What all steps take: some as they ran, the rest at the pace of these."""
     rows, size = len(fitting.examples), fitting.optimisation.batch_size
     epochs = fitting.optimisation.count_passes(rows)
     chosen = len(_choose_rows(fitting))
@@ -165,14 +192,11 @@ def _project_fit(fitting: Fitting, seconds: Sequence[float], trial: Trial) -> fl
     done = sum(count for count, _ in ran)
     new = max(0.0, min(rows, epochs * rows) - min(chosen, done))
     left = epochs * rows - done - new  # below 0 where rows ran again that a short fit sees once
-    whole = sum(seconds) + new_pace * new + pace * (left + FORWARD_SHARE * epochs * len(fitting.validation))
-    if trial.tuning is None:
-        return whole
-    return whole * (1 + len(trial.candidates) * (trial.tuning.folds - 1))
+    return sum(seconds) + new_pace * new + pace * (left + FORWARD_SHARE * epochs * len(fitting.validation))
 
 
-def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, pl.DataFrame]:
-    """What scoring all test rows takes, by a few of each set, reference scorers too; and a table of those few."""
+def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, _Pace, pl.DataFrame]:
+    """What scoring all test rows takes, by a few of each set, reference scorers too; its pace, and a table of a few."""
     first, *others = loaded.draw.test_sets
     few = max(1, most // 4)
     taken, parts = 0, []
@@ -198,7 +222,7 @@ def _score_some(plan: Plan, loaded: Loaded, most: int) -> tuple[float, pl.DataFr
         asked = sum(min(MOST_REFERENCE_ROWS, len(test.rows)) for test in loaded.draw.test_sets)
         seconds += took / len(part.rows) * asked
     table = tabulate(loaded.task, parts[-1], scores.argmax(axis=1).tolist(), scores)
-    return seconds, table
+    return seconds, _Pace(fixed, pace), table
 
 
 def _part_cost(few: int, short: float, many: int, long: float) -> tuple[float, float]:
