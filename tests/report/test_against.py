@@ -13,7 +13,7 @@ from rich.console import Console
 from fewtune import cli
 from fewtune.errors import FewtuneError
 from fewtune.published import load_published
-from fewtune.records import Cost, Record, TrialAxes, write_record
+from fewtune.records import Cost, Notes, Record, TrialAxes, write_record
 from fewtune.report.against import compare_with_published, show_against
 from fewtune.tasks import cola, mnli
 
@@ -175,6 +175,14 @@ def test_the_table_shows_both_figures_the_difference_and_numbered_caveats(tmp_pa
         assert part in words
     numbers = re.findall(r"^ (\d+)  ", text, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+
+
+def test_ours_that_saw_rows_without_labels_is_marked(tmp_path: Path) -> None:
+    for record in write(tmp_path, "vanilla", {"prompted": False}, {(0, 0): (0.6, 0.5)}):
+        assert "ours: vanilla |" in show(tmp_path)
+        write_record(tmp_path, record.model_copy(update={"notes": Notes(unlabelled="pool")}))
+    shown = show(tmp_path)
+    assert "ours: vanilla* |" in shown and "* learnt from rows without labels too." in shown
 
 
 def test_a_tasks_own_label_in_the_study_is_seen_through(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.report.export import COLUMNS, escape_latex, write_csv, write_json, write_latex, write_markdown
 from fewtune.report.figures import write_figures
+from fewtune.report.page import render_page
 from study_maker import make_study
 
 
@@ -61,6 +62,21 @@ def test_memory_is_told_as_allocated_and_as_held(tmp_path: Path) -> None:
     [told] = json.loads(write_json(study))["groups"][0]["leaderboard"]["rows"]
     assert (told["peak_memory_bytes"], told["resident_memory_bytes"]) == (2**30, 3 * 2**30)
     assert "| 3.00 GiB |" in write_markdown(study)
+
+
+def test_seconds_that_another_trial_spent_are_told(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.84, 0.86], "lora": [0.7, 0.7]})
+    for path in (tmp_path / "trials").iterdir():
+        record = json.loads(path.read_text())
+        if record["trial"]["variant"] == "pattern":
+            record["cost"]["shared_seconds"] = 8.0 if record["trial"]["data_seed"] else None
+            path.write_text(json.dumps(record))
+    study = analyse_folder(tmp_path)
+    rows = {row["variant"]: row["shared_seconds"] for row in csv.DictReader(io.StringIO(write_csv(study)))}
+    assert rows == {"pattern": "4.0", "lora": ""}
+    page = render_page(study)
+    assert page.count('<th scope="col">shared</th>') == 1 and "<td>4.00 s</td>" in page
+    assert "another trial of its process had computed the\nsame before" in page
 
 
 def test_markdown_says_the_verdict_and_how_each_stands_to_the_leader(study: StudyAnalysis) -> None:

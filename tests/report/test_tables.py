@@ -18,6 +18,7 @@ from fewtune.report import wording
 from fewtune.report.export import write_csv, write_json, write_latex, write_markdown
 from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
+from fewtune.report.tuning import list_choices
 from fewtune.report.watch import show_state
 from fewtune.report.wording import word_leader
 from study_maker import make_study
@@ -95,15 +96,22 @@ def test_a_verdicts_head_says_how_far_the_lead_is_told(
 
 
 def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path: Path) -> None:
+    tried = {"chosen": {"rank": 4}, "tried": [], "folds": 2, "metric": "accuracy", "seconds": 1.0}
     for record in make_study(tmp_path, {"pattern": [0.8, 0.8], "vanilla": [0.5, 0.5]}):
         if record.trial.variant == "pattern":
-            write_record(tmp_path, record.model_copy(update={"notes": Notes(unlabelled="pool")}))
+            notes = Notes.model_validate({"unlabelled": "pool", "tuning": tried})
+            write_record(tmp_path, record.model_copy(update={"notes": notes}))
     study = analyse_folder(tmp_path)
+    assert list_choices(study.records)[0].startswith("pattern* · ")
+    watched = StringIO()
+    Console(file=watched, width=120).print(show_state(study, len(study.records), ()))
     page = render_page(study)
     heads = re.findall(r'<th scope="row">(pattern\*?|vanilla\*?)\s*<', page)
     assert set(heads) == {"pattern*", "vanilla"} and len(heads) > 8, "in every table of the page"
     assert "learnt from rows without labels too, as the others did not: pattern" in page
-    for text in (" ".join(show(tmp_path).split()), write_markdown(study), render_page(study)):
+    assert "<summary>pattern*" in page and "<summary>vanilla<" in page.replace(" <", "<")
+    texts = (" ".join(show(tmp_path).split()), watched.getvalue(), write_markdown(study), write_latex(study), page)
+    for text in texts:
         assert "pattern*" in text.replace("\\*", "*") and "vanilla*" not in text.replace("\\*", "*")
         assert "learnt from rows without labels too" in text
     rows = csv.DictReader(StringIO(write_csv(study)))
@@ -127,6 +135,7 @@ def test_what_a_model_is_stands_above_its_results_where_records_say(
         assert text.count(f"tiny-model: {said}") == 1
     assert f"tiny-model: {said}" in write_latex(study)
     assert json.loads(write_json(study))["models"] == {"tiny-model": said}
+    assert {row["model_is"] for row in csv.DictReader(StringIO(write_csv(study)))} == {said}
 
 
 def test_of_many_draws_the_lowest_and_the_highest_are_shown(tmp_path: Path) -> None:

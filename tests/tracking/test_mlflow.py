@@ -13,15 +13,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from fewtune.cli import main
-from fewtune.records import load_predictions, load_records
+from fewtune.records import Failure, encode_record, load_predictions, load_records
 from fewtune.tracking.base import list_axes, list_metrics, list_settings
+from fewtune.tracking.mlflow import MlflowTracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own libraries warn of one another
 LONGEST_START = 120.0
@@ -124,3 +128,22 @@ def test_a_server_that_was_down_is_filled_and_equal_and_one_that_is_up_is_told_s
             if run.data.params["method"] == "lora"
         ]
         assert [len({point.step for point in history}) for history in losses] == [2, 2]
+        require_last_attempt(client, MlflowTracker("up", uri), Path(up))
+
+
+def require_last_attempt(client: MlflowClient, tracker: MlflowTracker, out: Path) -> None:
+    """A run that was told a failed attempt, and a step twice, is what the record of the next one says."""
+    record = next(each for each in load_records(out) if each.trial.method == "lora")
+    run_id = tracker.begin("another", record.trial)
+    for _ in range(2):
+        tracker.step(run_id, 1, 9.0)
+    assert len(client.get_metric_history(run_id, "loss")) == 1
+    failure = Failure(kind="killed", message="killed by SIGKILL")
+    failed = record.model_copy(update={"status": "failed", "failure": failure})
+    tracker.end(run_id, failed, encode_record(failed, None))
+    assert client.get_run(run_id).data.tags["fewtune.failure"] == "killed by SIGKILL"
+    tracker.end(run_id, record, encode_record(record, load_predictions(out, record.trial_id)))
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED" and "fewtune.failure" not in run.data.tags
+    losses = {point.step: point.value for point in client.get_metric_history(run_id, "loss")}
+    assert losses == dict(enumerate(record.notes.fit.losses, start=1))

@@ -60,6 +60,8 @@ class LeaderboardRow:
     collapsed_share: float | None
     """Share of done trials at or below the majority in domain, by the primary metric, or that gave one answer only."""
     fit_seconds: float | None
+    shared_seconds: float | None
+    """Of fitting and predicting, for what an earlier trial of the process had computed; None where nothing was."""
     predict_seconds_per_row: float | None
     peak_memory_bytes: int | None
     """Allocated at once by the hungriest trial."""
@@ -275,6 +277,7 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
         stopped=sum(record.status == "stopped" for record in trials),
         collapsed_share=_mean([float(collapsed[record.trial_id]) for record in done]),
         fit_seconds=_mean([cost.fit_seconds for cost in costs]),
+        shared_seconds=sum(cost.shared_seconds or 0.0 for cost in costs) / max(1, len(costs)) or None,
         predict_seconds_per_row=_mean(
             [
                 cost.predict_seconds / cost.predict_rows

@@ -41,6 +41,12 @@ class CatalogueEntry:
     terms: str | None = None
     """Where the terms stand that whoever uses it accepts; None where its licence asks for no such thing."""
 
+    def word_terms(self) -> str | None:
+        """Say what terms its user accepts; None where there are none."""
+        if self.terms is None:
+            return None
+        return f"{self.name} comes under the {self.licence}: whoever uses it accepts them, {self.terms}"
+
 
 _OPT = "OPT-175B licence (research, not commercial use)"
 
@@ -113,8 +119,4 @@ def word_identity(name: str) -> str | None:
 def word_terms(names: Iterable[str]) -> list[str]:
     """Say which models come with terms that their user accepts, a line each."""
     entries = [CATALOGUE[name] for name in dict.fromkeys(map(drop_chat, names)) if name in CATALOGUE]
-    return [
-        f"{entry.name} comes under the {entry.licence}: whoever uses it accepts them, {entry.terms}"
-        for entry in entries
-        if entry.terms is not None
-    ]
+    return [terms for entry in entries if (terms := entry.word_terms()) is not None]

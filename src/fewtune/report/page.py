@@ -11,11 +11,12 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from fewtune.analysis import comparison, statistics
@@ -95,8 +96,9 @@ def write_page(study: StudyAnalysis, out_dir: Path) -> Path:
     return path
 
 
-def render_page(study: StudyAnalysis) -> str:
-    """Render the whole page."""
+@cache
+def _find_template() -> Template:
+    """The page's template, compiled once a process."""
     environment = Environment(
         loader=PackageLoader("fewtune.report", "."),
         autoescape=True,
@@ -117,6 +119,11 @@ def render_page(study: StudyAnalysis) -> str:
         "test_set": name_test_set,
         "capitalise": findings.capitalise,
     }
+    return environment.get_template("page.html.jinja")
+
+
+def render_page(study: StudyAnalysis) -> str:
+    """Render the whole page."""
     kinds = _choose_kinds(len(study.groups))
     curves = group_curves(study.curves) if kinds else []
     with open_drawing(len(curves) + (1 + len(kinds)) * len(study.groups)) as drawing:
@@ -130,7 +137,7 @@ def render_page(study: StudyAnalysis) -> str:
             for number, group in enumerate(study.groups, start=1)
         ]
         # Charts are drawn while the page is filled in.
-        return environment.get_template("page.html.jinja").render(
+        return _find_template().render(
             name=study.name,
             models=wording.list_models(study.models),
             css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),

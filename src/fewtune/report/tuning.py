@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
 
+from fewtune.analysis.leaderboard import saw_unlabelled
 from fewtune.records import Record
+from fewtune.report.wording import mark_unlabelled
 
 
 def list_choices(records: Iterable[Record]) -> list[str]:
@@ -28,7 +30,8 @@ def _word_choices(variant: str, task: str, model: str | None, shots: int, trials
     picks = "; ".join(f"{words} ({count} of {len(trials)})" for words, count in chosen.most_common())
     failed = sum(each.failure is not None for notes in tuned for each in notes.tried)
     lost = f", {failed} of them failed" if failed else ""
-    where = " · ".join(part for part in (variant, task, model, f"{shots} shots") if part)
+    name = mark_unlabelled(variant, any(map(saw_unlabelled, trials)))
+    where = " · ".join(part for part in (name, task, model, f"{shots} shots") if part)
     return (
         f"{where}: {picks}. {len(tuned[0].tried)} settings x {tuned[0].folds} folds{lost}: "
         f"{fmean(notes.seconds for notes in tuned):.0f} s of each fit."

@@ -29,6 +29,7 @@ from fewtune.report.findings import word_outcome
 from fewtune.report.race import word_next_look
 from fewtune.report.wording import (
     UNKNOWN,
+    UNLABELLED_NOTE,
     list_models,
     list_verdict,
     mark_unlabelled,
@@ -117,6 +118,8 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
         lines = list_verdict(decision, group.verdict)[:MOST_LINES]
         parts += [Padding(make_text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
         parts.append(Text(""))
+    if study.unlabelled:
+        parts.append(make_text(f"{UNLABELLED_NOTE}.", style="dim"))
     parts.append(Text.assemble(("Audit  ", "bold"), make_text(word_outcome(study.findings))))
     return Group(*parts)
 

@@ -6,6 +6,7 @@ Owns what is MLflow's. Source: https://mlflow.org/docs/latest/api_reference/pyth
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import tempfile
@@ -20,6 +21,7 @@ from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list
 DEFAULT_URI = "sqlite:///mlflow.db"
 TRIAL, RECORD = "fewtune.trial_id", "fewtune.record_sha256"
 """Tags of a run."""
+_FAILURE = "fewtune.failure"
 _QUIET = {
     # A server that is down is found out soon; a study goes on without it.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -42,6 +44,8 @@ class MlflowTracker:
         self._study = study
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
         self._connected: tuple[Any, str] | None = None
+        self._last_step: dict[str, int] = {}
+        """The step told last, by run."""
 
     def list_runs(self) -> Mapping[str, TrackedRun]:
         found: dict[str, TrackedRun] = {}
@@ -59,7 +63,9 @@ class MlflowTracker:
 
     def step(self, run_id: str, step: int, loss: float) -> None:
         client, _ = self._connect()
-        client.log_metric(run_id, "loss", loss, step=step)
+        if self._last_step.get(run_id) != step:  # an executor repeats where a trial stands, as a sign of life
+            client.log_metric(run_id, "loss", loss, step=step)
+            self._last_step[run_id] = step
 
     def end(self, run_id: str, record: Record, files: RecordFiles) -> None:
         from mlflow.entities import Metric, RunTag
@@ -69,10 +75,13 @@ class MlflowTracker:
         metrics = [Metric(_clean(name), value, now, 0) for name, value in list_metrics(record).items()]
         tags = [RunTag("fewtune.status", record.status)]
         if record.failure is not None:
-            tags.append(RunTag("fewtune.failure", record.failure.message[:_LONGEST_VALUE]))
-        told = {point.step for point in client.get_metric_history(run_id, "loss")}
+            tags.append(RunTag(_FAILURE, record.failure.message[:_LONGEST_VALUE]))
+        elif _FAILURE in client.get_run(run_id).data.tags:  # of the attempt before
+            client.delete_tag(run_id, _FAILURE)
+        told = {point.step: point.value for point in client.get_metric_history(run_id, "loss")}
         for step, loss in enumerate(record.notes.fit.losses, start=1):
-            if loss is not None and step not in told:  # those that no step told, as where the server was down
+            # Those that no step told, as where the server was down, and those of an attempt before that went otherwise.
+            if loss is not None and not math.isclose(told.get(step, math.nan), loss, rel_tol=1e-5, abs_tol=1e-5):
                 metrics.append(Metric("loss", loss, now, step))
         for first in range(0, len(metrics), _BATCH):
             client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
