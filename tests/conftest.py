@@ -29,6 +29,7 @@ from fewtune.executors.process import set_imports_apart
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
+from no_charts import leave_charts_out
 from saved_cases import save_cases
 
 STUDY = """
@@ -93,6 +94,12 @@ def imports_apart() -> None:
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of commands run in this process: a worker takes seconds to start, and is the claim of few tests."""
     monkeypatch.setattr(LocalProcesses, "run", lambda self, jobs: InProcess(self.options).run(jobs))
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have no charts."""
+    leave_charts_out(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from fewtune.records import load_records
 from fewtune.running import folder
 from fewtune.study import study_schema
 
+pytestmark = pytest.mark.usefixtures("no_charts")
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -317,6 +319,11 @@ def test_a_forecast_names_each_kind_of_trial_and_what_all_take(
     assert code == 0 and told.index("measuring tfidf") < told.index("6 trials: about") < told.index("[1/6]")
     _, told, _ = run_cli("check", small_study, *change, "--forecast", "--out", tmp_path / "out", capsys=capsys)
     assert told.strip().endswith("Forecast: no trial waits.")
+    planned = json.loads((tmp_path / "out" / "planned.json").read_text())
+    others = {f"{number:016x}": cell for number, cell in enumerate(planned.values())}
+    (tmp_path / "out" / "planned.json").write_text(json.dumps(others))  # as where data changed since its trials ran
+    code, told, _ = run_cli("check", small_study, *change, "--forecast", "--out", tmp_path / "out", capsys=capsys)
+    assert code == 0 and "6 trials: about " in told
 
 
 def test_a_library_that_cannot_be_loaded_is_told_in_a_message(

@@ -16,6 +16,8 @@ from fewtune.results import read_result
 from fewtune.sizes import parse_bytes
 from study_maker import make_study
 
+pytestmark = pytest.mark.usefixtures("no_charts")
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:

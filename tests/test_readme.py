@@ -108,6 +108,7 @@ def test_committed_records_hold_no_texts() -> None:
             assert len(" ".join(said).split()) < 40, record.trial_id
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_the_python_lines_run_as_they_stand(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

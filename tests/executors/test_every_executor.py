@@ -24,9 +24,9 @@ from fewtune.study import Resources, load_study
 
 EXECUTORS: dict[str, Callable[[WorkerOptions], Executor]] = {
     "in_process": InProcess,
-    "local": lambda options: LocalProcesses(WorkerOptions(2, options.data_dir, options.cache_share)),
+    "local": lambda options: LocalProcesses(WorkerOptions(1, options.data_dir, options.cache_share)),
     "ray": lambda options: RayActors(
-        WorkerOptions(2, options.data_dir, options.cache_share), Resources(memory=2**28), auto=False
+        WorkerOptions(1, options.data_dir, options.cache_share), Resources(memory=2**28), auto=False
     ),
 }
 
