@@ -33,12 +33,13 @@ from fewtune.report.wording import (
 from fewtune.terminal import make_safe
 
 COLUMNS = (
-    "task", "model", "model_is", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
+    "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
     "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "chance", "collapsed_share",
     "done", "failed", "skipped", "stopped", "unlabelled", "fit_seconds",
     "shared_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
+    "model_is",
 )  # fmt: skip
 """Of the CSV: a row a variant and test set; what only holds in domain is empty elsewhere."""
 

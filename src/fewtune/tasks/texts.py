@@ -39,6 +39,11 @@ def normalise_text(text: str) -> str:
     return " ".join(folded.translate(_APART).split()) or text.strip()
 
 
+def leave_words(text: str) -> str:
+    """A text's letters and digits alone, without case: what splits and published hashes go by, and stays as it is."""
+    return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text.strip()
+
+
 def text_key(row: Example) -> str:
     """What two rows share when their texts are the same: every field, normalised."""
     return "\x1f".join(normalise_text(text) for text in row.fields.values())
@@ -46,6 +51,6 @@ def text_key(row: Example) -> str:
 
 def text_fraction(row: Example) -> float:
     """A number in [0, 1) that depends on the letters and digits of the row's text alone: it splits a task's rows."""
-    words = [re.sub(r"[\W_]+", " ", text.casefold()).strip() or text.strip() for text in row.fields.values()]
-    digest = hashlib.sha256("\x1f".join(words).encode("utf-8", "surrogatepass")).digest()
+    words = "\x1f".join(map(leave_words, row.fields.values()))
+    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
