@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,11 @@ import fewtune
 import tiny_models
 from fewtune import auto
 from fewtune.analysis.stability import Bounds
-from fewtune.auto import CURVE_DRAWS, LabelledFile, choose_shots, choose_sizes, name_study
+from fewtune.auto import LabelledFile, choose_shots, name_study
 from fewtune.cli.app import main
 from fewtune.cli.fit_display import _put_before
 from fewtune.evaluation import measure
 from fewtune.records import load_looks
-from fewtune.running.fit_rows import make_task
-from fewtune.tasks.draw import Sampling, make_draw
 
 LABELS = ("late delivery", "broken, on arrival", "praise")
 WORDS = {"late delivery": "late", "broken, on arrival": "broken", "praise": "lovely"}
@@ -441,22 +438,6 @@ def test_few_rows_of_a_label_make_fewer_folds(
     assert "fold 2 of 2" in capsys.readouterr().out and fewtune.load(tmp_path / "two").temperature != 1
 
 
-@pytest.mark.usefixtures("no_workers")
-def test_a_learning_curve_says_what_more_rows_would_bring(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved, test = tmp_path / "model", tmp_path / "test.csv"
-    test.write_text("review,kind\nlate,late delivery\nlovely,praise\nlovely,late delivery\n", encoding="utf-8")
-    given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--test", f"later={test}", "--curve")
-    assert call("fit", file, *given, "--save", saved) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "Fitted on 45 rows it scores 1.000; on 90" in told and "Accuracy on later, 3 rows: 0.667" in told
-    shots = {record.trial.shots for record in fewtune.analyse(tmp_path / "model-curve").records}
-    assert shots == {11, 22, 45}
-    card = (saved / "README.md").read_text(encoding="utf-8")
-    assert "On later, 3 rows:" in card and "| accuracy | 0.667 |" in card
-
-
 def test_where_a_model_goes_is_looked_at_before_anything_runs(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -476,33 +457,6 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_every_draw_of_a_learning_curve_holds_every_label(seed: int) -> None:
-    labels = ["rare"] * 12 + ["common"] * 588
-    np.random.default_rng(seed).shuffle(labels)
-    task = make_task([f"text {number}" for number in range(600)], labels)
-    for size, draw in product(choose_sizes(task), range(CURVE_DRAWS)):
-        make_draw(task, Sampling(size, balanced=False, in_domain_rows=1, out_of_domain_rows=1), draw)
-
-
 def test_a_file_of_a_long_name_can_be_raced(tmp_path: Path) -> None:
     name = name_study(tmp_path / f"{'rows of Tuesday ' * 12}.csv")
     assert name.startswith("rows-of-Tuesday") and len(f"{name}-curve") <= 100
-
-
-@pytest.mark.usefixtures("no_workers")
-def test_a_learning_curve_of_uneven_labels_is_refused_or_traced(
-    write: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def write_counts(most: int, least: int) -> Path:
-        rows = [f"good {n},praise" for n in range(most)] + [f"bad {n},blame" for n in range(least)]
-        return write(f"{most}-{least}.csv", "\n".join(["text,label", *rows]) + "\n")
-
-    given = ("--method", "tfidf", "--folds", "0", "--curve", "--save")
-    assert call("fit", write_counts(40, 4), *given, tmp_path / "few") == 2
-    assert "44 rows, 4 of the rarest of 2 labels, are too few for a learning curve" in " ".join(
-        capsys.readouterr().err.split()
-    )
-    assert not (tmp_path / "few").exists()
-    assert call("fit", write_counts(60, 20), *given, tmp_path / "enough") == 0
-    assert "on 120" in capsys.readouterr().out

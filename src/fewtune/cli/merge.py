@@ -10,8 +10,6 @@ from cyclopts import Parameter
 from fewtune.cli.options import check_number
 from fewtune.cli.output import say
 
-MOST_DRAWS = 1000
-
 
 def merge(
     parts: Annotated[list[Path], Parameter(negative="", help="Folders that `fewtune run --shard` wrote.")],
@@ -23,9 +21,10 @@ def merge(
 ) -> int:
     """Join the folders of a study that was run in parts; all other commands read the whole."""
     from fewtune.merging import merge_folders
+    from fewtune.study.values import MOST_ENTRIES
 
     if race is not None:
-        check_number("--race", race, 2, MOST_DRAWS)
+        check_number("--race", race, 2, MOST_ENTRIES)
     trials = merge_folders(parts, out, say, race=race)
     say(f"{out}: {trials} trials of {len(parts)} folders.")
     return 0

@@ -23,6 +23,9 @@ from fewtune.errors import PredictorError
 from fewtune.models import Precision
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.manifest import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     SCHEMA_VERSION,
     AdapterPart,
     BasePart,
@@ -37,8 +40,6 @@ from fewtune.predictors.words import WordScorer
 
 MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"
-ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
-"""What of PEFT's is read."""
 _PACKAGES = ("fewtune", "numpy", "safetensors", "scikit-learn", "torch", "transformers", "peft")
 
 
@@ -129,11 +130,11 @@ def _rebuild(
         return ConstantScorer.rebuild(arrays)
     if isinstance(part, WordsPart):
         return WordScorer.rebuild(part, arrays)
-    for name in ADAPTER_FILES if isinstance(part.network, (AdapterPart, SoftTokensPart)) else ():
-        if name not in {
-            each.replace("\\", "/") for each in manifest.files
-        }:  # PEFT would take what else lies there, a pickle too
-            raise PredictorError(f"{folder}: its manifest does not name {name}. Copy the folder anew.")
+    if isinstance(part.network, (AdapterPart, SoftTokensPart)):
+        named = {name.replace("\\", "/") for name in manifest.files}
+        for name in (f"{ADAPTER}/{ADAPTER_CONFIG}", f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
+            if name not in named:  # PEFT would take what else lies there, a pickle too
+                raise PredictorError(f"{folder}: its manifest does not name {name}. Copy the folder anew.")
     return _rebuild_language(part, arrays, folder, base, precision)
 
 

@@ -24,11 +24,14 @@ from fewtune.engine.four_bit import quantise_linear_layers
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.soft import SoftPrefix, SoftPrompt
 from fewtune.models.chat import drop_chat
-from fewtune.predictors.manifest import AdapterPart, SoftTokensPart, UnchangedPart, WeightsPart
-
-ADAPTER = "adapter"
-"""The folder of what PEFT can read."""
-_WEIGHTS = "adapter_model.safetensors"
+from fewtune.predictors.manifest import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    AdapterPart,
+    SoftTokensPart,
+    UnchangedPart,
+    WeightsPart,
+)
 
 NetworkPart = UnchangedPart | WeightsPart | AdapterPart | SoftTokensPart
 
@@ -141,7 +144,7 @@ def rebuild_forward(
             wrapped = PeftModel.from_pretrained(network, str(folder / ADAPTER))
         network.eval()
         return model.forward(network, block=block), Adapter(wrapped, part.four_bit)
-    vectors = load_file(folder / ADAPTER / _WEIGHTS)["prompt_embeddings"].to(model.device)
+    vectors = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)["prompt_embeddings"].to(model.device)
     encoder = nn.Embedding.from_pretrained(vectors)
     soft: SoftPrompt | SoftPrefix = (
         SoftPrefix(encoder, part.tokens, part.layers, part.heads)
@@ -167,4 +170,4 @@ def write_peft(folder: Path, config: Any, state: Mapping[str, torch.Tensor]) -> 
             setattr(config, name, sorted(value))
     config.save_pretrained(str(folder))
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(kept, folder / _WEIGHTS, metadata={"format": "pt"})
+    save_file(kept, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 from fewtune.tasks.base import Example, Pattern
 
-_SLACK = 16
-"""Tokens that texts cut at once keep beyond their share: joined texts may tokenise to a little less than apart."""
-
 
 class Tokenizer:
     """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken.
@@ -132,61 +129,36 @@ class Encoder:
         return room
 
     def shorten(self, template: str, example: Example, limit: int) -> str:
-        """Render an example in at most `limit` tokens: its longest text loses tokens from its end."""
+        """Render an example in at most `limit` tokens: its longest texts lose tokens from their ends."""
         return render(template, self.shorten_fields(template, example, limit))
 
     def shorten_fields(self, template: str, example: Example, limit: int) -> Mapping[str, str]:
-        """An example's texts such that the template with them has at most `limit` tokens."""
+        """An example's texts such that the template with them has at most `limit` tokens: the longest are cut alike."""
         fields = dict(example.fields)
-        named = [name for _, name, _, _ in string.Formatter().parse(template)]
-        text = render(template, fields)
-        length = first_length = len(self.tokenise([text])[0])
-        if length > limit:
-            fields |= self._cut_level(fields, {name: named.count(name) for name in fields}, length, limit)
-            length = len(self.tokenise([render(template, fields)])[0])
+        named = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        length = first_length = len(self.tokenise([render(template, fields)])[0])
         while length > limit:
-            tokens = dict(zip(fields, self.tokenise(list(fields.values())), strict=True))
-            longest = max(tokens, key=lambda name: len(tokens[name]))
-            have = len(tokens[longest])
-            if have == 0:
+            tokens = {name: self.tokenise([fields[name]])[0] for name in named}
+            longest = max(map(len, tokens.values()), default=0)
+            if longest == 0:
                 raise DataError(
                     f"row {example.row_id!r}: the pattern alone is longer than the {limit} tokens there is room "
                     "for. Raise max_tokens, shorten the pattern, or use fewer demonstrations."
                 )
-            # Down to the next longest text at most, so that the longest is always the one that gives.
-            next_longest = max((len(t) for name, t in tokens.items() if name != longest), default=0)
-            # A text that the template names twice gives twice what it loses.
-            each = -(-(length - limit) // max(1, named.count(longest)))
-            keep = max(0, have - each, min(next_longest, have - 1))
-            # Tokens may end within a character: what stands for its part is no text, and may be longer than it.
-            fields[longest] = self._tokenizer.decode(tokens[longest][:keep], skip_special=False).rstrip("\ufffd")
-            text = render(template, fields)
-            length = len(self.tokenise([text])[0])
+            lengths = [len(tokens[name]) for name in named]  # a text that the template names twice counts twice
+            room = limit - (length - sum(lengths))
+            # As many levels as fit are the tokens that a text may keep; where joined texts take more, it is lower next.
+            most = bisect_left(
+                range(1, longest + 1), True, key=lambda level: sum(min(own, level) for own in lengths) > room
+            )
+            for name, own in tokens.items():
+                if len(own) > most:
+                    # Tokens may end within a character: what stands for its part is no text, and may be longer than it.
+                    fields[name] = self._tokenizer.decode(own[:most], skip_special=False).rstrip("\ufffd")
+            length = len(self.tokenise([render(template, fields)])[0])
         if length < first_length:
             self._cut[example.row_id] = first_length - length
         return fields
-
-    def _cut_level(
-        self, fields: Mapping[str, str], counts: Mapping[str, int], length: int, limit: int
-    ) -> dict[str, str]:
-        """Texts of which several are too long, cut to a little above what each of them may keep, at once.
-
-        One token at a time would take as many passes over whole texts. `counts` says how often the template names each.
-        """
-        tokens = dict(zip(fields, self.tokenise(list(fields.values())), strict=True))
-        around = length - sum(len(own) * counts[name] for name, own in tokens.items())
-
-        def fits(level: int) -> bool:
-            return around + sum(min(len(own), level) * counts[name] for name, own in tokens.items()) <= limit
-
-        levels = range(1, max(map(len, tokens.values())) + 1)
-        most = _SLACK + bisect_left(levels, True, key=lambda level: not fits(level))
-        longer = [name for name, own in tokens.items() if len(own) > most and counts[name]]
-        if len(longer) < 2:
-            return {}
-        return {
-            name: self._tokenizer.decode(tokens[name][:most], skip_special=False).rstrip("\ufffd") for name in longer
-        }
 
     def encode_label_words(self, pattern: Pattern) -> list[list[int]]:
         """Tokens of each label word as they follow the pattern, or open an answer, without special tokens.

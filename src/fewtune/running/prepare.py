@@ -184,6 +184,7 @@ class _JobMaker:
             task_revision=task.revision,
             patterns_fingerprint=fingerprint_patterns(task.patterns),
             held_out=task.held_out,
+            # Of other tasks it is fixed, and goes with the task's revision.
             chosen_metric=task.primary_metric if "metric" in trial.task.settings else None,
         )
         reason = self._skips.find(trial, None if model is None else model.snapshot, task)

@@ -78,28 +78,20 @@ class Classifier:
         return [*self.content["opening"], *prompt, *asked, *self.content["closing"]]
 
     def _shorten(self, texts: dict[str, str], limit: int) -> dict[str, str]:
-        """The texts such that the prompt has at most so many tokens: the longest loses its end, never the prompt."""
+        """The texts such that the prompt has at most so many tokens: the longest lose their ends, never the prompt."""
         texts = dict(texts)
-        named = [name for _, name, _, _ in string.Formatter().parse(self.content["template"])]
-        tokens = {name: self._tokenise(text) for name, text in texts.items()}
-        length = len(self._tokenise(self._render(texts)))
-        around = length - sum(len(own) * named.count(name) for name, own in tokens.items())
-        most = max(map(len, tokens.values()))
-        while most and around + sum(min(len(own), most) * named.count(name) for name, own in tokens.items()) > limit:
-            most -= 1
-        longer = [name for name, own in tokens.items() if len(own) > most + 16 and name in named]
-        for name in longer if length > limit and len(longer) > 1 else ():  # both at once: token by token takes long
-            texts[name] = self.tokenizer.decode(tokens[name][: most + 16]).rstrip("\ufffd")
-        while len(self._tokenise(self._render(texts))) > limit:
-            tokens = {name: self._tokenise(text) for name, text in texts.items()}
-            longest = max(tokens, key=lambda name: len(tokens[name]))
-            have = len(tokens[longest])
-            if have == 0:
+        named = [name for _, name, _, _ in string.Formatter().parse(self.content["template"]) if name is not None]
+        while (length := len(self._tokenise(self._render(texts)))) > limit:
+            tokens = {name: self._tokenise(texts[name]) for name in named}
+            most = max(map(len, tokens.values()), default=0)
+            if most == 0:
                 raise ValueError("the prompt is longer than the model reads, whatever the texts are")
-            next_longest = max((len(own) for name, own in tokens.items() if name != longest), default=0)
-            each = -(-(len(self._tokenise(self._render(texts))) - limit) // max(1, named.count(longest)))
-            keep = max(0, have - each, min(next_longest, have - 1))
-            texts[longest] = self.tokenizer.decode(tokens[longest][:keep]).rstrip("\ufffd")
+            around = length - sum(len(tokens[name]) for name in named)
+            while most and around + sum(min(len(tokens[name]), most) for name in named) > limit:
+                most -= 1
+            for name, own in tokens.items():
+                if len(own) > most:
+                    texts[name] = self.tokenizer.decode(own[:most]).rstrip("\ufffd")
         return texts
 
     def _render(self, texts: dict[str, str]) -> str:
