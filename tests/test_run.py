@@ -15,12 +15,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import tiny_models
-from fewtune.engine import loading
+from fewtune.engine import loading, pages
+from fewtune.engine.meter import Meter
 from fewtune.errors import StudyError, TrialFailure
 from fewtune.methods import majority
 from fewtune.models import ModelSnapshot, find_model
 from fewtune.records import PHASES, load_predictions, load_records
 from fewtune.running import trial as run_module
+from fewtune.running.loading import load_trial
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
@@ -232,6 +234,24 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
         assert [model.name, *model.others] == list(job.weights)
         assert all(model.find(name).networks.alive for name in job.weights)
     assert len(read) == 2
+
+
+def test_pages_wait_for_another_draw_of_the_trial_that_left_them(
+    study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[str] = []
+    trials: list[str] = []
+    state = WorkerState()
+    monkeypatch.setattr(pages, "give_back_kept_pages", lambda: given_back.append(trials[-1]))
+    methods = "methods=[zero_shot, zero_shot: {as: other, calibration: none}]"
+    jobs = prepare_jobs(load_study(study_file, [methods, "data_seeds=[0, 1]"]), None)[0]
+    jobs.sort(key=lambda job: job.trial.method.variant)
+    for job in [*jobs, jobs[0]]:
+        trials.append(f"{job.trial.method.variant} {job.trial.data_seed}")
+        meter = Meter()
+        load_trial(job, state, meter)
+        meter.close()
+    assert given_back == ["other 0", "zero_shot 0", "other 0"]
 
 
 def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_word() -> None:

@@ -1,4 +1,4 @@
-"""Tensors in pages of their own are zeros of the shapes asked for, apart from one another, and go back when freed."""
+"""Tensors in pages of their own are zeros of the shapes asked for, apart from one another; the next take them over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from fewtune.engine.loading import load_model
 from fewtune.engine.memory import find_counter
-from fewtune.engine.pages import ALIGNMENT, allocate
+from fewtune.engine.pages import ALIGNMENT, LEAST_KEPT, SPARE, allocate, give_back_kept_pages
 from fewtune.errors import ModelError
 from fewtune.models import find_model
 
@@ -38,18 +38,61 @@ def test_tensors_are_zeros_and_apart() -> None:
     assert allocate([], [], CPU) == []
 
 
-def test_memory_goes_back_with_the_last_of_them() -> None:
+def fill(size: int, shared: bool = False) -> torch.Tensor:
+    """One tensor of so many bytes, every page of it touched."""
+    [made] = allocate([torch.Size((size,))], [torch.uint8], CPU, shared=shared)
+    return made.fill_(1)
+
+
+@pytest.mark.parametrize(("shared", "mebibytes"), [(True, 128), (False, 48)])
+def test_what_is_shared_or_small_goes_back_with_the_last_tensor(shared: bool, mebibytes: int) -> None:
     before = held()
-    made = allocate([torch.Size((64, 1 << 20))] * 2, [torch.uint8] * 2, CPU)
+    made = allocate([torch.Size((mebibytes << 19,))] * 2, [torch.uint8] * 2, CPU, shared=shared)
     for tensor in made:
         tensor.fill_(1)
-    assert held() - before > 120 << 20
+    assert held() - before > (mebibytes - 4) << 20
     del tensor
     made.pop()
-    assert int(made[0][0, 0]) == 1
+    assert int(made[0][0]) == 1
     made.clear()
     gc.collect()
     assert held() - before < 16 << 20
+
+
+def test_pages_wait_for_the_next_tensors_of_their_size_which_are_zeros() -> None:
+    give_back_kept_pages()
+    before, size = held(), 2 * LEAST_KEPT
+    place = fill(size).data_ptr()
+    assert held() - before > 120 << 20, "kept"
+    for asked in (size, size + size // SPARE, size - size // (2 * SPARE)):  # as many, some rows more, some fewer
+        [again] = allocate([torch.Size((asked,))], [torch.uint8], CPU)
+        assert again.data_ptr() == place and not again.any()
+        again.fill_(1)
+        del again
+    give_back_kept_pages()
+    assert held() - before < 16 << 20
+
+
+def test_pages_that_fit_no_longer_go_back_before_others_are_taken() -> None:
+    give_back_kept_pages()
+    before = held()
+    fill(2 * LEAST_KEPT)
+    fill(1 << 20)
+    assert held() - before > 120 << 20, "few bytes do not tell of another kind of fit"
+    larger = allocate([torch.Size((4 * LEAST_KEPT,))], [torch.uint8], CPU)
+    assert held() - before < 16 << 20 and not larger[0].any()
+    del larger
+    give_back_kept_pages()
+
+
+def test_pages_in_use_are_never_given_out_again() -> None:
+    first, second = fill(LEAST_KEPT), fill(LEAST_KEPT)
+    part = first[5:7]
+    del first
+    third = allocate([torch.Size((LEAST_KEPT,))], [torch.uint8], CPU)[0]
+    assert part.tolist() == [1, 1] and not third.any() and second.all()
+    del part, second, third
+    give_back_kept_pages()
 
 
 def test_a_shared_network_is_let_go_of_for_one_that_trains_but_by_who_uses_it(model_folders: dict[str, Path]) -> None:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewtune.engine.pages import count_in_use
+
 if TYPE_CHECKING:
     import torch
 
 _watching: PeakMemory | None = None
 """The watch that began last, while it goes on."""
-_mapped = 0
-"""Bytes that `pages` holds, which no allocator counts."""
 _SHORTEST_WAIT = 0.01
 _SHARE_OF_A_CORE = 0.02
 
@@ -112,12 +112,6 @@ def find_watch() -> PeakMemory | None:
     return _watching
 
 
-def count_mapped(size: int) -> None:
-    """Take so many bytes more, or less, into the count of what is allocated."""
-    global _mapped
-    _mapped += size
-
-
 def _count_peak_on_gpu(device: torch.device) -> Callable[[], int]:
     import torch
 
@@ -200,4 +194,4 @@ def find_counter() -> Callable[[], int] | None:
         return int(counts.uordblks + counts.hblkhd)
 
     before, block = count(), bytearray(1 << 24)
-    return (lambda: count() + _mapped) if count() - before >= len(block) else None
+    return (lambda: count() + count_in_use()) if count() - before >= len(block) else None

@@ -34,7 +34,11 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
     """The trial's task, draw and model; from here on the meter watches memory."""
     import torch
 
+    from fewtune.engine.pages import give_back_kept_pages
+
     trial = job.trial
+    if not state.repeats(trial):
+        give_back_kept_pages()
     torch.set_num_threads(count_threads(state.options))
     with meter.phase("load"):
         task = state.task(job)

@@ -14,9 +14,11 @@ from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.score_cache import ScoreCache
 from fewtune.errors import DataError, ModelError
 from fewtune.models import ModelSnapshot, find_model, resolve_precision
-from fewtune.records import SharedRows
+from fewtune.records import Cell, SharedRows
+from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.prepare import load_task
+from fewtune.study.grid import Trial
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
 from fewtune.tasks.overlap import find_shared_rows
@@ -52,6 +54,13 @@ class WorkerState:
         self._draws: dict[tuple[str, Sampling, int], Draw] = {}
         """The latest used last."""
         self._shared_rows: dict[tuple[str, str], list[SharedRows]] = {}
+        self._cell: Cell | None = None
+
+    def repeats(self, trial: Trial) -> bool:
+        """Whether the trial before this one was of its cell: what that one held, this one will hold."""
+        cell = describe_axes(trial).cell
+        repeats, self._cell = cell == self._cell, cell
+        return repeats
 
     def model(self, job: Job) -> tuple[LanguageModel | None, float | None]:
         """The trial's model with the others its settings name, ready to use, and the seconds it took to load.
