@@ -6,6 +6,7 @@
 Pattern-based fine-tuning of SmolLM2 135M, one epoch of 80 made-up rows, 64 others scored: a study of its own for each
 number of labels and tokens, run by the command, three draws, medians. Label words are random words of one token each,
 so that few begin alike. The other checkout takes its turn after each study; `MOST_BEFORE` says up to how many labels.
+What was measured on this machine, beside that checkout's commit, stays.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import yaml
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.predict_rows.material import PHRASES
-from benchmarks.race.results import describe_machine, describe_moment
+from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
 from fewtune.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "labels.json"
@@ -113,20 +114,16 @@ def run_study(source: Path, study: Path, out: Path) -> dict[str, float]:
     return {measure: median(cost[measure] for cost in costs) for measure in MEASURES}
 
 
-def measure(before: Path | None) -> list[dict[str, Any]]:
-    """Every number of labels and tokens; the other checkout beside it where it is timed."""
-    words, found = choose_words(), []
-    for labels, tokens in [*product(LABELS, TOKENS), THREE]:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            cell: dict[str, Any] = {"labels": labels, "tokens": tokens}
-            cell["now"] = run_study(ROOT, write_study(folder, words, labels, tokens, DRAWS), folder / "now")
-            if before is not None and labels <= MOST_BEFORE:
-                draws = DRAWS if labels <= 4 else 1
-                cell["before"] = run_study(before, write_study(folder, words, labels, tokens, draws), folder / "before")
-            found.append(cell)
-            print(json.dumps(cell), flush=True)
-    return found
+def measure(words: Sequence[str], labels: int, tokens: int, before: Path | None) -> dict[str, Any]:
+    """So many labels of so many tokens; the other checkout beside it where it is timed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        cell: dict[str, Any] = {"labels": labels, "tokens": tokens}
+        cell["now"] = run_study(ROOT, write_study(folder, words, labels, tokens, DRAWS), folder / "now")
+        if before is not None and labels <= MOST_BEFORE:
+            draws = DRAWS if labels <= 4 else 1
+            cell["before"] = run_study(before, write_study(folder, words, labels, tokens, draws), folder / "before")
+    return cell
 
 
 def write_table(results: dict[str, Any]) -> str:
@@ -154,14 +151,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.labels", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--before", type=Path, help="a checkout of other code to set beside")
     given = parser.parse_args()
-    results = {
-        "cells": measure(given.before),
-        "before": _name_commit(given.before) if given.before is not None else None,
-        "machine": describe_machine(usable_cores()),
-        **describe_moment(),
-    }
+    before = given.before.resolve() if given.before is not None else None
+    commit = _name_commit(before) if before is not None else None
+    results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, cells=[])
+    words = choose_words()
+    for labels, tokens in [*product(LABELS, TOKENS), THREE]:
+        if any((cell["labels"], cell["tokens"]) == (labels, tokens) for cell in results["cells"]):
+            continue
+        results["cells"].append(measure(words, labels, tokens, before))
+        write_results(FILE, results | describe_moment())
+        print(json.dumps(results["cells"][-1]), flush=True)
     print(write_table(results))
-    FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _name_commit(checkout: Path) -> str:

@@ -1,6 +1,7 @@
 """Whole studies under this code and an earlier commit's, in turn on one machine: how much sooner they end, and as what.
 
     python -m benchmarks.since --before DIR [WORK …]    DIR: a checkout of c35af61; writes benchmarks/results/since.json
+    python -m benchmarks.since --before DIR race --draws 2    its first two draws alone, on a machine that is slow
 
 Each study is run by the command, from its start to its report, in a folder of its own; each side's own default of
 workers and threads is part of what is compared. `demo` is the earlier commit's own, `race` the study of 40 trials that
@@ -34,7 +35,10 @@ from benchmarks.race.works import Size
 from fewtune.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "since.json"
-CLASSES, TOKENS, CLASS_DRAWS = 4, 2, 3
+CLASSES, TOKENS, CLASS_DRAWS = 4, 2, 2
+IN_CONTEXT = {"in_context": {"contexts": 1, "calibration": "contextual"}}
+PATTERN = {"pattern": {"epochs": 40, "learning_rate": 2e-5}}
+LORA = {"lora": {"epochs": 40, "learning_rate": 5e-4}}
 DEMO: Mapping[str, Any] = {
     "name": "demo",
     "models": ["smollm2-135m"],
@@ -43,10 +47,10 @@ DEMO: Mapping[str, Any] = {
         "majority",
         "tfidf",
         "probe",
-        {"in_context": {"contexts": 1, "calibration": "contextual"}},
+        IN_CONTEXT,
         {"vanilla": {"epochs": 40, "learning_rate": 2e-5}},
-        {"pattern": {"epochs": 40, "learning_rate": 2e-5}},
-        {"lora": {"epochs": 40, "learning_rate": 5e-4}},
+        PATTERN,
+        LORA,
     ],
     "shots": [16],
     "data_seeds": [0, 1],
@@ -81,8 +85,7 @@ def write_classes(folder: Path) -> Path:
     """The study of four classes: three methods that read label words."""
     path = write_labels_study(folder, choose_words(), CLASSES, TOKENS, CLASS_DRAWS)
     study = yaml.safe_load(path.read_text(encoding="utf-8"))
-    trained = [{name: {"epochs": 3}} for name in ("pattern", "lora")]
-    study["methods"] = [*trained, {"in_context": {"contexts": 1, "calibration": "contextual"}}]
+    study["methods"] = [PATTERN, LORA, IN_CONTEXT]
     study["shots"] = [16]
     path.write_text(yaml.safe_dump(study), encoding="utf-8")
     return path
@@ -106,6 +109,14 @@ def write_for(source: Path, study: Path, path: Path) -> Path:
                 method["in_context"].pop("contexts", None)
     path.write_text(yaml.safe_dump(body), encoding="utf-8")
     return path
+
+
+def keep_draws(study: Path, most: int) -> None:
+    """A study's file with no more than its first draws."""
+    body = yaml.safe_load(study.read_text(encoding="utf-8"))
+    seeds = body["data_seeds"]
+    body["data_seeds"] = {"count": min(seeds["count"], most)} if isinstance(seeds, dict) else seeds[:most]
+    study.write_text(yaml.safe_dump(body), encoding="utf-8")
 
 
 def run_study(source: Path, study: Path, out: Path) -> float:
@@ -143,11 +154,13 @@ def compare(before: Path, now: Path) -> dict[str, Any]:
     return {"trials": len(both), "only_one": len(either) - len(both), "rows": rows, "same": same}
 
 
-def measure(work: str, before: Path) -> dict[str, Any]:
-    """One study by both sides."""
+def measure(work: str, before: Path, draws: int | None = None) -> dict[str, Any]:
+    """One study, or its first draws, by both sides."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         study = WORKS[work](folder)
+        if draws is not None:
+            keep_draws(study, draws)
         sides = {"before": before, "now": ROOT}
         seconds = {side: run_study(source, study, folder / side) for side, source in sides.items()}
         return {"seconds": seconds, **compare(folder / "before", folder / "now")}
@@ -177,12 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.since", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all where none is given")
     parser.add_argument("--before", type=Path, required=True, help="a checkout of the earlier commit")
+    parser.add_argument("--draws", type=int, help="no more than so many draws of each study; all where not given")
     given = parser.parse_args()
     named = ["git", "-C", str(given.before), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(named, capture_output=True, text=True, check=True).stdout.strip()
     results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, works={})
     for work in given.works or WORKS:
-        results["works"][work] = measure(work, given.before.resolve())
+        results["works"][work] = measure(work, given.before.resolve(), given.draws)
         write_results(FILE, results | {"before": commit, **describe_moment()})
         print(work, results["works"][work], flush=True)
     print(write_table(results | {"before": commit}))
