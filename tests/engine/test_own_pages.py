@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from fewtune.engine.loading import load_model
 from fewtune.engine.memory import find_counter
-from fewtune.engine.pages import ALIGNMENT, LEAST_KEPT, SPARE, allocate, give_back_kept_pages
+from fewtune.engine.pages import ALIGNMENT, LEAST_KEPT, SPARE, allocate, give_back_kept_pages, keep_freed_pages
 from fewtune.errors import ModelError
 from fewtune.models import find_model
 
@@ -44,8 +45,17 @@ def fill(size: int, shared: bool = False) -> torch.Tensor:
     return made.fill_(1)
 
 
-@pytest.mark.parametrize(("shared", "mebibytes"), [(True, 128), (False, 48)])
-def test_what_is_shared_or_small_goes_back_with_the_last_tensor(shared: bool, mebibytes: int) -> None:
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """A process that keeps freed pages, as workers do."""
+    keep_freed_pages()
+    yield
+    give_back_kept_pages()
+
+
+@pytest.mark.parametrize(("keeps", "shared", "mebibytes"), [(False, False, 128), (True, True, 128), (True, False, 48)])
+def test_memory_goes_back_with_the_last_tensor_but_for_what_is_kept(keeps: bool, shared: bool, mebibytes: int) -> None:
+    keep_freed_pages(keeps)
     before = held()
     made = allocate([torch.Size((mebibytes << 19,))] * 2, [torch.uint8] * 2, CPU, shared=shared)
     for tensor in made:
@@ -57,8 +67,10 @@ def test_what_is_shared_or_small_goes_back_with_the_last_tensor(shared: bool, me
     made.clear()
     gc.collect()
     assert held() - before < 16 << 20
+    keep_freed_pages()
 
 
+@pytest.mark.usefixtures("kept")
 def test_pages_wait_for_the_next_tensors_of_their_size_which_are_zeros() -> None:
     give_back_kept_pages()
     before, size = held(), 2 * LEAST_KEPT
@@ -73,6 +85,7 @@ def test_pages_wait_for_the_next_tensors_of_their_size_which_are_zeros() -> None
     assert held() - before < 16 << 20
 
 
+@pytest.mark.usefixtures("kept")
 def test_pages_that_fit_no_longer_go_back_before_others_are_taken() -> None:
     give_back_kept_pages()
     before = held()
@@ -81,18 +94,15 @@ def test_pages_that_fit_no_longer_go_back_before_others_are_taken() -> None:
     assert held() - before > 120 << 20, "few bytes do not tell of another kind of fit"
     larger = allocate([torch.Size((4 * LEAST_KEPT,))], [torch.uint8], CPU)
     assert held() - before < 16 << 20 and not larger[0].any()
-    del larger
-    give_back_kept_pages()
 
 
+@pytest.mark.usefixtures("kept")
 def test_pages_in_use_are_never_given_out_again() -> None:
     first, second = fill(LEAST_KEPT), fill(LEAST_KEPT)
     part = first[5:7]
     del first
     third = allocate([torch.Size((LEAST_KEPT,))], [torch.uint8], CPU)[0]
     assert part.tolist() == [1, 1] and not third.any() and second.all()
-    del part, second, third
-    give_back_kept_pages()
 
 
 def test_a_shared_network_is_let_go_of_for_one_that_trains_but_by_who_uses_it(model_folders: dict[str, Path]) -> None:

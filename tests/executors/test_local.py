@@ -116,12 +116,12 @@ def _tell_process(pipe: Connection, options: WorkerOptions) -> None:
 
 
 def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
-    local.set_imports_apart = Mock(side_effect=MemoryError)
+    local.set_up_worker = Mock(side_effect=MemoryError)
     local._work(pipe, options)
 
 
 def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
-    local.set_imports_apart = Mock()  # seconds of imports that nothing here needs
+    local.set_up_worker = Mock()  # seconds of imports that nothing here needs
     local.run_trial = Mock(side_effect=MemoryError)
     local._work(pipe, options)
 

@@ -1,9 +1,9 @@
-"""Tensors in memory pages of their own, which the next ones of their size take over.
+"""Tensors in memory pages of their own, which in a worker the next ones of their size take over.
 
 Owns how they are laid out and which pages are kept. What is freed of a process's common memory stays with it in pieces
 (`executors.process` asks for that: a step's gradients come and go); tensors of hundreds of megabytes that live long
-would leave holes there. To touch pages anew takes seconds on a virtual machine, so those of a fit that ended wait for
-the next one like it; another kind of fit gives them back to the system.
+would leave holes there. To touch pages anew takes seconds on a virtual machine, so in a process that runs trials alone
+those of a fit that ended wait for the next one like it; another kind of fit gives them back to the system.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SPARE = 16
 """One part in so many is mapped beyond what is asked for, as the next fit may train a few rows more, and is no memory
 until it is touched. Kept pages fit where no more than two such parts would be left."""
 
+_keeps = False
 _kept: list[mmap.mmap] = []
 _in_use = 0
 
@@ -36,7 +37,7 @@ def allocate(
 ) -> list[Tensor]:
     """Zeros of these shapes and types; on a processor in pages of their own.
 
-    `shared`: no trial's own, so neither counted nor kept when freed.
+    `shared`: no trial's own, so neither counted nor kept.
     """
     import torch
 
@@ -62,6 +63,12 @@ def allocate(
 def count_in_use() -> int:
     """Bytes that tensors hold here, which no allocator counts, but for what is shared or kept for others."""
     return _in_use
+
+
+def keep_freed_pages(keep: bool = True) -> None:
+    """From here on let freed pages wait for other tensors, or give them back to the system at once."""
+    global _keeps
+    _keeps = keep
 
 
 def give_back_kept_pages() -> None:
@@ -98,5 +105,5 @@ def _take(view: memoryview, pages: mmap.mmap, size: int) -> None:
 def _let_go(pages: mmap.mmap, size: int) -> None:
     global _in_use
     _in_use -= size
-    if size >= LEAST_KEPT:
+    if _keeps and size >= LEAST_KEPT:
         _kept.append(pages)

@@ -24,7 +24,7 @@ from fewtune.executors.process import (
     STALL_SECONDS,
     WORKER_ENVIRONMENT,
     describe_failure,
-    set_imports_apart,
+    set_up_worker,
     word_stall,
 )
 from fewtune.executors.team import LEFT_ALONE, gather_team
@@ -279,7 +279,7 @@ def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     team = contextlib.ExitStack()
     try:
         state = WorkerState(options)
-        set_imports_apart()
+        set_up_worker()
         pass_on = team.enter_context(gather_team(options))
     except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
         pipe.recv()

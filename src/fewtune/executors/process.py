@@ -77,8 +77,8 @@ def word_stall(silent: float, last: Progress | None) -> str:
     )
 
 
-def set_imports_apart() -> None:
-    """Import what trials import, keep it out of every later garbage collection, and let a GPU add in one order.
+def set_up_worker() -> None:
+    """Import what trials import, out of every later garbage collection; freed pages wait, a GPU adds in one order.
 
     Each trial collects twice, and looking through half a million objects of libraries takes a quarter of a second
     each time; collecting while they are imported, a fifth of the whole import. Called before any model is loaded:
@@ -89,7 +89,9 @@ def set_imports_apart() -> None:
     import torch
 
     import fewtune.methods.teacher  # noqa: F401 - imports the engine and all that trains
+    from fewtune.engine.pages import keep_freed_pages
 
+    keep_freed_pages()
     gc.collect()
     gc.freeze()
     gc.enable()
