@@ -31,7 +31,7 @@ import yaml
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.predict_rows.material import PHRASES
-from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
+from benchmarks.race.results import describe_commit, describe_machine, describe_moment, open_results, write_results
 from fewtune.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "labels.json"
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout of other code to set beside")
     given = parser.parse_args()
     before = given.before.resolve() if given.before is not None else None
-    commit = _name_commit(before) if before is not None else None
+    commit = describe_commit(before) if before is not None else None
     results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, cells=[])
     words = choose_words()
     for labels, tokens in [*product(LABELS, TOKENS), THREE]:
@@ -162,11 +162,6 @@ def main() -> None:
         write_results(FILE, results | describe_moment())
         print(json.dumps(results["cells"][-1]), flush=True)
     print(write_table(results))
-
-
-def _name_commit(checkout: Path) -> str:
-    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

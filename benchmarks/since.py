@@ -29,7 +29,7 @@ from benchmarks.apart import ROOT
 from benchmarks.labels import choose_words
 from benchmarks.labels import write_study as write_labels_study
 from benchmarks.markdown import write_machine, write_markdown
-from benchmarks.race.results import describe_machine, describe_moment, open_results, write_results
+from benchmarks.race.results import describe_commit, describe_machine, describe_moment, open_results, write_results
 from benchmarks.race.whole_study import describe_study
 from benchmarks.race.works import Size
 from fewtune.processor import usable_cores
@@ -192,8 +192,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="a checkout of the earlier commit")
     parser.add_argument("--draws", type=int, help="no more than so many draws of each study; all where not given")
     given = parser.parse_args()
-    named = ["git", "-C", str(given.before), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(named, capture_output=True, text=True, check=True).stdout.strip()
+    commit = describe_commit(given.before)
     results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, works={})
     for work in given.works or WORKS:
         results["works"][work] = measure(work, given.before.resolve(), given.draws)

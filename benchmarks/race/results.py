@@ -42,10 +42,10 @@ def describe_moment() -> dict[str, Any]:
     return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": describe_commit()}
 
 
-def describe_commit() -> str | None:
-    """The commit that is run, `-dirty` where files differ from it; None outside a clone."""
+def describe_commit(checkout: Path = Path(__file__).parent) -> str | None:
+    """The commit of a checkout, this one by default, `-dirty` where files differ from it; None outside a clone."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 
 

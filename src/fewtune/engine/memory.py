@@ -2,7 +2,7 @@
 
 Owns how both are measured on a GPU and on a processor. Allocated bytes compare methods: they leave out libraries and
 what earlier trials left. Held bytes say what a machine must have: libraries, the model, freed memory that stays with
-the process. What earlier trials freed is given back to the system first.
+the process. What earlier trials freed is given back to the system first, but for what `pages` keeps for this one.
 """
 
 from __future__ import annotations

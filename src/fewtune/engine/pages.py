@@ -45,13 +45,13 @@ def allocate(
         return [torch.zeros(shape, dtype=dtype, device=device) for shape, dtype in zip(shapes, dtypes, strict=True)]
     sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True)]
     ends = list(accumulate(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes))
-    size = max(1, ends[-1])
-    used = None if shared else _find_kept(size)
-    pages = used if used is not None else _map(size)
+    total = max(1, ends[-1])
+    used = None if shared else _find_kept(total)
+    pages = used if used is not None else _map(total)
     view = memoryview(pages)  # held by the tensors alone
     if not shared:
-        _take(view, pages, size)
-    flat = torch.frombuffer(view, dtype=torch.uint8, count=size)
+        _take(view, pages, total)
+    flat = torch.frombuffer(view, dtype=torch.uint8, count=total)
     if used is not None:
         flat.zero_()
     return [

@@ -78,7 +78,7 @@ def word_stall(silent: float, last: Progress | None) -> str:
 
 
 def set_up_worker() -> None:
-    """Import what trials import, out of every later garbage collection; freed pages wait, a GPU adds in one order.
+    """Import what trials import, and set how this process collects garbage, keeps freed pages and adds on a GPU.
 
     Each trial collects twice, and looking through half a million objects of libraries takes a quarter of a second
     each time; collecting while they are imported, a fifth of the whole import. Called before any model is loaded:
