@@ -45,6 +45,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.packing import Packed
+from fewtune.engine.score_cache import ScoreCache
 from fewtune.models import find_model
 from fewtune.records import Cost, Record
 from fewtune.tasks.base import Draw, Example, Task
@@ -96,6 +97,8 @@ def test_a_switched_off_lever_changes_what_runs(material: Material) -> None:
         assert len(side_by_side.lay_out((3, 2), padding, None, model.device).groups) == groups
     assert turn_off("kept-states").forward(model.frozen).frozen.most_bytes == 0
     assert turn_off("frozen-apart").forward(model.frozen).frozen.count == 0
+    kept = [replace(turn_off(lever), cache=ScoreCache()).forward(model.frozen) for lever in ("scores-kept", "fused")]
+    assert [forward.cache is not None for forward in kept] == [False, True]
 
 
 def test_in_float32_there_is_no_bfloat16_to_switch_off() -> None:

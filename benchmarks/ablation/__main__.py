@@ -24,6 +24,7 @@ from benchmarks.race.results import describe_machine, describe_moment, open_resu
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.options import EngineOptions
+from fewtune.engine.pages import give_back_kept_pages, keep_freed_pages
 from fewtune.models import Precision, resolve_precision
 from fewtune.processor import usable_cores
 
@@ -86,8 +87,13 @@ def time_work(
     off = EVERY_LEVER_ON if lever is None else LEVERS[lever]
     chosen: Precision = "float32" if off.in_float32 else precision
     model = take_ready(cache, material, chosen, off.off)
+    keep_freed_pages(not off.pages_given_back)
     run = WORKS[work][1] if not off.loaded_anew else time_loading
-    return {"precision": chosen, **asdict(run(material, model, size))}
+    try:
+        return {"precision": chosen, **asdict(run(material, model, size))}
+    finally:
+        keep_freed_pages(False)
+        give_back_kept_pages()
 
 
 def take_ready(cache: ModelCache, material: Material, precision: Precision, options: EngineOptions) -> LanguageModel:

@@ -19,7 +19,8 @@ class Lever:
     """What is on by default, the works it touches, and the options under which it is off.
 
     `in_float32`: it is off for a model loaded in that precision. `of_bfloat16`: in float32 there is nothing to switch.
-    `loaded_anew`: it is off where a work reads the model from disk while the clock runs.
+    `loaded_anew`: it is off where a work reads the model from disk while the clock runs. `pages_given_back`: it is off
+    where pages of memory that a fit leaves do not wait for the next.
     """
 
     title: str
@@ -28,6 +29,7 @@ class Lever:
     in_float32: bool = False
     of_bfloat16: bool = False
     loaded_anew: bool = False
+    pages_given_back: bool = False
 
 
 EVERY_LEVER_ON = Lever("every lever on", ())
@@ -91,6 +93,12 @@ LEVERS: Mapping[str, Lever] = {
         "passes of up to 4096 tokens (off: one row a pass)", SCORING, EngineOptions(tokens_per_pass=1)
     ),
     "loaded-once": Lever("one loaded model a process (off: loaded a trial)", ("further-trial",), loaded_anew=True),
+    "pages-kept": Lever("pages of weights and moments kept (off: given back)", ("further-fit",), pages_given_back=True),
+    "scores-kept": Lever(
+        "scores of frozen networks kept (off: scored in every trial)",
+        ("further-scores",),
+        EngineOptions(score_cache=False),
+    ),
 }
 
 

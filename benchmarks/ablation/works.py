@@ -1,14 +1,15 @@
-"""What is timed: fits, scoring, in-context answers, a distillation teacher, and the model of a further trial.
+"""What is timed: fits, scoring, in-context answers, a distillation teacher, and what a further trial takes anew.
 
 Owns the sizes and where a clock starts and stops. Does not know which lever is switched off.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,8 @@ from benchmarks.race.works import METHODS, settings_of
 from benchmarks.race.works import Size as RaceSize
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
+from fewtune.engine.memory import PeakMemory, give_back_freed_memory
+from fewtune.engine.score_cache import ScoreCache
 from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.teacher import make_teacher
@@ -150,6 +153,35 @@ def time_loading(material: Material, model: LanguageModel, size: Size) -> Outcom
     return Outcome(time.perf_counter() - started, float(sum(p.numel() for p in network.parameters())))
 
 
+def time_further_fit(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The first steps of a fit of all weights after one that ended, the copy of the model included."""
+    short, losses = replace(material, size=replace(size, steps=0).of_race()), list[float]()
+
+    def note(step: int, steps: int, loss: float) -> None:
+        losses.append(loss)
+
+    run_fit("all-weights", short, model, note)
+    gc.collect()
+    give_back_freed_memory()  # as before every trial
+    started = time.perf_counter()
+    run_fit("all-weights", short, model, note)
+    return Outcome(time.perf_counter() - started, losses[-1])
+
+
+def time_further_scores(material: Material, model: LanguageModel, size: Size) -> Outcome:
+    """The test rows scored by label words where the trial before asked for the same."""
+    cache = ScoreCache()
+    score = prepare_scoring(material, replace(model, cache=cache))
+    watch = PeakMemory(model.device)  # scores whose memory nobody counted are not kept
+    score()
+    cache.begin_trial()
+    started = time.perf_counter()
+    scores = score()
+    seconds = time.perf_counter() - started
+    watch.stop()
+    return Outcome(seconds, float(scores[:, 0].mean()))
+
+
 WORKS: Mapping[str, tuple[str, Work]] = {
     "all-weights": ("all weights, {steps} steps", partial(time_fit, "all-weights")),
     "lora": ("LoRA, {steps} steps", partial(time_fit, "lora")),
@@ -158,5 +190,7 @@ WORKS: Mapping[str, tuple[str, Work]] = {
     "in-context": ("in-context, {demonstrations} demonstrations, {queries} rows", time_in_context),
     "teacher": ("distillation teacher, {pool_rows} rows", time_teacher),
     "further-trial": ("the model of a further trial", time_further_trial),
+    "further-fit": ("a further fit of all weights, its first steps", time_further_fit),
+    "further-scores": ("the same {test_rows} rows scored in a further trial", time_further_scores),
 }
 """Each work's title, sizes in braces, and what times it."""
