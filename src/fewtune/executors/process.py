@@ -27,9 +27,9 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(64 << 20),
     # Large pages: walking through hundreds of megabytes of weights misses the address cache less often.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    # oneDNN, and PyTorch beside it, keep what they prepared for each shape of a product, up to half a megabyte. A step's
-    # shapes, which blocks share, are some dozens; another step's are others, and of the usual thousand most would only
-    # take memory.
+    # oneDNN, and PyTorch beside it, keep what they prepared for each shape of a product, up to a quarter of a megabyte
+    # each. A step's shapes, which blocks share, are some dozens; another step's are others, and of the usual thousand
+    # most would only take memory.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "LRU_CACHE_CAPACITY": "256",
     # A GPU's products are then added in one order: equal studies give equal predictions there too.
