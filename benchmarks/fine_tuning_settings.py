@@ -5,7 +5,7 @@
 Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M, 32 labelled rows and 64 unlabelled, on the development
 rows of four tasks (halves of their training rows). Every setting runs on one draw of the two tasks with the shortest
 rows, those of the lowest sum of ranks in AUROC and log loss on one draw of the others, and the best of these on fresh
-draws of all (`KEPT` says how many; the first of them with `MORE_STEPS` besides); the defaults run everywhere. On fresh
+draws of all (`KEPT` says how many; `MORE_STEPS` and `BESIDES` what else); the defaults run everywhere. On fresh
 draws alone are differences from the defaults told: the best of ten is too good where it was chosen. Their intervals
 are Student's, of draws, and too narrow: draws of a task share half of their test rows.
 Every setting meets the same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
@@ -105,6 +105,8 @@ USUALLY_KEPT = (2, 1)
 """Settings beside the defaults that go on after the short tasks, and after all; by method, for those that ran first."""
 MORE_STEPS = {"vanilla": 200}
 """Steps with which a method's best setting runs besides."""
+BESIDES = {"context_distillation": "alpha 0.3, 48 steps"}
+"""A setting that runs on fresh draws besides: for distillation, the best one under a teacher that is not tuned."""
 FIGURES = ("accuracy", "auroc", "log_loss")
 GAINS = {"auroc": "AUROC over the defaults'", "log_loss": "log loss over the defaults'"}
 """Figures whose differences are told, and the heads of their columns."""
@@ -121,13 +123,17 @@ def choose_survivors(name: str, cells: Sequence[Cell]) -> Arms:
 
 
 def choose_finalists(name: str, cells: Sequence[Cell]) -> Arms:
-    """The settings that run on fresh draws: the defaults and the best survivors; for some with more steps too."""
+    """The settings that run on fresh draws: the defaults and the best survivors; for some methods another besides."""
     chosen = _keep_best(choose_survivors(name, cells), cells, TASKS, KEPT.get(name, USUALLY_KEPT)[1])
-    steps = MORE_STEPS.get(name)
-    if not chosen or steps is None:
+    if not chosen:
         return chosen
     first = next(told for told in chosen if told != DEFAULTS)
-    return {**chosen, f"{first}, {steps} steps": {**chosen[first], "steps": steps}}
+    if name in MORE_STEPS:
+        steps = MORE_STEPS[name]
+        chosen = {**chosen, f"{first}, {steps} steps": {**chosen[first], "steps": steps}}
+    if name in BESIDES:
+        chosen = {**chosen, BESIDES[name]: ARMS[name][BESIDES[name]]}
+    return chosen
 
 
 def is_finished(name: str, cells: Sequence[Cell], fresh: int = FRESH) -> bool:

@@ -54,6 +54,7 @@ Blocks = Mapping[str, Callable[[dict[str, Any]], str]]
 PAGES: Mapping[Path, Blocks] = {
     ROOT / "docs" / "performance.md": {
         "race": _fence(write_race),
+        "race_family25": _fence(write_race),
         "race_encoders": _fence(write_race),
         "demo": write_demo,
         "seconds_by_kind": write_kinds,

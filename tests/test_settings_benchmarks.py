@@ -117,6 +117,16 @@ def test_a_table_leaves_out_draws_that_a_setting_lacks() -> None:
     assert "Draws: sentiment 0, cola 1." in text
 
 
+def test_the_best_distillation_goes_on_with_the_same_under_a_teacher_that_is_not_tuned() -> None:
+    arms = ARMS["context_distillation"]
+    best = "alpha 0.3, tuned teacher, 48 steps"
+    cells = [make_cell(task, 0, told, auroc=0.9 if told == best else 0.5) for task in TASKS for told in arms]
+    finalists = choose_finalists("context_distillation", cells)
+    assert list(finalists) == [DEFAULTS, best, "alpha 0.3, 48 steps"]
+    changed = {key for key in finalists[best] if finalists[best][key] != finalists["alpha 0.3, 48 steps"][key]}
+    assert changed == {"tuned_teacher_epochs"}
+
+
 def test_the_best_settings_and_the_defaults_go_on_to_fresh_draws_where_alone_they_are_told_apart() -> None:
     arms = list(ARMS["vanilla"])
     figures = {told: {"auroc": 0.5 + place / 100} for place, told in enumerate(arms)}
