@@ -92,7 +92,7 @@ def time_work(
     try:
         return {"precision": chosen, **asdict(run(material, model, size))}
     finally:
-        keep_freed_pages(False)
+        keep_freed_pages()  # as workers do
         give_back_kept_pages()
 
 
