@@ -21,6 +21,7 @@ from benchmarks.calibration import write_table as write_calibration
 from benchmarks.chaos.__main__ import write_table as write_chaos
 from benchmarks.cola_pattern_fits import write_table as write_cola_pattern_fits
 from benchmarks.cola_patterns import write_table as write_cola_patterns
+from benchmarks.constrained_words import write_table as write_constrained
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
@@ -71,6 +72,7 @@ PAGES: Mapping[Path, Blocks] = {
         "in_context_settings": write_in_context,
         "cola_patterns": write_cola_patterns,
         "cola_pattern_fits": write_cola_pattern_fits,
+        "constrained_words": write_constrained,
         **{f"settings_{method}": write_settings for method in ARMS},
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},

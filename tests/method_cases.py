@@ -26,7 +26,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"demonstrations": 2, "calibration": "domain"},
     ],
     "knn_prompting": [{"demonstrations": 2, "neighbours": 2}, {"demonstrations": 0, "by": "states"}],
-    "zero_shot": [{}, {"calibration": "none", "pattern": "verdict"}],
+    "zero_shot": [{}, {"calibration": "none", "pattern": "verdict"}, {"pattern": "choice"}],
     "context_distillation": [
         {"epochs": 2, "demonstrations": 2, "contexts": 2},
         {"steps": 4, "demonstrations": 2, "contexts": 3, "alpha": "worth"},
@@ -58,6 +58,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 3},
         {"epochs": 2, "readout": "head"},
         {"epochs": 2, "pattern": "verdict", "dropout": 0.1},
+        {"epochs": 2, "pattern": "choice"},
     ],
     "bitfit": [{"epochs": 3}, {"epochs": 2, "readout": "head"}],
     "ia3": [{"epochs": 3}, {"epochs": 2, "readout": "head"}, {"epochs": 2, "pattern": "verdict"}],

@@ -18,6 +18,8 @@ from benchmarks.cola_pattern_fits import COMPARED
 from benchmarks.cola_pattern_fits import write_table as write_pattern_fits
 from benchmarks.cola_patterns import OTHERS, score_pattern
 from benchmarks.cola_patterns import judge as judge_odds
+from benchmarks.constrained_words import PHRASES
+from benchmarks.constrained_words import write_table as write_constrained
 from benchmarks.development_rows import SNLI, TEST_ROWS, load_development_task, load_exchanged_task
 from benchmarks.fine_tuning_settings import (
     ARMS,
@@ -35,7 +37,7 @@ from benchmarks.in_context_settings import write_table as write_contexts
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import get_method
 from fewtune.prompts.tokens import Encoder
-from fewtune.tasks.base import Draw, Task
+from fewtune.tasks.base import Draw, Pattern, Task
 from fewtune.tasks.patterns import check_pattern
 
 MACHINE = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0"}}
@@ -211,6 +213,33 @@ def test_a_fitted_pattern_is_set_against_minimal_draw_by_draw() -> None:
     row = next([part.strip() for part in line.split("|")[2:-1]] for line in table.splitlines() if "swapped" in line)
     assert row == ["minimal, swapped", "Yes / No", "0.500", "0.100", "0.610", "1.000", "+0.110 [+0.085, +0.135]"]
     assert "Draws: in_context 0; in_context, four contexts, scored 0; pattern 3." in table
+
+
+def test_constrained_words_are_set_beside_whole_ones_of_the_same_draw() -> None:
+    cells = [
+        {
+            **make_cell("sentiment", draw, ""),
+            "method": "lora",
+            "words": words,
+            "accuracy": 0.8 + gain,
+            "seconds": seconds,
+        }
+        for draw in range(3)
+        for words, gain, seconds in (("whole", 0.0, 30.0), ("constrained", 0.01 + draw / 100, 10.0))
+    ]
+    cells.append({**cells[0], "draw": 3})  # has no constrained one yet
+    table = write_constrained({"cells": cells, "machine": MACHINE})
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in table.splitlines() if "| lora" in line]
+    # .01, .02 and .03: t(2) x .01 / sqrt(3).
+    told = ["3", "0.800", "+0.020 [-0.005, +0.045]"]
+    assert [row[:5] for row in rows] == [["lora", "sentiment", *told], ["lora", "all", *told]]
+    assert [row[-1] for row in rows] == ["3.0", "3.0"] and "zero_shot" not in table
+
+
+def test_phrases_begin_no_other() -> None:
+    for phrases in PHRASES.values():
+        words = tuple(f" {phrase}" for phrase in phrases.values())
+        check_pattern(Pattern("phrases", "{text}\nIt is", words), ("text",), tuple(phrases))
 
 
 def test_odds_are_of_the_second_word_over_the_first(models: dict[str, LanguageModel], task: Task, draw: Draw) -> None:

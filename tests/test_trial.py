@@ -197,6 +197,13 @@ def test_patterns_fingerprints_differ_by_template_words_and_order() -> None:
     assert len(prints) == 4
 
 
+def test_a_constrained_pattern_has_a_fingerprint_of_its_own_and_others_keep_theirs() -> None:
+    plain = Pattern("one", "{text} It was", (" bad", " good"))
+    # As it was before patterns could be constrained.
+    assert fingerprint_patterns([plain]).startswith("287aa7a6244f357b")
+    assert fingerprint_patterns([replace(plain, constrained=True)]) != fingerprint_patterns([plain])
+
+
 # Seeds
 
 

@@ -212,7 +212,10 @@ def choose_class(name: str) -> Any:
 
 
 def make_task() -> Task:
-    """Good and bad sentences; pattern `feeling` has label words of one token, `verdict` of several."""
+    """Good and bad sentences; pattern `feeling` has label words of one token, `verdict` of several, `choice` too.
+
+    Those of `choice` begin alike, and are constrained.
+    """
     rows = [(f"{s} {p}", 1) for s, p in itertools.product(SUBJECTS, GOOD)]
     rows += [(f"{s} {p}", 0) for s, p in itertools.product(SUBJECTS, BAD)]
     examples = [Example(f"r{i}", {"text": text}, label) for i, (text, label) in enumerate(rows)]
@@ -228,6 +231,7 @@ def make_task() -> Task:
         patterns=(
             Pattern("feeling", "{text}. Feeling:", (" bad", " good")),
             Pattern("verdict", "{text}. Verdict:", (" not at all", " very much so")),
+            Pattern("choice", "{text}. Verdict:", (" not at all", " not rude at all"), constrained=True),
         ),
         primary_metric="accuracy",
         train=train,

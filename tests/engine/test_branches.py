@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_models
 from fewtune.engine import readouts
-from fewtune.engine.branches import STEM, Branches, branch_words
+from fewtune.engine.branches import STEM, Branches, branch_words, tell_apart
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.options import EngineOptions
@@ -39,6 +39,12 @@ def test_a_tree_holds_each_opening_once_and_no_last_token() -> None:
     assert branches == Branches(tokens=(71, 73, 75, 77), parents=(STEM, 0, 1, STEM))
     assert branches.depths == (1, 2, 3, 1) and branches.readable == ((0,), (0, 1), (0, 1, 2), (3,))
     assert predicted == [[STEM], [STEM, 0], [STEM, 0, 1], [STEM, 0, 1, 2], [STEM, 3]]
+
+
+def test_words_are_told_apart_by_as_few_tokens_as_can_be() -> None:
+    assert tell_apart(WORDS) == [[70], [71, 72], [71, 73, 74], [71, 73, 75], [77]]
+    assert tell_apart([[5, 6, 7], [5, 8, 7]]) == [[5, 6], [5, 8]]
+    assert tell_apart([[1, 2, 3], [4, 5, 6], [7]]) == [[1], [4], [7]]
 
 
 def test_words_of_one_token_have_no_branches() -> None:
@@ -133,10 +139,52 @@ def test_many_label_words_score_as_each_alone(model: LanguageModel) -> None:
         np.testing.assert_allclose(together[:, at], alone[:, 0], atol=1e-5)
 
 
+def list_openings(words: list[list[int]]) -> dict[tuple[int, ...], list[int]]:
+    """By each opening of a word: what words go on with."""
+    found: dict[tuple[int, ...], set[int]] = {}
+    for word in words:
+        for end, token in enumerate(word):
+            found.setdefault(tuple(word[:end]), set()).add(token)
+    return {opening: sorted(ways) for opening, ways in found.items()}
+
+
+@pytest.mark.parametrize("name", [*tiny_models.CONFIGS, *MORE])
+def test_constrained_words_count_each_token_among_those_that_go_on(name: str, models: dict[str, LanguageModel]) -> None:
+    model = models[name]
+    forward = Forward(model.frozen, "float32")
+    ours = score_prompts(forward, ROWS, LabelWordReadout(WORDS, over="continuations"))
+    assert forward.tokens_run == sum(map(len, ROWS)) + 2 * len(ROWS), "71 and 73 alone are run behind each row"
+    np.testing.assert_allclose(np.exp(ours).sum(1), 1, atol=1e-6)
+    openings = list_openings(WORDS)
+    for row, scores in zip(ROWS, ours, strict=True):
+        for word, score in zip(WORDS, scores, strict=True):
+            expected = 0.0
+            for end, token in enumerate(word):
+                ways = openings[tuple(word[:end])]
+                said = score_prompts(forward, [[*row, *word[:end]]], LabelWordReadout([[way] for way in [*ways, 1]]))
+                expected += float(said[0, ways.index(token)] - np.logaddexp.reduce(said[0, :-1]))
+            assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_constrained_words_that_begin_apart_cost_what_words_of_one_token_do(model: LanguageModel) -> None:
+    words = [[40 + at, 7, 100 + at] for at in range(30)]
+    forward = Forward(model.frozen, "float32")
+    ours = score_prompts(forward, ROWS, LabelWordReadout(words, over="continuations"))
+    assert forward.tokens_run == sum(map(len, ROWS))
+    np.testing.assert_array_equal(ours, score_prompts(forward, ROWS, LabelWordReadout([word[:1] for word in words])))
+
+
+def test_constrained_words_have_no_mean_over_their_tokens() -> None:
+    with pytest.raises(ValueError, match="no mean"):
+        LabelWordReadout(WORDS, over="continuations", per_token=True)
+
+
+@pytest.mark.parametrize("asked", ["verdict", "choice"])
 @pytest.mark.parametrize(("name", "at_once"), [("llama", 12), *((name, 256) for name in (*tiny_models.CONFIGS, *MORE))])
 def test_ten_steps_equal_a_plain_loop_that_repeats_the_prompt(
     name: str,
     at_once: int,
+    asked: str,
     models: dict[str, LanguageModel],
     model_folders: dict[str, Path],
     task: Task,
@@ -144,20 +192,28 @@ def test_ten_steps_equal_a_plain_loop_that_repeats_the_prompt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readouts, "STATES_AT_ONCE", at_once)  # with 12 a batch is read in parts
-    pattern = task.patterns[1]
-    plan = make_plan("pattern", models[name], task, draw, learning_rate=LEARNING_RATE, pattern="verdict", **TEN_STEPS)
+    [pattern] = [each for each in task.patterns if each.name == asked]
+    plan = make_plan("pattern", models[name], task, draw, learning_rate=LEARNING_RATE, pattern=asked, **TEN_STEPS)
     tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
     network = AutoModelForCausalLM.from_pretrained(model_folders[name], dtype=torch.float32)
     prompts = [tokenizer(pattern.template.format(**e.fields)).input_ids for e in draw.support]
     words = [tokenizer(word, add_special_tokens=False).input_ids for word in pattern.label_words]
     assert min(map(len, words)) > 1
     labels = torch.tensor([e.label for e in draw.support])
+    openings = list_openings(words)
+    assert not pattern.constrained or len(openings[()]) == 1, "they begin alike"
+
+    def say(logits: torch.Tensor, word: list[int], at: int) -> torch.Tensor:
+        if not pattern.constrained:
+            return logits.log_softmax(-1)[word[at]]
+        ways = openings[tuple(word[:at])]
+        return logits[ways].log_softmax(-1)[ways.index(word[at])]
 
     def score(row: int) -> torch.Tensor:
         each = []
         for word in words:
-            logits = network(input_ids=torch.tensor([[*prompts[row], *word]])).logits[0].log_softmax(-1)
-            each.append(sum(logits[len(prompts[row]) - 1 + at, token] for at, token in enumerate(word)))
+            logits = network(input_ids=torch.tensor([[*prompts[row], *word]])).logits[0]
+            each.append(sum(say(logits[len(prompts[row]) - 1 + at], word, at) for at in range(len(word))))
         return torch.stack(each)
 
     def loss_of(batch: list[int]) -> torch.Tensor:

@@ -277,12 +277,14 @@ def test_methods_are_skipped_for_what_a_model_cannot_do(encoders: dict[str, Lang
         assert "cannot go on from what stands before them" in str(ask(name, "bert"))
 
 
+@pytest.mark.parametrize("asked", ["verdict", "choice"])
 @pytest.mark.parametrize("name", MASKED)
 def test_label_words_of_several_tokens_are_read_at_as_many_masks(
-    name: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
+    name: str, asked: str, encoders: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw
 ) -> None:
+    """Constrained words at as many as tell them apart, and each token among those that a word goes on with."""
     rows = draw.test_sets[0].rows[:5]
-    answer = answer_by_label_words(encoders[name], task, draw, "verdict", "label_words")
+    answer = answer_by_label_words(encoders[name], task, draw, asked, "label_words")
     forward = encoders[name].forward(encoders[name].frozen)
     ours, alone = answer.prompt(forward).read(rows), answer.prompt(forward).read(rows[:1])
     np.testing.assert_allclose(alone[0], ours[0], atol=1e-5)
@@ -291,11 +293,15 @@ def test_label_words_of_several_tokens_are_read_at_as_many_masks(
     assert most > 1
     tokenizer = AutoTokenizer.from_pretrained(model_folders[name])
     network = AutoModelForMaskedLM.from_pretrained(model_folders[name], dtype=torch.float32).eval()
-    pattern = next(each for each in task.patterns if each.name == "verdict")
+    pattern = next(each for each in task.patterns if each.name == asked)
+    assert not pattern.constrained or [word[:-1] for word in words[1:]] == [words[0][:-1]], "the last tell them apart"
     for row, scores in zip(rows, ours, strict=True):
         inputs = tokenizer(pattern.template.format(**row.fields) + most * tokenizer.mask_token, return_tensors="pt")
         with torch.no_grad():
             said = network(**inputs).logits[0].log_softmax(-1)
         masks = (inputs.input_ids[0] == tokenizer.mask_token_id).nonzero()[:, 0].tolist()
         theirs = [sum(float(said[masks[place], token]) for place, token in enumerate(word)) for word in words]
+        if pattern.constrained:
+            last = said[masks[-1], [word[-1] for word in words]]
+            theirs = last.log_softmax(-1).tolist()
         np.testing.assert_allclose(scores, theirs, atol=1e-4)

@@ -119,6 +119,13 @@ def test_label_words_of_several_tokens_are_scored_by_the_mean_of_their_tokens_wh
     np.testing.assert_allclose(averaged * lengths, summed, rtol=1e-6)
 
 
+def test_a_mean_over_tokens_is_skipped_where_some_are_not_scored(task: Task) -> None:
+    method = get_method("in_context")
+    for pattern, skipped in ((None, False), ("verdict", False), ("choice", True)):
+        reason = method.skip_reason(method.settings(per_token=True, pattern=pattern), None, task)
+        assert ("set per_token to false" in str(reason)) == skipped
+
+
 def test_each_row_is_shown_the_demonstrations_nearest_to_it_the_nearest_last(
     models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
 ) -> None:

@@ -81,6 +81,13 @@ def test_words_are_derived_from_label_names_and_said_in_the_notes(tmp_path: Path
     assert any("very_good = ' very good'" in note for note in task.notes)
 
 
+def test_a_pattern_may_be_constrained(tmp_path: Path, write: Write) -> None:
+    write("train.csv", TRAIN)
+    given = {"name": "p", "template": "{text} It is", "label_words": [" not so good", " not bad"], "constrained": True}
+    assert read(tmp_path, patterns=[given]).patterns[0].constrained
+    assert not read(tmp_path, patterns=[given | {"constrained": False}]).patterns[0].constrained
+
+
 @pytest.mark.parametrize(("good", "bad"), [("1", "0"), ("1.5", "2"), ("bad one", "bad")])
 def test_numbers_and_colliding_names_get_letters(tmp_path: Path, write: Write, good: str, bad: str) -> None:
     write("train.csv", TRAIN.replace("bad", bad).replace("good", good))

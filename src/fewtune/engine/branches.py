@@ -41,6 +41,25 @@ def count_tokens(branches: Branches | None) -> int:
     return 0 if branches is None else len(branches.tokens)
 
 
+def find_ways_on(words: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
+    """By every opening of a word, the empty one first: the tokens with which words go on behind it, each once."""
+    ways: dict[tuple[int, ...], list[int]] = {}
+    for word in words:
+        for end, token in enumerate(word):
+            found = ways.setdefault(tuple(word[:end]), [])
+            if token not in found:
+                found.append(token)
+    return ways
+
+
+def tell_apart(words: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The words without what stands behind the last token that tells each from another; none begins another."""
+    ways = find_ways_on(words)
+    return [
+        list(word[: 1 + max(end for end in range(len(word)) if len(ways[tuple(word[:end])]) > 1)]) for word in words
+    ]
+
+
 def branch_words(words: Sequence[Sequence[int]]) -> tuple[Branches | None, list[list[int]]]:
     """The tree of all but each word's last token, and for each token of each word the place that it is predicted at.
 

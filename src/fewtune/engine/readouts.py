@@ -7,6 +7,8 @@ words. Both serve the fitting loop and the scoring loop. Does not know methods o
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,11 +17,13 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fewtune.engine.branches import STEM, Branches, branch_words
+from fewtune.engine.branches import STEM, Branches, branch_words, find_ways_on, tell_apart
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import Packed
 from fewtune.engine.sending import send
 
+WordsOver = Literal["label_words", "vocabulary", "continuations"]
+"""What the probabilities of label words' tokens are normalised over."""
 STATES_AT_ONCE = 256
 """States whose log-probabilities over the whole vocabulary are held in memory at once, or those of one row."""
 
@@ -89,7 +93,7 @@ class NextTokenReadout:
         return batch.ends
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        return read_vocabulary(forward, states)
+        return VocabularyHead(forward).read(states)
 
 
 class NearnessReadout:
@@ -117,14 +121,22 @@ class NearnessReadout:
             return 1 - F.normalize(states, dim=-1) @ anchors.T
         expected = anchors.exp()
         own = (expected * anchors).sum(-1)
-        each = [own - read_vocabulary(forward, part) @ expected.T for part in states.split(STATES_AT_ONCE)]
+        head = VocabularyHead(forward)
+        each = [own - head.read(part) @ expected.T for part in states.split(STATES_AT_ONCE)]
         return torch.cat(each)
 
 
-def read_vocabulary(forward: Forward, states: Tensor) -> Tensor:
-    """Log-probabilities (…, vocabulary) of the token after each state (…, width), in float32."""
-    weight, bias = forward.head_columns()
-    return F.linear(forward.word_states(states), weight.float(), bias).log_softmax(-1)
+class VocabularyHead:
+    """The language-model head over the whole vocabulary, its weights cast to float32 once for all that it reads."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        weight, self._bias = forward.head_columns()
+        self._weight = weight.float()
+
+    def read(self, states: Tensor) -> Tensor:
+        """Log-probabilities (…, vocabulary) of the token after each state (…, width), in float32."""
+        return F.linear(self._forward.word_states(states), self._weight, self._bias).log_softmax(-1)
 
 
 class LabelWordReadout:
@@ -132,25 +144,30 @@ class LabelWordReadout:
 
     `over="label_words"` normalises over the label words where every one is a single token (only their columns
     are multiplied, and scores are logits); `over="vocabulary"`, and label words of several tokens, give the
-    log-likelihood of all of a label's tokens under the whole vocabulary. At masks each token is read at a mask of its
-    own, of as many as the longest word has tokens, all in one pass (Schick and Schütze 2021,
+    log-likelihood of all of a label's tokens under the whole vocabulary. `over="continuations"` normalises each token
+    over those with which a label word goes on, so that words are run as far alone as they are told apart (constrained
+    decoding's probabilities: De Cao et al. 2021, https://arxiv.org/abs/2010.00904). At masks each token is read at a
+    mask of its own, of as many as the longest word has tokens, all in one pass (Schick and Schütze 2021,
     https://arxiv.org/abs/2009.07118, who train so).
     """
 
     def __init__(
         self,
         label_tokens: Sequence[Sequence[int]],
-        over: Literal["label_words", "vocabulary"] = "label_words",
+        over: WordsOver = "label_words",
         behind: int | None = None,
         per_token: bool = False,
     ) -> None:
         """`behind`: how many tokens stand behind a prompt's masks; None: words follow the prompt.
 
-        `per_token`: a label's log-likelihood is the mean of its tokens', and not their sum.
+        `per_token`: a label's log-likelihood is the mean of its tokens', and not their sum; not for continuations.
         """
-        self.label_tokens = [list(tokens) for tokens in label_tokens]
+        if per_token and over == "continuations":
+            raise ValueError("tokens that tell no labels apart are not scored: there is no mean of all of them")
+        constrained = over == "continuations"
+        self.label_tokens = tell_apart(label_tokens) if constrained else [list(tokens) for tokens in label_tokens]
         self.answer_tokens = max(len(tokens) for tokens in self.label_tokens)
-        self.over: Literal["label_words", "vocabulary"] = over
+        self.over: WordsOver = over
         self.behind = behind
         self.per_token = per_token
         if behind is None:
@@ -158,11 +175,12 @@ class LabelWordReadout:
         else:
             self.branches, predicted = None, [[STEM + place for place in range(len(w))] for w in self.label_tokens]
         self.identity: Hashable = (tuple(map(tuple, self.label_tokens)), over, behind, per_token)
-        self.columns_only = self.branches is None and self.answer_tokens == 1 and over == "label_words"
+        self.columns_only = self.branches is None and self.answer_tokens == 1 and over != "vocabulary"
         # One entry a token of a label: the label, the token, and which of a row's states predicts it.
         self._labels = [label for label, tokens in enumerate(self.label_tokens) for _ in tokens]
         self._tokens = [token for tokens in self.label_tokens for token in tokens]
         self._states = [place - STEM for places in predicted for place in places]
+        self._choices = _find_choices(self.label_tokens, predicted) if constrained else None
 
     def token_indices(self, forward: Forward, batch: Packed) -> Tensor:
         if self.behind is not None:
@@ -179,12 +197,15 @@ class LabelWordReadout:
             weight, bias = forward.head_columns(ids)
             return F.linear(forward.word_states(states), weight.float(), bias)
         if self.answer_tokens == 1:
-            return read_vocabulary(forward, states)[:, ids]
+            return VocabularyHead(forward).read(states)[:, ids]
         by_row = states.unflatten(0, (len(batch.lengths), -1))
+        if self._choices is not None:
+            return self._choices.score(forward, by_row)
         predicted = send(torch.tensor(self._states), states.device)
+        head = VocabularyHead(forward)
 
         def say(part: Tensor) -> Tensor:
-            return read_vocabulary(forward, part)[:, predicted, ids]
+            return head.read(part)[:, predicted, ids]
 
         parts = by_row.split(max(1, STATES_AT_ONCE // by_row.shape[1]))
         # A gradient would keep every part's whole vocabulary until it is worked out: there each is read once more.
@@ -194,3 +215,39 @@ class LabelWordReadout:
         totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
         totals = totals.index_add(1, labels, torch.cat(each))
         return totals / torch.bincount(labels) if self.per_token else totals
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """Where label words part: which of a row's states stands there, and the tokens with which words go on."""
+
+    labels: int
+    states: list[int]
+    tokens: list[list[int]]
+    made: list[tuple[int, int]]
+    """A label, and a token on its way, counted through those of all choices."""
+
+    def score(self, forward: Forward, states: Tensor) -> Tensor:
+        """Log-probabilities (rows, labels) of states (rows, places, width): of every choice on a label's way."""
+        ids = send(torch.tensor([token for tokens in self.tokens for token in tokens]), states.device)
+        weight, bias = forward.head_columns(ids)
+        logits = F.linear(forward.word_states(states), weight.float(), bias).split([*map(len, self.tokens)], -1)
+        each = [part[:, place].log_softmax(-1) for place, part in zip(self.states, logits, strict=True)]
+        labels, tokens = send(torch.tensor(self.made), states.device).T
+        totals = torch.zeros(len(states), self.labels, device=states.device)
+        return totals.index_add(1, labels, torch.cat(each, 1)[:, tokens])
+
+
+def _find_choices(words: Sequence[Sequence[int]], predicted: Sequence[Sequence[int]]) -> _Choices:
+    """The choices among words; `predicted` has the place at which each token of each word is."""
+    choices = {opening: ways for opening, ways in find_ways_on(words).items() if len(ways) > 1}
+    starts = dict(zip(choices, accumulate(map(len, choices.values()), initial=0), strict=False))
+    states: dict[tuple[int, ...], int] = {}
+    made = []
+    for label, (word, places) in enumerate(zip(words, predicted, strict=True)):
+        for end, (token, place) in enumerate(zip(word, places, strict=True)):
+            opening = tuple(word[:end])
+            if opening in choices:
+                states[opening] = place - STEM
+                made.append((label, starts[opening] + choices[opening].index(token)))
+    return _Choices(len(words), [states[opening] for opening in choices], list(choices.values()), made)

@@ -69,7 +69,8 @@ def write_language_program(
         ],
         "label_tokens": words,
         "vocabulary": vocabulary,
-        "per_token": isinstance(prompting.readout, LabelWordReadout) and prompting.readout.per_token,
+        "per_token": isinstance(readout, LabelWordReadout) and readout.per_token,
+        "constrained": isinstance(readout, LabelWordReadout) and readout.over == "continuations",
         "block": forward.block,
         **_describe_architecture(scorer),
     }

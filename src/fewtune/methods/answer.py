@@ -101,7 +101,10 @@ def answer_by_label_words(
     over: Literal["label_words", "vocabulary"],
     per_token: bool = False,
 ) -> Answer:
-    """The language-model head over the label words of a pattern; `per_token` as its readout has it."""
+    """The language-model head over the label words of a pattern, constrained where it says so.
+
+    `per_token` is as its readout has it; so is `over`, and the vocabulary is taken as asked for, constrained or not.
+    """
     pattern = choose_pattern(task, pattern_name)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     if model.architecture.attention == "bidirectional" and encoder.mask is None:
@@ -114,9 +117,10 @@ def answer_by_label_words(
         template=pattern.template,
         label_words=list(encoder.write_label_words(pattern)),
         label_word_tokens=label_tokens,
+        constrained=pattern.constrained and over == "label_words",
         splits_cleanly=encoder.splits_words_cleanly(pattern.template, draw.support[0], pattern.label_words),
     )
-    readout = read_words(encoder, label_tokens, over, per_token)
+    readout = read_words(encoder, label_tokens, "continuations" if notes.constrained else over, per_token)
     return Answer(model, task, encoder, pattern.template, readout, notes, over_vocabulary=over == "vocabulary")
 
 

@@ -83,7 +83,10 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
-    """Say so where nearest demonstrations are asked for and there are none, or several contexts of the same ones."""
+    """Say so where nearest demonstrations or a mean over a word's tokens are asked for and there can be none."""
+    asked = [pattern for pattern in task.patterns if settings.pattern in (None, pattern.name)]
+    if settings.per_token and asked and asked[0].constrained:
+        return "a constrained pattern scores no token that tells no labels apart: set per_token to false"
     if settings.selection != "nearest":
         return None
     if settings.contexts not in (None, 1):

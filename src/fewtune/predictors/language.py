@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readouts import HeadReadout, LabelWordReadout, NearnessReadout, Readout, StateReadout
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, NearnessReadout, Readout, StateReadout, WordsOver
 from fewtune.engine.score import score_prompts
 from fewtune.predictors.manifest import (
     BasePart,
@@ -195,7 +194,7 @@ def read_states(prompting: Prompting, template: str) -> Prompting:
 def read_words(
     encoder: Encoder,
     tokens: Sequence[Sequence[int]],
-    over: Literal["label_words", "vocabulary"],
+    over: WordsOver,
     per_token: bool = False,
 ) -> LabelWordReadout:
     """The readout of label words where an encoder's prompts ask for them."""

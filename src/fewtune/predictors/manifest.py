@@ -91,7 +91,7 @@ class LabelWordsPart(_Part):
 
     kind: Literal["label_words"] = "label_words"
     tokens: tuple[tuple[int, ...], ...]
-    over: Literal["label_words", "vocabulary"]
+    over: Literal["label_words", "vocabulary", "continuations"]
     per_token: bool = Field(default=False, description="A word's log-likelihood is the mean of its tokens'.")
 
 

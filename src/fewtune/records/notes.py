@@ -34,6 +34,9 @@ class PromptNotes(_Typed):
     pattern: str | None = Field(default=None, description="The pattern's name, where label words are read.")
     label_words: list[str] = []
     label_word_tokens: list[list[int]] = []
+    constrained: bool = Field(
+        default=False, description="Each token counted among those alone with which a label word goes on."
+    )
     splits_cleanly: bool | None = Field(
         default=None, description="Whether label words are the same tokens behind their prompt as alone."
     )

@@ -76,8 +76,10 @@ def identify_trial(
 
 
 def fingerprint_patterns(patterns: Iterable[Pattern]) -> str:
-    """SHA-256 over a task's patterns in order: names, templates, label words."""
-    return hashlib.sha256(write_canonically([asdict(pattern) for pattern in patterns])).hexdigest()
+    """SHA-256 over a task's patterns in order: names, templates, label words, and whether these are constrained."""
+    # A pattern that is not constrained has the fingerprint it had before there was a choice.
+    told = [{key: value for key, value in asdict(pattern).items() if value is not False} for pattern in patterns]
+    return hashlib.sha256(write_canonically(told)).hexdigest()
 
 
 def write_canonically(value: Any) -> bytes:

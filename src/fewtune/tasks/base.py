@@ -41,12 +41,14 @@ class Pattern:
     """Cloze text around an example, with one label word string for each label.
 
     `template` names text fields in braces and ends where the label word begins, without a trailing space:
-    the label word brings its leading space (`label_words=(" bad", " good")`).
+    the label word brings its leading space (`label_words=(" bad", " good")`). `constrained`: of words of several tokens
+    each token counts among those alone with which a label word goes on.
     """
 
     name: str
     template: str
     label_words: tuple[str, ...]
+    constrained: bool = False
 
 
 @dataclass(frozen=True)

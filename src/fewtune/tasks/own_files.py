@@ -44,6 +44,14 @@ class PatternSettings:
         dict[str, str] | tuple[str, ...],
         Field(description="The word that stands for each label: by label, or a list in the labels' sorted order."),
     ]
+    constrained: Annotated[
+        bool,
+        Field(
+            description="Of label words of several tokens, each token's probability is taken among those alone with "
+            "which a label word goes on: tokens that tell no labels apart say nothing and cost nothing. false: among "
+            "the whole vocabulary."
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -249,7 +257,7 @@ def _make_patterns(
     for item in given:
         if item.name in {pattern.name for pattern in patterns}:
             raise DataError(f"pattern {item.name!r} is given twice. Give each pattern its own name.")
-        pattern = Pattern(item.name, item.template, _order_words(item, labels))
+        pattern = Pattern(item.name, item.template, _order_words(item, labels), item.constrained)
         check_pattern(pattern, fields, labels)
         patterns.append(pattern)
     return tuple(patterns)

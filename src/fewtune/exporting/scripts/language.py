@@ -113,8 +113,9 @@ class Classifier:
             ids, inside = self._pad(prompts)
             said = self.model(input_ids=ids, attention_mask=inside).logits
             first = inside.sum(1) - len(self.content["closing"]) - self._answer_tokens()
+            each = [said[torch.arange(len(prompts)), first + i].log_softmax(-1) for i in range(self._answer_tokens())]
             totals = [
-                sum(said[torch.arange(len(prompts)), first + i].log_softmax(-1)[:, t] for i, t in enumerate(word))
+                torch.stack([self._choose(each[place], word, place) for place in range(len(word))]).sum(0)
                 / (len(word) if self.content["per_token"] else 1)
                 for word in words
             ]
@@ -128,11 +129,19 @@ class Classifier:
         for word in words:
             states, ends = self._run([[*prompt, *word[:-1]] for prompt in prompts])
             total = torch.zeros(len(prompts), device=self.device, dtype=torch.float64)
-            for place, token in enumerate(word):
+            for place in range(len(word)):
                 at = states[torch.arange(len(prompts)), ends - (len(word) - 1 - place)]
-                total += self._say(at)[:, token]
+                total += self._choose(self._say(at), word, place)
             columns.append(total / len(word) if self.content["per_token"] else total)
         return torch.stack(columns, dim=1)
+
+    def _choose(self, said: torch.Tensor, word: list[int], place: int) -> torch.Tensor:
+        """Log-probability (rows,) of a word's token; if constrained, among those alone with which a word goes on."""
+        own = said[:, word[place]]
+        if not self.content["constrained"]:
+            return own
+        words = [each for each in self.content["label_tokens"] if each[:place] == word[:place]]
+        return own - said[:, sorted({each[place] for each in words})].logsumexp(-1)
 
     def _say(self, states: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (rows, words) of what is said next; words that stand for virtual tokens are never said."""
