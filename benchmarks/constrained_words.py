@@ -3,7 +3,7 @@
     python -m benchmarks.constrained_words DATA_DIR    writes benchmarks/results/constrained_words.json, goes on
 
 SmolLM2 135M, labels said as phrases: fourteen topics of questions, two of `sentiment` that begin alike, two of SNLI.
-Every draw is fitted and scored with the same phrases whole and constrained, by methods with their defaults, on rows of
+Every draw is fitted and scored with the same phrases whole and constrained (`ARMS`: by what methods), on rows of
 training files. Whole and constrained share draws and seeds; intervals are Student's, of draws, and too narrow: draws of
 a task share test rows.
 """
@@ -54,8 +54,13 @@ PHRASES: Mapping[str, Mapping[str, str]] = {
     SNLI: {"entailment": "supported by it", "contradiction": "contradicted by it"},
 }
 """What each label of a task is called, as a user with a file of such labels would."""
-ARMS: Mapping[str, Mapping[str, Any]] = {"zero_shot": {}, "in_context": {"contexts": 1}, "pattern": {}, "lora": {}}
-"""Settings of the methods that are compared: their defaults, but one context, which takes less time."""
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "zero_shot": {},
+    "in_context": {"contexts": 1},
+    "pattern": {"steps": 20},
+    "lora": {"steps": 20},
+}
+"""Settings of the methods that are compared: their defaults, but one context and twenty steps, which take less time."""
 WORDINGS = {"whole": False, "constrained": True}
 FIGURES = {"accuracy": "accuracy", "auroc": "AUROC", "log_loss": "log loss"}
 

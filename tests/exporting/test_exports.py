@@ -224,6 +224,18 @@ def test_a_soft_prompts_program_says_none_of_its_virtual_words(
     assert export._load_program(tmp_path / "out").content["max_positions"] == 128
 
 
+def test_constrained_words_that_first_tokens_tell_apart_are_a_classifiers(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    method, words = get_method("lora"), ("broke on day one", "never lets us down")
+    for constrained, form in ((True, "classifier"), (False, "program")):
+        asked = replace(task, patterns=(Pattern("long", "{text}. Feeling: ", words, constrained),))
+        saved, out = tmp_path / form, tmp_path / f"{form} out"
+        run(method, method.settings(epochs=1), models["llama"], asked, draw).predictor.save(saved)
+        found = export_model(saved, out, ExportOptions(merge=True))
+        assert found.form == form and found.difference < 1e-4
+
+
 def test_texts_that_hold_special_tokens_are_no_reason_to_refuse_an_export(
     models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
 ) -> None:

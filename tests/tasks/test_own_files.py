@@ -77,7 +77,7 @@ def test_words_are_derived_from_label_names_and_said_in_the_notes(tmp_path: Path
     write("train.csv", TRAIN.replace("good", "very_good"))
     task = read(tmp_path)
     assert task.labels == ("bad", "very_good")
-    assert task.patterns == (Pattern("derived", "{text}\nLabel:", (" bad", " very good")),)
+    assert task.patterns == (Pattern("derived", "{text}\nLabel:", (" bad", " very good"), constrained=True),)
     assert any("very_good = ' very good'" in note for note in task.notes)
 
 

@@ -292,13 +292,13 @@ def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...
 
 
 def derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
-    """A pattern of the columns' names, and as label words the labels' names where these can be.
+    """A pattern of the columns' names, and as label words the labels' names where these can be; constrained.
 
     Else letters; beyond 26 labels names closed by a full stop, so that none begins another, or codes of equal length.
     """
     template = "\n".join(f"{{{name}}}" for name in fields) + "\nLabel:"
     names = _make_plain(labels)
-    pattern = Pattern("derived", template, names)
+    pattern = Pattern("derived", template, names, constrained=True)
     if all(map(is_number, labels)) or _words_collide(names):
         pattern = replace(pattern, label_words=_stand_in(labels, names))
     check_pattern(pattern, fields, labels)
