@@ -3,9 +3,9 @@
     python -m benchmarks.constrained_words DATA_DIR    writes benchmarks/results/constrained_words.json, goes on
 
 SmolLM2 135M, labels said as phrases: fourteen topics of questions, two of `sentiment` that begin alike, two of SNLI.
-Every draw is fitted and scored with the same phrases whole and constrained (`ARMS`: by what methods), on rows of
-training files. Whole and constrained share draws and seeds; intervals are Student's, of draws, and too narrow: draws of
-a task share test rows.
+Every draw is fitted and scored with the same phrases whole and constrained (`ARMS`: by what methods), `sentiment` and
+SNLI on rows of training files, questions on the task's own test rows. Whole and constrained share draws and seeds;
+intervals are Student's, of draws, and too narrow: draws of a task share test rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Branches: tokens that go on from every sequence of a batch in several ways, each reading the sequence and its own.
 
-Owns the tree of them. Label words of several tokens are such: a prompt is run once, and what the words begin alike too.
+Owns the tree of them, and which of a word's tokens tell it from others. Label words of several tokens are such: a
+prompt is run once, and what the words begin alike too.
 """
 
 from __future__ import annotations

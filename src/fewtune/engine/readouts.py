@@ -145,9 +145,9 @@ class LabelWordReadout:
     `over="label_words"` normalises over the label words where every one is a single token (only their columns
     are multiplied, and scores are logits); `over="vocabulary"`, and label words of several tokens, give the
     log-likelihood of all of a label's tokens under the whole vocabulary. `over="continuations"` normalises each token
-    over those with which a label word goes on, so that words are run as far alone as they are told apart (constrained
-    decoding's probabilities: De Cao et al. 2021, https://arxiv.org/abs/2010.00904). At masks each token is read at a
-    mask of its own, of as many as the longest word has tokens, all in one pass (Schick and Schütze 2021,
+    over those with which a label word goes on, so that words are run only up to the token that tells them apart (the
+    probabilities of constrained decoding: De Cao et al. 2021, https://arxiv.org/abs/2010.00904). At masks each token is
+    read at a mask of its own, of as many as the longest word has tokens, all in one pass (Schick and Schütze 2021,
     https://arxiv.org/abs/2009.07118, who train so).
     """
 
@@ -219,13 +219,13 @@ class LabelWordReadout:
 
 @dataclass(frozen=True)
 class _Choices:
-    """Where label words part: which of a row's states stands there, and the tokens with which words go on."""
+    """Where label words diverge: which of a row's states predicts each choice, and the tokens to choose from."""
 
     labels: int
     states: list[int]
     tokens: list[list[int]]
     made: list[tuple[int, int]]
-    """A label, and a token on its way, counted through those of all choices."""
+    """Pairs of a label and of a token that it takes, as an index into the tokens of all choices end to end."""
 
     def score(self, forward: Forward, states: Tensor) -> Tensor:
         """Log-probabilities (rows, labels) of states (rows, places, width): of every choice on a label's way."""

@@ -103,7 +103,7 @@ def answer_by_label_words(
 ) -> Answer:
     """The language-model head over the label words of a pattern, constrained where it says so.
 
-    `per_token` is as its readout has it; so is `over`, and the vocabulary is taken as asked for, constrained or not.
+    `over` and `per_token` are LabelWordReadout's; over the vocabulary, a constrained pattern's words are whole too.
     """
     pattern = choose_pattern(task, pattern_name)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
