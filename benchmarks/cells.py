@@ -1,19 +1,21 @@
 """An experiment's cells: what each place gave, kept as it comes, so that a run goes on where it was stopped.
 
-Owns the file of an experiment of many cells, and how differences between its settings are told. A place tells what was
-measured (task, draw, setting); it may have given several cells.
+Owns the file of an experiment of many cells, its command, and how differences between its settings are told. A place
+tells what was measured (task, draw, setting); it may have given several cells.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from scipy import stats
 
+from benchmarks.apart import start_as_worker
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.models import Precision, resolve_precision
 from fewtune.processor import usable_cores
@@ -48,6 +50,24 @@ class Cells:
         machine = describe_machine(usable_cores())
         about = {**self.about, "precision": self.precision}
         write_results(self.file, {**about, "cells": self.found, "machine": machine, **moment})
+
+
+def run_experiment(
+    module: str,
+    about: str | None,
+    file: Path,
+    measure: Callable[[Path], None],
+    write_table: Callable[[dict[str, Any]], str],
+) -> None:
+    """The command of an experiment: measure what `file` lacks with the tasks' files of DATA_DIR, print the table.
+
+    `about` is the module's docstring, whose first line the help shows.
+    """
+    start_as_worker(module)
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(about or "").splitlines()[0])
+    parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
+    measure(parser.parse_args().data_dir)
+    print(write_table(json.loads(file.read_text(encoding="utf-8"))))
 
 
 def word_gain(gains: Mapping[str, Sequence[float]]) -> str:

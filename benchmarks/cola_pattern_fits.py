@@ -10,8 +10,6 @@ the model, both orders do equally well. Intervals are Student's, of draws, of th
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -19,8 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cells, word_gain
+from benchmarks.apart import ROOT
+from benchmarks.cells import Cells, run_experiment, word_gain
 from benchmarks.cola_patterns import BASE
 from benchmarks.development_rows import load_exchanged_task
 from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell
@@ -57,7 +55,7 @@ COMPARED = tuple(
 )
 
 
-def measure(data_dir: Path | None) -> None:
+def measure(data_dir: Path) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(FILE)
     model = load_model(find_model(MODEL), cells.precision)
@@ -93,16 +91,5 @@ def write_table(results: Mapping[str, Any]) -> str:
     return f"{write_markdown(heads, rows)}\n\nDraws: {'; '.join(drawn)}. {write_machine(results['machine'])}."
 
 
-def main() -> None:
-    """Measure what is missing and print the table."""
-    start_as_worker("benchmarks.cola_pattern_fits")
-    summary = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cola_pattern_fits", description=summary)
-    parser.add_argument("data_dir", type=Path, nargs="?", help="where CoLA's files lie; fetched where not given")
-    given = parser.parse_args()
-    measure(given.data_dir)
-    print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment("benchmarks.cola_pattern_fits", __doc__, FILE, measure, write_table)

@@ -10,8 +10,6 @@ intervals are Student's, of draws, and too narrow: draws of a task share test ro
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -19,8 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cell, Cells, word_gain
+from benchmarks.apart import ROOT
+from benchmarks.cells import Cell, Cells, run_experiment, word_gain
 from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.fine_tuning_settings import measure_cell
 from benchmarks.in_context_settings import MODEL
@@ -117,16 +115,5 @@ def write_table(results: Mapping[str, Any]) -> str:
     return f"{write_markdown([*heads, 'fit, times faster'], rows)}\n\n{write_machine(results['machine'])}."
 
 
-def main() -> None:
-    """Measure what is missing and print the table."""
-    start_as_worker("benchmarks.constrained_words")
-    summary = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.constrained_words", description=summary)
-    parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
-    given = parser.parse_args()
-    measure(given.data_dir)
-    print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment("benchmarks.constrained_words", __doc__, FILE, measure, write_table)

@@ -11,8 +11,6 @@ over draws of each task, then over tasks.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cell, Cells, word_gain
+from benchmarks.apart import ROOT
+from benchmarks.cells import Cell, Cells, run_experiment, word_gain
 from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.language_model import LanguageModel
@@ -224,16 +222,5 @@ def _gain(own: Sequence[Cell], former: Sequence[Cell], figure: str) -> str:
     return word_gain(gains)
 
 
-def main() -> None:
-    """Measure what is missing, print and write."""
-    start_as_worker("benchmarks.in_context_settings")
-    summary = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.in_context_settings", description=summary)
-    parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
-    given = parser.parse_args()
-    measure(given.data_dir)
-    print(write_table(json.loads(FILE.read_text(encoding="utf-8"))))
-
-
 if __name__ == "__main__":
-    main()
+    run_experiment("benchmarks.in_context_settings", __doc__, FILE, measure, write_table)
