@@ -145,6 +145,15 @@ def test_check_shows_data_patterns_and_trials(study_file: Path, capsys: pytest.C
     assert "pattern" in told and "nothing wrong" in told
 
 
+def test_check_says_which_patterns_are_constrained(small_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = " (constrained to what tells them apart)"
+    derived = run_cli("check", small_study, capsys=capsys)[1]
+    assert f"  pattern derived: '{{text}}\\nLabel:' + ' bad', ' good'{told}" in derived
+    words = "patterns=[{name: mine, template: '{text} It is', label_words: [' bad', ' good']}]"
+    given = run_cli("check", small_study, "--set", f"tasks.0.own_files.{words}", capsys=capsys)[1]
+    assert "  pattern mine: '{text} It is' + ' bad', ' good'\n" in given
+
+
 @pytest.mark.parametrize(("what", "name"), [("methods", "lora"), ("tasks", "mnli"), ("models", "smollm2-135m")])
 def test_list_names_what_a_study_can_name(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, told, _ = run_cli("list", what, capsys=capsys)

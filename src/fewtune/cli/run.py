@@ -269,7 +269,9 @@ def check(
         sets = ", ".join(f"{test.name} {len(test.rows) or 'held out anew in each draw'}" for test in task.test_sets)
         say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
         for pattern in task.patterns:
-            say(f"  pattern {pattern.name}: {pattern.template!r} + {list_names(map(repr, pattern.label_words))}")
+            words = list_names(map(repr, pattern.label_words))
+            told = " (constrained to what tells them apart)" if pattern.constrained else ""
+            say(f"  pattern {pattern.name}: {pattern.template!r} + {words}{told}")
         for note in task.notes:
             say(f"  {note}")
     for job in jobs:

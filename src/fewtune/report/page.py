@@ -325,7 +325,7 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
         for group in record.notes.fit.groups
     }
     words = {
-        ", ".join(map(repr, prompt.label_words)): None
+        ", ".join(map(repr, prompt.label_words)) + (" (constrained)" if prompt.constrained else ""): None
         for prompt in (record.notes.prompt for record in records)
         if prompt.label_words
     }

@@ -249,8 +249,8 @@ def _make_patterns(
         pattern = derive_pattern(fields, labels)
         words = list_names(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
         notes.append(
-            f"Pattern derived: {pattern.template!r}; label words: {words}.{_explain_words(pattern, labels)} `patterns` "
-            "sets others."
+            f"Pattern derived: {pattern.template!r}; label words, constrained to what tells them apart: {words}."
+            f"{_explain_words(pattern, labels)} `patterns` sets others."
         )
         return (pattern,)
     patterns: list[Pattern] = []
