@@ -6,7 +6,8 @@
 Each study is run by the command, from its start to its report, in a folder of its own; each side's own default of
 workers and threads is part of what is compared. `demo` is the earlier commit's own, `race` the study of 40 trials that
 `benchmarks.race` runs, `distillation` context distillation on two draws of `sentiment`, `classes` a file of four
-classes whose label words have two tokens. Predictions are compared row by row.
+classes whose label words have two tokens, `derived` that file without a pattern, as most users have it: these words are
+its labels, and each side derives a pattern, which is constrained since. Predictions are compared row by row.
 """
 
 from __future__ import annotations
@@ -91,8 +92,24 @@ def write_classes(folder: Path) -> Path:
     return path
 
 
+def write_derived(folder: Path) -> Path:
+    """The study of four classes, its labels named by their words and no pattern given."""
+    path = write_classes(folder)
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    task = study["tasks"][0]["own_files"]
+    words = task.pop("patterns")[0]["label_words"]
+    for name in ("train", "test"):
+        file = folder / f"{name}.csv"
+        rows = pl.read_csv(file)
+        named = {f"l{number:02}": word.strip() for number, word in enumerate(words)}
+        rows.with_columns(pl.col("label").replace_strict(named)).write_csv(file)
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return path
+
+
 WORKS: Mapping[str, Callable[[Path], Path]] = {
     "classes": write_classes,
+    "derived": write_derived,
     "distillation": write_plain(DISTILLATION),
     "demo": write_plain(DEMO),
     "race": write_plain(describe_study(Size())),

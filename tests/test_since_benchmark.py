@@ -23,10 +23,20 @@ def test_each_study_can_be_read(work: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     study = read_study(yaml.safe_load(path.read_text()))
     trials = len(study.methods) * len(study.data_seeds)
-    assert trials == {"classes": 6, "distillation": 2, "demo": 14, "race": 40}[work]
+    assert trials == {"classes": 6, "derived": 6, "distillation": 2, "demo": 14, "race": 40}[work]
     keep_draws(path, 1)
     first = read_study(yaml.safe_load(path.read_text()))
     assert list(first.data_seeds) == list(study.data_seeds)[:1] and first.methods == study.methods
+
+
+def test_where_patterns_are_derived_labels_are_named_by_their_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(since, "choose_words", lambda: WORDS)
+    study = yaml.safe_load(WORKS["derived"](tmp_path).read_text())
+    assert "patterns" not in study["tasks"][0]["own_files"]
+    labels = pl.read_csv(tmp_path / "train.csv")["label"]
+    assert labels[:3].to_list() == ["wordaa wordab", "wordac wordad", "wordae wordaf"] and labels.n_unique() == 4
 
 
 @pytest.mark.parametrize(("known", "settings"), [(True, {"contexts": 1, "shown": 2}), (False, {"shown": 2})])
