@@ -63,6 +63,7 @@ PAGES: Mapping[Path, Blocks] = {
         "since": write_since,
         "resident": write_resident,
         "ablation": write_ablation,
+        "ablation_family25": write_ablation,
         "agreement": write_agreement,
         "scaling": write_scaling,
         "large_report": write_large_report,
