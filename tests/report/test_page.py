@@ -10,7 +10,7 @@ import pytest
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
-from fewtune.records import FitNotes, Notes, ParameterGroupNotes, load_records, write_record
+from fewtune.records import FitNotes, Notes, ParameterGroupNotes, PromptNotes, load_records, write_record
 from fewtune.report.page import place_findings, write_page
 from study_maker import make_study
 
@@ -87,6 +87,21 @@ def test_settings_that_differ_between_trials_are_told_with_the_trials(study: Pat
     assert "sentiment · tiny-model · 16 shots: draws 0, 2" in text
     assert "sentiment · tiny-model · 16 shots: draw 1" in text
     assert "batch size 16" in re.sub(r"(?<=size)(?=16)", " ", text)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"), [([[7, 8], [9]], "' not bad', ' bad' (constrained)"), ([[7], [9]], "' bad'")]
+)
+def test_label_words_are_told_to_be_constrained_where_they_have_several_tokens(
+    tokens: list[list[int]], told: str, study: Path
+) -> None:
+    words = [" not bad", " bad"] if len(tokens[0]) > 1 else [" good", " bad"]
+    for record in load_records(study):
+        if record.trial.variant == "pattern":
+            prompt = PromptNotes(label_words=words, label_word_tokens=tokens, constrained=True)
+            write_record(study, record.model_copy(update={"notes": Notes(prompt=prompt)}))
+    text = read_page(study).text
+    assert told in text and ("(constrained)" in text) == ("(constrained)" in told)
 
 
 def test_the_audits_outcome_stands_before_the_verdict_and_leads_to_it(study: Path) -> None:

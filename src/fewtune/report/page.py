@@ -28,7 +28,7 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
 from fewtune.analysis.recommend import QUERIES
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
-from fewtune.records import Record, write_atomically
+from fewtune.records import PromptNotes, Record, write_atomically
 from fewtune.report import breakdowns, findings, tables, wording
 from fewtune.report.answer import list_scored
 from fewtune.report.chart import Chart
@@ -325,9 +325,7 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
         for group in record.notes.fit.groups
     }
     words = {
-        ", ".join(map(repr, prompt.label_words)) + (" (constrained)" if prompt.constrained else ""): None
-        for prompt in (record.notes.prompt for record in records)
-        if prompt.label_words
+        _word_label_words(prompt): None for prompt in (record.notes.prompt for record in records) if prompt.label_words
     }
     results = [MethodResult(group, row) for group in study.groups for row in group.board.rows if row.variant == variant]
     return MethodPart(
@@ -341,6 +339,12 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
         label_words=tuple(words),
         unfinished=tuple(tables.list_unfinished(records)),
     )
+
+
+def _word_label_words(prompt: PromptNotes) -> str:
+    """Word the label words, and that they are constrained where that matters: where one has several tokens."""
+    matters = prompt.constrained and any(len(tokens) > 1 for tokens in prompt.label_word_tokens)
+    return ", ".join(map(repr, prompt.label_words)) + (" (constrained)" if matters else "")
 
 
 def _word_trials(records: Iterable[Record]) -> str:
