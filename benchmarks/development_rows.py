@@ -39,7 +39,7 @@ def load_screened_task(name: str, data_dir: Path | None) -> Task:
     return replace(task, patterns=tuple(each for each in task.patterns if each.name == first))
 
 
-def load_exchanged_task(name: str, data_dir: Path | None) -> Task:
+def load_exchanged_task(name: str, data_dir: Path) -> Task:
     """The task with its halves exchanged, without the first TEST_ROWS of each, on which patterns were judged."""
     task = _load_task(name, data_dir)
     first, second = _halve(task)

@@ -98,11 +98,9 @@ def write_derived(folder: Path) -> Path:
     study = yaml.safe_load(path.read_text(encoding="utf-8"))
     task = study["tasks"][0]["own_files"]
     words = task.pop("patterns")[0]["label_words"]
-    for name in ("train", "test"):
-        file = folder / f"{name}.csv"
-        rows = pl.read_csv(file)
-        named = {f"l{number:02}": word.strip() for number, word in enumerate(words)}
-        rows.with_columns(pl.col("label").replace_strict(named)).write_csv(file)
+    named = {f"l{number:02}": word.strip() for number, word in enumerate(words)}
+    for file in (folder / "train.csv", folder / "test.csv"):
+        pl.read_csv(file).with_columns(pl.col("label").replace_strict(named)).write_csv(file)
     path.write_text(yaml.safe_dump(study), encoding="utf-8")
     return path
 
