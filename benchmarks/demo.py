@@ -17,22 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
-from benchmarks.race.ours import count_flops
-from benchmarks.race.peak import measure_peak
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from benchmarks.race.table import measure_ratio, write_seconds
-from benchmarks.race.works import MODEL
+from benchmarks.run_seconds import COLUMNS, look_at_run, write_cells
 from benchmarks.since import write_for
-from fewtune.engine.loading import load_model
-from fewtune.models import find_model, resolve_precision
-from fewtune.records import Record, load_records
 
 SIDES = ("before", "after")
 STUDY = ROOT / "studies" / "seven-methods.yaml"
@@ -47,39 +42,6 @@ def time_demo(tree: Path, out: Path) -> float:
     started = time.perf_counter()
     subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
-
-
-def describe_run(records: Sequence[Record], seconds: float, peak: float, parameters: float) -> dict[str, float]:
-    """Where a run's seconds went, and what its products would take at a peak in GFLOP/s.
-
-    `parameters`: weights of the linear layers that every token passes.
-    """
-    spent = {phase: sum((r.phase_seconds or {}).get(phase, 0.0) for r in records) for phase in ("fit", "score")}
-    products = sum(count_products(record, parameters) for record in records) / (peak * 1e9)
-    rest = seconds - sum(spent.values())
-    found = {**spent, "rest": rest, "products_at_peak": products}
-    return {"peak_gflops": peak, **{name: round(value, 1) for name, value in found.items()}}
-
-
-def count_products(record: Record, parameters: float) -> float:
-    """FLOPs of a trial's products: 2 a weight and token; a fit's twice that, and 2 more a weight that trains."""
-    cost = record.cost
-    if cost is None:
-        raise ValueError(f"trial {record.trial_id} has no cost: it is {record.status}")
-    forward = 2.0 * parameters * (cost.predict_tokens or 0)
-    fitted = cost.fit_tokens or 0
-    if not (record.phase_seconds or {}).get("fit"):
-        return forward + 2.0 * parameters * fitted
-    return forward + fitted * (4.0 * parameters + 2.0 * min(cost.trainable_parameters or 0, parameters))
-
-
-def look_at_run(out: Path, seconds: float) -> dict[str, float]:
-    """What a run's records say of its seconds, beside the peak that this machine has now."""
-    place, precision = find_model(MODEL), resolve_precision("auto")
-    peak = measure_peak(place)[precision]["best"]
-    # What runs for the tokens that are read alone is left out: records do not count these.
-    parameters = count_flops(load_model(place, precision), tokens=1, rows=0) / 2
-    return describe_run(load_records(out), seconds, peak, parameters)
 
 
 def compare_commits(comparison: dict[str, Any], repeats: int, keep: Callable[[], None]) -> None:
@@ -130,10 +92,8 @@ def write_limits(results: dict[str, Any]) -> list[str]:
         if after:
             before = median(t["seconds"] for t in found["timings"] if t["side"] == "before")
             half = f"{before / 2:.1f}"
-            values = [f"{median(t[name] for t in after):.1f}" for name in ("seconds", "fit", "score", "rest")]
-            products = median(t["products_at_peak"] for t in after)
-            rows.append([found["machine"]["processor"], found["after"], *values, f"{products:.1f}", half])
-    head = ("processor", "commit", "in all, s", "fits", "scoring", "the rest", "products at the peak", "half of before")
+            rows.append([found["machine"]["processor"], found["after"], *write_cells(after), half])
+    head = ("processor", "commit", *COLUMNS.values(), "half of before")
     return [write_markdown(head, rows)] if rows else []
 
 

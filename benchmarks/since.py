@@ -7,7 +7,8 @@ Each study is run by the command, from its start to its report, in a folder of i
 workers and threads is part of what is compared. `demo` is the earlier commit's own, `race` the study of 40 trials that
 `benchmarks.race` runs, `distillation` context distillation on two draws of `sentiment`, `classes` a file of four
 classes whose label words have two tokens, `derived` that file without a pattern, as most users have it: these words are
-its labels, and each side derives a pattern, which is constrained since. Predictions are compared row by row.
+its labels, and each side derives a pattern, which is constrained since. Predictions are compared row by row; of the
+run now its records say where its seconds went.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_commit, describe_machine, describe_moment, open_results, write_results
 from benchmarks.race.whole_study import describe_study
 from benchmarks.race.works import Size
+from benchmarks.run_seconds import COLUMNS, look_at_run, write_cells
 from fewtune.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "since.json"
@@ -178,11 +180,12 @@ def measure(work: str, before: Path, draws: int | None = None) -> dict[str, Any]
             keep_draws(study, draws)
         sides = {"before": before, "now": ROOT}
         seconds = {side: run_study(source, study, folder / side) for side, source in sides.items()}
-        return {"seconds": seconds, **compare(folder / "before", folder / "now")}
+        spent = look_at_run(folder / "now", seconds["now"])
+        return {"seconds": seconds, "spent": spent, **compare(folder / "before", folder / "now")}
 
 
 def write_table(results: dict[str, Any]) -> str:
-    """A row a study."""
+    """A row a study; below, what the seconds now went into where that was looked at."""
     rows = []
     for work, found in results["works"].items():
         seconds = found["seconds"]
@@ -197,7 +200,11 @@ def write_table(results: dict[str, Any]) -> str:
             ]
         )
     head = ("study", "trials", f"under {results['before']}", "now", "times faster", "rows answered alike")
-    return f"{write_markdown(head, rows)}\n\n{write_machine(results['machine'])}."
+    parts = [write_markdown(head, rows)]
+    spent = [[work, *write_cells([found["spent"]])] for work, found in results["works"].items() if "spent" in found]
+    if spent:
+        parts.append(write_markdown(("study, now", *COLUMNS.values()), spent))
+    return "\n\n".join([*parts, f"{write_machine(results['machine'])}."])
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ from benchmarks.agreement.checks import Size as AgreementSize
 from benchmarks.agreement.table import is_reached
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import run_apart
-from benchmarks.demo import describe_run
 from benchmarks.demo import write_table as write_demo
 from benchmarks.race.material import Material
+from benchmarks.run_seconds import describe_run
 from benchmarks.scaling.__main__ import sweep
 from benchmarks.scaling.chart import draw_scaling
 from benchmarks.scaling.curves import CURVES, SCORING, fit_exponent
@@ -154,7 +154,7 @@ def test_the_demos_table_has_medians_of_its_repeats_and_their_ratio() -> None:
 def test_a_demos_products_are_those_of_its_tokens_a_backward_pass_where_there_was_a_fit() -> None:
     axes = make_axes("vanilla", "m", "t", shots=16, data_seed=0, fit_seed=0)
 
-    def at_peak(trained: int, phases: dict[str, float]) -> dict[str, float]:
+    def at_peak(trained: int, phases: dict[str, float], workers: int = 1) -> dict[str, float]:
         cost = Cost(
             fit_seconds=None,
             predict_seconds=None,
@@ -164,14 +164,22 @@ def test_a_demos_products_are_those_of_its_tokens_a_backward_pass_where_there_wa
             fit_tokens=100,
             predict_tokens=1000,
         )
-        record = Record(trial_id="t", trial=axes, status="done", phase_seconds=phases, cost=cost)
+        ran = {"workers": workers}
+        record = Record(trial_id="t", trial=axes, status="done", phase_seconds=phases, cost=cost, environment=ran)
         return describe_run([record, record], seconds=50.0, peak=0.1, parameters=10**6)
 
     fitted = {"fit": 10.0, "score": 5.0, "load": 1.0}
     # Forward 2 a weight and token, for inputs' gradients as much, for the weights' as much again where all train.
     assert at_peak(3 * 10**6, fitted) == {
-        "peak_gflops": 0.1, "fit": 20.0, "score": 10.0, "rest": 20.0, "products_at_peak": 2 * (20 + 6.0)
-    }  # fmt: skip
+        "peak_gflops": 0.1,
+        "seconds": 50.0,
+        "fit": 20.0,
+        "score": 10.0,
+        "rest": 20.0,
+        "products_at_peak": 2 * (20 + 6.0),
+    }
+    # Of two workers side by side, each second is half a second of the machine's.
+    assert at_peak(1, fitted, workers=2)["rest"] == 35.0
     assert at_peak(10**5, fitted)["products_at_peak"] == pytest.approx(2 * (20 + 4.2))
     assert at_peak(577, {"score": 5.0})["products_at_peak"] == pytest.approx(2 * (20 + 2))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -66,7 +67,9 @@ def test_answers_are_compared_where_both_sides_have_them(tmp_path: Path) -> None
     found = compare(tmp_path / "before", tmp_path / "now")
     assert found == {"trials": 1, "only_one": 2, "rows": 3, "same": 2}
     machine = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0"}}
-    works = {"demo": {"seconds": {"before": 300.0, "now": 150.0}, **found}}
-    assert "| demo | 1 | 300 s | 150 s | 2.00 | 2 of 3 |" in write_table(
-        {"before": "c35af61", "works": works, "machine": machine}
-    )
+    works: dict[str, Any] = {"demo": {"seconds": {"before": 300.0, "now": 150.0}, **found}}
+    results = {"before": "c35af61", "works": works, "machine": machine}
+    table = write_table(results)
+    assert "| demo | 1 | 300 s | 150 s | 2.00 | 2 of 3 |" in table and "products at the peak" not in table
+    works["demo"]["spent"] = {"seconds": 150.0, "fit": 70.0, "score": 60.0, "rest": 20.0, "products_at_peak": 80.0}
+    assert "| demo | 150.0 | 70.0 | 60.0 | 20.0 | 80.0 |" in write_table(results)
