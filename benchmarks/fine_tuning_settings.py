@@ -74,7 +74,7 @@ DISTILLATION: Arms = {
         *product((0.3, 0.9), (10,), (48,)),
     )
 }
-STOOD: Arms = {"adaptive": {"blocks": 4, "learning_rate": 1e-5}}
+STOOD: Arms = {"adaptive": {"blocks": 4, "learning_rate": 1e-5}, "lora": {"epochs": 40}}
 """Defaults that a screening was measured beside and that have changed since, by method."""
 ARMS: Mapping[str, Arms] = {
     name: {DEFAULTS: STOOD.get(name, {}), **arms}
@@ -88,7 +88,7 @@ ARMS: Mapping[str, Arms] = {
                 {
                     f"{rate:g}, {steps} steps": {"learning_rate": rate, "steps": steps}
                     for rate, steps in product(rates, (20, 80))
-                    if (rate, steps) != (usual, 80)  # the defaults
+                    if (rate, steps) != (usual, 80)  # as it stands
                 },
             )
             for name, usual, rates in (

@@ -43,7 +43,7 @@ def measure(trials: int, rows: int) -> list[dict[str, Any]]:
             "name": "resident",
             "models": ["smollm2-135m"],
             "tasks": ["sentiment"],
-            "methods": list(KINDS),
+            "methods": [{"lora": {"epochs": 40}} if kind == "lora" else kind for kind in KINDS],
             "floors": False,
             "shots": [16],
             "data_seeds": {"count": trials // len(KINDS)},

@@ -23,6 +23,9 @@ from test_trial import TRIAL
         ("adaptive", {"readout": "head", "pattern": "verdict"}, {"learning_rate": 2e-4, "pattern": "verdict"}),
         ("adaptive", {"readout": "head"}, {"blocks": 4}),
         ("adaptive", {"readout": "head", "learning_rate": 0.1}, {"learning_rate": 0.1}),
+        ("lora", {}, {"epochs": 10}),
+        ("lora", {"readout": "head"}, {"epochs": 40}),
+        ("lora", {"readout": "head", "epochs": 3}, {"epochs": 3}),
         ("soft_prompt", {}, {"learning_rate": 3e-3}),
         ("soft_prompt", {"kind": "prefix"}, {"learning_rate": 1e-2}),
         ("vanilla", {}, {"pattern": None}),  # it reads none

@@ -38,7 +38,8 @@ RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 """Methods that race beside the floors, with their settings: of each kind that costs differently, a steady one.
 
-Their fits are shorter than the defaults', so that a race ends in minutes on two cores.
+Pattern's fits are shorter than its default's, and LoRA's under a head below too, so that a race ends in minutes on two
+cores.
 """
 RACED_ON_STATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("embeddings", {}),
