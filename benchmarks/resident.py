@@ -27,7 +27,7 @@ from fewtune.running.job import Finished, Started
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import read_study
 
-KINDS = ("pattern", "lora", "in_context")
+METHODS = ("pattern", {"lora": {"epochs": 40}}, "in_context")
 TRIALS = 21
 """Of all kinds together."""
 ENDS = 2
@@ -43,10 +43,10 @@ def measure(trials: int, rows: int) -> list[dict[str, Any]]:
             "name": "resident",
             "models": ["smollm2-135m"],
             "tasks": ["sentiment"],
-            "methods": [{"lora": {"epochs": 40}} if kind == "lora" else kind for kind in KINDS],
+            "methods": list(METHODS),
             "floors": False,
             "shots": [16],
-            "data_seeds": {"count": trials // len(KINDS)},
+            "data_seeds": {"count": trials // len(METHODS)},
             "evaluation": {"in_domain_rows": rows, "out_of_domain_rows": 10},
         }
     )

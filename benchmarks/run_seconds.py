@@ -17,6 +17,7 @@ from benchmarks.race.works import MODEL
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model, resolve_precision
 from fewtune.records import Record, load_records
+from fewtune.report.profile import sum_phases
 
 COLUMNS: Mapping[str, str] = {
     "seconds": "in all, s",
@@ -43,16 +44,12 @@ def describe_run(records: Sequence[Record], seconds: float, peak: float, paramet
     Of workers side by side each one's seconds count by its share of the machine. `parameters`: weights of the linear
     layers that every token passes.
     """
-    spent = {phase: sum(take_share(record, phase) for record in records) for phase in ("fit", "score")}
+    phases, workers = sum_phases(records), int(records[0].environment["workers"])
+    spent = {phase: phases.get(phase, 0.0) / workers for phase in ("fit", "score")}
     products = sum(count_products(record, parameters) for record in records) / (peak * 1e9)
     rest = seconds - sum(spent.values())
     found = {"seconds": seconds, **spent, "rest": rest, "products_at_peak": products}
     return {"peak_gflops": peak, **{name: round(value, 1) for name, value in found.items()}}
-
-
-def take_share(record: Record, phase: str) -> float:
-    """A trial's seconds in a phase, over the workers that ran beside each other."""
-    return record.phase_seconds.get(phase, 0.0) / int(record.environment.get("workers", 1))
 
 
 def count_products(record: Record, parameters: float) -> float:

@@ -38,8 +38,7 @@ RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 """Methods that race beside the floors, with their settings: of each kind that costs differently, a steady one.
 
-Pattern's fits are shorter than its default's, and LoRA's under a head below too, so that a race ends in minutes on two
-cores.
+None has more epochs than its default, and most have fewer, so that a race ends in minutes on two cores.
 """
 RACED_ON_STATES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("embeddings", {}),

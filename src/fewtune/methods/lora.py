@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.errors import word_install
-from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS, MOST_RANK, Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
+from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_RANK, Method
+from fewtune.methods.optimisation import Epochs, FineTuning, LearningRate, ReadoutChoice, needs_of_readout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -65,8 +65,7 @@ class Settings(FineTuning):
     readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 5e-4
     epochs: Annotated[
-        int | None,
-        Field(ge=1, le=MOST_EPOCHS, description="Passes over the support; null: 10 with label words, 40 with a head."),
+        Epochs | None, Field(description="Passes over the support; null: 10 with label words, 40 with a head.")
     ] = None  # type: ignore[assignment]  # null stands for what suits what reads the answer
 
 
