@@ -35,7 +35,7 @@ DRAWS = 6
 ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "in_context": ("in_context", {"contexts": 1, "calibration": "contextual"}),
     "in_context, four contexts, scored": ("in_context", {"contexts": 4, "demonstrations": 8, "calibration": "scored"}),
-    "pattern": ("pattern", {}),
+    "pattern": ("pattern", {"epochs": 40, "learning_rate": 2e-5}),
 }
 """Methods and settings that patterns are compared in, by what tells them apart."""
 FIGURES = ("accuracy", "mcc", "auroc", "log_loss")

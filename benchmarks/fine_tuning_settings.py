@@ -74,7 +74,11 @@ DISTILLATION: Arms = {
         *product((0.3, 0.9), (10,), (48,)),
     )
 }
-STOOD: Arms = {"adaptive": {"blocks": 4, "learning_rate": 1e-5}, "lora": {"epochs": 40}}
+STOOD: Arms = {
+    "adaptive": {"blocks": 4, "learning_rate": 1e-5},
+    "lora": {"epochs": 40},
+    "pattern": {"epochs": 40, "learning_rate": 2e-5},
+}
 """Defaults that a screening was measured beside and that have changed since, by method."""
 ARMS: Mapping[str, Arms] = {
     name: {DEFAULTS: STOOD.get(name, {}), **arms}

@@ -27,7 +27,7 @@ from fewtune.running.job import Finished, Started
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import read_study
 
-METHODS = ("pattern", {"lora": {"epochs": 40}}, "in_context")
+METHODS = ({"pattern": {"epochs": 40}}, {"lora": {"epochs": 40}}, "in_context")
 TRIALS = 21
 """Of all kinds together."""
 ENDS = 2

@@ -48,9 +48,12 @@ def test_as_many_settings_are_told_as_the_records_hold() -> None:
                 if cell["setting"] != DEFAULTS:
                     held[name, cell["task"]].add(cell["setting"])
     for cell in json.loads(IN_CONTEXT.read_text(encoding="utf-8"))["cells"]:
+        if cell["kind"] == "neighbours":
+            held["knn_prompting", cell["task"]].add(cell["calibration"])
         asks = cell["kind"] in ("random", "nearest") and cell["shots"] == DECIDED_AT  # chat is another model
         if asks and cell["calibration"] not in NO_SETTINGS:
             setting = {key: cell[key] for key in ("kind", "size", "contexts", "calibration")}
             held["in_context", cell["task"]].add(json.dumps(setting))
+    held |= {("self_training", task): held["pattern", task] for task in TASKS}  # it takes the defaults of `pattern`
     told = {(name, task): count for name in METHODS for task, count in get_method(name).defaults_tried.items()}
     assert told == {place: len(settings) for place, settings in held.items() if place[0] != "majority"}

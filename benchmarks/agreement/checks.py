@@ -106,7 +106,7 @@ def check_in_context(material: Material, model: LanguageModel) -> dict[str, Any]
 def check_fit(material: Material, model: LanguageModel) -> dict[str, Any]:
     """The test rows after pattern tuning on the same batches, and both loss curves."""
     method = get_method("pattern")
-    settings = method.settings(epochs=material.size.epochs, batch_size=material.size.batch_size)
+    settings = method.settings(epochs=material.size.epochs, batch_size=material.size.batch_size, learning_rate=2e-5)
     plan = make_plan(method, settings, model, material.task, material.draw, material.rng())
     batches: list[tuple[list[Sequence[int]], list[int]]] = []
     assert plan.fitting is not None

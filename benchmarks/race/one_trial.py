@@ -19,12 +19,10 @@ from transformers import AutoModel
 
 from benchmarks.race import classifier, label_words
 from benchmarks.race.material import Material, fingerprint, measure_accuracy, read_trial_material
-from benchmarks.race.works import Size
+from benchmarks.race.works import STUDY_RATES, Size
 from fewtune.tasks.base import Example
 
 PRECISION = "float32"
-RATES = {"vanilla": 2e-5, "pattern": 2e-5, "lora": 5e-4}
-"""fewtune's defaults."""
 CONTENT_FREE = ("N/A", "", "[MASK]")
 
 
@@ -51,7 +49,7 @@ def prepare(method: str, material: Material) -> Any:
     settings = {
         "epochs": material.size.study_epochs,
         "batch_size": material.size.batch_size,
-        "learning_rate": RATES.get(method),
+        "learning_rate": STUDY_RATES.get(method),
     }
     if method == "vanilla":
         model, tokenizer = classifier.load_classifier(material)

@@ -19,7 +19,7 @@ import polars as pl
 import yaml
 
 from benchmarks.race.material import Timing, draw_trial, fingerprint, read_task
-from benchmarks.race.works import MODEL, TASK, Size
+from benchmarks.race.works import MODEL, STUDY_RATES, TASK, Size
 from fewtune.records import load_predictions, load_records
 
 RUN_FEWTUNE = "from fewtune.cli import main; main()"
@@ -29,7 +29,7 @@ def describe_study(size: Size) -> dict[str, Any]:
     """The study as its file says it."""
     special: dict[str, dict[str, Any]] = {
         "in_context": {"contexts": 1, "calibration": "contextual", "demonstrations": size.study_shots},
-        **{name: {"epochs": size.study_epochs} for name in ("vanilla", "pattern", "lora")},
+        **{name: {"epochs": size.study_epochs, "learning_rate": rate} for name, rate in STUDY_RATES.items()},
     }
     return {
         "name": "race",

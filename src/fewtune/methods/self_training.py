@@ -16,7 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import MOST_EPOCHS, Method
-from fewtune.methods.optimisation import FineTuning, Recipe, read_optimisation
+from fewtune.methods.optimisation import FineTuning, LearningRate, Recipe, read_optimisation
+from fewtune.methods.pattern import METHOD as PATTERN
+from fewtune.methods.pattern import Settings as PatternSettings
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(Recipe):
-    """How the labeller is tuned, which of its answers are learnt, and how the second model trains on them."""
+    """How the labeller is tuned, which of its answers are learnt, and how the second model trains on them.
 
+    The labeller is tuned as `pattern` is by default; the second model has its rate.
+    """
+
+    learning_rate: LearningRate = PatternSettings.learning_rate
     labeller_epochs: Annotated[
         int,
         Field(
@@ -40,7 +46,7 @@ class Settings(Recipe):
             le=MOST_EPOCHS,
             description="Passes over the support that tune the labeller; it takes `steps`, too, where these are given.",
         ),
-    ] = 40
+    ] = PatternSettings.epochs
     labels: Annotated[
         Literal["soft", "hard"],
         Field(description="Learn the labeller's probabilities, or its likeliest label as if it were true."),
@@ -148,5 +154,6 @@ METHOD = Method(
     plan=plan,
     needs=lambda settings: frozenset({"label_words"}),
     needs_pool=lambda settings: True,
+    defaults_tried=PATTERN.defaults_tried,
     revision=3,  # steps, where they are given, are the labeller's too
 )
