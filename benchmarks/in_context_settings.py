@@ -67,8 +67,15 @@ COMPARED = {
     "chat template for plain text, four contexts of sixteen": (("chat", 16, 4, "batch"), ("random", 16, 4, "batch")),
     "eight nearest, for four contexts of eight": (("nearest", 8, 1, "batch"), ("random", 8, 4, "batch")),
     "eight nearest, for one context of eight": (("nearest", 8, 1, "batch"), ("random", 8, 1, "batch")),
+    **{
+        f"kNN prompting by {by}, for four contexts of sixteen": (
+            ("neighbours", 8, 1, f"votes by {by}"),
+            ("random", 16, 4, "batch"),
+        )
+        for by in VOTES
+    },
 }
-"""Settings that are set against one another besides, calibrated by the pool, at the shots that decided."""
+"""Settings that are set against one another besides, contexts calibrated by the pool, at the shots that decided."""
 GAINS = {"mcc": "MCC", "auroc": "AUROC", "log_loss": "log loss"}
 """Figures whose differences are told, and what heads their columns."""
 CALIBRATIONS = ("none", "contextual", "domain", "batch", REST, "scored", AVERAGED)
@@ -209,7 +216,7 @@ def _compare(by_setting: Mapping[tuple[Any, ...], Sequence[Cell]]) -> list[str]:
         for told, (one, other) in COMPARED.items()
         if (DECIDED_AT, *one) in by_setting and (DECIDED_AT, *other) in by_setting
     ]
-    heads = ("calibrated by the pool, 16 shots", *(f"{figure}, difference" for figure in GAINS.values()))
+    heads = ("contexts calibrated by the pool, 16 shots", *(f"{figure}, difference" for figure in GAINS.values()))
     return [write_markdown(heads, rows)] if rows else []
 
 

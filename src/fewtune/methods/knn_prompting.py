@@ -120,5 +120,6 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     needs=lambda settings: frozenset({"label_words", "reads_on"}),
+    defaults_tried={"sentiment": 2, "cola": 2, "qqp": 2, "snli": 2},
     uses_fit_seed=lambda settings: settings.demonstrations != 0,
 )
