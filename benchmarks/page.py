@@ -39,6 +39,7 @@ from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
 from benchmarks.serve_profile import write_table as write_serve_profile
 from benchmarks.since import write_table as write_since
+from benchmarks.steps_by_shots import write_table as write_steps
 from benchmarks.workers import write_table as write_workers
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -75,6 +76,7 @@ PAGES: Mapping[Path, Blocks] = {
         "cola_pattern_fits": write_cola_pattern_fits,
         "constrained_words": write_constrained,
         **{f"settings_{method}": write_settings for method in ARMS},
+        "steps_by_shots": write_steps,
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
     ROOT / "docs" / "models.md": {

@@ -34,6 +34,8 @@ from benchmarks.fine_tuning_settings import (
 )
 from benchmarks.in_context_settings import KINDS, measure_draw
 from benchmarks.in_context_settings import write_table as write_contexts
+from benchmarks.steps_by_shots import STEPS
+from benchmarks.steps_by_shots import write_table as write_steps
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import get_method
 from fewtune.prompts.tokens import Encoder
@@ -234,6 +236,21 @@ def test_constrained_words_are_set_beside_whole_ones_of_the_same_draw() -> None:
     told = ["3", "0.800", "+0.020 [-0.005, +0.045]"]
     assert [row[:5] for row in rows] == [["lora", "sentiment", *told], ["lora", "all", *told]]
     assert [row[-1] for row in rows] == ["3.0", "3.0"] and "zero_shot" not in table
+
+
+def test_numbers_of_steps_are_told_from_twenty_of_the_same_draws() -> None:
+    cells = [
+        {**make_cell("cola", draw, "", auroc=0.7 - steps / 1000 + draw * steps / 10000), "log_loss": steps / 10}
+        | {"method": "lora", "shots": 128, "steps": steps}
+        for draw in range(2)
+        for steps in STEPS[128]
+    ]
+    cells.append({**cells[0], "draw": 2})  # has no other number of steps yet
+    table = write_steps({"cells": cells, "machine": MACHINE})
+    rows = {row[2]: row for line in table.splitlines() if (row := [part.strip() for part in line.split("|")[1:-1]])}
+    # Draws differ by -.020 and -.018: t(1) x .001.
+    assert rows["40"][-2:] == ["-0.019 [-0.032, -0.006]", "+2.000 [+2.000, +2.000]"] and rows["20"][-2:] == ["", ""]
+    assert "lora 128 rows: 2" in table and "pattern 16 rows: 0" in table
 
 
 def test_phrases_begin_no_other() -> None:
