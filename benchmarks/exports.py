@@ -113,7 +113,7 @@ def export_all(root: Path) -> list[dict[str, Any]]:
     (root / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     texts = [row.fields for row in draw.support]
     labels = [task.labels[row.label] for row in draw.support if row.label is not None]
-    found = []
+    found: list[dict[str, Any]] = []
     for number, (name, (method, model, settings)) in enumerate(METHODS.items()):
         began = time.perf_counter()
         folder = root / f"{number:02}"

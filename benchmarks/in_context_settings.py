@@ -50,7 +50,12 @@ DRAWS = {16: 2, 64: 1}
 """Draws of each task, by shots."""
 SIZES = {16: (0, 8, 16), 64: (16, 64)}
 """Demonstrations a context shows, by shots; none is zero-shot."""
-KINDS = {"random": SIZES, "chat": {16: (0, 16)}, "nearest": {16: (8,)}, "neighbours": {16: (8,)}}
+KINDS: Mapping[str, Mapping[int, Sequence[int]]] = {
+    "random": SIZES,
+    "chat": {16: (0, 16)},
+    "nearest": {16: (8,)},
+    "neighbours": {16: (8,)},
+}
 """What stands before rows, and how many demonstrations it shows, by shots."""
 VOTES = ("vocabulary", "states")
 AVERAGED = "scored, probabilities averaged"

@@ -94,9 +94,9 @@ def fill_blocks(text: str, blocks: Blocks, results: Path) -> str:
         file = results / f"{name}.json"
         if not file.is_file():
             continue
-        table = write(json.loads(file.read_text(encoding="utf-8")))
+        table = write(json.loads(file.read_text(encoding="utf-8"))).replace("\\", r"\\")  # none stands for a group
         block = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text, count = block.subn(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
+        text, count = block.subn(rf"\g<1>\n{table}\n\n\g<2>", text)
         if count != 1:
             raise ValueError(f"the page has {count} blocks {name!r}: it needs one")
     return text

@@ -21,7 +21,7 @@ COLLAPSE, LOSS = 1 / 7, 0.2
 RIGHT = 0.75
 """Share of rows that each of several methods answers right."""
 LOWER = 0.1
-ONES = np.ones(ROWS, dtype=np.int64)
+ONES = np.ones(ROWS, dtype=np.uint8)
 DRAWS = (3, 5, 10)
 DEVIATIONS = ((0.03, 0.03), (0.01, 0.08))
 """Of the methods of a group, over draws: the least and the most."""
@@ -35,7 +35,7 @@ def draw_shifts(draws: int, deviation: float, collapses: bool, rng: np.random.Ge
     return np.clip(shifts, -DISAGREE, DISAGREE)
 
 
-def bound_pair(shifts: Sequence[float], steady: float | None, rng: np.random.Generator) -> statistics.Interval:
+def bound_pair(shifts: np.ndarray, steady: float | None, rng: np.random.Generator) -> statistics.Interval:
     """The interval of two methods' difference; `steady`: all draws share their rows, None: each has its own."""
     chances = [[(DISAGREE + shift) / 2, (DISAGREE - shift) / 2, 1 - DISAGREE] for shift in (0.0, *shifts)]
     always, *rows = [rng.choice([1.0, -1.0, 0.0], size=ROWS, p=chance) for chance in chances]
@@ -142,7 +142,10 @@ def answer_rows(
     return {
         (draw, ""): {
             IN_DOMAIN: DrawAnswers(
-                gold, np.where(rng.random((1, ROWS)) < share, gold, 1 - gold), 2, ROWS * draw + np.arange(ROWS)
+                gold,
+                np.where(rng.random((1, ROWS)) < share, gold, 1 - gold),
+                2,
+                ROWS * draw + np.arange(ROWS, dtype=np.int32),
             )
         }
         for draw, share in enumerate(shares)

@@ -70,19 +70,19 @@ def measure_decisions(kind: Kind, draws: int, studies: int, seed: int = 0) -> di
 def make_study(kind: Kind, draws: int, lower: Sequence[float], rng: np.random.Generator) -> list[VariantAnswers]:
     """Methods that are right on a share of RIGHT less what each is lower by, in the mean over all draws."""
     deviations = np.geomspace(*kind.deviations, len(lower))
-    found = []
+    found: list[VariantAnswers] = []
     for place, (below, deviation) in enumerate(zip(lower, deviations, strict=True)):
         shares = RIGHT - below + rng.normal(0.0, deviation / np.sqrt(2), draws)
         if kind.collapses and place % 2:
             shares -= LOSS * ((rng.random(draws) < COLLAPSE) - COLLAPSE)
         # A row is answered right where its own number is below the share: the same number in every draw, or a new one.
         always = rng.random(ROWS)
-        method = {}
+        method: dict[tuple[int, str], dict[str, DrawAnswers]] = {}
         for draw, share in enumerate(np.clip(shares, 0, 1)):
             alike = rng.random(ROWS) < (kind.steady or 0.0)
             right = np.where(alike, always < RIGHT - below, rng.random(ROWS) < share)
-            codes = np.arange(ROWS) + (0 if kind.steady is not None else ROWS * draw)
-            method[draw, ""] = {IN_DOMAIN: DrawAnswers(ONES, right.astype(np.int64)[None], 2, codes)}
+            codes = np.arange(ROWS, dtype=np.int32) + (0 if kind.steady is not None else ROWS * draw)
+            method[draw, ""] = {IN_DOMAIN: DrawAnswers(ONES, right.astype(np.uint8)[None], 2, codes)}
         found.append(method)
     return found
 
