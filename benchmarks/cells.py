@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,6 +21,8 @@ from fewtune.models import Precision, resolve_precision
 from fewtune.processor import usable_cores
 
 Cell = Mapping[str, Any]
+Place = tuple[str, int]
+"""A task and a draw of it."""
 
 
 class Cells:
@@ -68,6 +70,22 @@ def run_experiment(
     parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
     measure(parser.parse_args().data_dir)
     print(write_table(json.loads(file.read_text(encoding="utf-8"))))
+
+
+def place_cells(cells: Sequence[Cell], key: str, settings: Collection[Any]) -> dict[Place, dict[Any, Cell]]:
+    """Cells by task and draw and by what `key` says of their setting; of the places alone that have all `settings`."""
+    found: dict[Place, dict[Any, Cell]] = {}
+    for cell in cells:
+        found.setdefault((cell["task"], cell["draw"]), {})[cell[key]] = cell
+    return {place: own for place, own in found.items() if all(setting in own for setting in settings)}
+
+
+def word_gain_over(placed: Mapping[Place, Mapping[Any, Cell]], setting: Any, base: Any, figure: str) -> str:
+    """What a setting's figure differs by from the base's on the same draws (`word_gain`); nothing for the base."""
+    gains: dict[str, list[float]] = {}
+    for (task, _), own in placed.items():
+        gains.setdefault(task, []).append(own[setting][figure] - own[base][figure])
+    return "" if setting == base else word_gain(gains)
 
 
 def word_gain(gains: Mapping[str, Sequence[float]]) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cell, Cells, word_gain
+from benchmarks.cells import Cell, Cells, place_cells, word_gain_over
 from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.in_context_settings import MODEL, judge
 from benchmarks.markdown import write_machine, write_markdown
@@ -208,10 +208,7 @@ def write_table(results: dict[str, Any]) -> str:
 
 def _tabulate(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], *, fresh: bool) -> str:
     """A row a setting: accuracy by task, then means over tasks, of the draws that every setting has."""
-    by_place: dict[tuple[str, int], dict[str, Cell]] = {}
-    for cell in cells:
-        by_place.setdefault((cell["task"], cell["draw"]), {})[cell["setting"]] = cell
-    whole = {place: own for place, own in by_place.items() if all(told in own for told in arms)}
+    whole = place_cells(cells, "setting", arms)
     if not whole:
         kind = "fits on fresh draws" if fresh else "fits"
         return f"{len(cells)} {kind} are measured, and no draw of a task has all {len(arms)} settings yet."
@@ -219,19 +216,11 @@ def _tabulate(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], *, fresh:
     for told in arms:
         own = {task: [each[told] for (of, _), each in whole.items() if of == task] for task in tasks}
         by_task = [f"{fmean(cell['accuracy'] for cell in members):.3f}" if members else "" for members in own.values()]
-        gains = [_gain(whole, told, figure) for figure in GAINS] if fresh else []
+        gains = [word_gain_over(whole, told, DEFAULTS, figure) for figure in GAINS] if fresh else []
         rows.append([told, *by_task, *_average(list(own.values())), *gains])
     heads = ("setting", *tasks, "accuracy", "AUROC", "log loss", "s a fit", *(GAINS.values() if fresh else ()))
     drawn = ", ".join(f"{task} {sum(place[0] == task for place in whole)}" for task in tasks)
     return f"{write_markdown(heads, rows)}\n\n{'Fresh draws' if fresh else 'Draws'}: {drawn}."
-
-
-def _gain(whole: Mapping[tuple[str, int], Mapping[str, Cell]], told: str, figure: str) -> str:
-    """What a setting's figure differs by from the defaults'; nothing for the defaults."""
-    gains: dict[str, list[float]] = {}
-    for (task, _), cells in whole.items():
-        gains.setdefault(task, []).append(cells[told][figure] - cells[DEFAULTS][figure])
-    return "" if told == DEFAULTS else word_gain(gains)
 
 
 def _average(by_task: Sequence[Sequence[Cell]]) -> list[str]:

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.apart import ROOT
-from benchmarks.cells import Cell, Cells, run_experiment, word_gain
+from benchmarks.cells import Cells, place_cells, run_experiment, word_gain_over
 from benchmarks.development_rows import load_screened_task
 from benchmarks.fine_tuning_settings import FIGURES, SHORT, TESTED, measure_cell
 from benchmarks.in_context_settings import MODEL
@@ -53,31 +53,20 @@ def write_table(results: Mapping[str, Any]) -> str:
     """A row a method, number of rows and of steps, of the draws of tasks that have every number of steps."""
     rows, drawn = [], []
     for (method, _), (shots, numbers) in product(RATES.items(), STEPS.items()):
-        by_place: dict[tuple[str, int], dict[int, Cell]] = {}
-        for cell in results["cells"]:
-            if cell["method"] == method and cell["shots"] == shots:
-                by_place.setdefault((cell["task"], cell["draw"]), {})[cell["steps"]] = cell
-        whole = {place: own for place, own in by_place.items() if all(steps in own for steps in numbers)}
+        cells = [cell for cell in results["cells"] if (cell["method"], cell["shots"]) == (method, shots)]
+        whole = place_cells(cells, "steps", numbers)
         drawn.append(f"{method} {shots} rows: {len(whole)}")
         if not whole:
             continue
         for steps in numbers:
             own = [each[steps] for each in whole.values()]
             means = [f"{fmean(cell[figure] for cell in own):.3f}" for figure in FIGURES]
-            gains = [_gain(whole, steps, figure) if steps != BASE else "" for figure in GAINS]
+            gains = [word_gain_over(whole, steps, BASE, figure) for figure in GAINS]
             seconds = f"{fmean(cell['seconds'] for cell in own):.0f}"
             rows.append([method, str(shots), str(steps), *means, seconds, *gains])
     heads = ("method", "rows", "steps", "accuracy", "AUROC", "log loss", "s a fit")
     table = write_markdown((*heads, f"AUROC over {BASE} steps'", f"log loss over {BASE} steps'"), rows)
     return f"{table}\n\nDraws of both tasks together: {'; '.join(drawn)}. {write_machine(results['machine'])}."
-
-
-def _gain(whole: Mapping[tuple[str, int], Mapping[int, Cell]], steps: int, figure: str) -> str:
-    """What so many steps' figure differs by from `BASE` steps' on the same draws."""
-    gains: dict[str, list[float]] = {}
-    for (task, _), cells in whole.items():
-        gains.setdefault(task, []).append(cells[steps][figure] - cells[BASE][figure])
-    return word_gain(gains)
 
 
 if __name__ == "__main__":
