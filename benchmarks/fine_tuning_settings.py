@@ -1,13 +1,13 @@
-"""What the settings of methods that train give, about ten for each, on rows that are no evidence.
+"""What the settings of methods that fit give, about ten for each, on rows that are no evidence.
 
     python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    one of `ARMS`; goes on where it was stopped
 
-Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M, 32 labelled rows and 64 unlabelled, on the development
-rows of four tasks (halves of their training rows). Every setting runs on one draw of the two tasks with the shortest
-rows, those of the lowest sum of ranks in AUROC and log loss on one draw of the others, and the best of these on fresh
-draws of all (`KEPT` says how many; `MORE_STEPS` and `BESIDES` what else); the defaults run everywhere. On fresh
-draws alone are differences from the defaults told: the best of ten is too good where it was chosen. Their intervals
-are Student's, of draws, and too narrow: draws of a task share half of their test rows.
+Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M (a sentence encoder where `MODELS` names one), 32 labelled
+rows and 64 unlabelled, on the development rows of four tasks (halves of their training rows). Every setting runs on one
+draw of the two tasks with the shortest rows, those of the lowest sum of ranks in AUROC and log loss on one draw of the
+others, and the best of these on fresh draws of all (`KEPT` says how many; `MORE_STEPS` and `BESIDES` what else); the
+defaults run everywhere. On fresh draws alone are differences from the defaults told: the best of ten is too good where
+it was chosen. Their intervals are Student's, of draws, and too narrow: draws of a task share half of their test rows.
 Every setting meets the same draws. One process a method; two methods may run beside each other (OMP_NUM_THREADS=1).
 """
 
@@ -74,32 +74,57 @@ DISTILLATION: Arms = {
         *product((0.3, 0.9), (10,), (48,)),
     )
 }
+PROBES: Arms = {
+    f"{'prompted' if prompted else 'plain'}, C {inverse:g}": {"prompted": prompted, "inverse_penalty": inverse}
+    for prompted, inverse in product((True, False), (0.01, 0.03, 0.1, 0.3, 1.0))
+    if (prompted, inverse) != (True, 0.1)  # as it stands
+}
+WORDS: Arms = {
+    f"runs of {longest}, C {inverse:g}": {"longest_phrase": longest, "inverse_penalty": inverse}
+    for longest, inverse in product((1, 2, 3), (1.0, 10.0, 100.0, 1000.0))
+    if (longest, inverse) != (2, 10.0)  # as it stands
+}
+PENALTIES: Arms = {
+    f"C {inverse:g}": {"inverse_penalty": inverse}
+    for inverse in (0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0, 300.0)  # as it stands: 1
+}
+PAIRS: Arms = {
+    f"{rate:g}, {epochs} {'epoch' if epochs == 1 else 'epochs'}": {"learning_rate": rate, "epochs": epochs}
+    for rate, epochs in product((5e-6, 1e-5, 2e-5, 5e-5, 1e-4), (1, 4))
+    if (rate, epochs) != (2e-5, 1)  # as it stands
+}
 STOOD: Arms = {
     "adaptive": {"blocks": 4, "learning_rate": 1e-5},
+    "bitfit": {"readout": "head"},
     "lora": {"epochs": 40},
     "pattern": {"epochs": 40, "learning_rate": 2e-5},
 }
-"""Defaults that a screening was measured beside and that have changed since, by method."""
+"""What stood, by method, where it is not the defaults: these changed since, or the model has no label words."""
 ARMS: Mapping[str, Arms] = {
     name: {DEFAULTS: STOOD.get(name, {}), **arms}
     for name, arms in (
         ("vanilla", VANILLA),
         ("adaptive", ADAPTIVE),
         ("context_distillation", DISTILLATION),
+        ("probe", PROBES),
+        ("tfidf", WORDS),
+        ("embeddings", PENALTIES),
+        ("contrastive", PAIRS),
         *(
             (
                 name,
                 {
-                    f"{rate:g}, {steps} steps": {"learning_rate": rate, "steps": steps}
+                    f"{rate:g}, {steps} steps": {**read, "learning_rate": rate, "steps": steps}
                     for rate, steps in product(rates, (20, 80))
                     if (rate, steps) != (usual, 80)  # as it stands
                 },
             )
-            for name, usual, rates in (
-                ("pattern", 2e-5, (5e-6, 1e-5, 2e-5, 5e-5, 1e-4)),
-                ("lora", 5e-4, (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
-                ("ia3", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
-                ("soft_prompt", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+            for name, usual, rates, read in (
+                ("pattern", 2e-5, (5e-6, 1e-5, 2e-5, 5e-5, 1e-4), {}),
+                ("lora", 5e-4, (1e-4, 2e-4, 5e-4, 1e-3, 2e-3), {}),
+                ("ia3", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), {}),
+                ("soft_prompt", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), {}),
+                ("bitfit", 1e-3, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), {"readout": "head"}),
             )
         ),
     )
@@ -111,6 +136,8 @@ MORE_STEPS = {"vanilla": 200}
 """Steps with which a method's best setting runs besides."""
 BESIDES = {"context_distillation": "alpha 0.3, 48 steps"}
 """A setting that runs on fresh draws besides: for distillation, the best one under a teacher that is not tuned."""
+MODELS = {"bitfit": "minilm-l6", "embeddings": "minilm-l6", "contrastive": "minilm-l6"}
+"""A method's model where it is a sentence encoder: for `bitfit` because SmolLM2 has no biases."""
 FIGURES = ("accuracy", "auroc", "log_loss")
 GAINS = {"auroc": "AUROC over the defaults'", "log_loss": "log loss over the defaults'"}
 """Figures whose differences are told, and the heads of their columns."""
@@ -180,7 +207,7 @@ def measure_cell(
 def measure(name: str, data_dir: Path, fresh: int) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(find_file(name), method=name)
-    model = load_model(find_model(MODEL), cells.precision)
+    model = load_model(find_model(MODELS.get(name, MODEL)), cells.precision)
     tasks = {task_name: load_screened_task(task_name, data_dir) for task_name in TASKS}
     for seed, (task_name, task) in product(range(1 + fresh), tasks.items()):
         draw = make_draw(task, Sampling(SHOTS, pool_rows=POOL, in_domain_rows=TESTED), seed)

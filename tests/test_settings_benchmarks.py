@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import LlamaConfig
+from transformers import BertConfig, LlamaConfig
 
 from benchmarks import cola_patterns
 from benchmarks.cells import Cells
@@ -25,6 +25,7 @@ from benchmarks.fine_tuning_settings import (
     ARMS,
     DEFAULTS,
     KEPT,
+    MODELS,
     SHORT,
     TASKS,
     choose_finalists,
@@ -48,7 +49,8 @@ MACHINE = {"processor": "made-up", "threads": 2, "packages": {"torch": "2.0"}}
 @pytest.mark.parametrize("name", ARMS)
 def test_methods_get_about_as_many_settings_and_each_can_be_used(name: str, task: Task, draw: Draw) -> None:
     assert 9 <= len(ARMS[name]) <= 12
-    method, config = get_method(name), LlamaConfig(num_hidden_layers=30)
+    method = get_method(name)
+    config = BertConfig(num_hidden_layers=2) if name in MODELS else LlamaConfig(num_hidden_layers=30)
     for settings in ARMS[name].values():
         resolved = method.resolve(method.settings(**settings), task, 32, 64)
         assert method.skip_reason(resolved, config, task) is None
