@@ -14,10 +14,14 @@ import yaml
 from filelock import FileLock
 
 from command_line import run_cli
+from fewtune.methods import METHODS
 from fewtune.progress import PlainProgress
 from fewtune.records import load_records
 from fewtune.running import folder
 from fewtune.study import study_schema
+from fewtune.study.describe import describe_settings
+from fewtune.study.settings import build_settings, find_settings
+from fewtune.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("no_charts")
 
@@ -158,6 +162,29 @@ def test_check_says_which_patterns_are_constrained(small_study: Path, capsys: py
 def test_list_names_what_a_study_can_name(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, told, _ = run_cli("list", what, capsys=capsys)
     assert code == 0 and name in told
+
+
+def test_list_tells_a_methods_settings_their_defaults_and_what_each_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = run_cli("list", "methods", "lora", capsys=capsys)
+    rank = next(line.split() for line in told.splitlines() if line.startswith("rank "))
+    assert code == 0 and rank[:4] == ["rank", "8", "a", "whole"]
+    assert run_cli("list", "methods", "majority", capsys=capsys)[:2] == (0, "majority has no settings.\n")
+    assert "to be given" in run_cli("list", "tasks", "own_files", capsys=capsys)[1]
+    assert "Did you mean 'lora'?" in run_cli("list", "methods", "lor", capsys=capsys)[2]
+    code, _, refusal = run_cli("list", "models", "smollm2-135m", capsys=capsys)
+    assert code == 2 and "a model has no settings" in refusal
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [*(("method", name) for name in METHODS), *(("task", name) for name in TASKS)]
+)
+def test_defaults_that_are_listed_are_those_that_hold(what: str, name: str) -> None:
+    kind, listed = find_settings(what, name), describe_settings(what, name)
+    needed = {"train": "rows.csv"} if name == "own_files" else {}
+    held = {words.name: json.loads(words.default) for words in listed if words.default is not None}
+    assert build_settings(kind, needed | held) == build_settings(kind, needed)
+    assert {words.name for words in listed if words.default is None} == set(needed)
+    assert all(words.meaning and words.values for words in listed)
 
 
 def test_the_schema_beside_the_studies_is_up_to_date() -> None:

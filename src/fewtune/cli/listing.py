@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from fewtune.cli.output import console
+from fewtune.errors import FewtuneError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
-def list_(what: Literal["methods", "tasks", "models"]) -> int:
-    """List what a study can name."""
+def list_(
+    what: Literal["methods", "tasks", "models"],
+    name: Annotated[str | None, Parameter(help="A method or a task, whose settings are listed.")] = None,
+) -> int:
+    """List what a study can name, or the settings of a method or a task with their defaults."""
+    if name is not None and what == "models":
+        raise FewtuneError("a model has no settings of its own: leave the name out, or name a method or a task.")
+    console.print(_list_names(what) if name is None else _list_settings(what.removesuffix("s"), name))
+    return 0
+
+
+def _list_names(what: str) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -34,8 +50,26 @@ def list_(what: Literal["methods", "tasks", "models"]) -> int:
             "a causal or masked language model, or a sentence encoder, of the hub, as safetensors",
         )
         table.add_row("a/folder", "a local folder with config.json, *.safetensors and its tokenizer")
-    console.print(table)
-    return 0
+    return table
+
+
+def _list_settings(what: str, name: str) -> Table | str:
+    from rich.table import Table
+
+    from fewtune.study.describe import describe_settings
+    from fewtune.terminal import make_text
+
+    settings = describe_settings(what, name)
+    if not settings:
+        return f"{name} has no settings."
+    table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 2, 0, 0))
+    table.add_column("setting", no_wrap=True)
+    for head in ("default", "what it may be", "what it is"):
+        table.add_column(head)
+    for words in settings:
+        told = (words.name, words.default or "to be given", words.values, words.meaning)
+        table.add_row(*map(make_text, told))
+    return table
 
 
 def schema() -> int:
