@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
-from fewtune.records import PACKED_PREDICTIONS, PACKED_RECORDS, is_packed
+from fewtune.records import PACKED_PREDICTIONS, PACKED_RECORDS, is_packed, load_records
 from fewtune.report.export import write_markdown
 from fewtune.report.page import render_page
+from fewtune.study.reading import load_study
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(folder for folder in (ROOT / "results").iterdir() if is_packed(folder))
@@ -52,3 +53,15 @@ def test_its_predictions_are_row_ids_labels_and_scores_alone(folder: Path) -> No
 def test_it_is_packed_and_nothing_else_lies_there(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()} - {"study.yaml", "looks.json", "report.html"}
     assert names == {PACKED_RECORDS, PACKED_PREDICTIONS}
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_its_study_says_what_its_records_ran_with(folder: Path) -> None:
+    study = load_study(ROOT / "studies" / f"{folder.name}.yaml")
+    ran = {record.trial.variant: record.trial.settings for record in load_records(folder)}
+    for method in study.methods:
+        if method.variant in ran:  # a floor may be younger than the records
+            # A null stands for what goes with the task, the shots or other settings; older records kept it.
+            ran_with = {name: value for name, value in ran[method.variant].items() if value is not None}
+            given = {name: value for name, value in method.settings.items() if value is not None and name in ran_with}
+            assert given == {name: ran_with[name] for name in given}, f"{method.variant} ran with others: give them"
