@@ -73,7 +73,7 @@ def test_a_file_becomes_a_model_that_answers_new_rows(
 @pytest.mark.parametrize(("rows", "epochs"), [(32, 10), (100, 10), (171, 6), (374, 3), (10_000, 3)])
 def test_the_last_fit_has_fewer_epochs_of_many_rows(rows: int, epochs: int) -> None:
     assert auto.choose_settings("lora", rows) == {"epochs": epochs}
-    assert auto.choose_settings("pattern", rows) == {"epochs": epochs, "learning_rate": 2e-5}
+    assert auto.choose_settings("pattern", rows) == {"epochs": epochs}
     assert auto.choose_settings("probe", rows) == {} and "epochs" not in auto.choose_settings("in_context", rows)
 
 

@@ -63,7 +63,7 @@ class TeacherSettings(Recipe):
         Field(
             ge=0,
             le=MOST_EPOCHS,
-            description="Epochs of pattern tuning on the support before the teacher is frozen; 0: none.",
+            description="Epochs of pattern tuning at 2e-5 on the support before the teacher is frozen; 0: none.",
         ),
     ] = 0
     kl_over: Annotated[

@@ -13,7 +13,7 @@ import numpy as np
 from fewtune.tasks.base import Example
 
 LEAST_STEPS = 40
-"""Steps for a teacher that is worth nothing: what the other methods take over sixteen rows."""
+"""Steps for a teacher that is worth nothing: what most other methods take over sixteen rows."""
 WORTHIEST_STEPS = 160
 """Steps for a teacher that is always right."""
 
