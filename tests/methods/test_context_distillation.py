@@ -131,6 +131,8 @@ def test_with_alpha_1_a_student_without_labels_follows_its_teacher(
         models["llama"], task, draw, alpha=1.0, demonstrations=8, learning_rate=1e-2, epochs=60, calibration="none"
     )
     assert plan.fitting is not None and all(e.label is None for e in plan.fitting.examples)
+    some = make_plan(models["llama"], task, draw, alpha=1.0, demonstrations=2).report().teacher
+    assert some.rows_labelled == 0 and some.rows_taught > len(draw.pool), "labels weigh nothing"
     losses = fit_losses(plan)
     assert losses[-1] < losses[0] / 20
     taught = plan.reference_scorers["teacher"](draw.pool)
@@ -274,6 +276,15 @@ def test_settings_that_contradict_each_other_are_a_reason_to_skip(models: dict[s
         ({"context": ("scratchpad",), "scratchpad": "{text"}, "Write a text field as {name}"),
     ):
         assert reason in str(method.skip_reason(method.settings(**settings), models["llama"].config, task))
+    next_tokens = method.settings(kl_over="vocabulary", calibration="none", teacher="a/decoder")
+    assert "an encoder says no next token" in str(method.skip_reason(next_tokens, models["bert"].config, task))
+
+
+def test_what_is_given_for_a_context_that_does_not_name_it_is_told(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    told = make_plan(models["llama"], task, draw, demonstrations=2, instruction="Say how it feels.").report()
+    assert told.warnings == ["`instruction` is given and not read: context does not name it"]
 
 
 def test_a_batch_calibrated_teacher_needs_a_pool() -> None:

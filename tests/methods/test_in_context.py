@@ -249,6 +249,8 @@ def test_random_texts_are_made_of_the_supports_words_and_as_long(draw: Draw) -> 
         words = text.fields["text"].split()
         assert set(words) <= {word for row in known for word in row}
         assert len(words) == round(np.mean([len(row) for row in known]))
+    long = Example("b", {"text": "a " * 20_000 + "b" * 500_000}, 0)  # an array of its words would take 40 GB
+    assert len(write_random_texts([long], np.random.default_rng(0))) == RANDOM_TEXTS
     empty = write_random_texts([Example("a", {"text": " "}, 0)], np.random.default_rng(0))
     assert {text.fields["text"] for text in empty} == {""}
 
@@ -302,6 +304,32 @@ def test_a_model_with_room_for_no_demonstration_says_so(
     for given, warned in ((draw, 0), (wordy, 1)):
         plan = show_rows(models["llama"], task, given, demonstrations="all")
         assert len(plan.report().warnings) == warned
+
+
+@pytest.mark.parametrize("selection", ["random", "nearest"])
+def test_no_more_rows_are_shown_than_leave_room_for_one_like_them_and_that_is_told(
+    selection: str, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    model = models["llama"]
+    words = "the cook is kind " * (model.max_positions // 20)
+    wordy = replace(draw, support=tuple(replace(row, fields={"text": words}) for row in draw.support))
+    told = show_rows(model, task, wordy, demonstrations=8, selection=selection).report()
+    assert told.demonstrations is not None and told.prompt is not None
+    asked = Example("long", {"text": words}, None)
+    encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
+    pattern = task.patterns[0]
+    fitting = count_fitting(encoder, pattern, list(wordy.support), "\n\n")
+    assert 0 < fitting < 8
+    assert told.warnings == [
+        f"up to {8 - fitting} of a context's 8 demonstrations were left out, for want of room before a row"
+    ]
+    if selection == "random":
+        assert len(told.demonstrations.rows) == fitting
+    plan = show_rows(model, task, wordy, demonstrations=8, selection=selection)
+    plan.score([asked])
+    notes = plan.report().prompt
+    assert notes is not None and notes.cut.rows == 0, "the row itself is whole"
+    assert show_rows(model, task, draw, demonstrations=8, selection=selection).report().warnings == []
 
 
 def test_answers_that_depend_on_other_rows_are_neither_exported_nor_served(

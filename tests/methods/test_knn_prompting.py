@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fewtune.errors import PredictorError
 from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.methods import get_method
 from fewtune.methods.knn_prompting import split_support
+from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.manifest import NeighboursPart
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.tasks.base import Draw, Example, Task
@@ -69,7 +71,8 @@ def test_of_labels_with_equally_many_votes_the_nearer_is_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "wanted"), [((12, 4), 8), ((8, 8), 8), ((8, 8), 16), ((1, 5, 10), 0.5), ((3, 3), 0)]
+    ("counts", "wanted"),
+    [((12, 4), 8), ((8, 8), 8), ((8, 8), 16), ((1, 5, 10), 0.5), ((3, 3), 0), ((8, 8), 1), ((8, 8), 3), ((5,) * 10, 4)],
 )
 def test_each_label_is_shown_by_its_share_and_keeps_a_row_that_votes(counts: tuple[int, ...], wanted: float) -> None:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
@@ -79,7 +82,22 @@ def test_each_label_is_shown_by_its_share_and_keeps_a_row_that_votes(counts: tup
     assert sorted(row.row_id for row in (*shown, *voting)) == sorted(row.row_id for row in support)
     for label, count in enumerate(counts):
         own = sum(row.label == label for row in shown)
-        assert own < count and (own == count - 1 or abs(own - asked * count / len(support)) <= 0.5)
+        assert own < count and (own == count - 1 or abs(own - asked * count / len(support)) < 1)
+    assert len(shown) == min(round(asked), len(support) - len(counts)), "so many as were asked for, not one by label"
+
+
+def test_rows_that_the_model_cannot_read_before_another_vote(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    model = models["llama"]
+    words = "the cook is kind " * (model.max_positions // 20)
+    wordy = replace(draw, support=tuple(replace(row, fields={"text": words}) for row in draw.support))
+    plan = run(METHOD, METHOD.settings(demonstrations=6), model, task, wordy)
+    notes = plan.report().demonstrations
+    assert notes is not None and 0 < len(notes.rows) < 6
+    scorer = plan.predictor.scorer
+    assert isinstance(scorer, LanguageScorer) and isinstance(scorer.reader, Neighbours)
+    assert len(scorer.reader.labels_of) == len(draw.support) - len(notes.rows)
 
 
 def test_no_other_tool_is_given_what_looks_for_near_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,24 @@ def test_alpha_by_worth_is_the_weight_that_the_teacher_earns_and_is_noted(
 def test_steps_by_a_worth_that_nobody_measured_are_told(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:
-    shown = make_plan(models["llama"], task, draw, demonstrations=len(draw.support), steps="worth")
+    few = replace(draw, support=tuple(row for row in draw.support if row.label == 0)[:2])
+    shown = make_plan(models["llama"], task, few, steps="worth")
     notes = shown.report()
     assert notes.teacher is not None and notes.teacher.worth is None
     assert notes.warnings == ["the teacher was asked of no support rows of two labels: 40 steps were taken"]
     assert shown.fitting is not None and shown.fitting.optimisation.steps == 40
+
+
+def test_a_teacher_whose_worth_is_asked_leaves_support_rows_out_in_folds_too(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    method = get_method("context_distillation")
+    settings = method.resolve(method.settings(alpha="worth"), task, 2 * len(draw.support), len(draw.pool))
+    assert settings.demonstrations == len(draw.support), "as a fold has rows"
+    plan = method.plan(settings, models["llama"], task, draw, np.random.default_rng(0))
+    notes = plan.report().teacher
+    assert notes is not None and notes.worth is not None
+    assert {len(context) for context in notes.contexts} == {len(draw.support) * 3 // 4}
 
 
 @pytest.mark.parametrize(("worth", "steps"), [(0.0, 40), (1 / 3, 80), (1.0, 160)])

@@ -128,8 +128,8 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
         rate = DEFAULT_RATES[settings.student]
     if shown is None and "demonstrations" in settings.context:
         shown = DEMONSTRATIONS_A_LABEL * len(task.labels)
-        if asks_worth(settings):  # it shows on rows that a context leaves out
-            shown = min(shown, max(1, shots - math.ceil(shots / 4)))
+    if shown is not None and asks_worth(settings):
+        shown = _leave_some_out(shown, shots)
     alpha = settings.alpha
     if epochs is None and alpha != "worth" and alpha < 1 and settings.steps is None:
         taught = pool_rows if settings.variant == "few_shot" and alpha > 0 else 0
@@ -139,6 +139,11 @@ def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Setti
         cue = plain_template(task.fields) + "\nThoughts:"
     contexts = settings.contexts if "demonstrations" in settings.context else 1
     return replace(settings, learning_rate=rate, demonstrations=shown, contexts=contexts, epochs=epochs, scratchpad=cue)
+
+
+def _leave_some_out(shown: int, shots: int) -> int:
+    """Demonstrations of a context that leaves one support row in four out: on them it shows what a teacher is worth."""
+    return min(shown, max(1, shots - math.ceil(shots / 4)))
 
 
 def asks_worth(settings: Settings) -> bool:
@@ -165,12 +170,20 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
         return "with alpha 0 no teacher is asked, whose worth steps could follow: give steps a number"
     if settings.kl_over == "vocabulary" and settings.readout == "head":
         return "a head answers with labels: with readout head set kl_over to label_words"
+    if settings.kl_over == "vocabulary" and config is not None and not _reads_on(config):
+        return "an encoder says no next token: set kl_over to label_words"
     if "scratchpad" in settings.context and settings.scratchpad:
         try:
             check_template(settings.scratchpad, task.fields, "scratchpad")
         except DataError as error:
             return str(error)
     return refuse_beyond_blocks("blocks", settings.blocks, config) if settings.student == "last_blocks" else None
+
+
+def _reads_on(config: PreTrainedConfig) -> bool:
+    from fewtune.models.architectures import find_architecture
+
+    return "reads_on" in find_architecture(config).find_abilities(config)
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -182,6 +195,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     if settings.variant == "full":
         draw = replace(draw, pool=())
+    if settings.demonstrations is not None and asks_worth(settings):  # a fold has fewer rows than the trial
+        settings = replace(settings, demonstrations=_leave_some_out(settings.demonstrations, len(draw.support)))
     # A stream of its own, so that with alpha 0 the student's fit is pattern tuning's to the last bit.
     (teacher_rng,) = rng.spawn(1)
     teacher_model = model if settings.teacher is None else model.find(settings.teacher)
@@ -212,9 +227,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     epochs = settings.epochs or _count_epochs(len(examples), settings.batch_size)
     base = assemble_plan(answer, student, examples, loss, read_optimisation(settings, epochs))
     answered = sum(target is not None for _, target in weighed) if alpha > 0 else 0
-    labelled = sum(row.label is not None for row, _ in weighed)
+    labelled = sum(row.label is not None for row, _ in weighed) if alpha < 1 else 0
     fitted = {"rows_taught": answered, "rows_labelled": labelled, "alpha": round(alpha, 6), "worth": worth}
-    warnings = []
+    given = {part: getattr(settings, part) for part in ("instruction", "scratchpad", "demonstrations")}
+    unread = [part for part, value in given.items() if value and part not in settings.context]
+    warnings = [*teacher.warnings, *(f"`{part}` is given and not read: context does not name it" for part in unread)]
     if settings.alpha != 0 and answered == 0:
         why = "every context shows every support row and there is no pool"
         if settings.alpha == "worth":
@@ -323,7 +340,7 @@ METHOD = Method(
     needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
     shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
     defaults_tried={"sentiment": 21, "cola": 9, "qqp": 3, "snli": 3},
-    revision=3,  # all contexts are drawn before the first is calibrated
+    revision=4,  # a teacher's worth is asked of rows that it is not shown, in folds too; demonstrations fit
     needs_pool=lambda settings: settings.calibration == "batch" and settings.variant == "few_shot",
     skip_reason=skip_reason,
     resolve=resolve,

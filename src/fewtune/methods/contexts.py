@@ -6,7 +6,7 @@ Owns making them, for in-context learning, which answers behind them, and for a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,7 +16,13 @@ from fewtune.predictors.language import Before, Prompting, find_by_states, read_
 from fewtune.predictors.manifest import NearestPart
 from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.prompts.calibration import Calibration, estimate_prior
-from fewtune.prompts.demonstrations import choose_demonstrations, count_fitting, write_context, write_demonstrations
+from fewtune.prompts.demonstrations import (
+    choose_demonstrations,
+    count_fitting,
+    count_of_lengths,
+    write_context,
+    write_demonstrations,
+)
 from fewtune.prompts.template import plain_template
 from fewtune.tasks.base import Draw, Example, Pattern
 
@@ -40,24 +46,28 @@ class Context:
     before: Before
     rows: tuple[Example, ...]
     log_prior: np.ndarray | None
+    left_out: int = 0
+    """Rows that it was to show and does not: the model could not read them with a row behind."""
 
 
 def show_nearest(
     settings: ContextSettings, prompting: Prompting, pattern: Pattern, draw: Draw, rng: np.random.Generator
 ) -> tuple[NearestDemonstrations, Context]:
     """What stands before each row where that is its own nearest demonstrations, and the context that it makes."""
-    fields = tuple(draw.support[0].fields)
-    part = NearestPart(
-        template=plain_template(fields),
-        texts=tuple(write_demonstrations(prompting.encoder, pattern, draw.support)),
-        count=min(settings.demonstrations or 0, len(draw.support)),
-        separator=settings.separator,
+    encoder, fields = prompting.encoder, tuple(draw.support[0].fields)
+    texts = tuple(write_demonstrations(encoder, pattern, draw.support))
+    lengths = sorted(
+        (len(tokens) for tokens in encoder.tokenise([t + settings.separator for t in texts])), reverse=True
     )
-    longest = sorted(prompting.encoder.tokenise([text + part.separator for text in part.texts]), key=len)[-part.count :]
-    prompting.encoder.check_room(sum(map(len, longest)), prompting.readout.answer_tokens)
+    wanted = min(settings.demonstrations or 0, len(draw.support))
+    # The longest may be the nearest; where none of them fits, the error says so.
+    fitting = max(1, count_of_lengths(encoder, lengths[:wanted]))
+    encoder.check_room(sum(lengths[:fitting]), prompting.readout.answer_tokens)
+    template = plain_template(fields)
+    part = NearestPart(template=template, texts=texts, count=fitting, separator=settings.separator)
     nearest = find_by_states(part, read_states(prompting, part.template).read(draw.support), prompting)
     prior = estimate_prior(partial(prompting.score, before=nearest), settings.calibration, draw, rng)
-    return nearest, Context(nearest, draw.support, prior)
+    return nearest, Context(nearest, draw.support, prior, wanted - fitting)
 
 
 def make_contexts(
@@ -72,27 +82,42 @@ def make_contexts(
 
     All contexts are drawn before the first prior is estimated, so that settings that differ by their calibration are
     compared behind the same contexts.
+    Of rows that the model cannot read with another behind them, as many are shown as it can.
     Batch calibration is over the pool. Where there is none, it is over the support rows that a context does not show,
     one in four at least.
     """
-    drawn = []
+    drawn: list[tuple[list[Example], int]] = []
     by_support = settings.calibration == "batch" and not draw.pool
     most = len(draw.support) - (math.ceil(len(draw.support) / 4) if by_support else 0)
+    fit = partial(count_fitting, prompting.encoder, pattern)
+    framed = {"separator": settings.separator, "instruction": settings.instruction}
     for _ in range(settings.contexts):
-        wanted = settings.demonstrations
-        chosen = choose_demonstrations(draw.support, most if wanted is None else min(wanted, most), rng)
-        if wanted is None:
-            fitting = count_fitting(prompting.encoder, pattern, chosen, settings.separator)
-            if fitting < len(chosen):
-                chosen = choose_demonstrations(draw.support, fitting, rng)
-                chosen = chosen[: count_fitting(prompting.encoder, pattern, chosen, settings.separator)]
-        drawn.append(chosen)
+        wanted = most if settings.demonstrations is None else min(settings.demonstrations, most)
+        chosen = choose_demonstrations(draw.support, wanted, rng)
+        fitting = fit(chosen, **framed)
+        if fitting < len(chosen):
+            chosen = choose_demonstrations(draw.support, fitting, rng)
+            chosen = chosen[: fit(chosen, **framed)]
+        drawn.append((chosen, wanted - len(chosen)))
     made = []
-    for chosen in drawn:
+    for chosen, left_out in drawn:
         text = write_context(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
         before = follow(text)
         rest = tuple(row.without_label() for row in draw.support if row not in chosen)
         asked = replace(draw, pool=rest) if by_support else draw
         prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, asked, rng)
-        made.append(Context(before, tuple(chosen), prior))
+        made.append(Context(before, tuple(chosen), prior, left_out))
     return made
+
+
+def word_left_out(settings: ContextSettings, contexts: Sequence[Context]) -> list[str]:
+    """What to warn of where contexts show fewer rows than they were to, or none."""
+    if all(context.left_out == 0 for context in contexts):
+        return []
+    if not all(context.rows for context in contexts):
+        return ["no labelled row fits before the query: it is answered without demonstrations"]
+    if settings.demonstrations is None:
+        return []
+    most = max(context.left_out for context in contexts)
+    count = settings.demonstrations
+    return [f"up to {most} of a context's {count} demonstrations were left out, for want of room before a row"]

@@ -34,8 +34,8 @@ class Settings:
     demonstrations: Annotated[
         Annotated[int, Field(ge=0, le=MOST_DEMONSTRATIONS)] | Literal["all"],
         Field(
-            description="Labelled rows shown before the query; at most the support has. all: as many of the support as "
-            "the model can read with a row behind them that is as long as the longest of these."
+            description="Labelled rows shown before the query; at most the support has, and as many as the model can "
+            "read with a row behind them that is as long as the longest of these. all: as many as that allows."
         ),
     ] = 16
     selection: Annotated[
@@ -99,7 +99,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.methods.answer import answer_by_label_words, choose_pattern
-    from fewtune.methods.contexts import ContextSettings, make_contexts, show_nearest
+    from fewtune.methods.contexts import ContextSettings, make_contexts, show_nearest, word_left_out
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged
@@ -131,8 +131,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         else ContextPart(before=str(context.before), log_prior=prior, centred=centred)
         for context, prior in zip(contexts, priors, strict=True)
     ]
-    bare = settings.demonstrations == "all" and not all(context.rows for context in contexts)
-    warnings = ["no labelled row fits before the query: it is answered without demonstrations"] if bare else []
+    warnings = word_left_out(asked, contexts)
     unlabelled = {"batch": "pool", "scored": "scored"}.get(settings.calibration)
     return Plan(
         predictor=answer.predict_with(forward, Unchanged(), parts, nearest),
@@ -157,7 +156,7 @@ METHOD = Method(
         (settings.demonstrations != 0 and settings.selection == "random")
         or settings.calibration in ("domain", "scored")
     ),
-    revision=2,  # all contexts are drawn before the first is calibrated
+    revision=3,  # a number of demonstrations that the model cannot read is lowered
     needs_pool=lambda settings: settings.calibration == "batch",
     resolve=resolve,
 )

@@ -6,6 +6,7 @@ Xu et al. 2023, https://arxiv.org/abs/2303.13824
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +61,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     from fewtune.predictors.neighbours import Neighbours
     from fewtune.predictors.network import Unchanged
     from fewtune.predictors.predictor import Predictor
-    from fewtune.prompts.demonstrations import known_label, write_context
+    from fewtune.prompts.demonstrations import count_fitting, known_label, write_context
     from fewtune.prompts.tokens import Encoder
     from fewtune.records import DemonstrationNotes, MethodNotes, PromptNotes
 
@@ -69,6 +70,8 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     wanted = settings.demonstrations
     shown, voting = split_support(draw.support, wanted if wanted >= 1 else wanted * len(draw.support), rng)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
+    fitting = count_fitting(encoder, pattern, shown, settings.separator)
+    shown, voting = shown[:fitting], [*voting, *shown[fitting:]]
     before = write_context(encoder, pattern, shown, settings.separator)
     forward = model.forward(model.frozen)
     reads = NextTokenReadout() if settings.by == "vocabulary" else StateReadout(unit=True)
@@ -93,10 +96,17 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 def split_support(
     support: Sequence[Example], wanted: float, rng: np.random.Generator
 ) -> tuple[list[Example], list[Example]]:
-    """About so many rows to show, in random order, by each label's share; the others, of each label at least one."""
+    """So many rows to show, in random order, by each label's share; the others, of each label at least one.
+
+    A share that is no whole number is rounded down, and the labels of the largest remainders have one more.
+    """
     order = [support[place] for place in rng.permutation(len(support))]
-    left = Counter(row.label for row in order)
-    quota = {label: min(count - 1, round(wanted * count / len(order))) for label, count in left.items()}
+    counts = Counter(row.label for row in order)
+    shares = {label: wanted * count / len(order) for label, count in counts.items()}
+    quota = {label: min(counts[label] - 1, math.floor(share)) for label, share in shares.items()}
+    for label in sorted(shares, key=lambda label: math.floor(shares[label]) - shares[label]):
+        if sum(quota.values()) < round(wanted) and quota[label] < counts[label] - 1:
+            quota[label] += 1
     shown: list[Example] = []
     voting: list[Example] = []
     for row in order:
@@ -114,7 +124,7 @@ def read_anchors(reading: Prompting, rows: Sequence[Example], before: str) -> np
 
 METHOD = Method(
     name="knn_prompting",
-    revision=2,  # the divergence as the method's authors take it
+    revision=3,  # as many rows are shown as asked for, and as the model can read
     summary="demonstrations before the row; the support rows that the model answers most like it vote; nothing trains",
     source_url="https://arxiv.org/abs/2303.13824",
     settings=Settings,

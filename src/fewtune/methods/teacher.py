@@ -19,7 +19,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import NextTokenReadout
 from fewtune.errors import DataError
 from fewtune.methods.answer import Answer, answer_by_label_words, choose_pattern
-from fewtune.methods.contexts import Context, ContextSettings, make_contexts
+from fewtune.methods.contexts import Context, ContextSettings, make_contexts, word_left_out
 from fewtune.methods.fine_tuning import plan_training
 from fewtune.methods.optimisation import FineTuning
 from fewtune.methods.scratchpad import Scratchpad
@@ -49,6 +49,8 @@ class Teacher:
     forward: Forward
     report: Callable[[], TeacherNotes]
     """What the record should note, asked for after the rows are answered."""
+    warnings: tuple[str, ...]
+    """What to warn of, such as demonstrations that the model could not read."""
 
     def score(self, rows: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the labels (rows, labels), probabilities averaged over the contexts."""
@@ -112,7 +114,8 @@ def make_teacher(
             scratchpad=None if scratchpad is None else scratchpad.report(),
         )
 
-    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report)
+    warnings = tuple(f"of the teacher, {warning}" for warning in word_left_out(asked, contexts))
+    return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report, warnings)
 
 
 def _open_scratchpad(settings: TeacherSettings, forward: Forward, answer: Answer) -> Scratchpad | None:

@@ -63,5 +63,7 @@ def write_random_texts(rows: Sequence[Example], rng: np.random.Generator) -> lis
         words = [word for text in texts for word in ("".join(text.split()) if unspaced else text.split())]
         length = round(len(words) / len(rows))
         for text in written:
-            text[field] = ("" if unspaced else " ").join(rng.choice(words, length)) if words else ""
+            # Places and not words are drawn: an array of words is as wide as the longest of them.
+            places = rng.integers(len(words), size=length) if words else ()
+            text[field] = ("" if unspaced else " ").join(words[place] for place in places)
     return [Example(f"random-words:{number}", fields, None) for number, fields in enumerate(written)]

@@ -47,11 +47,23 @@ def write_demonstrations(encoder: Encoder, pattern: Pattern, demonstrations: Seq
     ]
 
 
-def count_fitting(encoder: Encoder, pattern: Pattern, demonstrations: Sequence[Example], separator: str) -> int:
-    """How many of the first demonstrations the model reads with a row behind them that is as long as the longest."""
+def count_fitting(
+    encoder: Encoder, pattern: Pattern, demonstrations: Sequence[Example], separator: str, instruction: str = ""
+) -> int:
+    """How many of the first demonstrations the model reads with a row behind them that is as long as the longest.
+
+    `instruction` is what stands before them.
+    """
     written = write_demonstrations(encoder, pattern, demonstrations)
-    lengths = [len(tokens) for tokens in encoder.tokenise([text + separator for text in written])]
-    room = encoder.max_positions - len(encoder.opening) - len(encoder.closing) - max(lengths, default=0)
+    first, *lengths = [
+        len(tokens) for tokens in encoder.tokenise([text + separator for text in (instruction, *written)])
+    ]
+    return count_of_lengths(encoder, lengths, first if instruction else 0)
+
+
+def count_of_lengths(encoder: Encoder, lengths: Sequence[int], taken: int = 0) -> int:
+    """The same of demonstrations of so many tokens each, where so many are `taken` by what stands before them."""
+    room = encoder.max_positions - len(encoder.opening) - len(encoder.closing) - max(lengths, default=0) - taken
     return int(np.searchsorted(np.cumsum(lengths), room, side="right"))
 
 

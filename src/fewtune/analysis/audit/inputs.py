@@ -97,7 +97,7 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
             where=where,
             reason=f"up to {word_number(cut, 'row')} of a trial{reader} lost {word_number(tokens, 'token')} of their "
             f"longest text for want of room ({rows} rows scored; rows that were fitted on or shown count too)",
-            remedy="Raise max_tokens, or say that long texts were cut.",
+            remedy="Raise max_tokens, or show fewer demonstrations where some are; else say that long texts were cut.",
             trials=ids_of(records),
         )
 
