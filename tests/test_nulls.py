@@ -26,6 +26,8 @@ from test_trial import TRIAL
         ("lora", {}, {"epochs": 10}),
         ("lora", {"readout": "head"}, {"epochs": 40}),
         ("lora", {"readout": "head", "epochs": 3}, {"epochs": 3}),
+        ("ia3", {}, {"epochs": 10}),
+        ("ia3", {"readout": "head"}, {"epochs": 40}),
         ("soft_prompt", {}, {"learning_rate": 3e-3}),
         ("soft_prompt", {"kind": "prefix"}, {"learning_rate": 1e-2}),
         ("vanilla", {}, {"pattern": None}),  # it reads none

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
+from fewtune.methods.optimisation import LearningRate, TuningByReadout, needs_of_readout, resolve_epochs
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(FineTuning):
+class Settings(TuningByReadout):
     """What reads the answer, and how the vectors train."""
 
-    readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 3e-3
 
 
@@ -92,6 +91,7 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     needs=needs_of_readout,
-    defaults_tried={"sentiment": 3, "cola": 1},
+    defaults_tried={"sentiment": 12, "cola": 10, "qqp": 2, "snli": 2},
     skip_reason=skip_reason,
+    resolve=resolve_epochs,
 )

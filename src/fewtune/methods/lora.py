@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fewtune.errors import word_install
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_RANK, Method
-from fewtune.methods.optimisation import Epochs, FineTuning, LearningRate, ReadoutChoice, needs_of_readout
+from fewtune.methods.optimisation import LearningRate, TuningByReadout, needs_of_readout, resolve_epochs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -26,12 +26,8 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 
-DEFAULT_EPOCHS = {"label_words": 10, "head": 40}
-"""Ten were measured with label words alone (docs/defaults.md); a head starts from nothing and has far to go."""
-
-
 @dataclass(frozen=True)
-class Settings(FineTuning):
+class Settings(TuningByReadout):
     """The adapters' size, what reads the answer, and how they train."""
 
     rank: Annotated[int, Field(ge=1, le=MOST_RANK, description="Rank of each adapter.")] = 8
@@ -62,17 +58,7 @@ class Settings(FineTuning):
             description="B trains at this times A's rate (LoRA+, Hayou et al. 2024: 16; 1: LoRA).",
         ),
     ] = 1.0
-    readout: ReadoutChoice = "label_words"
     learning_rate: LearningRate = 5e-4
-    epochs: Annotated[
-        Epochs | None, Field(description="Passes over the support; null: 10 with label words, 40 with a head.")
-    ] = None  # type: ignore[assignment]  # null stands for what suits what reads the answer
-
-
-def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
-    """Epochs that suit what reads the answer, where none are given."""
-    epochs = settings.epochs
-    return replace(settings, epochs=DEFAULT_EPOCHS[settings.readout] if epochs is None else epochs)
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -135,5 +121,5 @@ METHOD = Method(
     needs=needs_of_readout,
     defaults_tried={"sentiment": 12, "cola": 11, "qqp": 2, "snli": 2},
     skip_reason=skip_reason,
-    resolve=resolve,
+    resolve=resolve_epochs,
 )

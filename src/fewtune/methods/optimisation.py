@@ -5,8 +5,9 @@ Owns the fields' meaning, units, bounds and defaults, in one place. A default th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS
 
 if TYPE_CHECKING:
     from fewtune.models.architectures.base import Ability
+    from fewtune.tasks.base import Task
 
 MOST_STEPS = 10_000_000
 
@@ -81,6 +83,28 @@ class FineTuning(Recipe):
 
     epochs: Epochs = 40
     validation_fraction: ValidationFraction = 0.0
+
+
+EPOCHS_BY_READOUT: Mapping[ReadoutKind, int] = {"label_words": 10, "head": 40}
+"""Ten were measured with label words alone (docs/defaults.md); a head starts from nothing and has far to go."""
+
+
+@dataclass(frozen=True)
+class TuningByReadout(FineTuning):
+    """The same of methods whose passes go with what reads the answer: few new weights of their own, high rates."""
+
+    readout: ReadoutChoice = "label_words"
+    epochs: Annotated[
+        Epochs | None, Field(description="Passes over the support; null: 10 with label words, 40 with a head.")
+    ] = None  # type: ignore[assignment]  # null stands for what suits what reads the answer
+
+
+ByReadout = TypeVar("ByReadout", bound=TuningByReadout)
+
+
+def resolve_epochs(settings: ByReadout, task: Task, shots: int, pool_rows: int) -> ByReadout:
+    """Epochs that suit what reads the answer, where none are given."""
+    return settings if settings.epochs else replace(settings, epochs=EPOCHS_BY_READOUT[settings.readout])
 
 
 def read_optimisation(
