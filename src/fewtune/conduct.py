@@ -23,7 +23,7 @@ from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
-from fewtune.running.looks import begin_looks, look_at_end
+from fewtune.running.looks import begin_looks, look_at_end, plan_no_look
 from fewtune.running.order import put_methods_in_turn, take_longest_first
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
@@ -160,7 +160,9 @@ def conduct_study(
         race, history = None, None
         if study.until is not None:
             race = Race(jobs, study.data_seeds, out, done.values())
-        elif shard is None:
+        elif shard is not None:
+            plan_no_look(out, [len(study.data_seeds)])
+        else:
             history = begin_looks(out, [len(study.data_seeds)], done.values())
         done.clear()  # thousands of records that nothing asks for any more
         if race is not None:

@@ -25,7 +25,7 @@ from fewtune.records import (
     write_record,
 )
 from fewtune.running.folder import open_folder
-from fewtune.running.looks import begin_looks, take_look
+from fewtune.running.looks import begin_looks, plan_no_look, take_look
 from fewtune.study import Study, TaskChoice, load_study
 from fewtune.tasks import get_task_module
 
@@ -50,6 +50,7 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
         for part in parts:
             _take_over(part, out, kept, tell)
         draws, missing = len(study.data_seeds), _list_missing([*held, *parts])
+        plan_no_look(out, [draws])
         if len(kept) == len(planned) and not missing:
             plan = [draws] if race is None else plan_looks(max(draws, race))
             history = begin_looks(out, plan, ())

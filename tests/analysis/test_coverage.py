@@ -115,6 +115,16 @@ def test_what_is_borrowed_counts_as_draws_do() -> None:
     assert reach_of(points, interval, 0.05, borrowed=borrowed) == pytest.approx(stats.t.isf(0.025, 6) / 3**0.5)
 
 
+def test_few_draws_borrow_no_more_than_twice_what_they_have_themselves() -> None:
+    """A method that failed in two of five draws has two degrees of freedom, and four are lent to it, not eight."""
+    rng = np.random.default_rng(0)
+    interval, points = Interval(2.0, 1.0, 3.0, 3), [1.0, 2.0, 3.0]
+    lent = borrow_variance([list(rng.normal(size=5)) for _ in range(5)])
+    assert lent.freedom == 8.0
+    expected = stats.t.isf(0.025, 6) * ((2 * 1.0 + 4 * lent.variance) / 6 / 3) ** 0.5
+    assert reach_of(points, interval, 0.05, borrowed=lent) == pytest.approx(expected)
+
+
 def test_a_clear_leader_of_many_is_told_from_five_draws() -> None:
     rng = np.random.default_rng(0)
     others = {str(i): make_comparison(*(0.1 + 0.03 * rng.normal(size=5))) for i in range(9)}

@@ -36,6 +36,12 @@ def test_a_curve_that_falls_by_chance_is_taken_for_a_flat_one() -> None:
     assert found.expected == pytest.approx(1 - np.sqrt(0.2 * 0.3)), "between the two, and no lower further on"
 
 
+def test_a_method_without_errors_is_not_foretold_any() -> None:
+    found = expect_growth({18: [1.0, 1.0], 37: [1.0, 1.0], 74: [1.0, 1.0]}, test_rows=24)
+    assert (found.score, found.expected, found.high) == (1.0, 1.0, 1.0)
+    assert found.low == pytest.approx(1 - 3 / 24), "none of 24 rows: 12.5 % may be wrong, by the rule of three"
+
+
 @pytest.mark.parametrize(
     "scores",
     [

@@ -14,12 +14,14 @@ from fewtune.analysis.looks import (
     find_earlier,
     find_levels,
     fingerprint_trials,
+    plan_further_looks,
     plan_looks,
     spend_beyond,
     spend_by,
 )
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import Look, LookHistory, Record, load_records, write_looks
+from fewtune.records import Look, LookHistory, Record, load_looks, load_records, write_looks
+from fewtune.running.looks import begin_looks, take_look
 from study_maker import make_study
 
 
@@ -36,6 +38,45 @@ from study_maker import make_study
 )
 def test_a_race_looks_at_ever_more_draws_and_at_all_it_may_have(most: int, looks: tuple[int, ...]) -> None:
     assert plan_looks(most) == looks
+
+
+@pytest.mark.parametrize(
+    ("plan", "taken", "most", "looks"),
+    [
+        ((20,), (), 20, LOOKS),  # fixed draws, and nobody looked
+        ((20,), (20,), 32, (20, 32)),
+        ((20,), (6,), 20, (8, 12, 20)),  # a budget ended it
+        (LOOKS, (3, 5), 20, LOOKS),
+        (LOOKS, (20,), 10, (3, 5, 8, 10)),  # a race may have fewer draws than there are
+    ],
+)
+def test_a_race_in_a_folder_that_was_looked_at_goes_on_from_the_last_look(
+    plan: tuple[int, ...], taken: tuple[int, ...], most: int, looks: tuple[int, ...]
+) -> None:
+    before = tuple(Look(task="sentiment", shots=16, draws=draws, methods=2, level=0.01) for draws in taken)
+    assert plan_further_looks(LookHistory(plan=plan, looks=before), most) == looks
+
+
+def test_a_plan_that_no_look_was_taken_by_binds_nobody_and_one_draw_is_no_look(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8], "lora": [0.9]})
+    records = load_records(tmp_path)
+    assert begin_looks(tmp_path, (20,), ()) == LookHistory(plan=(20,))
+    assert begin_looks(tmp_path, LOOKS, records) == LookHistory(plan=LOOKS) == load_looks(tmp_path)
+    (tmp_path / "looks.json").unlink()
+    assert begin_looks(tmp_path, LOOKS, records) == LookHistory(plan=LOOKS), "trials of one draw were no look"
+    cells = {record.trial_id: record.trial.cell for record in records}
+    assert take_look(LookHistory(plan=(1,)), cells, 1).looks == ()
+
+
+def test_a_last_look_at_what_was_looked_at_spends_what_the_plan_has_left() -> None:
+    looks = [
+        Look(task="sentiment", shots=16, draws=draws, methods=2, trials=str(draws), level=level)
+        for draws, level in ((3, 0.01), (5, 0.005))
+    ]
+    history = LookHistory(plan=LOOKS, looks=tuple(looks))
+    assert choose_level(history, looks[1], is_last=True) == pytest.approx(0.03), "of .04, the first look has a quarter"
+    assert choose_level(history, looks[1]) == 0.005
+    assert choose_level(history, looks[0], is_last=True) == 0.01, "a later look was taken"
 
 
 def test_planned_looks_share_four_fifths_of_the_error() -> None:

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
+from fewtune.analysis.comparison import compare
 from fewtune.analysis.decision import Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.regret import (
     PairDifference,
@@ -52,6 +53,19 @@ def test_two_methods_have_the_textbook_bound() -> None:
     assert found["b"].bound == pytest.approx(0.02 + reach) and found["b"].rival == "a" and found["b"].draws == 3
     assert found["a"].bound == pytest.approx(max(0.0, reach - 0.02))
     assert found["a"].rival is None and reach < 0.02, "nothing may be above it"
+
+
+def test_rows_that_show_no_difference_leave_one_open_that_they_cannot_tell() -> None:
+    """Three draws of ten rows, all right: of 30 rows none differs, and 1.6 in 30 may, at a level of 20 %."""
+    same = {name: answer([1.0, 1.0, 1.0], rows=10) for name in ("a", "b")}
+    found = bound_regrets(same, "accuracy", level=0.2)
+    assert found["a"].bound == pytest.approx(-math.log(0.2) / 30)
+    again = {name: answer([1.0, 1.0, 1.0], rows=10, shared=True) for name in ("a", "b")}
+    assert bound_regrets(again, "accuracy", level=0.2)["a"].bound == pytest.approx(-math.log(0.2) / 10), "the same ten"
+    compared = compare(same["a"], same["b"], "accuracy", np.random.default_rng(0))
+    assert compared.answer == "cannot tell" and compared.high == pytest.approx(-math.log(0.025) / 30)
+    many = {name: answer([1.0, 1.0, 1.0]) for name in ("a", "b")}
+    assert compare(many["a"], many["b"], "accuracy", np.random.default_rng(0)).answer == "tie"
 
 
 def test_of_three_methods_each_pair_has_half_the_error() -> None:

@@ -64,7 +64,8 @@ def read_answers(
             answers = reader.answers(record)
             _check_pairs(*whole.setdefault(draw_of(record), (record, answers)), record, answers)
             draws.setdefault(draw_of(record), []).append(answers)
-            shares[draw_of(record)] = record.notes.support_share or 0.0
+            # Records of before it was noted say nothing of it, and leave what others say of the draw.
+            shares[draw_of(record)] = max(shares.get(draw_of(record), 0.0), record.notes.support_share or 0.0)
     flat = [trial for draws in found.values() for seeds in draws.values() for trial in seeds]
     labels = {test_set: _list_codes([trial[test_set] for trial in flat]) for test_set in test_sets}
     return {

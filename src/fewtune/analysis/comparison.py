@@ -73,6 +73,8 @@ class Comparison:
     """Share of a draw's labelled rows that another draw has too, on average."""
     row_variance: float = 0.0
     """Variance of a draw's difference by the choice of its test rows."""
+    row_weight: float = 0.0
+    """What one test row of all that were drawn can add to the difference."""
     wins: float | None = None
     further_draws: int | None = None
     region: float = REGION
@@ -100,10 +102,10 @@ def compare(
         )
         for key in shared
     ]
-    interval = statistics.bound_difference(draws, resamples, rng)
+    span = RANGES[metric][1] - RANGES[metric][0]
+    interval = statistics.bound_difference(draws, resamples, rng, span)
     points = [draw.point for draw in draws]
     answer, reason = apply_rule(interval, region)
-    span = RANGES[metric][1] - RANGES[metric][0]
     return _plan_further(
         Comparison(
             answer=answer,
@@ -121,6 +123,7 @@ def compare(
             tie_reach=interval.tie_reach,
             shared_support=interval.shared_support,
             row_variance=interval.row_variance,
+            row_weight=interval.row_weight,
             wins=statistics.share_wins(points),
             region=region,
         ),
@@ -256,6 +259,7 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
         comparison.tie_reach,
         comparison.shared_support,
         comparison.row_variance,
+        comparison.row_weight,
     )
 
 

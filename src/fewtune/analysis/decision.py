@@ -194,13 +194,26 @@ def decide(
     return Decision(
         question=question,
         chosen=chosen,
-        best=next((c.name for c in held if c.regret is not None), None),
+        best=_find_best(held, within_budget, limits.inferior),
         draws=max((len(draws) for draws in within_budget.values()), default=0),
         contenders=held,
         missing=None if chosen is not None else _find_missing(question, held, rivals, limits),
         lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
         limited=len(within_budget) < len(answers),
     )
+
+
+def _find_best(
+    held: Sequence[Contender], answers: Mapping[str, VariantAnswers], inferior: Collection[str]
+) -> str | None:
+    """The highest mean of the methods that have all draws and are not below another beyond doubt; else of all.
+
+    One that was stopped, or failed in some draws, may have run on the easy ones.
+    """
+    compared = [each.name for each in held if each.regret is not None]
+    most = max((len(answers[name]) for name in compared), default=0)
+    whole = [name for name in compared if len(answers[name]) == most and name not in inferior]
+    return next(iter(whole or compared), None)
 
 
 def _keep_bounded(answers: Mapping[str, VariantAnswers]) -> dict[str, VariantAnswers]:

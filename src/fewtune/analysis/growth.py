@@ -61,7 +61,11 @@ def expect_growth(
     by_draw = extrapolate(errors, math.inf)
     by_draws = float(t.ppf(0.975, count - 1) * by_draw.std(ddof=1) * math.sqrt(1 / count + apart / (1 - apart)))
     # More rows do no harm in the long run: a curve that falls by chance is taken for a flat one.
+    least, score = 0.5 / test_rows, float(np.mean(scores[sizes[-1]]))
     mean = float(extrapolate(errors.mean(axis=1), 0.0))
+    if 1 - mean <= least * (1 + 1e-9):
+        # So few rows tell no error rate from none: a floor stood for it, and is no loss.
+        return Growth(sizes[-1], score, max(mean, score), max(0.0, min(mean, 1 - 3 / test_rows)), 1.0)
     by_rows = 1.96 * math.sqrt(mean * (1 - mean) / test_rows) if tests_shared else 0.0
     reach = math.hypot(by_draws, by_rows)
-    return Growth(sizes[-1], float(np.mean(scores[sizes[-1]])), mean, max(0.0, mean - reach), min(1.0, mean + reach))
+    return Growth(sizes[-1], score, mean, max(0.0, mean - reach), min(1.0, mean + reach))

@@ -35,10 +35,15 @@ def plan_looks(most: int) -> tuple[int, ...]:
     return (*(draws for draws in looks if draws < most), most)
 
 
-def plan_further_looks(plan: Sequence[int], most: int) -> tuple[int, ...]:
-    """The draws of each look of a race that has so many at the most, in a folder whose first looks were planned so."""
-    later = [draws for draws in plan_looks(most) if draws > plan[-1]]
-    return tuple(draws for draws in (*plan, *later) if draws <= most)
+def plan_further_looks(history: LookHistory, most: int) -> tuple[int, ...]:
+    """The draws of each look of a race that has so many at the most, in a folder that was looked at so.
+
+    Those of the folder's plan as far as looks were taken, then a race's own; the last is at all draws.
+    """
+    taken = max((look.draws for look in history.looks), default=0)
+    before = [draws for draws in history.plan if draws <= taken]
+    later = [draws for draws in plan_looks(most) if draws > taken]
+    return (*(draws for draws in (*before, *later) if draws < most), most)
 
 
 def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: Sequence[int]) -> list[Record]:
@@ -101,6 +106,11 @@ def fingerprint_trials(trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(trial_ids)).encode()).hexdigest()[:16]
 
 
+def name_outcome(record: Record) -> str:
+    """A trial's id, with what came of it where it was not done: run after all, it is another trial to a look."""
+    return record.trial_id if record.status == "done" else f"{record.trial_id} {record.status}"
+
+
 def find_levels(
     history: LookHistory | None, records: Iterable[Record], seeds: Sequence[int]
 ) -> dict[tuple[str, int], float]:
@@ -134,8 +144,10 @@ def _is_at(look: Look, records: Sequence[Record], seeds: Sequence[int]) -> bool:
         return look.methods == len({(record.trial.variant, record.trial.model) for record in records})
     drawn = set(seeds[: look.draws])
     present = [record for record in records if record.trial.data_seed in drawn]
-    done = [record for record in present if record.status == "done"]  # of a folder from before looks were counted
-    return look.trials in {fingerprint_trials(record.trial_id for record in each) for each in (present, done)}
+    outcomes = [name_outcome(record) for record in present]
+    done = [record.trial_id for record in present if record.status == "done"]  # from before looks were counted
+    every = [record.trial_id for record in present]  # at a study's end, and races' from before 2026-12
+    return look.trials in {fingerprint_trials(names) for names in (outcomes, done, every)}
 
 
 def foresee_level(history: LookHistory, task: str, shots: int) -> float:
@@ -152,14 +164,15 @@ def choose_level(history: LookHistory, look: Look, is_last: bool = False) -> flo
     """What a look, its level not yet known, may spend: as before, its share of the plan, or half of what is left.
 
     The plan's shares go by draws. The last look of a race that ends before its plan does, whatever was seen, spends all
-    that the plan has left.
+    that the plan has left; where it is at what was looked at last, that look spends it.
     """
-    if (same := history.find(look)) is not None:
+    same = history.find(look)
+    if same is not None and not is_last:
         return same.level
-    taken = history.of(look.task, look.shots)
+    taken = [other for other in history.of(look.task, look.shots) if other is not same]
     spent = [other.level for other in taken]
     most = history.plan[-1]
     share = spend_by(most if is_last else look.draws, most, LEVEL) - math.fsum(spent)
     if look.draws <= most and all(other.draws < look.draws for other in taken) and share > LEAST_LEVEL:
-        return share
-    return spend_beyond(spent, LEVEL)
+        return share if same is None else max(share, same.level)
+    return spend_beyond(spent, LEVEL) if same is None else same.level

@@ -14,7 +14,7 @@ Several looks share the 5 %; a lead has a limit by each of them, and the lowest 
 
 The variance of a pair's differences over draws borrows from the other pairs of c (a few draws tell little of a
 variance), is never below what the choice of test rows alone brings about, and what rows that draws share do to all of
-them is added by the squares.
+them is added by the squares. The reach is never shorter than what so many rows can tell where they show no difference.
 Sources: Hsu 1981, https://doi.org/10.1214/aos/1176345582; Nelson and Matejcik 1995,
 https://doi.org/10.1287/mnsc.41.12.1935; Smyth 2004, https://doi.org/10.2202/1544-6115.1027
 """
@@ -49,6 +49,8 @@ class PairedDraw:
     effects: FloatArray
     shared_support: float = 0.0
     """Share of its labelled rows that another draw has too, on average."""
+    row_weight: float = 0.0
+    """What one of its rows can add to the score: its test set's weight in the metric's range."""
 
 
 Scored = Mapping[DrawKey, PairedDraw]
@@ -66,6 +68,8 @@ class PairDifference:
     rows_variance: float
     common_variance: float
     shared_support: float = 0.0
+    row_weight: float = 0.0
+    """What one test row of all that were drawn can add to the mean difference."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,7 @@ def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mappi
         np.concatenate([each.rows for _, each in parts]).astype(np.int64),
         np.concatenate([share * effects for share, (_, effects) in scores]),
         max(each.shared_support for _, each in parts),
+        (RANGES[metric][1] - RANGES[metric][0]) * max(share / len(each.rows) for share, each in parts),
     )
 
 
@@ -223,7 +228,9 @@ def subtract(first: Scored, second: Scored) -> PairDifference:
     own = float((effects**2).sum())
     together = float((np.bincount(rows, effects) ** 2).sum())
     shared_support = max(first[key].shared_support for key in both)
-    return PairDifference(by_draw, own, max(0.0, together - own), shared_support)
+    # A row that stands in several draws counts once.
+    row_weight = sum(first[key].row_weight * len(first[key].rows) for key in both) / len(both) / len(np.unique(rows))
+    return PairDifference(by_draw, own, max(0.0, together - own), shared_support, row_weight)
 
 
 def pair_methods(scored: Mapping[str, Scored]) -> dict[str, Rivals]:
@@ -294,4 +301,4 @@ def reach_above(
     variance = max(seen, by_rows_alone) / draws + support
     by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance)
     by_rows = -float(special.ndtri(level)) * math.sqrt(common)
-    return math.hypot(by_draws, by_rows)
+    return max(math.hypot(by_draws, by_rows), statistics.reach_unseen(pair.row_weight / rows, level))

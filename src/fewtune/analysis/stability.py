@@ -106,7 +106,9 @@ def _bound(mean: float, draws: Sequence[resampling.DrawDifference], limits: tupl
     """The mean of records' scores with the interval that their predictions give, no further than the limits."""
     if len(draws) < 2:
         return Bounds(mean, None, None)
-    found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED))
+    # A correlation of nothing but 0 is what a constant answer has: there no row could show more.
+    span = 1.0 if limits == (0.0, 1.0) else 0.0
+    found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED), span)
     moved = mean - found.point  # nothing, but where a record was rounded
     return Bounds(mean, max(limits[0], found.low + moved), min(limits[1], found.high + moved))
 

@@ -61,6 +61,8 @@ class Interval:
     """Share of a draw's labelled rows that another draw has too, on average."""
     row_variance: float = 0.0
     """Variance of a draw's difference by the choice of its test rows."""
+    row_weight: float = 0.0
+    """What one test row of all that were drawn can add to the mean; 0: not asked."""
 
     def lies_within(self, region: float) -> bool:
         """Whether two one-sided tests, each at LEVEL, put the difference within ±region."""
@@ -100,14 +102,17 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
     return float(stats.trim_mean(np.asarray(values, dtype=np.float64).ravel(), 0.25))
 
 
-def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator) -> Interval:
+def bound_difference(
+    draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator, span: float = 0.0
+) -> Interval:
     """Bound the mean difference over draws; draws weigh the same.
 
     Draws are resampled, then rows within each; the interval is that bootstrap's, or Student's t over the draws' own
     differences where that is wider. Beyond MOST_RESAMPLED draws the bootstrap's is the normal one that it comes to, of
     the variance between draws and within them. Where draws share test rows, their differences hide what the choice of
     those rows does to all of them: that part is added to the wider of the two, by the squares. Where they share
-    labelled rows, Student's t is wider for it (`vary_by_shared_support`).
+    labelled rows, Student's t is wider for it (`vary_by_shared_support`). `span` is how far the metric can differ: with
+    it the interval is never narrower than so many rows can tell (`reach_unseen`).
     """
     points = [draw.point for draw in draws]
     shared, own_rows, common_rows = max(draw.shared_support for draw in draws), *_vary_by_rows(draws)
@@ -118,13 +123,16 @@ def bound_difference(draws: Sequence[DrawDifference], resamples: int, rng: np.ra
     else:
         low, high = _resample_draws(draws, resamples, rng)
     resampled = float(high - low) / 2
+    row_weight = span / len(np.unique(np.concatenate([draw.rows for draw in draws])))
+    unseen = reach_unseen(row_weight, LEVEL / 2)
+    low, high = min(low, mean - unseen), max(high, mean + unseen)
     if len(draws) > 1:
         common, variance = _z(LEVEL) * math.sqrt(common_rows), float(np.var(points, ddof=1))
         whole = variance / len(draws) + vary_by_shared_support(variance, own_rows, shared)
         by_draws = float(special.stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
         reach = math.hypot(max(by_draws, resampled if common else 0.0), common)
         low, high = min(low, mean - reach), max(high, mean + reach)
-    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows)
+    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows, row_weight)
     return found if len(draws) < 2 else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
 
 
@@ -140,6 +148,15 @@ def _resample_draws(draws: Sequence[DrawDifference], resamples: int, rng: np.ran
         values[here] = draw.resample(len(here))
     low, high = np.quantile(values.reshape(chosen.shape).mean(1), [LEVEL / 2, 1 - LEVEL / 2])
     return float(low), float(high)
+
+
+def reach_unseen(row_weight: float, level: float) -> float:
+    """How far a difference may be, one-sided at a level, though no row of those at hand shows any.
+
+    What happens to a share p of rows is seen on none of n with probability (1 - p)^n, at most exp(-n p): the exact
+    limit of a share of which none was seen, to first order. `row_weight` is what a row adds, 1/n of the metric's range.
+    """
+    return -math.log(level) * row_weight
 
 
 def vary_by_shared_support(variance: float, row_variance: float, share: float) -> float:
@@ -187,7 +204,7 @@ def find_level(points: Sequence[float], interval: Interval, borrowed: Borrowed =
 
     if reach(LEAST_LEVEL) <= size:
         return LEAST_LEVEL if size > 0 else 1.0
-    if size == 0:
+    if size == 0 or reach(1.0) >= size:
         return 1.0
     found = optimize.brentq(lambda log: reach(float(np.exp(log))) - size, np.log(LEAST_LEVEL), 0.0)
     return float(np.exp(found))
@@ -202,17 +219,20 @@ def reach_of(
 ) -> float:
     """How far an interval of these draws' differences (draws,) reaches to each side at a level; of `draws` like them.
 
-    What rows do that all draws share stays as it is, however many draws there are.
+    What rows do that all draws share stays as it is, however many draws there are. At most MOST_BORROWED times the
+    degrees of freedom of these draws are borrowed: differences that lend may be of more.
     """
     have = len(points)
     draws = have if draws is None else draws
-    own = (have - 1) * float(np.var(points, ddof=1)) + borrowed.freedom * borrowed.variance
-    variance = own / (have - 1 + borrowed.freedom)
+    lent = min(borrowed.freedom, MOST_BORROWED * (have - 1))
+    own = (have - 1) * float(np.var(points, ddof=1)) + lent * borrowed.variance
+    variance = own / (have - 1 + lent)
     whole = variance / draws + vary_by_shared_support(variance, interval.row_variance, interval.shared_support)
-    by_draws = float(-special.stdtrit(draws - 1 + borrowed.freedom, level / 2)) * math.sqrt(whole)
+    by_draws = float(-special.stdtrit(draws - 1 + lent, level / 2)) * math.sqrt(whole)
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
-    return float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))
+    reach = float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))
+    return max(reach, reach_unseen(interval.row_weight, level / 2))
 
 
 def count_further_draws(

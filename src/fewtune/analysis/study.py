@@ -147,8 +147,9 @@ class FolderContents:
     @property
     def planned_looks(self) -> tuple[int, ...]:
         """The draws of each look, of a race's where the study is one by now; none where looks are not counted."""
-        plan = () if self.looks is None else self.looks.plan
-        return plan_further_looks(plan, len(self.seeds)) if plan and self.races else plan
+        if self.looks is None:
+            return ()
+        return plan_further_looks(self.looks, len(self.seeds)) if self.races and self.seeds else self.looks.plan
 
     @property
     def terms(self) -> Terms:

@@ -20,21 +20,28 @@ Place = tuple[str, int]
 
 
 def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> LookHistory:
-    """The folder's history; of one without any, the plan, after the look that finished trials there have had.
+    """The folder's history; of one without any look, the plan, after the look that finished trials there have had.
 
-    `plan` are the draws of each look that this study means to take.
+    `plan` are the draws of each look that this study means to take. Where nothing is known of looks, trials that are
+    there were looked at.
     """
     kept = load_looks(out)
-    if kept is not None:
+    if kept is not None and kept.looks:
         return kept
-    draws = len({record.trial.data_seed for record in reused})
-    if 0 < draws < plan[0]:
+    draws = len({record.trial.data_seed for record in reused}) if kept is None else 0
+    if FEWEST_DRAWS <= draws < plan[0]:
         history = LookHistory(plan=(draws,))
         history = take_look(history, {r.trial_id: r.trial.cell for r in reused}, draws)
     else:
         history = LookHistory(plan=tuple(plan))
     write_looks(out, history)
     return history
+
+
+def plan_no_look(out: Path, plan: Sequence[int]) -> None:
+    """Write down that looks at a part of a study are not counted, where nothing is known of looks."""
+    if load_looks(out) is None:
+        write_looks(out, LookHistory(plan=tuple(plan)))
 
 
 def make_look(
@@ -70,7 +77,12 @@ def note_look(history: LookHistory, look: Look) -> LookHistory:
 
 
 def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int, is_last: bool = False) -> LookHistory:
-    """The history after a look at the trials of these cells; the same where they were looked at before."""
+    """The history after a look at the trials of these cells; the same where they were looked at before.
+
+    At one draw nothing can be told, and nothing is spent.
+    """
+    if draws < FEWEST_DRAWS:
+        return history
     for place in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
         members = {trial_id: cell for trial_id, cell in cells.items() if (cell.task, cell.shots) == place}
         look = make_look(history, draws, members, is_last=is_last)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.leaderboard import rank_variants
-from fewtune.analysis.looks import plan_further_looks, plan_looks
+from fewtune.analysis.looks import name_outcome, plan_further_looks, plan_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.regret import FEWEST_DRAWS
@@ -50,7 +50,7 @@ class Race:
         """`jobs` are all trials that the races may need, `seeds` their draws in order; `reused` is done already."""
         self._jobs, self._seeds, self._out = jobs, seeds, out
         self._history = begin_looks(out, plan_looks(len(seeds)), reused)
-        self.looks = plan_further_looks(self._history.plan, len(seeds))
+        self.looks = plan_further_looks(self._history, len(seeds))
         """The draws of each look."""
         self._places = {place: _list_contenders(jobs, place) for place in dict.fromkeys(map(_find_place, jobs))}
         self._stopped: dict[Place, dict[str, str]] = {place: {} for place in self._places}
@@ -88,13 +88,16 @@ class Race:
         return self._look({place: draws for place in self._places if place in self._open})
 
     def look_early(self) -> list[Standing]:
-        """Look at each race that goes on once more, at the draws that all its methods have by now; then it is over."""
+        """Look at each race that goes on once more, at the draws that all its methods have by now; then it is over.
+
+        Where no further draw is whole, the last look is taken again with all of the error that the plan has left.
+        """
         have = {r.trial_id for r in read_folder(self._out).records if r.status != "stopped"}
         draws = {}
         for place in [place for place in self._places if place in self._open]:
             whole = self._count_whole(place, have)
             taken = max((look.draws for look in self._history.of(*place)), default=FEWEST_DRAWS - 1)
-            if whole > taken:
+            if whole >= taken:
                 draws[place] = whole
         standings = self._look(draws, is_last=True)
         self._open.clear()
@@ -115,7 +118,7 @@ class Race:
         seeds = set(self._seeds[:draws])
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
-        cells = {record.trial_id: record.trial.cell for record in records}
+        cells = {name_outcome(record): record.trial.cell for record in records}
         look = make_look(self._history, draws, cells, self._stopped[place], is_last)
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         looks = LookHistory(plan=self._history.plan, looks=taken)
