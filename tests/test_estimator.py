@@ -339,7 +339,9 @@ def test_random_state_seeds_the_fit(model_folders: dict[str, Path]) -> None:
 
 def test_unlabelled_rows_reach_the_methods_that_read_them(model_folders: dict[str, Path]) -> None:
     llama, batch = model_folders["llama"], {"contexts": 1, "demonstrations": 2, "calibration": "batch"}
-    with pytest.raises(ValueError, match="in_context needs unlabelled rows with these settings and there are none"):
+    with pytest.raises(
+        ValueError, match=r"in_context needs unlabelled rows with these settings, which FewtuneClassifier\.fit"
+    ):
         fit_tiny(llama, "in_context", batch)
     classifier = fit_tiny(llama, "in_context", batch, random_state=0, pool=np.array(TEXTS[6:]))
     # Batch calibration takes out the mean log-probability over the pool, before each row's sum to one again.

@@ -116,6 +116,44 @@ def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     assert sorted(predictor.labels) == sorted(LABELS)
 
 
+@pytest.mark.usefixtures("no_workers")
+def test_a_race_of_rows_that_changed_since_is_not_gone_on_with(
+    file: Path,
+    tmp_path: Path,
+    model_folders: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auto, "RACED", (("ia3", {"epochs": 1}),))
+    raced = ("--model", model_folders["llama"], "--within", "0.2", "--budget", "2m", "--out", tmp_path / "race")
+    for save in ("first", "again"):
+        assert call("fit", file, *raced, "--folds", "0", "--save", tmp_path / save) == 0
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        stream.write("one row more,praise\r\n")
+    capsys.readouterr()
+    assert call("fit", file, *raced, "--folds", "0", "--save", tmp_path / "changed") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "holds another study ('reviews-" in told and "give another with --out, or delete this one" in told
+
+
+def test_rows_that_a_model_cannot_read_whole_are_told_after_the_fit(
+    file: Path, tmp_path: Path, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        stream.write("late " * 2000 + ",late delivery\r\n")
+    given = ("--method", "probe", "--model", model_folders["llama"], "--folds", "0")
+    assert call("fit", file, *given, "--save", tmp_path / "model") == 0
+    assert "1 rows were longer than the model was fitted to read" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path) -> None:
+    path, saved = tmp_path / "pairs.csv", tmp_path / "model"
+    path.write_text("first,second,label\n" + "".join(f"a {n},b {n},{'yes' if n % 2 else 'no'}\n" for n in range(12)))
+    given = ("--text", "first", "--text", "second", "--label", "label", "--method", "tfidf", "--folds", "0")
+    assert call("fit", path, *given, "--save", saved) == 0
+    assert "predictor.predict([{'first': TEXT, 'second': TEXT}])" in (saved / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_sentence_encoder_races_with_methods_that_need_no_words(model_folders: dict[str, Path]) -> None:
     encoder, decoder = (str(model_folders[name]) for name in ("sentence-encoder", "llama"))
     assert set(auto.list_raced(encoder)) == {"embeddings", "contrastive", "lora"}
@@ -403,6 +441,8 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
         ordered = [row["review"] for row in csv.DictReader(stream)]
     assert ordered[0] == "late but lovely" and len(ordered) == 3
     card = (saved / "README.md").read_text(encoding="utf-8")
+    assert "predictor.predict([TEXT])  # None where it abstains" in card
+    assert fewtune.load(saved).predict(["lovely", "late lovely broken"]) == ["praise", None]
     assert "| log\\_loss |" in card or "| log_loss |" in card
     assert (saved / "reliability.svg").read_text().startswith("<svg")
     manifest = json.loads((saved / "manifest.json").read_text(encoding="utf-8"))

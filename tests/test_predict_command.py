@@ -107,7 +107,7 @@ def test_a_kept_cell_with_a_lone_return_is_read_again_as_it_was(
 
 
 def test_a_fault_is_told_by_its_row_and_what_stands_before_it_is_answered(
-    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, out = tmp_path / "rows.csv", tmp_path / "answers.csv"
     path.write_text("review\n" + "so lovely\n" * 100 + '""\nso late\n')
@@ -117,6 +117,8 @@ def test_a_fault_is_told_by_its_row_and_what_stands_before_it_is_answered(
     assert f"{path}: row 101 is empty in column 'review'. Fill the cell in" in " ".join(told.err.split())
     assert call("predict", saved, path, "--out", out) == 2
     assert list(tmp_path.iterdir()) == [path], "a file of answers is there whole or not at all"
+    monkeypatch.setattr(Predictor, "log_probabilities", lambda *given: pytest.fail("hours of answers would be lost"))
+    assert call("predict", saved, path, "--out", out) == 2
 
 
 def test_a_file_that_is_there_is_not_written_over(
@@ -202,6 +204,8 @@ def test_rows_are_read_only_as_they_are_answered(predictor: Predictor) -> None:
 def test_long_texts_end_a_window_sooner() -> None:
     rows = [TextRow(number, {"review": "x" * (MOST_CHARACTERS // 2)}) for number in range(1, 6)]
     assert [len(window) for window in split_windows(iter(rows))] == [2, 2, 1]
+    kept = [TextRow(number, {"review": "x"}, ("y" * MOST_CHARACTERS,)) for number in range(1, 4)]
+    assert [len(window) for window in split_windows(iter(kept))] == [1, 1, 1], "columns that are kept are held too"
 
 
 # Reading as a stream

@@ -121,13 +121,17 @@ def race_methods(
     minutes: float | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
 ) -> StudyResult:
-    """Race the methods on splits of a file's rows, into a folder; raises FewtuneError where it cannot be used."""
+    """Race the methods on splits of a file's rows, into a folder; raises FewtuneError where it cannot be used.
+
+    The race's name goes with the rows: a folder that holds a race of others, of before the file changed, is refused.
+    """
+    task = file.read()
     study: dict[str, Any] = {
-        "name": name_study(file.train),
+        "name": f"{name_study(file.train)}-{task.fingerprint[:8]}",
         "models": [model],
         "tasks": [{"own_files": {"as": name_study(file.train), **file.settings()}}],
         "methods": [{name: dict(settings)} if settings else name for name, settings in list_raced(model).items()],
-        "shots": [choose_shots(file.read())],
+        "shots": [choose_shots(task)],
         "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 200},
         "until": {"most_draws": MOST_DRAWS},
     }

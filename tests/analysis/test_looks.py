@@ -13,7 +13,9 @@ from fewtune.analysis.looks import (
     choose_level,
     find_earlier,
     find_levels,
+    find_look,
     fingerprint_trials,
+    name_outcome,
     plan_further_looks,
     plan_looks,
     spend_beyond,
@@ -55,6 +57,16 @@ def test_a_race_in_a_folder_that_was_looked_at_goes_on_from_the_last_look(
 ) -> None:
     before = tuple(Look(task="sentiment", shots=16, draws=draws, methods=2, level=0.01) for draws in taken)
     assert plan_further_looks(LookHistory(plan=plan, looks=before), most) == looks
+
+
+def test_a_stopped_trial_that_ran_after_all_is_another_to_a_look(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.82], "lora": [0.9, 0.92]})
+    records = load_records(tmp_path)
+    before = [*records[:-1], records[-1].model_copy(update={"status": "stopped"})]
+    look = Look(task="sentiment", shots=16, draws=2, methods=2, level=0.04)
+    look = look.model_copy(update={"trials": fingerprint_trials(map(name_outcome, before))})
+    history = LookHistory(plan=(2,), looks=(look,))
+    assert find_look(history, before, (0, 1)) == look and find_look(history, records, (0, 1)) is None
 
 
 def test_a_plan_that_no_look_was_taken_by_binds_nobody_and_one_draw_is_no_look(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fewtune.analysis.regret import (
     bound_regrets,
     bound_scored,
     reach_above,
+    score_draws,
     subtract,
 )
 from fewtune.analysis.statistics import NOTHING_BORROWED
@@ -62,6 +63,10 @@ def test_rows_that_show_no_difference_leave_one_open_that_they_cannot_tell() -> 
     assert found["a"].bound == pytest.approx(-math.log(0.2) / 30)
     again = {name: answer([1.0, 1.0, 1.0], rows=10, shared=True) for name in ("a", "b")}
     assert bound_regrets(again, "accuracy", level=0.2)["a"].bound == pytest.approx(-math.log(0.2) / 10), "the same ten"
+    for given, rows in ((same, 60), (again, 10)):
+        scored = score_draws(given, "accuracy")
+        ahead = reach_above(subtract(scored["a"], scored["b"]), NOTHING_BORROWED, 0.2, draws=6)
+        assert ahead == pytest.approx(-math.log(0.2) / rows), "draws that bring rows of their own bring more"
     compared = compare(same["a"], same["b"], "accuracy", np.random.default_rng(0))
     assert compared.answer == "cannot tell" and compared.high == pytest.approx(-math.log(0.025) / 30)
     many = {name: answer([1.0, 1.0, 1.0]) for name in ("a", "b")}

@@ -129,7 +129,9 @@ def test_an_adapter_that_its_manifest_does_not_name_is_refused(damaged: Path, na
         load_predictor(damaged)
 
 
-def test_saving_overwrites_nothing_and_leaves_nothing_behind(saved: Path, tmp_path: Path) -> None:
+def test_saving_overwrites_nothing_and_leaves_nothing_behind(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predictor = load_predictor(saved)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("mine")
@@ -138,6 +140,13 @@ def test_saving_overwrites_nothing_and_leaves_nothing_behind(saved: Path, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(PredictorError, match=r"file/inside: the model could not be written there"):
         predictor.save(tmp_path / "file" / "inside")
+    moved: list[str] = []
+    (tmp_path / "mounted").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "move", lambda path, to: moved.append(Path(path).name))
+        predictor.save(tmp_path / "mounted")
+    assert moved[-1] == "manifest.json" and len(moved) > 1, "what was moved in part is no model"
+    (tmp_path / "mounted").rmdir()
     predictor.save(tmp_path / "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "file", "taken"]
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (saved / "manifest.json").read_bytes()

@@ -75,6 +75,8 @@ class Comparison:
     """Variance of a draw's difference by the choice of its test rows."""
     row_weight: float = 0.0
     """What one test row of all that were drawn can add to the difference."""
+    fresh_rows: float = 0.0
+    """By what share of these rows a further draw adds to them."""
     wins: float | None = None
     further_draws: int | None = None
     region: float = REGION
@@ -124,6 +126,7 @@ def compare(
             shared_support=interval.shared_support,
             row_variance=interval.row_variance,
             row_weight=interval.row_weight,
+            fresh_rows=interval.fresh_rows,
             wins=statistics.share_wins(points),
             region=region,
         ),
@@ -260,6 +263,7 @@ def _interval_of(comparison: Comparison) -> statistics.Interval:
         comparison.shared_support,
         comparison.row_variance,
         comparison.row_weight,
+        comparison.fresh_rows,
     )
 
 

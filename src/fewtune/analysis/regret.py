@@ -70,6 +70,8 @@ class PairDifference:
     shared_support: float = 0.0
     row_weight: float = 0.0
     """What one test row of all that were drawn can add to the mean difference."""
+    fresh_rows: float = 0.0
+    """By what share of these rows a further draw adds to them."""
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,10 @@ def subtract(first: Scored, second: Scored) -> PairDifference:
     together = float((np.bincount(rows, effects) ** 2).sum())
     shared_support = max(first[key].shared_support for key in both)
     # A row that stands in several draws counts once.
-    row_weight = sum(first[key].row_weight * len(first[key].rows) for key in both) / len(both) / len(np.unique(rows))
-    return PairDifference(by_draw, own, max(0.0, together - own), shared_support, row_weight)
+    distinct = len(np.unique(rows))
+    row_weight = sum(first[key].row_weight * len(first[key].rows) for key in both) / len(both) / distinct
+    fresh = statistics.count_fresh(len(rows), distinct, len(both))
+    return PairDifference(by_draw, own, max(0.0, together - own), shared_support, row_weight, fresh)
 
 
 def pair_methods(scored: Mapping[str, Scored]) -> dict[str, Rivals]:
@@ -301,4 +305,5 @@ def reach_above(
     variance = max(seen, by_rows_alone) / draws + support
     by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance)
     by_rows = -float(special.ndtri(level)) * math.sqrt(common)
-    return max(math.hypot(by_draws, by_rows), statistics.reach_unseen(pair.row_weight / rows, level))
+    row_weight = pair.row_weight / rows / (1 + (draws - have) * pair.fresh_rows)
+    return max(math.hypot(by_draws, by_rows), statistics.reach_unseen(row_weight, level))

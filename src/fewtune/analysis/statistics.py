@@ -63,6 +63,8 @@ class Interval:
     """Variance of a draw's difference by the choice of its test rows."""
     row_weight: float = 0.0
     """What one test row of all that were drawn can add to the mean; 0: not asked."""
+    fresh_rows: float = 0.0
+    """By what share of these rows a further draw adds to them."""
 
     def lies_within(self, region: float) -> bool:
         """Whether two one-sided tests, each at LEVEL, put the difference within ±region."""
@@ -123,7 +125,9 @@ def bound_difference(
     else:
         low, high = _resample_draws(draws, resamples, rng)
     resampled = float(high - low) / 2
-    row_weight = span / len(np.unique(np.concatenate([draw.rows for draw in draws])))
+    drawn = np.concatenate([draw.rows for draw in draws])
+    distinct = len(np.unique(drawn))
+    row_weight, fresh = span / distinct, count_fresh(len(drawn), distinct, len(draws))
     unseen = reach_unseen(row_weight, LEVEL / 2)
     low, high = min(low, mean - unseen), max(high, mean + unseen)
     if len(draws) > 1:
@@ -132,7 +136,9 @@ def bound_difference(
         by_draws = float(special.stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
         reach = math.hypot(max(by_draws, resampled if common else 0.0), common)
         low, high = min(low, mean - reach), max(high, mean + reach)
-    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows, row_weight)
+    found = Interval(
+        mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows, row_weight, fresh
+    )
     return found if len(draws) < 2 else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
 
 
@@ -148,6 +154,11 @@ def _resample_draws(draws: Sequence[DrawDifference], resamples: int, rng: np.ran
         values[here] = draw.resample(len(here))
     low, high = np.quantile(values.reshape(chosen.shape).mean(1), [LEVEL / 2, 1 - LEVEL / 2])
     return float(low), float(high)
+
+
+def count_fresh(drawn: int, distinct: int, draws: int) -> float:
+    """By what share of the `distinct` rows among all that so many draws have `drawn` a further draw adds to them."""
+    return 1.0 if draws < 2 else (distinct - drawn / draws) / ((draws - 1) * distinct)
 
 
 def reach_unseen(row_weight: float, level: float) -> float:
@@ -232,7 +243,8 @@ def reach_of(
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
     reach = float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))
-    return max(reach, reach_unseen(interval.row_weight, level / 2))
+    weight = interval.row_weight / (1 + (draws - have) * interval.fresh_rows)
+    return max(reach, reach_unseen(weight, level / 2))
 
 
 def count_further_draws(

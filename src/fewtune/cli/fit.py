@@ -92,6 +92,9 @@ def fit(
 ) -> int:
     """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model."""
     began = time.perf_counter()
+    from fewtune.executors.process import set_up_here
+
+    set_up_here()  # for the fits of this process, before torch is imported
     from fewtune.cli.fit_display import (
         CURVE,
         RACE,
@@ -101,6 +104,7 @@ def fit(
         show_tests,
         show_unlabelled,
     )
+    from fewtune.cli.predict import tell_cut
     from fewtune.fitted import Recipe, fit_file
     from fewtune.methods import get_method
     from fewtune.models import place_model, word_terms
@@ -116,14 +120,15 @@ def fit(
         method, found = _race(file, choice, folder, minutes, began)
     else:
         notes = (*word_terms([choice.model] if choice.model else []), *notes)
-        for note in notes:  # a race tells them itself
-            if not note.startswith(f"{IN_DOMAIN}:"):  # its splits are the race's
+        for note in notes:  # a race tells them itself, and how it splits rows is no matter of one fit's
+            if IN_DOMAIN in file.tests or not note.startswith(f"{IN_DOMAIN}:"):
                 say(note)
     known = get_method(method)  # which refuses an unknown one
     model = choice.model if known.uses_model else None
     recipe = Recipe(method, model, choice.seed, calibration.folds, calibration.abstain_at)
     fitted = fit_file(file, recipe, found, say)
     save_with_card(fitted, save)
+    tell_cut(fitted.predictor)
     show_folds(fitted, save)
     show_tests(fitted)
     if columns.unlabelled is not None:

@@ -45,9 +45,10 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
         series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold)}
         picture = export_svg(specify_reliability(series))
     manifest = read_manifest(save)
-    asked = "predictor.predict([TEXT])"
+    named = ", ".join(f"{field!r}: TEXT" for field in manifest.fields)
+    asked = f"predictor.predict([{'TEXT' if len(manifest.fields) == 1 else f'{{{named}}}'}])"
     if manifest.abstention is not None:
-        asked = "predictor.answer(predictor.predict_probabilities([TEXT]))  # None where it abstains"
+        asked += "  # None where it abstains"
     loading = [f"```python\nimport fewtune\n\npredictor = fewtune.load(FOLDER)\n{asked}\n```"]
     add_card(save, manifest, loading, picture)
 

@@ -66,6 +66,10 @@ def predict(
         raise FewtuneError(f"{out} exists: give --out a new file.")
     set_up_here()
     predictor, kept, done = load(model, base), tuple(keep or ()), 0
+    if out is not None and rows != Path("-"):  # it is whole or not there: what a late row lacks is told before hours
+        with open_texts(rows, predictor.fields, kept, form) as texts:
+            for _ in texts:
+                pass
     with (
         _open_input(rows) as standard_input,
         open_texts(rows, predictor.fields, kept, form, standard_input) as texts,
@@ -86,11 +90,12 @@ def predict(
             return CLOSED_PIPE
     if out is not None:
         say_error(f"{done} rows answered in {out}")
-    _tell_cut(predictor)
+    tell_cut(predictor)
     return 0
 
 
-def _tell_cut(predictor: Predictor) -> None:
+def tell_cut(predictor: Predictor) -> None:
+    """Say how many rows were longer than a model reads, if any were."""
     cut = predictor.count_cut()
     if cut:
         say_error(f"{cut} rows were longer than the model was fitted to read: their longest texts lost their ends.")
@@ -166,7 +171,7 @@ def evaluate(
         say(_word_answered(sum(answers), len(gold), wrong, predictor.abstention.risk))
     say(f"{len(gold)} rows; always answering the commonest label scores {found.majority:.3f} accuracy.")
     console.print(_tabulate_answers(predictor.labels, found.confusion))
-    _tell_cut(predictor)
+    tell_cut(predictor)
     return 0
 
 

@@ -34,6 +34,9 @@ PROBES = (
         "good 📦",
         "a\nb",
         "a\n\nb",
+        "a \n b",
+        "a \n\n b",
+        "a \t b",
         "x,",
     ),
     *(

@@ -77,7 +77,7 @@ def split_windows(rows: Iterator[TextRow]) -> Iterator[list[TextRow]]:
             raise
         if row is not None:
             window.append(row)
-            held += sum(map(len, row.texts.values()))
+            held += sum(map(len, (*row.texts.values(), *row.kept)))
         if window and (row is None or len(window) >= most or held >= MOST_CHARACTERS):
             yield window
             window, held, most = [], 0, min(2 * most, MOST_ROWS)

@@ -64,7 +64,8 @@ def fill_folder(folder: Path, write: Callable[[Path], None]) -> None:
             if not folder.exists():
                 shutil.move(finished, folder)
             else:  # it may be where something is mounted, or where the command runs
-                for path in finished.iterdir():
+                # The manifest last: a folder without one is no model, whatever else could be moved.
+                for path in sorted(finished.iterdir(), key=lambda path: path.name == MANIFEST):
                     shutil.move(path, folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

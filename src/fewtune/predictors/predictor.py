@@ -87,10 +87,9 @@ class Predictor:
             raise DataError("a list of rows is read, and one text was given: put it into a list.")
         return [self._read_row(number, row) for number, row in enumerate(rows, start=1)]
 
-    def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str]:
-        """The likeliest label of each row; rows as `predict_probabilities` takes them."""
-        rows = rows if isinstance(rows, str) else list(rows)
-        return [self.labels[i] for i in self.predict_probabilities(rows).argmax(axis=1)] if rows else []
+    def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str | None]:
+        """The likeliest label of each row, None where the model abstains; rows as `predict_probabilities` has them."""
+        return self.answer(self.predict_probabilities(rows if isinstance(rows, str) else list(rows)))
 
     def answer(self, probabilities: np.ndarray) -> list[str | None]:
         """The label that each row of probabilities (rows, labels) is given; None where the model abstains."""

@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+UMASK = os.umask(0o077)
+"""What the process's user takes from the permissions of new files; it can be read by setting it alone."""
+os.umask(UMASK)
+
 PART = ".part"
 """How the name of a file ends while it is being written; it begins with a dot."""
 
@@ -33,7 +37,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
+            Path(temporary).chmod(0o644 & ~UMASK)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -65,8 +65,8 @@ def fit_task(
     typed: Any = build_settings(known.settings, chosen)
     if not pool and known.needs_pool(typed):
         raise FewtuneError(
-            f"{method} needs unlabelled rows with these settings and there are none: give some (X_unlabelled of "
-            "FewtuneClassifier.fit), or choose another calibration."
+            f"{method} needs unlabelled rows with these settings, which FewtuneClassifier.fit (X_unlabelled) and a "
+            "study (pool_rows) give, and `fewtune fit` does not. Give some there, or settings that need none."
         )
     loaded = _load_model(known, typed, model, task) if known.uses_model else None
     rows = fingerprint_rows((*task.train, *pool), ())

@@ -5,6 +5,7 @@ Owns the folds. What is learnt from the scores (a temperature, a threshold, susp
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -42,6 +43,8 @@ def score_folds(
         found = predictor.log_probabilities(predictor.read_rows([rows[i] for i in left]))
         scores = np.empty((len(rows), found.shape[1])) if scores is None else scores
         scores[left] = found
+        del predictor  # or the next fold would be fitted beside it
+        gc.collect()
     assert scores is not None  # there are two folds at least
     return scores
 
