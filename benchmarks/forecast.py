@@ -32,7 +32,7 @@ STUDIES: list[dict[str, Any]] = [
     {"tasks": ["sentiment"], "shots": [16], "methods": ["probe", "vanilla", "context_distillation"]},
     {"tasks": ["cola"], "shots": [64], "methods": ["in_context", {"pattern": {"epochs": 40}}, {"ia3": {"epochs": 40}}]},
     {"tasks": ["mnli"], "shots": [32], "methods": [{"lora": {"epochs": 40}}]},
-    {"tasks": ["questions"], "shots": [56], "methods": ["adaptive", "soft_prompt"]},
+    {"tasks": ["questions"], "shots": [56], "methods": ["adaptive", {"soft_prompt": {"epochs": 40}}]},
     {"tasks": ["sentiment"], "shots": [32], "methods": ["contrastive"], "models": ["minilm-l6"]},
 ]
 """What is not said of each is said here."""

@@ -28,8 +28,9 @@ from test_trial import TRIAL
         ("lora", {"readout": "head", "epochs": 3}, {"epochs": 3}),
         ("ia3", {}, {"epochs": 10}),
         ("ia3", {"readout": "head"}, {"epochs": 40}),
-        ("soft_prompt", {}, {"learning_rate": 3e-3}),
-        ("soft_prompt", {"kind": "prefix"}, {"learning_rate": 1e-2}),
+        ("soft_prompt", {}, {"learning_rate": 3e-2, "epochs": 10}),
+        ("soft_prompt", {"readout": "head"}, {"learning_rate": 3e-3, "epochs": 40}),
+        ("soft_prompt", {"kind": "prefix", "epochs": 3}, {"learning_rate": 1e-2, "epochs": 3}),
         ("vanilla", {}, {"pattern": None}),  # it reads none
         ("vanilla", {"prompted": True}, {"pattern": "feeling"}),
         # Two labels, 16 labelled and 64 unlabelled rows: 5 steps of 16 an epoch, 40 steps in 8.

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
-from fewtune.methods.optimisation import FineTuning, LearningRate, ReadoutChoice, needs_of_readout
+from fewtune.methods.optimisation import Epochs, FineTuning, LearningRate, ReadoutChoice, needs_of_readout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 # Published prompt rates of 0.3 collapse here (docs/log.md): the loop is Adam on few rows, not Adafactor on many.
-RATES = {"prompt": 3e-3, "prefix": 1e-2}
-"""Peak learning rate of each kind where the settings give none."""
+RATES_AND_EPOCHS = {"prompt": (3e-3, 40), "prefix": (1e-2, 40)}
+"""Peak learning rate and passes of each kind where the settings give none."""
+PROMPT_FOR_LABEL_WORDS = (3e-2, 10)
+"""The same of a prompt with label words: fewer steps were measured with them alone (docs/defaults.md)."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,26 @@ class Settings(FineTuning):
     readout: ReadoutChoice = "label_words"
     learning_rate: Annotated[
         LearningRate | None,
-        Field(description="Peak rate of AdamW for the virtual tokens; null: 0.003 for prompt, 0.01 for prefix."),
+        Field(
+            description="Peak rate of AdamW for the virtual tokens; null: 0.03 for a prompt with label words, 0.003 "
+            "for one with a head, 0.01 for a prefix."
+        ),
     ] = None  # type: ignore[assignment]  # null stands for a rate that other settings choose
+    epochs: Annotated[
+        Epochs | None,
+        Field(description="Passes over the support; null: 10 for a prompt with label words, else 40."),
+    ] = None  # type: ignore[assignment]  # null stands for what suits other settings
     head_learning_rate: Annotated[
         LearningRate, Field(description="Peak rate of AdamW for the linear head, where one reads the answer.")
     ] = 1e-3
 
 
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
-    """A rate that suits the kind of virtual tokens, where none is given."""
-    rate = settings.learning_rate
-    return replace(settings, learning_rate=RATES[settings.kind] if rate is None else rate)
+    """A rate and passes that suit the kind of virtual tokens and what reads the answer, where none are given."""
+    rate, epochs = RATES_AND_EPOCHS[settings.kind]
+    if settings.kind == "prompt" and settings.readout == "label_words":
+        rate, epochs = PROMPT_FOR_LABEL_WORDS
+    return replace(settings, learning_rate=settings.learning_rate or rate, epochs=settings.epochs or epochs)
 
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
@@ -189,7 +200,7 @@ METHOD = Method(
     settings=Settings,
     plan=plan,
     needs=lambda settings: needs_of_readout(settings) | {"reads_on"},
-    defaults_tried={"sentiment": 6},
+    defaults_tried={"sentiment": 15, "cola": 9, "qqp": 2, "snli": 2},
     revision=2,  # the rate that null stands for, with prompts
     skip_reason=skip_reason,
     resolve=resolve,
