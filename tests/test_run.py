@@ -18,7 +18,7 @@ import tiny_models
 from fewtune.engine import loading, pages
 from fewtune.engine.meter import Meter
 from fewtune.errors import StudyError, TrialFailure
-from fewtune.methods import majority
+from fewtune.methods import embeddings, majority
 from fewtune.models import ModelSnapshot, find_model
 from fewtune.records import PHASES, load_predictions, load_records
 from fewtune.running import trial as run_module
@@ -263,7 +263,10 @@ def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_wor
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stderr == b""
 
 
-def test_a_trial_notes_what_its_defaults_were_chosen_from_and_nothing_where_it_has_others(study_file: Path) -> None:
+def test_a_trial_notes_what_its_defaults_were_chosen_from_and_nothing_where_it_has_others(
+    study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "METHOD", replace(embeddings.METHOD, defaults_tried={}))
     methods = [
         "in_context",
         "in_context: {as: fewer, demonstrations: 2}",
