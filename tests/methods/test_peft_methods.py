@@ -372,7 +372,7 @@ def test_each_kind_has_a_rate_of_its_own_and_the_head_another(
         assert fitting is not None
         return [(g.name, g.learning_rate) for g in fitting.groups]
 
-    assert rates() == [("soft prompt", 0.003)]
+    assert rates() == [("soft prompt", 0.03)]
     assert rates(kind="prefix") == [("soft prefix", 0.01)]
     assert rates(learning_rate=0.05, readout="head") == [("soft prompt", 0.05), ("head", 0.001)]
 
