@@ -38,8 +38,8 @@ from benchmarks.scaling.table import write_tables as write_scaling
 from benchmarks.seconds_by_kind import write_table as write_kinds
 from benchmarks.serve import write_table as write_serve
 from benchmarks.serve_profile import write_table as write_serve_profile
+from benchmarks.settings_by_shots import write_table as write_by_shots
 from benchmarks.since import write_table as write_since
-from benchmarks.steps_by_shots import write_table as write_steps
 from benchmarks.workers import write_table as write_workers
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -76,7 +76,7 @@ PAGES: Mapping[Path, Blocks] = {
         "cola_pattern_fits": write_cola_pattern_fits,
         "constrained_words": write_constrained,
         **{f"settings_{method}": write_settings for method in ARMS},
-        "steps_by_shots": write_steps,
+        "settings_by_shots": write_by_shots,
     },
     ROOT / "docs" / "statistics.md": {"coverage": write_coverage},
     ROOT / "docs" / "models.md": {

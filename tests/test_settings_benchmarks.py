@@ -35,8 +35,8 @@ from benchmarks.fine_tuning_settings import (
 )
 from benchmarks.in_context_settings import KINDS, measure_draw
 from benchmarks.in_context_settings import write_table as write_contexts
-from benchmarks.steps_by_shots import STEPS
-from benchmarks.steps_by_shots import write_table as write_steps
+from benchmarks.settings_by_shots import METHODS
+from benchmarks.settings_by_shots import write_table as write_by_shots
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods import get_method
 from fewtune.prompts.tokens import Encoder
@@ -240,18 +240,20 @@ def test_constrained_words_are_set_beside_whole_ones_of_the_same_draw() -> None:
     assert [row[-1] for row in rows] == ["3.0", "3.0"] and "zero_shot" not in table
 
 
-def test_numbers_of_steps_are_told_from_twenty_of_the_same_draws() -> None:
+def test_settings_of_other_numbers_of_rows_are_told_from_their_base_on_the_same_draws() -> None:
     cells = [
         {**make_cell("cola", draw, "", auroc=0.7 - steps / 1000 + draw * steps / 10000), "log_loss": steps / 10}
-        | {"method": "lora", "shots": 128, "steps": steps}
+        | {"method": "lora", "shots": 128, "setting": f"{steps} steps"}
         for draw in range(2)
-        for steps in STEPS[128]
+        for steps in (20, 40, 80)
     ]
     cells.append({**cells[0], "draw": 2})  # has no other number of steps yet
-    table = write_steps({"cells": cells, "machine": MACHINE})
+    assert {cell["setting"] for cell in cells} == set(METHODS["lora"].arms[128])
+    table = write_by_shots({"cells": cells, "machine": MACHINE})
     rows = {row[2]: row for line in table.splitlines() if (row := [part.strip() for part in line.split("|")[1:-1]])}
     # Draws differ by -.020 and -.018: t(1) x .001.
-    assert rows["40"][-2:] == ["-0.019 [-0.032, -0.006]", "+2.000 [+2.000, +2.000]"] and rows["20"][-2:] == ["", ""]
+    assert rows["40 steps"][-2:] == ["-0.019 [-0.032, -0.006]", "+2.000 [+2.000, +2.000]"]
+    assert rows["20 steps"][-2:] == ["", ""]
     assert "lora 128 rows: 2" in table and "pattern 16 rows: 0" in table
 
 
