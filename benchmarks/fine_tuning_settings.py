@@ -99,6 +99,7 @@ STOOD: Arms = {
     "ia3": {"epochs": 40},
     "lora": {"epochs": 40},
     "pattern": {"epochs": 40, "learning_rate": 2e-5},
+    "probe": {"inverse_penalty": 0.1},
     "soft_prompt": {"epochs": 40, "learning_rate": 3e-3},
 }
 """What stood, by method, where it is not the defaults: these changed since, or the model has no label words."""

@@ -49,7 +49,7 @@ DEMO: Mapping[str, Any] = {
     "methods": [
         "majority",
         "tfidf",
-        "probe",
+        {"probe": {"inverse_penalty": 0.1}},
         IN_CONTEXT,
         {"vanilla": {"epochs": 40, "learning_rate": 2e-5}},
         PATTERN,

@@ -9,6 +9,8 @@ from pathlib import Path
 from benchmarks.fine_tuning_settings import ARMS, DEFAULTS, TASKS, find_file, is_finished
 from benchmarks.in_context_settings import DECIDED_AT, NO_SETTINGS
 from benchmarks.in_context_settings import FILE as IN_CONTEXT
+from benchmarks.settings_by_shots import FILE as BY_SHOTS
+from benchmarks.settings_by_shots import METHODS as COMPARED
 from fewtune.methods import METHODS, get_method
 from fewtune.records import load_records
 
@@ -47,6 +49,9 @@ def test_as_many_settings_are_told_as_the_records_hold() -> None:
             for cell in cells:
                 if cell["setting"] != DEFAULTS:
                     held[name, cell["task"]].add(cell["setting"])
+    for cell in json.loads(BY_SHOTS.read_text(encoding="utf-8"))["cells"]:
+        if cell["method"] == "probe" and cell["setting"] != COMPARED["probe"].base:  # numbers of steps count already
+            held["probe", cell["task"]].add(f"prompted, {cell['setting']}")
     for cell in json.loads(IN_CONTEXT.read_text(encoding="utf-8"))["cells"]:
         if cell["kind"] == "neighbours":
             held["knn_prompting", cell["task"]].add(cell["calibration"])

@@ -19,7 +19,7 @@ from transformers import AutoModel
 
 from benchmarks.race import classifier, label_words
 from benchmarks.race.material import Material, fingerprint, measure_accuracy, read_trial_material
-from benchmarks.race.works import STUDY_RATES, Size
+from benchmarks.race.works import PROBE_PENALTY, STUDY_RATES, Size
 from fewtune.tasks.base import Example
 
 PRECISION = "float32"
@@ -98,7 +98,7 @@ def fit_probe(material: Material, tokenizer: Any) -> Any:
         return np.concatenate(states)
 
     support = material.draw.support
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_PENALTY, max_iter=1000))
     pipeline.fit(read(support), [e.label for e in support])
     return lambda asked: pipeline.predict_log_proba(read(asked))
 

@@ -19,7 +19,7 @@ import polars as pl
 import yaml
 
 from benchmarks.race.material import Timing, draw_trial, fingerprint, read_task
-from benchmarks.race.works import MODEL, STUDY_RATES, TASK, Size
+from benchmarks.race.works import MODEL, PROBE_PENALTY, STUDY_RATES, TASK, Size
 from fewtune.records import load_predictions, load_records
 
 RUN_FEWTUNE = "from fewtune.cli import main; main()"
@@ -28,6 +28,7 @@ RUN_FEWTUNE = "from fewtune.cli import main; main()"
 def describe_study(size: Size) -> dict[str, Any]:
     """The study as its file says it."""
     special: dict[str, dict[str, Any]] = {
+        "probe": {"inverse_penalty": PROBE_PENALTY},
         "in_context": {"contexts": 1, "calibration": "contextual", "demonstrations": size.study_shots},
         **{name: {"epochs": size.study_epochs, "learning_rate": rate} for name, rate in STUDY_RATES.items()},
     }

@@ -124,6 +124,8 @@ WORKS: Mapping[str, Work] = {
     "study": Work("a study of {trials} trials", (Peer("one process a trial, float32", "float32", 3.0),), repeats=1),
 }
 
+PROBE_PENALTY = 0.1
+"""The C of the study's probe, on both sides."""
 STUDY_RATES: Mapping[str, float] = {"vanilla": 2e-5, "pattern": 2e-5, "lora": 5e-4}
 """Rates of the study's methods, on both sides."""
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

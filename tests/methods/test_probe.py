@@ -100,7 +100,7 @@ def test_predictions_are_a_regression_on_transformers_own_states(
     rows = list(draw.test_sets[0].rows)
     for name in ARCHITECTURES:
         plain = Plain(model_folders[name], task)
-        theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
         entry = -1 if layer is None else layer
         theirs.fit(plain.features(list(draw.support), entry), [e.label for e in draw.support])
         plan = make_plan("probe", models[name], task, draw, layer=layer)

@@ -32,7 +32,7 @@ class Settings:
         Field(
             ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."
         ),
-    ] = 0.1
+    ] = 0.01
     layer: Annotated[
         int | None,
         Field(
@@ -88,7 +88,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1610.01644",
     settings=Settings,
     plan=plan,
-    defaults_tried={"sentiment": 17, "cola": 12, "qqp": 2, "snli": 2},
+    defaults_tried={"sentiment": 18, "cola": 13, "qqp": 2, "snli": 2},
     skip_reason=skip_reason,
     uses_fit_seed=lambda settings: False,
     uses_pattern=lambda settings: settings.prompted,
