@@ -445,6 +445,19 @@ def test_a_race_whose_budget_is_spent_decides_where_it_stands(
     assert history is not None and sum(look.level for look in history.looks) <= 0.05
 
 
+@pytest.mark.parametrize(("minutes", "draws"), [(3, []), (6, [2]), (8, [3])])
+def test_a_race_whose_budget_ends_before_a_further_draw_spends_what_is_left_on_the_last_look(
+    minutes: int, draws: list[int], values: dict[str, object], tmp_path: Path, clock: Clock
+) -> None:
+    """A draw takes two minutes and a half: one can tell nothing, two are a look, and at three was the plan's first."""
+    executor = Timed({"majority": 0.8, "a": 0.8, "b": 0.8}, {"majority": 50, "a": 50, "b": 50}, clock)
+    study = {**values, "until": {"within": 0.001, "most_draws": 8}, "budget": {"minutes": minutes}}
+    race(study, tmp_path / "out", executor)
+    history = load_looks(tmp_path / "out")
+    assert history is not None and [look.draws for look in history.looks] == draws
+    assert sum(look.level for look in history.looks) == pytest.approx(spend_by(8, 8, 0.05) if draws else 0.0)
+
+
 def test_a_trial_that_outlasts_the_budget_is_ended(values: dict[str, object], tmp_path: Path, clock: Clock) -> None:
     class Endless(Timed):
         def run(self, jobs: Iterable[Job]) -> Generator[Event]:

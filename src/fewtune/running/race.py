@@ -96,7 +96,7 @@ class Race:
         draws = {}
         for place in [place for place in self._places if place in self._open]:
             whole = self._count_whole(place, have)
-            taken = max((look.draws for look in self._history.of(*place)), default=FEWEST_DRAWS - 1)
+            taken = max((look.draws for look in self._history.of(*place)), default=FEWEST_DRAWS)
             if whole >= taken:
                 draws[place] = whole
         standings = self._look(draws, is_last=True)
