@@ -96,6 +96,7 @@ PAIRS: Arms = {
 STOOD: Arms = {
     "adaptive": {"blocks": 4, "learning_rate": 1e-5},
     "bitfit": {"readout": "head"},
+    "contrastive": {"learning_rate": 2e-5},
     "ia3": {"epochs": 40},
     "lora": {"epochs": 40},
     "pattern": {"epochs": 40, "learning_rate": 2e-5},
