@@ -50,7 +50,6 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
         for part in parts:
             _take_over(part, out, kept, tell)
         draws, missing = len(study.data_seeds), _list_missing([*held, *parts])
-        plan_no_look(out, [draws])
         if len(kept) == len(planned) and not missing:
             plan = [draws] if race is None else plan_looks(max(draws, race))
             history = begin_looks(out, plan, ())
@@ -58,6 +57,8 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
                 before = list_names(map(str, history.plan))
                 tell(f"{out}: looks were planned there before, after {before} draws, and stay so.")
             write_looks(out, take_look(history, planned, draws))
+        else:
+            plan_no_look(out, [draws])
     for line in missing:
         tell(line)
     return len(kept)

@@ -82,7 +82,8 @@ def test_any_bound_of_a_study_is_wrong_as_seldom_as_it_says() -> None:
 
 def make_comparison(*by_draw: float) -> Comparison:
     mean = float(np.mean(by_draw))
-    return Comparison("better", mean, 0.01, 2 * mean - 0.01, len(by_draw), None, "", by_draw)
+    interval = Interval(mean, 0.01, 2 * mean - 0.01, len(by_draw))
+    return Comparison("better", mean, interval.low, interval.high, len(by_draw), None, "", by_draw, interval)
 
 
 def test_the_level_is_where_students_interval_touches_zero() -> None:

@@ -39,6 +39,12 @@ VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
 """One variant's answers by draw and test set."""
 
 
+def keep_fullest(names: Iterable[str], answers: Mapping[str, VariantAnswers]) -> list[str]:
+    """Those with answers on the most draws: one that has few may have the easy ones."""
+    counts = {name: len(answers[name]) for name in names}
+    return [name for name, count in counts.items() if count == max(counts.values())]
+
+
 def read_answers(
     members: Iterable[Record],
     reader: AnswerReader,

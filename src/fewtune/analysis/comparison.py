@@ -63,20 +63,8 @@ class Comparison:
     p: float | None
     reason: str
     by_draw: tuple[float, ...] = ()
-    resampled: float = 0.0
-    """Half the width of the bootstrap's own interval."""
-    common: float = 0.0
-    """Half the width of what shared test rows do to all draws: further draws leave it as it is."""
-    tie_reach: float | None = None
-    """Half the width of the interval that is asked to be inside the region for a tie."""
-    shared_support: float = 0.0
-    """Share of a draw's labelled rows that another draw has too, on average."""
-    row_variance: float = 0.0
-    """Variance of a draw's difference by the choice of its test rows."""
-    row_weight: float = 0.0
-    """What one test row of all that were drawn can add to the difference."""
-    fresh_rows: float = 0.0
-    """By what share of these rows a further draw adds to them."""
+    interval: statistics.Interval | None = None
+    """What `low` and `high` are the ends of, and how it was made; None where they share no draw."""
     wins: float | None = None
     further_draws: int | None = None
     region: float = REGION
@@ -120,13 +108,7 @@ def compare(
             else statistics.sign_flip_p(points),
             reason=reason,
             by_draw=tuple(points),
-            resampled=interval.resampled,
-            common=interval.common,
-            tie_reach=interval.tie_reach,
-            shared_support=interval.shared_support,
-            row_variance=interval.row_variance,
-            row_weight=interval.row_weight,
-            fresh_rows=interval.fresh_rows,
+            interval=interval,
             wins=statistics.share_wins(points),
             region=region,
         ),
@@ -245,26 +227,10 @@ def _borrow(comparisons: Iterable[Comparison], draws: int) -> statistics.Borrowe
 
 def _p_of(comparison: Comparison, borrowed: statistics.Borrowed) -> float:
     """The level at which its interval, with a variance that borrows, would touch 0; 1 where there is none."""
-    if comparison.point is None or comparison.low is None or comparison.high is None:
+    if comparison.interval is None:
         return 1.0
-    p = statistics.find_level(comparison.by_draw, _interval_of(comparison), borrowed)
+    p = statistics.find_level(comparison.by_draw, comparison.interval, borrowed)
     return 1.0 if p is None else p
-
-
-def _interval_of(comparison: Comparison) -> statistics.Interval:
-    return statistics.Interval(
-        comparison.point or 0.0,
-        comparison.low or 0.0,
-        comparison.high or 0.0,
-        comparison.draws,
-        comparison.resampled,
-        comparison.common,
-        comparison.tie_reach,
-        comparison.shared_support,
-        comparison.row_variance,
-        comparison.row_weight,
-        comparison.fresh_rows,
-    )
 
 
 def _hold_to(
@@ -283,9 +249,9 @@ def _plan_further(
     region: float,
     borrowed: statistics.Borrowed = statistics.NOTHING_BORROWED,
 ) -> Comparison:
-    if comparison.answer != "cannot tell" or comparison.point is None:
+    if comparison.answer != "cannot tell" or comparison.interval is None:
         return replace(comparison, further_draws=None)
-    further = statistics.count_further_draws(comparison.by_draw, _interval_of(comparison), region, level, borrowed)
+    further = statistics.count_further_draws(comparison.by_draw, comparison.interval, region, level, borrowed)
     # The rule has not been met by these draws, whatever the guess by halves of intervals says.
     return replace(comparison, further_draws=None if further is None else max(1, further))
 

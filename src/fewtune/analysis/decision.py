@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fewtune.analysis import statistics
-from fewtune.analysis.answers import VariantAnswers, answer_commonest
+from fewtune.analysis.answers import VariantAnswers, answer_commonest, keep_fullest
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.regret import (
     FEWEST_DRAWS,
@@ -206,13 +206,9 @@ def decide(
 def _find_best(
     held: Sequence[Contender], answers: Mapping[str, VariantAnswers], inferior: Collection[str]
 ) -> str | None:
-    """The highest mean of the methods that have all draws and are not below another beyond doubt; else of all.
-
-    One that was stopped, or failed in some draws, may have run on the easy ones.
-    """
+    """The highest mean of the methods that have all draws and are not below another beyond doubt; else of all."""
     compared = [each.name for each in held if each.regret is not None]
-    most = max((len(answers[name]) for name in compared), default=0)
-    whole = [name for name in compared if len(answers[name]) == most and name not in inferior]
+    whole = [name for name in keep_fullest(compared, answers) if name not in inferior]
     return next(iter(whole or compared), None)
 
 

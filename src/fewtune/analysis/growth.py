@@ -64,7 +64,7 @@ def expect_growth(
     least, score = 0.5 / test_rows, float(np.mean(scores[sizes[-1]]))
     mean = float(extrapolate(errors.mean(axis=1), 0.0))
     if 1 - mean <= least * (1 + 1e-9):
-        # So few rows tell no error rate from none: a floor stood for it, and is no loss.
+        # No error was seen: the floor stood for it and is no loss; the low end is by the rule of three.
         return Growth(sizes[-1], score, max(mean, score), max(0.0, min(mean, 1 - 3 / test_rows)), 1.0)
     by_rows = 1.96 * math.sqrt(mean * (1 - mean) / test_rows) if tests_shared else 0.0
     reach = math.hypot(by_draws, by_rows)

@@ -164,8 +164,9 @@ def count_fresh(drawn: int, distinct: int, draws: int) -> float:
 def reach_unseen(row_weight: float, level: float) -> float:
     """How far a difference may be, one-sided at a level, though no row of those at hand shows any.
 
-    What happens to a share p of rows is seen on none of n with probability (1 - p)^n, at most exp(-n p): the exact
-    limit of a share of which none was seen, to first order. `row_weight` is what a row adds, 1/n of the metric's range.
+    What happens to a share p of rows is seen on none of n with probability (1 - p)^n, at most exp(-n p), which gives
+    the exact binomial limit to first order; at 5 % it is the rule of three (Hanley and Lippman-Hand 1983,
+    https://doi.org/10.1001/jama.1983.03330370053031). `row_weight` is what a row adds, 1/n of the metric's range.
     """
     return -math.log(level) * row_weight
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from fewtune.analysis.answers import VariantAnswers, answer_commonest, read_answers
+from fewtune.analysis.answers import VariantAnswers, answer_commonest, keep_fullest, read_answers
 from fewtune.analysis.comparison import (
     REGION,
     Comparison,
@@ -131,9 +131,7 @@ def _choose_leader(
 ) -> str | None:
     if not means:
         return None
-    # A variant that finished few draws may have finished the easy ones: only the fullest may lead, and of those one
-    # that failed nowhere, if there is any.
-    most = max(len(answers[variant]) for variant in means)
-    full = sorted(variant for variant in means if len(answers[variant]) == most)
+    # Only the fullest may lead, and of those one that failed nowhere, if there is any.
+    full = sorted(keep_fullest(means, answers))
     full = [variant for variant in full if variant not in failed] or full
     return max(full, key=lambda variant: means[variant])

@@ -89,15 +89,18 @@ def make_contexts(
     drawn: list[tuple[list[Example], int]] = []
     by_support = settings.calibration == "batch" and not draw.pool
     most = len(draw.support) - (math.ceil(len(draw.support) / 4) if by_support else 0)
-    fit = partial(count_fitting, prompting.encoder, pattern)
-    framed = {"separator": settings.separator, "instruction": settings.instruction}
+    framing = {"separator": settings.separator, "instruction": settings.instruction}
+
+    def count(chosen: list[Example]) -> int:
+        return count_fitting(prompting.encoder, pattern, chosen, **framing)
+
     for _ in range(settings.contexts):
         wanted = most if settings.demonstrations is None else min(settings.demonstrations, most)
         chosen = choose_demonstrations(draw.support, wanted, rng)
-        fitting = fit(chosen, **framed)
+        fitting = count(chosen)
         if fitting < len(chosen):
             chosen = choose_demonstrations(draw.support, fitting, rng)
-            chosen = chosen[: fit(chosen, **framed)]
+            chosen = chosen[: count(chosen)]
         drawn.append((chosen, wanted - len(chosen)))
     made = []
     for chosen, left_out in drawn:

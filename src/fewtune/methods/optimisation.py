@@ -86,12 +86,12 @@ class FineTuning(Recipe):
 
 
 EPOCHS_BY_READOUT: Mapping[ReadoutKind, int] = {"label_words": 10, "head": 40}
-"""Ten were measured with label words alone (docs/defaults.md); a head starts from nothing and has far to go."""
+"""Epochs where none are given. Ten were measured with label words alone (docs/defaults.md); a head starts untrained."""
 
 
 @dataclass(frozen=True)
 class TuningByReadout(FineTuning):
-    """The same of methods whose passes go with what reads the answer: few new weights of their own, high rates."""
+    """Fine-tuning whose number of epochs, where none is given, goes with the readout."""
 
     readout: ReadoutChoice = "label_words"
     epochs: Annotated[

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Published prompt rates of 0.3 collapse here (docs/log.md): the loop is Adam on few rows, not Adafactor on many.
 RATES_AND_EPOCHS = {"prompt": (3e-3, 40), "prefix": (1e-2, 40)}
-"""Peak learning rate and passes of each kind where the settings give none."""
+"""Peak learning rate and epochs of each kind where the settings give none."""
 PROMPT_FOR_LABEL_WORDS = (3e-2, 10)
 """The same of a prompt with label words: fewer steps were measured with them alone (docs/defaults.md)."""
 
@@ -67,7 +67,7 @@ class Settings(FineTuning):
 
 
 def resolve(settings: Settings, task: Task, shots: int, pool_rows: int) -> Settings:
-    """A rate and passes that suit the kind of virtual tokens and what reads the answer, where none are given."""
+    """A rate and epochs that suit the kind of virtual tokens and what reads the answer, where none are given."""
     rate, epochs = RATES_AND_EPOCHS[settings.kind]
     if settings.kind == "prompt" and settings.readout == "label_words":
         rate, epochs = PROMPT_FOR_LABEL_WORDS
