@@ -16,35 +16,17 @@ import pytest
 
 import fewtune
 import tiny_models
+from command_line import call
 from fewtune import auto
 from fewtune.analysis.stability import Bounds
-from fewtune.auto import LabelledFile, choose_shots, name_study
-from fewtune.cli.app import main
 from fewtune.cli.fit_display import _put_before
 from fewtune.evaluation import measure
-from fewtune.records import load_looks
-
-LABELS = ("late delivery", "broken, on arrival", "praise")
-WORDS = {"late delivery": "late", "broken, on arrival": "broken", "praise": "lovely"}
+from labelled_reviews import LABELS, write_reviews
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Sixty rows of three labels of several words, in a file with quotes, commas, CRLF and emoji."""
-    path = tmp_path / "reviews.csv"
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["review", "kind"])
-        for number in range(20):
-            for label in LABELS:
-                writer.writerow([f'it was "{WORDS[label]}", order {number} 📦', label])
-    return path
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(each) for each in arguments])
-    return int(stopped.value.code or 0)
+    return write_reviews(tmp_path / "reviews.csv")
 
 
 def test_a_file_becomes_a_model_that_answers_new_rows(
@@ -93,49 +75,6 @@ def test_of_many_labels_evaluate_tells_what_each_was_taken_for_most_often(
     assert re.search(r"kind00 +4 +1 +kind03 \(3\)", told) and re.search(r"kind11 +1 +1 *\n", told)
 
 
-@pytest.mark.usefixtures("no_workers")
-def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
-    file: Path,
-    tmp_path: Path,
-    model_folders: dict[str, Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(auto, "RACED", (("ia3", {"epochs": 1}),))  # the floors race too, and tell these rows apart
-    saved = tmp_path / "model"
-    given = ("--text", "review", "--label", "kind", "--model", model_folders["llama"], "--within", "0.2")
-    assert call("fit", file, *given, "--budget", "2m", "--save", saved) == 0
-    told = capsys.readouterr().out
-    history = load_looks(tmp_path / "model-race")
-    assert history is not None and history.plan == (3, 5, 8) and history.looks
-    assert (tmp_path / "model-race" / "report.html").is_file()
-    chosen = fewtune.analyse(tmp_path / "model-race").decision.chosen
-    assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all 60 rows" in told
-    predictor = fewtune.load(saved)
-    assert predictor.origin["method"] == chosen.name and predictor.origin["rows"] == 60
-    assert sorted(predictor.labels) == sorted(LABELS)
-
-
-@pytest.mark.usefixtures("no_workers")
-def test_a_race_of_rows_that_changed_since_is_not_gone_on_with(
-    file: Path,
-    tmp_path: Path,
-    model_folders: dict[str, Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(auto, "RACED", (("ia3", {"epochs": 1}),))
-    raced = ("--model", model_folders["llama"], "--within", "0.2", "--budget", "2m", "--out", tmp_path / "race")
-    for save in ("first", "again"):
-        assert call("fit", file, *raced, "--folds", "0", "--save", tmp_path / save) == 0
-    with file.open("a", encoding="utf-8", newline="") as stream:
-        stream.write("one row more,praise\r\n")
-    capsys.readouterr()
-    assert call("fit", file, *raced, "--folds", "0", "--save", tmp_path / "changed") == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "holds another study ('reviews-" in told and "give another with --out, or delete this one" in told
-
-
 def test_rows_that_a_model_cannot_read_whole_are_told_after_the_fit(
     file: Path, tmp_path: Path, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,13 +91,6 @@ def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path) -> None:
     given = ("--text", "first", "--text", "second", "--label", "label", "--method", "tfidf", "--folds", "0")
     assert call("fit", path, *given, "--save", saved) == 0
     assert "predictor.predict([{'first': TEXT, 'second': TEXT}])" in (saved / "README.md").read_text(encoding="utf-8")
-
-
-def test_a_sentence_encoder_races_with_methods_that_need_no_words(model_folders: dict[str, Path]) -> None:
-    encoder, decoder = (str(model_folders[name]) for name in ("sentence-encoder", "llama"))
-    assert set(auto.list_raced(encoder)) == {"embeddings", "contrastive", "lora"}
-    assert set(auto.list_raced(decoder)) == {"in_context", "pattern", "lora"}
-    assert auto.choose_settings("lora", 1000, encoder) == {"readout": "head", "epochs": 3}
 
 
 @pytest.mark.usefixtures("no_workers")
@@ -183,11 +115,6 @@ def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_ca
     assert "accuracy" in capsys.readouterr().out
     assert call("export", tmp_path / "own", tmp_path / "exported") == 0
     assert any((tmp_path / "exported").iterdir())
-
-
-def test_a_race_leaves_rows_that_its_draws_do_not_share(file: Path) -> None:
-    # Twenty of each label: five are held out, and half of the rest are seven, of each.
-    assert choose_shots(LabelledFile(file, ("review",), "kind").read()) == 21
 
 
 def test_what_cannot_be_used_is_told_before_anything_runs(
@@ -495,8 +422,3 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
-
-
-def test_a_file_of_a_long_name_can_be_raced(tmp_path: Path) -> None:
-    name = name_study(tmp_path / f"{'rows of Tuesday ' * 12}.csv")
-    assert name.startswith("rows-of-Tuesday") and len(f"{name}-curve") <= 100

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 import fewtune
-from fewtune.cli.app import main
+from command_line import call
 from fewtune.cli.predict import _name_columns
 from fewtune.data import parquet
 from fewtune.data.row_files import open_rows, read_rows
@@ -45,12 +45,6 @@ def saved(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def make_rows(count: int) -> pl.DataFrame:
     texts = [f"order {i}: {WORDS[i % 3]} \u00e9\U0001f4e6, {'long ' * (i % 40)}" for i in range(count)]
     return pl.DataFrame({"id": range(count), "review": texts, "day": [date(2026, 1, 1 + i % 28) for i in range(count)]})
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(each) for each in arguments])
-    return int(stopped.value.code or 0)
 
 
 def answers(text: str) -> list[list[str]]:

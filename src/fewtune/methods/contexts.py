@@ -89,10 +89,9 @@ def make_contexts(
     drawn: list[tuple[list[Example], int]] = []
     by_support = settings.calibration == "batch" and not draw.pool
     most = len(draw.support) - (math.ceil(len(draw.support) / 4) if by_support else 0)
-    framing = {"separator": settings.separator, "instruction": settings.instruction}
 
     def count(chosen: list[Example]) -> int:
-        return count_fitting(prompting.encoder, pattern, chosen, **framing)
+        return count_fitting(prompting.encoder, pattern, chosen, settings.separator, settings.instruction)
 
     for _ in range(settings.contexts):
         wanted = most if settings.demonstrations is None else min(settings.demonstrations, most)
