@@ -21,9 +21,9 @@ from benchmarks.apart import ROOT
 from benchmarks.cells import Cells, run_experiment, word_gain
 from benchmarks.cola_patterns import BASE
 from benchmarks.development_rows import load_exchanged_task
-from benchmarks.fine_tuning_settings import SHOTS, TESTED, measure_cell
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.method_settings import SHOTS, TESTED, measure_cell
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model
 from fewtune.tasks.base import Pattern

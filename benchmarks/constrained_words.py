@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.apart import ROOT
 from benchmarks.cells import Cell, Cells, run_experiment, word_gain
 from benchmarks.development_rows import SNLI, load_screened_task
-from benchmarks.fine_tuning_settings import measure_cell
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.method_settings import measure_cell
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model
 from fewtune.tasks import questions

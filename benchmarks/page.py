@@ -25,12 +25,12 @@ from benchmarks.constrained_words import write_table as write_constrained
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
-from benchmarks.fine_tuning_settings import ARMS
-from benchmarks.fine_tuning_settings import write_table as write_settings
 from benchmarks.in_context_settings import write_table as write_in_context
 from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.many_trials import write_table as write_many_trials
+from benchmarks.method_settings import ARMS
+from benchmarks.method_settings import write_table as write_settings
 from benchmarks.predict_rows.__main__ import write_table as write_predict
 from benchmarks.race.table import write_table as write_race
 from benchmarks.resident import write_table as write_resident

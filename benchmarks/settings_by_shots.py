@@ -3,7 +3,7 @@
     python -m benchmarks.settings_by_shots DATA_DIR    writes benchmarks/results/settings_by_shots.json, goes on
 
 SmolLM2 135M on the development rows of `sentiment` and CoLA (halves of their training rows). Screenings of settings
-fitted 32 rows (`fine_tuning_settings`). Pattern-based fine-tuning and LoRA at their default rates by the number of
+fitted 32 rows (`method_settings`). Pattern-based fine-tuning and LoRA at their default rates by the number of
 steps, the probe by its penalty. Every setting meets the same draws; differences are told from one of them, with
 Student's intervals of draws, too narrow where draws share test rows.
 """
@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.apart import ROOT
 from benchmarks.cells import Cells, place_cells, run_experiment, word_gain_over
 from benchmarks.development_rows import load_screened_task
-from benchmarks.fine_tuning_settings import FIGURES, SHORT, TESTED, measure_cell
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.method_settings import FIGURES, SHORT, TESTED, measure_cell
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model
 from fewtune.tasks.draw import Sampling, make_draw

@@ -6,9 +6,9 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks.fine_tuning_settings import ARMS, DEFAULTS, TASKS, find_file, is_finished
 from benchmarks.in_context_settings import DECIDED_AT, NO_SETTINGS
 from benchmarks.in_context_settings import FILE as IN_CONTEXT
+from benchmarks.method_settings import ARMS, DEFAULTS, TASKS, find_file, is_finished
 from benchmarks.settings_by_shots import FILE as BY_SHOTS
 from benchmarks.settings_by_shots import METHODS as COMPARED
 from fewtune.methods import METHODS, get_method

@@ -21,7 +21,9 @@ from benchmarks.cola_patterns import judge as judge_odds
 from benchmarks.constrained_words import PHRASES
 from benchmarks.constrained_words import write_table as write_constrained
 from benchmarks.development_rows import SNLI, TEST_ROWS, load_development_task, load_exchanged_task
-from benchmarks.fine_tuning_settings import (
+from benchmarks.in_context_settings import KINDS, measure_draw
+from benchmarks.in_context_settings import write_table as write_contexts
+from benchmarks.method_settings import (
     ARMS,
     DEFAULTS,
     KEPT,
@@ -33,8 +35,6 @@ from benchmarks.fine_tuning_settings import (
     measure_cell,
     write_table,
 )
-from benchmarks.in_context_settings import KINDS, measure_draw
-from benchmarks.in_context_settings import write_table as write_contexts
 from benchmarks.settings_by_shots import METHODS
 from benchmarks.settings_by_shots import write_table as write_by_shots
 from fewtune.engine.language_model import LanguageModel

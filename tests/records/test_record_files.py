@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.records import Cost, append_event, find_last_run, load_events, write_atomically
+from fewtune.records import Cost, append_event, files, find_last_run, load_events, write_atomically
 
 
 @pytest.fixture
@@ -51,6 +51,15 @@ def test_a_full_disk_takes_no_half_of_a_file_and_is_told_with_its_name(full_disk
         write_atomically(full_disk / "study.yaml", b"x" * 100_000)
     assert told.value.filename == str(full_disk / "study.yaml")
     assert sorted(path.name for path in full_disk.iterdir()) == ["events.jsonl", "filler"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0, 0o644)])
+def test_what_is_written_obeys_the_umask(
+    umask: int, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "UMASK", umask)
+    write_atomically(tmp_path / "answers.csv", b"a text of a user's\n")
+    assert (tmp_path / "answers.csv").stat().st_mode & 0o777 == mode
 
 
 def test_a_write_that_stops_short_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

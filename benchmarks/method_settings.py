@@ -1,6 +1,6 @@
 """What the settings of methods that fit give, about ten for each, on rows that are no evidence.
 
-    python -m benchmarks.fine_tuning_settings METHOD DATA_DIR    one of `ARMS`; goes on where it was stopped
+    python -m benchmarks.method_settings METHOD DATA_DIR    one of `ARMS`; goes on where it was stopped
 
 Writes benchmarks/results/settings_METHOD.json. SmolLM2 135M (a sentence encoder where `MODELS` names one), 32 labelled
 rows and 64 unlabelled, on the development rows of four tasks (halves of their training rows). Every setting runs on one
@@ -264,9 +264,9 @@ def _average(by_task: Sequence[Sequence[Cell]]) -> list[str]:
 
 def main() -> None:
     """Measure what is missing and print the tables."""
-    start_as_worker("benchmarks.fine_tuning_settings")
+    start_as_worker("benchmarks.method_settings")
     summary = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fine_tuning_settings", description=summary)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.method_settings", description=summary)
     parser.add_argument("method", choices=sorted(ARMS))
     parser.add_argument("data_dir", type=Path, help="where the tasks' files lie")
     parser.add_argument("--fresh", type=int, default=FRESH, help="draws of each task for the finalists")
