@@ -26,12 +26,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.apart import ROOT
+from benchmarks.cells import word_gain
 from fewtune.analysis.answers import answer_commonest, read_answers
 from fewtune.analysis.comparison import Comparison, compare
-from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of
 from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
-from fewtune.records import load_events, load_records
+from fewtune.records import Record, load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.wording import (
     UNKNOWN,
@@ -105,9 +106,26 @@ def word_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test
 
 def word_reference(study: StudyAnalysis, group: GroupAnalysis, variant: str, name: str) -> str:
     """Word the mean score in domain of a model that a variant learns from, such as its `teacher`."""
-    metric = group.board.metric
-    members = [record for record in group.members if record.trial.variant == variant]
-    return word_score(fmean(record.notes.references[name].metrics[IN_DOMAIN][metric] for record in members))
+    return word_score(fmean(_score_reference(group, variant, name).values()))
+
+
+def word_above_reference(study: StudyAnalysis, group: GroupAnalysis, first: str, variant: str, name: str) -> str:
+    """Word what a variant scores in domain above a model that another learns from, paired by draw (`word_gain`)."""
+    metric, taught = group.board.metric, _score_reference(group, variant, name)
+    own = {draw_of(record): record.metrics[IN_DOMAIN][metric] for record in _list_done(group, first)}
+    return word_gain({group.board.task: [own[draw] - taught[draw] for draw in taught if draw in own]})
+
+
+def _score_reference(group: GroupAnalysis, variant: str, name: str) -> dict[DrawKey, float]:
+    """The score in domain of a model that a variant learns from, by draw."""
+    return {
+        draw_of(record): record.notes.references[name].metrics[IN_DOMAIN][group.board.metric]
+        for record in _list_done(group, variant)
+    }
+
+
+def _list_done(group: GroupAnalysis, variant: str) -> list[Record]:
+    return [record for record in group.members if record.trial.variant == variant and record.status == "done"]
 
 
 def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
@@ -165,6 +183,7 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "mean": word_mean,
     "interval": word_interval,
     "reference": word_reference,
+    "above_reference": word_above_reference,
     "difference": word_difference,
     "answer": word_answer,
     "answered": word_answered,

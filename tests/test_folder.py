@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from fewtune.data.cache_folder import CHECKPOINTS
 from fewtune.errors import RecordError
 from fewtune.records import (
     Cell,
@@ -24,6 +25,7 @@ from fewtune.records import (
     write_planned,
 )
 from fewtune.running.folder import (
+    FORGOTTEN_SECONDS,
     LOCK,
     STALE_SECONDS,
     Presence,
@@ -223,15 +225,19 @@ def test_what_a_kill_left_half_written_goes_at_the_next_start(
         ".planned.json.x.part",
     ]
     shared = [out / ".report.html.x4.part", cache / "fingerprints" / ".ab.x5.part"]
-    kept = [out / "trials" / "notes.part", *(path.with_suffix(".new.part") for path in shared)]
-    for path in (*(out / name for name in own), *shared, *kept):
+    fits = cache / CHECKPOINTS
+    forgotten, resumable = fits / "forgotten.safetensors", fits / "resumable.safetensors"
+    kept = [out / "trials" / "notes.part", *(path.with_suffix(".new.part") for path in shared), resumable]
+    for path in (*(out / name for name in own), *shared, *kept, forgotten):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     for path in shared:
         os.utime(path, (0, time.time() - STALE_SECONDS - 60))
+    os.utime(resumable, (0, time.time() - FORGOTTEN_SECONDS + 3600))
+    os.utime(forgotten, (0, time.time() - FORGOTTEN_SECONDS - 60))
     with open_folder(out, study, list_cells(out), lambda text: None):
         pass
-    assert not [path for path in (*(out / name for name in own), *shared) if path.exists()]
+    assert not [path for path in (*(out / name for name in own), *shared, forgotten) if path.exists()]
     assert all(path.exists() for path in kept), "a report may be in the writing, and what is not hidden is a user's"
     remove_leftovers(tmp_path / "no such folder")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fewtune.methods import OWN
+
 SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
@@ -92,35 +94,32 @@ def test_imports_go_the_way_of_the_arrow(path: Path) -> None:
     assert imports_of(path) <= ANALYSIS_MAY_USE.get(part, set(RANK))
 
 
-SHARED = (
-    "__init__",
-    "answer",
-    "base",
-    "distilling",
-    "fine_tuning",
-    "optimisation",
-    "plan",
-    "scratchpad",
-    "teacher",
-    "teacher_settings",
-    "trainable",
-)
-METHOD_FILES = [p for p in sorted((SOURCE / "methods").glob("*.py")) if p.stem not in SHARED]
-
-
 @cache
 def compared_constants(path: Path) -> set[object]:
-    """The constants that a file compares anything with."""
-    compared = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Compare)]
-    sides = [side for node in compared for side in (node.left, *node.comparators)]
+    """The constants that a file compares anything with, alone or one of several, and those that its cases match."""
+    sides: list[ast.AST] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            sides += [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            sides.append(node.value)
+    sides += [each for side in sides if isinstance(side, ast.Tuple | ast.List | ast.Set) for each in side.elts]
     return {side.value for side in sides if isinstance(side, ast.Constant)}
 
 
-@pytest.mark.parametrize("path", METHOD_FILES, ids=lambda p: p.stem)
-def test_only_its_own_file_knows_a_method_by_name(path: Path) -> None:
+def test_constants_are_found_wherever_a_file_compares_with_them(tmp_path: Path) -> None:
+    file = tmp_path / "branching.py"
+    file.write_text("a == 'one', a in ('two', 'three'), not 'said'\nmatch a:\n    case 'four' | 'five': pass\n")
+    assert compared_constants(file) == {"one", "two", "three", "four", "five"}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_only_its_own_file_knows_a_method_by_name(name: str) -> None:
+    own = SOURCE.parent / Path(*OWN[name].split(".")).with_suffix(".py")
+    assert own.is_file()
     for other in SOURCE.rglob("*.py"):
-        if other not in (path, SOURCE / "methods" / "__init__.py"):
-            assert path.stem not in compared_constants(other), f"{other.name} branches on {path.stem!r}"
+        if other != own:
+            assert name not in compared_constants(other), f"{other.name} branches on {name!r}"
 
 
 def test_test_files_have_names_of_their_own() -> None:

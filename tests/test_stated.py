@@ -43,14 +43,17 @@ def test_figures_are_derived_from_records(results: Path) -> None:
 
 
 def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:
-    scores = iter([0.25, 0.5, 0.75])
+    scores = [0.25, 0.5, 0.75]
     for path in sorted((results / "study" / "trials").iterdir()):
         record = json.loads(path.read_text())
         if record["trial"]["variant"] == "pattern":
-            notes = {"references": {"teacher": {"metrics": {"in_domain": {"accuracy": next(scores)}}}}}
+            metrics = {"in_domain": {"accuracy": scores[record["trial"]["data_seed"]]}}
+            notes = {"references": {"teacher": {"metrics": metrics}}}
             path.write_text(json.dumps({**record, "notes": notes}))
     assert derive("study", PLACE, "reference pattern teacher", results) == "0.500"
-    for what in ("reference lora teacher", "reference absent teacher"):
+    # lora has .6, .7 and .65: above it by .35, .2 and -.1, whose deviation is .2291, x 4.3027 / sqrt(3) = .5692.
+    assert derive("study", PLACE, "above_reference lora pattern teacher", results) == "+0.150 [-0.419, +0.719]"
+    for what in ("reference lora teacher", "reference absent teacher", "above_reference lora pattern absent"):
         with pytest.raises(ValueError, match=what):
             derive("study", PLACE, what, results)
 

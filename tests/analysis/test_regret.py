@@ -16,17 +16,32 @@ from fewtune.analysis.decision import Contender, Decision, EarlierLook, Question
 from fewtune.analysis.regret import (
     PairDifference,
     PairedDraw,
+    RegretBound,
+    Scored,
     UpperLimits,
-    bound_regrets,
-    bound_scored,
+    bound_rivals,
+    combine_looks,
+    pair_methods,
     reach_above,
     score_draws,
     subtract,
 )
-from fewtune.analysis.statistics import NOTHING_BORROWED
+from fewtune.analysis.statistics import LEVEL, NOTHING_BORROWED
 from fewtune.errors import RecordError
 
 Scores = Mapping[str, Sequence[float]]
+
+
+def bound_scored(
+    scored: Mapping[str, Scored], metric: str, level: float = LEVEL, able: Sequence[str] = ()
+) -> dict[str, RegretBound]:
+    """Every method's bound from its scores by draw, which are looked at once."""
+    rivals = pair_methods(scored)
+    return bound_rivals(rivals, combine_looks([(rivals, level)]), metric, able)
+
+
+def bound_regrets(answers: Mapping[str, VariantAnswers], metric: str, level: float = LEVEL) -> dict[str, RegretBound]:
+    return bound_scored(score_draws(answers, metric), metric, level)
 
 
 def score(values: Scores) -> dict[str, dict[tuple[int, str], PairedDraw]]:
@@ -141,6 +156,14 @@ def test_one_draw_bounds_nothing_and_a_method_alone_has_no_regret() -> None:
     assert bound_scored(score({"a": [0.9, 0.8]}), "accuracy")["a"].bound == 0.0
     with pytest.raises(RecordError, match="unknown primary metric"):
         bound_regrets({"a": answer([0.9, 0.8])}, "ece")
+
+
+def test_of_several_that_are_above_one_that_may_be_chosen_is_told_first() -> None:
+    scored = score({"failed": [0.9, 0.9, 0.91], "able": [0.8, 0.8, 0.81], "below": [0.3, 0.3, 0.3]})
+    assert bound_scored(scored, "accuracy")["below"].above == "failed"
+    found = bound_scored(scored, "accuracy", able=["able", "below"])
+    assert found["below"].above == "able" and 0.48 < found["below"].least < 0.5
+    assert found["able"].above == "failed", "none that is able is above it"
 
 
 def test_only_draws_that_both_have_are_paired() -> None:

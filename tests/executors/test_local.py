@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -27,11 +27,12 @@ from fewtune.engine import pulse
 from fewtune.errors import RecordError
 from fewtune.executors import local
 from fewtune.executors.in_process import InProcess
+from fewtune.executors.process import STALL_SECONDS
 from fewtune.records import Failure, FailureKind, Notes, Record, load_events, load_record, record_path
 from fewtune.running import ledger as ledger_module
 from fewtune.running import trial as run
 from fewtune.running.circumstances import describe_axes
-from fewtune.running.job import Finished, Job, Lost, Progress, Progressed, WorkerOptions
+from fewtune.running.job import Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
 from fewtune.running.ledger import Ledger
 from listening import Listener, run_jobs
 
@@ -110,11 +111,6 @@ def test_what_was_done_before_a_worker_died_is_kept_and_the_next_trial_waits_for
     assert all(load_record(record_path(tmp_path, job.trial_id)).status == "done" for job in jobs)
 
 
-def _tell_process(pipe: Connection, options: WorkerOptions) -> None:
-    while (job := pipe.recv()) is not None:
-        send_failure(pipe, job, str(os.getpid()))
-
-
 def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
     local.set_up_worker = Mock(side_effect=MemoryError)
     local._work(pipe, options)
@@ -179,7 +175,7 @@ def test_a_worker_that_ran_out_of_memory_runs_no_other_trial(jobs: list[Job], tm
 
 
 def test_signals_that_end_the_command_do_not_reach_its_workers(jobs: list[Job], given: Any) -> None:
-    given(_tell_process)
+    given(_tell_pid)
     worker = local._start_worker(multiprocessing.get_context("spawn"), WorkerOptions())
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # while it still imports what it needs
@@ -242,6 +238,28 @@ def test_a_worker_without_progress_is_ended_and_its_trial_recorded(jobs: list[Jo
     assert load_record(record_path(tmp_path, jobs[0].trial_id)).failure == failure
 
 
+def test_a_command_that_was_itself_stopped_holds_no_worker_for_silent(
+    jobs: list[Job], given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after Ctrl-Z or a laptop's sleep: one wait of a second takes two hours, and none of the workers could tell."""
+    given(_tell_pid)
+    asleep = 0.0
+
+    def sleep_once(pipes: list[Connection], timeout: float) -> list[Any]:
+        nonlocal asleep
+        if asleep:
+            return wait(pipes, timeout)
+        asleep = 2 * STALL_SECONDS
+        return []
+
+    monkeypatch.setattr(local, "wait", sleep_once)
+    monkeypatch.setattr(local, "time", Mock(monotonic=lambda: time.monotonic() + asleep))
+    executor = local.LocalProcesses()
+    events = list(executor.run(jobs[:1]))
+    executor.close()
+    assert asleep and [type(event) for event in events] == [Started, Finished]
+
+
 def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job]) -> None:
     hour_ago, process, pipe = time.monotonic() - 3600, Mock(), Mock()
     worker = local._Worker(process, pipe, jobs[0], heard=hour_ago)
@@ -298,7 +316,7 @@ def test_a_study_whose_names_cannot_be_written_still_gets_its_records(jobs: list
     assert load_record(record_path(tmp_path, odd.trial_id)).trial.task == "half ?"
 
 
-def _wait_for_ever(pipe: Connection, options: WorkerOptions) -> None:
+def _tell_of_an_end(pipe: Connection, options: WorkerOptions) -> None:
     while (job := pipe.recv()) is not None:
         send_failure(pipe, job, "done with")
 
@@ -328,7 +346,7 @@ def test_events_tell_of_an_interruption_and_the_workers_end(jobs: list[Job], tmp
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    given(_wait_for_ever)
+    given(_tell_of_an_end)
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs, tmp_path, Listener(on_finished=interrupt))
     assert [event["event"] for event in load_events(tmp_path)] == ["started", "finished", "interrupted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -136,15 +137,27 @@ def test_the_risk_is_held_in_new_rows_as_often_as_is_said() -> None:
 def test_folds_answer_rows_by_models_that_did_not_see_them() -> None:
     rows = [f"row {number}" for number in range(12)]
     labels = ["x", "y"] * 6
-    seen: list[set[str]] = []
+    fits: list[tuple[set[str], set[str]]] = []
 
     def fit(texts: Sequence[Row], names: Sequence[str]) -> Predictor:
-        seen.append({str(text) for text in texts})
-        return fewtune.fit(texts, names, "tfidf")
+        """One that notes what it saw and what it is asked, and answers every row by its number."""
+        seen, asked = set(map(str, texts)), set[str]()
+        fits.append((seen, asked))
+
+        def read_rows(given: Sequence[Row]) -> list[str]:
+            asked.update(map(str, given))
+            return list(map(str, given))
+
+        def answer(given: Sequence[str]) -> np.ndarray:
+            return np.array([[float(text.removeprefix("row ")), 0.0] for text in given])
+
+        return Mock(read_rows=read_rows, log_probabilities=answer)
 
     scores = score_folds(rows, labels, fit, 3)
-    assert scores.shape == (12, 2) and np.isfinite(scores).all()
-    assert [len(each) for each in seen] == [8, 8, 8] and set.intersection(*seen) == set()
+    assert scores.tolist() == [[number, 0.0] for number in range(12)], "each row has the answer that is its own"
+    assert [(len(seen), len(asked)) for seen, asked in fits] == [(8, 4)] * 3
+    for seen, asked in fits:
+        assert not seen & asked and seen | asked == set(rows)
     with pytest.raises(DataError, match=r"3 folds and 2 rows labelled 'z'"):
         score_folds([*rows, "a", "b"], [*labels, "z", "z"], fit, 3)
 

@@ -163,26 +163,10 @@ def combine_looks(looks: Sequence[tuple[Mapping[str, Rivals], float]]) -> UpperL
     return UpperLimits(highest)
 
 
-def bound_regrets(
-    answers: Mapping[str, VariantAnswers],
-    metric: str,
-    weights: Mapping[str, float] = IN_DOMAIN_ALONE,
-    level: float = statistics.LEVEL,
-) -> dict[str, RegretBound]:
-    """Every method's bound, all at once at 1 - level; test sets weigh as told. Raises RecordError for other metrics."""
-    return bound_scored(score_draws(answers, metric, weights), metric, level)
-
-
-def bound_scored(scored: Mapping[str, Scored], metric: str, level: float = statistics.LEVEL) -> dict[str, RegretBound]:
-    """Every method's bound from its scores by draw."""
-    rivals = pair_methods(scored)
-    return bound_rivals(rivals, combine_looks([(rivals, level)]), metric)
-
-
 def bound_rivals(
     rivals: Mapping[str, Rivals], limits: UpperLimits, metric: str, able: Collection[str] = ()
 ) -> dict[str, RegretBound]:
-    """Every method's bound from its differences to all others and what these may be.
+    """Every method's bound, all at once, from its differences to all others and what these may be.
 
     Of several that are above a method beyond doubt, one of the `able` ones, which may be chosen, is told before others.
     """
@@ -198,7 +182,10 @@ def share_level(level: float, methods: int) -> float:
 def score_draws(
     answers: Mapping[str, VariantAnswers], metric: str, weights: Mapping[str, float] = IN_DOMAIN_ALONE
 ) -> dict[str, Scored]:
-    """Each method's score on each draw, test sets weighed, fit seeds averaged."""
+    """Each method's score on each draw, test sets weighed, fit seeds averaged.
+
+    Raises RecordError for a metric that answers alone do not give.
+    """
     if metric not in SCORES:
         raise RecordError(name_choices(metric, SCORES, "primary metric"))
     return {name: {key: _score_draw(key, draws, metric, weights) for key in draws} for name, draws in answers.items()}
