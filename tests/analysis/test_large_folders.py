@@ -40,9 +40,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[f"record {path.stem}"] += 1
         return load_record(path)
 
-    def count_predictions(path: Path, columns: Any = None) -> Any:
+    def count_predictions(path: Path) -> Any:
         counts[f"predictions {path.stem}"] += 1
-        return read_predictions(path, columns)
+        return read_predictions(path)
 
     monkeypatch.setattr(store, "load_record", count_record)
     monkeypatch.setattr(folder, "read_predictions", count_predictions)
@@ -162,9 +162,9 @@ def test_reading_ahead_ends_at_the_trial_that_cannot_be_read(tmp_path: Path) -> 
     records = load_records(tmp_path)
     asked = list[str]()
 
-    def load(trial_id: str, columns: Any = None) -> Any:
+    def load(trial_id: str) -> Any:
         asked.append(trial_id)
-        return store.load_predictions(tmp_path, trial_id, columns)
+        return store.load_predictions(tmp_path, trial_id)
 
     store.predictions_path(tmp_path, records[3].trial_id).write_bytes(b"not a table")
     reader = AnswerReader(load)

@@ -7,11 +7,11 @@ trials are compared (`answers`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,6 @@ from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-class LoadPredictions(Protocol):
-    """From a trial's id to its predictions, or the columns of them that are asked for."""
-
-    def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame: ...
 
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
@@ -95,7 +89,7 @@ class KeptAnswers:
 class AnswerReader:
     """Reads each trial's predictions once and keeps them small: labels, rows and figures as numbers, no scores."""
 
-    def __init__(self, load: LoadPredictions, labels: Iterable[str] = ()) -> None:
+    def __init__(self, load: Callable[[str], pl.DataFrame], labels: Iterable[str] = ()) -> None:
         """`labels` have the first codes, in this order; others follow as they come up."""
         self.load = load
         self._codes: dict[str, int] = {label: code for code, label in enumerate(dict.fromkeys(labels))}

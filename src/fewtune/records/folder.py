@@ -6,7 +6,7 @@ Owns what counts there: the trials that the study has, their records, prediction
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,21 +77,21 @@ class StudyPredictions:
         self._tables: PackedTables | None = None
         self._opened: tuple[int, int] | None = None
 
-    def __call__(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """One trial's test_set, row_id, gold, predicted and score_<label> columns, or some; raises RecordError."""
+    def __call__(self, trial_id: str) -> pl.DataFrame:
+        """One trial's test_set, row_id, gold, predicted and score_<label> columns; raises RecordError."""
         if not is_packed(self._out):
-            return read_predictions(predictions_path(self._out, trial_id), columns)
+            return read_predictions(predictions_path(self._out, trial_id))
         found = (self._out / PACKED_RECORDS).stat()
         stamp = (found.st_mtime_ns, found.st_ino)  # another one where the study was packed again since
         if self._tables is None or self._opened != stamp:
             self._tables = PackedTables(self._out / PACKED_PREDICTIONS, read_packed(self._out).predictions_sha256)
             self._opened = stamp
-        return self._tables.read(trial_id, columns)
+        return self._tables.read(trial_id)
 
 
-def load_predictions(out: Path, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def load_predictions(out: Path, trial_id: str) -> pl.DataFrame:
     """Per-row predictions of one trial; of many trials `StudyPredictions` reads faster."""
-    return StudyPredictions(out)(trial_id, columns)
+    return StudyPredictions(out)(trial_id)
 
 
 def list_written(out: Path) -> dict[str, float]:

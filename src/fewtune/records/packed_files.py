@@ -139,19 +139,16 @@ class PackedTables:
         runs = self._table.select(pl.col("trial_id").rle()).unnest("trial_id").collect()
         starts = runs["len"].cum_sum() - runs["len"]
         self._places = dict(zip(runs["value"], zip(starts, runs["len"], strict=True), strict=True))
-        self._asked: tuple[str, ...] | None = None
         self._start, self._held = 0, pl.DataFrame()
 
-    def read(self, trial_id: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """One trial's predictions, or some of their columns; raises RecordError where there are none."""
+    def read(self, trial_id: str) -> pl.DataFrame:
+        """One trial's predictions; raises RecordError where there are none."""
         if trial_id not in self._places:
             raise RecordError(f"{self._path}: no predictions of trial {trial_id}. {REMEDY}.")
         start, rows = self._places[trial_id]
-        asked = None if columns is None else tuple(columns)
-        if asked != self._asked or not self._start <= start or start + rows > self._start + self._held.height:
-            part = self._table.slice(start, max(rows, ROWS_AT_ONCE))
-            self._held = (part.drop("trial_id") if asked is None else part.select(asked)).collect()
-            self._asked, self._start = asked, start
+        if not self._start <= start or start + rows > self._start + self._held.height:
+            self._held = self._table.slice(start, max(rows, ROWS_AT_ONCE)).drop("trial_id").collect()
+            self._start = start
         table = self._held.slice(start - self._start, rows)
         # A label that other trials have and this one has not.
         return table.select(column for column in table if column.null_count() < rows) if rows else table

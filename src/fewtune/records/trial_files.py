@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,18 +100,18 @@ def decode_record(content: bytes, where: str, trial_id: str | None, remedy: str)
     return record
 
 
-def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """A trial's own file of predictions, or some of its columns; raises RecordError where it cannot be one."""
+def read_predictions(path: Path) -> pl.DataFrame:
+    """A trial's own file of predictions; raises RecordError where it cannot be one."""
     import polars as pl
 
     if not path.is_file():
         raise RecordError(f"{path}: the predictions of a finished trial are missing. Run the study again.")
     try:
         # From memory, which takes less than by its name: a study may have thousands of small ones.
-        table = pl.read_parquet(path.read_bytes(), columns=None if columns is None else list(columns))
+        table = pl.read_parquet(path.read_bytes())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RecordError(f"{path}: damaged predictions. Run the study again: its trial runs anew.") from error
-    for name in PREDICTION_COLUMNS if columns is None else columns:
+    for name in PREDICTION_COLUMNS:
         if table.schema.get(name) != pl.String or table[name].has_nulls():
             raise RecordError(
                 f"{path}: no predictions that fewtune writes: column {name} must hold texts, one a row. Delete it and "
