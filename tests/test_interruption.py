@@ -89,6 +89,30 @@ def test_a_signal_to_end_is_told_and_written_down_and_finished_trials_are_kept(
     assert not list(out.rglob("*.part"))
 
 
+def test_a_reader_that_goes_ends_a_study_as_a_signal_does(small_study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fewtune.cli", "run", str(small_study), "--out", str(out)]
+    command += ["--set", "data_seeds={count: 1000}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None and running.stderr is not None
+        while "[1/" not in (line := running.stdout.readline()):
+            assert line, "the study ended before its reader could"
+        running.stdout.close()
+        told = running.stderr.read()
+    assert running.returncode == 141
+    assert "Finished trials are kept" in told and "Traceback" not in told
+    assert {record.status for record in load_records(out)} == {"done"}
+
+
+@pytest.mark.parametrize("command", [["list", "methods"], ["schema"]])
+def test_a_reader_that_goes_ends_what_only_prints_without_a_word(command: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    told = subprocess.run([sys.executable, "-m", "fewtune.cli", *command], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert told.returncode == 141 and told.stderr == b""
+
+
 CLOSE_TERMINAL = """
 import os, pty, re, signal, sys
 child, terminal = pty.fork()

@@ -24,8 +24,12 @@ _came: list[KeyboardInterrupt] = []
 """What signals raised within `raise_on_signals`."""
 
 
+CLOSED_PIPE = 13
+"""SIGPIPE, where there are signals: whoever read what is printed is gone. Python hears of it as an error of writing."""
+
+
 class Interrupted(KeyboardInterrupt):
-    """A signal of ENDING came; handled wherever Ctrl-C is."""
+    """A signal of ENDING came, or nobody reads what is printed any more; handled wherever Ctrl-C is."""
 
     def __init__(self, number: int) -> None:
         self.number = number

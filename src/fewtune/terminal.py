@@ -10,9 +10,12 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
+
+from fewtune.interruption import CLOSED_PIPE, Interrupted
 
 _KEPT = "\t\n"
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
@@ -36,9 +39,21 @@ def make_text(text: str, style: str = "") -> Text:
     return Text(make_safe(text), style=style)
 
 
+class _PipedConsole(Console):
+    """A console that interrupts its command where nobody reads it any more, rather than end the process in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _abandon(sys.stderr if self.stderr else sys.stdout)
+        raise Interrupted(CLOSED_PIPE)
+
+
 def open_console(*, stderr: bool = False) -> Console:
-    """A console that reads no markup and no emoji names in what it is given."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    """A console that reads no markup and no emoji names in what it is given.
+
+    It raises Interrupted where it leads to a pipe that nobody reads any more.
+    """
+    return _PipedConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def replace_unshowable() -> None:
@@ -49,16 +64,23 @@ def replace_unshowable() -> None:
 
 
 def write_export(text: str) -> None:
-    """Write a file, or its next lines, to standard output: in UTF-8 where it is piped, made safe in a terminal."""
-    if sys.stdout.isatty() or not isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.write(make_safe(text))
-    else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
-        sys.stdout.buffer.flush()
+    """Write a file, or its next lines, to standard output: in UTF-8 where it is piped, made safe in a terminal.
+
+    Raises Interrupted where nobody reads it any more.
+    """
+    try:
+        if sys.stdout.isatty() or not isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.write(make_safe(text))
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _abandon(sys.stdout)
+        raise Interrupted(CLOSED_PIPE) from None
 
 
-def abandon_output() -> None:
-    """Let standard output lead nowhere, once whoever read it is gone: what is left to flush would fail at the end."""
+def _abandon(stream: TextIO) -> None:
+    """Let a stream lead nowhere, once whoever read it is gone: what is left to flush would fail at the end."""
     with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,8 +1,8 @@
 """The command `fewtune`: which commands there are, and what the process ends with.
 
 Owns exit codes: 0, 1 where trials failed, a risk could not be held or with --strict the audit found an error, 2 for a
-mistake the message says how to mend, 130 after Ctrl-C, 141 where whoever reads the answers is gone, 143 and 129 after
-SIGTERM and SIGHUP; `serve` ends with 0 after any signal.
+mistake the message says how to mend, 130 after Ctrl-C, 141 where whoever reads what is printed is gone, 143 and 129
+after SIGTERM and SIGHUP; `serve` ends with 0 after any signal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fewtune.cli.serve import serve
 from fewtune.cli.track import track
 from fewtune.cli.watch import watch
 from fewtune.errors import FewtuneError, word_install
-from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
+from fewtune.interruption import CLOSED_PIPE, exit_code, raise_on_signals, word_interrupt
 from fewtune.terminal import replace_unshowable
 
 EXTRAS = {
@@ -78,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say_error(f"fewtune: {error}")
         code = 2
     except KeyboardInterrupt as stopped:
-        complain(f"{word_interrupt(stopped)}.")
         code = exit_code(stopped)
+        if code != 128 + CLOSED_PIPE:  # as of `| head`, which needs no word
+            complain(f"{word_interrupt(stopped)}.")
     except Exception as error:
         said = _word(error)
         if said is None:

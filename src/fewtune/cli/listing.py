@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from fewtune.cli.output import console
 from fewtune.errors import FewtuneError
+from fewtune.terminal import write_export
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,5 +79,5 @@ def schema() -> int:
 
     from fewtune.study import study_schema
 
-    print(json.dumps(study_schema(), indent=1))
+    write_export(json.dumps(study_schema(), indent=1) + "\n")
     return 0

@@ -16,7 +16,7 @@ from fewtune.cli.options import Base
 from fewtune.cli.output import console, count_rows, say, say_error
 from fewtune.data.csv_lines import write_csv_lines
 from fewtune.errors import FewtuneError
-from fewtune.terminal import abandon_output, make_text, write_export
+from fewtune.terminal import make_text, write_export
 
 if TYPE_CHECKING:
     from fewtune.metrics.counts import IntArray
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MOST_CONFUSED = 10
 """Labels up to which all that were taken for one another are shown."""
-CLOSED_PIPE = 141
-"""The exit code where whoever reads the answers is gone, as shells have it of SIGPIPE."""
 
 Model = Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")]
 Rows = Annotated[
@@ -76,18 +74,12 @@ def predict(
         _open_answers(out) as write,
         count_rows(shown=out is not None or not sys.stdout.isatty()) as count,
     ):
-        try:
-            write(write_csv_lines([_name_columns(kept, predictor.labels)]))
-            for answers in answer_rows(predictor, texts):
-                lines = [(*a.row.kept, a.label or "", *(f"{value:.6f}" for value in a.probabilities)) for a in answers]
-                write(write_csv_lines(lines))
-                done += len(answers)
-                count(done)
-        except BrokenPipeError:
-            if out is not None:
-                raise
-            abandon_output()
-            return CLOSED_PIPE
+        write(write_csv_lines([_name_columns(kept, predictor.labels)]))
+        for answers in answer_rows(predictor, texts):
+            lines = [(*a.row.kept, a.label or "", *(f"{value:.6f}" for value in a.probabilities)) for a in answers]
+            write(write_csv_lines(lines))
+            done += len(answers)
+            count(done)
     if out is not None:
         say_error(f"{done} rows answered in {out}")
     tell_cut(predictor)
