@@ -87,6 +87,14 @@ def test_a_table_may_come_from_standard_input(
         (("audit", "OUT", "--table", "x.csv"), "give either a folder"),
         (("audit", "OUT", "--majority", "0.5"), "--majority goes with --table"),
         (("audit", "--table", "missing.csv"), "not a readable CSV file"),
+        (
+            ("audit", "--table", "x.csv", "--column", "score=Top-1", "--column", "score=Top-5"),
+            "--column says what is read as 'score' more than once",
+        ),
+        (
+            ("audit", "--table", "x.csv", "--column", "score=Top-1", "--column", "method=Top-1"),
+            "--column names 'Top-1' more than once",
+        ),
         (("recommend", "OUT", "--queries", "-1"), "--queries is -1"),
         (("recommend", "OUT", "--within", "nan"), "--within is nan; give a number from 0 to below 1"),
         (("recommend", "OUT", "--within", "3"), "--within is 3; give a number from 0 to below 1 (0.03: three points)."),

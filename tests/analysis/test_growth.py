@@ -34,6 +34,7 @@ def test_test_rows_that_all_draws_share_widen_it() -> None:
 def test_a_curve_that_falls_by_chance_is_taken_for_a_flat_one() -> None:
     found = expect_growth({8: [0.8, 0.8], 32: [0.7, 0.7]}, test_rows=100)
     assert found.expected == pytest.approx(1 - np.sqrt(0.2 * 0.3)), "between the two, and no lower further on"
+    assert found.score == pytest.approx(0.7) and found.gain == pytest.approx(0.0), "a flat curve gains nothing"
 
 
 def test_a_method_without_errors_is_not_foretold_any() -> None:

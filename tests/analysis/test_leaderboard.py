@@ -56,6 +56,21 @@ def test_a_half_run_draw_is_no_draw(tmp_path: Path) -> None:
     assert (group.rows[0].draws, group.rows[0].done) == (2, 5)
 
 
+def test_a_score_is_set_against_the_majority_of_its_own_draws(tmp_path: Path) -> None:
+    trials = make_study(tmp_path, {"pattern": [0.8, 0.9, 0.7], "stopped": [0.6]})
+    for record in trials:
+        baselines = {"in_domain": {"chance": 0.5, "majority": 0.5 + 0.1 * record.trial.data_seed, "rows": 400.0}}
+        write_record(
+            tmp_path,
+            record.model_copy(update={"baselines": baselines}),
+            load_predictions(tmp_path, record.trial_id),
+        )
+    [group] = rank(tmp_path)
+    assert group.majority["in_domain"] == pytest.approx(0.6)
+    above = {row.variant: row.above_majority for row in group.rows}
+    assert above == {"pattern": pytest.approx(0.2), "stopped": pytest.approx(0.1)}, "its draw's majority is .5"
+
+
 def test_a_trial_collapses_by_the_metric_that_it_is_judged_by(tmp_path: Path) -> None:
     [record] = make_study(tmp_path, {"pattern": [0.6]}, metric="mcc")
     floor = {"in_domain": {"chance": 0.5, "majority": 0.67, "rows": 400.0}}

@@ -18,17 +18,22 @@ from fewtune.errors import DataError
 
 @dataclass(frozen=True)
 class Growth:
-    """The mean score at the most rows tried, and what is expected at twice as many, with its 95 % interval."""
+    """The mean score at the most rows tried, and what is expected at twice as many, with its 95 % interval.
+
+    `fitted` is what the curve through all sizes has at the most rows tried.
+    """
 
     shots: int
     score: float
+    fitted: float
     expected: float
     low: float
     high: float
 
     @property
     def gain(self) -> float:
-        return self.expected - self.score
+        """What the curve gains by as many rows again: nothing where it is flat."""
+        return self.expected - self.fitted
 
 
 def expect_growth(
@@ -51,10 +56,10 @@ def expect_growth(
     logs = np.log(sizes)
     centred = logs - logs.mean()
 
-    def extrapolate(of: np.ndarray, steepest: float) -> np.ndarray:
-        """The score of twice the rows, from errors (sizes,) or (sizes, draws) whose slope is that at most."""
+    def extrapolate(of: np.ndarray, steepest: float, times: int = 2) -> np.ndarray:
+        """The score of so many times the most rows, from errors (sizes,) or (sizes, draws); slopes are that at most."""
         slopes = np.minimum(centred @ np.log(of) / (centred @ centred), steepest)
-        ahead = np.log(of).mean(axis=0) + slopes * (math.log(2 * sizes[-1]) - logs.mean())
+        ahead = np.log(of).mean(axis=0) + slopes * (math.log(times * sizes[-1]) - logs.mean())
         scores: np.ndarray = 1 - np.exp(np.minimum(ahead, 0.0))
         return scores
 
@@ -62,10 +67,11 @@ def expect_growth(
     by_draws = float(t.ppf(0.975, count - 1) * by_draw.std(ddof=1) * math.sqrt(1 / count + apart / (1 - apart)))
     # More rows do no harm in the long run: a curve that falls by chance is taken for a flat one.
     least, score = 0.5 / test_rows, float(np.mean(scores[sizes[-1]]))
-    mean = float(extrapolate(errors.mean(axis=1), 0.0))
+    fitted, mean = (float(extrapolate(errors.mean(axis=1), 0.0, times)) for times in (1, 2))
     if 1 - mean <= least * (1 + 1e-9):
         # No error was seen: the floor stood for it and is no loss; the low end is by the rule of three.
-        return Growth(sizes[-1], score, max(mean, score), max(0.0, min(mean, 1 - 3 / test_rows)), 1.0)
+        expected = max(mean, score)
+        return Growth(sizes[-1], score, max(fitted, score), expected, max(0.0, min(mean, 1 - 3 / test_rows)), 1.0)
     by_rows = 1.96 * math.sqrt(mean * (1 - mean) / test_rows) if tests_shared else 0.0
     reach = math.hypot(by_draws, by_rows)
-    return Growth(sizes[-1], score, mean, max(0.0, mean - reach), min(1.0, mean + reach))
+    return Growth(sizes[-1], score, fitted, mean, max(0.0, mean - reach), min(1.0, mean + reach))

@@ -75,6 +75,8 @@ class LeaderboardRow:
     """Some done trials collapsed, or fell, and others did not, COLLAPSE_DEPTH above them."""
     unlabelled: bool
     """It learnt from rows without labels besides."""
+    above_majority: float | None
+    """Its mean in domain less the majority's on the same draws; None where either is not known."""
 
     @property
     def in_domain(self) -> float | None:
@@ -250,11 +252,17 @@ def keep_whole_draws(trials: Sequence[Record]) -> list[Record]:
     return [record for record, draw in zip(trials, draws, strict=True) if counts[draw] == most]
 
 
+def _keep_scored(records: Iterable[Record], test_set: str) -> list[Record]:
+    """Keep one variant's done trials that are scored on a test set, on whole draws."""
+    return keep_whole_draws(
+        [r for r in records if r.status == "done" and r.primary_metric in r.metrics.get(test_set, {})]
+    )
+
+
 def average_draws(records: Iterable[Record], test_set: str) -> tuple[DrawValue, ...]:
     """Average one variant's done trials, fit seeds and patterns, on each whole draw, in the order of data seeds."""
     by_draw: dict[DrawKey, list[float]] = {}
-    scored = [r for r in records if r.status == "done" and r.primary_metric in r.metrics.get(test_set, {})]
-    for record in keep_whole_draws(scored):
+    for record in _keep_scored(records, test_set):
         by_draw.setdefault(draw_of(record), []).append(record.metrics[test_set][record.primary_metric])
     return tuple(DrawValue(key[0], fmean(values), len(values)) for key, values in sorted(by_draw.items()))
 
@@ -292,7 +300,17 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
         trial_seconds=_mean([count_seconds(record) for record in done]),
         collapses=_collapses_at_times(done, collapsed),
         unlabelled=any(map(saw_unlabelled, done)),
+        above_majority=_mean([_mean(leads) for leads in _list_leads(done).values()]),
     )
+
+
+def _list_leads(done: Sequence[Record]) -> dict[DrawKey, list[float | None]]:
+    """One variant's scores in domain less the majority's, on each whole draw."""
+    leads: dict[DrawKey, list[float | None]] = {}
+    for record in _keep_scored(done, IN_DOMAIN):
+        score, majority = record.metrics[IN_DOMAIN][record.primary_metric], score_majority(record, IN_DOMAIN)
+        leads.setdefault(draw_of(record), []).append(None if majority is None else score - majority)
+    return leads
 
 
 def saw_unlabelled(record: Record) -> bool:

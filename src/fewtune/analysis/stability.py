@@ -15,7 +15,14 @@ import numpy as np
 from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import DrawAnswers, read_answers
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
-from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, LeaderboardRow, draw_of, name_metric
+from fewtune.analysis.leaderboard import (
+    IN_DOMAIN,
+    DrawKey,
+    LeaderboardRow,
+    draw_of,
+    keep_whole_draws,
+    name_metric,
+)
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.metrics.counts import RANGES
 from fewtune.metrics.probabilities import FIGURES
@@ -122,7 +129,8 @@ def _summarise(
 ) -> Stability:
     done = [record for record in trials if record.status == "done"]
     values = [draw.value for draw in row.scores[IN_DOMAIN].draws]
-    errors = [r.metrics[IN_DOMAIN]["ece"] for r in done if "ece" in r.metrics.get(IN_DOMAIN, {})]
+    whole = keep_whole_draws(done)
+    errors = [r.metrics[IN_DOMAIN]["ece"] for r in whole if "ece" in r.metrics.get(IN_DOMAIN, {})]
     return Stability(
         bounds={
             name: _bound(score.mean, list(scored[name].values()), limits)
@@ -138,7 +146,7 @@ def _summarise(
             if name != IN_DOMAIN and scored[IN_DOMAIN].keys() & scored[name].keys()
         },
         calibration_error=fmean(errors) if errors else None,
-        without_threshold=_average_figures([reader.figures(record) for record in done], list(row.scores)),
+        without_threshold=_average_figures([reader.figures(record) for record in whole], list(row.scores)),
     )
 
 

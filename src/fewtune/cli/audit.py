@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -63,4 +64,8 @@ def read_columns(given: list[str]) -> dict[str, str]:
     for each, (kind, _, name) in zip(given, pairs, strict=True):
         if not kind or not name:
             raise FewtuneError(f"--column is {each!r:.80}; give WHAT=NAME, such as score=Top-1.")
+    for said, which in (("says what is read as", [kind for kind, _, _ in pairs]), ("names", [p[2] for p in pairs])):
+        twice = [each for each, times in Counter(which).items() if times > 1]
+        if twice:
+            raise FewtuneError(f"--column {said} {twice[0]!r:.80} more than once; audit the table once for each.")
     return {kind: name for kind, _, name in pairs}

@@ -103,8 +103,9 @@ def show_tests(fitted: FittedFile) -> None:
 def show_growth(growth: Growth, out: Path) -> None:
     """Say what twice as many rows are expected to bring."""
     say(
-        f"Fitted on {growth.shots} rows it scores {growth.score:.3f}; on {2 * growth.shots} {growth.expected:.3f} is "
-        f"expected [{growth.low:.3f}, {growth.high:.3f}], {100 * growth.gain:+.1f} points. The curve: {out}/report.html"
+        f"Fitted on {growth.shots} rows it scores {growth.score:.3f}, where the curve has {growth.fitted:.3f}; on "
+        f"{2 * growth.shots} {growth.expected:.3f} is expected [{growth.low:.3f}, {growth.high:.3f}], "
+        f"{100 * growth.gain:+z.1f} points along the curve. The curve: {out}/report.html"
     )
 
 

@@ -270,7 +270,7 @@ def _prepare_group(
         "head": wording.word_decision(decision),
         "comparisons": wording.list_verdict(decision, group.verdict),
         "metrics": {test: _list_metrics(group, test) for test in group.board.test_sets},
-        "versus": {row.variant: tables.compare_with_majority(group.board, row) for row in group.board.rows},
+        "versus": {row.variant: row.above_majority for row in group.board.rows},
         "stability": group.stability,
         "break_evens": group.break_evens,
         "breakdowns": breakdowns.break_down_group(group),

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.decision import Decision
-from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_test_set
+from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.stability import Bounds
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
@@ -86,12 +86,6 @@ def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]
     return [(*key, count) for key, count in reasons.items()]
 
 
-def compare_with_majority(group: LeaderboardGroup, row: LeaderboardRow) -> float | None:
-    """Subtract the majority from a row's in-domain mean."""
-    majority = group.majority.get(IN_DOMAIN)
-    return None if row.in_domain is None or majority is None else row.in_domain - majority
-
-
 def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
     group, wide = analysis.board, console.width >= WIDE
     found = {variant: _fill_auroc(analysis, variant) for variant in analysis.stability}
@@ -114,7 +108,7 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
     for row in group.rows:
         cells = [_name_row(row)]
         cells += [_fill_score(row, name, each_draw=name == IN_DOMAIN) for name in group.test_sets]
-        cells.append(make_text(word_points(compare_with_majority(group, row))))
+        cells.append(make_text(word_points(row.above_majority)))
         cells += [ranked.get(row.variant) or make_text(word_score(None))] if ranked else []
         table.add_row(*cells, *([] if split else _fill_costs(row, wide)))
     console.print(Padding(table, (0, 0, 0, 1)))

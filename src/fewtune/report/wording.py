@@ -268,6 +268,13 @@ def word_seconds(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
 
 
+def word_about(seconds: float) -> str:
+    """Word seconds that are estimated, as a person says them: 'about 5 min'."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
 def word_milliseconds(seconds: float | None) -> str:
     """Word seconds as milliseconds, without the unit."""
     if seconds is None:

@@ -151,6 +151,21 @@ def test_what_is_no_fault_is_not_told(tmp_path: Path, header: str, row: str) -> 
     assert audit_rows(tmp_path, header, *(row.format(seed=seed) for seed in range(3)), majority=0.69) == []
 
 
+def test_epochs_of_one_seed_are_one_run(tmp_path: Path) -> None:
+    header, level = "method,seed,epoch,accuracy", [0.5123, 0.6123, 0.7123, 0.7123, 0.7123, 0.7123]
+    trace = [(seed, epoch, score) for seed in range(3) for epoch, score in enumerate(level)]
+    assert audit_rows(tmp_path, header, *(f"a,{s},{epoch},{score + 0.01 * s}" for s, epoch, score in trace)) == []
+    [found] = audit_rows(tmp_path, header, *(f"a,{s},{epoch},{score}" for s, epoch, score in trace))
+    assert "a's 3 runs have 1 distinct result" in found.reason
+
+
+def test_a_floor_is_no_fault_however_it_is_spelled(tmp_path: Path) -> None:
+    lora = [f"lora,{seed},0.71{seed}3" for seed in range(5)]
+    for floor in ("TF-IDF", "zero-shot", "Majority"):
+        assert audit_rows(tmp_path, "method,seed,accuracy", *lora, f"{floor},0,0.5127") == []
+        assert audit_rows(tmp_path, "method,seed,accuracy", *lora, *(f"{floor},{s},0.5127" for s in range(3))) == []
+
+
 @pytest.mark.parametrize("majority", [-0.1, 0, 1, 100])
 def test_a_majority_that_is_no_share_is_refused(tmp_path: Path, majority: float) -> None:
     with pytest.raises(RecordError, match=f"--majority is {majority:g}; give a share such as 0.691, or a percentage"):

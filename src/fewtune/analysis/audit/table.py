@@ -24,7 +24,7 @@ OUTSIDE = ("out_of_domain", "ood")
 """How names of scores begin that the commonest label of the rows in domain says nothing of."""
 MOST_NAMES = 20
 """Methods that a finding names, before it counts the rest."""
-DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zero_shot", "zeroshot")
+DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zeroshot")
 """Methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
 
 Key = TypeVar("Key")
@@ -126,11 +126,12 @@ def _can_be(column: str, row: Run) -> bool:
 def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     copied = []
     for method, runs in _split(rows, lambda row: row.method).items():
-        distinct = {tuple(sorted(row.scores.items())) for row in runs}
+        results = _list_runs(runs, table)
+        distinct = {tuple(result) for result in results}
         # One pair that agrees may be chance on few test rows; half of all runs, and more than a pair, is none.
-        repeated = len(distinct) <= min(len(runs) / 2, len(runs) - 2)
+        repeated = len(distinct) <= min(len(results) / 2, len(results) - 2)
         if not _is_deterministic(method) and repeated and _has_digits(runs, table):
-            copied.append(f"{method}'s {len(runs)} runs have {word_number(len(distinct), 'distinct result')}")
+            copied.append(f"{method}'s {len(results)} runs have {word_number(len(distinct), 'distinct result')}")
     if copied:
         yield Finding(
             rule="identical runs",
@@ -140,6 +141,13 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
             remedy="Count each distinct run once. Find what sets the seed again after it was set, or whether they give "
             "every row one answer, and run anew.",
         )
+
+
+def _list_runs(rows: Sequence[Run], table: RunTable) -> list[list[tuple[tuple[str, float], ...]]]:
+    """The results of each run of a method: rows of one seed, such as its epochs, are one run, where seeds differ."""
+    by_seed = _split(rows, lambda row: row.seed)
+    parts = list(by_seed.values()) if table.seeds and len(by_seed) > 1 else [[row] for row in rows]
+    return [_list_results(part) for part in parts]
 
 
 def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
@@ -233,7 +241,7 @@ def _find_single_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]
     single = [
         name
         for name, runs in methods.items()
-        if len(runs) == 1 or (table.seeds and len({row.seed for row in runs}) == 1)
+        if not _is_deterministic(name) and (len(runs) == 1 or (table.seeds and len({row.seed for row in runs}) == 1))
     ]
     if single and len(methods) > 1:
         yield Finding(
@@ -287,7 +295,7 @@ def _has_digits(rows: Iterable[Run], table: RunTable) -> bool:
 
 
 def _is_deterministic(method: str) -> bool:
-    return plain_name(method) in DETERMINISTIC
+    return plain_name(method).replace("_", "") in DETERMINISTIC
 
 
 def _split(rows: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
