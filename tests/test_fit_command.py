@@ -405,6 +405,16 @@ def test_few_rows_of_a_label_make_fewer_folds(
     assert "fold 2 of 2" in capsys.readouterr().out and fewtune.load(tmp_path / "two").temperature != 1
 
 
+@pytest.mark.parametrize("out", ["model", "model/race", "./other/../model"])
+def test_a_races_folder_is_not_the_models(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    assert call("fit", file, "--label", "kind", "--save", tmp_path / "model", "--out", tmp_path / out) == 2
+    assert "lies in the model's folder" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "model").exists()
+
+
 def test_where_a_model_goes_is_looked_at_before_anything_runs(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

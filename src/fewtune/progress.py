@@ -19,6 +19,7 @@ from rich.text import Text
 
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.records import Record
+from fewtune.report.wording import word_about
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
 from fewtune.terminal import make_text
@@ -113,7 +114,7 @@ class LiveProgress:
         foot.add_row(
             ProgressBar(total=self._total, completed=self._done, width=30),
             f"{self._done} of {self._total} trials",
-            "" if left is None else f"about {describe_seconds(left)} left",
+            "" if left is None else f"{word_about(left)} left",
         )
         return Group(table, Text(), foot)
 
@@ -145,7 +146,7 @@ class PlainProgress:
         self._time_left.finish(job, record)
         self._done += 1
         left = self._time_left.seconds
-        told = f"{seconds:.0f} s" + (f"; about {describe_seconds(left)} left" if left is not None else "")
+        told = f"{seconds:.0f} s" + (f"; {word_about(left)} left" if left is not None else "")
         line = (
             f"[{self._done}/{self._total}] {_name_trial(job)} draw {job.trial.data_seed}: "
             f"{describe_outcome(record)} ({told})"
@@ -171,15 +172,6 @@ def describe_outcome(record: Record) -> str:
     names = dict.fromkeys((record.primary_metric, "accuracy"))
     scores = ", ".join(f"{name} {record.metrics['in_domain'][name]:z.3f}" for name in names)
     return f"{scores} (majority {record.baselines['in_domain']['majority']:.3f})"
-
-
-def describe_seconds(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _name_trial(job: Job) -> str:

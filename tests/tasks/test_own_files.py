@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -209,6 +210,19 @@ def test_null_labels_in_json_and_parquet_are_refused_alike(tmp_path: Path, write
 def test_a_column_missing_in_a_later_json_row_is_named(tmp_path: Path, write: Write) -> None:
     write("train.jsonl", '{"text": "a", "label": "x"}\n{"txt": "b", "label": "y"}\n')
     assert "row 2: unknown column 'text'. Did you mean 'txt'?" in refusal(tmp_path, train="train.jsonl")
+
+
+def test_columns_of_json_rows_are_those_of_all_rows(tmp_path: Path, write: Write) -> None:
+    rows = [f'{{"text": "row {i}", "source": "{"mail" if i % 2 else "web"}", "label": "{i % 3}"}}' for i in range(9)]
+    write("train.jsonl", "\n".join(['{"text": "a", "source": "mail"}', *rows]))
+    assert "row 1: unknown column 'label'" in refusal(tmp_path, train="train.jsonl"), "source is no label"
+
+
+def test_a_folder_and_a_pipe_are_called_that(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").mkdir()
+    assert "train.csv: that is a folder. Name a file in it." in refusal(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "pipe.csv: that is no file, but a pipe or a device." in refusal(tmp_path, train="pipe.csv")
 
 
 def test_a_list_in_a_cell_is_refused(tmp_path: Path, write: Write) -> None:

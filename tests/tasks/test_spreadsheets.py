@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.data.row_files import read_rows
+from fewtune.errors import DataError
 from fewtune.tasks.own_files import derive_pattern
 from own_rows import Write, read, refusal
 
@@ -87,6 +88,38 @@ def test_kinds_of_file_that_are_not_read_are_refused_with_the_way_out(tmp_path: 
 def test_columns_without_a_name_are_told_by_their_places(tmp_path: Path, write: Write) -> None:
     write("train.csv", "text;label;;\na;b;;\n")
     assert "the header names no column in places 3, 4. Name those columns or delete them." in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['review, kind\n%, late\n"# one, two", lost\n', 'kind, review\nlate, %\nlost, "# one, two"\n'],
+    ids=["behind", "before a quote"],
+)
+def test_a_space_behind_each_separator_is_no_part_of_a_cell(tmp_path: Path, write: Write, content: str) -> None:
+    header, *rows = content.splitlines()
+    lines = [row.replace("%", f"so {i}").replace("#", f"no {i}") for i in range(6) for row in rows]
+    write("train.csv", "\n".join([header, *lines]) + "\n")
+    task = read(tmp_path)
+    assert task.fields == ("review",) and task.labels == ("late", "lost")
+    assert {row.fields["review"] for row in task.train} >= {"so 0", "no 0 one, two"}
+
+
+def test_spaces_inside_of_a_file_that_has_none_behind_its_separators_stay(tmp_path: Path, write: Write) -> None:
+    path = write("train.csv", "text,label\nso good,x\n  indented,y\n")
+    assert [row["text"] for row in read_rows(path).rows] == ["so good", "  indented"]
+
+
+def test_a_file_without_a_header_is_refused_unless_its_label_column_is_named(tmp_path: Path, write: Write) -> None:
+    path = write("train.csv", "so good,lovely\n" + table("x,lovely", "row #", "%").split("\n", 1)[1] + "a,lovely\n")
+    told = refusal(tmp_path)
+    assert told.startswith(f"{path}: its first line looks like a row, for 'lovely' stands there and in 1 more")
+    with pytest.raises(DataError, match="there is one row alone of the label lovely"):
+        read(tmp_path, label="lovely")
+
+
+def test_a_text_column_without_a_name_is_told(tmp_path: Path, write: Write) -> None:
+    write("train.csv", table(",label", "row #", "%"))
+    assert "the column of texts has no name in the header. Give it one." in refusal(tmp_path)
 
 
 def test_suffixes_in_capitals_are_read(tmp_path: Path, write: Write) -> None:
@@ -174,6 +207,35 @@ def test_contradictory_rows_are_counted_and_the_first_are_told(tmp_path: Path, w
 def test_contradictory_rows_are_refused_where_that_is_asked(tmp_path: Path, write: Write) -> None:
     path = write("train.csv", OPPOSED)
     assert refusal(tmp_path, conflicts="refuse").startswith(f"{path}: 5 rows of 2 texts carry different labels: rows 7")
+
+
+def test_contradictory_test_rows_are_told_and_stay_or_are_refused(tmp_path: Path, write: Write) -> None:
+    write("train.csv", table("text,label", "row #", "%"))
+    path = write("test.csv", "text,label\nnew,x\nNew,y\nother,x\n")
+    task = read(tmp_path, tests={"in_domain": "test.csv"})
+    assert len(task.test_sets[0].rows) == 3
+    said = f"{path}: 2 rows of one text carry different labels: rows 1 (x) and 2 (y). They stay in the test in_domain,"
+    assert any(note.startswith(said) for note in task.notes)
+    assert "Correct their labels" in refusal(tmp_path, tests={"in_domain": "test.csv"}, conflicts="refuse")
+
+
+# Spellings
+
+
+@pytest.mark.parametrize("pair", [("late", "Late"), ("1", "1.0"), ("caf\u00e9", "cafe\u0301"), ("a b", "a\u00a0b")])
+def test_labels_that_differ_in_spelling_alone_are_told(tmp_path: Path, write: Write, pair: tuple[str, str]) -> None:
+    rows = [f"row {i},{(*pair, 'other')[i % 3]}" for i in range(12)]
+    write("train.csv", "\n".join(["text,label", *rows]) + "\n")
+    task = read(tmp_path)
+    assert len(task.labels) == 3
+    [note] = [note for note in task.notes if "spelling" in note]
+    assert note.startswith(f"{pair[0]!r} (4 rows), {pair[1]!r} (4 rows) differ in spelling alone")
+
+
+def test_a_label_lost_to_another_spelling_of_it_is_told_so(tmp_path: Path, write: Write) -> None:
+    rows = [f"row {i},{label}" for i in range(4) for label in ("Late", "late")]
+    write("train.csv", "\n".join(["text,label", *rows, *(f"more {i},lost" for i in range(8))]) + "\n")
+    assert "'Late', 'late' differ in spelling alone: where they are one label, spell it alike." in refusal(tmp_path)
 
 
 # Label words

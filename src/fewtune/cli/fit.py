@@ -111,7 +111,8 @@ def fit(
     from fewtune.tasks.base import IN_DOMAIN
 
     minutes = _check(choice, calibration)
-    save, choice = _make_room(save, calibration, columns), replace(choice, model=place_model(choice.model))
+    save = _make_room(save, choice.out, calibration, columns)
+    choice = replace(choice, model=place_model(choice.model))
     file, notes = _read_file(train, columns)
     _check_rows(file, calibration)
     method, found = choice.method, dict[str, Any]()
@@ -139,13 +140,15 @@ def fit(
     return 0 if fitted.refused is None else 1
 
 
-def _make_room(save: Path, calibration: Calibration, columns: Columns) -> Path:
+def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: Columns) -> Path:
     """Where the model goes, with a folder that can be written to around it, and nothing in its way."""
     from fewtune.cli.fit_display import CURVE, LABEL_NEXT, SUSPECTS, name_beside
 
     place = save if save.name not in ("", "..") else save.resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
+    if out is not None and out.resolve().is_relative_to(place.resolve()):
+        raise FewtuneError(f"--out {out} lies in the model's folder, --save {save}: give the race a folder of its own.")
     wanted = [SUSPECTS] if calibration.folds != 0 else []
     wanted += [LABEL_NEXT] if columns.unlabelled is not None else []
     wanted += [CURVE] if calibration.curve else []

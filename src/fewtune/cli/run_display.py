@@ -34,7 +34,7 @@ from fewtune.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
 from fewtune.records import NEVER_RUN, Record
 from fewtune.report.profile import CommandSeconds
 from fewtune.report.race import tabulate_race
-from fewtune.report.wording import word_decision, word_question, word_seconds
+from fewtune.report.wording import word_about, word_decision, word_question, word_seconds
 from fewtune.running.job import Job
 from fewtune.terminal import make_text
 
@@ -94,7 +94,7 @@ class RunDisplay:
                     already = f"{len(jobs)} of them new"
                 left = TimeLeft(jobs, workers, timed, self._forecast)
                 if self._jobs and left.seconds is not None:
-                    already += f" (about {word_seconds(left.seconds)})"
+                    already += f" ({word_about(left.seconds)})"
                 self._jobs.extend(jobs)
                 name, total = self._study.study.name, len(jobs) + reused
                 self._print(f"{name}: {total} trials, {already}, in {self.folder}")

@@ -44,7 +44,7 @@ _OTHER_KINDS = {
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file's rows: values by column, as they stand there; `columns` are the header's, or the first row's."""
+    """A file's rows: values by column, as they stand there; `columns` are the header's, or any row's."""
 
     path: Path
     columns: tuple[str, ...]
@@ -93,7 +93,9 @@ def read_rows(path: Path) -> RowFile:
     else:
         with _open(path) as stream:
             found = _parse(stream, str(path), kind)
-            file = RowFile(path, found.columns, list(found.rows), separator=found.separator)
+            rows = list(found.rows)
+            columns = found.columns if kind != ".jsonl" else tuple(dict.fromkeys(name for row in rows for name in row))
+            file = RowFile(path, columns, rows, separator=found.separator)
     if not file.rows:
         raise DataError(f"{path}: the file is empty: it holds no rows. Give a file with labelled rows.")
     return file
@@ -156,6 +158,13 @@ def _find_kind(path: Path, kind: str | None = None) -> str:
     except OSError as error:  # a name that is too long
         raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
     if not found:
+        if path.is_dir():
+            raise DataError(f"{path}: that is a folder. Name a file in it.")
+        if path.exists():
+            raise DataError(
+                f"{path}: that is no file, but a pipe or a device. Save its rows to a file; `fewtune predict` reads "
+                "standard input as `-`."
+            )
         near = sorted(other.name for other in path.parent.glob("*") if other.suffix.lower() in SUFFIXES)
         raise DataError(f"{path}: there is no such file. That folder holds {list_names(near) or 'no data file'}.")
     return suffix
@@ -206,7 +215,8 @@ def _parse_separated(lines: Iterator[str], name: str, kind: str) -> RowStream:
             separator, opening[filled[0]] = named.group(1), "\n"
         else:
             separator = find_separator(first, "".join(second), name)
-    cells = _read_cells(chain(opening, lines), name, separator)
+    spaced = separator != "\t" and any(_is_spaced(opening[place], separator) for place in filled)
+    cells = _read_cells(chain(opening, lines), name, separator, spaced)
     header = next(cells, None)
     if header is None:
         return RowStream(name, (), iter(()), separator=separator)
@@ -228,9 +238,16 @@ def _name_cells(cells: Iterable[list[str]], header: Sequence[str]) -> Iterator[d
         yield dict(zip(header, row, strict=True))
 
 
-def _read_cells(lines: Iterable[str], name: str, separator: str) -> Iterator[list[str]]:
+def _is_spaced(line: str, separator: str) -> bool:
+    """Whether a space stands behind each separator of a line, or before a quoted cell: `text, label`."""
+    return re.search(rf'{re.escape(separator)} +"', line) is not None or (
+        separator in line and re.search(rf"{re.escape(separator)}(?! )", line) is None
+    )
+
+
+def _read_cells(lines: Iterable[str], name: str, separator: str, spaced: bool = False) -> Iterator[list[str]]:
     """The header's cells, then as many of each row; raises DataError where a row has more or fewer."""
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=spaced)
     header: list[str] | None = None
     rows = 0
     while True:

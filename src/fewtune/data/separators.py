@@ -35,6 +35,6 @@ def find_separator(header: str, first_row: str, place: str) -> str:
 
 def _split(line: str, sign: str) -> Sequence[str]:
     try:
-        return next(csv.reader([line], delimiter=sign, strict=True), ())
+        return next(csv.reader([line], delimiter=sign, strict=True, skipinitialspace=sign != "\t"), ())
     except csv.Error:  # quotes that do not suit this sign, or a cell that goes on in the next line
         return ()

@@ -46,7 +46,7 @@ class Columns:
 
 def fits_template(name: str) -> bool:
     """Whether a template can name a column so."""
-    return not set(name) & set(IN_BRACES) and is_text(name)
+    return bool(name) and not set(name) & set(IN_BRACES) and is_text(name)
 
 
 def find_columns(file: RowFile, text: str | Sequence[str] | None, label: str | None) -> Columns:
@@ -59,6 +59,8 @@ def find_columns(file: RowFile, text: str | Sequence[str] | None, label: str | N
         )
     texts = _find_texts(file, chosen) if named is None else _check_named(file, named, chosen)
     for name in texts:
+        if not name:
+            raise DataError(f"{file.path}: the column of texts has no name in the header. Give it one.")
         if not fits_template(name):
             raise DataError(f"{file.path}: the column {name!r} cannot stand in a template. Rename it without {{}}[].!:")
     return Columns(texts, chosen)
@@ -76,6 +78,7 @@ def _find_label(file: RowFile, texts: Sequence[str] | None) -> str:
     ids = [name for name, count in different.items() if count == rows]
     # Of two columns the other one is the text, whether each text stands there once or not.
     if len(repeating) == 1 and (len(file.columns) == 2 or len(ids) == len(left) - 1):
+        _check_header(file, repeating[0])
         return repeating[0]
     if len(repeating) > 1:
         shown = list_names(f"{name!r} ({different[name]} values)" for name in repeating)
@@ -84,6 +87,16 @@ def _find_label(file: RowFile, texts: Sequence[str] | None) -> str:
         f"{file.path}: {name_choices(LABEL, file.columns, 'column')} Name the label column in `label`; where no column "
         "holds labels, give a file that has one."
     )
+
+
+def _check_header(file: RowFile, label: str) -> None:
+    """Raise DataError where a column of labels is called as one of them: then the first line is a row."""
+    rows = sum(str(row.get(label)).strip() == label.strip() for row in file.rows)
+    if rows:
+        raise DataError(
+            f"{file.path}: its first line looks like a row, for {label!r} stands there and in {rows} more: put a line "
+            "with the columns' names before it. Where it does name the columns, name the label column in `label`."
+        )
 
 
 def _count_different(file: RowFile, column: str) -> int | None:

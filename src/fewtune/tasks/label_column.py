@@ -6,6 +6,7 @@ Owns the rules that a label's text must keep. Does not know files or texts.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -73,7 +74,25 @@ def check_labels(labels: Sequence[str], column: str, path: Path) -> list[str]:
         f"Label {label!r} ({counts[label]} rows) is taken as a label of that name. Where it stands for a missing "
         "label, leave those rows out."
         for label in missing
+    ] + [
+        f"{list_names(f'{label!r} ({counts[label]} rows)' for label in alike)} differ in spelling alone and are taken "
+        "as labels of their own. Where they are one, spell it alike in all rows."
+        for alike in find_alike(rows)
     ]
+
+
+def find_alike(labels: Iterable[str]) -> list[list[str]]:
+    """Labels that differ in capitals, white space or accents' encoding alone, or are one number, several at a time."""
+    alike: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels):
+        alike.setdefault(_spell(label), []).append(label)
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def _spell(label: str) -> str:
+    if is_number(label) and math.isfinite(float(label)):
+        return repr(float(label))
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def looks_missing(label: str) -> bool:

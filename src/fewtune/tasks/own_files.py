@@ -22,7 +22,7 @@ from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.columns import find_columns
 from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
-from fewtune.tasks.label_column import check_labels, describe_id, is_number, looks_missing, order_labels
+from fewtune.tasks.label_column import check_labels, describe_id, find_alike, is_number, looks_missing, order_labels
 from fewtune.tasks.patterns import check_label_words, check_pattern
 
 NAME = "own_files"
@@ -77,8 +77,8 @@ class Settings:
     conflicts: Annotated[
         Literal["drop", "refuse"],
         Field(
-            description="What is done where rows of one text carry different labels: all of them left out, or none "
-            "read."
+            description="What is done where rows of one text carry different labels: all of them left out of what is "
+            "trained on and told of where they are tested on, or no file read."
         ),
     ] = "drop"
     patterns: Annotated[
@@ -146,14 +146,14 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     identity = tuple(range(len(labels)))
     for name, test_file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
         rows = _check_rows(read_rows(base / test_file), fields, label)
-        given.append(
-            TestSet(
-                name,
-                _make_examples(rows, name, fields, label, labels, base / test_file),
-                labels,
-                identity,
-            )
-        )
+        examples = _make_examples(rows, name, fields, label, labels, base / test_file)
+        contradictions = find_contradictions(examples)
+        if contradictions:
+            told = f"{base / test_file}: {describe_contradictions(contradictions, labels)}"
+            if settings.conflicts == "refuse":
+                raise DataError(f"{told}. Correct their labels; `conflicts: drop` tests on them all the same.")
+            notes.append(f"{told}. They stay in the test {name}, where no method can be right on all of them.")
+        given.append(TestSet(name, examples, labels, identity))
     held_out = None
     if IN_DOMAIN not in settings.tests:
         held_out = settings.test_fraction
@@ -224,9 +224,14 @@ def _check_left(task: Task, path: Path, looks: str) -> None:
     present = {row.label for row in task.train}
     missing = [label for index, label in enumerate(task.labels) if index not in present]
     if missing:
+        alike = "".join(
+            f" {list_names(map(repr, group))} differ in spelling alone: where they are one label, spell it alike."
+            for group in find_alike(task.labels)
+            if set(group) & set(missing)
+        )
         raise DataError(
             f"{path}: no training row labelled {list_names(missing)} is left once repeated, contradictory and test "
-            f"texts are left out. Add training rows of that label.{looks}"
+            f"texts are left out. Add training rows of that label.{alike}{looks}"
         )
     single = [label for index, label in enumerate(task.labels) if sum(row.label == index for row in task.train) == 1]
     if task.held_out is not None and single:
