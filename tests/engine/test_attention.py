@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
+from fewtune.engine import attention
 from fewtune.engine.attention import Arithmetic, attend_rows
 from fewtune.engine.options import DEFAULTS
 from fewtune.engine.side_by_side import lay_out
@@ -38,9 +39,13 @@ def attend_alone(
     return torch.cat(outputs, 2)
 
 
+@pytest.mark.parametrize("most_scores", [attention.MOST_SCORES, 1000], ids=["", "of many scores none is held"])
 @pytest.mark.parametrize("prefix_tokens", [None, 1, 11])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-def test_rows_read_themselves_and_the_prefix_alone(lengths: tuple[int, ...], prefix_tokens: int | None) -> None:
+def test_rows_read_themselves_and_the_prefix_alone(
+    monkeypatch: pytest.MonkeyPatch, lengths: tuple[int, ...], prefix_tokens: int | None, most_scores: int
+) -> None:
+    monkeypatch.setattr(attention, "MOST_SCORES", most_scores)
     generator = torch.Generator().manual_seed(len(lengths))
 
     def draw(heads: int, tokens: int) -> Tensor:
@@ -55,6 +60,17 @@ def test_rows_read_themselves_and_the_prefix_alone(lengths: tuple[int, ...], pre
     ours, theirs = (torch.autograd.grad((out * weights).sum(), inputs) for out in (together, alone))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_long_row_behind_a_prefix_holds_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,000 tokens: 6 x 2000 x 2011 scores would be 97 MB, and the masks of such rows stay with no one."""
+    monkeypatch.setattr(attention, "MOST_SCORES", 1 << 20)
+    monkeypatch.setattr(attention, "attend_written_out", lambda *_: pytest.fail("its scores were written out"))
+    attention._find_mask.cache_clear()
+    q, k, v = (torch.randn(1, heads, 2000, SIZE) for heads in (HEADS, KEY_HEADS, KEY_HEADS))
+    before = torch.randn(1, KEY_HEADS, 11, SIZE), torch.randn(1, KEY_HEADS, 11, SIZE)
+    assert attend_rows(q, k, v, before, (2000,), Arithmetic(0.3)).shape == q.shape
+    assert attention._find_mask.cache_info().currsize == 0
 
 
 def test_rows_of_few_lengths_are_neither_padded_nor_moved_where_they_stand_in_order() -> None:

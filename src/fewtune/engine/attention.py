@@ -22,13 +22,15 @@ from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
 from fewtune.engine.sending import send
 from fewtune.engine.side_by_side import lay_out
-from fewtune.engine.written_out import attend_written_out
+from fewtune.engine.written_out import LARGEST_KEPT_MASK, attend_written_out
 from fewtune.errors import ModelError
 
 CAUSAL = "fewtune_packed"
 """The name under which Transformers finds it."""
 PLACES_BEHIND_PREFIX = 256
 """Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
+MOST_SCORES = 1 << 25
+"""Most scores of rows behind a prefix, (rows, heads, width, tokens), that are written out; of more none is held."""
 MOST_BRANCH_SCORES = 1 << 18
 """Most scores of branches, a head, that are held in memory at once; those of one sequence in any case."""
 
@@ -218,29 +220,40 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
 
     `q` is (rows, width, heads, head), `k` and `v` (rows, width, key heads, head).
     """
-    if before is None and q.shape[1] > how.options.longest_written_out:
+    rows, width, heads = q.shape[:3]
+    tokens = width if before is None else width + before[0].shape[2]
+    if width > how.options.longest_written_out and (before is None or rows * heads * width * tokens > MOST_SCORES):
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        mask = None
+        if before is not None:
+            k, v = (torch.cat([x.expand(rows, -1, -1, -1), y], 2) for x, y in zip(before, (k, v), strict=True))
+            mask = torch.ones(width, tokens, dtype=torch.bool, device=q.device).tril(tokens - width)
         out = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=how.scale, dropout_p=how.dropout, enable_gqa=True
+            q, k, v, mask, is_causal=mask is None, scale=how.scale, dropout_p=how.dropout, enable_gqa=True
         )
         return out.transpose(1, 2).flatten(0, 1)
     k, v = (x.permute(2, 0, 1, 3) for x in (k, v))  # (key heads, rows, width, head)
     if before is not None:
         # A copy of the prefix for every row is simpler than reading it in place, and no slower.
-        first_keys, first_values = (x[0][:, None].expand(-1, k.shape[1], -1, -1) for x in before)
+        first_keys, first_values = (x[0][:, None].expand(-1, rows, -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
-    mask = _make_mask(q.shape[1], k.shape[2], q.shape[2] // k.shape[0], q.dtype, q.device)
+    sharing = heads // k.shape[0]
+    make = _make_mask if sharing * width * tokens > LARGEST_KEPT_MASK else _find_mask
+    mask = make(width, tokens, sharing, q.dtype, q.device)
     return attend_written_out(q, k, v, mask, how.scale, how.dropout).flatten(0, 1)
 
 
-@lru_cache(maxsize=8)
 def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """0 where a query may read and -inf elsewhere, (heads x width, tokens); cached for all layers of a pass.
+    """0 where a query may read and -inf elsewhere, (heads x width, tokens).
 
     The last `width` tokens are the queries' own, each of which reads those before it and all others.
     """
     later = torch.full((width, width), float("-inf"), dtype=dtype, device=device).triu(1)
     return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
+
+
+_find_mask = lru_cache(maxsize=32)(_make_mask)
+"""The same mask for all layers of a pass."""
 
 
 def _put_before(before: KeysValues | None, keys: Tensor, values: Tensor) -> KeysValues:

@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from fewtune.engine import pulse
 from fewtune.engine.packing import Packed
 from fewtune.engine.side_by_side import lay_out
-from fewtune.engine.written_out import attend_written_out
+from fewtune.engine.written_out import LARGEST_KEPT_MASK, attend_written_out
 
 BIDIRECTIONAL = "fewtune_packed_bidirectional"
 """The name under which Transformers finds it."""
@@ -93,7 +93,8 @@ def _attend_in_groups(
     for rows, (count, width) in zip(layout.rows, layout.groups, strict=True):
         own = tuple(packing.own_lengths[row] for row in rows)
         group = (x[start : start + count * width].unflatten(0, (count, width)) for x in laid)
-        outputs.append(attend(*group, _make_whole_mask(own, width, window, device)).flatten(0, 1))
+        make = _make_whole_mask if count * width * width > LARGEST_KEPT_MASK else _find_whole_mask
+        outputs.append(attend(*group, make(own, width, window, device)).flatten(0, 1))
         start += count * width
     joined = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     if packing.after_attention is not None:
@@ -101,7 +102,6 @@ def _attend_in_groups(
     return layout.put_back(joined)
 
 
-@lru_cache(maxsize=16)
 def _make_whole_mask(lengths: tuple[int, ...], width: int, window: int | None, device: torch.device) -> Tensor | None:
     """True where a token may read, (rows, 1, 1 or width, width); None where every token reads every other."""
     places = torch.arange(width)
@@ -113,6 +113,10 @@ def _make_whole_mask(lengths: tuple[int, ...], width: int, window: int | None, d
         # Filling has tokens of its own row in no window, and a row of nothing to read would be no number.
         mask = (mask & near) | torch.eye(width, dtype=torch.bool)
     return mask.to(device)
+
+
+_find_whole_mask = lru_cache(maxsize=32)(_make_whole_mask)
+"""The same mask for all layers of a pass."""
 
 
 def _bar(readable: Tensor, heads: int, key_heads: int, dtype: torch.dtype) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 FLOAT32_FROM = 16
 """Tokens read from which a softmax without gradients is computed in float32: narrower ones are slower that way."""
+LARGEST_KEPT_MASK = 1 << 20
+"""Elements of the largest mask that callers keep for the layers that follow: of long rows they make it anew."""
 
 
 def attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, dropout: float) -> Tensor:
