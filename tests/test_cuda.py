@@ -52,8 +52,8 @@ def load_on_gpu(model_folders: dict[str, Path], precision: Precision) -> Languag
 def move_to_processor(model: LanguageModel, model_folders: dict[str, Path]) -> LanguageModel:
     network = copy.deepcopy(model.frozen).to("cpu")
     place = find_model(str(model_folders["llama"]))
-    networks = SharedNetworks(partial(copy.deepcopy, network), model.networks.sketch)
-    return hold_model(place, networks, model.tokenizer.source, "float32", torch.device("cpu"))
+    networks = SharedNetworks(partial(copy.deepcopy, network), model.networks.sketch, torch.device("cpu"))
+    return hold_model(place, networks, model.tokenizer.source, "float32")
 
 
 @pytest.mark.parametrize(("name", "settings"), METHODS)

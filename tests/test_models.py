@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from transformers import (
 )
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.engine.loading import load_model
 from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.readouts import LabelWordReadout
@@ -30,6 +31,7 @@ from fewtune.errors import ModelError
 from fewtune.methods.trainable import train_last_blocks
 from fewtune.models import find_model, inspect_model, refuse_unsuited, resolve_precision
 from fewtune.models.architectures import architecture_of
+from fewtune.running.cost import count_shared
 
 PROMPTS = [[40 + i, 41, 42, 43, 44, 45 + i] for i in range(8)]
 
@@ -200,3 +202,25 @@ def test_an_adaptable_copy_shares_the_frozen_networks_tensors_and_what_trains_is
     assert model.shared_bytes([trained]) == model.shared_bytes([model.frozen]) - own
     assert model.shared_bytes([model.trainable_copy()]) == 0
     assert not any(p.requires_grad for p in architecture_of(network).find_blocks(network)[-1].parameters())
+
+
+def test_what_a_gpu_freed_of_the_frozen_network_to_train_counts_as_held(model: LanguageModel) -> None:
+    frozen, networks = model.frozen, [model.frozen]
+    there = model.count_frozen_bytes()
+    assert there == sum(p.numel() * p.element_size() for p in frozen.parameters()) > 0
+    own = model.shared_bytes(networks)
+    assert count_shared(model, networks, there + 1000) == own, "a processor's shared pages are not counted"
+    on_gpu = Mock(wraps=model, device=torch.device("cuda"))
+    assert count_shared(on_gpu, networks, there) == own and count_shared(on_gpu, networks, there + 1000) == own + 1000
+
+
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_a_network_goes_to_its_device_as_it_is_held_there(model: LanguageModel, in_bfloat16: bool) -> None:
+    """The device of shapes without values stands for one of another kind than the processor."""
+    away = SharedNetworks(model.networks.read, model.networks.sketch, torch.device("meta"))
+    network, here = away.find_frozen(in_bfloat16), model.networks.find_frozen(in_bfloat16)
+    assert {t.device.type for t in (*network.parameters(), *network.buffers())} == {"meta"}
+    one, other = (
+        {name: p.dtype for name, p in each.named_parameters(remove_duplicate=False)} for each in (network, here)
+    )
+    assert one == other

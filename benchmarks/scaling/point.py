@@ -81,8 +81,8 @@ def cut_blocks(place: ModelSnapshot, model: LanguageModel, count: int) -> Langua
     network = model.trainable_copy()
     del architecture_of(network).find_blocks(network)[count:]
     network.config.num_hidden_layers = count
-    networks = SharedNetworks(partial(copy.deepcopy, network), sketch_network(network.config))
-    return hold_model(place, networks, model.tokenizer.source, model.precision, model.device)
+    networks = SharedNetworks(partial(copy.deepcopy, network), sketch_network(network.config), model.device)
+    return hold_model(place, networks, model.tokenizer.source, model.precision)
 
 
 def measure_point(point: Point, material: Material, model: LanguageModel) -> dict[str, Any]:

@@ -32,13 +32,14 @@ class SharedNetworks:
     """One model's networks: those that no trial changes, made when first asked, and fresh ones.
 
     `read` reads a network anew, in float32 and evaluation mode: on a processor its weights lie in the file until they
-    are written to, so that it costs neither time nor memory worth keeping one for.
+    are written to, so that it costs neither time nor memory worth keeping one for. They run on `device`.
     """
 
-    def __init__(self, read: Callable[[], PreTrainedModel], sketch: PreTrainedModel) -> None:
+    def __init__(self, read: Callable[[], PreTrainedModel], sketch: PreTrainedModel, device: torch.device) -> None:
         self.read = read
         self.sketch = sketch
         """The network without its weights."""
+        self.device = device
         self._kept: dict[bool, PreTrainedModel] = {}
         self._alive: weakref.WeakValueDictionary[bool, PreTrainedModel] = weakref.WeakValueDictionary()
 
@@ -47,8 +48,8 @@ class SharedNetworks:
         network = self._alive.get(in_bfloat16)
         if network is None:
             network = self.read().eval().requires_grad_(False)
-            if in_bfloat16:
-                _move_to_pages(network, in_bfloat16=True, shared=True)
+            if in_bfloat16 or self.device.type != "cpu":
+                _place(network, self.device, in_bfloat16, shared=True)
         self._kept[in_bfloat16] = self._alive[in_bfloat16] = network
         return network
 
@@ -74,7 +75,6 @@ class LanguageModel:
     tokenizer: Tokenizer
     networks: SharedNetworks
     precision: Precision
-    device: torch.device
     max_tokens: int = 1 << 30
     """Tokens one rendered example may have."""
     others: Mapping[str, LanguageModel] = field(default_factory=dict)
@@ -86,6 +86,11 @@ class LanguageModel:
     @property
     def config(self) -> Any:
         return self.networks.sketch.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks run."""
+        return self.networks.device
 
     @property
     def architecture(self) -> Architecture:
@@ -107,7 +112,7 @@ class LanguageModel:
         return sum(p.numel() for p in self.networks.sketch.parameters())
 
     def read_weights(self) -> dict[str, torch.Tensor]:
-        """The weights as they are in the file, in float32 and by name, to compare a trained network with."""
+        """The weights as the file has them, by name, in float32 and main memory, to compare a trained network with."""
         return dict(self.networks.read().named_parameters())
 
     @property
@@ -131,17 +136,25 @@ class LanguageModel:
     def shared_bytes(self, networks: Iterable[PreTrainedModel]) -> int:
         """Bytes of frozen tensors, other models' too, that a trial's networks use as they are, each counted once."""
         used = {p.data_ptr() for network in networks for p in network.parameters()}
+        return sum(size for pointer, size in self._list_frozen().items() if pointer in used)
+
+    def count_frozen_bytes(self) -> int:
+        """Bytes of the frozen tensors that there are, other models' too."""
+        return sum(self._list_frozen().values())
+
+    def _list_frozen(self) -> dict[int, int]:
+        """The bytes of each frozen tensor, by where it lies."""
         alive = [network for model in (self, *self.others.values()) for network in model.networks.alive]
-        shared = {p.data_ptr(): p for network in alive for p in network.parameters()}
-        return sum(p.numel() * p.element_size() for pointer, p in shared.items() if pointer in used)
+        return {p.data_ptr(): p.numel() * p.element_size() for network in alive for p in network.parameters()}
 
     def trainable_copy(self) -> PreTrainedModel:
         """A fresh network with 32-bit master weights that all require gradients; split, where this trial is."""
         self.networks.let_go()
         network = self.networks.read().requires_grad_(True)
         if is_split():
+            torch.nn.Module.to(network, self.device)
             split_blocks(self.architecture.find_blocks(network), self.device)
-        _move_to_pages(network)
+        _place(network, self.device)
         return network
 
     def adaptable_copy(self) -> PreTrainedModel:
@@ -154,8 +167,12 @@ class LanguageModel:
         return network
 
 
-def _move_to_pages(network: PreTrainedModel, in_bfloat16: bool = False, shared: bool = False) -> None:
-    """Copy a network's weights out of the file, which need not stay open; its matrices in bfloat16 where asked."""
+def _place(network: PreTrainedModel, device: torch.device, in_bfloat16: bool = False, shared: bool = False) -> None:
+    """Copy a network's weights out of the file to where it runs; its matrices in bfloat16 where asked.
+
+    On a processor they go to pages, and the file need not stay open; to a GPU they go one by one as they are held
+    there, so that it never holds more.
+    """
     head = architecture_of(network).find_head(network)
     # The head stays in float32: it may share the embedding's weights, and scores are read from it.
     linear = [module for module in network.modules() if isinstance(module, LINEAR) and module is not head]
@@ -163,6 +180,11 @@ def _move_to_pages(network: PreTrainedModel, in_bfloat16: bool = False, shared: 
     # Parts of what is split among processes lie in tensors of their own.
     given = [parameter for parameter in network.parameters() if type(parameter.data) is torch.Tensor]
     dtypes = [torch.bfloat16 if in_bfloat16 and id(p) in narrow else p.dtype for p in given]
-    held = allocate([parameter.shape for parameter in given], dtypes, given[0].device, shared)
-    for parameter, place in zip(given, held, strict=True):
-        parameter.data = place.copy_(parameter.data)
+    if device.type == "cpu":
+        held = allocate([parameter.shape for parameter in given], dtypes, device, shared)
+        for parameter, place in zip(given, held, strict=True):
+            parameter.data = place.copy_(parameter.data)
+        return
+    for parameter, dtype in zip(given, dtypes, strict=True):
+        parameter.data = parameter.data.to(dtype)
+    torch.nn.Module.to(network, device)  # Transformers types its own `to` too narrowly

@@ -28,7 +28,7 @@ def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
     config = read_config(snapshot.path)
     refuse_unsuited(snapshot.name, config)
     tokenizer = read_tokenizer(snapshot.path)
-    device, files = find_device(), _note_files(snapshot.path)
+    files = _note_files(snapshot.path)
 
     def read() -> PreTrainedModel:
         if _note_files(snapshot.path) != files:
@@ -38,11 +38,10 @@ def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
             )
         network = read_network(snapshot, config, "cpu", name_attention(config))
         pack_attention(network)
-        torch.nn.Module.to(network, device)  # Transformers types its own `to` too narrowly
         return network
 
-    networks = SharedNetworks(read, sketch_network(config))
-    model = hold_model(snapshot, networks, tokenizer, precision, device)
+    networks = SharedNetworks(read, sketch_network(config), find_device())
+    model = hold_model(snapshot, networks, tokenizer, precision)
     check_vocabulary(snapshot.name, tokenizer, model.frozen)  # weights that do not fit are refused here, not later
     if not find_architecture(config).is_tried(config):
         from fewtune.engine.untried_types import check_untried
@@ -62,16 +61,14 @@ def hold_model(
     networks: SharedNetworks,
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
-    device: torch.device,
 ) -> LanguageModel:
-    """A language model of networks that have the packed attention and are on that device."""
+    """A language model of networks that have the packed attention."""
     return LanguageModel(
         name=snapshot.name,
         weights_fingerprint=snapshot.weights_fingerprint,
         tokenizer=mark_tokens(tokenizer, networks.sketch, snapshot.name),
         networks=networks,
         precision=precision,
-        device=device,
     )
 
 

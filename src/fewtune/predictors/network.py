@@ -77,7 +77,7 @@ class ChangedWeights:
         shared = {p.data_ptr() for network in model.networks.alive for p in network.parameters()}
         own = {n: p.detach() for n, p in forward.network.named_parameters() if p.data_ptr() not in shared}
         base = model.read_weights() if own else {}
-        return {name: tensor for name, tensor in own.items() if not torch.equal(tensor, base[name])}
+        return {name: tensor for name, tensor in own.items() if not torch.equal(tensor.cpu(), base[name])}
 
 
 @dataclass(frozen=True)

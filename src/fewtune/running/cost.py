@@ -11,14 +11,28 @@ from fewtune.records import Cost
 from fewtune.running.loading import Loaded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from transformers import PreTrainedModel
+
+    from fewtune.engine.language_model import LanguageModel
     from fewtune.engine.meter import Meter, Span
     from fewtune.methods.plan import Plan
 
 
+def count_shared(model: LanguageModel, networks: Iterable[PreTrainedModel], frozen_bytes: int) -> int:
+    """Bytes that a trial held beside those that were allocated while memory was watched.
+
+    It shares frozen tensors with the loaded model, which were there before. On a GPU those were counted as there, so
+    that what it freed of their `frozen_bytes` to train made room for as much of its own; a processor's are not counted.
+    """
+    freed = max(0, frozen_bytes - model.count_frozen_bytes()) if model.device.type == "cuda" else 0
+    return model.shared_bytes(networks) + freed
+
+
 def count_cost(loaded: Loaded, plan: Plan, fitting: Span, predicting: Span, meter: Meter) -> Cost:
     """What a trial cost; the meter watches memory no longer."""
-    # What the trial holds of its own, the meter saw; what it shares of the loaded model was there before.
-    shared = loaded.model.shared_bytes(plan.networks) if loaded.model is not None else 0
+    shared = count_shared(loaded.model, plan.networks, loaded.frozen_bytes) if loaded.model is not None else 0
     return Cost(
         fit_seconds=fitting.seconds,
         predict_seconds=predicting.seconds,

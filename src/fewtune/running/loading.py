@@ -28,6 +28,8 @@ class Loaded:
     draw: Draw
     model: LanguageModel | None
     load_seconds: float | None
+    frozen_bytes: int = 0
+    """What its frozen networks held when memory began to be watched."""
 
 
 def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
@@ -53,7 +55,7 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
         draw = state.draw(job, task, sampling)
     models = [model, *model.others.values()] if model is not None else []
     meter.watch(model.device if model is not None else torch.device("cpu"), [each.tokenizer for each in models])
-    return Loaded(task, draw, model, load_seconds)
+    return Loaded(task, draw, model, load_seconds, 0 if model is None else model.count_frozen_bytes())
 
 
 def name_axes(trial: Trial, task: Task) -> tuple[str | int, ...]:
