@@ -21,6 +21,8 @@ from transformers import (
     ElectraForMaskedLM,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    LlamaConfig,
+    Phi3Config,
     RobertaConfig,
     RobertaForMaskedLM,
     XLNetConfig,
@@ -31,7 +33,7 @@ import tiny_models
 from fewtune.engine import loading as engine_loading
 from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError, StudyError
-from fewtune.models import find_model, inspect_model, inspection, read_config
+from fewtune.models import find_model, inspect_model, inspection, max_positions, read_config
 from fewtune.models.fingerprint import INDEX
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import load_study
@@ -274,6 +276,14 @@ def test_a_field_of_the_wrong_type_is_one_message(folder: Path, name: str, value
     with pytest.raises(ModelError) as caught:
         inspect_model(find_model(str(folder)))
     assert str(folder) in str(caught.value) and len(str(caught.value)) < 900
+
+
+def test_a_stretched_model_reads_no_further_than_it_did_where_long_rows_would_turn_others() -> None:
+    shape: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 256}
+    long = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    assert max_positions(Phi3Config(**shape, rope_parameters=long, original_max_position_embeddings=64)) == 64
+    evenly = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+    assert max_positions(LlamaConfig(**shape, rope_parameters=evenly)) == 256, "each position is turned alike"
 
 
 def test_weights_of_equal_size_and_time_are_another_model(folder: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,6 +236,13 @@ def test_a_teachers_model_is_read_once_and_is_ready_before_memory_is_watched(
         assert [model.name, *model.others] == list(job.weights)
         assert all(model.find(name).networks.alive for name in job.weights)
     assert len(read) == 2
+    assert model is not None
+    before = weakref.ref(model.find(teacher.name).networks)
+    other = find_model(str(model_folders["opt"]))
+    state.model(replace(alone, weights={**alone.weights, other.name: other.weights_fingerprint}))
+    del model
+    gc.collect()
+    assert before() is None, "the teacher of an earlier trial stays no longer than until another one is asked for"
 
 
 def test_pages_wait_for_another_draw_of_the_trial_that_left_them(

@@ -257,6 +257,13 @@ def test_a_four_bit_base_is_skipped_saying_why(
         "base 4bit cannot be used, bitsandbytes does not run on this machine's cpu (RuntimeError: no kernel): "
         "set base to full"
     )
+
+    def run_out(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(four_bit, "_quantise", run_out)
+    with pytest.raises(torch.OutOfMemoryError):  # other work fills the device: that says nothing of what it can do
+        method.skip_reason(settings, models["llama"].config, task)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert method.skip_reason(settings, models["llama"].config, task) == (
         "base 4bit needs bitsandbytes, which is not installed: pip install 'fewtune[4bit]' "

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from fewtune.causes import find_failure_kind
 from fewtune.engine.layers import holds_transposed
 from fewtune.models.architectures import architecture_of
 
@@ -26,6 +27,8 @@ def find_obstacle(network: PreTrainedModel, device: torch.device) -> str | None:
     try:
         errors = {width: _measure_error(width, device) for width in sorted({m.in_features for m in _linear(network)})}
     except Exception as error:  # a library for so many devices fails in as many ways, none of them the trial's
+        if find_failure_kind(error) == "out_of_memory":
+            raise
         return f"bitsandbytes does not run on this machine's {device.type} ({type(error).__name__}: {error})"
     wrong = [str(width) for width, error in errors.items() if error > LARGEST_ERROR]
     if wrong:

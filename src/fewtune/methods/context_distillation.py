@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fewtune.methods.answer import Answer
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import Trained
-    from fewtune.tasks.base import Draw, Task
+    from fewtune.tasks.base import Draw, Example, Task
 
 DEMONSTRATIONS_A_LABEL = 4
 """Rows a label in each of the teacher's contexts where a study does not say."""
@@ -240,8 +240,11 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     if by_worth and worth is None:
         warnings.append(f"the teacher was asked of no support rows of two labels: {LEAST_STEPS} steps were taken")
 
-    # A fresh head says nothing before it was fitted, and the answer holds the one that is.
-    untaught_student = {"untaught_student": answer.predict_untaught().log_probabilities} if answer.head is None else {}
+    # The base model is read again after the fit, where nothing else needed it.
+    find_untaught = cache(answer.predict_untaught)
+    untaught: dict[str, Callable[[Sequence[Example]], np.ndarray]] = {}
+    if answer.head is None:  # a fresh head says nothing before it was fitted, and the answer holds the one that is
+        untaught["untaught_student"] = lambda rows: find_untaught().log_probabilities(rows)
 
     def report() -> MethodNotes:
         return MethodNotes(
@@ -255,7 +258,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         base,
         taught_by=teacher.forward.network,
         report=report,
-        reference_scorers={"teacher": teacher.score, **untaught_student},
+        reference_scorers={"teacher": teacher.score, **untaught},
         conclude=partial(judge_teacher, task.primary_metric),
     )
 

@@ -109,12 +109,25 @@ def max_positions(config: PreTrainedConfig) -> int:
     """Tokens a model of that configuration can read at once: its positions, less those before a row's first token.
 
     A sentence encoder reads no more than its folder says, a decoder no more than the window of its attention: what
-    reaches beyond it is not reproduced.
+    reaches beyond it is not reproduced. Of one with LongRoPE those are its original positions, for the longest row of a
+    pass beyond them turns all others' positions too.
     """
     architecture = find_architecture(config)
     positions = _read_positions(config) - architecture.find_first_position(config)
     window = _read_window(config) if architecture.attention == "causal" else None
-    return min(positions, getattr(config, "sentence_tokens", None) or positions, window or positions)
+    limits = (getattr(config, "sentence_tokens", None), window, _read_original_positions(config))
+    return min(positions, *(limit or positions for limit in limits))
+
+
+def _read_original_positions(config: Any) -> int | None:
+    """The positions that a model with LongRoPE had before it was stretched; None without it.
+
+    Source: Ding et al. 2024, https://arxiv.org/abs/2402.13753
+    """
+    given = getattr(config, "rope_parameters", None) or {}
+    kinds = [kind for kind in (given, *given.values()) if isinstance(kind, dict)]  # of all layers, or by type of layer
+    original = [kind.get("original_max_position_embeddings") for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min(filter(None, original), default=None)
 
 
 def _read_window(config: Any) -> int | None:

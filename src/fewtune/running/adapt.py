@@ -37,8 +37,8 @@ def fit_plan(
 ) -> tuple[Plan, FitReport | None]:
     """Fit what a plan trains; the plan as it is then, and what the fit did, None where nothing trains.
 
-    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit. With a `resumption` a fit
-    that another process began goes on from there. Raises what the fit does.
+    `on_epoch(plan, epochs fitted, epochs)` is called after every epoch of the fit, the plan not finished. With a
+    `resumption` a fit that another process began goes on from there. Raises what the fit does.
     """
     if plan.fitting is None:
         return plan.finish(), None
@@ -46,7 +46,7 @@ def fit_plan(
 
     def end_epoch(fitted: int, epochs: int) -> None:
         assert on_epoch is not None
-        on_epoch(plan.finish(), fitted, epochs)
+        on_epoch(plan, fitted, epochs)
 
     report = fit(plan.fitting, rng, on_step, None if on_epoch is None else end_epoch, resumption)
     if plan.forward is not None:

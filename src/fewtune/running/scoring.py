@@ -91,7 +91,8 @@ class Checkpoints:
         if epoch % self.every and epoch < epochs:
             return
         with self._meter.phase("score", aside=True):
-            metrics = {test.name: score_test_set(test, score_blindly(plan.score, test))[1] for test in self._test_sets}
+            score = plan.finish().score
+            metrics = {test.name: score_test_set(test, score_blindly(score, test))[1] for test in self._test_sets}
         self.taken.append(Checkpoint(epoch=epoch, metrics=metrics))
 
 

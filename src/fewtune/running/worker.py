@@ -73,8 +73,8 @@ class WorkerState:
         snapshots = [self._find(job, name, fingerprint) for name, fingerprint in job.weights.items()]
         self._scores.begin_trial()
         own = snapshots[0].weights_fingerprint
-        if own not in self._held[:1]:
-            # A study runs a model's trials together; what some of them ask for besides stays with it.
+        if own not in self._held[:1] or len(snapshots) > 1:
+            # A study runs a model's trials together; what the latest of them asked for besides stays with it.
             self._models.keep_only(snapshots)
             self._held = (own,)
         loaded = []
