@@ -30,7 +30,6 @@ from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
 
-DEFAULT_MODEL = "smollm2-135m"
 RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("in_context", {}),
     ("lora", {"epochs": 10}),

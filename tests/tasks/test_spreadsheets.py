@@ -8,7 +8,7 @@ import pytest
 
 from fewtune.data.row_files import read_rows
 from fewtune.errors import DataError
-from fewtune.tasks.own_files import derive_pattern
+from fewtune.tasks.derived_pattern import derive_pattern
 from own_rows import Write, read, refusal
 
 ROWS = [

@@ -6,26 +6,24 @@ Used by `run`, `watch`, forecasts and budgets. Needs records only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fewtune.records import NEVER_RUN, Cell, Record
 
 
-def guess_seconds_left(
-    finished: Iterable[Record], waiting: Iterable[Cell], workers: int, forecast: Sequence[Record] = ()
-) -> float | None:
+def guess_seconds_left(finished: Iterable[Record], waiting: Iterable[Cell], workers: int) -> float | None:
     """Estimate the seconds that waiting trials take on that many workers; None before any trial was timed.
 
     A trial takes the mean of the timed trials of its variant, on its own task and model if there are any, with the
-    nearest number of shots; fit and tuning are scaled by the number of shots. A variant without timed trials takes what
-    was forecast of it, or the mean of all others that use a model; one without a model takes no time. Cells of which a
-    trial was skipped are skipped whole.
+    nearest number of shots; fit and tuning are scaled by the number of shots. A variant without timed trials takes the
+    mean of all others that use a model; one without a model takes no time. Cells of which a trial was skipped are
+    skipped whole.
     """
     known = list(finished)
     skipped = {record.trial.cell for record in known if record.status == "skipped"}
     counts = Counter(cell for cell in waiting if cell not in skipped)
-    return TimedTrials(known).guess(counts, workers, TimedTrials(forecast))
+    return TimedTrials(known).guess(counts, workers, TimedTrials())
 
 
 @dataclass

@@ -222,14 +222,14 @@ def _find_base(folder: Path, options: ExportOptions) -> str:
     return known.hub_id if known is not None and known.hub_id is not None else str(find_model(name).path)
 
 
-def read_export(
-    folder: Path, export: Export, labels: Sequence[str], rows: Sequence[Mapping[str, str]], at_once: int = 16
-) -> np.ndarray:
+def read_export(folder: Path, export: Export, labels: Sequence[str], rows: Sequence[Mapping[str, str]]) -> np.ndarray:
     """Probabilities (rows, labels) of an export, by the tools that it is for."""
     if export.form == "program":
         return np.array(_load_program(folder).probabilities([dict(row) for row in rows]))
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from fewtune.exporting.onnx_model import ROWS_AT_ONCE
 
     if export.form == "sentence_transformer":
         return _read_sentence_transformer(folder, [row[export.fields[0]] for row in rows])
@@ -246,8 +246,8 @@ def read_export(
     else:
         model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32)
     found = []
-    for start in range(0, len(rows), at_once):
-        part = rows[start : start + at_once]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
         texts = [[row[name] for row in part] for name in export.fields]
         given = tokenizer(*texts, padding=True, truncation=True, return_tensors="pt")
         with torch.no_grad():

@@ -26,6 +26,8 @@ from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
 
 GRAPH = "model.onnx"
+ROWS_AT_ONCE = 16
+"""Rows that an export is asked at once where it is compared."""
 
 
 def build_graph_source(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> Classifier:
@@ -66,7 +68,7 @@ def write_graph(classifier: Classifier, folder: Path) -> None:
             raise PredictorError(f"this model could not be written as ONNX: {told[:300]}") from error
 
 
-def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, str]], at_once: int = 16) -> np.ndarray:
+def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, str]]) -> np.ndarray:
     """Probabilities (rows, labels) by ONNX Runtime."""
     from transformers import AutoTokenizer
 
@@ -78,8 +80,8 @@ def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, 
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
     session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
     found = []
-    for start in range(0, len(rows), at_once):
-        part = rows[start : start + at_once]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
         texts = [[row[name] for row in part] for name in fields]
         given = tokenizer(*texts, padding=True, truncation=True, return_tensors="np")
         [logits] = session.run(["logits"], {name: given[name] for name in ("input_ids", "attention_mask")})

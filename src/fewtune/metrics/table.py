@@ -45,3 +45,8 @@ METRICS: Mapping[str, Metric] = {
     "macro_f1": Metric("mean F1 over labels", True, _of_counts(score_macro_f1)),
     "ece": Metric("expected calibration error, 10 bins", False, measure_calibration),
 }
+
+
+def choose_primary_metric(labels: int) -> str:
+    """What a task of so many labels is judged by where nobody says: beyond two, each label counts as much as any."""
+    return "accuracy" if labels == 2 else "macro_f1"

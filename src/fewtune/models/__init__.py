@@ -9,7 +9,7 @@ from fewtune.models.configuration import max_positions, read_config
 from fewtune.models.inspection import count_parameters, inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
 from fewtune.models.snapshot import ModelSnapshot, find_model, place_model
-from fewtune.models.tokenizers import share_vocabulary
+from fewtune.models.tokenizers import share_vocabulary, tell_unlike_vocabulary
 
 __all__ = [
     "CATALOGUE",
@@ -26,6 +26,7 @@ __all__ = [
     "refuse_unsuited",
     "resolve_precision",
     "share_vocabulary",
+    "tell_unlike_vocabulary",
     "word_identity",
     "word_terms",
 ]

@@ -56,6 +56,16 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: Pre
         )
 
 
+def tell_unlike_vocabulary(teacher: ModelSnapshot, student: ModelSnapshot) -> str | None:
+    """Why one cannot teach the other tokens, and the way out; None where both know the same."""
+    if share_vocabulary(teacher, student):
+        return None
+    return (
+        f"teacher {teacher.name!r} and student {student.name!r} have different vocabularies. Use a teacher of the "
+        "student's family"
+    )
+
+
 def share_vocabulary(first: ModelSnapshot, second: ModelSnapshot) -> bool:
     """Whether two models' tokenizers know the same tokens by the same numbers; loads no weights.
 

@@ -22,6 +22,7 @@ MOST_SHOWN = 120
 NEAR = 1e-9
 
 _RANGES = {"accuracy": (0.0, 1.0), "macro_f1": (0.0, 1.0), "mcc": (-1.0, 1.0)}
+"""Those of `metrics.counts`, which brings NumPy: reading records does without."""
 
 
 class _Typed(BaseModel):

@@ -18,7 +18,7 @@ from fewtune.report.palette import BLUE, QUIET, VERMILION
 SIDE = 320
 
 
-def specify_reliability(series: Mapping[str, Sequence[ReliabilityBin]], title: str = "How sure, how right") -> Any:
+def specify_reliability(series: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
     """The chart's specification, of one series of bins or of two by name, such as before and after calibration."""
     names = list(series)
     rows: list[dict[str, Any]] = [
@@ -65,7 +65,8 @@ def specify_reliability(series: Mapping[str, Sequence[ReliabilityBin]], title: s
         width=SIDE,
         height=SIDE,
         title=make_title(
-            title, "dot: answers of one tenth, larger where more · line: 95 % interval · dashed: as it says"
+            "How sure, how right",
+            "dot: answers of one tenth, larger where more · line: 95 % interval · dashed: as it says",
         ),
     )
     ideal = [{"confidence": end, "accuracy": end} for end in (0.0, 1.0)]

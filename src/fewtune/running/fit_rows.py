@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fewtune.errors import DataError, FewtuneError, TrialFailure, shorten
 from fewtune.methods import get_method
 from fewtune.methods.base import Method, find_skip_reason
+from fewtune.metrics.table import choose_primary_metric
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings, read_settings
@@ -22,8 +23,8 @@ from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
 from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Example, Task
 from fewtune.tasks.build import fingerprint_rows
+from fewtune.tasks.derived_pattern import derive_pattern
 from fewtune.tasks.label_column import order_labels
-from fewtune.tasks.own_files import derive_pattern
 
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
@@ -93,7 +94,7 @@ def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> 
 
     Raises FewtuneError where the method cannot use them.
     """
-    from fewtune.models import find_model, inspect_model, place_model, share_vocabulary
+    from fewtune.models import find_model, inspect_model, place_model, tell_unlike_vocabulary
 
     if name is None:
         raise FewtuneError(f"{method.name} needs a model: name one, for example model='smollm2-135m'.")
@@ -103,11 +104,9 @@ def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> 
         raise FewtuneError(f"{method.name} cannot be used on {name}: {reason}")
     teachers = [find_model(teacher) for teacher in method.other_models(settings) if teacher != name]
     for teacher in teachers:
-        if method.shares_vocabulary(settings) and not share_vocabulary(teacher, snapshot):
-            raise FewtuneError(
-                f"teacher {teacher.name!r} and student {name!r} have different vocabularies. Use a teacher of the "
-                "student's family."
-            )
+        unlike = tell_unlike_vocabulary(teacher, snapshot) if method.shares_vocabulary(settings) else None
+        if unlike is not None:
+            raise FewtuneError(f"{unlike}.")
     model = _read_model(snapshot)
     others = {teacher.name: _read_model(teacher) for teacher in teachers}
     if name in method.other_models(settings):  # it teaches itself, under the name that was given
@@ -149,7 +148,7 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
         fields=fields,
         labels=names,
         patterns=(derive_pattern(fields, names),),
-        primary_metric="accuracy" if len(names) == 2 else "macro_f1",
+        primary_metric=choose_primary_metric(len(names)),
         train=train,
         test_sets=(),
         fingerprint=fingerprint_rows(train, ()),

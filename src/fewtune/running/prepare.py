@@ -20,7 +20,7 @@ from fewtune.models import (
     max_positions,
     read_config,
     resolve_precision,
-    share_vocabulary,
+    tell_unlike_vocabulary,
 )
 from fewtune.models.architectures import find_architecture
 from fewtune.running.job import Job
@@ -261,11 +261,9 @@ def _check_vocabularies(study: Study, models: Mapping[str, _FoundModel]) -> Iter
         for teacher in _list_other_models(method, sharing_vocabulary=True):
             for student in [model.name for model in study.models]:
                 known = teacher in models and student in models
-                if known and not share_vocabulary(models[teacher].snapshot, models[student].snapshot):
-                    yield Fault(
-                        f"{method.variant}: teacher {teacher!r} and student {student!r} have different vocabularies. "
-                        "Use a teacher of the student's family."
-                    )
+                unlike = known and tell_unlike_vocabulary(models[teacher].snapshot, models[student].snapshot)
+                if unlike:
+                    yield Fault(f"{method.variant}: {unlike}.")
 
 
 def _list_other_models(choice: MethodChoice, sharing_vocabulary: bool = False) -> list[str]:

@@ -1,8 +1,8 @@
 """How many processes run a study's trials, where its user leaves that open (`--workers auto`).
 
-Owns the choice. Two processes of one thread each end some 1.13 to 1.16 times as many trials as one of two threads
-(docs/log.md): a small model's products are too short to be shared. All costs of a study are to come from one setting:
-a folder that holds records of this machine goes on with the number that they had, if memory still has room for it.
+Owns the choice. Processes of one thread each end more trials than one of several (benchmarks/results/workers.json): a
+small model's products are too short to be shared. All costs of a study are to come from one setting: a folder that
+holds records of this machine goes on with the number that they had, if memory still has room for it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """Your own labelled rows, from CSV, TSV, JSON Lines or Parquet files.
 
-Owns deriving patterns, and refusing rows that cannot be used, each in one message that names file, row and column. Does
-not know how a file is read (`row_files`), which columns are read (`columns`), what a label may be (`label_column`), or
-how a draw is made of the rows.
+Owns refusing rows that cannot be used, each in one message that names file, row and column. Does not know how a file is
+read (`row_files`), which columns are read (`columns`), what a label may be (`label_column`), how a pattern is derived
+(`derived_pattern`), or how a draw is made of the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice, product
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,13 +16,14 @@ from pydantic import Field
 
 from fewtune.data.row_files import RowFile, read_rows
 from fewtune.errors import DataError, list_names, name_choices
-from fewtune.metrics.table import METRICS
+from fewtune.metrics.table import METRICS, choose_primary_metric
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.columns import find_columns
 from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
-from fewtune.tasks.label_column import check_labels, describe_id, find_alike, is_number, looks_missing, order_labels
-from fewtune.tasks.patterns import check_label_words, check_pattern
+from fewtune.tasks.derived_pattern import derive_pattern, describe_derived
+from fewtune.tasks.label_column import check_labels, describe_id, find_alike, looks_missing, order_labels
+from fewtune.tasks.patterns import check_pattern
 
 NAME = "own_files"
 SOURCE_URL = ""
@@ -31,7 +31,6 @@ SUMMARY = "Your own labelled rows (CSV, TSV, JSON Lines or Parquet), with any nu
 
 _TAKEN = ("train", "support", "pool", "demonstrations")
 """Names of sets of rows that are no test sets: records and the audit tell rows by them."""
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         fields=fields,
         labels=labels,
         patterns=patterns,
-        primary_metric=settings.metric or ("accuracy" if len(labels) == 2 else "macro_f1"),
+        primary_metric=settings.metric or choose_primary_metric(len(labels)),
         train=train,
         test_sets=tuple(given),
         notes=tuple(notes),
@@ -252,11 +251,7 @@ def _make_patterns(
 ) -> tuple[Pattern, ...]:
     if not given:
         pattern = derive_pattern(fields, labels)
-        words = list_names(f"{label} = {word!r}" for label, word in zip(labels, pattern.label_words, strict=True))
-        notes.append(
-            f"Pattern derived: {pattern.template!r}; label words, constrained to what tells them apart: {words}."
-            f"{_explain_words(pattern, labels)} `patterns` sets others."
-        )
+        notes.append(f"{describe_derived(pattern, labels)} `patterns` sets others.")
         return (pattern,)
     patterns: list[Pattern] = []
     for item in given:
@@ -266,21 +261,6 @@ def _make_patterns(
         check_pattern(pattern, fields, labels)
         patterns.append(pattern)
     return tuple(patterns)
-
-
-def _explain_words(pattern: Pattern, labels: Sequence[str]) -> str:
-    """A sentence, after a space, where label words are not the labels' names; else nothing."""
-    plain = _make_plain(labels)
-    if pattern.label_words == plain:
-        return ""
-    if all(word == f"{name}." for word, name in zip(pattern.label_words, plain, strict=True)):
-        return " Each ends in a full stop, for some names begin others."
-    why = "numbers" if all(map(is_number, labels)) else "names of which one begins or equals another"
-    return f" They stand in for {why}."
-
-
-def _make_plain(labels: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f" {label.replace('_', ' ')}" for label in labels)
 
 
 def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...]:
@@ -294,38 +274,3 @@ def _order_words(item: PatternSettings, labels: Sequence[str]) -> tuple[str, ...
     if missing:
         raise DataError(f"pattern {item.name!r}: label_words lacks {list_names(missing)}. Give a word for each label.")
     return tuple(words[label] for label in labels)
-
-
-def derive_pattern(fields: tuple[str, ...], labels: tuple[str, ...]) -> Pattern:
-    """A pattern of the columns' names, and as label words the labels' names where these can be; constrained.
-
-    Else letters; beyond 26 labels names closed by a full stop, so that none begins another, or codes of equal length.
-    """
-    template = "\n".join(f"{{{name}}}" for name in fields) + "\nLabel:"
-    names = _make_plain(labels)
-    pattern = Pattern("derived", template, names, constrained=True)
-    if all(map(is_number, labels)) or _words_collide(names):
-        pattern = replace(pattern, label_words=_stand_in(labels, names))
-    check_pattern(pattern, fields, labels)
-    return pattern
-
-
-def _stand_in(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Label words for labels whose names cannot be: letters, names with a closing, or codes of as many letters."""
-    if len(labels) <= len(_LETTERS):
-        return tuple(f" {letter}" for letter in _LETTERS[: len(labels)])
-    closed = tuple(f"{name}." for name in names)
-    if not all(map(is_number, labels)) and not _words_collide(closed):
-        return closed
-    length = 2
-    while len(_LETTERS) ** length < len(labels):
-        length += 1
-    return tuple(f" {''.join(code)}" for code in islice(product(_LETTERS, repeat=length), len(labels)))
-
-
-def _words_collide(words: Sequence[str]) -> bool:
-    try:
-        check_label_words(words, "derived words")
-    except DataError:
-        return True
-    return False

@@ -30,13 +30,10 @@ CLOSING_SECONDS = 20.0
 class Follower:
     """Hears a study's events and passes them on; use as a context."""
 
-    def __init__(
-        self, make_tracker: Callable[[str], Tracker], tell: Callable[[str], None], remedy: str = "`fewtune track`"
-    ) -> None:
+    def __init__(self, make_tracker: Callable[[str], Tracker], tell: Callable[[str], None]) -> None:
         """`make_tracker` gives a study's tracker by its name; `tell` gets a line where it fails, and at the end."""
         self._make_tracker = make_tracker
         self._tell = tell
-        self._remedy = remedy
         self._events: queue.Queue[StudyEvent | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._pass_on, name="tracking", daemon=True)
         self._folder: Path | None = None
@@ -59,7 +56,7 @@ class Follower:
         self._thread.join(CLOSING_SECONDS)
         if self._folder is not None and (self._thread.is_alive() or self._left is not None):
             why = "it takes long" if self._thread.is_alive() else self._left
-            self._tell(f"The tracker was not told all trials ({why}): {self._remedy} tells it the rest.")
+            self._tell(f"The tracker was not told all trials ({why}): `fewtune track` tells it the rest.")
 
     def hear(self, event: StudyEvent) -> None:
         """Take an event to be told; never waits."""
