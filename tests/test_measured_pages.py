@@ -20,6 +20,8 @@ BLOCKS = {"scaling": write_tables}
 def test_the_page_shows_the_committed_results(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert fill_blocks(text, PAGES[page], RESULTS) == text
+    shown = {name for name in PAGES[page] if f"<!-- {name}: " in text}
+    assert [name for name in shown if not (RESULTS / f"{name}.json").is_file()] == [], "tables without their record"
 
 
 def test_a_block_is_written_from_its_file_and_the_text_around_it_stays(tmp_path: Path) -> None:

@@ -227,8 +227,8 @@ def name_study(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)[:LONGEST_NAME].strip("-") or "rows"
 
 
-def choose_method(result: StudyResult) -> str:
-    """The method that a race chose; where it chose none, the one that is bounded nearest to the best.
+def choose_method(result: StudyResult, tell: Callable[[str], None]) -> str:
+    """The method that a race chose; where it chose none, the one that is bounded nearest to the best, as `tell` hears.
 
     Raises FewtuneError where none was scored.
     """
@@ -239,4 +239,5 @@ def choose_method(result: StudyResult) -> str:
     found = closest or decision.best
     if found is None:
         raise FewtuneError("no method was scored, so that none can be fitted. Give a larger budget, or name a method.")
+    tell(f"No method is known to be near enough to the best; {found} is nearest by its bound.")
     return found

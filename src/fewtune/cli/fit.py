@@ -231,9 +231,7 @@ def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, bega
     with RunDisplay(console, began) as display:
         result = race_methods(file, choice.model, folder, choice.within, minutes, on_event=display.hear)
     show_report(result)
-    method = choose_method(result)
-    if result.decision.chosen is None:
-        say(f"No method is known to be near enough to the best; {method} is nearest by its bound.")
+    method = choose_method(result, say)
     findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in result.findings]
     decision = word_decision(result.decision)
     return method, {"decision": decision, "audit": word_outcome(result.findings), "findings": findings}

@@ -246,10 +246,7 @@ def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Term
                 if "left out" in note:
                     warnings.warn(note, UserWarning, stacklevel=3)
             result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
-            method = choose_method(result)
-            if result.decision.chosen is None:
-                told = f"No method is known to be near enough to the best; {method} is nearest by its bound."
-                warnings.warn(told, UserWarning, stacklevel=3)
+            method = choose_method(result, lambda told: warnings.warn(told, UserWarning, stacklevel=5))
             model = terms.model if get_method(method).uses_model else None
             return fit_file(file, Recipe(method, model, terms.seed)).predictor, result
         except FewtuneError as error:  # which name a file that its reader never saw
