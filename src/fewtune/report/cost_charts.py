@@ -6,7 +6,7 @@ Owns the costs that are drawn, marks and their hover texts. Where names stand is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from fewtune.analysis.frontier import COSTS
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
 from fewtune.analysis.study import GroupAnalysis
 from fewtune.report.chart import BASELINE, DRAW, FRONTIER, Chart, finish_group_chart, span_values
-from fewtune.report.labels import place_labels
+from fewtune.report.labels import Spot, place_labels
 from fewtune.report.look import (
     make_axis,
     make_header,
@@ -64,6 +64,33 @@ def list_priced(board: LeaderboardGroup, cost: str) -> list[tuple[LeaderboardRow
     ]
 
 
+@dataclass(frozen=True)
+class _Plane:
+    """Scores from `low` to `high`, upwards, over costs from `first` to `last` on a log axis."""
+
+    first: float
+    last: float
+    low: float
+    high: float
+
+    @classmethod
+    def hold(cls, costs: Sequence[float], scores: Sequence[float]) -> _Plane:
+        """The plane that has room for these, and for names over the highest dots and to the right of the dearest."""
+        low, high = span_values(scores)
+        return cls(min(costs) / 2, max(costs) * 4, low, high + 0.06 * (high - low))
+
+    def place(self, cost: float, score: float) -> Spot:
+        """Where a point stands, in pixels from the upper left corner."""
+        x = math.log(cost / self.first) / math.log(self.last / self.first)
+        return COST_WIDTH * x, COST_HEIGHT * (self.high - score) / (self.high - self.low)
+
+    def read(self, spot: Spot, end: str = "") -> dict[str, float]:
+        """The cost and score that stand there, as a row of a chart's data, their names with an ending."""
+        x, y = spot
+        cost = self.first * math.pow(self.last / self.first, x / COST_WIDTH)
+        return {f"cost{end}": cost, f"score{end}": self.high - y / COST_HEIGHT * (self.high - self.low)}
+
+
 def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier as diamonds."""
     board, axis, front = group.board, COST_AXES[cost], group.frontiers[cost]
@@ -72,24 +99,12 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         (row.variant, max(value / scale, axis.least), score, value) for row, score, value in list_priced(board, cost)
     ]
     majority = board.majority.get(IN_DOMAIN)
-    low, high = span_values([score for _, _, score, _ in points] + ([majority] if majority is not None else []))
-    high += 0.06 * (high - low)  # room for names over the highest dots
-    costs = [shown for _, shown, _, _ in points]
-    first, last = min(costs) / 2, max(costs) * 4  # room for dots and for names to the right
-    pixels = [
-        (COST_WIDTH * math.log(shown / first) / math.log(last / first), COST_HEIGHT * (high - score) / (high - low))
-        for _, shown, score, _ in points
-    ]
-    rule = None if majority is None else COST_HEIGHT * (high - majority) / (high - low)
+    scores = [score for _, _, score, _ in points] + ([majority] if majority is not None else [])
+    plane = _Plane.hold([shown for _, shown, _, _ in points], scores)
+    rule = None if majority is None else plane.place(plane.first, majority)[1]
     named = range(len(points)) if len(points) <= MOST_NAMES else [i for i, p in enumerate(points) if p[0] in front]
-    labels = place_labels([points[i][0] for i in named], [pixels[i] for i in named], COST_WIDTH, COST_HEIGHT, rule)
-
-    def cost_at(x: float) -> float:
-        return first * math.pow(last / first, x / COST_WIDTH)
-
-    def score_at(y: float) -> float:
-        return high - y / COST_HEIGHT * (high - low)
-
+    spots = [plane.place(points[i][1], points[i][2]) for i in named]
+    labels = place_labels([points[i][0] for i in named], spots, COST_WIDTH, COST_HEIGHT, rule)
     tips = [f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}" for name, _, score, value in points]
     values = [
         {
@@ -105,36 +120,50 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
             "method": points[number][0],
             "tip": tips[number],
             "align": label.align,
-            "cost": cost_at(label.x),
-            "score": score_at(label.y),
+            **plane.read((label.x, label.y)),
         }
         for number, label in zip(named, labels, strict=True)
     ]
-    lines = [
-        {"cost": cost_at(x), "score": score_at(y), "cost_end": cost_at(end_x), "score_end": score_at(end_y)}
-        for (x, y), (end_x, end_y) in (label.line for label in labels if label.line)
-    ]
+    lines = [plane.read(start) | plane.read(end, "_end") for start, end in (each.line for each in labels if each.line)]
+    what = f"Score against {axis.title.split(',')[0]}"
+    title = make_title(what, "diamond: no method scores as much for less · dot: another does · dashed: majority")
+    layers = _layer_costs(plane, axis, board.metric, majority is not None, bool(lines))
+    chart = alt.layer(*layers).properties(width=COST_WIDTH, height=COST_HEIGHT, title=title)
+    description = f"{board.title}. " + " ".join(
+        f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
+    )
+    datasets: dict[str, list[dict[str, Any]]] = {
+        "majority": [{"score": majority, "tip": f"majority: {word_score(majority)} {board.metric}"}],
+        "points": values,
+        "names": names,
+        "lines": lines,
+    }
+    return finish_group_chart(chart, datasets, board, cost, what, description)
+
+
+def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool, has_lines: bool) -> list[alt.Chart]:
+    """The layers of `draw_costs`, the lowest first, over its named data."""
     x = alt.X(
         "cost:Q",
         title=f"{axis.title}, log scale (less is drawn at {axis.least:g})",
-        scale=make_scale(type="log", domain=[first, last], nice=False),
-        axis=make_axis(values=mark_logarithmic(first, last), format="~s" if last > 10_000 else "~g"),
+        scale=make_scale(type="log", domain=[plane.first, plane.last], nice=False),
+        axis=make_axis(values=mark_logarithmic(plane.first, plane.last), format="~s" if plane.last > 10_000 else "~g"),
     )
     y = alt.Y(
         "score:Q",
-        title=f"{board.metric}, in domain",
-        scale=make_scale(domain=[low, high], nice=False, zero=False),
+        title=f"{metric}, in domain",
+        scale=make_scale(domain=[plane.low, plane.high], nice=False, zero=False),
         axis=make_axis(tickCount=6),
     )
     tip_of_row = alt.Description("tip:N")
     layers: list[alt.Chart] = []
-    if majority is not None:
+    if has_majority:
         layers.append(
             alt.Chart(name_data("majority"))
             .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
             .encode(y=y, description=tip_of_row)
         )
-    if lines:
+    if has_lines:
         layers.append(
             alt.Chart(name_data("lines"))
             .mark_rule(color=QUIET, strokeWidth=1, aria=False)
@@ -156,22 +185,7 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
         .mark_text(align=alt.expr("datum.align"), baseline="middle", color=INK, fontSize=13)
         .encode(x=x, y=y, text="method:N", description=tip_of_row),
     ]
-    what = f"Score against {axis.title.split(',')[0]}"
-    chart = alt.layer(*layers).properties(
-        width=COST_WIDTH,
-        height=COST_HEIGHT,
-        title=make_title(what, "diamond: no method scores as much for less · dot: another does · dashed: majority"),
-    )
-    description = f"{board.title}. " + " ".join(
-        f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
-    )
-    datasets: dict[str, list[dict[str, Any]]] = {
-        "majority": [{"score": majority, "tip": f"majority: {word_score(majority)} {board.metric}"}],
-        "points": values,
-        "names": names,
-        "lines": lines,
-    }
-    return finish_group_chart(chart, datasets, board, cost, what, description)
+    return layers
 
 
 def draw_bars(board: LeaderboardGroup) -> Chart:
