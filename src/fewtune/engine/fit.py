@@ -1,7 +1,7 @@
 """The one training loop: every method that trains is fitted by it, so methods never differ in how they are trained.
 
-Owns batches, their order, the optimiser, learning rates, unfreezing, clipping, which epoch is kept, and the check for
-divergence. Knows no method.
+Owns batches, their order, which epoch is kept, and the check for divergence. What a step does is `group_optimiser`'s.
+Knows no method.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from fewtune.engine.fitting import FitExample, Fitting
+from fewtune.engine.group_optimiser import GroupOptimiser
 from fewtune.engine.packing import group_by_tokens
-from fewtune.engine.pages import allocate
 from fewtune.engine.resuming import FitState, Resumption
 from fewtune.engine.schedule import Optimisation, Plateau, rate_factor
-from fewtune.engine.sparse_embeddings import RowOptimiser, gradients_by_row
-from fewtune.engine.splitting import agree, clip_gradients, is_split
+from fewtune.engine.sparse_embeddings import gradients_by_row
+from fewtune.engine.splitting import agree, is_split
 from fewtune.errors import TrialFailure
 from fewtune.records import ParameterGroupNotes
 
@@ -62,7 +62,7 @@ def fit(
     options = fitting.optimisation
     epochs = _draw_batches(len(fitting.examples), options, rng)
     steps = sum(map(len, epochs))
-    optimiser, plateau, kept = _GroupOptimiser(fitting), Plateau(options), _Kept(fitting)
+    optimiser, plateau, kept = GroupOptimiser(fitting), Plateau(options), _Kept(fitting)
     on_cpu = fitting.groups[0].parameters[0].device.type == "cpu"
     losses = _Losses(steps, on_step, 1 if on_cpu or is_split() else fitting.options.losses_at_once)
     _set_training(fitting, True)
@@ -138,117 +138,13 @@ class _Losses:
             self._on_step(step, self._steps, self.values[step - 1])
 
 
-class _GroupOptimiser:
-    """AdamW over the parameter groups: when each starts to train, its rate, and clipping."""
-
-    def __init__(self, fitting: Fitting) -> None:
-        self._groups, self._clip_norm = fitting.groups, fitting.optimisation.clip_norm
-        self._is_split = is_split()
-        # One tensor at a time where some are split among processes and some are not.
-        self._adam = torch.optim.AdamW(
-            [{"params": list(g.parameters)} for g in fitting.groups],
-            weight_decay=fitting.optimisation.weight_decay,
-            fused=fitting.options.fused_optimiser and not self._is_split,
-            foreach=False if self._is_split else None,
-        )
-        self._rows = RowOptimiser(self._adam)
-        self._rates: list[list[float]] = [[] for _ in fitting.groups]
-        """Each group's rate at the first step of each epoch."""
-
-    def unfreeze(self, epoch: int) -> None:
-        """Let the groups train whose 0-based epoch has come, and no others."""
-        for group in self._groups:
-            for parameter in group.parameters:
-                parameter.requires_grad_(epoch >= group.starts_at_epoch)
-
-    def set_rates(self, epoch: int, factor: float) -> None:
-        """Set each group's rate for the next step to this share of its peak; 0.0 while it is frozen."""
-        for group, settings, seen in zip(self._groups, self._adam.param_groups, self._rates, strict=True):
-            settings["lr"] = group.learning_rate * factor if epoch >= group.starts_at_epoch else 0.0
-            if len(seen) == epoch:
-                seen.append(settings["lr"])
-
-    def step(self) -> None:
-        """Step by the gradients there are, clipped, and clear them."""
-        self._rows.gather()
-        stepped = [p for settings in self._adam.param_groups for p in settings["params"]]
-        if self._is_split:
-            clip_gradients(stepped, self._clip_norm)
-        else:
-            torch.nn.utils.clip_grad_norm_(stepped, self._clip_norm)
-            self._make_room()
-        self._adam.step()
-        self._rows.put_back()
-        self._adam.zero_grad(set_to_none=True)
-
-    def _make_room(self) -> None:
-        """Put the moments of parameters that are stepped for the first time into pages of their own."""
-        new = [
-            p
-            for settings in self._adam.param_groups
-            for p in settings["params"]
-            if p.grad is not None and p not in self._adam.state
-        ]
-        if not new:
-            return
-        twice = [p for p in new for _ in range(2)]
-        moments = allocate([p.shape for p in twice], [p.dtype for p in twice], new[0].device)
-        for p, first, second in zip(new, moments[::2], moments[1::2], strict=True):
-            step = torch.zeros((), dtype=torch.float32, device=p.device if self._adam.defaults["fused"] else None)
-            self._adam.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
-
-    def describe_groups(self) -> list[ParameterGroupNotes]:
-        """Each group for the record, its rates among it."""
-        return [
-            ParameterGroupNotes(
-                name=g.name,
-                tensors=len(g.parameters),
-                parameters=sum(p.numel() for p in g.parameters),
-                peak_learning_rate=g.learning_rate,
-                starts_at_epoch=g.starts_at_epoch,
-                rates=[float(f"{rate:.6g}") for rate in seen],
-            )
-            for g, seen in zip(self._groups, self._rates, strict=True)
-        ]
-
-    def tell(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Moments, rates, and rows that something stands for, for `recall`."""
-        tensors: dict[str, torch.Tensor] = {}
-        stand_ins: list[list[int]] = []
-        for number, settings in enumerate(self._adam.param_groups):
-            places = {id(p): place for place, p in enumerate(settings["params"])}
-            for weight, rows, values in self._rows.list_stand_ins():
-                if id(weight) in places:
-                    tensors[f"rows.{len(stand_ins)}"] = rows
-                    stand_ins.append([number, places[id(weight)], places[id(values)]])
-            for p, place in zip(settings["params"], places.values(), strict=True):
-                for name, moment in self._adam.state.get(p, {}).items():
-                    tensors[f"moment.{number}.{place}.{name}"] = moment
-        return tensors, {"rates": self._rates, "stand_ins": stand_ins}
-
-    def recall(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        """Stand where another stood, whose weights the parameters already are."""
-        self._rates = [list(rates) for rates in values["rates"]]
-        stand_ins = values["stand_ins"]
-        for each in sorted(range(len(stand_ins)), key=lambda each: stand_ins[each][2]):
-            number, weight, _ = stand_ins[each]
-            parameters = self._adam.param_groups[number]["params"]
-            self._rows.stand_in(parameters[weight], tensors[f"rows.{each}"].to(parameters[weight].device), parameters)
-        for name, tensor in tensors.items():
-            if name.startswith("moment."):
-                _, number, place, what = name.split(".")
-                p = self._adam.param_groups[int(number)]["params"][int(place)]
-                here = "cpu" if what == "step" and not self._adam.defaults["fused"] else p.device
-                self._adam.state[p][what] = tensor.to(here)
-
-
 class _Standing:
     """Where a fit stands, between two steps: all that the next one depends on."""
 
     def __init__(
         self,
         fitting: Fitting,
-        optimiser: _GroupOptimiser,
+        optimiser: GroupOptimiser,
         plateau: Plateau,
         kept: _Kept,
         losses: list[float],
