@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from pydantic_core import PydanticSerializationError
 from command_line import run_cli
 from fewtune.interruption import Interrupted, raise_on_signals
 from fewtune.records import load_records
+from fewtune.terminal import open_console
 
 
 @pytest.mark.usefixtures("no_workers")
@@ -104,13 +106,37 @@ def test_a_reader_that_goes_ends_a_study_as_a_signal_does(small_study: Path, tmp
     assert {record.status for record in load_records(out)} == {"done"}
 
 
-@pytest.mark.parametrize("command", [["list", "methods"], ["schema"]])
-def test_a_reader_that_goes_ends_what_only_prints_without_a_word(command: list[str]) -> None:
+def run_unread(*command: str, errors: bool = False) -> tuple[int, bytes]:
+    """A command whose output, and errors too if so said, nobody reads: its exit code, and what it told of errors."""
     read, write = os.pipe()
     os.close(read)
-    told = subprocess.run([sys.executable, "-m", "fewtune.cli", *command], stdout=write, stderr=subprocess.PIPE)
+    stderr = write if errors else subprocess.PIPE
+    told = subprocess.run([sys.executable, "-m", "fewtune.cli", *command], stdout=write, stderr=stderr)
     os.close(write)
-    assert told.returncode == 141 and told.stderr == b""
+    return told.returncode, told.stderr or b""
+
+
+@pytest.mark.parametrize("command", [["list", "methods"], ["schema"], ["--help"], ["--version"]])
+def test_a_reader_that_goes_ends_what_only_prints_without_a_word(command: list[str]) -> None:
+    assert run_unread(*command) == (141, b"")
+
+
+def test_a_mistake_ends_with_2_though_nobody_reads_of_it() -> None:
+    assert run_unread("report", "/nowhere", errors=True) == (2, b"")
+
+
+def test_a_thread_that_draws_tells_the_command_that_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        console = open_console()
+        drawing = threading.Thread(target=console.print, args=("drawn",))
+        drawing.start()
+        drawing.join()
+        with pytest.raises(Interrupted):
+            console.print("next")
+        console.print("after that nothing, so that what is open can be closed")
 
 
 CLOSE_TERMINAL = """

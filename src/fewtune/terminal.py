@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -42,10 +43,22 @@ def make_text(text: str, style: str = "") -> Text:
 class _PipedConsole(Console):
     """A console that interrupts its command where nobody reads it any more, rather than end the process in silence."""
 
+    _is_told = True
+    """Whether the command has heard that nobody reads this any more: a thread that draws cannot interrupt it."""
+
     def on_broken_pipe(self) -> None:
         self.quiet = True
         _abandon(sys.stderr if self.stderr else sys.stdout)
-        raise Interrupted(CLOSED_PIPE)
+        self._is_told = threading.current_thread() is threading.main_thread()
+        if self._is_told:
+            raise Interrupted(CLOSED_PIPE)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as ever; raises Interrupted where another thread found that nobody reads it any more."""
+        if not self._is_told and threading.current_thread() is threading.main_thread():
+            self._is_told = True
+            raise Interrupted(CLOSED_PIPE)
+        super().print(*objects, **options)
 
 
 def open_console(*, stderr: bool = False) -> Console:

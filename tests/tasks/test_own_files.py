@@ -218,6 +218,16 @@ def test_columns_of_json_rows_are_those_of_all_rows(tmp_path: Path, write: Write
     assert "row 1: unknown column 'label'" in refusal(tmp_path, train="train.jsonl"), "source is no label"
 
 
+def test_what_some_json_rows_alone_have_is_neither_text_nor_label(tmp_path: Path, write: Write) -> None:
+    rows = [f'{{"review": "row {i}", "spam": "{"spam" if i % 2 else "ham"}"}}' for i in range(8)]
+    write("train.jsonl", "\n".join([*rows, '{"review": "one more", "spam": "ham", "note": "mine"}']))
+    task = read(tmp_path, train="train.jsonl")
+    assert task.fields == ("review",) and task.labels == ("ham", "spam"), "which is no line of cells, but a name"
+    sparse = [f'{{"review": "more {i}", "spam": "ham", "kind": "{"ab"[i % 2]}"}}' for i in range(4)]
+    write("train.jsonl", "\n".join([*rows, *sparse]))
+    assert "These repeat values: 'spam' (2 values), 'kind' (2 values)" in refusal(tmp_path, train="train.jsonl")
+
+
 def test_a_folder_and_a_pipe_are_called_that(tmp_path: Path) -> None:
     (tmp_path / "train.csv").mkdir()
     assert "train.csv: that is a folder. Name a file in it." in refusal(tmp_path)

@@ -104,6 +104,21 @@ def test_a_space_behind_each_separator_is_no_part_of_a_cell(tmp_path: Path, writ
     assert {row.fields["review"] for row in task.train} >= {"so 0", "no 0 one, two"}
 
 
+@pytest.mark.parametrize(
+    ("content", "cells"),
+    [
+        ('id,text,label\n  1,"He said, ""hello"" to me",pos\n', "  1"),
+        ('id,text,label\n  1, "Great" movie,pos\n', "  1"),
+        ('id\n"one, two"\n  three\n', "one, two"),
+    ],
+)
+def test_spaces_and_quotes_within_cells_are_no_spaces_behind_separators(
+    tmp_path: Path, write: Write, content: str, cells: str
+) -> None:
+    rows = read_rows(write("train.csv", content)).rows
+    assert rows[0]["id"] == cells and (len(rows) == 1 or rows[1]["id"] == "  three")
+
+
 def test_spaces_inside_of_a_file_that_has_none_behind_its_separators_stay(tmp_path: Path, write: Write) -> None:
     path = write("train.csv", "text,label\nso good,x\n  indented,y\n")
     assert [row["text"] for row in read_rows(path).rows] == ["so good", "  indented"]
@@ -214,7 +229,7 @@ def test_contradictory_test_rows_are_told_and_stay_or_are_refused(tmp_path: Path
     path = write("test.csv", "text,label\nnew,x\nNew,y\nother,x\n")
     task = read(tmp_path, tests={"in_domain": "test.csv"})
     assert len(task.test_sets[0].rows) == 3
-    said = f"{path}: 2 rows of one text carry different labels: rows 1 (x) and 2 (y). They stay in the test in_domain,"
+    said = f"{path}: 2 rows of one text carry different labels: rows 1 (x) and 2 (y). They are tested on:"
     assert any(note.startswith(said) for note in task.notes)
     assert "Correct their labels" in refusal(tmp_path, tests={"in_domain": "test.csv"}, conflicts="refuse")
 
@@ -230,6 +245,12 @@ def test_labels_that_differ_in_spelling_alone_are_told(tmp_path: Path, write: Wr
     assert len(task.labels) == 3
     [note] = [note for note in task.notes if "spelling" in note]
     assert note.startswith(f"{pair[0]!r} (4 rows), {pair[1]!r} (4 rows) differ in spelling alone")
+
+
+@pytest.mark.parametrize("pair", [("m2", "m\u00b2"), ("12345678901234567", "12345678901234568"), ("a", "b")])
+def test_labels_that_are_others_are_not_told_for_alike(tmp_path: Path, write: Write, pair: tuple[str, str]) -> None:
+    write("train.csv", "\n".join(["text,label", *(f"row {i},{pair[i % 2]}" for i in range(12))]) + "\n")
+    assert not [note for note in read(tmp_path).notes if "spelling" in note]
 
 
 def test_a_label_lost_to_another_spelling_of_it_is_told_so(tmp_path: Path, write: Write) -> None:

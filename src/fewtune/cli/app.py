@@ -19,7 +19,7 @@ from fewtune.cli.export import export
 from fewtune.cli.fit import fit
 from fewtune.cli.listing import list_, schema
 from fewtune.cli.merge import merge
-from fewtune.cli.output import complain, say_error
+from fewtune.cli.output import complain, console, errors
 from fewtune.cli.pack import pack
 from fewtune.cli.predict import evaluate, predict
 from fewtune.cli.recommend import recommend
@@ -43,6 +43,8 @@ app = App(
     version=__version__,
     help="Run every way of adapting a language model on the same few labelled rows, and say which to use.",
     suppress_keyboard_interrupt=False,  # `main` has a word for it
+    console=console,
+    error_console=errors,
 )
 for command in (
     fit,
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError:
         code = 2  # Cyclopts has printed what is wrong with the arguments
     except FewtuneError as error:
-        say_error(f"fewtune: {error}")
+        complain(f"fewtune: {error}")
         code = 2
     except KeyboardInterrupt as stopped:
         code = exit_code(stopped)
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = _word(error)
         if said is None:
             raise
-        say_error(f"fewtune: {said}")
+        complain(f"fewtune: {said}")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -37,7 +37,10 @@ class Columns:
     test: Annotated[list[str] | None, Parameter(help=TEST_HELP)] = None
     conflicts: Annotated[
         Literal["drop", "refuse"],
-        Parameter(help="Rows of one text with different labels: leave all of them out, or stop and list them."),
+        Parameter(
+            help="Rows of one text with different labels: leave all of them out of what is trained on, or stop; both "
+            "list them, and those of test files."
+        ),
     ] = "drop"
     unlabelled: Annotated[
         Path | None, Parameter(help="Rows without labels, to be put in the order in which labels are worth most.")

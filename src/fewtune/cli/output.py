@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from fewtune.interruption import Interrupted
 from fewtune.terminal import make_text, open_console
 
 console = open_console()
-_errors = open_console(stderr=True)
+errors = open_console(stderr=True)
 
 
 def say(text: str) -> None:
@@ -23,12 +24,12 @@ def say(text: str) -> None:
 
 def say_error(text: str) -> None:
     """Print a line to standard error, as it stands."""
-    _errors.print(make_text(text), soft_wrap=True)
+    errors.print(make_text(text), soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error, where anyone reads it: a terminal that hung up shows nothing any more."""
-    with contextlib.suppress(OSError):
+    """Print a line to standard error, where anyone reads it: a terminal that hung up, or a pipe's end, does not."""
+    with contextlib.suppress(OSError, Interrupted):
         say_error(text)
 
 
@@ -40,7 +41,7 @@ def count_rows(shown: bool) -> Iterator[Callable[[int], None]]:
     columns = TextColumn("{task.description}", markup=False)
     with Progress(
         columns,
-        console=_errors,
+        console=errors,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,

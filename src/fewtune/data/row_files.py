@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ class RowFile:
     """Columns that hold no texts, and why."""
     separator: str = ","
     """What stands between its cells, where it has any."""
+
+    @property
+    def has_header(self) -> bool:
+        """Whether a line of cells names its columns."""
+        return self.path.suffix.lower() in (".csv", ".tsv")
+
+    @cached_property
+    def whole_columns(self) -> tuple[str, ...]:
+        """Those of the columns that every row has: objects of JSON Lines may lack some."""
+        if self.has_header:
+            return self.columns
+        return tuple(c for c in self.columns if c in self.unreadable or all(c in row for row in self.rows))
 
     def read_cell(self, number: int, column: str) -> str | None:
         """A cell as text, None where it is empty; raises DataError where the 1-based row has none or it is no text."""
@@ -239,10 +252,9 @@ def _name_cells(cells: Iterable[list[str]], header: Sequence[str]) -> Iterator[d
 
 
 def _is_spaced(line: str, separator: str) -> bool:
-    """Whether a space stands behind each separator of a line, or before a quoted cell: `text, label`."""
-    return re.search(rf'{re.escape(separator)} +"', line) is not None or (
-        separator in line and re.search(rf"{re.escape(separator)}(?! )", line) is None
-    )
+    """Whether a space stands behind each separator of a line, as in `text, "label"`, and quotes hold whole cells."""
+    bare, sign = re.sub(r'"(?:[^"]|"")*"', '""', line.rstrip("\r\n")), re.escape(separator)
+    return re.fullmatch(rf'(?:""|[^"{sign}]*)(?:{sign} +(?:""|[^"{sign}]*))+', bare) is not None
 
 
 def _read_cells(lines: Iterable[str], name: str, separator: str, spaced: bool = False) -> Iterator[list[str]]:

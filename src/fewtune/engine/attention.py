@@ -30,7 +30,8 @@ CAUSAL = "fewtune_packed"
 PLACES_BEHIND_PREFIX = 256
 """Most places that read a prefix at once: their scores, (heads, places, prefix tokens), are held in memory."""
 MOST_SCORES = 1 << 25
-"""Most scores of rows behind a prefix, (rows, heads, width, tokens), that are written out; of more none is held."""
+"""Most scores of rows behind a prefix, (rows, heads, width, tokens), that are written out; of more a kernel of PyTorch
+holds none, where it drops no weights."""
 MOST_BRANCH_SCORES = 1 << 18
 """Most scores of branches, a head, that are held in memory at once; those of one sequence in any case."""
 
@@ -228,6 +229,8 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         if before is not None:
             k, v = (torch.cat([x.expand(rows, -1, -1, -1), y], 2) for x, y in zip(before, (k, v), strict=True))
             mask = torch.ones(width, tokens, dtype=torch.bool, device=q.device).tril(tokens - width)
+            if q.device.type == "cuda":  # whose kernels for a mask know no shared keys
+                k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
         out = F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, scale=how.scale, dropout_p=how.dropout, enable_gqa=True
         )

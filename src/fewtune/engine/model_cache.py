@@ -6,7 +6,7 @@ Owns which are kept, and for how long. How one is read is `loading`; torch is im
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from fewtune.models import ModelSnapshot, Precision
@@ -23,9 +23,9 @@ class ModelCache:
         self.load_seconds = 0.0
         """Seconds the last `get` took."""
 
-    def keep_only(self, snapshots: Sequence[ModelSnapshot]) -> None:
-        """Let go of every other model; a study runs the trials of one model together."""
-        wanted = {snapshot.weights_fingerprint for snapshot in snapshots}
+    def keep_only(self, fingerprints: Collection[str]) -> None:
+        """Let go of every model with other weights."""
+        wanted = set(fingerprints)
         self._models = {key: model for key, model in self._models.items() if key[0] in wanted}
 
     def get(self, snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:

@@ -35,8 +35,8 @@ from fewtune.terminal import make_safe
 COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
-    "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "chance", "collapsed_share",
-    "done", "failed", "skipped", "stopped", "unlabelled", "fit_seconds",
+    "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "above_majority", "chance",
+    "collapsed_share", "done", "failed", "skipped", "stopped", "unlabelled", "fit_seconds",
     "shared_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
     "model_is",
@@ -170,6 +170,7 @@ def _list_figures(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> d
         figures |= asdict(steady.bounds[test_set]) | dict(steady.without_threshold.get(test_set, {}))
     if steady is not None and test_set == IN_DOMAIN:
         figures |= {
+            "above_majority": row.above_majority,
             "interquartile_mean": steady.interquartile_mean,
             "worst_draw": steady.worst,
             "deviation_draws": steady.spread.draws,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewtune.causes import find_failure_kind
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
@@ -223,10 +224,15 @@ class _SkipReasons:
                 self._configs[place.path] = read_config(place.path)
             config = self._configs[place.path] if place is not None else None
             method = get_method(trial.method.name)
-            reasons = [
-                find_skip_reason(method, build_settings(method.settings, settings), config, task)
-                for settings in trial.candidates
-            ]
+            try:
+                reasons = [
+                    find_skip_reason(method, build_settings(method.settings, settings), config, task)
+                    for settings in trial.candidates
+                ]
+            except Exception as error:
+                if find_failure_kind(error) != "out_of_memory":
+                    raise
+                reasons = [None]  # whether it can be used, the trial itself finds out
             self._known[key] = None if None in reasons else reasons[0]
         return self._known[key]
 

@@ -26,6 +26,8 @@ from fewtune.tasks.overlap import find_shared_rows
 if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
 
+MOST_OTHERS = 2
+"""Models beside that of its trials that a process keeps, such as teachers; more where one trial asks for more."""
 MOST_DRAWS = 64
 """Draws that are kept; one holds references to rows alone."""
 
@@ -73,10 +75,12 @@ class WorkerState:
         snapshots = [self._find(job, name, fingerprint) for name, fingerprint in job.weights.items()]
         self._scores.begin_trial()
         own = snapshots[0].weights_fingerprint
-        if own not in self._held[:1] or len(snapshots) > 1:
-            # A study runs a model's trials together; what the latest of them asked for besides stays with it.
-            self._models.keep_only(snapshots)
-            self._held = (own,)
+        # A study runs a model's trials together; what the latest of them asked for besides stays with it.
+        asked = [snapshot.weights_fingerprint for snapshot in snapshots[1:]]
+        before = [each for each in self._held[1:] if each not in asked] if self._held[:1] == (own,) else []
+        dropped = max(0, len(before) + len(asked) - MOST_OTHERS) if asked else 0
+        self._held = (own, *before[dropped:], *asked)
+        self._models.keep_only(self._held)
         loaded = []
         load_seconds = 0.0
         for snapshot in snapshots:

@@ -72,12 +72,14 @@ def _find_label(file: RowFile, texts: Sequence[str] | None) -> str:
         return LABEL
     taken = texts if texts is not None else next(iter(_list_known(file.columns)), ())
     left = [name for name in file.columns if name not in taken]
-    rows = len(file.rows)
+    whole, rows = file.whole_columns, len(file.rows)
     different = {name: _count_different(file, name) for name in left}
     repeating = [name for name, count in different.items() if count is not None and 2 <= count <= rows / 2]
     ids = [name for name, count in different.items() if count == rows]
-    # Of two columns the other one is the text, whether each text stands there once or not.
-    if len(repeating) == 1 and (len(file.columns) == 2 or len(ids) == len(left) - 1):
+    # Of two columns the other one is the text, whether each text stands there once or not. What some rows alone have is
+    # neither, but where it repeats values, who knows.
+    known = len(repeating) == 1 and repeating[0] in whole
+    if known and (len(whole) == 2 or len(ids) == sum(name in whole for name in left) - 1):
         _check_header(file, repeating[0])
         return repeating[0]
     if len(repeating) > 1:
@@ -90,8 +92,8 @@ def _find_label(file: RowFile, texts: Sequence[str] | None) -> str:
 
 
 def _check_header(file: RowFile, label: str) -> None:
-    """Raise DataError where a column of labels is called as one of them: then the first line is a row."""
-    rows = sum(str(row.get(label)).strip() == label.strip() for row in file.rows)
+    """Raise DataError where a column of labels is called as one of them: then the first line of cells is a row."""
+    rows = sum(row[label].strip() == label.strip() for row in file.rows) if file.has_header else 0
     if rows:
         raise DataError(
             f"{file.path}: its first line looks like a row, for {label!r} stands there and in {rows} more: put a line "
@@ -113,8 +115,8 @@ def _list_known(columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _find_texts(file: RowFile, label: str) -> tuple[str, ...]:
-    others = tuple(column for column in file.columns if column != label)
-    known = _list_known(others)
+    others = tuple(column for column in file.whole_columns if column != label)
+    known = _list_known([column for column in file.columns if column != label])
     if len(others) != 1 and not known:
         shown = list_names(file.columns)
         raise DataError(f"{file.path}: which column is the text? It has {shown}. Name one or two of them in `text`.")

@@ -9,6 +9,7 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from fewtune.errors import DataError, list_names, shorten
@@ -82,7 +83,7 @@ def check_labels(labels: Sequence[str], column: str, path: Path) -> list[str]:
 
 
 def find_alike(labels: Iterable[str]) -> list[list[str]]:
-    """Labels that differ in capitals, white space or accents' encoding alone, or are one number, several at a time."""
+    """Labels that differ in capitals, white space or accents' encoding alone, or are one number, groups of several."""
     alike: dict[str, list[str]] = {}
     for label in dict.fromkeys(labels):
         alike.setdefault(_spell(label), []).append(label)
@@ -91,8 +92,8 @@ def find_alike(labels: Iterable[str]) -> list[list[str]]:
 
 def _spell(label: str) -> str:
     if is_number(label) and math.isfinite(float(label)):
-        return repr(float(label))
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        return str(Decimal(label).normalize())
+    return " ".join(unicodedata.normalize("NFC", label).casefold().split())
 
 
 def looks_missing(label: str) -> bool:

@@ -151,7 +151,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
             told = f"{base / test_file}: {describe_contradictions(contradictions, labels)}"
             if settings.conflicts == "refuse":
                 raise DataError(f"{told}. Correct their labels; `conflicts: drop` tests on them all the same.")
-            notes.append(f"{told}. They stay in the test {name}, where no method can be right on all of them.")
+            notes.append(f"{told}. They are tested on: no method can be right on all of them.")
         given.append(TestSet(name, examples, labels, identity))
     held_out = None
     if IN_DOMAIN not in settings.tests:

@@ -159,6 +159,13 @@ def test_epochs_of_one_seed_are_one_run(tmp_path: Path) -> None:
     assert "a's 3 runs have 1 distinct result" in found.reason
 
 
+def test_two_seeds_that_agree_in_all_of_several_scores_are_copies(tmp_path: Path) -> None:
+    folds = [f"a,{seed},{fold},0.7{fold}31" for seed in (0, 1) for fold in range(5)]
+    [found] = audit_rows(tmp_path, "method,seed,fold,accuracy", *folds)
+    assert "a's 2 runs have 1 distinct result" in found.reason
+    assert audit_rows(tmp_path, "method,seed,accuracy", "a,0,0.7131", "a,1,0.7131") == [], "one score may agree"
+
+
 def test_a_floor_is_no_fault_however_it_is_spelled(tmp_path: Path) -> None:
     lora = [f"lora,{seed},0.71{seed}3" for seed in range(5)]
     for floor in ("TF-IDF", "zero-shot", "Majority"):

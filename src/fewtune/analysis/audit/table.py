@@ -128,8 +128,8 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
     for method, runs in _split(rows, lambda row: row.method).items():
         results = _list_runs(runs, table)
         distinct = {tuple(result) for result in results}
-        # One pair that agrees may be chance on few test rows; half of all runs, and more than a pair, is none.
-        repeated = len(distinct) <= min(len(results) / 2, len(results) - 2)
+        # A pair of equal scores may be chance on few test rows; half of all runs, or a pair of several scores, is none.
+        repeated = len(distinct) <= len(results) / 2 and (len(results) > 2 or min(map(len, results)) > 1)
         if not _is_deterministic(method) and repeated and _has_digits(runs, table):
             copied.append(f"{method}'s {len(results)} runs have {word_number(len(distinct), 'distinct result')}")
     if copied:
