@@ -7,7 +7,8 @@ A table stands in a document between `<!-- table: NAME -->` and `<!-- /table -->
 shows. A figure of its own stands as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below
 `results/`, WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora
 outside`, where `outside` is every test set out of domain, weighed alike, and the second of two may be `commonest`, the
-commonest label of the test rows. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of the whole study.
+commonest label of the test rows; or it is one of FIGURES_BESIDE, such as `above_reference lora OTHER_FOLDER pattern
+teacher`. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of the whole study.
 Between `<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of either. Owns the notation; the numbers
 are the analysis's.
 """
@@ -29,7 +30,7 @@ from benchmarks.apart import ROOT
 from benchmarks.cells import word_gain
 from fewtune.analysis.answers import answer_commonest, read_answers
 from fewtune.analysis.comparison import Comparison, compare
-from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of
+from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import weigh_test_sets
 from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
 from fewtune.records import Record, load_events, load_records
@@ -106,26 +107,36 @@ def word_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test
 
 def word_reference(study: StudyAnalysis, group: GroupAnalysis, variant: str, name: str) -> str:
     """Word the mean score in domain of a model that a variant learns from, such as its `teacher`."""
-    return word_score(fmean(_score_reference(group, variant, name).values()))
+    members = _find_done(group, variant).values()
+    return word_score(fmean(record.notes.references[name].metrics[IN_DOMAIN][group.board.metric] for record in members))
 
 
-def word_above_reference(study: StudyAnalysis, group: GroupAnalysis, first: str, variant: str, name: str) -> str:
-    """Word what a variant scores in domain above a model that another learns from, paired by draw (`word_gain`)."""
-    metric, taught = group.board.metric, _score_reference(group, variant, name)
-    own = {draw_of(record): record.metrics[IN_DOMAIN][metric] for record in _list_done(group, first)}
-    return word_gain({group.board.task: [own[draw] - taught[draw] for draw in taught if draw in own]})
+def word_above_reference(first: Group, second: Group, own: str, variant: str, name: str) -> str:
+    """Word what a variant scores in domain above a model that a variant of another study learns from (`word_gain`).
+
+    Paired by draw. Raises ValueError where the two were not asked of the same rows.
+    """
+    metric, gains = first[1].board.metric, []
+    trials, others = _find_done(first[1], own), _find_done(second[1], variant)
+    for seed in sorted(trials.keys() & others.keys()):
+        reference = others[seed].notes.references[name]
+        rows, its = _list_rows(first[0], trials[seed]), _list_rows(second[0], others[seed])
+        if rows != its or reference.rows.get(IN_DOMAIN, len(rows)) != len(rows):
+            raise ValueError(f"{own} and the {name} of {variant} were asked of other rows")
+        gains.append(trials[seed].metrics[IN_DOMAIN][metric] - reference.metrics[IN_DOMAIN][metric])
+    return word_gain({first[1].board.task: gains})
 
 
-def _score_reference(group: GroupAnalysis, variant: str, name: str) -> dict[DrawKey, float]:
-    """The score in domain of a model that a variant learns from, by draw."""
-    return {
-        draw_of(record): record.notes.references[name].metrics[IN_DOMAIN][group.board.metric]
-        for record in _list_done(group, variant)
-    }
+def _find_done(group: GroupAnalysis, variant: str) -> dict[int, Record]:
+    """A variant's done trials by data seed, the last fit seed's where there are several."""
+    done = [record for record in group.members if record.trial.variant == variant and record.status == "done"]
+    return {record.trial.data_seed: record for record in done}
 
 
-def _list_done(group: GroupAnalysis, variant: str) -> list[Record]:
-    return [record for record in group.members if record.trial.variant == variant and record.status == "done"]
+def _list_rows(study: StudyAnalysis, record: Record) -> list[str]:
+    """The ids of the rows in domain that a trial was tested on."""
+    table = study.reader.load(record.trial_id)
+    return table.filter(table["test_set"] == IN_DOMAIN)["row_id"].to_list()
 
 
 def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
@@ -183,7 +194,6 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "mean": word_mean,
     "interval": word_interval,
     "reference": word_reference,
-    "above_reference": word_above_reference,
     "difference": word_difference,
     "answer": word_answer,
     "answered": word_answered,
@@ -198,6 +208,12 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "regret": word_regret,
     "draws": word_draws,
 }
+
+
+Group = tuple[StudyAnalysis, GroupAnalysis]
+"""A study and one of its groups."""
+FIGURES_BESIDE: Mapping[str, Callable[..., str]] = {"above_reference": word_above_reference}
+"""Those of a group and the group of another study at the same place, whose folder is the second argument."""
 
 
 def word_trial_seconds(folder: Path) -> str:
@@ -264,11 +280,18 @@ def derive(folder: str, place: str, what: str, results: Path = RESULTS) -> str:
     try:
         if place.strip() == "all":
             return STUDY_FIGURES[name](results / folder.strip(), *arguments)
-        study = _analyse(results / folder.strip())
-        places = {f"{g.board.task} {g.board.model} {g.board.shots}": g for g in study.groups}
-        return FIGURES[name](study, places[place.strip()], *arguments)
+        study, group = _find_group(results / folder.strip(), place.strip())
+        if name in FIGURES_BESIDE:
+            own, beside, *others = arguments
+            return FIGURES_BESIDE[name]((study, group), _find_group(results / beside, place.strip()), own, *others)
+        return FIGURES[name](study, group, *arguments)
     except (KeyError, StopIteration, StatisticsError, TypeError) as error:
         raise ValueError(f"no such figure: {folder.strip()} | {place.strip()} | {what}") from error
+
+
+def _find_group(folder: Path, place: str) -> Group:
+    study = _analyse(folder)
+    return study, {f"{g.board.task} {g.board.model} {g.board.shots}": g for g in study.groups}[place]
 
 
 class Table(BaseModel):

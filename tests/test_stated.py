@@ -51,9 +51,13 @@ def test_the_score_of_a_variants_teacher_is_a_figure_too(results: Path) -> None:
             notes = {"references": {"teacher": {"metrics": metrics}}}
             path.write_text(json.dumps({**record, "notes": notes}))
     assert derive("study", PLACE, "reference pattern teacher", results) == "0.500"
+    make_study(results / "other", {"lora": [0.6, 0.7, 0.65], "short": [0.6]})
     # lora has .6, .7 and .65: above it by .35, .2 and -.1, whose deviation is .2291, x 4.3027 / sqrt(3) = .5692.
-    assert derive("study", PLACE, "above_reference lora pattern teacher", results) == "+0.150 [-0.419, +0.719]"
-    for what in ("reference lora teacher", "reference absent teacher", "above_reference lora pattern absent"):
+    assert derive("other", PLACE, "above_reference lora study pattern teacher", results) == "+0.150 [-0.419, +0.719]"
+    make_study(results / "fewer", {"lora": [0.6, 0.7, 0.65]}, rows=200)
+    with pytest.raises(ValueError, match="lora and the teacher of pattern were asked of other rows"):
+        derive("fewer", PLACE, "above_reference lora study pattern teacher", results)
+    for what in ("reference lora teacher", "reference absent teacher", "above_reference lora study pattern absent"):
         with pytest.raises(ValueError, match=what):
             derive("study", PLACE, what, results)
 
