@@ -15,6 +15,7 @@ from fewtune.processor import usable_cores
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in the place of the system's."""
     monkeypatch.setattr(control_group, "GROUP", tmp_path)
+    monkeypatch.setattr(control_group, "OWN", tmp_path / "own")
     return tmp_path
 
 
@@ -22,7 +23,7 @@ def write(folder: Path, **files: str) -> None:
     """Files of a group; `__` in a name is a folder's end."""
     for name, text in files.items():
         path = folder / name.replace("__", "/")
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(f"{text}\n")
 
 
@@ -58,6 +59,23 @@ def test_version_1_counts_the_groups_below_it_too(group: Path) -> None:
     names = ("memory__memory.limit_in_bytes", "memory__memory.usage_in_bytes", "memory__memory.stat")
     write(group, **dict(zip(names, ("1000", "160", held), strict=True)))
     assert read_memory() == MemoryLimit(most=1000, taken=110)
+
+
+def test_the_tightest_of_the_groups_around_a_job_counts(group: Path) -> None:
+    """As Slurm and systemd have it: the limit stands further up or down than the process's own group."""
+    write(group, own="0::/slurm/job_1/step_0")
+    write(group, **{"slurm__cpu.max": "800000 100000", "slurm__job_1__cpu.max": "max 100000"})
+    write(group, **{"slurm__job_1__step_0__cpu.max": "400000 100000"})
+    write(group, **{"slurm__memory.max": "9000", "slurm__memory.current": "100"})
+    write(group, **{"slurm__job_1__memory.max": "1000", "slurm__job_1__memory.current": "60"})
+    assert read_cores() == 4.0 and read_memory() == MemoryLimit(most=1000, taken=60)
+
+
+def test_version_1_tells_a_group_by_controller_and_a_container_sees_its_outermost_alone(group: Path) -> None:
+    write(group, own="5:cpuacct,cpu:/job\n4:memory:/docker/ab\n0::/elsewhere")
+    write(group, **{"cpu__job__cpu.cfs_quota_us": "200000", "cpu__job__cpu.cfs_period_us": "100000"})
+    write(group, **{"memory__memory.limit_in_bytes": "1000", "memory__memory.usage_in_bytes": "60"})
+    assert read_cores() == 2.0 and read_memory() == MemoryLimit(most=1000, taken=60)
 
 
 @pytest.mark.parametrize("said", ["", "max", "two 100000", "100000 0", "1 2 3", "\xb5"])

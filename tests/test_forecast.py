@@ -183,6 +183,8 @@ def test_rows_are_not_fewer_than_a_hundred_and_as_assumed_where_nothing_was_meas
     seconds = {"prepare": 0.0, "fit": 0.0, "score": 7.0}
     # 200 rows out of domain are a draw's whatever its rows in domain: 2 s beside 0.01 s a row, the root of 40,000.
     assert choose_rows([whole.model_copy(update={"cost": cost, "phase_seconds": seconds})]) == 200
+    tuned = {**seconds, "tune": 6.0}  # four times as long a draw beside its rows: twice as many
+    assert choose_rows([whole.model_copy(update={"cost": cost, "phase_seconds": tuned})]) == 400
     few = cost.model_copy(update={"predict_rows": 500})
     assert choose_rows([whole.model_copy(update={"cost": few, "phase_seconds": seconds})]) == 100
 

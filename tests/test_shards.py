@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,19 @@ def test_what_was_merged_into_a_folder_stays_when_more_is(parts: list[Path], tmp
     assert line.startswith("missing: 3/3.") and trials == sum(len(load_records(part)) for part in parts[:2])
     assert merge(parts[2:], tmp_path / "out") == (4, [])
     assert len(load_records(tmp_path / "out")) == 4 and load_looks(tmp_path / "out") is not None
+
+
+def test_parts_that_are_merged_in_turn_are_looked_at_as_those_merged_at_once(parts: list[Path], tmp_path: Path) -> None:
+    """One of the first part's trials was skipped: it lies there, and will not be done."""
+    first = shutil.copytree(parts[0], tmp_path / "first")
+    failure = {"kind": "skipped", "message": "no"}
+    skipped = load_records(first)[0].model_dump() | {"status": "skipped", "failure": failure, "metrics": {}}
+    write_record(first, Record.model_validate(skipped), None)
+    given = [first, *parts[1:]]
+    told = [merge(given, tmp_path / "at once"), *(merge([part], tmp_path / "in turn") for part in given)]
+    assert told[0] == told[-1] == (4, [])
+    once, turns = (load_looks(tmp_path / name) for name in ("at once", "in turn"))
+    assert once is not None and once == turns
 
 
 def test_packed_parts_and_parts_that_overlap_are_merged_too(

@@ -17,6 +17,7 @@ from fewtune.analysis.time_left import TimedTrials
 from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
 from fewtune.interruption import as_interrupted
+from fewtune.models import resolve_precision
 from fewtune.records import Cell, Record, append_event, record_path, write_looks, write_planned
 from fewtune.running.circumstances import describe_axes, stopped_record
 from fewtune.running.folder import check_whole, claim_folder, open_folder
@@ -25,6 +26,7 @@ from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
 from fewtune.running.looks import begin_looks, look_at_end, plan_no_look
 from fewtune.running.order import put_methods_in_turn, take_longest_first
+from fewtune.running.precision_choice import recall_precision
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.purse import Purse
 from fewtune.running.race import Race, Standing
@@ -136,11 +138,15 @@ def conduct_study(
     """
     budget = Budget() if study.budget is None else study.budget
     purse = None if budget.minutes is None else Purse(60 * budget.minutes)
-    study = recall_rows(study, out)
+    asked, study = study.precision, recall_precision(recall_rows(study, out), out)
     if shard is not None:
         check_shardable(study)
     claim_folder(out, study)
     on_event(Preparing(study, out))
+    if asked != study.precision != resolve_precision("auto"):
+        on_event(
+            Noticed(f"precision: auto: {study.precision}, as in the trials that lie in {out}; here it is another.")
+        )
     if leaves_rows_open(study):
         study = _settle_rows(study, executor, on_event, lambda: purse is not None and purse.is_spent)
     jobs: Sequence[Job]

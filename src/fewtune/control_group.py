@@ -1,7 +1,8 @@
-"""What a container may use of its machine, where this process is in one.
+"""What a container, or a scheduler's job, may use of its machine, where this process is in one.
 
-Owns reading it from Linux, as version 2 and version 1 of control groups tell it. Sources:
-https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+Owns reading it from Linux, as version 2 and version 1 of control groups tell it: of the process's own group and of
+those around it the tightest counts. Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html,
+https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GROUP = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
+"""Where Linux tells a process's own groups, a line each: number:controllers:path; no controllers are version 2."""
 _NO_LIMIT = 1 << 60
 """Bytes from which on a limit of version 1 is none: it has no word for that."""
 
@@ -24,31 +27,52 @@ class MemoryLimit:
 
 def read_cores() -> float | None:
     """Cores' worth of time that the group may take; None where it has no limit."""
-    said = _read("cpu.max") or f"{_read('cpu/cpu.cfs_quota_us')} {_read('cpu/cpu.cfs_period_us')}"
-    numbers = [int(word) for word in said.split() if word.isdigit()]
-    return numbers[0] / numbers[1] if len(numbers) == 2 and min(numbers) > 0 else None
+    told = [_read(group / "cpu.max") for group in _list_groups("")]
+    told += [
+        f"{_read(group / 'cpu.cfs_quota_us')} {_read(group / 'cpu.cfs_period_us')}" for group in _list_groups("cpu")
+    ]
+    pairs = [[int(word) for word in (said or "").split() if word.isdigit()] for said in told]
+    return min((pair[0] / pair[1] for pair in pairs if len(pair) == 2 and min(pair) > 0), default=None)
 
 
 def read_memory() -> MemoryLimit | None:
     """What the group may hold and holds; None where it has no limit. Files that are cached count as free."""
-    for most_file, taken_file, statistics, prefix in (
-        ("memory.max", "memory.current", "memory.stat", ""),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
-    ):
-        most, taken = _read(most_file), _read(taken_file)
-        if most is not None and taken is not None:
-            if not (most.isdigit() and taken.isdigit()) or int(most) >= _NO_LIMIT:
-                return None
-            files = {f"{prefix}{kind}_file" for kind in ("active", "inactive")}
-            lines = [line.split() for line in (_read(statistics) or "").splitlines()]
-            pairs = [line for line in lines if len(line) == 2]
-            cached = sum(int(count) for name, count in pairs if name in files and count.isdigit())
-            return MemoryLimit(int(most), max(0, int(taken) - cached))
-    return None
+    limits = [_read_limit(group, "memory.max", "memory.current", "") for group in _list_groups("")]
+    limits += [
+        _read_limit(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        for group in _list_groups("memory")
+    ]
+    known = [limit for limit in limits if limit is not None]
+    return min(known, key=lambda limit: limit.most - limit.taken, default=None)
 
 
-def _read(name: str) -> str | None:
+def _read_limit(group: Path, most_file: str, taken_file: str, prefix: str) -> MemoryLimit | None:
+    most, taken = _read(group / most_file) or "", _read(group / taken_file) or ""
+    if not (most.isdigit() and taken.isdigit()) or int(most) >= _NO_LIMIT:
+        return None
+    files = {f"{prefix}{kind}_file" for kind in ("active", "inactive")}
+    lines = [line.split() for line in (_read(group / "memory.stat") or "").splitlines()]
+    pairs = [line for line in lines if len(line) == 2]
+    cached = sum(int(count) for name, count in pairs if name in files and count.isdigit())
+    return MemoryLimit(int(most), max(0, int(taken) - cached))
+
+
+def _list_groups(controller: str) -> list[Path]:
+    """The folders of the process's group and of those around it, as far as they are there; version 2 has no controller.
+
+    In a container the outermost may be all that is seen.
+    """
+    own = "/"
+    for line in (_read(OWN) or "").splitlines():
+        names, _, path = line.partition(":")[2].partition(":")
+        if controller in names.split(","):
+            own = path
+    steps, root = [step for step in own.split("/") if step not in ("", "..")], GROUP / controller
+    return [root.joinpath(*steps[:count]) for count in range(len(steps) + 1)]
+
+
+def _read(path: Path) -> str | None:
     try:
-        return (GROUP / name).read_text(encoding="ascii", errors="replace").strip()
+        return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         return None

@@ -41,6 +41,21 @@ def test_waiting_trials_take_what_those_like_them_took(
     assert guess_seconds_left(finished, waiting, workers) == pytest.approx(seconds)
 
 
+def test_a_forecast_counts_until_a_trial_of_its_own_task_and_model_was_timed(finished: list[Record]) -> None:
+    large = [
+        record.model_copy(
+            update={
+                "trial": record.trial.model_copy(update={"model": "large"}),
+                "phase_seconds": {"fit": 500.0, "score": 100.0},
+            }
+        )
+        for record in finished
+    ]
+    waiting = {cell("lora").model_copy(update={"model": "large"}): 1, cell("lora"): 1}
+    assert TimedTrials(finished).guess(waiting, 1, TimedTrials(large)) == pytest.approx(600 + 4)
+    assert TimedTrials([*finished, *large]).guess(waiting, 1, TimedTrials(large)) == pytest.approx(600 + 4)
+
+
 def test_tuning_grows_with_the_shots_as_its_fits_do(finished: list[Record]) -> None:
     tuned = [
         record.model_copy(update={"phase_seconds": {"tune": 96.0, "fit": 8.0, "score": 2.0}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.options import EngineOptions
 from fewtune.engine.resuming import FitState, Resumption
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
@@ -64,6 +66,8 @@ def test_a_fit_goes_on_to_the_same_weights(
         fit_until(*given, tmp_path / "fit.safetensors", cut)
     with pytest.raises(KillError):
         fit_until(*given, tmp_path / "fit.safetensors", cut + 1)
+    # What more or fewer workers have room for to keep is no other fit.
+    given = (*given[:2], replace(models["llama"], options=EngineOptions(kept_states_share=0.01)), *given[3:])
     found, again, resumption = fit_until(*given, tmp_path / "fit.safetensors", None)
     assert resumption.resumed_at == [cut - 1, cut], "a process is killed after its step, and before that is kept"
     assert again == losses and len(losses) == 6

@@ -167,8 +167,16 @@ def _run_out_of_memory(pipe: Connection, options: WorkerOptions) -> None:
         send_failure(pipe, job, str(os.getpid()), "out_of_memory")
 
 
-def test_a_worker_that_ran_out_of_memory_runs_no_other_trial(jobs: list[Job], tmp_path: Path, given: Any) -> None:
-    given(_run_out_of_memory)
+def _lose_its_gpu(pipe: Connection, options: WorkerOptions) -> None:
+    while (job := pipe.recv()) is not None:
+        send_failure(pipe, job, f"AcceleratorError: CUDA error: device-side assert triggered {os.getpid()}")
+
+
+@pytest.mark.parametrize("work", [_run_out_of_memory, _lose_its_gpu])
+def test_a_worker_whose_libraries_are_of_no_more_use_runs_no_other_trial(
+    jobs: list[Job], tmp_path: Path, given: Any, work: Any
+) -> None:
+    given(work)
     listener = Listener()
     run_jobs(jobs, tmp_path, listener)
     assert len({failure.message for failure in listener.failures}) == 2, "each in a process of its own"

@@ -79,8 +79,10 @@ class TimedTrials:
         return sum(count * _guess_trial(timed, cell) for cell, count in waiting.items()) / workers
 
     def _join(self, forecast: TimedTrials) -> dict[Cell, _Spent]:
-        ran = self.variants
-        return {cell: spent for cell, spent in forecast._spent.items() if cell.variant not in ran} | self._spent
+        """What was timed, and what was forecast of a variant on a task and model where none of its trials was."""
+        ran = {(cell.task, cell.model, cell.variant) for cell in self._spent}
+        foretold = forecast._spent.items()
+        return {c: spent for c, spent in foretold if (c.task, c.model, c.variant) not in ran} | self._spent
 
 
 def _guess_trial(timed: Mapping[Cell, _Spent], cell: Cell) -> float:

@@ -256,13 +256,14 @@ def check(
 ) -> int:
     """Tell every fault of a study at once, and the trials it would run; fits nothing but for a forecast."""
     from fewtune.cli.run_display import list_skips
+    from fewtune.running.precision_choice import recall_precision
     from fewtune.running.prepare import prepare_jobs
     from fewtune.running.row_choice import ASSUMED_ROWS, choose_rows, leaves_rows_open, recall_rows, set_rows
     from fewtune.study import load_study
 
     plan = load_study(study, set_ or [])
     folder = Path("out") / plan.name if out is None else out
-    plan = recall_rows(plan, folder)
+    plan = recall_precision(recall_rows(plan, folder), folder)
     rows_open = leaves_rows_open(plan)
     jobs, tasks = prepare_jobs(set_rows(plan, ASSUMED_ROWS) if rows_open else plan, workers.data_dir)
     for label, task in tasks.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -155,7 +155,8 @@ class _Standing:
         shapes = [list(p.shape) for p in self._parameters]
         groups = [(g.name, len(g.parameters), g.learning_rate, g.starts_at_epoch) for g in fitting.groups]
         device, software = self._parameters[0].device.type, (version("fewtune"), torch.__version__)
-        self._fit = f"{name} {shapes} {groups} {fitting.optimisation} {fitting.options} {device} {software}"
+        options = replace(fitting.options, kept_states_share=0.0)  # by which no step differs, and which workers share
+        self._fit = f"{name} {shapes} {groups} {fitting.optimisation} {options} {device} {software}"
         """Tells this fit from any other."""
         self.epochs = 0
         """Epochs that have ended."""

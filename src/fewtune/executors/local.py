@@ -24,6 +24,7 @@ from fewtune.executors.process import (
     STALL_SECONDS,
     WORKER_ENVIRONMENT,
     describe_failure,
+    harms_process,
     set_up_worker,
     word_stall,
 )
@@ -172,10 +173,9 @@ def _listen(worker: _Worker, waiting: list[Job], options: WorkerOptions) -> tupl
     worker.job, worker.done = None, worker.done + 1
     made = (failed_record(job, message, None, options), None) if isinstance(message, Failure) else message
     record, predictions = made
-    failed = None if record.failure is None else record.failure.kind
-    if failed == "out_of_memory" or (failed not in (None, "skipped") and options.devices_per_trial > 1):
-        # What could not be allocated is half set up in the libraries: later trials would fail by it. And a trial that
-        # failed may go on in the processes beside this one.
+    failed = record.status == "failed"
+    if harms_process(record.failure) or (failed and options.devices_per_trial > 1):
+        # A trial that failed may go on in the processes beside this one.
         _end(worker)
         return Finished(job, record, predictions), False
     return Finished(job, record, predictions), True

@@ -69,6 +69,16 @@ def describe_failure(error: Exception, where: str = "") -> Failure:
     return Failure(kind=kind, message=" ".join(told.split()), trace=trace)
 
 
+def harms_process(failure: Failure | None) -> bool:
+    """Whether a trial failed in a way that later trials of its process would fail by.
+
+    What could not be allocated is half set up in the libraries; after most errors of a GPU its context is of no use.
+    """
+    if failure is None:
+        return False
+    return failure.kind == "out_of_memory" or any(f"{kind} error" in failure.message for kind in ("CUDA", "HIP"))
+
+
 def word_stall(silent: float, last: Progress | None) -> str:
     """Why a process that told nothing for so many seconds was ended."""
     at = f" at step {last.step} of {last.steps}" if last is not None and last.steps else ""

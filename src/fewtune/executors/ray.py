@@ -25,7 +25,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fewtune.errors import DataError, FewtuneError, ModelError
-from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, word_stall
+from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, harms_process, word_stall
 from fewtune.executors.trial_actor import TrialActor
 from fewtune.models import find_model
 from fewtune.models.carrying import pack_model
@@ -290,8 +290,8 @@ class RayActors:
                 if isinstance(message, Failure):
                     message = failed_record(job, message, None, self.options), None
                 record, predictions = message
-                if record.failure is not None and record.failure.kind == "out_of_memory":
-                    self._end(actor)  # what could not be allocated is half set up in the libraries
+                if harms_process(record.failure):
+                    self._end(actor)
                 yield Finished(job, record, predictions)
         except RayError as error:
             self._end(actor)

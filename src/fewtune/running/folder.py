@@ -6,6 +6,7 @@ noticing that a folder went away while its study ran. What the files hold is `re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -38,6 +39,7 @@ from fewtune.records import (
     write_planned,
     write_record,
 )
+from fewtune.running.precision_choice import recall_precision
 from fewtune.study import Study, load_study
 
 LOCK = ".lock"
@@ -176,8 +178,11 @@ def remove_leftovers(out: Path) -> None:
     left = [path for path in shared if _written_at(path) < oldest]
     fits = (cache_folder() / CHECKPOINTS).glob("*.safetensors")
     left += [path for path in fits if _written_at(path) < time.time() - FORGOTTEN_SECONDS]
-    for path in own + left:
+    for path in own:
         path.unlink(missing_ok=True)
+    for path in left:
+        with contextlib.suppress(OSError):  # another user's, in a cache that is everyone's
+            path.unlink()
 
 
 def _is_ours(out: Path) -> bool:
@@ -239,7 +244,9 @@ def _load_kept(kept: Path) -> Study:
 
 
 def _refuse_another(out: Path, kept: Study, study: Study) -> None:
-    old, new = kept.model_dump(), study.model_dump()
+    old, new = recall_precision(kept, out).model_dump(), study.model_dump()
+    if "auto" in (old["precision"], new["precision"]):  # no trial says yet which one that is
+        new["precision"] = old["precision"]
     for method in (*old["methods"], *new["methods"]):
         method.pop("models")  # on which of the models it runs may change: its trials are what they were
     differing = [key for key in new if key not in (*_AXES, *_MAY_CHANGE) and old[key] != new[key]]

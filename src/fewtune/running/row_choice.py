@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fewtune.errors import FewtuneError
 from fewtune.records import Record
+from fewtune.running.beginnings import find_beginning
 from fewtune.study import AUTO, Study, load_study
 
 ASSUMED_ROWS = 500
@@ -38,8 +39,12 @@ def set_rows(study: Study, rows: int | None) -> Study:
 def recall_rows(study: Study, out: Path) -> Study:
     """The study with the rows that were chosen when it first ran in this folder; as it is where it did not, or says."""
     kept = out / "study.yaml"
-    if not leaves_rows_open(study) or not kept.is_file():
+    if not leaves_rows_open(study):
         return study
+    if not kept.is_file():  # it was damaged and deleted: trials that lie there are taken over
+        record = find_beginning(out)
+        said = {} if record is None else record.environment.get("evaluation", {})
+        return set_rows(study, said["in_domain_rows"]) if "in_domain_rows" in said else study
     try:
         return set_rows(study, load_study(kept).evaluation.in_domain_limit)
     except FewtuneError:
@@ -59,6 +64,6 @@ def choose_rows(measured: Iterable[Record]) -> int:
             continue
         seconds, rows = record.phase_seconds, record.cost.predict_rows
         pace = seconds["score"] / rows
-        fixed += seconds["prepare"] + seconds["fit"] + pace * max(0, rows - ASSUMED_ROWS)
+        fixed += seconds["prepare"] + seconds["fit"] + seconds.get("tune", 0.0) + pace * max(0, rows - ASSUMED_ROWS)
         a_row += pace
     return max(FEWEST_ROWS, 10 * round(math.sqrt(ROWS_TO_DRAWS * fixed / a_row) / 10)) if a_row > 0 else ASSUMED_ROWS
