@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +10,12 @@ import pytest
 
 from command_line import run_cli
 from fewtune import conduct
-from fewtune.records import load_records, pack, record_path
+from fewtune.records import load_predictions, load_records, pack, record_path, write_planned, write_record
 from fewtune.running import prepare
 from fewtune.running.precision_choice import recall_precision
 from fewtune.running.row_choice import leaves_rows_open, recall_rows
 from fewtune.study import Study
+from study_maker import make_study
 from study_text import minimal, read
 
 
@@ -37,11 +39,13 @@ def run(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_study_goes_on_in_the_precision_that_it_began_with(run: Any, tmp_path: Path, packed: bool) -> None:
     out = tmp_path / "out"
     assert "2 trials, 0 already done" in run("float32")
+    asked = (out / "study.yaml").read_bytes()
     if packed:
         pack(out)
     again = run("bfloat16")
     assert "2 trials, 2 already done" in again
     assert f"precision: auto: float32, as in the trials that lie in {out}; here it is another." in again
+    assert (out / "study.yaml").read_bytes() == asked and b"precision: auto" in asked
     assert len(load_records(out)) == 2 and "here it is another" not in run("float32")
     assert "2 trials, 2 already done" in run("bfloat16", "precision=float32")
     assert run("bfloat16", "precision=bfloat16").startswith("2 ") and "it differs in precision" in run(
@@ -49,9 +53,25 @@ def test_a_study_goes_on_in_the_precision_that_it_began_with(run: Any, tmp_path:
     )
 
 
+def test_trials_that_are_no_longer_the_studys_say_nothing_of_it(tmp_path: Path) -> None:
+    """As of a study that a machine of another precision began anew: what came first belongs to it no more."""
+    (tmp_path / "given").mkdir()
+    study, out = read(tmp_path / "given", minimal(models="[smollm2-135m]")), tmp_path / "out"
+    first, second = make_study(out, {"pattern": [0.7], "lora": [0.8]})
+    for record, precision in ((first, "float32"), (second, "bfloat16")):
+        changed = record.model_copy(update={"environment": {"precision": precision}})
+        write_record(out, changed, load_predictions(out, record.trial_id))
+        os.utime(record_path(out, record.trial_id), (0, 0 if precision == "float32" else 1))
+    assert recall_precision(study, out).precision == "float32", "no list says whose they are"
+    write_planned(out, {second.trial_id: second.trial.cell})
+    assert recall_precision(study, out).precision == "bfloat16"
+    write_planned(out, {"0123456789abcdef": second.trial.cell})
+    assert recall_precision(study, out).precision == "auto"
+
+
 def test_what_is_open_stays_so_where_no_trial_says_it(tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
-    study: Study = read(tmp_path / "given", minimal(evaluation="{in_domain_rows: auto}"))
+    study: Study = read(tmp_path / "given", minimal(models="[smollm2-135m]", evaluation="{in_domain_rows: auto}"))
     out = tmp_path / "out"
     assert recall_precision(study, out).precision == "auto" and leaves_rows_open(recall_rows(study, out))
     out.mkdir()

@@ -69,6 +69,8 @@ def test_the_tightest_of_the_groups_around_a_job_counts(group: Path) -> None:
     write(group, **{"slurm__memory.max": "9000", "slurm__memory.current": "100"})
     write(group, **{"slurm__job_1__memory.max": "1000", "slurm__job_1__memory.current": "60"})
     assert read_cores() == 4.0 and read_memory() == MemoryLimit(most=1000, taken=60)
+    write(group, **{"slurm__memory.current": "8600"})  # by other jobs: 400 are left for this one of its 1000
+    assert read_memory() == MemoryLimit(most=1000, taken=600)
 
 
 def test_version_1_tells_a_group_by_controller_and_a_container_sees_its_outermost_alone(group: Path) -> None:

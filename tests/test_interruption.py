@@ -121,7 +121,7 @@ def test_a_reader_that_goes_ends_what_only_prints_without_a_word(command: list[s
     assert run_unread(*command) == (141, b"")
 
 
-def test_a_mistake_ends_with_2_though_nobody_reads_of_it() -> None:
+def test_what_cannot_be_used_ends_with_2_though_nobody_reads_of_it() -> None:
     assert run_unread("report", "/nowhere", errors=True) == (2, b"")
 
 

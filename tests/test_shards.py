@@ -24,6 +24,7 @@ from fewtune.records import (
     load_predictions,
     load_records,
     pack,
+    predictions_path,
     write_record,
 )
 from fewtune.running.prepare import prepare_jobs
@@ -183,6 +184,25 @@ def test_parts_that_are_merged_in_turn_are_looked_at_as_those_merged_at_once(par
     assert told[0] == told[-1] == (4, [])
     once, turns = (load_looks(tmp_path / name) for name in ("at once", "in turn"))
     assert once is not None and once == turns
+
+
+def test_a_done_trial_whose_predictions_are_damaged_is_taken_from_a_part(parts: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert merge(parts, out) == (4, [])
+    broken = load_records(parts[0])[0].trial_id
+    predictions_path(out, broken).write_bytes(b"not a table")
+    assert merge(parts[:1], out)[0] == 4
+    assert_frame_equal(load_predictions(out, broken), load_predictions(parts[0], broken))
+
+
+def test_a_part_that_was_gone_on_with_is_still_of_the_study(
+    parts: list[Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    """As after a scheduler's requeue: what it recalls from its trials does not change what it was asked for."""
+    given = {**values, "precision": "auto"}
+    for part in (1, 1, 2):
+        run_study(given, tmp_path / str(part), executor=InProcess(), shard=(part, 2))
+    assert merge([tmp_path / "1", tmp_path / "2"], tmp_path / "out") == (4, [])
 
 
 def test_packed_parts_and_parts_that_overlap_are_merged_too(

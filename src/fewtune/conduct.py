@@ -138,19 +138,20 @@ def conduct_study(
     """
     budget = Budget() if study.budget is None else study.budget
     purse = None if budget.minutes is None else Purse(60 * budget.minutes)
-    asked, study = study.precision, recall_precision(recall_rows(study, out), out)
+    study = recall_rows(study, out)
+    settled = recall_precision(study, out)  # of the trials; the folder's study.yaml stays as it was asked for
     if shard is not None:
         check_shardable(study)
     claim_folder(out, study)
     on_event(Preparing(study, out))
-    if asked != study.precision != resolve_precision("auto"):
-        on_event(
-            Noticed(f"precision: auto: {study.precision}, as in the trials that lie in {out}; here it is another.")
-        )
+    if study.precision != settled.precision != resolve_precision("auto"):
+        told = f"precision: auto: {settled.precision}, as in the trials that lie in {out}; here it is another."
+        on_event(Noticed(told))
     if leaves_rows_open(study):
         study = _settle_rows(study, executor, on_event, lambda: purse is not None and purse.is_spent)
+        settled = recall_precision(study, out)
     jobs: Sequence[Job]
-    jobs, tasks = prepare_jobs(study, executor.options.data_dir)
+    jobs, tasks = prepare_jobs(settled, executor.options.data_dir)
     whole = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
     if shard is not None:
         jobs = shard.pick(jobs)

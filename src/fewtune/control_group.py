@@ -19,7 +19,7 @@ _NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """Bytes that the group may hold, and those that it holds and cannot give back."""
+    """Bytes that the group may hold, and those of them that are taken, in it or around it, and not given back."""
 
     most: int
     taken: int
@@ -43,7 +43,10 @@ def read_memory() -> MemoryLimit | None:
         for group in _list_groups("memory")
     ]
     known = [limit for limit in limits if limit is not None]
-    return min(known, key=lambda limit: limit.most - limit.taken, default=None)
+    if not known:
+        return None
+    most, free = min(limit.most for limit in known), min(limit.most - limit.taken for limit in known)
+    return MemoryLimit(most, most - min(most, free))
 
 
 def _read_limit(group: Path, most_file: str, taken_file: str, prefix: str) -> MemoryLimit | None:

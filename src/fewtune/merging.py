@@ -46,7 +46,8 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
     for part in (*held, *parts):
         planned |= load_planned(part) or {record.trial_id: record.trial.cell for record in _load(part)}
     with open_folder(out, study, planned, tell) as done:
-        kept = {record.trial_id: record for record in _load(out) if record.trial_id in planned} | done
+        lying = [record for record in _load(out) if record.trial_id in planned and record.status != "done"]
+        kept = {record.trial_id: record for record in lying} | done
         for part in parts:
             _take_over(part, out, kept, tell)
         draws, missing = len(study.data_seeds), _list_missing([*held, *parts])

@@ -92,8 +92,12 @@ def test_columns_without_a_name_are_told_by_their_places(tmp_path: Path, write: 
 
 @pytest.mark.parametrize(
     "content",
-    ['review, kind\n%, late\n"# one, two", lost\n', 'kind, review\nlate, %\nlost, "# one, two"\n'],
-    ids=["behind", "before a quote"],
+    [
+        'review, kind\n%, late\n"# one, two", lost\n',
+        'kind,review\nlate, %\nlost, "# one, two"\n',
+        'review,kind\n"%", "late"\n"# one, two", "lost"\n',
+    ],
+    ids=["behind", "before a quote", "quoted"],
 )
 def test_a_space_behind_each_separator_is_no_part_of_a_cell(tmp_path: Path, write: Write, content: str) -> None:
     header, *rows = content.splitlines()
@@ -117,6 +121,16 @@ def test_spaces_and_quotes_within_cells_are_no_spaces_behind_separators(
 ) -> None:
     rows = read_rows(write("train.csv", content)).rows
     assert rows[0]["id"] == cells and (len(rows) == 1 or rows[1]["id"] == "  three")
+
+
+def test_a_line_of_many_spaces_is_looked_at_once(tmp_path: Path, write: Write) -> None:
+    cells = ",   ".join(map(str, range(200)))
+    path = write("train.csv", f"{cells},x\n{cells},y\n")  # one way to part the spaces from the cells, not 3 ** 200
+    assert read_rows(path).rows[0]["x"] == "y"
+
+
+def test_a_quoted_cell_of_several_lines_may_stand_behind_a_space(tmp_path: Path, write: Write) -> None:
+    assert read_rows(write("train.csv", 'label,text\nx, "two\nlines"\n')).rows[0]["text"] == "two\nlines"
 
 
 def test_spaces_inside_of_a_file_that_has_none_behind_its_separators_stay(tmp_path: Path, write: Write) -> None:

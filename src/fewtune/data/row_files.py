@@ -252,9 +252,15 @@ def _name_cells(cells: Iterable[list[str]], header: Sequence[str]) -> Iterator[d
 
 
 def _is_spaced(line: str, separator: str) -> bool:
-    """Whether a space stands behind each separator of a line, as in `text, "label"`, and quotes hold whole cells."""
-    bare, sign = re.sub(r'"(?:[^"]|"")*"', '""', line.rstrip("\r\n")), re.escape(separator)
-    return re.fullmatch(rf'(?:""|[^"{sign}]*)(?:{sign} +(?:""|[^"{sign}]*))+', bare) is not None
+    """Whether spaces stand behind a line's separators: each of them, or one before a quoted cell (`text, "label"`).
+
+    Quotes that hold less than a cell are letters.
+    """
+    bare = re.sub(r'"(?:[^"]|"")*("|$)', '""', line.rstrip("\r\n"))
+    first, *others = bare.split(separator)
+    quoted = any(cell.startswith(" ") and cell.strip() == '""' for cell in others)
+    letters = any('"' in cell and cell.strip() != '""' for cell in (first, *others))
+    return quoted or (bool(others) and not letters and all(cell.startswith(" ") for cell in others))
 
 
 def _read_cells(lines: Iterable[str], name: str, separator: str, spaced: bool = False) -> Iterator[list[str]]:

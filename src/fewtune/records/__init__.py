@@ -37,6 +37,7 @@ from fewtune.records.notes import TuningNotes as TuningNotes
 from fewtune.records.packed_files import PACKED_PREDICTIONS as PACKED_PREDICTIONS
 from fewtune.records.packed_files import PACKED_RECORDS as PACKED_RECORDS
 from fewtune.records.packed_files import is_packed as is_packed
+from fewtune.records.packed_files import read_packed as read_packed
 from fewtune.records.packing import pack as pack
 from fewtune.records.packing import unpack as unpack
 from fewtune.records.schema import IN_DOMAIN as IN_DOMAIN

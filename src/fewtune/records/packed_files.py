@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -53,13 +53,14 @@ class PackedRecords:
     lines: tuple[bytes, ...]
     predictions_sha256: str | None
 
+    def each(self) -> Iterator[Record]:
+        """The records one at a time, in the file's order; raises RecordError where one is none."""
+        for number, line in enumerate(self.lines, start=2 + len(self.events)):
+            yield decode_record(line, f"{self.path}, line {number}", None, REMEDY)
+
     def records(self) -> list[Record]:
         """Every record, in the file's order; raises RecordError where one is none."""
-        first = 2 + len(self.events)
-        return [
-            decode_record(line, f"{self.path}, line {number}", None, REMEDY)
-            for number, line in enumerate(self.lines, start=first)
-        ]
+        return list(self.each())
 
     def raw_records(self) -> dict[str, dict[str, Any]]:
         """Every record as it stands, by trial id."""

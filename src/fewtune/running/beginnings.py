@@ -1,35 +1,42 @@
-"""What a folder's first records say of a study that began there: the settings that were open before it ran.
+"""What a folder's records say of a study that began there: the settings that were open before it ran.
 
 Owns finding such a record. What is read from it is its readers' (`row_choice`, `precision_choice`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from fewtune.errors import FewtuneError
-from fewtune.records import Record, list_written, load_record, load_records, record_path
-from fewtune.records.packed_files import is_packed
+from fewtune.errors import FewtuneError, RecordError
+from fewtune.records import Record, is_packed, list_written, load_planned, load_record, read_packed, record_path
 
 
-def find_beginning(out: Path, fits: Callable[[Record], bool] = lambda record: True) -> Record | None:
-    """A done record of a folder that fits, one of the earliest; None where there is none that can be read."""
-    return next((record for record in _read(out) if record.status == "done" and fits(record)), None)
+def find_beginning(out: Path, with_model: bool = False) -> Record | None:
+    """A done record of a folder's study, of a trial with a model if so said; None where none can be read."""
+    for record in _read(out, with_model):
+        if record.status == "done" and (record.trial.model is not None or not with_model):
+            return record
+    return None
 
 
-def _read(out: Path) -> Iterator[Record]:
-    """A folder's records, the earliest written first; those that cannot be read are left out."""
-    if not out.is_dir():
-        return
+def _read(out: Path, with_model: bool) -> Iterator[Record]:
+    """A folder's records one at a time, those that cannot be read left out: whoever opens the folder tells of them.
+
+    Of a study without a list of its trials all that lie there, the earliest written first.
+    """
     try:
         if is_packed(out):
-            yield from load_records(out)
+            yield from read_packed(out).each()
             return
-    except FewtuneError:
-        return
-    for trial_id in sorted(written := list_written(out), key=written.__getitem__):
-        try:
-            yield load_record(record_path(out, trial_id))
-        except FewtuneError:  # whoever opens the folder says what is wrong with it
-            continue
+        planned = load_planned(out) or {}
+    except RecordError:
+        planned = {}
+    written = list_written(out)
+    asked = [trial_id for trial_id, cell in planned.items() if cell.model is not None or not with_model]
+    for trial_id in asked or sorted(written, key=written.__getitem__):
+        if trial_id in written:
+            try:
+                yield load_record(record_path(out, trial_id))
+            except FewtuneError:
+                continue

@@ -244,9 +244,9 @@ def _load_kept(kept: Path) -> Study:
 
 
 def _refuse_another(out: Path, kept: Study, study: Study) -> None:
-    old, new = recall_precision(kept, out).model_dump(), study.model_dump()
-    if "auto" in (old["precision"], new["precision"]):  # no trial says yet which one that is
-        new["precision"] = old["precision"]
+    old, new = (recall_precision(each, out).model_dump() for each in (kept, study))
+    if old["precision"] == "auto":  # no trial says yet which one that is
+        new["precision"] = "auto"
     for method in (*old["methods"], *new["methods"]):
         method.pop("models")  # on which of the models it runs may change: its trials are what they were
     differing = [key for key in new if key not in (*_AXES, *_MAY_CHANGE) and old[key] != new[key]]

@@ -16,6 +16,6 @@ def recall_precision(study: Study, out: Path) -> Study:
     """The study with the precision of the trials that its folder holds; as it is where there are none, or it says."""
     if study.precision != "auto" or not study.models:
         return study
-    record = find_beginning(out, lambda record: record.trial.model is not None)
+    record = find_beginning(out, with_model=True)
     said = None if record is None else record.environment.get("precision")
     return study.model_copy(update={"precision": said}) if said in ("bfloat16", "float32") else study
