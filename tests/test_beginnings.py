@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import pytest
 
 from command_line import run_cli
 from fewtune import conduct
-from fewtune.records import load_predictions, load_records, pack, record_path, write_planned, write_record
+from fewtune.records import append_event, load_predictions, load_records, pack, record_path, write_planned, write_record
 from fewtune.running import prepare
 from fewtune.running.precision_choice import recall_precision
 from fewtune.running.row_choice import leaves_rows_open, recall_rows
@@ -67,6 +68,25 @@ def test_trials_that_are_no_longer_the_studys_say_nothing_of_it(tmp_path: Path) 
     assert recall_precision(study, out).precision == "bfloat16"
     write_planned(out, {"0123456789abcdef": second.trial.cell})
     assert recall_precision(study, out).precision == "auto"
+    write_planned(out, {first.trial_id: first.trial.cell.model_copy(update={"model": None})})
+    assert recall_precision(study, out).precision == "auto", "a shard of baselines"
+
+
+@pytest.mark.parametrize("harm", [lambda content: content[:-100], lambda content: b"{}\n" + content])
+def test_a_packed_study_that_cannot_be_read_is_for_whoever_opens_it_to_tell(
+    tmp_path: Path, harm: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "given").mkdir()
+    study, out = read(tmp_path / "given", minimal(models="[smollm2-135m]")), tmp_path / "out"
+    (record,) = make_study(out, {"pattern": [0.7]})
+    write_planned(out, {record.trial_id: record.trial.cell})
+    (out / "study.yaml").write_text(study.to_yaml())
+    for event in ("run", "finished"):
+        append_event(out, event)
+    pack(out)
+    packed = out / "records.jsonl"
+    packed.write_bytes(harm(packed.read_bytes()))
+    assert recall_precision(study, out) == study
 
 
 def test_what_is_open_stays_so_where_no_trial_says_it(tmp_path: Path) -> None:

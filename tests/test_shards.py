@@ -22,9 +22,11 @@ from fewtune.records import (
     load_looks,
     load_planned,
     load_predictions,
+    load_record,
     load_records,
     pack,
     predictions_path,
+    record_path,
     write_record,
 )
 from fewtune.running.prepare import prepare_jobs
@@ -191,6 +193,10 @@ def test_a_done_trial_whose_predictions_are_damaged_is_taken_from_a_part(parts: 
     assert merge(parts, out) == (4, [])
     broken = load_records(parts[0])[0].trial_id
     predictions_path(out, broken).write_bytes(b"not a table")
+    failed = shutil.copytree(parts[0], tmp_path / "failed")
+    failure = {"status": "failed", "failure": {"kind": "error", "message": "no"}, "metrics": {}}
+    write_record(failed, Record.model_validate(load_records(failed)[0].model_dump() | failure), None)
+    assert merge([failed], out)[0] == 3 and load_record(record_path(out, broken)).status == "done"
     assert merge(parts[:1], out)[0] == 4
     assert_frame_equal(load_predictions(out, broken), load_predictions(parts[0], broken))
 

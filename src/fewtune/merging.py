@@ -6,7 +6,7 @@ is missing is run by `fewtune run` with the merged folder as its output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
@@ -46,10 +46,11 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
     for part in (*held, *parts):
         planned |= load_planned(part) or {record.trial_id: record.trial.cell for record in _load(part)}
     with open_folder(out, study, planned, tell) as done:
-        lying = [record for record in _load(out) if record.trial_id in planned and record.status != "done"]
-        kept = {record.trial_id: record for record in lying} | done
+        lying = [record for record in _load(out) if record.trial_id in planned]
+        kept = {record.trial_id: record for record in lying if record.status != "done"} | done
+        damaged = {record.trial_id for record in lying} - kept.keys()
         for part in parts:
-            _take_over(part, out, kept, tell)
+            _take_over(part, out, kept, damaged, tell)
         draws, missing = len(study.data_seeds), _list_missing([*held, *parts])
         if len(kept) == len(planned) and not missing:
             plan = [draws] if race is None else plan_looks(max(draws, race))
@@ -117,8 +118,13 @@ def _load(part: Path) -> list[Record]:
         return []
 
 
-def _take_over(part: Path, out: Path, kept: dict[str, Record], tell: Callable[[str], None]) -> None:
-    """Copy what a part has and the whole lacks; what both have must agree."""
+def _take_over(
+    part: Path, out: Path, kept: dict[str, Record], damaged: Collection[str], tell: Callable[[str], None]
+) -> None:
+    """Copy what a part has and the whole lacks; what both have must agree.
+
+    What is done there and `damaged` gives way to what is done alone.
+    """
     predictions, taken = StudyPredictions(part), 0
     for record in _load(part):
         known = kept.get(record.trial_id)
@@ -129,7 +135,7 @@ def _take_over(part: Path, out: Path, kept: dict[str, Record], tell: Callable[[s
                     "kept: machines round differently."
                 )
             continue
-        if known is None or record.status == "done":
+        if record.status == "done" or (known is None and record.trial_id not in damaged):
             try:
                 write_record(out, record, predictions(record.trial_id) if record.status == "done" else None)
             except RecordError as error:

@@ -114,6 +114,7 @@ def test_a_space_behind_each_separator_is_no_part_of_a_cell(tmp_path: Path, writ
         ('id,text,label\n  1,"He said, ""hello"" to me",pos\n', "  1"),
         ('id,text,label\n  1, "Great" movie,pos\n', "  1"),
         ('id\n"one, two"\n  three\n', "one, two"),
+        ('id,text\n  1, "x" \n', "  1"),
     ],
 )
 def test_spaces_and_quotes_within_cells_are_no_spaces_behind_separators(

@@ -258,8 +258,8 @@ def _is_spaced(line: str, separator: str) -> bool:
     """
     bare = re.sub(r'"(?:[^"]|"")*("|$)', '""', line.rstrip("\r\n"))
     first, *others = bare.split(separator)
-    quoted = any(cell.startswith(" ") and cell.strip() == '""' for cell in others)
-    letters = any('"' in cell and cell.strip() != '""' for cell in (first, *others))
+    quoted = any(cell.startswith(" ") and cell.lstrip(" ") == '""' for cell in others)
+    letters = any('"' in cell and cell.lstrip(" ") != '""' for cell in (first, *others))
     return quoted or (bool(others) and not letters and all(cell.startswith(" ") for cell in others))
 
 

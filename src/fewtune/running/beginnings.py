@@ -5,10 +5,11 @@ Owns finding such a record. What is read from it is its readers' (`row_choice`, 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewtune.errors import FewtuneError, RecordError
+from fewtune.errors import RecordError
 from fewtune.records import Record, is_packed, list_written, load_planned, load_record, read_packed, record_path
 
 
@@ -25,18 +26,19 @@ def _read(out: Path, with_model: bool) -> Iterator[Record]:
 
     Of a study without a list of its trials all that lie there, the earliest written first.
     """
-    try:
-        if is_packed(out):
+    if is_packed(out):
+        with contextlib.suppress(RecordError):
             yield from read_packed(out).each()
-            return
-        planned = load_planned(out) or {}
+        return
+    try:
+        planned = load_planned(out)
     except RecordError:
-        planned = {}
+        planned = None
     written = list_written(out)
-    asked = [trial_id for trial_id, cell in planned.items() if cell.model is not None or not with_model]
-    for trial_id in asked or sorted(written, key=written.__getitem__):
-        if trial_id in written:
-            try:
-                yield load_record(record_path(out, trial_id))
-            except FewtuneError:
-                continue
+    asked = sorted(written, key=written.__getitem__)
+    if planned is not None:
+        fitting = (trial_id for trial_id, cell in planned.items() if cell.model is not None or not with_model)
+        asked = [trial_id for trial_id in fitting if trial_id in written]
+    for trial_id in asked:
+        with contextlib.suppress(RecordError):
+            yield load_record(record_path(out, trial_id))
