@@ -6,7 +6,7 @@ Owns its marks and their hover texts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -36,7 +36,41 @@ def draw_scores(group: GroupAnalysis) -> Chart:
     board = group.board
     rows = [row for row in board.rows if row.in_domain is not None]
     panels = {name: head_panel(board, name) for name in board.test_sets}
-    order = [row.variant for row in rows]
+    kinds = _list_marks(group, rows, panels)
+    # One or two panels are not stretched over the whole width: dots far from their names are hard to follow.
+    columns = 2 if len(panels) == 4 else min(len(panels), MOST_PANELS)
+    panel_width = min(330, SCORES_WIDTH // columns - 16)
+    layers = _layer_scores(kinds, board.metric, [row.variant for row in rows])
+    chart = (
+        alt.layer(*layers, data=name_data("rows"))
+        .properties(width=panel_width, height=ROW_HEIGHT * len(rows))
+        .facet(
+            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header(panel_width)),
+            columns=columns,
+            spacing=26,
+        )
+        .properties(
+            title=make_title(
+                "Every draw, in and out of domain",
+                f"dot: {_word_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: majority",
+            )
+        )
+    )
+    description = f"{board.title}, {board.metric}. " + " ".join(
+        f"{row.variant}: "
+        + ", ".join(f"{name_test_set(n)} {word_score(row.scores[n].mean)}" for n in board.test_sets)
+        + "."
+        for row in rows
+    )
+    marks = [{"kind": kind, **mark} for kind, found in kinds.items() for mark in found]
+    return finish_group_chart(chart, {"rows": marks}, board, SCORES, "Every draw, in and out of domain", description)
+
+
+def _list_marks(
+    group: GroupAnalysis, rows: Sequence[LeaderboardRow], panels: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the chart's data by kind: dots of draws, means with their intervals, majorities."""
+    board = group.board
     dots: list[dict[str, Any]] = [
         {"panel": panels[name], "method": row.variant, "value": value, "tip": f"{row.variant}, {tip}"}
         for row in rows
@@ -61,64 +95,42 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         for name, value in board.majority.items()
         if value is not None
     ]
-    # One or two panels are not stretched over the whole width: dots far from their names are hard to follow.
-    columns = 2 if len(panels) == 4 else min(len(panels), MOST_PANELS)
-    panel_width = min(330, SCORES_WIDTH // columns - 16)
-    values = [dot["value"] for dot in dots] + [rule["majority"] for rule in majorities]
-    low, high = span_values(values, [end for mean in means for end in (mean["low"], mean["high"])])
+    return {"dots": dots, "means": means, "majorities": majorities}
+
+
+def _layer_scores(
+    kinds: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, order: Sequence[str]
+) -> list[alt.Chart]:
+    """The layers of one panel, the lowest first, over the chart's named data."""
+    values = [dot["value"] for dot in kinds["dots"]] + [rule["majority"] for rule in kinds["majorities"]]
+    low, high = span_values(values, [end for mean in kinds["means"] for end in (mean["low"], mean["high"])])
     scale = make_scale(domain=[low, high], nice=False, zero=False)
     y = alt.Y(
         "method:N",
-        sort=order,
+        sort=list(order),
         title=None,
         axis=make_axis(grid=True, ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
     )
 
     def x(field: str) -> alt.X:
-        return alt.X(field, title=board.metric, scale=scale, axis=make_axis(tickCount=5))
+        return alt.X(field, title=metric, scale=scale, axis=make_axis(tickCount=5))
 
-    kinds = {"dots": dots, "means": means, "majorities": majorities}
-    rows_of_all = [{"kind": kind, **row} for kind, found in kinds.items() for row in found]
     base = alt.Chart()
 
     def only(kind: str) -> Any:
         return base.transform_filter(f"datum.kind === '{kind}'")
 
     tip = alt.Description("tip:N")
-    chart = (
-        alt.layer(
-            only("majorities")
-            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
-            .encode(x=x("majority:Q"), description=tip),
-            only("means")
-            .mark_rule(color=QUIET, strokeWidth=2, clip=True)
-            .encode(x=x("low:Q"), x2="high:Q", y=y, description=tip),
-            only("dots").mark_circle(color=DRAW, size=70, opacity=0.65).encode(x=x("value:Q"), y=y, description=tip),
-            only("means").mark_tick(color=MEAN, thickness=3, size=20).encode(x=x("mean:Q"), y=y, description=tip),
-            data=name_data("rows"),
-        )
-        .properties(width=panel_width, height=ROW_HEIGHT * len(order))
-        .facet(
-            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header(panel_width)),
-            columns=columns,
-            spacing=26,
-        )
-        .properties(
-            title=make_title(
-                "Every draw, in and out of domain",
-                f"dot: {_word_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: majority",
-            )
-        )
-    )
-    description = f"{board.title}, {board.metric}. " + " ".join(
-        f"{row.variant}: "
-        + ", ".join(f"{name_test_set(n)} {word_score(row.scores[n].mean)}" for n in board.test_sets)
-        + "."
-        for row in rows
-    )
-    return finish_group_chart(
-        chart, {"rows": rows_of_all}, board, SCORES, "Every draw, in and out of domain", description
-    )
+    return [
+        only("majorities")
+        .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+        .encode(x=x("majority:Q"), description=tip),
+        only("means")
+        .mark_rule(color=QUIET, strokeWidth=2, clip=True)
+        .encode(x=x("low:Q"), x2="high:Q", y=y, description=tip),
+        only("dots").mark_circle(color=DRAW, size=70, opacity=0.65).encode(x=x("value:Q"), y=y, description=tip),
+        only("means").mark_tick(color=MEAN, thickness=3, size=20).encode(x=x("mean:Q"), y=y, description=tip),
+    ]
 
 
 def _list_dots(score: TestSetScore) -> list[tuple[float, str]]:
