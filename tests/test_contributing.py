@@ -11,8 +11,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import tiny_models
 from fewtune import methods, tasks
 from fewtune.engine.language_model import LanguageModel
+from fewtune.methods.base import find_skip_reason
 from fewtune.predictors.folder import read_manifest
 from fewtune.running.adapt import fit_plan
 from fewtune.running.prepare import prepare_jobs
@@ -65,6 +67,22 @@ def test_the_worked_method_trains_norms_and_nothing_else(
     plan.predictor.save(tmp_path / "saved")
     changed = read_manifest(tmp_path / "saved").scorer.network.names
     assert changed and all("norm" in name or ".ln_" in name for name in changed)
+
+
+def test_the_worked_method_trains_or_is_skipped_on_every_architecture(
+    examples: dict[str, ModuleType], models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    method = examples["src/fewtune/methods/norms.py"].METHOD
+    settings, skipped = method.settings(epochs=2), set()
+    for kind, model in models.items():
+        reason = find_skip_reason(method, settings, model.config, task)
+        if reason is not None:
+            assert "says no words" in reason
+            skipped.add(kind)
+        else:
+            plan = method.plan(settings, model, task, draw, np.random.default_rng(0))
+            assert 0 < plan.trainable_parameters < plan.total_parameters
+    assert skipped and skipped < set(tiny_models.ENCODERS)
 
 
 def test_the_worked_method_and_task_run_in_a_study(

@@ -19,10 +19,12 @@ from transformers import (
     BertForMaskedLM,
     ElectraConfig,
     ElectraForMaskedLM,
+    GPT2Config,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     LlamaConfig,
     Phi3Config,
+    Qwen2Config,
     RobertaConfig,
     RobertaForMaskedLM,
     XLNetConfig,
@@ -35,6 +37,7 @@ from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError, StudyError
 from fewtune.models import find_model, inspect_model, inspection, max_positions, read_config
 from fewtune.models.fingerprint import INDEX
+from fewtune.models.tokenizers import read_tokenizer
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import load_study
 
@@ -233,6 +236,15 @@ def test_a_vocabulary_smaller_than_the_tokenizers_is_told(folder: Path) -> None:
     )
     change_settings(folder, vocab_size=300)
     assert "100 tokens that the network does not know" in refuse(folder)
+
+
+@pytest.mark.parametrize("config", [BertConfig(), RobertaConfig(), GPT2Config(), Qwen2Config()])
+def test_a_folder_without_a_tokenizer_is_told_where_transformers_makes_one_of_nothing(
+    config: Any, tmp_path: Path
+) -> None:
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="holds no tokenizer"):
+        read_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])

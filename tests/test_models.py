@@ -21,6 +21,7 @@ from transformers import (
     T5Config,
 )
 
+import fewtune
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.engine.loading import load_model
@@ -78,6 +79,8 @@ def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: di
     assert find_model(str(copied)).weights_fingerprint != original
     (copied / "config.json").write_text(json.dumps(config))
     tokenizer = json.loads((copied / "tokenizer_config.json").read_text())
+    (copied / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "do_lower_case": False}))
+    assert find_model(str(copied)).weights_fingerprint != original, "some classes take it from there alone"
     prints = {original}
     for opens in (True, False):
         (copied / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "add_bos_token": opens}))
@@ -93,6 +96,64 @@ def test_a_model_is_known_by_its_content_and_not_by_its_folder(model_folders: di
         (copied / "tokenizer_config.json").write_text(json.dumps(changed))
         prints.add(find_model(str(copied)).weights_fingerprint)
     assert len(prints) == 6, "it lowers case as usual: no other model"
+
+
+def test_a_special_token_that_the_network_does_not_know_is_read_as_its_spelling(
+    model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model_folders["llama"], tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    inspect_model(find_model(str(folder)))
+    model = load_model(find_model(str(folder)), "float32")
+    plain, held = model.tokenizer.tokenise(["a good form", "the form has [PAD] in it"])
+    rows = model.frozen.get_input_embeddings().weight.shape[0]
+    assert tokenizer.pad_token_id >= rows > max(held) and plain == tokenizer("a good form").input_ids
+    assert model.tokenizer.decode(held, skip_special=False) == "the form has [PAD] in it"
+
+
+def test_whatever_breaks_between_here_and_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ProxyError(Exception):
+        """As the hub's client raises it: no OSError."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ProxyError("407 Proxy Authentication Required")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ModelError, match=r"could not be downloaded.*407 Proxy.*HF_HUB_OFFLINE"):
+        find_model("owner/name")
+
+
+def test_a_cache_with_a_part_of_a_model_is_told_from_a_model_without_safetensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    for offline, told in ((False, "Name the revision"), (True, "the cache holds a part of it")):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        with pytest.raises(ModelError, match=told):
+            find_model("owner/name")
+
+
+def test_a_hub_model_is_known_by_its_commit(
+    model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[str | None] = []
+
+    def fetch(name: str, revision: str | None, **_: object) -> str:
+        commits.append(revision)
+        return str(shutil.copytree(model_folders["llama"], tmp_path / "c0ffee", dirs_exist_ok=True))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    found = find_model("owner/name")
+    model = load_model(found, "float32")
+    assert found.revision == model.revision == "c0ffee" and commits == [None]
+    texts = ["came early and whole", "a pleasure to use", "crushed and wet", "it stopped after a day"]
+    predictor = fewtune.fit(texts, ["praise", "praise", "complaint", "complaint"], "probe", "owner/name")
+    predictor.save(tmp_path / "saved")
+    commits.clear()
+    fewtune.load(tmp_path / "saved")
+    assert commits == ["c0ffee"], "whatever its main branch has become"
 
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:

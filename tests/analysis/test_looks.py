@@ -15,6 +15,7 @@ from fewtune.analysis.looks import (
     find_levels,
     find_look,
     fingerprint_trials,
+    keep_looked_at,
     name_outcome,
     plan_further_looks,
     plan_looks,
@@ -172,6 +173,14 @@ def test_draws_that_no_look_was_at_decide_nothing(tmp_path: Path) -> None:
         (decision,) = study.decisions
         assert (decision.draws, decision.best) == (2, "lora")
         assert [each.excluded for each in decision.contenders] == [None, None]
+
+
+def test_a_study_that_grew_by_draws_before_its_own_shows_what_all_methods_have(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"pattern": [0.9] * 3, "lora": [0.8] * 3})
+    look = Look(task="sentiment", shots=16, draws=3, methods=2, trials=fingerprint_trials(["others"]), level=0.02)
+    history = LookHistory(plan=(3,), looks=(look,))
+    kept = keep_looked_at(records, history, seeds=[7, 8, 9, 0, 1, 2])
+    assert {record.trial_id for record in kept} == {record.trial_id for record in records}
 
 
 def test_before_any_look_a_draw_that_some_methods_lack_decides_nothing(tmp_path: Path) -> None:

@@ -123,6 +123,12 @@ def test_a_p_is_shown_where_it_could_decide(tmp_path: Path, draws: int, shown: b
     assert f"ahead in {draws} of {draws} draws" in say(verdict)
 
 
+def test_no_p_is_said_to_be_nought(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9] * 14, "vanilla": [0.6] * 14})
+    [verdict] = judge(tmp_path)
+    assert ", p < 0.001" in say(verdict) and "0.000" not in say(verdict)
+
+
 def test_fit_seeds_are_averaged_inside_a_draw(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9], "vanilla": [0.6, 0.6]}, fit_seeds=3)
     [verdict] = judge(tmp_path)

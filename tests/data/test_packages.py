@@ -70,6 +70,25 @@ def test_an_interrupted_fetch_leaves_nothing_behind(packages: Path, monkeypatch:
     assert [path.name for path in packages.iterdir() if not path.name.endswith(".lock")] == []
 
 
+def test_a_cache_that_cannot_be_written_serves_what_it_holds(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages.mkdir(parents=True)
+    (packages / "name-1.0.tar.gz").write_bytes(CONTENT)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError("Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock", refuse)
+    assert fetch_package("name", "1.0", SHA256, kind="sdist").read_bytes() == CONTENT
+    with pytest.raises(DataError, match="the cache folder cannot be used"):
+        fetch_package("other", "1.0", SHA256, kind="sdist")
+
+
+def test_a_python_without_pip_is_told(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"this Python has none. Install it \(`uv pip install pip`"):
+        fetch_package("name", "1.0", SHA256)
+
+
 def test_a_failed_fetch_says_what_to_do(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer_pip(monkeypatch, None, "ERROR: No matching distribution found for name==1.0\n")
     with pytest.raises(DataError) as caught:

@@ -154,10 +154,12 @@ def test_what_travels_of_a_model_is_neither_pickle_nor_code_and_cannot_leave_its
     folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(print))
     (folder / "modeling_own.py").write_text("raise SystemExit")
+    (folder / "checkpoint-8").mkdir()
+    shutil.copy(folder / "model.safetensors", folder / "checkpoint-8")
     snapshot = find_model(str(folder))
     files = pack_model(snapshot)
     assert files is not None and {"config.json", "model.safetensors"} <= files.keys()
-    assert not {"pytorch_model.bin", "modeling_own.py"} & files.keys()
+    assert not {"pytorch_model.bin", "modeling_own.py", "checkpoint-8/model.safetensors"} & files.keys()
     with pytest.raises(ModelError, match="lies outside"):
         put_down_model("evil", {**files, "../../config.json": b"{}"}, snapshot.weights_fingerprint)
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "cache" / "config.json").exists()

@@ -265,8 +265,9 @@ def test_an_adapter_of_a_hub_model_names_the_hub_and_of_a_folder_the_folder(
 ) -> None:
     method, near = get_method("lora"), str(model_folders["llama"])
     predictor = run(method, method.settings(epochs=1), models["llama"], task, draw).predictor
-    for name, expected in (("owner/name", "owner/name"), (near, near)):
+    for name, expected in (("owner/name", ("owner/name", "c0ffee")), (near, (near, None))):
         folder = tmp_path / f"saved {len(name)}"
-        scorer = replace(predictor.scorer, model=replace(models["llama"], name=name))  # type: ignore[type-var]
+        model = replace(models["llama"], name=name, revision="c0ffee")
+        scorer = replace(predictor.scorer, model=model)  # type: ignore[type-var]
         replace(predictor, scorer=scorer).save(folder)
         assert export._find_base(folder, ExportOptions()) == expected

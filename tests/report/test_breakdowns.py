@@ -92,7 +92,7 @@ def test_tuning_says_what_was_chosen_how_often_and_at_what_cost(tmp_path: Path, 
             seconds=30.0,
         )
         write_changed(tmp_path, [record], notes=Notes(tuning=tuning))
-    lost = ", 3 of them failed" if failed else ""
+    lost = " (3 of 6 failed)" if failed else ""
     line = (
         "pattern · sentiment · tiny-model · 16 shots: learning_rate 2e-05 (2 of 3); learning_rate 5e-05 (1 of 3). "
         f"2 settings x 4 folds{lost}: 30 s of each fit."

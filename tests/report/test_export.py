@@ -8,11 +8,13 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.report.export import COLUMNS, escape_latex, write_csv, write_json, write_latex, write_markdown
 from fewtune.report.figures import write_figures
 from fewtune.report.page import render_page
+from fewtune.report.tables import show_leaderboard
 from study_maker import make_study
 
 
@@ -64,6 +66,20 @@ def test_memory_is_told_as_allocated_and_as_held(tmp_path: Path) -> None:
     assert "| 3.00 GiB |" in write_markdown(study)
 
 
+def test_memory_that_was_held_beside_memory_that_was_allocated_is_told(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.84, 0.86], "lora": [0.7, 0.7]})
+    said = "Memory of pattern is what was allocated, of the others what was held, which is more."
+    for expected in (False, True):
+        study, stream = analyse_folder(tmp_path), io.StringIO()
+        show_leaderboard(Console(file=stream, width=100), study)
+        assert (said in " ".join(stream.getvalue().split())) == (said in render_page(study)) == expected
+        for path in (tmp_path / "trials").iterdir():
+            record = json.loads(path.read_text())
+            if record["trial"]["variant"] == "lora":
+                record["cost"] |= {"resident_memory_bytes": 3 * 2**30}
+                path.write_text(json.dumps(record))
+
+
 def test_seconds_that_another_trial_spent_are_told(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.84, 0.86], "lora": [0.7, 0.7]})
     for path in (tmp_path / "trials").iterdir():
@@ -94,6 +110,12 @@ def test_latex_is_a_table_with_every_name_escaped(study: StudyAnalysis) -> None:
     assert r"in\_context & 0.650 [" in text
     assert r"\toprule" in text
     assert escape_latex(r"50% of {a_b} & \c") == r"50\% of \{a\_b\} \& \textbackslash{}c"
+
+
+def test_a_name_cannot_act_on_the_break_before_its_row(tmp_path: Path) -> None:
+    make_study(tmp_path, {"[r=4] lora": [0.84, 0.86], "*lora": [0.7, 0.7]})
+    rows = [line for line in write_latex(analyse_folder(tmp_path)).splitlines() if "lora &" in line]
+    assert [row.split(" &")[0] for row in rows] == ["{}[r=4] lora", "{}*lora"]
 
 
 def test_figures_are_pictures_of_every_chart(study: StudyAnalysis, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
-from fewtune.records import FitNotes, Notes, ParameterGroupNotes, PromptNotes, load_records, write_record
-from fewtune.report.page import place_findings, write_page
+from fewtune.records import FitNotes, Notes, ParameterGroupNotes, PromptNotes, load_records, write_planned, write_record
+from fewtune.report.page import MOST_GROUPS_IN_FULL, place_findings, render_page, write_page
 from study_maker import make_study
 
 HOSTILE = "<script>alert(1)</script>"
@@ -172,6 +172,37 @@ def test_a_study_of_failures_still_has_a_page(tmp_path: Path) -> None:
     text = read_page(tmp_path).text
     assert "No trial was scored" in text
     assert "no memory" in text
+
+
+def test_an_unfinished_study_is_not_said_to_be_done(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"lora": [0.8, 0.9]})
+    assert "None: every trial was done." in read_page(tmp_path).text
+    cells = {record.trial_id: record.trial.cell for record in records}
+    write_planned(tmp_path, {**cells, "waits": records[0].trial.cell})
+    text = read_page(tmp_path).text
+    assert "None of those that ran. Unfinished: 1 trial has not run yet: lora (1)." in text
+
+
+def test_every_metric_stands_under_its_own_name(tmp_path: Path) -> None:
+    make_study(tmp_path, {"lora": [0.8], "pattern": [0.7]})
+    for record in load_records(tmp_path):
+        more = {"mcc": 0.123} if record.trial.variant == "lora" else {"auroc": 0.456, "mcc": 0.789}
+        write_record(tmp_path, record.model_copy(update={"metrics": {"in_domain": {"accuracy": 0.5, **more}}}))
+    page = render_page(analyse_folder(tmp_path))
+    [part] = re.findall(r"<details><summary>Every metric.*?</details>", page, re.DOTALL)
+    lines = re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)
+    heads, *rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in lines]
+    found = {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
+    assert found["lora"]["mcc"] == "0.123" and found["lora"]["auroc"] == "–"
+    assert found["pattern"]["mcc"] == "0.789" and found["pattern"]["auroc"] == "0.456"
+
+
+def test_a_page_says_which_charts_it_leaves_out(tmp_path: Path) -> None:
+    for shots in range(2, 2 + MOST_GROUPS_IN_FULL + 1):
+        page = render_page(analyse_folder(tmp_path)) if shots > 2 else ""
+        assert "left out of a page" not in page
+        make_study(tmp_path, {"lora": [0.8]}, shots=shots)
+    assert "Cost charts are left out of a page of 13 groups" in render_page(analyse_folder(tmp_path))
 
 
 def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:

@@ -42,6 +42,33 @@ def test_nothing_is_cut_at(tmp_path: Path, width: int, sets: int) -> None:
         assert shown in text
 
 
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 120])
+@pytest.mark.parametrize("sets", [0, 1, 2, 4, 5, 7])
+def test_no_column_is_cut_off_however_many_there_are(tmp_path: Path, width: int, sets: int) -> None:
+    others = {f"other_set_{number}": -0.01 * number for number in range(1, sets + 1)}
+    make_study(tmp_path, {"pattern": [0.84, 0.86, 0.82], "a-method-of-a-long-name": [0.8] * 3}, out_of_domain=others)
+    text = show(tmp_path, width)
+    assert "…" not in text and max(len(line.rstrip()) for line in text.splitlines()) <= width
+    words = text.split()
+    for number in range(sets + 1):
+        assert f"{0.84 - 0.01 * number:.3f}" in words
+    assert "+34.0" in words and "1.50" in words and "GiB" in words
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("patterns", [3, 6])
+def test_no_pattern_is_cut_off_however_many_there_are(tmp_path: Path, width: int, patterns: int) -> None:
+    scores = {f"pattern_{number}": [0.8 - 0.1 * number, 0.78 - 0.1 * number] for number in range(patterns)}
+    make_study(tmp_path, scores)
+    for record in load_records(tmp_path):
+        axes = record.trial.model_copy(update={"pattern": record.trial.variant, "variant": "in_context"})
+        write_record(tmp_path, record.model_copy(update={"trial": axes}))
+    words = show(tmp_path, width).split()
+    for number in range(patterns):
+        assert f"{0.79 - 0.1 * number:.3f}" in words
+    assert f"{0.1 * (patterns - 1):.3f}" in words, "the largest less the smallest"
+
+
 def test_wide_terminals_show_every_cost_and_narrow_ones_say_what_is_left_out(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.8]})
     assert "125M" in show(tmp_path, 100)

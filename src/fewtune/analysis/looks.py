@@ -58,7 +58,10 @@ def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: 
     for place, members in _split_places(records).items():
         taken = looks.of(*place)
         last = find_look(looks, members, seeds) or (taken[-1] if taken else None)
-        beyond[place] = _find_half_run(members) if last is None else set(seeds[last.draws :])
+        later = set() if last is None else set(seeds[last.draws :])
+        # A study that has grown by draws before its own has none at the place of those that were looked at.
+        unseen = last is None or all(record.trial.data_seed in later for record in members)
+        beyond[place] = _find_half_run(members) if unseen else later
     return [r for r in records if r.trial.data_seed not in beyond[r.trial.task, r.trial.shots]]
 
 

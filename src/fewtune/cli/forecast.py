@@ -22,7 +22,7 @@ def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> N
         console.print(make_text("Forecast: no trial waits."))
         return
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("forecast", overflow="fold", min_width=12)
+    table.add_column("forecast", overflow="fold")
     for heading in ("trials", "a trial", "memory", "disk", "known from"):
         table.add_column(heading, justify="left" if heading == "known from" else "right")
     several = len({(cell.cell.task, cell.cell.shots, cell.cell.model) for cell in forecast.cells}) > 1

@@ -97,7 +97,7 @@ class RunDisplay:
                     already += f" ({word_about(left.seconds)})"
                 self._jobs.extend(jobs)
                 name, total = self._study.study.name, len(jobs) + reused
-                self._print(f"{name}: {total} trials, {already}, in {self.folder}")
+                self._print(f"{name}: {word_number(total, 'trial')}, {already}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
                 self._listener = kind(self._console, len(jobs), left)
                 self._exits.enter_context(self._listener)

@@ -31,6 +31,9 @@ def fetch_package(name: str, version: str, sha256: str, kind: Literal["wheel", "
     folder = cache_folder() / "packages"
     path = folder / filename
     try:
+        if path.is_file():  # it came there whole: a cache that cannot be written does
+            _check_sha256(path, sha256, path)
+            return path
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / f".{filename}.lock"):
             if not path.is_file():
@@ -58,6 +61,11 @@ def _package_filename(name: str, version: str, kind: Literal["wheel", "sdist"]) 
 def _download(
     name: str, version: str, sha256: str, kind: Literal["wheel", "sdist"], folder: Path, wanted: Path
 ) -> Path:
+    if importlib.util.find_spec("pip") is None:
+        raise DataError(
+            f"{name} {version} is fetched with pip, and this Python has none. Install it (`uv pip install pip`, or "
+            f"`python -m ensurepip`), or put the file at {wanted} by hand."
+        )
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
     target = folder / "fetched"

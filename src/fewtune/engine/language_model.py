@@ -75,6 +75,8 @@ class LanguageModel:
     tokenizer: Tokenizer
     networks: SharedNetworks
     precision: Precision
+    revision: str | None = None
+    """The commit of the hub that it is, where it comes from there."""
     max_tokens: int = 1 << 30
     """Tokens one rendered example may have."""
     others: Mapping[str, LanguageModel] = field(default_factory=dict)

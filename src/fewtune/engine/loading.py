@@ -69,21 +69,24 @@ def hold_model(
         tokenizer=mark_tokens(tokenizer, networks.sketch, snapshot.name),
         networks=networks,
         precision=precision,
+        revision=snapshot.revision,
     )
 
 
 def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel, name: str) -> Tokenizer:
     """A tokenizer with the special tokens that a network's prompts have, or those of its chat template."""
     architecture = architecture_of(network)
+    known = int(architecture.find_embeddings(network).weight.shape[0])
     if is_chat(name):
         turn = read_turn(tokenizer, name, architecture.attention)
-        return Tokenizer(tokenizer, turn.opening, turn.closing, answer=turn.answer)
+        return Tokenizer(tokenizer, turn.opening, turn.closing, answer=turn.answer, known=known)
     return Tokenizer(
         tokenizer,
         architecture.find_opening(tokenizer),
         architecture.find_closing(tokenizer),
         architecture.find_mask(tokenizer),
         between=architecture.find_between(tokenizer),
+        known=known,
     )
 
 

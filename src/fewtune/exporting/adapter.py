@@ -22,15 +22,16 @@ HEAD = "score"
 
 
 def write_adapter(
-    scorer: LanguageScorer, change: Adapter, answer: LinearAnswer, base: str, folder: Path
+    scorer: LanguageScorer, change: Adapter, answer: LinearAnswer, base: str, revision: str | None, folder: Path
 ) -> tuple[str, ...]:
     """Write the adapter, its head and the tokenizer; PEFT finds the base model in `base`, a folder or a hub id.
 
+    `revision`: the commit of the hub that it is.
     Gives the texts that the tokenizer takes, in order.
     """
     tokenizer, fields, _ = build_tokenizer(scorer, 0)
     config: Any = copy.copy(change.wrapped.peft_config["default"])
-    config.base_model_name_or_path = base
+    config.base_model_name_or_path, config.revision = base, revision
     config.task_type = "SEQ_CLS"
     config.modules_to_save = [HEAD]
     state = get_peft_model_state_dict(change.wrapped, save_embedding_layers=False)

@@ -28,6 +28,7 @@ from fewtune.errors import PredictorError
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network, read_soft_tokens
 from fewtune.exporting.prompt_tokenizer import build_prompt_tokenizer, split_prompt
+from fewtune.exporting.reread import check_backend, check_reread
 from fewtune.exporting.virtual_tokens import add_virtual_tokens, embed_virtual_tokens
 from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
@@ -42,6 +43,8 @@ class Classifier:
     fields: tuple[str, ...]
 
     def save(self, folder: Path) -> None:
+        """Write its folder; raises PredictorError, and writes nothing, where Transformers would read it otherwise."""
+        check_reread(self.tokenizer, self.model.config)
         self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
 
@@ -96,8 +99,7 @@ def _make_model(network: PreTrainedModel, labels: Sequence[str], pad: int) -> Pr
 def build_tokenizer(scorer: LanguageScorer, soft: int) -> tuple[PreTrainedTokenizerBase, tuple[str, ...], list[int]]:
     """The tokenizer, the texts that it takes, and the ids of the words that virtual tokens have become."""
     source, encoder = scorer.model.tokenizer.source, scorer.prompting.encoder
-    backend: Any = source
-    base = Tokenizer.from_str(backend.backend_tokenizer.to_str())
+    base = Tokenizer.from_str(check_backend(source).to_str())
     extra = add_virtual_tokens(base, soft)
     before = scorer.contexts[0].before
     parts = split_prompt(before, scorer.prompting.template)

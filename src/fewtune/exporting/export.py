@@ -199,7 +199,8 @@ def _write_language(
         if answer.unit:
             raise PredictorError("its states are scaled to length one before they are read, which no classifier does.")
         if isinstance(change, Adapter) and not (change.four_bit or options.merge or answer.has_offset):
-            return Export("adapter", write_adapter(scorer, change, answer, _find_base(folder, options), out))
+            base, revision = _find_base(folder, options)
+            return Export("adapter", write_adapter(scorer, change, answer, base, revision, out))
         classifier = build_classifier(scorer, answer, predictor.labels)
         classifier.save(out)
         return Export("classifier", classifier.fields)
@@ -208,8 +209,8 @@ def _write_language(
         return Export("program", predictor.fields, str(reason))
 
 
-def _find_base(folder: Path, options: ExportOptions) -> str:
-    """Where PEFT finds the base model: its hub id where it has one, else its folder on this machine."""
+def _find_base(folder: Path, options: ExportOptions) -> tuple[str, str | None]:
+    """Where PEFT finds the base model, its hub id and commit where it has one, else its folder on this machine."""
     from fewtune.models import CATALOGUE, find_model
     from fewtune.models.snapshot import lies_in_folder
 
@@ -217,9 +218,12 @@ def _find_base(folder: Path, options: ExportOptions) -> str:
     assert isinstance(part, LanguagePart)
     name = options.base or part.base.name
     known = CATALOGUE.get(name)
+    revision = part.base.revision if options.base is None else None
     if known is None and not lies_in_folder(name):
-        return name
-    return known.hub_id if known is not None and known.hub_id is not None else str(find_model(name).path)
+        return name, revision
+    if known is not None and known.hub_id is not None:
+        return known.hub_id, revision
+    return str(find_model(name).path), None
 
 
 def read_export(folder: Path, export: Export, labels: Sequence[str], rows: Sequence[Mapping[str, str]]) -> np.ndarray:

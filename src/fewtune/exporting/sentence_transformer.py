@@ -6,7 +6,6 @@ layer that is the head or the regression. Source: https://sbert.net/docs/sentenc
 
 from __future__ import annotations
 
-import copy
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +13,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from tokenizers.normalizers import Sequence, Strip
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from fewtune.errors import PredictorError, word_install
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network
+from fewtune.exporting.reread import check_backend, check_reread
 from fewtune.models.architectures import architecture_of
 from fewtune.models.architectures.base import Pooling
 from fewtune.predictors.language import LanguageScorer
@@ -45,18 +47,16 @@ def write_sentence_transformer(
         raise PredictorError("Sentence Transformers embed a text as it is, and this model reads it within a prompt.")
     if forward.block is not None:
         raise PredictorError("this model answers from a block before the last, which Sentence Transformers do not run.")
+    encoder = prompting.encoder
+    longest = min(encoder.max_tokens + len(encoder.opening) + len(encoder.closing), encoder.max_positions)
+    tokenizer = _strip_texts(scorer.model.tokenizer.source, longest)
     network = merge_network(scorer)
     body: Any = architecture_of(network).find_body(network)
+    check_reread(tokenizer, body.config)
     body.config.id2label = dict(enumerate(labels))
     body.config.label2id = {label: place for place, label in enumerate(labels)}
     body.save_pretrained(str(out))
-    source, encoder = copy.deepcopy(scorer.model.tokenizer.source), prompting.encoder
-    longest = min(encoder.max_tokens + len(encoder.opening) + len(encoder.closing), encoder.max_positions)
-    source.model_max_length = longest
-    held: Any = source
-    own = held.backend_tokenizer.normalizer  # rows are read without white space around, by whichever tool
-    held.backend_tokenizer.normalizer = Sequence([Strip(), *([] if own is None else [own])])
-    source.save_pretrained(str(out))
+    tokenizer.save_pretrained(str(out))
     _write_json(out / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
     width = answer.weight.shape[1]
     pooling = {mode: kind == forward.pooling for kind, mode in _MODES.items()}
@@ -74,6 +74,21 @@ def write_sentence_transformer(
         for place, (kind, path) in enumerate(parts)
     ]
     _write_json(out / "modules.json", modules)
+
+
+def _strip_texts(source: PreTrainedTokenizerBase, longest: int) -> PreTrainedTokenizerBase:
+    """A tokenizer that reads texts as another does, without white space around, whatever class the other is of."""
+    backend = Tokenizer.from_str(check_backend(source).to_str())
+    own = backend.normalizer
+    backend.normalizer = Sequence([Strip(), *([] if own is None else [own])])
+    made: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=longest,
+        clean_up_tokenization_spaces=False,
+        model_input_names=source.model_input_names,
+        **source.special_tokens_map,
+    )
+    return made
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -22,12 +22,10 @@ def pack_model(snapshot: ModelSnapshot) -> dict[str, bytes] | None:
     """The files of a model by their place in its folder; None for one that every machine finds by its name."""
     if not lies_in_folder(snapshot.name):
         return None
-    files = [path for path in sorted(snapshot.path.rglob("*")) if path.is_file()]
-    return {
-        path.relative_to(snapshot.path).as_posix(): path.read_bytes()
-        for path in files
-        if any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)
-    }
+    beside = [path for path in snapshot.path.iterdir() if any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)]
+    # No other folder's: a trainer keeps its checkpoints in some.
+    files = [*beside, *snapshot.path.glob("*_Pooling/config.json")]
+    return {path.relative_to(snapshot.path).as_posix(): path.read_bytes() for path in sorted(files) if path.is_file()}
 
 
 def put_down_model(name: str, files: Mapping[str, bytes], fingerprint: str) -> ModelSnapshot:

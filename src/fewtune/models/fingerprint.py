@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 _OTHER_VOCABULARIES = ("vocab.txt", "spm.model", "spiece.model", "sentencepiece.bpe.model")
 """Where families of models keep their tokens if there is no tokenizer.json, besides the files that always count."""
 _SPELLING = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
-"""What BERT's tokenizers do to a text, and whether they usually do; it counts where no file of their own says it."""
+"""What BERT's tokenizers do to a text, and whether they usually do: by their settings, whatever tokenizer.json says."""
 _ADDED_TOKENS = ("add_bos_token", "add_eos_token", "add_prefix_space")
 
 
@@ -93,7 +93,7 @@ def fingerprint_model(path: Path) -> str:
         wanted = (*_ADDED_TOKENS, "bos_token", "eos_token")
         digest.update(json.dumps([told.get(key) for key in wanted], sort_keys=True).encode())
     spelt = {key: told[key] for key, usual in _SPELLING.items() if told.get(key, usual) != usual}
-    if spelt and others:
+    if spelt:
         digest.update(json.dumps(spelt, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -26,7 +26,7 @@ from fewtune.records import write_atomically
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_REVISION = 2
+_REVISION = 3
 """Raised when more is asked, so that what passed before is asked again."""
 
 

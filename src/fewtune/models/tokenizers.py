@@ -35,13 +35,18 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             f"{path}: its tokenizer cannot be used: {describe_error(error)}. Save it beside the model with "
             "`tokenizer.save_pretrained`."
         ) from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # some classes need no file to be made
+        raise ModelError(
+            f"{path}: it holds no tokenizer, no file of tokens such as tokenizer.json. Save the model's own beside it "
+            "with `tokenizer.save_pretrained`."
+        )
     return tokenizer
 
 
 def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> None:
     """Raise ModelError where a tokenizer writes tokens that a network has no embedding for.
 
-    Special tokens that no text leads to (padding that was added) may lie beyond it.
+    Special tokens such as padding that was added may lie beyond it: `prompts.tokens` reads none out of a text.
     """
     rows = int(architecture_of(network).find_embeddings(network).weight.shape[0])
     special = set(tokenizer.all_special_ids) - set(tokenizer("a").input_ids)

@@ -154,7 +154,7 @@ def _rebuild_language(
     named = str(base) if base is not None else part.base.name
     if is_chat(part.base.name):
         named = drop_chat(named) + CHAT
-    snapshot = find_model(named)
+    snapshot = find_model(named, part.base.revision if base is None else None)
     if snapshot.weights_fingerprint != part.base.weights_fingerprint:
         raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
     return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, precision or part.base.precision))

@@ -112,7 +112,12 @@ class LanguageScorer:
     def describe(self) -> LanguagePart:
         model, encoder = self.model, self.prompting.encoder
         return LanguagePart(
-            base=BasePart(name=model.name, weights_fingerprint=model.weights_fingerprint, precision=model.precision),
+            base=BasePart(
+                name=model.name,
+                weights_fingerprint=model.weights_fingerprint,
+                precision=model.precision,
+                revision=model.revision,
+            ),
             template=self.prompting.template,
             max_tokens=encoder.given_tokens,
             max_positions=encoder.max_positions,

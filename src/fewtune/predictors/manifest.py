@@ -64,6 +64,7 @@ class BasePart(_Part):
     name: str
     weights_fingerprint: str
     precision: Literal["bfloat16", "float32"]
+    revision: str | None = Field(default=None, description="The commit of the hub that it is, if it comes from there.")
 
 
 class NearestPart(_Part):

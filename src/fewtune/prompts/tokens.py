@@ -40,8 +40,13 @@ class Tokenizer:
         mask: int | None = None,
         answer: AnswerOpening | None = None,
         between: str = "\n",
+        known: int | None = None,
     ) -> None:
-        """`answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt."""
+        """`answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt.
+
+        `known`: how many tokens the network has embeddings of; of a special token beyond them a text holds the
+        spelling alone.
+        """
         self.source = source
         self.opening = list(opening)
         self.closing = list(closing)
@@ -50,12 +55,17 @@ class Tokenizer:
         self.between = between
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
+        self._unknown = frozenset(token for token in self.special_tokens if known is not None and token >= known)
         self.seconds = 0.0
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts without any special tokens."""
         started = time.perf_counter()
         ids: list[list[int]] = self.source(list(texts), add_special_tokens=False).input_ids if texts else []
+        for place, tokens in enumerate(ids if self._unknown else ()):
+            if not self._unknown.isdisjoint(tokens):
+                plain = self.source(texts[place], add_special_tokens=False, split_special_tokens=True)
+                ids[place] = plain.input_ids
         self.seconds += time.perf_counter() - started
         return ids
 

@@ -40,7 +40,7 @@ def show_decisions(console: Console, decisions: Sequence[Decision], *, memory_li
 
 def _tabulate(decision: Decision) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=12)
+    table.add_column("method", overflow="fold")
     table.add_column(make_text(decision.question.metric), justify="right")
     table.add_column(make_text("below the best\nat most, points"), justify="right")
     table.add_column(make_text("fit and\nqueries"), justify="right")

@@ -216,9 +216,10 @@ def _show_table(
         rows = list(members)
         notes = " ".join(map(str, sorted({numbers[caveat] for one in rows for caveat in one.caveats})))
         table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False, show_header=place == 0)
-        for heading in _COLUMNS:
-            width = max(map(len, heading.split("\n")))
-            table.add_column(make_text(heading), justify="right", min_width=max(width, 6))
+        widths = [max(6, *map(len, heading.split("\n"))) for heading in _COLUMNS]
+        wide = sum(widths) + 2 * len(widths) < console.width  # a narrow terminal would cut the last columns off
+        for heading, width in zip(_COLUMNS, widths, strict=True):
+            table.add_column(make_text(heading), justify="right", min_width=width if wide else None, overflow="fold")
         for one in rows:
             table.add_row(
                 make_text(str(one.shots)),

@@ -26,7 +26,7 @@ from fewtune.report.look import (
     name_data,
 )
 from fewtune.report.palette import INK, QUIET
-from fewtune.report.wording import word_bytes, word_count, word_score, word_seconds
+from fewtune.report.wording import word_bytes, word_count, word_milliseconds, word_score, word_seconds
 
 BARS = "cost bars"
 COST_WIDTH, COST_HEIGHT, MOST_NAMES = 470, 280, 40
@@ -190,10 +190,10 @@ def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool,
 
 def draw_bars(board: LeaderboardGroup) -> Chart:
     """Draw what each method costs as bars: seconds to fit, milliseconds a row, peak memory."""
-    panels = {
-        "seconds to fit": ("fit seconds", 1.0),
-        "milliseconds a row": ("seconds a row", 1000.0),
-        "peak memory, MiB": ("peak memory", 1 / MEBIBYTE),
+    panels: dict[str, tuple[str, float, Callable[[float], str]]] = {
+        "seconds to fit": ("fit seconds", 1.0, lambda value: f"{word_seconds(value)} to fit"),
+        "milliseconds a row": ("seconds a row", 1000.0, lambda value: f"{word_milliseconds(value)} ms a row"),
+        "peak memory, MiB": ("peak memory", 1 / MEBIBYTE, lambda value: f"{word_bytes(int(value))} of memory"),
     }
     rows = [row for row in board.rows if row.done]
     values = [
@@ -201,9 +201,9 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
             "panel": panel,
             "method": row.variant,
             "value": factor * value,
-            "tip": f"{row.variant}: {factor * value:.3g} {panel}",
+            "tip": f"{row.variant}: {word(value)}",
         }
-        for panel, (cost, factor) in panels.items()
+        for panel, (cost, factor, word) in panels.items()
         for row in rows
         if (value := COSTS[cost](row)) is not None
     ]

@@ -267,7 +267,8 @@ def _write_table(group: GroupAnalysis, models: Mapping[str, str]) -> str:
         r"\toprule",
         " & ".join(map(escape_latex, heads)) + r" \\",
         r"\midrule",
-        *(" & ".join(escape_latex(cell.replace(UNKNOWN, "--")) for cell in row) + r" \\" for row in rows),
+        # A row may open with [ or *, which the break before it would take for its own.
+        *("{}" + " & ".join(escape_latex(cell.replace(UNKNOWN, "--")) for cell in row) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",

@@ -44,8 +44,8 @@ FILE_NAME = "report.html"
 MOST_COMPARISONS = 4
 """Comparisons of a leader that stand open; the others unfold."""
 MOST_GROUPS_IN_FULL, MOST_GROUPS_DRAWN = 12, 100
-"""With more groups than the first each has two charts, its scores and them against seconds, with more than the second
-no chart, and there are no curves: a page of thousands would be minutes in the making. `--figures` draws all."""
+"""With more groups than the first each has the chart of its scores alone, with more than the second no chart, and there
+are no curves: a page of thousands would be minutes in the making. `--figures` draws all."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def render_page(study: StudyAnalysis) -> str:
             outcome=findings.word_outcome(study.findings),
             rules=RULES,
             groups=groups,
-            drawn=bool(kinds),
+            left_out="" if kinds == KINDS else "Cost charts" if kinds else "Charts and learning curves",
             unlabelled=study.unlabelled,
             unlabelled_note=wording.UNLABELLED_NOTE,
             curves=drawn_curves,
@@ -270,6 +270,7 @@ def _prepare_group(
         "head": wording.word_decision(decision),
         "comparisons": wording.list_verdict(decision, group.verdict),
         "metrics": {test: _list_metrics(group, test) for test in group.board.test_sets},
+        "unlike_memory": wording.word_unlike_memory(group.board.rows),
         "versus": {row.variant: row.above_majority for row in group.board.rows},
         "stability": group.stability,
         "break_evens": group.break_evens,
@@ -278,14 +279,16 @@ def _prepare_group(
     }
 
 
-def _list_metrics(group: GroupAnalysis, test_set: str) -> dict[str, dict[str, float]]:
-    """Every metric's mean by variant, those of probabilities last."""
+def _list_metrics(group: GroupAnalysis, test_set: str) -> dict[str, dict[str, float | None]]:
+    """Every metric's mean by variant, those of probabilities last; each variant has all, None where it has not been."""
     recorded = average_metrics(group.members, test_set)
-    return {
+    found = {
         variant: means | dict(group.stability[variant].without_threshold.get(test_set, {}))
         for variant, means in recorded.items()
         if variant in group.stability
     }
+    names = dict.fromkeys(name for means in found.values() for name in means)
+    return {variant: {name: means.get(name) for name in names} for variant, means in found.items()}
 
 
 def _prepare_curves(curves: Sequence[Curve], number: int, drawing: Executor) -> dict[str, Any]:

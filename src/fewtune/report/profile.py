@@ -140,7 +140,7 @@ def _average(records: Sequence[Record], sums: Mapping[str, float]) -> dict[str, 
 
 def _open_table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=9)
+    table.add_column(first, overflow="fold")
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -22,7 +22,7 @@ from fewtune.terminal import make_text
 def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
     """A race's methods after a look, the highest mean first; `running` are those that go on."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=12)
+    table.add_column("method", overflow="fold")
     table.add_column("mean", justify="right")
     table.add_column("points below\nthe best, at most", justify="right")
     table.add_column("", overflow="fold")

@@ -11,6 +11,7 @@ from typing import Any
 
 import altair as alt
 
+from fewtune.analysis.audit.finding import word_number
 from fewtune.metrics.reliability import ReliabilityBin
 from fewtune.report.look import finish_chart, make_axis, make_scale, make_title, name_data
 from fewtune.report.palette import BLUE, QUIET, VERMILION
@@ -29,8 +30,8 @@ def specify_reliability(series: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
             "low": each.low,
             "high": each.high,
             "rows": each.rows,
-            "tip": f"{name}: {each.rows} rows answered at {each.confidence:.2f}, {each.accuracy:.2f} of them right "
-            f"[{each.low:.2f}, {each.high:.2f}]",
+            "tip": f"{name}: {word_number(each.rows, 'row')} answered at {each.confidence:.2f}, {each.accuracy:.2f} of "
+            f"them right [{each.low:.2f}, {each.high:.2f}]",
         }
         for name in names
         for each in series[name]

@@ -12,7 +12,6 @@ from statistics import fmean
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.decision import Decision
@@ -23,6 +22,7 @@ from fewtune.analysis.verdict import GroupVerdict
 from fewtune.metrics.probabilities import AUROC
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
+from fewtune.report.parted_table import Column, part_table
 from fewtune.report.tuning import list_choices
 from fewtune.report.wording import (
     UNLABELLED_NOTE,
@@ -38,6 +38,7 @@ from fewtune.report.wording import (
     word_score,
     word_seconds,
     word_share,
+    word_unlike_memory,
 )
 from fewtune.terminal import make_text
 
@@ -46,6 +47,9 @@ WIDE = 96
 
 WIDEST = 120
 """Columns of terminal from which AUROC stands there as well."""
+
+INDENT = 1
+"""Spaces before each line of a group."""
 
 MOST_DRAWS_APART = 5
 """Draws that stand one by one under a mean; of more, the lowest and the highest."""
@@ -91,37 +95,26 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
     found = {variant: _fill_auroc(analysis, variant) for variant in analysis.stability}
     ranked = found if console.width >= WIDEST and any(found.values()) else {}
     split = len(group.test_sets) > 2
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=12)
-    for name in group.test_sets:
-        majority = group.majority.get(name)
-        table.add_column(
-            make_text(f"{name_test_set(name)}\nmajority {word_score(majority)}"), justify="right", overflow="fold"
+    columns = [
+        Column(
+            make_text(f"{name_test_set(name)}\nmajority {word_score(group.majority.get(name))}"),
+            [_fill_score(row, name, each_draw=name == IN_DOMAIN) for row in group.rows],
         )
-    table.add_column(make_text("vs majority\npoints"), justify="right")
+        for name in group.test_sets
+    ]
+    above = [make_text(word_points(row.above_majority)) for row in group.rows]
+    columns.append(Column(make_text("vs majority\npoints"), above))
     if ranked:
-        table.add_column(make_text("auroc"), justify="right")
-    costs = [*_name_costs(wide)]
+        cells = [ranked.get(row.variant) or make_text(word_score(None)) for row in group.rows]
+        columns.append(Column(make_text("auroc"), cells))
     if not split:
-        for heading in costs:
-            table.add_column(make_text(heading), justify="right")
-    for row in group.rows:
-        cells = [_name_row(row)]
-        cells += [_fill_score(row, name, each_draw=name == IN_DOMAIN) for name in group.test_sets]
-        cells.append(make_text(word_points(row.above_majority)))
-        cells += [ranked.get(row.variant) or make_text(word_score(None))] if ranked else []
-        table.add_row(*cells, *([] if split else _fill_costs(row, wide)))
-    console.print(Padding(table, (0, 0, 0, 1)))
+        columns += _list_costs(group.rows, wide)
+    _show_parts(console, Column(make_text("method"), [_name_row(row) for row in group.rows]), columns)
     if split:
-        cost = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-        cost.add_column("cost", overflow="fold", min_width=8)
-        for heading in _name_costs(wide=True):
-            cost.add_column(make_text(heading), justify="right")
-        for row in group.rows:
-            if row.done:
-                cost.add_row(make_text(mark_unlabelled(row.variant, row.unlabelled)), *_fill_costs(row, wide=True))
+        done = [row for row in group.rows if row.done]
+        names = [make_text(mark_unlabelled(row.variant, row.unlabelled)) for row in done]
         console.print()
-        console.print(Padding(cost, (0, 0, 0, 1)))
+        _show_parts(console, Column(make_text("cost"), names), _list_costs(done, wide=True))
     note = f"{group.metric}, mean over draws; each draw below it."
     if not wide and not split:
         note += f" {WIDE} columns have room for prediction time and parameters."
@@ -129,7 +122,24 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
         note += " AUROC in domain; below it the mean out of domain."
     if any(row.unlabelled for row in group.rows):
         note += f" {UNLABELLED_NOTE}."
+    unlike = word_unlike_memory(group.rows)
+    note += f" {unlike}" if unlike else ""
     console.print(Padding(make_text(note, style="dim"), (0, 0, 0, 1)))
+
+
+def _show_parts(console: Console, names: Column, columns: Sequence[Column]) -> None:
+    """Print a table, in as many parts as the terminal has no room for at once."""
+    for place, table in enumerate(part_table(names, columns, console.width - INDENT)):
+        if place:
+            console.print()
+        console.print(Padding(table, (0, 0, 0, INDENT)))
+
+
+def _list_costs(rows: Sequence[LeaderboardRow], wide: bool) -> list[Column]:
+    cells = [_fill_costs(row, wide) for row in rows]
+    return [
+        Column(make_text(heading), [each[place] for each in cells]) for place, heading in enumerate(_name_costs(wide))
+    ]
 
 
 def _name_costs(wide: bool) -> list[str]:
@@ -195,15 +205,12 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable, unlabelled: Col
     console.print(make_text(f"{breakdown.title}, mean over {breakdown.over}", style="bold"))
     # One small table a gold label keeps three heuristics readable at 80 columns.
     for under, columns in groupby(enumerate(breakdown.columns), key=lambda item: item[1][1]):
-        chosen = list(columns)
-        table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-        table.add_column(make_text(under), overflow="fold", min_width=24)
-        for _, (value, _under) in chosen:
-            table.add_column(make_text(value.replace("_", " ")), justify="right", overflow="fold")
-        for variant, cells in breakdown.cells.items():
-            name = make_text(mark_unlabelled(variant, variant in unlabelled))
-            table.add_row(name, *(_fill_cell(cells[index]) for index, _ in chosen))
-        console.print(Padding(table, (0, 0, 0, 1)))
+        names = [make_text(mark_unlabelled(variant, variant in unlabelled)) for variant in breakdown.cells]
+        chosen = [
+            Column(make_text(value.replace("_", " ")), [_fill_cell(cells[index]) for cells in breakdown.cells.values()])
+            for index, (value, _under) in columns
+        ]
+        _show_parts(console, Column(make_text(under), names), chosen)
 
 
 def _fill_cell(cell: Bounds | None) -> Text:

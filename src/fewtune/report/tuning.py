@@ -29,7 +29,7 @@ def _word_choices(variant: str, task: str, model: str | None, shots: int, trials
     chosen = Counter(", ".join(f"{key} {value}" for key, value in notes.chosen.items()) for notes in tuned)
     picks = "; ".join(f"{words} ({count} of {len(trials)})" for words, count in chosen.most_common())
     failed = sum(each.failure is not None for notes in tuned for each in notes.tried)
-    lost = f", {failed} of them failed" if failed else ""
+    lost = f" ({failed} of {sum(len(notes.tried) for notes in tuned)} failed)" if failed else ""
     name = mark_unlabelled(variant, any(map(saw_unlabelled, trials)))
     where = " · ".join(part for part in (name, task, model, f"{shots} shots") if part)
     return (

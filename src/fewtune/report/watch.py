@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
@@ -68,7 +69,8 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 again = list_repeated(records, found, find_last_run(out_dir))
                 whole = len(found) == len(planned) and not again and _is_looked_at(records, looks)
                 last = whole or not console.is_terminal
-                view: Text | Group = make_text(f"{out_dir}: {len(planned)} trials planned, none finished yet.")
+                trials = word_number(len(planned), "trial")
+                view: Text | Group = make_text(f"{out_dir}: {trials} planned, none finished yet.")
                 if contents is not None:
                     # What stays on the screen is the report's own analysis, to the last digit.
                     study = analyse_contents(out_dir, contents) if last else followed.analyse(contents)
@@ -145,7 +147,7 @@ def _count_workers(study: StudyAnalysis) -> int:
 def _tabulate(board: LeaderboardGroup, decision: Decision) -> Table:
     contenders = {each.name: each for each in decision.contenders}
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=12)
+    table.add_column("method", overflow="fold")
     for heading in ("in domain", "lowest", "highest", "draws", "fit", "below best"):
         table.add_column(heading, justify="right")
     for row in board.rows:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.comparison import Comparison, word_comparison, word_further_draws
 from fewtune.analysis.decision import Contender, Decision, Missing
+from fewtune.analysis.leaderboard import LeaderboardRow
 from fewtune.analysis.statistics import LEVEL, MOST_FURTHER_DRAWS
 from fewtune.analysis.verdict import GroupVerdict
 
@@ -57,6 +58,15 @@ def word_unsure_memory(decision: Decision) -> list[str]:
     unsure = [each.name for each in decision.compared if not each.memory_is_held]
     told = "memory was taken as allocated, for no record tells what the process held, which is more"
     return [f"{told}: {', '.join(unsure)}"] if unsure else []
+
+
+def word_unlike_memory(rows: Sequence[LeaderboardRow]) -> str:
+    """Say of which methods of several memory is what was allocated, where of others it is what was held; else ''."""
+    done = [row for row in rows if row.memory_bytes is not None]
+    allocated = [row.variant for row in done if row.resident_memory_bytes is None]
+    if not 0 < len(allocated) < len(done):
+        return ""
+    return f"Memory of {', '.join(allocated)} is what was allocated, of the others what was held, which is more."
 
 
 def word_regret(decision: Decision) -> str:
@@ -229,8 +239,12 @@ def list_comparisons(verdict: GroupVerdict) -> list[str]:
         lines.append(word_comparison(COMMONEST, verdict.against_majority))
     for other, comparison in verdict.comparisons.items():
         decides = comparison.p is not None and count * 2.0 ** (1 - comparison.draws) <= LEVEL
-        lines.append(word_comparison(other, comparison) + (f", p = {comparison.p:.3f}" if decides else ""))
+        lines.append(word_comparison(other, comparison) + (f", {_word_p(comparison.p)}" if decides else ""))
     return lines
+
+
+def _word_p(p: float | None) -> str:
+    return f"p = {p:.3f}" if p is None or p >= 0.001 else "p < 0.001"
 
 
 def word_missing(missing: Mapping[str, int]) -> str:

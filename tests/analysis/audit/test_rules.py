@@ -141,6 +141,14 @@ def test_rates_that_do_not_decay_are_told(tmp_path: Path) -> None:
     assert [finding.rule for finding in find(tmp_path)] == ["decay not applied"]
 
 
+def test_of_rows_that_were_shown_and_tested_each_number_stands_at_its_own_set(tmp_path: Path) -> None:
+    for record in make_clean(tmp_path):
+        rows = load_predictions(tmp_path, record.trial_id)["row_id"].to_list()[:2]
+        revise(tmp_path, record, demonstrations={"rows": [*rows, "a", "b", "c"], "log_prior": [0.0, 0.0]})
+    reasons = [finding.reason for finding in find(tmp_path) if finding.rule == "shared rows"]
+    assert reasons and "demonstrations and in domain share rows: 2 of 5 and 400 by their ids" in reasons[0]
+
+
 def test_out_of_domain_rows_that_are_in_domain_rows_are_told(tmp_path: Path) -> None:
     """Published: CoLA's 516 out-of-domain rows are among the 1,043 in-domain ones."""
     for record in make_clean(tmp_path, out_of_domain={"other": 0.0}):

@@ -147,7 +147,7 @@ def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterat
         if common and frozenset((first, second)) not in by_text:
             yield (
                 f"{name_test_set(first)} and {name_test_set(second)}",
-                f"{len(common)} of {len(ids[second])} and {len(ids[first])} by their ids, such as {min(common)}",
+                f"{len(common)} of {len(ids[first])} and {len(ids[second])} by their ids, such as {min(common)}",
             )
 
 
