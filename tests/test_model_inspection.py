@@ -243,8 +243,12 @@ def test_a_folder_without_a_tokenizer_is_told_where_transformers_makes_one_of_no
     config: Any, tmp_path: Path
 ) -> None:
     config.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="holds no tokenizer"):
-        read_tokenizer(tmp_path)
+    added = {"0": {"content": "<|endoftext|>", "special": True}, "1": {"content": "<tool_call>", "special": False}}
+    for settings in (None, {"added_tokens_decoder": added}):
+        if settings is not None:
+            (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        with pytest.raises(ModelError, match="holds no tokenizer"):
+            read_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])

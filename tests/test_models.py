@@ -155,6 +155,15 @@ def test_a_hub_model_is_known_by_its_commit(
     fewtune.load(tmp_path / "saved")
     assert commits == ["c0ffee"], "whatever its main branch has become"
 
+    def lack(name: str, revision: str | None, **given: object) -> str:
+        if revision is not None:
+            raise OSError("not in the cache")
+        return fetch(name, revision)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lack)
+    fewtune.load(tmp_path / "saved")
+    assert commits == ["c0ffee", None], "an equal one will do"
+
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:
     cache, place = ModelCache(), find_model(str(model_folders["llama"]))

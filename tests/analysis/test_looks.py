@@ -179,8 +179,11 @@ def test_a_study_that_grew_by_draws_before_its_own_shows_what_all_methods_have(t
     records = make_study(tmp_path, {"pattern": [0.9] * 3, "lora": [0.8] * 3})
     look = Look(task="sentiment", shots=16, draws=3, methods=2, trials=fingerprint_trials(["others"]), level=0.02)
     history = LookHistory(plan=(3,), looks=(look,))
-    kept = keep_looked_at(records, history, seeds=[7, 8, 9, 0, 1, 2])
-    assert {record.trial_id for record in kept} == {record.trial_id for record in records}
+    more = make_study(tmp_path / "more", {"pattern": [0.9]})[0]
+    new = more.model_copy(update={"trial_id": "new", "trial": more.trial.model_copy(update={"data_seed": 7})})
+    for there in (records, [*records, new]):
+        kept = keep_looked_at(there, history, seeds=[7, 8, 9, 0, 1, 2])
+        assert {record.trial_id for record in kept} == {record.trial_id for record in records}
 
 
 def test_before_any_look_a_draw_that_some_methods_lack_decides_nothing(tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import fewtune
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.errors import PredictorError
 from fewtune.exporting import export
+from fewtune.exporting.adapter import write_adapter
 from fewtune.exporting.export import ExportOptions, export_model, read_export
+from fewtune.exporting.linear import read_linear
 from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
 from fewtune.models import find_model
@@ -270,4 +272,31 @@ def test_an_adapter_of_a_hub_model_names_the_hub_and_of_a_folder_the_folder(
         model = replace(models["llama"], name=name, revision="c0ffee")
         scorer = replace(predictor.scorer, model=model)  # type: ignore[type-var]
         replace(predictor, scorer=scorer).save(folder)
-        assert export._find_base(folder, ExportOptions()) == expected
+        assert export._find_base(folder, ExportOptions(), "c0ffee") == expected
+
+
+def test_an_adapter_says_at_which_commit_its_base_is(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = get_method("lora")
+    predictor = run(method, method.settings(epochs=1), models["llama"], task, draw).predictor
+    scorer = replace(predictor.scorer, model=replace(models["llama"], revision="c0ffee"))  # type: ignore[type-var]
+    answer = read_linear(scorer, 1.0)
+    assert answer is not None
+    write_adapter(scorer, scorer.change, answer, "owner/name", "c0ffee", tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (told["base_model_name_or_path"], told["revision"]) == ("owner/name", "c0ffee")
+
+
+def test_a_model_whose_padding_was_added_is_exported(
+    model_folders: dict[str, Path], task: Task, draw: Draw, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model_folders["llama"], tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    method = get_method("pattern")
+    model = load_model(find_model(str(folder)), "float32")
+    run(method, method.settings(epochs=1), model, task, draw).predictor.save(tmp_path / "saved")
+    rows = [{"text": "the form has [PAD] in it"}]
+    assert export_model(tmp_path / "saved", tmp_path / "out", rows=rows).form == "classifier"

@@ -22,7 +22,7 @@ from transformers import (
 import tiny_models
 from fewtune.engine.loading import load_model
 from fewtune.errors import PredictorError
-from fewtune.exporting.export import export_model
+from fewtune.exporting.export import ExportOptions, export_model
 from fewtune.exporting.reread import check_backend, check_reread
 from fewtune.methods import get_method
 from fewtune.models import find_model
@@ -51,6 +51,8 @@ def test_a_type_whose_tokenizer_loses_the_prompt_gets_a_program(task: Task, draw
     found = export_model(tmp_path / "saved", tmp_path / "out")
     assert found.form == "program" and found.reason is not None
     assert "reads a tokenizer beside a model of type 'qwen2' as Qwen2Tokenizer" in found.reason
+    with pytest.raises(PredictorError, match="leaves out what strips texts and writes the prompt"):
+        export_model(tmp_path / "saved", tmp_path / "graph", ExportOptions(onnx=True))
 
 
 def test_sentence_transformers_strip_texts_whatever_the_tokenizers_class(

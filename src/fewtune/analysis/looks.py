@@ -50,18 +50,14 @@ def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: 
     """The records that the last look at their task and number of shots was of; all where looks are not counted.
 
     `seeds` are the study's data seeds in order: a look is at the first so many. Draws beyond it are half run, or would
-    be looked at uncounted. Where no look was taken yet, it is the draws that all methods have by now.
+    be looked at uncounted. Where no look was at these records, it is the draws that all methods have by now.
     """
     if looks is None:
         return list(records)
     beyond: dict[tuple[str, int], set[int]] = {}
     for place, members in _split_places(records).items():
-        taken = looks.of(*place)
-        last = find_look(looks, members, seeds) or (taken[-1] if taken else None)
-        later = set() if last is None else set(seeds[last.draws :])
-        # A study that has grown by draws before its own has none at the place of those that were looked at.
-        unseen = last is None or all(record.trial.data_seed in later for record in members)
-        beyond[place] = _find_half_run(members) if unseen else later
+        last = find_look(looks, members, seeds)
+        beyond[place] = _find_half_run(members) if last is None else set(seeds[last.draws :])
     return [r for r in records if r.trial.data_seed not in beyond[r.trial.task, r.trial.shots]]
 
 

@@ -123,7 +123,7 @@ def _answer(rows: Sequence[Mapping[str, str]], predictor: Predictor) -> tuple[li
     """Rows that tools read as the model does, and their probabilities.
 
     Each cuts those that are too long in its own way; where a text holds one of the model's special tokens, spaces
-    around that are lost.
+    around that are lost, and one that the network does not know is none to fewtune alone.
     """
     expected = predictor.predict_probabilities(rows)
     scorer = predictor.scorer
@@ -133,7 +133,9 @@ def _answer(rows: Sequence[Mapping[str, str]], predictor: Predictor) -> tuple[li
         cut = set(encoder.list_cut())
         texts = [encoder.tokenise([row[name] for name in predictor.fields]) for row in rows]
         special = [any(not encoder.special_tokens.isdisjoint(tokens) for tokens in each) for each in texts]
-        kept = [place for place in kept if f"row {place + 1}" not in cut and not special[place]]
+        unknown = scorer.model.tokenizer.unknown.values()
+        spelt = [any(word in row[name] for word in unknown for name in predictor.fields) for row in rows]
+        kept = [place for place in kept if f"row {place + 1}" not in cut and not special[place] and not spelt[place]]
     return [rows[place] for place in kept], expected[kept]
 
 
@@ -199,7 +201,7 @@ def _write_language(
         if answer.unit:
             raise PredictorError("its states are scaled to length one before they are read, which no classifier does.")
         if isinstance(change, Adapter) and not (change.four_bit or options.merge or answer.has_offset):
-            base, revision = _find_base(folder, options)
+            base, revision = _find_base(folder, options, scorer.model.revision)
             return Export("adapter", write_adapter(scorer, change, answer, base, revision, out))
         classifier = build_classifier(scorer, answer, predictor.labels)
         classifier.save(out)
@@ -209,7 +211,7 @@ def _write_language(
         return Export("program", predictor.fields, str(reason))
 
 
-def _find_base(folder: Path, options: ExportOptions) -> tuple[str, str | None]:
+def _find_base(folder: Path, options: ExportOptions, revision: str | None) -> tuple[str, str | None]:
     """Where PEFT finds the base model, its hub id and commit where it has one, else its folder on this machine."""
     from fewtune.models import CATALOGUE, find_model
     from fewtune.models.snapshot import lies_in_folder
@@ -218,7 +220,6 @@ def _find_base(folder: Path, options: ExportOptions) -> tuple[str, str | None]:
     assert isinstance(part, LanguagePart)
     name = options.base or part.base.name
     known = CATALOGUE.get(name)
-    revision = part.base.revision if options.base is None else None
     if known is None and not lies_in_folder(name):
         return name, revision
     if known is not None and known.hub_id is not None:

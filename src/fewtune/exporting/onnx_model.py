@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from fewtune.errors import PredictorError, word_install
 from fewtune.exporting.classifier import Classifier, read_pad, start_classifier
 from fewtune.exporting.linear import LinearAnswer
+from fewtune.exporting.reread import check_reread
 from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
 
@@ -56,6 +57,7 @@ def write_graph(classifier: Classifier, folder: Path) -> None:
         raise PredictorError(
             f"ONNX needs a newer Transformers, and the packages onnx, onnxscript, onnxruntime: {word_install('onnx')}."
         ) from error
+    check_reread(classifier.tokenizer, classifier.model.config)
     classifier.tokenizer.save_pretrained(str(folder))
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, read_pad(classifier.tokenizer)]])
     given: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}

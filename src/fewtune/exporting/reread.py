@@ -38,5 +38,5 @@ def check_reread(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -
     if read(texts).input_ids != tokenizer(texts).input_ids:
         raise PredictorError(
             f"Transformers reads a tokenizer beside a model of type {config.model_type!r} as {type(read).__name__}, "
-            "which leaves out what writes the prompt."
+            "which leaves out what strips texts and writes the prompt."
         )

@@ -23,8 +23,8 @@ def pack_model(snapshot: ModelSnapshot) -> dict[str, bytes] | None:
     if not lies_in_folder(snapshot.name):
         return None
     beside = [path for path in snapshot.path.iterdir() if any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)]
-    # No other folder's: a trainer keeps its checkpoints in some.
-    files = [*beside, *snapshot.path.glob("*_Pooling/config.json")]
+    # Weights of no other folder: a trainer keeps its checkpoints in some.
+    files = [*beside, *snapshot.path.glob("*/config.json")]
     return {path.relative_to(snapshot.path).as_posix(): path.read_bytes() for path in sorted(files) if path.is_file()}
 
 

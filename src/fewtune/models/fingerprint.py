@@ -19,7 +19,7 @@ from fewtune.records import write_atomically
 INDEX = "model.safetensors.index.json"
 """The file that says which of several weight files holds which tensor."""
 
-_OTHER_VOCABULARIES = ("vocab.txt", "spm.model", "spiece.model", "sentencepiece.bpe.model")
+_OTHER_VOCABULARIES = ("vocab.txt", "spm.model", "spiece.model", "sentencepiece.bpe.model", "bpe.codes")
 """Where families of models keep their tokens if there is no tokenizer.json, besides the files that always count."""
 _SPELLING = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
 """What BERT's tokenizers do to a text, and whether they usually do: by their settings, whatever tokenizer.json says."""

@@ -89,7 +89,7 @@ def _download_from_hub(hub_id: str, revision: str | None) -> tuple[Path, str]:
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(f"model {hub_id!r} is not on the hub, or is private. {way_out}") from error
     except RevisionNotFoundError as error:
-        raise ModelError(f"model {hub_id!r} has no revision {revision!r} on the hub. {way_out}") from error
+        raise ModelError(f"model {hub_id!r} has no revision {revision or 'main'!r} on the hub. {way_out}") from error
     except Exception as error:  # a proxy or a connection that breaks raises whatever the client below the hub's does
         raise ModelError(
             f"model {hub_id!r} could not be downloaded and is not in the cache ({describe_error(error)}). {way_out}"
@@ -101,8 +101,9 @@ def _download_from_hub(hub_id: str, revision: str | None) -> tuple[Path, str]:
                 f"keeps the rest away. {way_out}"
             )
         raise ModelError(
-            f"model {hub_id!r} at revision {revision or 'main'} has no safetensors weights; fewtune loads no others. "
-            f"Name the revision of its safetensors conversion, {{name: {hub_id}, revision: refs/pr/NUMBER}} (the hub "
+            f"model {hub_id!r} at revision {revision or 'main'} has no safetensors weights, or the hub was not reached "
+            f"and the cache holds a part of it; fewtune loads no others. Name the revision of its "
+            f"safetensors conversion, {{name: {hub_id}, revision: refs/pr/NUMBER}} (the hub "
             "lists it among the model's pull requests), or save it once with `save_pretrained` and give that folder."
         )
     return path, path.name

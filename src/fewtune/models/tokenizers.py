@@ -35,7 +35,8 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             f"{path}: its tokenizer cannot be used: {describe_error(error)}. Save it beside the model with "
             "`tokenizer.save_pretrained`."
         ) from error
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # some classes need no file to be made
+    own = tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys()
+    if own <= set(tokenizer.all_special_tokens):  # some classes need no file to be made
         raise ModelError(
             f"{path}: it holds no tokenizer, no file of tokens such as tokenizer.json. Save the model's own beside it "
             "with `tokenizer.save_pretrained`."

@@ -6,6 +6,7 @@ no file is read that the manifest does not name.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -19,8 +20,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fewtune.errors import PredictorError
-from fewtune.models import Precision
+from fewtune.errors import ModelError, PredictorError
+from fewtune.models import ModelSnapshot, Precision
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.manifest import (
     ADAPTER,
@@ -147,17 +148,26 @@ def _rebuild_language(
     precision: Precision | None,
 ) -> Scorer:
     from fewtune.engine.loading import load_model
-    from fewtune.models import find_model
     from fewtune.models.chat import CHAT, drop_chat, is_chat
     from fewtune.predictors.language import LanguageScorer
 
     named = str(base) if base is not None else part.base.name
     if is_chat(part.base.name):
         named = drop_chat(named) + CHAT
-    snapshot = find_model(named, part.base.revision if base is None else None)
+    snapshot = _find_base(named, part.base.revision if base is None else None)
     if snapshot.weights_fingerprint != part.base.weights_fingerprint:
         raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
     return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, precision or part.base.precision))
+
+
+def _find_base(name: str, revision: str | None) -> ModelSnapshot:
+    """The base model at its commit; where that cannot be had, what its name gives now, which may be equal."""
+    from fewtune.models import find_model
+
+    if revision is not None:
+        with contextlib.suppress(ModelError):
+            return find_model(name, revision)
+    return find_model(name)
 
 
 def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:

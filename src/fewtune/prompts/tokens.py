@@ -55,17 +55,21 @@ class Tokenizer:
         self.between = between
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
-        self._unknown = frozenset(token for token in self.special_tokens if known is not None and token >= known)
+        beyond = [token for token in self.special_tokens if known is not None and token >= known]
+        self.unknown = {token: str(source.convert_ids_to_tokens(token)) for token in beyond}
+        """The spelling of special tokens that the network knows nothing of."""
+        self._spelt = {
+            token: source(word, add_special_tokens=False, split_special_tokens=True).input_ids
+            for token, word in self.unknown.items()
+        }
         self.seconds = 0.0
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts without any special tokens."""
         started = time.perf_counter()
         ids: list[list[int]] = self.source(list(texts), add_special_tokens=False).input_ids if texts else []
-        for place, tokens in enumerate(ids if self._unknown else ()):
-            if not self._unknown.isdisjoint(tokens):
-                plain = self.source(texts[place], add_special_tokens=False, split_special_tokens=True)
-                ids[place] = plain.input_ids
+        if self._spelt:
+            ids = [[part for token in tokens for part in self._spelt.get(token, [token])] for tokens in ids]
         self.seconds += time.perf_counter() - started
         return ids
 

@@ -208,16 +208,18 @@ def _name_tasks(out_dir: Path) -> dict[str, str]:
 def _show_table(
     console: Console, title: str, comparisons: Sequence[PublishedComparison], numbers: Mapping[str, int]
 ) -> None:
-    """One small table a pair of methods, their columns of equal widths, the headings above the first alone."""
+    """One small table a pair of methods; where the terminal is wide enough their columns have equal widths, and the
+    headings stand above the first alone.
+    """
     console.print()
     console.print(make_text(title, style="bold"))
+    widths = [max(6, *map(len, heading.split("\n"))) for heading in _COLUMNS]
+    wide = sum(widths) + 2 * len(widths) < console.width  # a narrow terminal would cut the last columns off
     pairs = groupby(comparisons, key=lambda c: (c.published.method, c.variant))
     for place, ((method, variant), members) in enumerate(pairs):
         rows = list(members)
         notes = " ".join(map(str, sorted({numbers[caveat] for one in rows for caveat in one.caveats})))
-        table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False, show_header=place == 0)
-        widths = [max(6, *map(len, heading.split("\n"))) for heading in _COLUMNS]
-        wide = sum(widths) + 2 * len(widths) < console.width  # a narrow terminal would cut the last columns off
+        table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False, show_header=place == 0 or not wide)
         for heading, width in zip(_COLUMNS, widths, strict=True):
             table.add_column(make_text(heading), justify="right", min_width=width if wide else None, overflow="fold")
         for one in rows:
