@@ -37,7 +37,7 @@ def test_run_report_and_run_again(small_study: Path, tmp_path: Path, capsys: pyt
     assert (out / "report.html").is_file() and (out / "study.yaml").is_file()
     before = (out / "trials").iterdir().__next__().stat().st_mtime_ns
     code, told, _ = run_cli("run", small_study, "--out", out, capsys=capsys)
-    assert code == 0 and "1 trials, 1 already done" in told
+    assert code == 0 and "1 trial, 1 already done" in told
     assert (out / "trials").iterdir().__next__().stat().st_mtime_ns == before
     code, told, _ = run_cli("report", out, capsys=capsys)
     assert code == 0 and "majority" in told
