@@ -168,6 +168,8 @@ def main() -> None:
     given = parser.parse_args()
     before = given.before.resolve() if given.before is not None else None
     commit = describe_commit(before) if before is not None else None
+    if before is not None and commit is None:  # the installed package would be run in its place
+        raise SystemExit(f"{before} is no checkout of an earlier commit")
     results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, cells=[])
     words = choose_words()
     for labels, tokens in [*product(LABELS, TOKENS), THREE]:

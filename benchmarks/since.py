@@ -215,6 +215,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, help="no more than so many draws of each study; all where not given")
     given = parser.parse_args()
     commit = describe_commit(given.before)
+    if commit is None:  # the installed package would be run in its place
+        parser.error(f"{given.before} is no checkout: git worktree add --detach {given.before} c35af61")
     results = open_results(FILE, describe_machine(usable_cores()), {"before": commit}, works={})
     for work in given.works or WORKS:
         results["works"][work] = measure(work, given.before.resolve(), given.draws)

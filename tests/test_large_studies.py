@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.errors import StudyError
-from fewtune.running import prepare
+from fewtune.running import prepare, row_checks
 from fewtune.study import grid as trial
 from fewtune.study import load_study
 from fewtune.tasks.base import Draw, Task
@@ -26,13 +26,13 @@ def write_study(folder: Path, *lines: str, patterns: str = "") -> Path:
 
 def test_natural_draws_are_tried_at_the_fewest_shots_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    make_draw = prepare.make_draw
+    make_draw = row_checks.make_draw
 
     def note(task: Task, sampling: Sampling, data_seed: int) -> Draw:
         tried.append(sampling.shots)
         return make_draw(task, sampling, data_seed)
 
-    monkeypatch.setattr(prepare, "make_draw", note)
+    monkeypatch.setattr(row_checks, "make_draw", note)
     lines = ["methods: [majority]", "shots: [40, 30, 50]", "sampling: natural", "data_seeds: {count: 7}"]
     jobs, _ = prepare.prepare_jobs(load_study(write_study(tmp_path, *lines)), None)
     assert len(jobs) == 21 and tried == [30] * 7

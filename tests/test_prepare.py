@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pytest
 import tiny_models
 from fewtune.cli import main
 from fewtune.engine import loading
-from fewtune.errors import StudyError
+from fewtune.errors import DataError, StudyError
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial
 from fewtune.study import ModelChoice, Study, load_study
+from fewtune.tasks import hans
 
 STUDY = """
 name: misfits
@@ -165,5 +168,97 @@ def test_patterns_in_a_grid_are_chosen_from_and_not_spread(
     (derived,) = (pattern.name for pattern in tasks["feelings"].patterns)
     assert [job.trial.pattern for job in spread] == [derived]
     chosen = tuned.replace("plain", derived)
-    ((job,), _) = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], chosen, more=more), None)
-    assert job.trial.pattern is None
+    with pytest.raises(StudyError, match="settings 1 and 2 of its grid come to one on feelings with 8 shots"):
+        prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], chosen, more=more), None)
+    study = two_patterns(fill(tmp_path, study_file, model_folders["llama"], tuned, more=more))
+    ((job,), _) = prepare_jobs(study, None)
+    assert job.trial.pattern is None and len(job.trial.candidates) == 2
+
+
+def two_patterns(study: Study) -> Study:
+    """The study with two patterns of its own task, `derived` and `plain`."""
+    words = [" good", " bad"]
+    given = [{"name": name, "template": "{text} " + name, "label_words": words} for name in ("derived", "plain")]
+    [task] = study.tasks
+    settings = {**task.settings, "patterns": given}
+    return study.model_copy(update={"tasks": (task.model_copy(update={"settings": settings}),)})
+
+
+def test_a_methods_own_pattern_takes_no_trial_of_one_that_runs_under_all(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    fixed, spread = "pattern: {epochs: 1, as: fixed, pattern: plain}", "pattern: {epochs: 1, as: spread}"
+    for methods in ((fixed, spread), (spread, fixed)):
+        study = two_patterns(fill(tmp_path, study_file, model_folders["llama"], *methods, more="patterns: all"))
+        with pytest.raises(StudyError) as caught:
+            prepare_jobs(study, None)
+        assert "fixed: its trials are those of spread under the pattern 'plain'" in str(caught.value)
+
+
+def test_epochs_in_a_grid_beside_steps_are_told_to_do_nothing(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    more, tuned = "tuning: {trials: 2, folds: 2}", "pattern: {steps: 3, grid: {epochs: [1, 2]}}"
+    with pytest.raises(StudyError, match="come to one on feelings"):
+        prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], tuned, more=more), None)
+
+
+def test_a_share_held_out_that_leaves_a_label_without_rows_is_told_before(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    study = fill(tmp_path, study_file, model_folders["llama"], "pattern: {epochs: 1, validation_fraction: 0.1}")
+    with pytest.raises(StudyError, match=r"pattern: validation_fraction 0.1 of the 4 support rows of one label"):
+        prepare_jobs(study, None)
+
+
+def test_natural_draws_without_a_label_are_told_with_seeds_that_hold_all(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    study = fill(tmp_path, study_file, model_folders["llama"], "majority", more="sampling: natural\n")
+    study = study.model_copy(update={"shots": (3,), "data_seeds": tuple(range(20))})
+    with pytest.raises(StudyError) as caught:
+        prepare_jobs(study, None)
+    told = re.search(r"with these all is there: data_seeds: (\[.*?\])", str(caught.value))
+    assert told
+    sound = json.loads(told[1])
+    assert len(sound) == 20 and not set(sound) & set(json.loads(f"[{word_list(str(caught.value))}]"))
+    prepare_jobs(study.model_copy(update={"data_seeds": tuple(sound)}), None)
+
+
+def word_list(told: str) -> str:
+    """What stands in the first list of numbers."""
+    found = re.search(r"data seeds \[(.*?)\]", told)
+    assert found
+    return found[1]
+
+
+def test_teachers_are_asked_of_the_models_that_their_method_runs_on(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    student, encoder = model_folders["llama"], model_folders["bert"]
+    taught = (
+        f"context_distillation: {{calibration: none, kl_over: vocabulary, teacher: {student}, models: [{student}]}}"
+    )
+    study = fill(tmp_path, study_file, student, taught)
+    both = study.model_copy(update={"models": (*study.models, ModelChoice(name=str(encoder)))})
+    prepare_jobs(both, None)
+    wrong = fill(tmp_path, study_file, student, f"context_distillation: {{calibration: none, teacher: {encoder}}}")
+    with pytest.raises(StudyError, match="is an encoder, whose rows cannot go on from a context"):
+        prepare_jobs(wrong, None)
+
+
+def test_a_task_without_two_labels_or_with_an_empty_test_set_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    for task, told in (
+        ("questions: {fewest_rows: 100}", "only 1 label is left"),
+        ("sentiment: {neutral_below: 3.0}", "the test set nyt has no rows left"),
+    ):
+        path.write_text(f"name: odd\ntasks: [{task}]\nmethods: [tfidf]\nshots: [4]\nfloors: false\n")
+        with pytest.raises(StudyError, match=told):
+            prepare_jobs(load_study(path), None)
+
+
+def test_a_hans_file_without_its_facets_is_told() -> None:
+    rows = [{"sentence1": "a man ate", "sentence2": "he ate", "gold_label": "entailment"}]
+    with pytest.raises(DataError, match="row 1 has no column 'heuristic'"):
+        hans._make_rows(rows, "hans.jsonl")

@@ -180,7 +180,7 @@ def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Pat
                 "Indent the settings below the method's name, and start every method with `- `."
             ),
         ),
-        ({"methods": "[majority: {as: 3}]"}, 3, "`methods.0.majority.as` is 3: it should be a name."),
+        ({"methods": "[majority: {as: 3}]"}, 3, "`methods.0.majority.as` is 3: it should be a name, in quotes."),
         (
             {"methods": "[lora, lora]", "models": "[m]"},
             3,
@@ -235,6 +235,14 @@ def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Pat
         ({"shots": "16"}, 4, "`shots` is 16: it should be a valid array."),
         ({"patterns": "{sentiment: []}"}, 5, "`patterns.sentiment` is []: it should have at least 1 item."),
         ({"shots": "[16, 16]"}, 4, "16 stands twice in `shots`: keep one."),
+        ({"data_seeds": "5"}, 5, "`data_seeds` is 5: give a list of seeds, or {count: 5} for 0 to 4."),
+        ({"until": "decide"}, 5, '`until` is "decide": give decided, or {most_draws: 12}.'),
+        ({"metrics": "[ece]"}, 5, "results cannot be judged by ece: name one of accuracy, mcc, macro_f1 before it."),
+        (
+            {"methods": "[lora: {<<: {rank: 4}}]", "models": "[m]"},
+            3,
+            "merge keys (`<<`) are not read: write the settings out, or name a whole alias.",
+        ),
         ({"data_seeds": "[1, 1]"}, 5, "1 stands twice in `data_seeds`: keep one."),
         ({"data_seeds": "[-1]"}, 5, "`data_seeds.0` is -1: it should be greater than or equal to 0."),
         (

@@ -53,8 +53,11 @@ def test_overrides_create_a_mapping_that_the_file_leaves_out(tmp_path: Path) -> 
         ("shots={a: 1, a: 2}", "key 'a' is given twice (first on line 1): keep one."),
         ("methods.7.lora.rank=4", "'7' is no position in `methods`. Allowed: 0 to 3."),
         ("methods.lora.rank=4", "'lora' is no position in `methods`. Allowed: 0 to 3."),
-        ("name.x=4", "`name` is \"demo\": there is no 'x' in it."),
-        ("methods.0.lora.rank=4", "`methods.0` is \"majority\": there is no 'lora' in it."),
+        ("name.x=4", "`name` is \"demo\": there is no 'x' in it. Set the whole of it, name=…"),
+        (
+            "methods.0.lora.rank=4",
+            "`methods.0` is \"majority\": there is no 'lora' in it. Set the whole of it, methods.0=…",
+        ),
         ("methods.3.lora.rank=0", "`methods.3.lora.rank` is 0: it should be greater than or equal to 1."),
         ("shots=[0]", "`shots.0` is 0: it should be greater than or equal to 1."),
     ],

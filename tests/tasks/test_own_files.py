@@ -176,6 +176,7 @@ def test_bad_files_are_refused_by_name_row_and_column(
             "tests: a test set is named 'train'. Give it another name, such as in_domain",
         ),
         ({"tests": {" ": "test.csv"}}, "tests: a test set is named ' '."),
+        ({"tests": {"In-domain": "test.csv"}}, "is named 'In-domain'. Rows in domain are named 'in_domain'."),
         ({"tests": {"other": "columns.csv"}}, "columns.csv: row 1: unknown column 'text'. Did you mean 'texts'?"),
     ],
 )

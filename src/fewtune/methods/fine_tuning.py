@@ -16,8 +16,8 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.readouts import Readout
 from fewtune.engine.schedule import Optimisation
 from fewtune.engine.sending import send
-from fewtune.errors import DataError
 from fewtune.methods.answer import Answer
+from fewtune.methods.held_out import hold_out, know_label
 from fewtune.methods.optimisation import FineTuning, read_optimisation
 from fewtune.methods.plan import Plan
 from fewtune.methods.trainable import Trained
@@ -51,7 +51,7 @@ def plan_split(
 
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
-        return answer.loss(scores, send(torch.tensor([_known(e.label) for e in batch]), scores.device))
+        return answer.loss(scores, send(torch.tensor([know_label(e.label) for e in batch]), scores.device))
 
     fitted, held_out = split
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
@@ -108,29 +108,3 @@ def read_batch(forward: Forward, batch: Sequence[FitExample], *readouts: Readout
     token_indices = [readout.token_indices(forward, packed) for readout in readouts]
     states = forward.hidden_states(packed, torch.cat(token_indices)).split([len(read) for read in token_indices])
     return [readout.read(forward, part, packed) for readout, part in zip(readouts, states, strict=True)]
-
-
-def hold_out(rows: Sequence[Example], fraction: float, rng: np.random.Generator) -> tuple[list[Example], list[Example]]:
-    """Split labelled rows into those that are fitted and those that choose the epoch, label by label.
-
-    Raises DataError where a label would have no row left on either side.
-    """
-    if fraction == 0.0:
-        return list(rows), []
-    held: set[int] = set()
-    for label in sorted({_known(row.label) for row in rows}):
-        members = [i for i, row in enumerate(rows) if row.label == label]
-        count = round(fraction * len(members))
-        if not 0 < count < len(members):
-            raise DataError(
-                f"validation_fraction {fraction:g} of the {len(members)} support rows of one label leaves none on one "
-                "side. Use more shots, or set validation_fraction to 0 (the last step is kept)."
-            )
-        held.update(int(i) for i in rng.permutation(members)[:count])
-    return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
-
-
-def _known(label: int | None) -> int:
-    if label is None:
-        raise DataError("a row without a label cannot be fitted by its label")
-    return label

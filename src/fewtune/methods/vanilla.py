@@ -41,7 +41,8 @@ class Settings(FineTuning):
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Train every weight and the head on the support."""
     from fewtune.methods.answer import answer_by_head, head_parameters, start_head
-    from fewtune.methods.fine_tuning import hold_out, plan_split
+    from fewtune.methods.fine_tuning import plan_split
+    from fewtune.methods.held_out import hold_out
     from fewtune.methods.trainable import train_all
 
     assert model is not None

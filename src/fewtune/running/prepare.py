@@ -5,7 +5,7 @@ Owns the checks that come before any trial starts, and the jobs that any process
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,16 @@ from fewtune.models import (
     tell_unlike_vocabulary,
 )
 from fewtune.models.architectures import find_architecture
+from fewtune.models.architectures.base import Ability
 from fewtune.running.job import Job
-from fewtune.running.tune import check_folds
+from fewtune.running.row_checks import check_rows
 from fewtune.study import MOST_TRIALS, MethodChoice, Study, TaskChoice, build_settings
 from fewtune.study.grid import Trial, list_trials, resolve_shots, spread_patterns
 from fewtune.study.identity import fingerprint_patterns, identify_trial
 from fewtune.study.nulls import resolve_candidates, resolve_max_tokens
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
-from fewtune.tasks.draw import Sampling, check_sampling, make_draw
+from fewtune.tasks.build import check_sets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -42,6 +43,7 @@ def load_task(choice: TaskChoice, data_dir: Path | None) -> Task:
     """Read a task's rows as a study names it."""
     module = get_task_module(choice.name)
     task: Task = module.load(build_settings(module.Settings, choice.settings), data_dir)
+    check_sets(task)
     return task
 
 
@@ -57,7 +59,7 @@ def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[s
     faults += _check_twins(tasks)
     faults += _check_model_twins(study, models)
     faults += _check_patterns(study, tasks)
-    faults += _check_vocabularies(study, models)
+    faults += _check_teachers(study, models)
     if faults:
         raise StudyError(f"study {study.name!r} cannot run", faults)
     maker = _JobMaker(study, models, tasks)
@@ -66,7 +68,12 @@ def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[s
     for trial in _list_trials(study, tasks):
         job = maker.make(trial)
         # Two settings of one method may come to one thing with some numbers of shots: it runs once.
-        in_place[trial.method.variant] = jobs.setdefault(job.trial_id, job).trial.method.variant
+        kept = jobs.setdefault(job.trial_id, job).trial
+        in_place[trial.method.variant] = kept.method.variant
+        faults += _check_spread(trial, kept)
+    faults += _check_candidates(jobs.values())
+    if faults:
+        raise StudyError(f"study {study.name!r} cannot run", list(dict.fromkeys(faults)))
     ran = {job.trial.method.variant for job in jobs.values()}
     lost = [
         Fault(
@@ -86,33 +93,11 @@ def _read_tasks(study: Study, data_dir: Path | None, faults: list[Fault]) -> dic
     for choice in study.tasks:
         try:
             task = load_task(choice, data_dir)
-            _check_rows(study, task)
+            check_rows(study, task)
             tasks[choice.label] = task
         except DataError as error:
             faults.append(Fault(f"task {choice.label}: {error}"))
     return tasks
-
-
-def _check_rows(study: Study, task: Task) -> None:
-    """Raise DataError where a task has too few rows for a study's shots, pool or folds."""
-    balanced = study.sampling == "balanced"
-    sampling = Sampling(
-        min(study.shots),
-        per_class=study.shots_per == "class",
-        balanced=balanced,
-        pool_rows=study.pool_rows,
-        in_domain_rows=1,
-        out_of_domain_rows=1,
-    )
-    for shots in study.shots:
-        check_sampling(task, replace(sampling, shots=shots))
-    # Supports nest over shots: the smallest has the fewest rows of every label. Balanced draws hold equal rows a label
-    # whatever the seed: one tells of all.
-    tuned = study.data_seeds[:1] if study.tuning is not None else ()
-    for data_seed in tuned if balanced else study.data_seeds:
-        draw = make_draw(task, sampling, data_seed)
-        if study.tuning is not None:
-            check_folds(task, draw.support, study.tuning.folds)
 
 
 @dataclass(frozen=True)
@@ -124,6 +109,8 @@ class _FoundModel:
     """Tokens that it reads."""
     revision: int
     """Its family's."""
+    abilities: frozenset[Ability]
+    """What it can do."""
 
 
 def _find_models(study: Study, faults: list[Fault]) -> dict[str, _FoundModel]:
@@ -137,7 +124,8 @@ def _find_models(study: Study, faults: list[Fault]) -> dict[str, _FoundModel]:
             snapshot = find_model(name, revision)
             config = inspect_model(snapshot)
             positions = max_positions(config)
-            models[name] = _FoundModel(snapshot, positions, find_architecture(config).revision)
+            family = find_architecture(config)
+            models[name] = _FoundModel(snapshot, positions, family.revision, family.find_abilities(config))
             if (study.max_tokens or 0) > positions:
                 faults.append(
                     Fault(f"model {name}: max_tokens is {study.max_tokens}, the model reads {positions}. Lower it.")
@@ -261,12 +249,47 @@ def _check_model_twins(study: Study, models: Mapping[str, _FoundModel]) -> Itera
             )
 
 
-def _check_vocabularies(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
-    """Teachers whose tokens are not those of a model they would teach."""
+def _check_spread(trial: Trial, kept: Trial) -> Iterator[Fault]:
+    """A trial under one of several patterns that is another method's own: the mean over patterns would lack it."""
+    pattern = trial.pattern or kept.pattern
+    if (trial.pattern is None) != (kept.pattern is None):
+        fixed, spread = trial.method.variant, kept.method.variant
+        if trial.pattern is not None:
+            fixed, spread = spread, fixed
+        yield Fault(
+            f"{fixed}: its trials are those of {spread} under the pattern {pattern!r}, which the study's `patterns` "
+            f"run already. Take {fixed} out, or the pattern out of its settings."
+        )
+
+
+def _check_candidates(jobs: Iterable[Job]) -> Iterator[Fault]:
+    """Methods that would be tuned over settings of which two are one: others are tuned over more."""
+    for trial in (job.trial for job in jobs if len(job.trial.candidates) > 1):
+        seen: dict[str, int] = {}
+        for place, candidate in enumerate(trial.candidates):
+            # With a number of steps the epochs are not read.
+            read = {key: value for key, value in candidate.items() if key != "epochs" or candidate.get("steps") is None}
+            first = seen.setdefault(repr(read), place)
+            if first != place:
+                yield Fault(
+                    f"{trial.method.variant}: settings {first + 1} and {place + 1} of its grid come to one on "
+                    f"{trial.task.label} with {trial.shots} shots. Give the grid values that differ in effect, as many "
+                    "as before."
+                )
+
+
+def _check_teachers(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
+    """Teachers that read no context, or whose tokens are not those of a model they would teach."""
     for method in study.methods:
-        for teacher in _list_other_models(method, sharing_vocabulary=True):
-            for student in [model.name for model in study.models]:
-                known = teacher in models and student in models
+        sharing = _list_other_models(method, sharing_vocabulary=True)
+        for teacher in _list_other_models(method):
+            if teacher in models and "reads_on" not in models[teacher].abilities:
+                yield Fault(
+                    f"{method.variant}: teacher {teacher} is an encoder, whose rows cannot go on from a context. Use a "
+                    "decoder."
+                )
+            for student in method.models or [model.name for model in study.models]:
+                known = teacher in sharing and teacher in models and student in models
                 unlike = known and tell_unlike_vocabulary(models[teacher].snapshot, models[student].snapshot)
                 if unlike:
                     yield Fault(f"{method.variant}: {unlike}.")

@@ -107,7 +107,9 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
         draft.refuse((*place, "models"), message)
         sound = False
     if alias is not None and (not isinstance(alias, str) or not alias.strip()):
-        draft.refuse((*place, "as"), f"`{join_steps(place)}.as` is {show_value(alias)}: it should be a name.")
+        draft.refuse(
+            (*place, "as"), f"`{join_steps(place)}.as` is {show_value(alias)}: it should be a name, in quotes."
+        )
         sound = False
     elif alias is not None and len(alias) > MOST_NAME:
         draft.refuse((*place, "as"), f"`{join_steps(place)}.as` has {len(alias)} characters: at most {MOST_NAME}.")

@@ -66,7 +66,9 @@ def _find_step(draft: Draft, override: str, holder: Any, key: str, steps: Steps)
         else:
             message = f"{where} is an empty list: set the whole list."
     else:
-        message = f"{where} is {name_kind(holder)}: there is no {shorten(key)!r} in it."
+        message = (
+            f"{where} is {name_kind(holder)}: there is no {shorten(key)!r} in it. Set the whole of it, {where[1:-1]}=…"
+        )
     draft.faults.append(Fault(f"--set {shorten(override)}: {message}"))
     return None
 

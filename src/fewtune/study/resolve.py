@@ -11,6 +11,7 @@ from typing import Any
 
 from fewtune.errors import name_choices
 from fewtune.methods import METHODS, get_method
+from fewtune.metrics.counts import SCORES
 from fewtune.study.draft import Draft, Steps, name_kind, show_value
 from fewtune.study.entries import Entry, name_entries, read_entries, read_entry, read_list, refuse_twins
 from fewtune.study.validation import validate
@@ -42,7 +43,7 @@ def resolve_study(draft: Draft) -> Study | None:
     body["models"] = _read_models(draft, [entry.name for entry in methods])
     _refuse_other_models(draft, methods, [choice["name"] for choice in body["models"]])
     for key in ("data_seeds", "fit_seeds"):
-        if isinstance(body.get(key), dict):
+        if isinstance(body.get(key), dict | int):
             body[key] = _count_seeds(draft, key, body[key])
     _read_until(draft, body)
     asked = body["until"].get("most_draws") if isinstance(body.get("until"), dict) else None
@@ -65,6 +66,9 @@ def resolve_study(draft: Draft) -> Study | None:
         _refuse_missing_pool(draft, methods)
     for key in ("shots", "data_seeds", "fit_seeds", "metrics"):
         _refuse_repeats(draft, key)
+    metrics = body.get("metrics")
+    if isinstance(metrics, list) and metrics == ["ece"]:
+        draft.refuse(("metrics",), f"results cannot be judged by ece: name one of {', '.join(SCORES)} before it.")
     if body.get("shots_per") == "class" and body.get("sampling") == "natural":
         draft.refuse(
             ("shots_per",),
@@ -92,7 +96,9 @@ def resolve_study(draft: Draft) -> Study | None:
 
 def _read_until(draft: Draft, body: dict[str, Any]) -> None:
     """Write `until: decided` out, and let its tolerance be the study's; one given over the file is in its place."""
-    if body.get("until") == "decided":
+    if isinstance(body.get("until"), str):
+        if body["until"] != "decided":
+            draft.refuse(("until",), f"`until` is {show_value(body['until'])}: give decided, or {{most_draws: 12}}.")
         body["until"] = {}
     if not isinstance(body.get("until"), dict) or "within" not in body["until"]:
         return
@@ -177,8 +183,8 @@ def _refuse_other_models(draft: Draft, methods: Iterable[Entry], models: Sequenc
         if entry.models and not get_method(entry.name).uses_model:
             draft.refuse(steps, f"{entry.name} uses no model: leave `models` out.")
             continue
-        if entry.models and get_method(entry.name).floor:
-            draft.refuse(steps, f"{entry.name} is a floor of every model: leave `models` out.")
+        if entry.models and get_method(entry.name).floor and draft.data.get("floors", True) is True:
+            draft.refuse(steps, f"{entry.name} is a floor of every model: leave `models` out, or set floors: false.")
             continue
         for name in entry.models:
             if name not in models:
@@ -223,10 +229,10 @@ def _refuse_missing_pool(draft: Draft, methods: Iterable[Entry]) -> None:
             )
 
 
-def _count_seeds(draft: Draft, key: str, value: dict[str, Any]) -> list[int]:
+def _count_seeds(draft: Draft, key: str, value: dict[str, Any] | int) -> list[int]:
     """The seeds of `{count: 5}`: 0 to 4."""
-    count = value.get("count")
-    if set(value) != {"count"} or type(count) is not int or count < 1:
+    count = value.get("count") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or set(value) != {"count"} or type(count) is not int or count < 1:
         message = f"`{key}` is {show_value(value)}: give a list of seeds, or {{count: 5}} for 0 to 4."
         draft.refuse((key,), message)
         return [0]

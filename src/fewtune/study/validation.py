@@ -30,6 +30,11 @@ def validate(draft: Draft, steps: Steps, shape: type[Shape], values: dict[str, A
     allowed = _list_fields(shape)
     unknown = [key for key in values if key not in allowed]
     for key in unknown:
+        if key == "<<":
+            draft.refuse(
+                (*steps, key), "merge keys (`<<`) are not read: write the settings out, or name a whole alias."
+            )
+            continue
         refusal = name_choices(key, allowed, what) if allowed else f"{what} {shorten(key)!r}: there are no settings."
         draft.refuse((*steps, key), refusal)
     known = {key: value for key, value in values.items() if key in allowed}

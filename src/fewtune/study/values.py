@@ -217,7 +217,9 @@ class Study(_Frozen):
         description="Tokens one rendered example may have; null: 512, or what the model reads where that is less.",
     )
     metrics: tuple[Metric, ...] = Field(
-        default=(), description="Metrics to report, first one first; empty: the task's own."
+        default=(),
+        description="What results are judged by: the first of accuracy, mcc and macro_f1 here; empty: the task's own. "
+        "All are always shown.",
     )
     equivalence: float = Field(
         default=0.01,

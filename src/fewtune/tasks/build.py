@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from fewtune.errors import DataError
 from fewtune.tasks.base import Example, Task, TestSet
 from fewtune.tasks.texts import text_key
 
@@ -28,6 +29,21 @@ def build_task(task: Task) -> Task:
         fingerprint=fingerprint_rows(train, test_sets),
         notes=(*task.notes, *repeats, *shared),
     )
+
+
+def check_sets(task: Task) -> None:
+    """Raise DataError where a task has fewer than two labels or a test set without rows, one drawn anew apart."""
+    if len(task.labels) < 2:
+        raise DataError(
+            f"{task.name}: only {len(task.labels)} label is left ({', '.join(task.labels)}), and nothing to tell it "
+            "from. Change the settings that leave rows out, or take other files."
+        )
+    for test_set in task.test_sets[1:] if task.held_out is not None else task.test_sets:
+        if not test_set.rows:
+            raise DataError(
+                f"{task.name}: the test set {test_set.name} has no rows left. Change the settings that leave rows out, "
+                "or take other files."
+            )
 
 
 def drop_repeats(rows: Sequence[Example], what: str) -> tuple[tuple[Example, ...], list[str]]:

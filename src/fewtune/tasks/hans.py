@@ -69,6 +69,9 @@ def _find_rows(data_dir: Path | None) -> tuple[str, tuple[Example, ...], list[st
 def _make_rows(rows: Iterable[Mapping[str, Any]], where: str) -> tuple[Example, ...]:
     pairs: list[Example] = []
     for number, row in enumerate(rows, start=1):
+        for column in ("heuristic", "subcase"):
+            if column not in row:
+                raise DataError(f"{where}: row {number} has no column {column!r}. Take a file of HANS's own.")
         label = row.get("gold_label", row.get("label"))
         gold = HANS_LABELS[label] if isinstance(label, int) and label in (0, 1) else label
         if gold not in HANS_LABELS:

@@ -1,0 +1,77 @@
+"""Whether a task has rows enough for a study: for its shots, pool and folds, and for what its methods hold out.
+
+Owns these checks, which come before any trial, and which draws to take where some cannot be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from fewtune.errors import DataError
+from fewtune.methods.held_out import hold_out
+from fewtune.running.tune import check_folds
+from fewtune.study import MethodChoice, Study
+from fewtune.tasks.base import Task
+from fewtune.tasks.draw import Sampling, check_sampling, make_draw
+
+MOST_SEEDS_TRIED = 200
+"""Data seeds that are looked through for draws that hold every label."""
+
+
+def check_rows(study: Study, task: Task) -> None:
+    """Raise DataError where a task has too few rows for a study's shots, pool or folds."""
+    balanced = study.sampling == "balanced"
+    sampling = Sampling(
+        min(study.shots),
+        per_class=study.shots_per == "class",
+        balanced=balanced,
+        pool_rows=study.pool_rows,
+        in_domain_rows=1,
+        out_of_domain_rows=1,
+    )
+    for shots in study.shots:
+        check_sampling(task, replace(sampling, shots=shots))
+    # Supports nest over shots: the smallest has the fewest rows of every label. Balanced draws hold equal rows a label
+    # whatever the seed: one tells of all.
+    held_out = [(method.variant, share) for method in study.methods for share in _list_held_out(method)]
+    split = study.data_seeds[:1] if study.tuning is not None or held_out else ()
+    unusable: dict[int, DataError] = {}
+    for data_seed in split if balanced else study.data_seeds:
+        try:
+            draw = make_draw(task, sampling, data_seed)
+        except DataError as error:
+            if balanced:
+                raise
+            unusable[data_seed] = error
+            continue
+        if study.tuning is not None:
+            check_folds(task, draw.support, study.tuning.folds)
+        for variant, share in held_out:
+            try:
+                hold_out(draw.support, share, np.random.default_rng(0))
+            except DataError as error:
+                raise DataError(f"{variant}: {error}") from error
+    if unusable:
+        raise DataError(_word_unusable(study, task, sampling, unusable))
+
+
+def _list_held_out(method: MethodChoice) -> list[float]:
+    """The shares of its support that a method would hold out to choose an epoch by."""
+    return list(filter(None, dict.fromkeys(each.get("validation_fraction", 0.0) for each in method.candidates)))
+
+
+def _word_unusable(study: Study, task: Task, sampling: Sampling, unusable: Mapping[int, DataError]) -> str:
+    """Say which data seeds give no draw, and name as many that do."""
+    first, *_ = unusable.values()
+    wanted, sound = len(study.data_seeds), []
+    for data_seed in range(MOST_SEEDS_TRIED):
+        with contextlib.suppress(DataError):
+            make_draw(task, sampling, data_seed)
+            sound.append(data_seed)
+        if len(sound) == wanted:
+            return f"{first} So it is with data seeds {list(unusable)}; with these all is there: data_seeds: {sound}."
+    return str(first)
