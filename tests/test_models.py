@@ -163,6 +163,16 @@ def test_a_hub_model_is_known_by_its_commit(
     monkeypatch.setattr("huggingface_hub.snapshot_download", lack)
     fewtune.load(tmp_path / "saved")
     assert commits == ["c0ffee", None], "an equal one will do"
+    changed = json.loads((tmp_path / "c0ffee" / "config.json").read_text())
+    model_copy = Path(shutil.copytree(model_folders["llama"], tmp_path / "changed"))
+    (model_copy / "config.json").write_text(json.dumps({**changed, "rms_norm_eps": 0.5}))
+
+    def fetch_changed(name: str, revision: str | None, **given: object) -> str:
+        return lack(name, revision) if revision is not None else str(model_copy)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch_changed)
+    with pytest.raises(ModelError, match="could not be downloaded and is not in the cache"):
+        fewtune.load(tmp_path / "saved")
 
 
 def test_a_process_reads_a_model_once(model_folders: dict[str, Path]) -> None:

@@ -195,6 +195,24 @@ def test_a_methods_own_pattern_takes_no_trial_of_one_that_runs_under_all(
         assert "fixed: its trials are those of spread under the pattern 'plain'" in str(caught.value)
 
 
+def test_one_pattern_alone_is_no_spread_that_another_method_could_take_from(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    methods = ("pattern: {epochs: 1, as: fixed, pattern: plain}", "pattern: {epochs: 1, as: spread}")
+    study = two_patterns(fill(tmp_path, study_file, model_folders["llama"], *methods, more="patterns: all\n"))
+    with pytest.raises(StudyError, match="its settings come to those of") as caught:
+        prepare_jobs(study.model_copy(update={"patterns": {"feelings": ("plain",)}}), None)
+    assert "under the pattern" not in str(caught.value)
+
+
+def test_a_candidate_that_fails_is_left_to_tuning(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    more, tuned = "tuning: {trials: 2, folds: 2}\n", "pattern: {epochs: 1, grid: {validation_fraction: [0.0, 0.1]}}"
+    jobs, _ = prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], tuned, more=more), None)
+    assert len(jobs[0].trial.candidates) == 2
+
+
 def test_epochs_in_a_grid_beside_steps_are_told_to_do_nothing(
     tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
 ) -> None:

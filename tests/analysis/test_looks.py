@@ -186,6 +186,28 @@ def test_a_study_that_grew_by_draws_before_its_own_shows_what_all_methods_have(t
         assert {record.trial_id for record in kept} == {record.trial_id for record in records}
 
 
+def test_with_several_models_a_verdict_is_of_the_draws_that_were_looked_at(tmp_path: Path) -> None:
+    """Of five draws of one model three were looked at, as of the other, which has no more."""
+    first = make_study(tmp_path, {"pattern": [0.9] * 5, "lora": [0.8] * 5}, model="one")
+    second = make_study(tmp_path, {"pattern": [0.7] * 3, "lora": [0.6] * 3}, model="two")
+    seen = [record.trial_id for record in (*first, *second) if record.trial.data_seed < 3]
+    look = Look(task="sentiment", shots=16, draws=3, methods=4, trials=fingerprint_trials(seen), level=0.02)
+    (tmp_path / "study.yaml").write_text("name: made-up\ndata_seeds: [0, 1, 2, 3, 4]\n")
+    write_looks(tmp_path, LookHistory(plan=(3, 5), looks=(look,)))
+    for study in (analyse_folder(tmp_path), (followed := FollowedFolder(tmp_path)).analyse(followed.read())):
+        for group in study.groups:
+            assert group.verdict.comparisons["lora"].draws == 3
+
+
+def test_a_method_that_was_added_takes_no_draws_from_those_that_were_looked_at(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"pattern": [0.9] * 5, "lora": [0.8] * 5})
+    trials = fingerprint_trials(record.trial_id for record in records)
+    look = Look(task="sentiment", shots=16, draws=5, methods=2, trials=trials, level=0.02)
+    more = make_study(tmp_path, {"vanilla": [0.7]})
+    kept = keep_looked_at([*records, *more], LookHistory(plan=(5,), looks=(look,)), seeds=[0, 1, 2, 3, 4])
+    assert {record.trial.data_seed for record in kept} == {0, 1, 2, 3, 4}
+
+
 def test_before_any_look_a_draw_that_some_methods_lack_decides_nothing(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92]}, failures={"probe": "no memory"})
     write_looks(tmp_path, LookHistory(plan=(5,)))

@@ -74,6 +74,14 @@ def test_the_in_domain_test_stands_first_and_others_keep_their_names(tmp_path: P
     assert len(task.train) == 40
 
 
+def test_a_name_near_in_domain_beside_it_is_a_name(tmp_path: Path, write: Write) -> None:
+    write("train.csv", TRAIN)
+    write("test.csv", "text,label\nfresh,good\nstale,bad\n")
+    write("later.csv", "text,label\nfine,good\npoor,bad\n")
+    tests = {"in_domain": "test.csv", "in_domain_2": "later.csv"}
+    assert [each.name for each in read(tmp_path, tests=tests).test_sets] == ["in_domain", "in_domain_2"]
+
+
 def test_words_are_derived_from_label_names_and_said_in_the_notes(tmp_path: Path, write: Write) -> None:
     write("train.csv", TRAIN.replace("good", "very_good"))
     task = read(tmp_path)

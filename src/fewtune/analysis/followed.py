@@ -6,7 +6,7 @@ analysed anew. Does not know when a look is due or how it is shown (`report`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +75,9 @@ class FollowedFolder:
         read_all(self._reader, (record for record in contents.records if record.status == "done"))
         grouped = group_records(contents.records)
         levels = find_levels(contents.looks, contents.records, contents.seeds)
+        seen = {r.trial_id for r in keep_looked_at(contents.records, contents.looks, contents.seeds)}
         self._groups = {
-            key: self._analyse(key, members, contents, levels[key[0], key[2]]) for key, members in grouped.items()
+            key: self._analyse(key, members, contents, levels[key[0], key[2]], seen) for key, members in grouped.items()
         }
         groups = [kept.analysis for kept in self._groups.values()]
         return assemble(contents, groups, self._decide(groups, contents.terms), self._reader)
@@ -96,9 +97,12 @@ class FollowedFolder:
                 self._decisions[place] = _Decided(tuple(members), terms, decision)
         return [self._decisions[place].decision for place in cells]
 
-    def _analyse(self, key: GroupKey, members: list[Record], contents: FolderContents, level: float) -> _Kept:
+    def _analyse(
+        self, key: GroupKey, members: list[Record], contents: FolderContents, level: float, seen: Collection[str]
+    ) -> _Kept:
+        """A group judged by the trials that were looked at, `seen` by their ids; as kept where nothing changed."""
         region = contents.region
-        looked_at = keep_looked_at(members, contents.looks, contents.seeds)
+        looked_at = [record for record in members if record.trial_id in seen]
         made_of = (
             region,
             level,

@@ -50,14 +50,19 @@ def keep_looked_at(records: Sequence[Record], looks: LookHistory | None, seeds: 
     """The records that the last look at their task and number of shots was of; all where looks are not counted.
 
     `seeds` are the study's data seeds in order: a look is at the first so many. Draws beyond it are half run, or would
-    be looked at uncounted. Where no look was at these records, it is the draws that all methods have by now.
+    be looked at uncounted. Where no look was at these records, it is the draws that all methods have by now, if they
+    are as many as the last look had.
     """
     if looks is None:
         return list(records)
     beyond: dict[tuple[str, int], set[int]] = {}
     for place, members in _split_places(records).items():
-        last = find_look(looks, members, seeds)
-        beyond[place] = _find_half_run(members) if last is None else set(seeds[last.draws :])
+        last, taken, half_run = find_look(looks, members, seeds), looks.of(*place), _find_half_run(members)
+        common = {record.trial.data_seed for record in members} - half_run
+        if last is None and taken and len(common) < taken[-1].draws:
+            # A method was added that has few draws yet. (With as many, draws may have come before those looked at.)
+            last = taken[-1]
+        beyond[place] = half_run if last is None else set(seeds[last.draws :])
     return [r for r in records if r.trial.data_seed not in beyond[r.trial.task, r.trial.shots]]
 
 

@@ -68,10 +68,11 @@ def judge_study(
     Failed and skipped trials are counted and never scored.
     """
     levels = find_levels(looks, records, seeds)
+    looked_at = {record.trial_id for record in keep_looked_at(records, looks, seeds)}
     return [
         judge_group(
             (task, model, shots),
-            keep_looked_at(members, looks, seeds),
+            [record for record in members if record.trial_id in looked_at],
             reader,
             rng,
             region,

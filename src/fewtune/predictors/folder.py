@@ -148,26 +148,31 @@ def _rebuild_language(
     precision: Precision | None,
 ) -> Scorer:
     from fewtune.engine.loading import load_model
+    from fewtune.models import find_model
     from fewtune.models.chat import CHAT, drop_chat, is_chat
     from fewtune.predictors.language import LanguageScorer
 
     named = str(base) if base is not None else part.base.name
     if is_chat(part.base.name):
         named = drop_chat(named) + CHAT
-    snapshot = _find_base(named, part.base.revision if base is None else None)
+    snapshot = _find_base(named, part.base) if base is None else find_model(named)
     if snapshot.weights_fingerprint != part.base.weights_fingerprint:
         raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
     return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, precision or part.base.precision))
 
 
-def _find_base(name: str, revision: str | None) -> ModelSnapshot:
-    """The base model at its commit; where that cannot be had, what its name gives now, which may be equal."""
+def _find_base(name: str, base: BasePart) -> ModelSnapshot:
+    """The base model at its commit; where that cannot be had, what its name gives now, if it is the same model."""
     from fewtune.models import find_model
 
-    if revision is not None:
+    try:
+        return find_model(name, base.revision)
+    except ModelError:
         with contextlib.suppress(ModelError):
-            return find_model(name, revision)
-    return find_model(name)
+            found = find_model(name)
+            if base.revision is not None and found.weights_fingerprint == base.weights_fingerprint:
+                return found
+        raise
 
 
 def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:

@@ -5,6 +5,7 @@ Owns the checks that come before any trial starts, and the jobs that any process
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,12 +66,16 @@ def prepare_jobs(study: Study, data_dir: Path | None) -> tuple[list[Job], dict[s
     maker = _JobMaker(study, models, tasks)
     jobs: dict[str, Job] = {}
     in_place: dict[str, str] = {}
-    for trial in _list_trials(study, tasks):
+    trials = _list_trials(study, tasks)
+    patterns: dict[tuple[str, str], set[str | None]] = defaultdict(set)
+    for trial in trials:
+        patterns[trial.method.variant, trial.task.label].add(trial.pattern)
+    for trial in trials:
         job = maker.make(trial)
         # Two settings of one method may come to one thing with some numbers of shots: it runs once.
         kept = jobs.setdefault(job.trial_id, job).trial
         in_place[trial.method.variant] = kept.method.variant
-        faults += _check_spread(trial, kept)
+        faults += _check_spread(trial, kept, patterns)
     faults += _check_candidates(jobs.values())
     if faults:
         raise StudyError(f"study {study.name!r} cannot run", list(dict.fromkeys(faults)))
@@ -249,13 +254,18 @@ def _check_model_twins(study: Study, models: Mapping[str, _FoundModel]) -> Itera
             )
 
 
-def _check_spread(trial: Trial, kept: Trial) -> Iterator[Fault]:
-    """A trial under one of several patterns that is another method's own: the mean over patterns would lack it."""
+def _check_spread(trial: Trial, kept: Trial, patterns: Mapping[tuple[str, str], set[str | None]]) -> Iterator[Fault]:
+    """A trial under one of several patterns that is another method's own: the mean over patterns would lack it.
+
+    `patterns`: those of each method and task.
+    """
     pattern = trial.pattern or kept.pattern
     if (trial.pattern is None) != (kept.pattern is None):
         fixed, spread = trial.method.variant, kept.method.variant
         if trial.pattern is not None:
             fixed, spread = spread, fixed
+        if len(patterns[spread, trial.task.label]) < 2:
+            return
         yield Fault(
             f"{fixed}: its trials are those of {spread} under the pattern {pattern!r}, which the study's `patterns` "
             f"run already. Take {fixed} out, or the pattern out of its settings."
@@ -281,13 +291,15 @@ def _check_candidates(jobs: Iterable[Job]) -> Iterator[Fault]:
 def _check_teachers(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
     """Teachers that read no context, or whose tokens are not those of a model they would teach."""
     for method in study.methods:
-        sharing = _list_other_models(method, sharing_vocabulary=True)
-        for teacher in _list_other_models(method):
-            if teacher in models and "reads_on" not in models[teacher].abilities:
-                yield Fault(
-                    f"{method.variant}: teacher {teacher} is an encoder, whose rows cannot go on from a context. Use a "
-                    "decoder."
-                )
+        sharing, teachers = _list_other_models(method, sharing_vocabulary=True), _list_other_models(method)
+        encoders = [name for name in teachers if name in models and "reads_on" not in models[name].abilities]
+        # Tuning leaves out a candidate that fails.
+        if encoders and (encoders == teachers) and len(teachers) == len(method.candidates):
+            yield Fault(
+                f"{method.variant}: teacher {encoders[0]} is an encoder, whose rows cannot go on from a context. Use a "
+                "decoder."
+            )
+        for teacher in teachers:
             for student in method.models or [model.name for model in study.models]:
                 known = teacher in sharing and teacher in models and student in models
                 unlike = known and tell_unlike_vocabulary(models[teacher].snapshot, models[student].snapshot)

@@ -37,41 +37,53 @@ def check_rows(study: Study, task: Task) -> None:
         check_sampling(task, replace(sampling, shots=shots))
     # Supports nest over shots: the smallest has the fewest rows of every label. Balanced draws hold equal rows a label
     # whatever the seed: one tells of all.
-    held_out = [(method.variant, share) for method in study.methods for share in _list_held_out(method)]
-    split = study.data_seeds[:1] if study.tuning is not None or held_out else ()
+    split = study.data_seeds[:1] if study.tuning is not None or any(map(_list_held_out, study.methods)) else ()
     unusable: dict[int, DataError] = {}
     for data_seed in split if balanced else study.data_seeds:
         try:
-            draw = make_draw(task, sampling, data_seed)
+            _check_draw(study, task, sampling, data_seed)
         except DataError as error:
             if balanced:
                 raise
             unusable[data_seed] = error
-            continue
-        if study.tuning is not None:
-            check_folds(task, draw.support, study.tuning.folds)
-        for variant, share in held_out:
-            try:
-                hold_out(draw.support, share, np.random.default_rng(0))
-            except DataError as error:
-                raise DataError(f"{variant}: {error}") from error
     if unusable:
         raise DataError(_word_unusable(study, task, sampling, unusable))
 
 
+def _check_draw(study: Study, task: Task, sampling: Sampling, data_seed: int) -> None:
+    """Raise DataError where a data seed gives no draw, or one whose support cannot be split as is asked."""
+    draw = make_draw(task, sampling, data_seed)
+    if study.tuning is not None:
+        check_folds(task, draw.support, study.tuning.folds)
+    for method in study.methods:
+        failed: list[DataError] = []
+        shares = _list_held_out(method)
+        for share in shares:
+            try:
+                hold_out(draw.support, share, np.random.default_rng(0))
+            except DataError as error:
+                failed.append(error)
+        if failed and len(failed) == len(method.candidates):  # tuning leaves out a candidate that fails
+            raise DataError(f"{method.variant}: {failed[0]}")
+
+
 def _list_held_out(method: MethodChoice) -> list[float]:
-    """The shares of its support that a method would hold out to choose an epoch by."""
-    return list(filter(None, dict.fromkeys(each.get("validation_fraction", 0.0) for each in method.candidates)))
+    """The share of its support that each of a method's candidates would hold out to choose an epoch by, if any."""
+    return list(filter(None, (each.get("validation_fraction", 0.0) for each in method.candidates)))
 
 
 def _word_unusable(study: Study, task: Task, sampling: Sampling, unusable: Mapping[int, DataError]) -> str:
-    """Say which data seeds give no draw, and name as many that do."""
+    """Say which data seeds give no draw, and name as many that do, the study's own first."""
     first, *_ = unusable.values()
-    wanted, sound = len(study.data_seeds), []
+    wanted = len(study.data_seeds)
+    sound = [seed for seed in study.data_seeds if seed not in unusable]
     for data_seed in range(MOST_SEEDS_TRIED):
-        with contextlib.suppress(DataError):
-            make_draw(task, sampling, data_seed)
-            sound.append(data_seed)
         if len(sound) == wanted:
-            return f"{first} So it is with data seeds {list(unusable)}; with these all is there: data_seeds: {sound}."
-    return str(first)
+            break
+        if data_seed not in study.data_seeds:
+            with contextlib.suppress(DataError):
+                _check_draw(study, task, sampling, data_seed)
+                sound.append(data_seed)
+    if len(sound) < wanted:
+        return str(first)
+    return f"{first} So it is with data seeds {list(unusable)}; with these all is there: data_seeds: {sound}."
