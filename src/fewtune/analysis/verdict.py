@@ -67,6 +67,7 @@ def judge_study(
 
     Failed and skipped trials are counted and never scored.
     """
+    records = list(records)
     levels = find_levels(looks, records, seeds)
     looked_at = {record.trial_id for record in keep_looked_at(records, looks, seeds)}
     return [
