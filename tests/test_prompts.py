@@ -10,7 +10,7 @@ import tiny_models
 from fewtune.errors import DataError
 from fewtune.models.architectures import DECODERS
 from fewtune.prompts.template import plain_template, render
-from fewtune.prompts.tokens import Encoder, Tokenizer
+from fewtune.prompts.tokens import Encoder, Surroundings, Tokenizer
 from fewtune.records import CutInputs
 from fewtune.tasks.base import Example, Pattern
 
@@ -23,7 +23,7 @@ def tokenizers() -> dict[bool, Any]:
 
 
 def make_encoder(tokenizer: Any, max_tokens: int, max_positions: int) -> Encoder:
-    return Encoder(Tokenizer(tokenizer, DECODERS.find_opening(tokenizer)), max_tokens, max_positions)
+    return Encoder(Tokenizer(tokenizer, Surroundings(DECODERS.find_opening(tokenizer))), max_tokens, max_positions)
 
 
 def example(**fields: str) -> Example:
@@ -77,7 +77,7 @@ def test_several_texts_of_any_length_are_cut_in_a_few_passes(tokenizers: dict[bo
             passes += 1
             return super().tokenise(texts)
 
-    tokenizer = Counting(tokenizers[False], [])
+    tokenizer = Counting(tokenizers[False], Surroundings([]))
     row = example(premise=LONG * 300, hypothesis=LONG * 299, note="the cook")
     (prompt,) = Encoder(tokenizer, 60, 128).encode("{premise}\nQuestion: {hypothesis}. {note}. Feeling:", [row])
     text = tokenizers[False].decode(prompt)

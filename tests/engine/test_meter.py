@@ -15,7 +15,7 @@ import torch
 import tiny_models
 from fewtune.engine import token_clock
 from fewtune.engine.meter import Meter
-from fewtune.prompts.tokens import Tokenizer
+from fewtune.prompts.tokens import Surroundings, Tokenizer
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ def meter(clock: Clock) -> Iterator[Meter]:
 
 @pytest.fixture
 def tokenizer() -> Tokenizer:
-    return Tokenizer(tiny_models.make_tokenizer(False), [])
+    return Tokenizer(tiny_models.make_tokenizer(False), Surroundings([]))
 
 
 def test_phases_within_phases_are_counted_once_and_add_up(meter: Meter, clock: Clock) -> None:

@@ -20,7 +20,7 @@ from fewtune.models import find_model, place_model, share_vocabulary, word_ident
 from fewtune.models.carrying import pack_model, put_down_model
 from fewtune.models.chat import TEMPLATE, read_turn
 from fewtune.predictors.folder import load_predictor
-from fewtune.prompts.tokens import Encoder, Tokenizer
+from fewtune.prompts.tokens import Encoder, Surroundings, Tokenizer
 from fewtune.tasks.base import Draw, Task
 from method_cases import run
 
@@ -140,7 +140,7 @@ def test_a_word_has_before_it_what_the_template_puts_before_an_answer(chat: Lang
     )
     turn = read_turn(tokenizer, "made-up:chat", "causal")
     assert (turn.answer.stem, turn.answer.lead) == ("]", " ")
-    encoder = Encoder(Tokenizer(tokenizer, turn.opening, turn.closing, answer=turn.answer), 60, 60)
+    encoder = Encoder(Tokenizer(tokenizer, Surroundings(turn.opening, turn.closing, answer=turn.answer)), 60, 60)
     pattern = task.patterns[0]
     assert encoder.write_label_words(pattern) == tuple(" " + word.strip() for word in pattern.label_words)
 

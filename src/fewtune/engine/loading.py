@@ -20,7 +20,7 @@ from fewtune.models.architectures import architecture_of, find_architecture
 from fewtune.models.chat import is_chat, read_turn
 from fewtune.models.loading import read_network
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
-from fewtune.prompts.tokens import Tokenizer
+from fewtune.prompts.tokens import Surroundings, Tokenizer
 
 
 def load_model(snapshot: ModelSnapshot, precision: Precision) -> LanguageModel:
@@ -79,15 +79,14 @@ def mark_tokens(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel, na
     known = int(architecture.find_embeddings(network).weight.shape[0])
     if is_chat(name):
         turn = read_turn(tokenizer, name, architecture.attention)
-        return Tokenizer(tokenizer, turn.opening, turn.closing, answer=turn.answer, known=known)
-    return Tokenizer(
-        tokenizer,
+        return Tokenizer(tokenizer, Surroundings(turn.opening, turn.closing, answer=turn.answer), known)
+    around = Surroundings(
         architecture.find_opening(tokenizer),
         architecture.find_closing(tokenizer),
         architecture.find_mask(tokenizer),
         between=architecture.find_between(tokenizer),
-        known=known,
     )
+    return Tokenizer(tokenizer, around, known)
 
 
 def sketch_network(config: PreTrainedConfig) -> PreTrainedModel:

@@ -105,12 +105,13 @@ def build_tokenizer(scorer: LanguageScorer, soft: int) -> tuple[PreTrainedTokeni
     parts = split_prompt(before, scorer.prompting.template)
     made = build_prompt_tokenizer(base, [*extra, *encoder.opening], parts)
     longest = len(encoder.opening) + len(encoder.tokenise([before])[0]) + encoder.max_tokens if before else None
-    known_pad = None if source.pad_token_id in scorer.model.tokenizer.unknown else source.pad_token
+    # Padding that was added, and that the network has no embedding of, pads nothing here.
+    pads = source.pad_token_id not in scorer.model.tokenizer.unknown
     known = longest or len(encoder.opening) + encoder.max_tokens
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=made,
         model_max_length=min(known, encoder.max_positions) + soft,
-        pad_token=source.eos_token if known_pad is None else known_pad,
+        pad_token=(source.pad_token if pads else None) or source.eos_token,
         eos_token=source.eos_token,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],

@@ -102,6 +102,11 @@ class TuningByReadout(FineTuning):
 ByReadout = TypeVar("ByReadout", bound=TuningByReadout)
 
 
+def list_read(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a method's settings that have an effect: with a number of steps the epochs have none."""
+    return {key: value for key, value in settings.items() if key != "epochs" or settings.get("steps") is None}
+
+
 def resolve_epochs(settings: ByReadout, task: Task, shots: int, pool_rows: int) -> ByReadout:
     """Epochs that suit what reads the answer, where none are given."""
     return settings if settings.epochs else replace(settings, epochs=EPOCHS_BY_READOUT[settings.readout])

@@ -10,6 +10,7 @@ import string
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,35 +25,33 @@ if TYPE_CHECKING:
 from fewtune.tasks.base import Example, Pattern
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What stands around a prompt and within it, as the model's architecture or its chat template says."""
+
+    opening: Sequence[int]
+    """Special tokens that stand once before a prompt."""
+    closing: Sequence[int] = ()
+    """Special tokens that stand once behind it."""
+    mask: int | None = None
+    """The token in whose place a word is said; None: words follow the prompt."""
+    answer: AnswerOpening | None = None
+    """A word opens an answer, behind the closing tokens, and does not go on with the prompt."""
+    between: str = "\n"
+    """The text that stands between two of a row's own."""
+
+
 class Tokenizer:
-    """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken.
+    """A model's own tokenizer, `source`, as prompts are written with it; `seconds` is all the time it has taken."""
 
-    `opening` and `closing` are the special tokens that stand once before a prompt and behind it, `mask` the one in
-    whose place a word is said (None: words follow the prompt), as the model's architecture says; `between` is the text
-    that stands between two of a row's own.
-    """
-
-    def __init__(
-        self,
-        source: PreTrainedTokenizerBase,
-        opening: Sequence[int],
-        closing: Sequence[int] = (),
-        mask: int | None = None,
-        answer: AnswerOpening | None = None,
-        between: str = "\n",
-        known: int | None = None,
-    ) -> None:
-        """`answer`: a word opens an answer, behind the closing tokens, and does not go on with the prompt.
-
-        `known`: how many tokens the network has embeddings of; of a special token beyond them a text holds the
-        spelling alone.
-        """
+    def __init__(self, source: PreTrainedTokenizerBase, around: Surroundings, known: int | None = None) -> None:
+        """`known`: how many tokens the network has embeddings of; a text spells special ones beyond."""
         self.source = source
-        self.opening = list(opening)
-        self.closing = list(closing)
-        self.mask = mask
-        self.answer = answer
-        self.between = between
+        self.opening = list(around.opening)
+        self.closing = list(around.closing)
+        self.mask = around.mask
+        self.answer = around.answer
+        self.between = around.between
         self.special_tokens = frozenset(source.all_special_ids)
         """Tokens that are never text: those that end it, separate or pad."""
         beyond = [token for token in self.special_tokens if known is not None and token >= known]

@@ -1,6 +1,7 @@
 """A study made ready: its models found, its rows read, its trials identified, and all that does not fit told at once.
 
-Owns the checks that come before any trial starts, and the jobs that any process can run. Trains and loads nothing.
+Owns the checks that come before any trial starts, but those of rows (`row_checks`), and the jobs that any process can
+run. Trains and loads nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fewtune.causes import find_failure_kind
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
+from fewtune.methods.optimisation import list_read
 from fewtune.models import (
     ModelSnapshot,
     find_model,
@@ -259,16 +261,14 @@ def _check_spread(trial: Trial, kept: Trial, patterns: Mapping[tuple[str, str], 
 
     `patterns`: those of each method and task.
     """
-    pattern = trial.pattern or kept.pattern
-    if (trial.pattern is None) != (kept.pattern is None):
-        fixed, spread = trial.method.variant, kept.method.variant
-        if trial.pattern is not None:
-            fixed, spread = spread, fixed
-        if len(patterns[spread, trial.task.label]) < 2:
-            return
+    if (trial.pattern is None) == (kept.pattern is None):
+        return
+    fixed, spread = (trial, kept) if trial.pattern is None else (kept, trial)
+    name, other = fixed.method.variant, spread.method.variant
+    if len(patterns[other, trial.task.label]) > 1:
         yield Fault(
-            f"{fixed}: its trials are those of {spread} under the pattern {pattern!r}, which the study's `patterns` "
-            f"run already. Take {fixed} out, or the pattern out of its settings."
+            f"{name}: its trials are those of {other} under the pattern {spread.pattern!r}, which the study's "
+            f"`patterns` run already. Take {name} out, or the pattern out of its settings."
         )
 
 
@@ -277,9 +277,7 @@ def _check_candidates(jobs: Iterable[Job]) -> Iterator[Fault]:
     for trial in (job.trial for job in jobs if len(job.trial.candidates) > 1):
         seen: dict[str, int] = {}
         for place, candidate in enumerate(trial.candidates):
-            # With a number of steps the epochs are not read.
-            read = {key: value for key, value in candidate.items() if key != "epochs" or candidate.get("steps") is None}
-            first = seen.setdefault(repr(read), place)
+            first = seen.setdefault(repr(list_read(candidate)), place)
             if first != place:
                 yield Fault(
                     f"{trial.method.variant}: settings {first + 1} and {place + 1} of its grid come to one on "
@@ -291,17 +289,18 @@ def _check_candidates(jobs: Iterable[Job]) -> Iterator[Fault]:
 def _check_teachers(study: Study, models: Mapping[str, _FoundModel]) -> Iterator[Fault]:
     """Teachers that read no context, or whose tokens are not those of a model they would teach."""
     for method in study.methods:
-        sharing, teachers = _list_other_models(method, sharing_vocabulary=True), _list_other_models(method)
-        encoders = [name for name in teachers if name in models and "reads_on" not in models[name].abilities]
-        # Tuning leaves out a candidate that fails.
-        if encoders and (encoders == teachers) and len(teachers) == len(method.candidates):
+        named = _list_named_models(method)
+        encoders = {name for names in named for name in names if name in models} - {
+            name for name, model in models.items() if "reads_on" in model.abilities
+        }
+        if all(encoders & set(names) for names in named):  # tuning leaves out a candidate that fails
             yield Fault(
-                f"{method.variant}: teacher {encoders[0]} is an encoder, whose rows cannot go on from a context. Use a "
-                "decoder."
+                f"{method.variant}: teacher {min(encoders)} is an encoder, whose rows cannot go on from a context. Use "
+                "a decoder."
             )
-        for teacher in teachers:
+        for teacher in _list_other_models(method, sharing_vocabulary=True):
             for student in method.models or [model.name for model in study.models]:
-                known = teacher in sharing and teacher in models and student in models
+                known = teacher in models and student in models
                 unlike = known and tell_unlike_vocabulary(models[teacher].snapshot, models[student].snapshot)
                 if unlike:
                     yield Fault(f"{method.variant}: {unlike}.")
@@ -312,10 +311,16 @@ def _list_other_models(choice: MethodChoice, sharing_vocabulary: bool = False) -
 
     `sharing_vocabulary`: those alone that must have the vocabulary of the trial's own.
     """
+    named = _list_named_models(choice, sharing_vocabulary)
+    return list(dict.fromkeys(name for names in named for name in names))
+
+
+def _list_named_models(choice: MethodChoice, sharing_vocabulary: bool = False) -> list[tuple[str, ...]]:
+    """The models that each of a method's candidate settings names besides the trial's own; see `_list_other_models`."""
     method = get_method(choice.name)
     candidates: list[Any] = [build_settings(method.settings, settings) for settings in choice.candidates]
     asked = [each for each in candidates if not sharing_vocabulary or method.shares_vocabulary(each)]
-    return list(dict.fromkeys(name for settings in asked for name in method.other_models(settings)))
+    return [tuple(method.other_models(settings)) for settings in asked]
 
 
 def _check_patterns(study: Study, tasks: Mapping[str, Task]) -> Iterator[Fault]:

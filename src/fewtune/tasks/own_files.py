@@ -19,7 +19,7 @@ from fewtune.errors import DataError, list_names, name_choices
 from fewtune.metrics.table import METRICS, choose_primary_metric
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
-from fewtune.tasks.columns import find_columns
+from fewtune.tasks.columns import Columns, find_columns
 from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
 from fewtune.tasks.derived_pattern import derive_pattern, describe_derived
 from fewtune.tasks.label_column import check_labels, describe_id, find_alike, looks_missing, order_labels
@@ -101,18 +101,7 @@ class Settings:
 
 def load(settings: Settings, data_dir: Path | None) -> Task:
     """Read the files; raises DataError naming file, row and column where something cannot be used."""
-    comparable = [name for name, metric in METRICS.items() if metric.higher_is_better]
-    if settings.metric is not None and settings.metric not in comparable:
-        raise DataError(name_choices(settings.metric, comparable, "metric"))
-    for name in settings.tests:
-        if not name.strip() or name in _TAKEN:
-            raise DataError(
-                f"tests: a test set is named {name!r}. Give it another name, such as in_domain or where its rows are "
-                f"from; taken are {list_names(_TAKEN)}."
-            )
-        near = "".join(filter(str.isalnum, name)).casefold() == "indomain"
-        if near and IN_DOMAIN not in settings.tests:
-            raise DataError(f"tests: a test set is named {name!r}. Rows in domain are named {IN_DOMAIN!r}.")
+    _check_names(settings)
     base = data_dir if data_dir is not None else Path()
     notes: list[str] = []
     path = base / settings.train
@@ -144,18 +133,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     notes += repeats
     if contradictions:
         notes.append(f"{describe_contradictions(contradictions, labels)}. `conflicts: refuse` stops at such rows.")
-    given: list[TestSet] = []
-    identity = tuple(range(len(labels)))
-    for name, test_file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
-        rows = _check_rows(read_rows(base / test_file), fields, label)
-        examples = _make_examples(rows, name, fields, label, labels, base / test_file)
-        contradictions = find_contradictions(examples)
-        if contradictions:
-            told = f"{base / test_file}: {describe_contradictions(contradictions, labels)}"
-            if settings.conflicts == "refuse":
-                raise DataError(f"{told}. Correct their labels; `conflicts: drop` tests on them all the same.")
-            notes.append(f"{told}. They are tested on: no method can be right on all of them.")
-        given.append(TestSet(name, examples, labels, identity))
+    given, told = _read_tests(settings, base, columns, labels)
+    notes += told
     held_out = None
     if IN_DOMAIN not in settings.tests:
         held_out = settings.test_fraction
@@ -163,7 +142,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
             f"{IN_DOMAIN}: each draw is tested on {held_out:.3g} of each label's rows, others each time, and fitted on "
             "the rest."
         )
-        given.insert(0, TestSet(IN_DOMAIN, (), labels, identity))
+        given.insert(0, TestSet(IN_DOMAIN, (), labels, tuple(range(len(labels)))))
     patterns = _make_patterns(settings.patterns, fields, labels, notes)
     task = Task(
         name=NAME,
@@ -181,6 +160,42 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     built = build_task(task)
     _check_left(built, path, describe_id(len(labels), len(train_rows), label))
     return built
+
+
+def _check_names(settings: Settings) -> None:
+    """Raise DataError where the metric is none that results are compared by, or a test set cannot be named so."""
+    comparable = [name for name, metric in METRICS.items() if metric.higher_is_better]
+    if settings.metric is not None and settings.metric not in comparable:
+        raise DataError(name_choices(settings.metric, comparable, "metric"))
+    for name in settings.tests:
+        if not name.strip() or name in _TAKEN:
+            raise DataError(
+                f"tests: a test set is named {name!r}. Give it another name, such as in_domain or where its rows are "
+                f"from; taken are {list_names(_TAKEN)}."
+            )
+        near = "".join(filter(str.isalnum, name)).casefold() == "indomain"
+        if near and IN_DOMAIN not in settings.tests:
+            raise DataError(f"tests: a test set is named {name!r}. Rows in domain are named {IN_DOMAIN!r}.")
+
+
+def _read_tests(
+    settings: Settings, base: Path, columns: Columns, labels: tuple[str, ...]
+) -> tuple[list[TestSet], list[str]]:
+    """The test sets that are files, the one in domain first, and notes on rows that contradict one another."""
+    given: list[TestSet] = []
+    notes: list[str] = []
+    for name, test_file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
+        path = base / test_file
+        rows = _check_rows(read_rows(path), columns.texts, columns.label)
+        examples = _make_examples(rows, name, columns.texts, columns.label, labels, path)
+        contradictions = find_contradictions(examples)
+        if contradictions:
+            told = f"{path}: {describe_contradictions(contradictions, labels)}"
+            if settings.conflicts == "refuse":
+                raise DataError(f"{told}. Correct their labels; `conflicts: drop` tests on them all the same.")
+            notes.append(f"{told}. They are tested on: no method can be right on all of them.")
+        given.append(TestSet(name, examples, labels, tuple(range(len(labels)))))
+    return given, notes
 
 
 def _check_rows(file: RowFile, fields: Sequence[str], label: str) -> list[dict[str, str]]:
