@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ CELL = (
     "model_id",
     "shots",
     "n_shots",
+    "num_shots",
+    "k_shot",
+    "n_train",
+    "train_size",
     "n",
     "k",
     "samples",
@@ -32,12 +37,22 @@ CELL = (
 )
 """What a comparison holds fixed, besides the method."""
 SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
-MAJORITY = ("majority", "majority_share", "baseline")
+MAJORITY = ("majority", "majority_share")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
 COST = ("seconds", "time", "train_time", "total_time", "fit_seconds", "runtime", "memory", "peak_memory")
 ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
 """Results that can be set beside the commonest label's share, as can all whose name ends in ACCURACY_ENDING."""
 ACCURACY_ENDING = "accuracy"
+OTHER_ACCURACY = re.compile(
+    r"(?:^|_)(?:balanced|token|masked|group|adversarial|robust|top_?(?!1(?!\d))[\dk]\d*)(?:_|$)"
+)
+"""Names of accuracies that always answering the commonest label has another value of."""
+OUTSIDE = re.compile(r"out_of_domain|out_of_distribution|(?:^|_)(?:ood|hans|paws|anli)(?:_|$)")
+"""Names of test rows that have another commonest label than the rows in domain."""
+INSIDE = "in_domain"
+"""How names begin of which all others are out of domain."""
+TRACED = ("epoch", "step", "iteration", "lr", "learning_rate")
+"""What differs between the rows of one run, of which the best is reported."""
 MCC = ("mcc", "matthews_correlation")
 """Results of which the commonest label's is 0."""
 F1 = ("macro_f1", "f1")
@@ -66,17 +81,26 @@ class Run:
     majority: float | None
     places: dict[str, str]
     scores: dict[str, float]
+    test_set: str = ""
+    """The plain name of what it was tested on, where a column tells."""
 
 
 @dataclass(frozen=True)
 class RunTable:
-    """The runs of a file that have a score, and the names of the columns that hold scores, seeds, places and costs."""
+    """The runs of a file that have a score, and the names of the columns that hold scores, seeds, places and costs.
+
+    `percentages` are the scores whose numbers are no shares, by column and kind; `inside` are the names of columns,
+    metrics and test sets that are in domain, where any says so; `traced`: a run has rows for its epochs or rates.
+    """
 
     rows: list[Run]
     scores: tuple[str, ...]
     seeds: tuple[str, ...]
     places: tuple[str, ...]
     costs: tuple[str, ...]
+    percentages: frozenset[tuple[str, str]]
+    inside: frozenset[str]
+    traced: bool
 
 
 @dataclass(frozen=True)
@@ -86,6 +110,8 @@ class _Columns:
     header: list[str]
     method: int | None
     """None: the whole table is of one method."""
+    variant: int | None
+    """What tells methods of one name apart."""
     scores: list[int]
     seeds: list[int]
     majority: int | None
@@ -93,6 +119,8 @@ class _Columns:
     group: list[int]
     metric: int | None
     """The one of the group that names what stands in `value`."""
+    test_set: int | None
+    """The one of the group that names the rows that were tested on."""
     costs: list[int]
 
     def name(self, places: Sequence[int]) -> tuple[str, ...]:
@@ -110,8 +138,14 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
     header, lines = _read_lines(path)
     found = _find_columns(path, _rename(path, header, columns or {}), [cells for _, cells in lines])
     rows = [_read_run(path, found, line, cells, majority) for line, cells in lines]
+    rows = [row for row in rows if row.scores]
+    named = {plain_name(name) for name in found.name(found.scores)}
+    named |= {name for row in rows for name in (row.metric, row.test_set)}
     return RunTable(
-        rows=[row for row in rows if row.scores],
+        rows=rows,
+        percentages=_find_percentages(rows),
+        inside=frozenset(name for name in named if name.startswith(INSIDE)),
+        traced=any(plain_name(name) in TRACED for name in header),
         scores=found.name(found.scores),
         seeds=found.name(found.seeds),
         places=found.name(found.places),
@@ -144,12 +178,14 @@ def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]]) 
     return _Columns(
         header=header,
         method=methods[0] if methods else None,
+        variant=by_name["variant"] if {"method", "variant"} <= by_name.keys() else None,
         scores=scores,
         seeds=seeds,
         majority=next(iter(pick(MAJORITY, holds_numbers)), None),
         places=pick(PLACE),
         group=group,
         metric=next((place for place in pick(("metric",)) if place in group), None),
+        test_set=next(iter(pick(("test_set",))), None),
         costs=pick(COST, holds_numbers),
     )
 
@@ -176,7 +212,7 @@ def _read_run(path: Path, columns: _Columns, line: int, cells: Sequence[str], ma
     header, method = columns.header, columns.method
     if method is not None and not cells[method]:
         raise RecordError(f"{path}: column {header[method]}, line {line}: a run without a method; name it.")
-    for place in (*([] if method is None else [method]), *columns.group):
+    for place in (*(each for each in (method, columns.variant) if each is not None), *columns.group):
         if len(cells[place]) > LONGEST_NAME:
             raise RecordError(
                 f"{path}: column {header[place]}, line {line}: a name of {len(cells[place])} characters; "
@@ -185,17 +221,35 @@ def _read_run(path: Path, columns: _Columns, line: int, cells: Sequence[str], ma
     if columns.majority is not None:
         share = _read_number(path, header[columns.majority], line, cells[columns.majority])
         # A share or a percentage; whatever else stands there is none.
-        majority = share if share is not None and 0 <= share <= 100 else None
+        majority = share if share is not None and 0 <= share <= 100 else majority
     results = {header[place]: _read_number(path, header[place], line, cells[place]) for place in columns.scores}
     return Run(
-        method=path.stem if method is None else cells[method],
+        method=path.stem if method is None else _name_method(columns, cells),
         group=tuple(cells[place] for place in columns.group),
         metric="" if columns.metric is None else plain_name(cells[columns.metric]),
         seed=tuple(cells[place] for place in columns.seeds),
         majority=majority,
         places={header[place]: cells[place] for place in columns.places if cells[place]},
         scores={name: score for name, score in results.items() if score is not None},
+        test_set="" if columns.test_set is None else plain_name(cells[columns.test_set]),
     )
+
+
+def _name_method(columns: _Columns, cells: Sequence[str]) -> str:
+    """A run's method, with its variant where that is a column of its own."""
+    assert columns.method is not None
+    method, variant = cells[columns.method], "" if columns.variant is None else cells[columns.variant]
+    return variant if plain_name(variant).startswith(plain_name(method)) else f"{method} {variant}".strip()
+
+
+def _find_percentages(rows: Sequence[Run]) -> frozenset[tuple[str, str]]:
+    """The scores, by column and kind, of which half at least are too large for shares."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        for column, score in row.scores.items():
+            if is_bounded(kind := find_kind(column, row)):
+                values.setdefault((column, kind), []).append(score)
+    return frozenset(key for key, each in values.items() if 2 * sum(abs(score) > 1 for score in each) >= len(each))
 
 
 def _read_number(path: Path, column: str, line: int, cell: str) -> float | None:
@@ -220,6 +274,8 @@ def _rename(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> li
             raise RecordError(name_choices(kind, COLUMNS, "kind of column"))
         if column not in header:
             raise RecordError(f"{path}: {name_choices(column, header, 'column')}")
+        # What had that name before is not read.
+        renamed = [f"{name} (not read)" if plain_name(name) == plain_name(kind) else name for name in renamed]
         renamed[header.index(column)] = kind
     return renamed
 
@@ -278,8 +334,22 @@ def _is_number(text: str) -> bool:
 
 def find_kind(column: str, row: Run) -> str:
     """The plain name of the metric that a row's column holds."""
-    name = row.metric if row.metric and plain_name(column) in NAMED else plain_name(column)
-    return ACCURACY[0] if name.endswith(ACCURACY_ENDING) else name
+    return kind_of(row.metric if row.metric and plain_name(column) in NAMED else plain_name(column))
+
+
+def kind_of(name: str) -> str:
+    """The metric of a plain name: all accuracies that a constant answer has one value of are one."""
+    return ACCURACY[0] if name.endswith(ACCURACY_ENDING) and not OTHER_ACCURACY.search(name) else name
+
+
+def is_bounded(kind: str) -> bool:
+    """Whether a metric is a share or a correlation, which percentages can stand for."""
+    return kind in ACCURACY + F1 + MCC or kind.endswith(ACCURACY_ENDING)
+
+
+def names_outside(name: str) -> bool:
+    """Whether a name is of test rows out of domain, or of a score on them."""
+    return OUTSIDE.search(plain_name(name)) is not None
 
 
 def plain_name(text: str) -> str:

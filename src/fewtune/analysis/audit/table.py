@@ -6,6 +6,7 @@ Owns the rules that a table alone can break. Does not know how the file is read 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +16,33 @@ from typing import Any, TypeVar
 
 from fewtune.analysis.audit.audit import order_findings
 from fewtune.analysis.audit.finding import Finding, word_number
-from fewtune.analysis.audit.runs import ACCURACY, F1, MCC, Run, RunTable, find_kind, plain_name, read_runs
+from fewtune.analysis.audit.runs import (
+    ACCURACY,
+    F1,
+    MCC,
+    Run,
+    RunTable,
+    find_kind,
+    is_bounded,
+    kind_of,
+    names_outside,
+    plain_name,
+    read_runs,
+)
 from fewtune.errors import RecordError
 
-FEWEST_DIGITS = 3
-"""Digits behind the point, of a share, from which equal scores of two runs are no chance."""
-OUTSIDE = ("out_of_domain", "ood")
-"""How names of scores begin that the commonest label of the rows in domain says nothing of."""
+FEWEST_DIGITS, MANY_RUNS = 4, 4
+"""Digits behind the point, of a share, from which equal scores of runs are no chance: 93.5 % has three, which will do
+where so many runs are all equal."""
+FEWEST_SCORES = 3
+"""Of two runs alone, so many equal scores are no chance; of one set of answers all metrics are one score."""
 MOST_NAMES = 20
 """Methods that a finding names, before it counts the rest."""
-DETERMINISTIC = ("majority", "chance", "random", "tfidf", "zeroshot")
-"""Methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
+DETERMINISTIC = re.compile(
+    r"majority(?!_?vot)|(?:^|_)chance(?:_|$)|tf_?idf|^zero_?shot|^(?:most_)?(?:frequent|common(?:est)?)(?:_|$)"
+)
+"""Names of methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
+AT_RANDOM = re.compile(r"random(?:_(?:baseline|guess(?:ing|er)?|classifier|label|chance|prediction)s?)*")
 
 Key = TypeVar("Key")
 _Results = dict[tuple[str, ...], list[tuple[tuple[str, float], ...]]]
@@ -52,9 +69,8 @@ def audit_table(path: Path, majority: float | None = None, columns: Mapping[str,
         raise RecordError(f"--majority is {majority:g}; give a share such as 0.691, or a percentage such as 69.1.")
     table = read_runs(path, majority, columns)
     unasked = _list_unasked(table)
-    found = [
-        finding for rows in _split(table.rows, lambda row: row.group).values() for finding in _find_no_scores(rows)
-    ]
+    groups = _split(table.rows, lambda row: row.group).values()
+    found = [finding for rows in groups for finding in _find_no_scores(rows, table)]
     table = _drop_no_scores(table)
     for rule in RULES:
         for rows in _split(table.rows, lambda row: row.group).values():
@@ -87,12 +103,12 @@ def _group(found: Iterable[Finding], key: Callable[[Finding], Key]) -> list[list
     return list(parts.values())
 
 
-def _find_no_scores(rows: Sequence[Run]) -> Iterator[Finding]:
+def _find_no_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     """Scores that are not finite, or that no metric of that name can have."""
     each = []
     for method, runs in _split(rows, lambda row: row.method).items():
         for column in dict.fromkeys(name for row in runs for name in row.scores):
-            bad = [row.scores[column] for row in runs if column in row.scores and not _can_be(column, row)]
+            bad = [row.scores[column] for row in runs if column in row.scores and not _can_be(column, row, table)]
             if bad:
                 values = _list(sorted({f"{value:g}" for value in bad}))
                 each.append(f"{column} of {method} is {values} in {word_number(len(bad), 'row')}")
@@ -109,17 +125,18 @@ def _find_no_scores(rows: Sequence[Run]) -> Iterator[Finding]:
 
 def _drop_no_scores(table: RunTable) -> RunTable:
     rows = [
-        replace(row, scores={name: score for name, score in row.scores.items() if _can_be(name, row)})
+        replace(row, scores={name: score for name, score in row.scores.items() if _can_be(name, row, table)})
         for row in table.rows
     ]
     return replace(table, rows=[row for row in rows if row.scores])
 
 
-def _can_be(column: str, row: Run) -> bool:
+def _can_be(column: str, row: Run, table: RunTable) -> bool:
     """Whether a score is finite and, as a share or a percentage, within its metric's bounds."""
     kind = find_kind(column, row)
-    lowest = -100 if kind in MCC else 0 if kind in ACCURACY + F1 else -math.inf
-    highest = 100 if kind in MCC + ACCURACY + F1 else math.inf
+    whole = 100 if (column, kind) in table.percentages else 1
+    lowest = -whole if kind in MCC else 0 if is_bounded(kind) else -math.inf
+    highest = whole if is_bounded(kind) else math.inf
     return math.isfinite(row.scores[column]) and lowest <= row.scores[column] <= highest
 
 
@@ -127,10 +144,12 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
     copied = []
     for method, runs in _split(rows, lambda row: row.method).items():
         results = _list_runs(runs, table)
-        distinct = {tuple(result) for result in results}
+        distinct = Counter(tuple(result) for result in results)
         # A pair of equal scores may be chance on few test rows; half of all runs, or a pair of several scores, is none.
-        repeated = len(distinct) <= len(results) / 2 and (len(results) > 2 or min(map(len, results)) > 1)
-        if not _is_deterministic(method) and repeated and _has_digits(runs, table):
+        several = any(_count_scores(result) >= FEWEST_SCORES for result, times in distinct.items() if times > 1)
+        repeated = several or (len(results) > 2 and 2 * len(distinct) <= len(results))
+        many = len(distinct) == 1 and len(results) >= MANY_RUNS
+        if not _is_deterministic(method) and repeated and _has_digits(runs, table, many):
             copied.append(f"{method}'s {len(results)} runs have {word_number(len(distinct), 'distinct result')}")
     if copied:
         yield Finding(
@@ -143,11 +162,22 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
         )
 
 
+def _count_scores(result: Iterable[tuple[tuple[str, float], ...]]) -> int:
+    """How many scores of a run tell something that the others of it do not."""
+    return sum(
+        len({("answers", names_outside(name)) if is_bounded(kind_of(plain_name(name))) else name for name, _ in row})
+        for row in result
+    )
+
+
 def _list_runs(rows: Sequence[Run], table: RunTable) -> list[list[tuple[tuple[str, float], ...]]]:
     """The results of each run of a method: rows of one seed, such as its epochs, are one run, where seeds differ."""
+    return [_list_results(run) for run in _part_runs(rows, table)]
+
+
+def _part_runs(rows: Sequence[Run], table: RunTable) -> list[list[Run]]:
     by_seed = _split(rows, lambda row: row.seed)
-    parts = list(by_seed.values()) if table.seeds and len(by_seed) > 1 else [[row] for row in rows]
-    return [_list_results(part) for part in parts]
+    return list(by_seed.values()) if table.seeds and len(by_seed) > 1 else [[row] for row in rows]
 
 
 def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
@@ -157,7 +187,7 @@ def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Itera
     results = {
         method: {seed: _list_results(part) for seed, part in _split(runs, lambda row: row.seed).items()}
         for method, runs in _split(rows, lambda row: row.method).items()
-        if not _is_deterministic(method) and _has_digits(runs, table)
+        if not _is_deterministic(method) and _has_digits(runs, table, len({run.seed for run in runs}) >= MANY_RUNS)
     }
     copied = [_list(part) for part in _group_alike(results) if len(part) > 1]
     if copied:
@@ -203,26 +233,19 @@ def _list_results(rows: Iterable[Run]) -> list[tuple[tuple[str, float], ...]]:
 
 
 def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
-    judged = [name for name in table.scores if find_kind(name, rows[0]) in MCC]
-    # The majority is that of the rows in domain.
-    judged += [n for n in table.scores if find_kind(n, rows[0]) in ACCURACY and not plain_name(n).startswith(OUTSIDE)][
-        :1
-    ]
     low: dict[str, list[str]] = defaultdict(list)
-    for column in judged:
+    for column in table.scores:
         for method, runs in _split(rows, lambda row: row.method).items():
-            floors = [
-                (row, 0.0 if find_kind(column, row) in MCC else row.majority) for row in runs if column in row.scores
+            # Of a run's epochs or rates the best counts.
+            parts = _split(runs, lambda row: row.seed).values() if table.traced else [[row] for row in runs]
+            scored = [
+                [(row.scores[column], floor) for row in part for floor in _find_floor(column, row, table)]
+                for part in parts
             ]
-            pairs = [(row.scores[column], floor) for row, floor in floors if floor is not None]
+            pairs = [max(each) for each in scored if each]
             if not pairs or _is_deterministic(method):
                 continue
             mean, known = (fmean(values) for values in zip(*pairs, strict=True))
-            # A share beside a percentage, whichever is which.
-            if known <= 1 < mean:
-                known *= 100
-            elif mean <= 1 < known:
-                known /= 100
             if mean <= known + 1e-9:
                 low[f"{column} {known:zg}"].append(f"{method} {mean:zg}")
     if low:
@@ -234,6 +257,22 @@ def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
             reason=f"mean scores not above always answering the commonest label, {each}",
             remedy="Nothing can be concluded from the order of such scores.",
         )
+
+
+def _find_floor(column: str, row: Run, table: RunTable) -> list[float]:
+    """What always answering the commonest label scores, in the column's unit; none where that is not known."""
+    kind = find_kind(column, row)
+    if column not in row.scores or kind not in MCC + ACCURACY:
+        return []
+    if kind in MCC:
+        return [0.0]
+    # The majority is that of the rows in domain, and of those that were tested on.
+    named = [name for name in (plain_name(column), row.metric, row.test_set) if name]
+    inside = any(name in table.inside for name in named) if table.inside else not any(map(names_outside, named))
+    if row.majority is None or not inside or "train" in plain_name(column).split("_"):
+        return []
+    share = row.majority / 100 if row.majority > 1 else row.majority
+    return [100 * share if (column, kind) in table.percentages else share]
 
 
 def _find_single_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
@@ -275,27 +314,37 @@ RULES = (_find_identical_runs, _find_settings_without_effect, _find_low_scores, 
 
 def _list_unasked(table: RunTable) -> dict[str, str]:
     """The rules that no row can break, each with what the table lacks for it."""
-    kinds = {find_kind(column, row) for row in table.rows for column in row.scores}
-    known, accuracy = any(row.majority is not None for row in table.rows), kinds & {*ACCURACY}
-    majority = ["majority (or --majority)"] if accuracy else ["accuracy or mcc"]
+    scores = [(column, row) for row in table.rows for column in row.scores]
+    known = any(_find_floor(column, row, table) for column, row in scores)
+    could = any(_find_floor(column, replace(row, majority=0.5), table) for column, row in scores)
     lacks = {
         "settings without effect": [] if table.seeds else ["seed"],
-        "at the majority": [] if kinds & {*MCC} or (known and accuracy) else majority,
+        "at the majority": [] if known else ["majority (or --majority)"] if could else ["accuracy or mcc"],
         "unlike machines": [*([] if table.places else ["gpu"]), *([] if table.costs else ["seconds"])],
     }
     return {rule: " and a column ".join(columns) for rule, columns in lacks.items() if columns}
 
 
-def _has_digits(rows: Iterable[Run], table: RunTable) -> bool:
-    """Whether scores of the first column that has any are too exact to be equal by chance."""
-    column = next(name for name in table.scores if any(name in row.scores for row in rows))
-    values = [row.scores[column] for row in rows if column in row.scores]
-    shares = [value / 100 if abs(value) > 1 else value for value in values]
-    return any(round(share, FEWEST_DIGITS - 1) != round(share, FEWEST_DIGITS + 3) for share in shares)
+def _has_digits(rows: Iterable[Run], table: RunTable, many: bool) -> bool:
+    """Whether scores are too exact to be equal by chance; `many` runs may be equal to fewer digits.
+
+    All of a run's are compared, so that one kind will do. What follows from answers of which an accuracy is there too
+    has digits that say nothing.
+    """
+    scores = [
+        (kind, score / 100 if (column, kind) in table.percentages else score)
+        for row in rows
+        for column, score in row.scores.items()
+        if (kind := find_kind(column, row))
+    ]
+    told = [score for kind, score in scores if kind not in F1 + MCC] or [score for _, score in scores]
+    fewest = FEWEST_DIGITS - 1 if many else FEWEST_DIGITS
+    return any(round(share, fewest - 1) != round(share, fewest + 3) for share in told)
 
 
 def _is_deterministic(method: str) -> bool:
-    return plain_name(method).replace("_", "") in DETERMINISTIC
+    name = plain_name(method)
+    return DETERMINISTIC.search(name) is not None or AT_RANDOM.fullmatch(name) is not None
 
 
 def _split(rows: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
