@@ -20,8 +20,8 @@ The fifth is of the same studies, looked at more than once: as a race does, or b
 many as the decision says are missing, and looks again, until something is decided. A study counts as wrong where any
 bound was at any look, and as a false "better" where the leader was called better than any other at any look.
 
-The sixth is of small files that are split again and again: draws share labelled rows and test rows, and bounds are to
-hold for rows like these (`finite`).
+The sixth is of small files that are split again and again, or tested on the rows of another: draws share labelled rows
+and test rows, and bounds are to hold for rows like these (`finite`).
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
                 processes.submit(measure_finite, size, draws, FILES, seed) for seed, (size, draws) in enumerate(cells)
             ]
             return [
-                {"file_rows": size.rows, "shots": size.shots, "moved": size.moved, "draws": draws} | each.result()
+                {"file_rows": size.rows, "tests": size.tests, "shots": size.shots, "moved": size.moved, "draws": draws}
+                | each.result()
                 for (size, draws), each in zip(cells, waiting, strict=True)
             ]
 

@@ -1,7 +1,8 @@
 """Small files split again and again: how often bounds that are to hold for rows like these are wrong.
 
 Owns the made-up files and the methods on them. Rows are points of two classes, a file a sample of them; each draw holds
-a quarter of each class out to be tested on and takes its support from the rest, as `own_files` does. A method is the
+a quarter of each class out to be tested on and takes its support from the rest, as `own_files` does; or takes it from
+the whole file, and all draws are tested on the rows of another. A method is the
 nearest class mean by some of the features, moved by a sum over its support's rows of what each does to this method
 alone: so methods learn from their supports and share what those share. The first sees more of what tells the classes
 apart than the eight others, which are all below it by the same, worked out over supports and rows without end.
@@ -40,18 +41,22 @@ FILES = 200
 
 @dataclass(frozen=True)
 class File:
-    """How many rows a file has, how many of them a draw's support; how far a support moves a method, in deviations."""
+    """How many rows a file has, how many of them a draw's support; how far a support moves a method, in deviations.
+
+    `tests` rows of another file are what all draws are tested on; 0: each holds rows of the file out.
+    """
 
     rows: int
     shots: int
     moved: float
+    tests: int = 0
 
 
 SIZES = tuple(
     File(rows, shots, moved)
     for moved in (0.0, 0.5)
     for rows, shots in ((40, 8), (40, 16), (100, 32), (100, 64), (400, 32), (400, 128))
-)
+) + tuple(File(rows, shots, moved, 200) for moved in (0.0, 0.5) for rows, shots in ((64, 32), (400, 32), (400, 200)))
 
 
 def measure_finite(size: File, draws: int | None, files: int, seed: int = 0) -> dict[str, float]:
@@ -102,13 +107,14 @@ def find_true_loss(size: File, rng: np.random.Generator) -> float:
 
 def split_file(size: File, draws: int, rng: np.random.Generator) -> list[VariantAnswers]:
     """What every method answers on so many splits of one file."""
-    rows, labels = _sample(size.rows, rng)
+    rows, labels = _sample(size.rows + size.tests, rng)
     moves = size.moved * rng.normal(size=(size.rows, METHODS)) / math.sqrt(size.shots)
     found: list[dict[tuple[int, str], dict[str, DrawAnswers]]] = [{} for _ in FEATURES]
     for draw in range(draws):
-        sides = [rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1)]
-        held_out = round(HELD_OUT * size.rows / 2)
+        sides = [rng.permutation(np.flatnonzero(labels[: size.rows] == label)) for label in (0, 1)]
+        held_out = 0 if size.tests else round(HELD_OUT * size.rows / 2)
         test = np.sort(np.concatenate([side[:held_out] for side in sides]))
+        test = np.arange(size.rows, size.rows + size.tests) if size.tests else test
         support = np.concatenate([side[held_out:][: size.shots // 2] for side in sides])
         for place, features in enumerate(FEATURES):
             weights, bias = _fit(rows[np.ix_(support, features)], labels[support])

@@ -53,8 +53,9 @@ def write_table(results: dict[str, Any]) -> str:
     split = ""
     if "finite" in results:
         split = (
-            "One file split again and again, a quarter of each class held out, nine methods that learn from their "
-            f"supports, {results['files']} files a row:\n\n{_write_finite(results['finite'])}\n\n"
+            "One file drawn from again and again, tested on a quarter that is held out or on the rows of another file, "
+            f"nine methods that learn from their supports, {results['files']} files a row:\n\n"
+            f"{_write_finite(results['finite'])}\n\n"
         )
     return (
         f"{write_markdown(head, pairs)}\n\nThe leader against each other method:\n\n{groups[0]}\n\n"
@@ -113,6 +114,7 @@ def _write_finite(cells: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
             str(cell["file_rows"]),
+            f"{cell['tests']} of another" if cell.get("tests") else "a quarter held out",
             str(cell["shots"]),
             "further" if cell["moved"] else "little",
             f"{100 * cell['below']:.1f} points",
@@ -124,6 +126,7 @@ def _write_finite(cells: Sequence[dict[str, Any]]) -> str:
     ]
     heads = (
         "rows in the file",
+        "tested on",
         "shots",
         "supports move methods",
         "eight are below by",

@@ -13,11 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
-from fewtune.analysis.growth import Growth, expect_growth
+from fewtune.analysis.answers import read_answers
+from fewtune.analysis.growth import Growth, RowEffects, expect_growth
+from fewtune.analysis.resampling import score_with_effects
+from fewtune.analysis.unseen import look_at_rows, look_at_score
 from fewtune.api import run_study
 from fewtune.errors import DataError, FewtuneError
 from fewtune.models import find_model, inspect_model
@@ -29,6 +34,7 @@ from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
+    from fewtune.records import Record
 
 RACED: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("in_context", {}),
@@ -172,7 +178,25 @@ def trace_growth(
     for record in sorted(done, key=lambda record: record.trial.data_seed):
         scores.setdefault(record.trial.shots, []).append(record.metrics[IN_DOMAIN][record.primary_metric])
     rows = min(int(record.baselines[IN_DOMAIN]["rows"]) for record in done)
-    return expect_growth(scores, rows, _share_apart(task), tests_shared=task.held_out is None)
+    by_rows = _find_row_effects([record for record in done if record.trial.shots == max(scores)], result)
+    return expect_growth(scores, rows, _share_apart(task), task.held_out is None, by_rows)
+
+
+def _find_row_effects(trials: Sequence[Record], result: StudyResult) -> RowEffects | None:
+    """What the choice of test rows does to the trials' scores; None for accuracies, whose mean says it."""
+    metric = trials[0].primary_metric
+    if metric == "accuracy":
+        return None
+    [draws] = read_answers(trials, result.analysis.reader, [IN_DOMAIN]).values()
+    answers = [sets[IN_DOMAIN] for sets in draws.values()]
+    scored = [
+        score_with_effects(each.gold.astype(np.int64), each.predicted.astype(np.int64), each.labels, metric)
+        for each in answers
+    ]
+    return RowEffects(
+        variance=fmean(float((effects**2).sum()) for _, effects in scored),
+        weight=max(look_at_score(look_at_rows(each, metric)).weight for each in answers),
+    )
 
 
 def choose_sizes(task: Task) -> tuple[int, ...]:

@@ -160,7 +160,8 @@ def test_a_leader_of_many_has_to_clear_the_commonest_label_by_more() -> None:
 
 def test_bounds_hold_for_rows_like_a_files_where_draws_are_splits_of_it() -> None:
     cells = COMMITTED["finite"]
-    assert {(cell["file_rows"], cell["draws"]) for cell in cells} == set(product((40, 100, 400), (5, 20, None)))
+    assert {(cell["file_rows"], cell["draws"]) for cell in cells} == set(product((40, 64, 100, 400), (5, 20, None)))
+    assert {cell["tests"] for cell in cells} == {0, 200}, "rows held out, and rows of another file that all draws share"
     error = 2 * np.sqrt(0.05 * 0.95 / COMMITTED["files"])
     assert all(max(cell["wrong"], cell["better"]) <= 0.05 + error for cell in cells)
 
@@ -175,3 +176,5 @@ def test_few_splits_of_a_small_file_decide_little_and_no_bound_is_wrong() -> Non
     # Ten splits of forty rows decide as little now, and no bound is wrong.
     found = measure_finite(File(40, 16, 0.5), draws=10, files=20)
     assert found["wrong"] <= 0.05 and 0.03 <= found["below"] <= 0.07
+    beside = measure_finite(File(64, 32, 0.5, 200), draws=8, files=20)
+    assert beside["wrong"] <= 0.05 and beside["decided"] <= 0.1

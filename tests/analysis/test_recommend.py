@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.recommend import Budget, Terms, recommend, weigh_test_sets
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import load_records, write_record
+from fewtune.records import Look, LookHistory, load_records, write_record
 from study_maker import make_study
 
 
@@ -130,6 +131,23 @@ def test_weight_out_of_domain_can_turn_the_order(tmp_path: Path) -> None:
     turned = advise(tmp_path, out_of_domain_weight=0.5)
     assert chosen(turned) == "lora"
     assert turned.contenders[0].score == pytest.approx(0.8)
+
+
+def test_what_a_race_stopped_in_domain_is_not_said_to_be_worse_by_other_weights(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.9, 0.9, 0.9]}, out_of_domain={"yelp": -0.4})
+    make_study(tmp_path, {"lora": [0.8, 0.8]}, out_of_domain={"yelp": 0.0})
+    why = "not the best, pattern is above it"
+    look = Look(task="sentiment", shots=16, draws=3, methods=2, level=0.04, stopped={"lora": why})
+    terms = Terms(looks=LookHistory(plan=(3,), looks=(look,)), seeds=(0, 1, 2))
+    study = analyse_folder(tmp_path)
+    boards = [group.board for group in study.groups]
+
+    def tell(**budget: Any) -> str | None:
+        [found] = recommend(boards, study.records, study.reader, replace(terms, budget=Budget(**budget)))
+        return excluded(found)["lora"]
+
+    assert tell() == why
+    assert tell(out_of_domain_weight=0.5) == "scored on 2 of 3 draws"
 
 
 def test_models_compete_with_one_another(tmp_path: Path) -> None:

@@ -57,6 +57,22 @@ def test_a_score_and_its_difference_from_nothing_have_one_interval(tmp_path: Pat
     assert bounds.low - bounds.mean == pytest.approx(floor.low - (floor.point or 0.0), rel=0.02)  # each resampled anew
 
 
+def test_scores_and_gaps_without_an_error_are_no_wider_known_than_their_rows_tell(tmp_path: Path) -> None:
+    """Three draws of 20 rows of their own, all right, in domain and out of it: the rule of three, at 2.5 %."""
+    make_study(tmp_path, {"pattern": [1.0] * 3}, out_of_domain={"yelp": 0.0}, rows=20)
+    steady = analyse_folder(tmp_path).groups[0].stability["pattern"]
+    assert (steady.bounds["in_domain"].low, steady.bounds["in_domain"].high) == (
+        pytest.approx(1 + math.log(0.025) / 60),
+        1,
+    )
+    assert steady.gaps["yelp"].low == pytest.approx(math.log(0.025) / 60) == -(steady.gaps["yelp"].high or 0)
+    make_study(tmp_path / "mcc", {"pattern": [1.0] * 3}, rows=20, metric="mcc")
+    bounds = analyse_folder(tmp_path / "mcc").groups[0].stability["pattern"].bounds["in_domain"]
+    # One of 20 rows wrong: (9 x 10 - 0 x 1) / sqrt(10 x 10 x 9 x 11).
+    weight = (1 - 90 / math.sqrt(10 * 10 * 9 * 11)) / 3
+    assert (bounds.low, bounds.high) == (pytest.approx(1 + math.log(0.025) * weight), 1)
+
+
 def test_gaps_are_paired_by_draw(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.9, 0.7]}, out_of_domain={"yelp": -0.2}, rows=100)
     gap = analyse_folder(tmp_path).groups[0].stability["pattern"].gaps["yelp"]

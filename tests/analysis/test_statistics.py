@@ -65,10 +65,12 @@ def test_sign_flip_agrees_with_trying_every_sign() -> None:
     assert s.sign_flip_p(differences) == pytest.approx(expected)
 
 
-def test_holm_steps_down_and_keeps_the_order_given() -> None:
-    assert s.holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
-    assert s.holm([0.6, 0.7]).tolist() == pytest.approx([1.0, 1.0])
-    assert s.holm([]).tolist() == []
+def test_a_leaders_p_values_are_corrected_by_the_pairs_still_level_and_keep_the_order_given() -> None:
+    # Four methods make six pairs; with the clearest told apart three make three, and two one.
+    assert s.correct_with_leader([0.01, 0.04, 0.03], methods=4).tolist() == pytest.approx([0.06, 0.09, 0.09])
+    assert s.correct_with_leader([0.01], methods=4).tolist() == pytest.approx([0.06]), "two others have no p"
+    assert s.correct_with_leader([0.6, 0.7], methods=3).tolist() == pytest.approx([1.0, 1.0])
+    assert s.correct_with_leader([], methods=1).tolist() == []
 
 
 def test_bootstrap_brackets_the_known_difference() -> None:
@@ -120,6 +122,23 @@ def test_supports_that_draws_share_widen_by_what_draws_differ_beyond_their_rows(
     # Where rows alone make draws differ as much, nothing is added.
     assert s.vary_by_shared_support(variance=1.0, row_variance=1.2, share=0.4) == 0.0
     assert s.vary_by_shared_support(variance=1.0, row_variance=0.4, share=0.5) == pytest.approx(0.6)
+
+
+def test_what_test_rows_that_draws_share_do_is_not_taken_for_what_shows_of_their_supports() -> None:
+    """A draw's rows vary it by .25, which two draws on the same rows have in common: nothing of it is between them."""
+    assert s.show_rows(own=0.25, common=0.125, draws=2) == pytest.approx(0.0)
+    assert s.show_rows(own=0.25, common=0.0, draws=2) == 0.25, "rows of each draw's own show whole"
+    assert s.show_rows(own=0.25, common=0.0, draws=1) == 0.25
+    rng = np.random.default_rng(0)
+    ups = [np.array([1.0, 0.0, up]) for up in (0.2, 0.4, 0.6)]  # the third row alone tells the draws apart
+    draws = [replace(resampling.subtract_rows(up, np.arange(3), rng), shared_support=0.5) for up in ups]
+    shared = s.bound_difference(draws, 50, rng)
+    apart = s.bound_difference([replace(d, rows=3 * i + np.arange(3)) for i, d in enumerate(draws)], 50, rng)
+    variance = float(np.var([d.point for d in draws], ddof=1))
+    assert shared.row_variance < variance < apart.row_variance, "on rows of their own, they might differ by rows alone"
+    support = variance - shared.row_variance  # an equal share of it is common to all draws
+    reach = 4.3027 * math.sqrt(variance / 3 + support)
+    assert shared.high - shared.point >= math.hypot(reach, shared.common) - 1e-4
 
 
 def test_equal_seeds_give_equal_intervals() -> None:

@@ -15,7 +15,7 @@ from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.resampling import subtract_rows
 from fewtune.analysis.statistics import Interval, bound_difference
 from fewtune.analysis.study import analyse_folder
-from fewtune.analysis.verdict import GroupVerdict, judge_study
+from fewtune.analysis.verdict import GroupVerdict, judge_group, judge_study
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records, write_record
 from fewtune.report.wording import list_comparisons, word_leader
@@ -46,6 +46,12 @@ def say(verdict: GroupVerdict) -> str:
 )
 def test_the_rule_gives(point: float, low: float, high: float, draws: int, answer: str) -> None:
     assert apply_rule(Interval(point, low, high, draws))[0] == answer
+
+
+def test_a_group_of_which_no_trial_was_looked_at_has_no_leader(tmp_path: Path) -> None:
+    reader = AnswerReader(partial(load_predictions, tmp_path))
+    verdict = judge_group(("sentiment", "model", 16), [], reader, RNG)
+    assert verdict.leader is None and verdict.comparisons == {} and verdict.done == 0
 
 
 def test_a_tie_asks_two_one_sided_tests_at_their_level() -> None:
@@ -111,7 +117,7 @@ def test_draws_that_disagree_cannot_tell(tmp_path: Path) -> None:
 def test_six_draws_are_tested_and_corrected(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.9] * 6, "vanilla": [0.6] * 6, "tfidf": [0.5] * 6})
     [verdict] = judge(tmp_path)
-    assert [c.p for c in verdict.comparisons.values()] == pytest.approx([4 / 64, 4 / 64])
+    assert [c.p for c in verdict.comparisons.values()] == pytest.approx([6 / 64, 6 / 64]), "of three pairs"
     assert verdict.against_majority is not None and verdict.against_majority.p == pytest.approx(3 * 2 / 64)
 
 
@@ -119,7 +125,7 @@ def test_six_draws_are_tested_and_corrected(tmp_path: Path) -> None:
 def test_a_p_is_shown_where_it_could_decide(tmp_path: Path, draws: int, shown: bool) -> None:
     make_study(tmp_path, {"pattern": [0.9] * draws, "vanilla": [0.6] * draws, "tfidf": [0.5] * draws})
     [verdict] = judge(tmp_path)
-    assert (f", p = {4 / 2**draws:.3f}" in say(verdict)) == shown
+    assert (f", p = {6 / 2**draws:.3f}" in say(verdict)) == shown
     assert f"ahead in {draws} of {draws} draws" in say(verdict)
 
 

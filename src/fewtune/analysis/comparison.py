@@ -29,6 +29,7 @@ import numpy as np
 from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.analysis.unseen import look_at_pair, look_at_rows
 from fewtune.errors import RecordError, name_choices
 from fewtune.metrics.counts import RANGES, SCORES
 
@@ -86,14 +87,17 @@ def compare(
         return Comparison("cannot tell", None, None, None, 0, None, "no draw in common")
     if metric not in SCORES:
         raise RecordError(name_choices(metric, SCORES, "primary metric"))
+    sets = list(weights.items())
     draws = [
-        resampling.weigh(
-            [(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in weights.items()]
-        )
+        resampling.weigh([(w, _subtract(first[key][name], second[key][name], metric, rng)) for name, w in sets])
         for key in shared
     ]
     span = RANGES[metric][1] - RANGES[metric][0]
-    interval = statistics.bound_difference(draws, resamples, rng, span)
+    tested = [
+        [look_at_pair(*(look_at_rows(side[key][name], metric, w) for side in (first, second))) for name, w in sets]
+        for key in shared
+    ]
+    interval = statistics.bound_difference(draws, resamples, rng, tested)
     points = [draw.point for draw in draws]
     answer, reason = apply_rule(interval, region)
     return _plan_further(
@@ -123,17 +127,19 @@ def correct_leader(
     """Correct the comparisons of one leader with all others of its group, by this module's text; the order is kept.
 
     `level` is what a look may spend, where it is one of several. The exact tests' p are corrected among themselves, by
-    Holm's rule.
+    the same numbers of pairs.
     """
     tested = {name: c.p for name, c in comparisons.items() if c.p is not None}
-    exact = dict(zip(tested, statistics.holm(list(tested.values())).tolist(), strict=True))
+    exact = dict(
+        zip(tested, statistics.correct_with_leader(list(tested.values()), len(comparisons) + 1).tolist(), strict=True)
+    )
     most = max((c.draws for c in comparisons.values()), default=0)
     borrowed = _borrow(comparisons.values(), most)
     least = {name: _p_of(c, borrowed) for name, c in comparisons.items()}
     levels: dict[str, float] = {}
     open_methods, stopped = len(comparisons) + 1, False
     for name in sorted(comparisons, key=least.__getitem__):
-        levels[name] = level / (open_methods * (open_methods - 1) / 2)
+        levels[name] = level / statistics.count_pairs(open_methods)
         stopped = stopped or least[name] > levels[name]
         if not stopped:
             open_methods -= 1

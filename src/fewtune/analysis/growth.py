@@ -36,13 +36,27 @@ class Growth:
         return self.expected - self.fitted
 
 
+@dataclass(frozen=True)
+class RowEffects:
+    """What the choice of a draw's test rows does to its score: a variance; and the most that one row can change."""
+
+    variance: float
+    weight: float
+
+
 def expect_growth(
-    scores: Mapping[int, Sequence[float]], test_rows: int, apart: float = 0.0, tests_shared: bool = False
+    scores: Mapping[int, Sequence[float]],
+    test_rows: int,
+    apart: float = 0.0,
+    tests_shared: bool = False,
+    by_rows: RowEffects | None = None,
 ) -> Growth:
     """What twice as many rows as the most tried are expected to bring, from scores by shots, draws in one order.
 
     Scores are of 1 at most, where there is no error. `apart` is the share of one file's rows that a draw did not fit
     on, 0 where draws share none; `tests_shared` that all were tested on the same rows, whose choice then counts too.
+    `by_rows` says what it does to a score that is no share of right answers.
+
     Raises DataError for fewer than two sizes, or fewer than two draws.
     """
     from scipy.stats import t
@@ -71,7 +85,8 @@ def expect_growth(
     if 1 - mean <= least * (1 + 1e-9):
         # No error was seen: the floor stood for it and is no loss; the low end is by the rule of three.
         expected = max(mean, score)
-        return Growth(sizes[-1], score, max(fitted, score), expected, max(0.0, min(mean, 1 - 3 / test_rows)), 1.0)
-    by_rows = 1.96 * math.sqrt(mean * (1 - mean) / test_rows) if tests_shared else 0.0
-    reach = math.hypot(by_draws, by_rows)
+        unseen = 3 / test_rows if by_rows is None else 3 * by_rows.weight
+        return Growth(sizes[-1], score, max(fitted, score), expected, max(0.0, min(mean, 1 - unseen)), 1.0)
+    variance = mean * (1 - mean) / test_rows if by_rows is None else by_rows.variance
+    reach = math.hypot(by_draws, 1.96 * math.sqrt(variance) if tests_shared else 0.0)
     return Growth(sizes[-1], score, fitted, mean, max(0.0, mean - reach), min(1.0, mean + reach))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fewtune.analysis.answers import read_answers
+from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
@@ -80,11 +81,12 @@ def decide_cell(
     beyond = [name for name, over in excesses.items() if over is not None]
     draws = max((len(found) for name, found in answers.items() if name not in beyond), default=0)
     look = find_look(terms.looks, present, terms.seeds) or (taken[-1] if taken else None)
-    stopped = look.stopped if look and not beyond else {}  # what was above a method may be beyond the budget
+    # What was above a method may be beyond the budget, and was judged by the rows in domain alone.
+    stopped = look.stopped if look and not beyond and weights == IN_DOMAIN_ALONE else {}
     for name, row in rows.items():
         lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
         contenders.append(_contend(name, row, _score(row, weights), lacking or excesses[name], terms.budget))
-    metric = name_metric(trials)
+    metric = name_metric(trials or present)
     level = find_levels(terms.looks, present, terms.seeds)[task, shots]
     further = foresee_level(terms.looks, task, shots) if terms.looks is not None else level
     question = Question(task, shots, metric, terms.within, level, taken.index(look) + 1 if look else 1, further)

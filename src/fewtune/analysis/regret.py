@@ -33,6 +33,7 @@ from fewtune.analysis import resampling, statistics
 from fewtune.analysis.answers import VariantAnswers
 from fewtune.analysis.comparison import IN_DOMAIN_ALONE
 from fewtune.analysis.leaderboard import DrawKey
+from fewtune.analysis.unseen import RowsTested, SetWeight, look_at_pair, look_at_rows, reach_unseen, weigh_rows
 from fewtune.errors import RecordError, name_choices
 from fewtune.metrics.counts import RANGES, SCORES, FloatArray, IntArray
 
@@ -49,8 +50,8 @@ class PairedDraw:
     effects: FloatArray
     shared_support: float = 0.0
     """Share of its labelled rows that another draw has too, on average."""
-    row_weight: float = 0.0
-    """What one of its rows can add to the score: its test set's weight in the metric's range."""
+    tested: tuple[RowsTested, ...] = ()
+    """Its test sets, each with what one of its rows can add to the score."""
 
 
 Scored = Mapping[DrawKey, PairedDraw]
@@ -68,10 +69,8 @@ class PairDifference:
     rows_variance: float
     common_variance: float
     shared_support: float = 0.0
-    row_weight: float = 0.0
-    """What one test row of all that were drawn can add to the mean difference."""
-    fresh_rows: float = 0.0
-    """By what share of these rows a further draw adds to them."""
+    tested: tuple[SetWeight, ...] = ()
+    """What one test row of all that were drawn can add to the mean difference, by test set."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ def _score_draw(key: DrawKey, draws: VariantAnswers, metric: str, weights: Mappi
         np.concatenate([each.rows for _, each in parts]).astype(np.int64),
         np.concatenate([share * effects for share, (_, effects) in scores]),
         max(each.shared_support for _, each in parts),
-        (RANGES[metric][1] - RANGES[metric][0]) * max(share / len(each.rows) for share, each in parts),
+        tuple(look_at_rows(each, metric, share) for share, each in parts),
     )
 
 
@@ -217,11 +216,9 @@ def subtract(first: Scored, second: Scored) -> PairDifference:
     own = float((effects**2).sum())
     together = float((np.bincount(rows, effects) ** 2).sum())
     shared_support = max(first[key].shared_support for key in both)
-    # A row that stands in several draws counts once.
-    distinct = len(np.unique(rows))
-    row_weight = sum(first[key].row_weight * len(first[key].rows) for key in both) / len(both) / distinct
-    fresh = statistics.count_fresh(len(rows), distinct, len(both))
-    return PairDifference(by_draw, own, max(0.0, together - own), shared_support, row_weight, fresh)
+    sides = [zip(first[key].tested, second[key].tested, strict=True) for key in both]
+    tested = weigh_rows([[look_at_pair(*pair) for pair in pairs] for pairs in sides])
+    return PairDifference(by_draw, own, max(0.0, together - own), shared_support, tested)
 
 
 def pair_methods(scored: Mapping[str, Scored]) -> dict[str, Rivals]:
@@ -281,16 +278,17 @@ def reach_above(
     own = (have - 1) * float(np.var(pair.by_draw, ddof=1)) + borrowed.freedom * borrowed.variance
     seen, by_rows_alone = own / (have - 1 + borrowed.freedom), have * pair.rows_variance
     share, common = min(pair.shared_support, statistics.MOST_SHARED), pair.common_variance
+    by_rows_shown = statistics.show_rows(by_rows_alone, common, have)
     if rows != 1.0:
         # What shows of the supports is what draws do not share of them: they share less now.
-        shown = max(0.0, seen - by_rows_alone) * (1 - share / rows) / (1 - share)
+        shown = max(0.0, seen - by_rows_shown) * (1 - share / rows) / (1 - share)
         share, common, by_rows_alone = share / rows, common / rows, by_rows_alone / rows
-        seen = shown + by_rows_alone
+        by_rows_shown /= rows
+        seen = shown + by_rows_shown
     if draws != have:
         common *= (1 - 1 / draws) / (1 - 1 / have)  # of a mean over n draws 1/n is each draw's own
-    support = statistics.vary_by_shared_support(seen, by_rows_alone, share)
+    support = statistics.vary_by_shared_support(seen, by_rows_shown, share)
     variance = max(seen, by_rows_alone) / draws + support
     by_draws = -float(special.stdtrit(draws - 1 + borrowed.freedom, level)) * math.sqrt(variance)
     by_rows = -float(special.ndtri(level)) * math.sqrt(common)
-    row_weight = pair.row_weight / rows / (1 + (draws - have) * pair.fresh_rows)
-    return max(math.hypot(by_draws, by_rows), statistics.reach_unseen(row_weight, level))
+    return max(math.hypot(by_draws, by_rows), reach_unseen(pair.tested, level, draws - have, rows))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, Score, count_answers
+from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, Score, count_answers, total_answers
 
 LARGEST_COUNTS = 4_000_000
 """Counts of answers that are held at once."""
@@ -221,14 +221,19 @@ def _score_effects(pair: PairedRows, labels: int, score: Score) -> FloatArray:
 
 def _effects_on_score(gold: IntArray, predicted: IntArray, labels: int, score: Score) -> FloatArray:
     """What one more of each row (rows,) would add to one score: its slope along the count that the row adds to."""
-    counts = count_answers(gold, predicted, labels).astype(np.float64)
+    totals = total_answers(count_answers(gold, predicted, labels))
     cells, places = np.unique(gold * labels + predicted, return_inverse=True)
     slopes: list[FloatArray] = []
-    for part in _split(cells, 2 * labels * labels):
-        steps = np.zeros((len(part), labels * labels))
-        steps[np.arange(len(part)), part] = STEP
-        moved = steps.reshape(-1, labels, labels)
-        slopes.append((score(counts + moved) - score(counts - moved)) / (2 * STEP))
+    for part in _split(cells, 6 * labels):
+        steps = np.zeros((3, len(part), labels))
+        golden, given, kinds = part // labels, part % labels, np.arange(len(part))
+        steps[0, kinds, golden] = STEP * (golden == given)
+        steps[1, kinds, golden] = steps[2, kinds, given] = STEP
+        up, down = (
+            OF_TOTALS[score](*(total + sign * step for total, step in zip(totals, steps, strict=True)))
+            for sign in (1, -1)
+        )
+        slopes.append((up - down) / (2 * STEP))
     return np.asarray(np.concatenate(slopes)[places], dtype=np.float64)
 
 

@@ -5,7 +5,6 @@ Owns the summaries of one variant's scores. Does not compare variants (`comparis
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -24,11 +23,21 @@ from fewtune.analysis.leaderboard import (
     name_metric,
 )
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.unseen import RowsWeighed, look_at_rows, look_at_score
 from fewtune.metrics.counts import RANGES
 from fewtune.metrics.probabilities import FIGURES
 from fewtune.records import Record
 
-_Scored = Mapping[DrawKey, resampling.DrawDifference]
+
+@dataclass(frozen=True)
+class _DrawScore:
+    """A variant's own score on a draw's test set, as its difference from nothing, and what its rows can change."""
+
+    taken: resampling.DrawDifference
+    tested: RowsWeighed
+
+
+_Scored = Mapping[DrawKey, _DrawScore]
 """One variant's own scores on a test set, by draw."""
 
 
@@ -87,7 +96,7 @@ def bound_in_domain(
     metric, rng = name_metric(members), np.random.default_rng(ANALYSIS_SEED)
     scored = _score_draws(members, reader, IN_DOMAIN, metric, rng)
     return {
-        row.variant: _bound(row.in_domain, list(scored.get(row.variant, {}).values()), RANGES[metric])
+        row.variant: _bound_score(row.in_domain, list(scored.get(row.variant, {}).values()), RANGES[metric])
         for row in rows
         if row.in_domain is not None
     }
@@ -103,19 +112,28 @@ def _score_draws(
     }
 
 
-def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> resampling.DrawDifference:
+def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> _DrawScore:
     gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
     taken = resampling.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
-    return replace(taken, shared_support=answers.shared_support)
+    return _DrawScore(
+        replace(taken, shared_support=answers.shared_support), look_at_score(look_at_rows(answers, metric))
+    )
 
 
-def _bound(mean: float, draws: Sequence[resampling.DrawDifference], limits: tuple[float, float]) -> Bounds:
+def _bound_score(mean: float, draws: Sequence[_DrawScore], limits: tuple[float, float]) -> Bounds:
+    return _bound(mean, [draw.taken for draw in draws], [[draw.tested] for draw in draws], limits)
+
+
+def _bound(
+    mean: float,
+    draws: Sequence[resampling.DrawDifference],
+    tested: Sequence[Sequence[RowsWeighed]],
+    limits: tuple[float, float],
+) -> Bounds:
     """The mean of records' scores with the interval that their predictions give, no further than the limits."""
     if len(draws) < 2:
         return Bounds(mean, None, None)
-    # A correlation of nothing but 0 is what a constant answer has: there no row could show more.
-    span = 1.0 if limits == (0.0, 1.0) else 0.0
-    found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED), span)
+    found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED), tested)
     moved = mean - found.point  # nothing, but where a record was rounded
     return Bounds(mean, max(limits[0], found.low + moved), min(limits[1], found.high + moved))
 
@@ -133,7 +151,7 @@ def _summarise(
     errors = [r.metrics[IN_DOMAIN]["ece"] for r in whole if "ece" in r.metrics.get(IN_DOMAIN, {})]
     return Stability(
         bounds={
-            name: _bound(score.mean, list(scored[name].values()), limits)
+            name: _bound_score(score.mean, list(scored[name].values()), limits)
             for name, score in row.scores.items()
             if score.mean is not None
         },
@@ -141,7 +159,7 @@ def _summarise(
         worst=min(values),
         spread=statistics.split_spread(_cells(done)),
         gaps={
-            name: _bound_gap(scored[IN_DOMAIN], scored[name])
+            name: _bound_gap(scored[IN_DOMAIN], scored[name], limits)
             for name in row.scores
             if name != IN_DOMAIN and scored[IN_DOMAIN].keys() & scored[name].keys()
         },
@@ -176,8 +194,11 @@ def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:
     return cells
 
 
-def _bound_gap(inside: _Scored, outside: _Scored) -> Bounds:
+def _bound_gap(inside: _Scored, outside: _Scored, limits: tuple[float, float]) -> Bounds:
     """The score in domain less that on a test set, paired by draw."""
-    both = sorted(inside.keys() & outside.keys())
-    draws = [resampling.weigh([(1.0, inside[key]), (-1.0, outside[key])]) for key in both]
-    return _bound(fmean(draw.point for draw in draws), draws, (-math.inf, math.inf))
+    both = [(inside[key], outside[key]) for key in sorted(inside.keys() & outside.keys())]
+    draws = [resampling.weigh([(1.0, first.taken), (-1.0, second.taken)]) for first, second in both]
+    span = limits[1] - limits[0]
+    return _bound(
+        fmean(draw.point for draw in draws), draws, [[each.tested for each in pair] for pair in both], (-span, span)
+    )

@@ -1,6 +1,6 @@
 """Intervals, tests and summaries over plain arrays.
 
-Owns the statistics: interquartile mean, hierarchical bootstrap, sign-flip test, Holm's correction, variance
+Owns the statistics: interquartile mean, hierarchical bootstrap, sign-flip test, stepwise correction, variance
 components, and how many draws an interval still needs. Does not know how a draw comes out on other rows (`resampling`).
 Sources: https://arxiv.org/abs/2108.13264 (interquartile mean, bootstrap over runs, probability of improvement); Holm
 1979, https://www.jstor.org/stable/4615733; Searle, Casella and McCulloch 1992, ISBN 978-0-471-62162-6 (variance
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scipy import optimize, special, stats
 
 from fewtune.analysis.resampling import DrawDifference
+from fewtune.analysis.unseen import RowsWeighed, SetWeight, reach_unseen, weigh_rows
 from fewtune.metrics.counts import FloatArray
 
 CONFIDENCE = 0.95
@@ -32,7 +33,8 @@ MOST_DRAWS_EXACTLY = 36
 """Beyond so many draws the sign-flip test tries FLIPS sign patterns by chance instead of all."""
 FLIPS, FLIPS_AT_ONCE = 100_000, 2_000
 MOST_SHARED = 0.9
-"""Supports that share more than this are taken to share so much: of supports that are all one, nothing can be said."""
+"""Supports that share more than this are taken to share so much: of supports that are all one, nothing can be said, as
+the audit then tells."""
 FEWEST_VARIANCES = 5
 """From so many differences of one group on, their variances borrow from one another."""
 MOST_BORROWED = 2
@@ -60,11 +62,9 @@ class Interval:
     shared_support: float = 0.0
     """Share of a draw's labelled rows that another draw has too, on average."""
     row_variance: float = 0.0
-    """Variance of a draw's difference by the choice of its test rows."""
-    row_weight: float = 0.0
-    """What one test row of all that were drawn can add to the mean; 0: not asked."""
-    fresh_rows: float = 0.0
-    """By what share of these rows a further draw adds to them."""
+    """Variance that the choice of test rows gives draws' differences; what it does to all alike is no part of it."""
+    tested: tuple[SetWeight, ...] = ()
+    """What one test row of all that were drawn can add to the mean, by test set; none: not asked."""
 
     def lies_within(self, region: float) -> bool:
         """Whether two one-sided tests, each at LEVEL, put the difference within ±region."""
@@ -105,7 +105,10 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
 
 
 def bound_difference(
-    draws: Sequence[DrawDifference], resamples: int, rng: np.random.Generator, span: float = 0.0
+    draws: Sequence[DrawDifference],
+    resamples: int,
+    rng: np.random.Generator,
+    tested: Sequence[Sequence[RowsWeighed]] = (),
 ) -> Interval:
     """Bound the mean difference over draws; draws weigh the same.
 
@@ -113,32 +116,29 @@ def bound_difference(
     differences where that is wider. Beyond MOST_RESAMPLED draws the bootstrap's is the normal one that it comes to, of
     the variance between draws and within them. Where draws share test rows, their differences hide what the choice of
     those rows does to all of them: that part is added to the wider of the two, by the squares. Where they share
-    labelled rows, Student's t is wider for it (`vary_by_shared_support`). `span` is how far the metric can differ: with
-    it the interval is never narrower than so many rows can tell (`reach_unseen`).
+    labelled rows, Student's t is wider for it (`vary_by_shared_support`). With what each draw was `tested` on the
+    interval is never narrower than so many rows can tell (`unseen`).
     """
     points = [draw.point for draw in draws]
     shared, own_rows, common_rows = max(draw.shared_support for draw in draws), *_vary_by_rows(draws)
     common, mean = 0.0, float(np.mean(points))
+    shown_rows = show_rows(own_rows, common_rows, len(draws))
     if len(draws) > MOST_RESAMPLED:
         reach = _z(LEVEL) * math.sqrt((float(np.var(points)) + own_rows) / len(draws))
         low, high = mean - reach, mean + reach
     else:
         low, high = _resample_draws(draws, resamples, rng)
     resampled = float(high - low) / 2
-    drawn = np.concatenate([draw.rows for draw in draws])
-    distinct = len(np.unique(drawn))
-    row_weight, fresh = span / distinct, count_fresh(len(drawn), distinct, len(draws))
-    unseen = reach_unseen(row_weight, LEVEL / 2)
+    weights = weigh_rows(tested)
+    unseen = reach_unseen(weights, LEVEL / 2)
     low, high = min(low, mean - unseen), max(high, mean + unseen)
     if len(draws) > 1:
         common, variance = _z(LEVEL) * math.sqrt(common_rows), float(np.var(points, ddof=1))
-        whole = variance / len(draws) + vary_by_shared_support(variance, own_rows, shared)
+        whole = variance / len(draws) + vary_by_shared_support(variance, shown_rows, shared)
         by_draws = float(special.stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
         reach = math.hypot(max(by_draws, resampled if common else 0.0), common)
         low, high = min(low, mean - reach), max(high, mean + reach)
-    found = Interval(
-        mean, float(low), float(high), len(draws), resampled, common, None, shared, own_rows, row_weight, fresh
-    )
+    found = Interval(mean, float(low), float(high), len(draws), resampled, common, None, shared, shown_rows, weights)
     return found if len(draws) < 2 else replace(found, tie_reach=reach_of(points, found, 2 * LEVEL))
 
 
@@ -156,30 +156,25 @@ def _resample_draws(draws: Sequence[DrawDifference], resamples: int, rng: np.ran
     return float(low), float(high)
 
 
-def count_fresh(drawn: int, distinct: int, draws: int) -> float:
-    """By what share of the `distinct` rows among all that so many draws have `drawn` a further draw adds to them."""
-    return 1.0 if draws < 2 else (distinct - drawn / draws) / ((draws - 1) * distinct)
+def show_rows(own: float, common: float, draws: int) -> float:
+    """What the choice of test rows does to how draws differ.
 
-
-def reach_unseen(row_weight: float, level: float) -> float:
-    """How far a difference may be, one-sided at a level, though no row of those at hand shows any.
-
-    What happens to a share p of rows is seen on none of n with probability (1 - p)^n, at most exp(-n p), which gives
-    the exact binomial limit to first order; at 5 % it is the rule of three (Hanley and Lippman-Hand 1983,
-    https://doi.org/10.1001/jama.1983.03330370053031). `row_weight` is what a row adds, 1/n of the metric's range.
+    `own` is the variance that it gives one draw's difference. Of it the covariance of any two draws, which rows that
+    they share bring about, does not show between them: `common`, the variance of the mean over draws by that alone, has
+    (draws - 1) / draws of it.
     """
-    return -math.log(level) * row_weight
+    return own if draws < 2 else max(0.0, own - common * draws / (draws - 1))
 
 
 def vary_by_shared_support(variance: float, row_variance: float, share: float) -> float:
     """What labelled rows that draws share add to the variance of their mean, however many draws there are.
 
-    `variance` is that between draws, `row_variance` what of it the choice of test rows alone brings about. Of supports
-    of k rows out of N any two share k/N on average. What a support does to a score is, to first order, a sum over its
-    rows: k/N of its variance is common to all draws and does not show among them, what shows is the rest. So it is what
-    draws differ by beyond their test rows, times k/N over 1 - k/N. Nadeau and Bengio (2003,
-    https://doi.org/10.1023/A:1024068626366) correct for shared labelled and test rows at once; here the latter are seen
-    to apart.
+    `variance` is that between draws, `row_variance` what of it the choice of test rows alone brings about
+    (`show_rows`). Of supports of k rows out of N any two share k/N on average. What a support does to a score is, to
+    first order, a sum over its rows: k/N of its variance is common to all draws and does not show among them, what
+    shows is the rest. So it is what draws differ by beyond their test rows, times k/N over 1 - k/N. Nadeau and Bengio
+    (2003, https://doi.org/10.1023/A:1024068626366) correct for shared labelled and test rows at once; here the latter
+    are seen to apart.
     """
     share = min(share, MOST_SHARED)
     return share / (1 - share) * max(0.0, variance - row_variance)
@@ -244,8 +239,7 @@ def reach_of(
     by_rows = interval.resampled * _z(level) / _z(LEVEL)
     common = interval.common * _z(level) / _z(LEVEL)
     reach = float(np.hypot(max(by_draws, by_rows * math.sqrt(have / draws)), common))
-    weight = interval.row_weight / (1 + (draws - have) * interval.fresh_rows)
-    return max(reach, reach_unseen(weight, level / 2))
+    return max(reach, reach_unseen(interval.tested, level / 2, draws - have))
 
 
 def count_further_draws(
@@ -331,14 +325,23 @@ def sign_flip_p(draw_differences: npt.ArrayLike) -> float | None:
     return float((above + below).sum() / 2 ** len(differences))
 
 
-def holm(p_values: npt.ArrayLike) -> FloatArray:
-    """Correct p values (comparisons,) for their number by Holm's step-down rule, in the order given."""
+def correct_with_leader(p_values: npt.ArrayLike, methods: int) -> FloatArray:
+    """Correct p values (comparisons,) of the leader of so many methods with others of them, in the order given.
+
+    The leader is the best of them by chance too: with k methods still level its comparison is the clearest of k (k - 1)
+    / 2 pairs (Holm's rule with Shaffer's counts). A method without a p stays level.
+    """
     given = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(given, kind="stable")
     corrected = np.empty_like(given)
-    steps = given[order] * np.arange(len(given), 0, -1)
+    steps = given[order] * [count_pairs(k) for k in range(methods, methods - len(given), -1)]
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
     return corrected
+
+
+def count_pairs(methods: int) -> int:
+    """How many pairs so many methods make."""
+    return methods * (methods - 1) // 2
 
 
 def _signed_sums(values: FloatArray) -> FloatArray:

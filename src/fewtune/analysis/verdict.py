@@ -91,9 +91,9 @@ def judge_group(
     region: float = REGION,
     level: float = LEVEL,
 ) -> GroupVerdict:
-    """Judge one group in domain."""
+    """Judge one group in domain; without a trial that was looked at it has no leader, and no metric is named."""
     task, model, shots = key
-    metric = name_metric(members)
+    metric = name_metric(members) if members else ""
     answers = read_answers(members, reader, [IN_DOMAIN])
     means = {
         variant: float(np.mean([draw.value for draw in average_draws(trials, IN_DOMAIN)]))

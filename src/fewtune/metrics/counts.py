@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+ROUNDING = 1e-12
+"""Share of a product of counts below which it is nothing but rounding."""
 Score = Callable[[IntArray | FloatArray], FloatArray]
 """A metric of counts (..., gold, predicted) -> (...)."""
 
@@ -24,20 +26,20 @@ def count_answers(gold: IntArray, predicted: IntArray, labels: int) -> IntArray:
 
 def score_accuracy(counts: IntArray | FloatArray) -> FloatArray:
     """Share of right answers: counts (..., gold, predicted) -> (...)."""
-    return _accuracy_of(*_total(counts))
+    return _accuracy_of(*total_answers(counts))
 
 
 def score_matthews(counts: IntArray | FloatArray) -> FloatArray:
     """Matthews correlation, 0 where either side is one label: counts (..., gold, predicted) -> (...)."""
-    return _matthews_of(*_total(counts))
+    return _matthews_of(*total_answers(counts))
 
 
 def score_macro_f1(counts: IntArray | FloatArray) -> FloatArray:
     """Mean F1 over the labels that are gold or predicted: counts (..., gold, predicted) -> (...)."""
-    return _macro_f1_of(*_total(counts))
+    return _macro_f1_of(*total_answers(counts))
 
 
-def _total(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def total_answers(counts: IntArray | FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Right answers, gold and predicted labels, (..., labels) each: all that any score asks of counts."""
     exact = counts.astype(np.float64)
     return np.diagonal(exact, axis1=-2, axis2=-1), exact.sum(-1), exact.sum(-2)
@@ -51,7 +53,8 @@ def _matthews_of(right: FloatArray, gold: FloatArray, predicted: FloatArray) -> 
     rows = gold.sum(-1)
     covariance = right.sum(-1) * rows - (gold * predicted).sum(-1)
     spread = (rows**2 - (gold**2).sum(-1)) * (rows**2 - (predicted**2).sum(-1))
-    correlation = np.divide(covariance, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 0)
+    varied = spread > ROUNDING * rows**4  # counts may be weighed: one label alone then leaves what rounding does
+    correlation = np.divide(covariance, np.sqrt(np.where(varied, spread, 1.0)), out=np.zeros_like(spread), where=varied)
     return np.asarray(correlation, dtype=np.float64)
 
 
@@ -78,7 +81,7 @@ SCORES: Mapping[str, Score] = {
 
 def score_all(counts: IntArray | FloatArray, names: Iterable[str]) -> dict[str, float]:
     """Those of SCORES that are named, of one table of counts (gold, predicted)."""
-    totals = _total(counts)
+    totals = total_answers(counts)
     return {name: float(OF_TOTALS[score](*totals)) for name in names if (score := SCORES.get(name)) is not None}
 
 

@@ -12,7 +12,7 @@ from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.comparison import Comparison, word_comparison, word_further_draws
 from fewtune.analysis.decision import Contender, Decision, Missing
 from fewtune.analysis.leaderboard import LeaderboardRow
-from fewtune.analysis.statistics import LEVEL, MOST_FURTHER_DRAWS
+from fewtune.analysis.statistics import LEVEL, MOST_FURTHER_DRAWS, count_pairs
 from fewtune.analysis.verdict import GroupVerdict
 
 MOST_RIVALS = 3
@@ -108,7 +108,7 @@ def explain_decision(decision: Decision) -> list[str]:
     if decision.best is not None and decision.chosen is not None and decision.best != decision.chosen.name:
         lines.append(f"highest mean: {decision.best} ({word_score(scores[decision.best])})")
     if decision.lead is not None and decision.chosen is not None:
-        least = f"{100 * decision.lead.least:z.1f} at the least"
+        least = f"{math.floor(1000 * decision.lead.least + 1e-9) / 10:z.1f} at the least"  # never rounded up
         lines.append(f"{decision.chosen.name} is {100 * decision.lead.point:+z.1f} points over {COMMONEST}, {least}")
     stopped = [each.name for each in decision.contenders if "not the best, " in (each.excluded or "")]
     if stopped:
@@ -233,12 +233,12 @@ def list_verdict(decision: Decision, verdict: GroupVerdict) -> list[str]:
 def list_comparisons(verdict: GroupVerdict) -> list[str]:
     """Word the leader's comparisons, the majority's first, each with its p where draws are enough for one to decide."""
     lines = []
-    # The least that Holm's rule can leave of an exact test over so many draws.
-    count = sum(comparison.p is not None for comparison in verdict.comparisons.values())
+    # The least that the correction can leave of an exact test over so many draws.
+    pairs = count_pairs(len(verdict.comparisons) + 1)
     if verdict.against_majority is not None:
         lines.append(word_comparison(COMMONEST, verdict.against_majority))
     for other, comparison in verdict.comparisons.items():
-        decides = comparison.p is not None and count * 2.0 ** (1 - comparison.draws) <= LEVEL
+        decides = comparison.p is not None and pairs * 2.0 ** (1 - comparison.draws) <= LEVEL
         lines.append(word_comparison(other, comparison) + (f", {_word_p(comparison.p)}" if decides else ""))
     return lines
 

@@ -70,6 +70,17 @@ def test_a_clean_study_is_silent(tmp_path: Path) -> None:
     assert find(tmp_path) == []
 
 
+def test_draws_of_nearly_the_same_labelled_rows_are_told(tmp_path: Path) -> None:
+    for record in make_clean(tmp_path):
+        revise(tmp_path, record, support_share=0.95)
+    [finding] = find(tmp_path)
+    assert (finding.rule, finding.severity) == ("single support", "warning")
+    assert finding.reason.startswith("any two draws share 95 % of their labelled rows")
+    for record in load_records(tmp_path):
+        revise(tmp_path, record, support_share=0.5)
+    assert find(tmp_path) == [], "half of them is allowed for"
+
+
 def test_a_finding_about_a_group_names_its_model(tmp_path: Path) -> None:
     for model in ("alpha", "beta"):
         make_clean(tmp_path, accuracies={"pattern": [0.85], "lora": [0.8], "tfidf": [0.6]}, model=model)

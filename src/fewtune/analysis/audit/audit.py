@@ -158,6 +158,12 @@ RULES: tuple[Rule, ...] = (
         repetition.find_single_draws,
     ),
     Rule(
+        "single support",
+        "draws differ in their labelled rows",
+        "all labelled rows used in every draw, and an interval given",
+        repetition.find_single_supports,
+    ),
+    Rule(
         "missing trials",
         "every planned trial was scored",
         "means over the runs that went well",

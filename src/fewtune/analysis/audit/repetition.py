@@ -13,6 +13,7 @@ from itertools import combinations
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
 from fewtune.analysis.leaderboard import draw_of, group_records
+from fewtune.analysis.statistics import MOST_SHARED
 from fewtune.records import Record
 
 
@@ -99,6 +100,22 @@ def find_single_draws(evidence: Evidence) -> Iterator[Finding]:
                 where=word_group(members),
                 reason=f"{len(variants)} methods compared on one draw: another sample of examples may turn their order",
                 remedy="Run more data seeds; five are a start, and six allow an exact test.",
+                trials=ids_of(members),
+            )
+
+
+def find_single_supports(evidence: Evidence) -> Iterator[Finding]:
+    """Draws that share nearly all their labelled rows: nothing shows how other rows would have done."""
+    for members in group_records(evidence.done).values():
+        share = max(record.notes.support_share or 0.0 for record in members)
+        if share > MOST_SHARED and len({draw_of(record) for record in members}) > 1:
+            yield Finding(
+                rule="single support",
+                severity="warning",
+                where=word_group(members),
+                reason=f"any two draws share {100 * share:.0f} % of their labelled rows: what others would have given "
+                "does not show, and is in no interval or bound",
+                remedy="Read them as of these labelled rows alone; or use half of the rows a draw at most.",
                 trials=ids_of(members),
             )
 

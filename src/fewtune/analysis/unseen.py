@@ -1,0 +1,178 @@
+"""What test rows may hide: how far a score may be off though no row at hand shows it.
+
+Owns the rule of three in any metric: what one row, answered otherwise, does to a score, and how many rows so many draws
+have in all. Does not know how draws differ (`statistics`, `regret`).
+Source: Hanley and Lippman-Hand 1983, https://doi.org/10.1001/jama.1983.03330370053031
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fewtune.analysis.answers import DrawAnswers
+from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, count_answers, total_answers
+
+FEWEST_SHOWN = 3
+"""From so many rows of a label on that show a difference, resampling knows how often such rows come."""
+LARGEST_TOTALS = 4_000_000
+"""Totals by label that are held at once."""
+
+
+@dataclass(frozen=True)
+class SetWeight:
+    """What one test row of all that were drawn can add to a mean over draws, and by what share a draw adds to them."""
+
+    weight: float
+    fresh: float
+
+
+@dataclass(frozen=True)
+class RowsTested:
+    """One test set of a draw, as a method answered it: rows' codes and gold (rows,), predicted (fit seeds, rows).
+
+    `weights` (labels,) are the most that one row of each gold label, answered otherwise, can change the score.
+    """
+
+    rows: npt.NDArray[np.integer[Any]]
+    gold: IntArray
+    predicted: IntArray
+    weights: FloatArray
+    metric: str
+
+    @property
+    def constant(self) -> bool:
+        """Whether all rows have one answer: a method may have been made to give it."""
+        return bool((self.predicted == self.predicted[0, 0]).all())
+
+
+@dataclass(frozen=True)
+class RowsWeighed:
+    """A test set's rows' codes (rows,), and the most that one of them can change of what none has shown."""
+
+    rows: npt.NDArray[np.integer[Any]]
+    weight: float
+
+
+def look_at_rows(answers: DrawAnswers, metric: str, share: float = 1.0) -> RowsTested:
+    """What one row can change of a method's score, which counts by so large a share."""
+    gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
+    if metric == "accuracy":
+        weights = np.full(answers.labels, 1 / len(gold))
+    else:
+        weights = np.mean([_find_largest_changes(gold, each, answers.labels, metric) for each in predicted], axis=0)
+    return RowsTested(answers.rows, gold, predicted, share * weights, metric)
+
+
+def look_at_score(tested: RowsTested) -> RowsWeighed:
+    """What rows of labels that are nearly all answered alike can change of a method's own score.
+
+    Nothing of a correlation where one label alone is answered: that is what a constant answer has.
+    """
+    if tested.metric == "mcc" and tested.constant:
+        return RowsWeighed(tested.rows, 0.0)
+    return _weigh_unshown(tested, tested.weights, _list_unlike(tested.gold, tested.predicted))
+
+
+def look_at_pair(first: RowsTested, second: RowsTested) -> RowsWeighed:
+    """What rows of labels on which two methods hardly differ can change of their difference.
+
+    One that gives a single answer is taken at its word beside one that does not: always answering the commonest label
+    cannot do otherwise. Of two such methods it is not known which one would.
+    """
+    varied = [side for side in (first, second) if not side.constant] or [first, second]
+    answers = np.vstack([first.predicted, second.predicted])
+    return _weigh_unshown(first, np.max([side.weights for side in varied], axis=0), (answers != answers[0]).any(axis=0))
+
+
+def _list_unlike(gold: IntArray, predicted: IntArray) -> npt.NDArray[np.bool_]:
+    """The rows (rows,) that are not answered as most of their label, or not alike by all fit seeds."""
+    unlike = (predicted != predicted[0]).any(axis=0)
+    for label in np.unique(gold):
+        members = np.flatnonzero(gold == label)
+        unlike[members] |= predicted[0, members] != np.bincount(predicted[0, members]).argmax()
+    return unlike
+
+
+def _weigh_unshown(tested: RowsTested, weights: FloatArray, shown: npt.NDArray[np.bool_]) -> RowsWeighed:
+    """The largest weight of a label of which fewer than FEWEST_SHOWN rows are among those `shown` (rows,).
+
+    Where more are, resampling knows what they do. Of an accuracy all rows do alike, and none is left out.
+    """
+    if tested.metric == "accuracy":
+        return RowsWeighed(tested.rows, float(weights.max()))
+    there = np.bincount(tested.gold, minlength=len(weights)) > 0
+    few = np.bincount(tested.gold[shown], minlength=len(weights)) < FEWEST_SHOWN
+    return RowsWeighed(tested.rows, float(weights[there & few].max(initial=0.0)))
+
+
+def weigh_rows(draws: Sequence[Sequence[RowsWeighed]]) -> tuple[SetWeight, ...]:
+    """What the rows of each test set can add to the mean over draws, of which each has its sets in one order.
+
+    A row of several draws counts once.
+    """
+    found = []
+    for sets in zip(*draws, strict=True):
+        rows = np.concatenate([each.rows for each in sets])
+        distinct = len(np.unique(rows))
+        weight = sum(each.weight * len(each.rows) for each in sets) / len(sets) / distinct
+        found.append(SetWeight(weight, _count_fresh(len(rows), distinct, len(sets))))
+    return tuple(found)
+
+
+def reach_unseen(sets: Sequence[SetWeight], level: float, further: int = 0, rows: float = 1.0) -> float:
+    """How far a difference may be, one-sided at a level, though no row of those at hand shows any.
+
+    What happens to a share p of rows is seen on none of n with probability (1 - p)^n, at most exp(-n p), which gives
+    the exact binomial limit to first order; at 5 % it is the rule of three. Of an accuracy a row adds 1/n. A score that
+    moves most by the first row that differs, as Matthews correlation, is bounded too. Of several test sets that counts
+    whose rows add most; with so many `further` draws, or `rows` times as many rows, they add less.
+    """
+    most = max((each.weight / (1 + further * each.fresh) for each in sets), default=0.0)
+    return -math.log(level) * most / rows
+
+
+def _count_fresh(drawn: int, distinct: int, draws: int) -> float:
+    """By what share of the `distinct` rows among all that so many draws have `drawn` a further draw adds to them."""
+    return 1.0 if draws < 2 else (distinct - drawn / draws) / ((draws - 1) * distinct)
+
+
+def _find_largest_changes(gold: IntArray, predicted: IntArray, labels: int, metric: str) -> FloatArray:
+    """The most by which one row of each gold label (labels,) changes a score: made right, or a right one made wrong.
+
+    Of gold (rows,) and predicted (rows,); 0 of a label that no row has.
+    """
+    counts = count_answers(gold, predicted, labels)
+    score, totals = OF_TOTALS[SCORES[metric]], total_answers(counts)
+    now, most = float(score(*totals)), np.zeros(labels)
+    for label, moved in _move_one(counts, totals):
+        np.maximum.at(most, label, np.abs(score(*moved) - now))
+    return most
+
+
+def _move_one(
+    counts: IntArray, totals: tuple[FloatArray, FloatArray, FloatArray]
+) -> Iterator[tuple[IntArray, tuple[FloatArray, FloatArray, FloatArray]]]:
+    """After every such change, in parts: the row's gold label (changes,), and what is right, gold and predicted.
+
+    The latter are by label, (changes, labels) each.
+    """
+    right, golden, given = totals
+    labels = len(golden)
+    wrong = [(gold, said, gold) for gold, said in np.argwhere(counts > 0) if gold != said]
+    spoilt = [(label, label, other) for label in np.flatnonzero(right) for other in range(labels) if other != label]
+    moves = np.array([*wrong, *spoilt], dtype=np.int64).reshape(-1, 3)
+    each = max(1, LARGEST_TOTALS // labels)
+    for start in range(0, len(moves), each):
+        gold, before, after = moves[start : start + each].T
+        places = np.arange(len(gold))
+        now_right, now_given = np.tile(right, (len(gold), 1)), np.tile(given, (len(gold), 1))
+        now_right[places, gold] += np.where(after == gold, 1.0, -1.0)
+        now_given[places, before] -= 1.0
+        now_given[places, after] += 1.0
+        yield gold, (now_right, np.broadcast_to(golden, now_right.shape), now_given)
