@@ -56,6 +56,32 @@ def values(study_file: Path) -> dict[str, object]:
     }
 
 
+def test_what_is_no_list_of_rows_is_refused_and_not_read_by_its_names() -> None:
+    model = fewtune.fit(["good box", "bad box"] * 4, ["praise", "complaint"] * 4, "tfidf")
+    frame = pd.DataFrame({"text": ["good box"]})
+    for given, words in (("good box", "one text"), ({"text": "good box"}, "one mapping")):
+        for ask in (model.predict, model.predict_probabilities, model.count_tokens):
+            with pytest.raises(DataError, match=f"a list of rows is read, and {words} was given: put it into a list"):
+                ask(given)  # type: ignore[operator]
+    with pytest.raises(DataError, match="a list of rows is read, and a table was given: give one column's texts"):
+        model.predict(frame)  # type: ignore[arg-type]
+    assert model.predict(frame["text"]) == model.predict(frame.to_dict("records")) == ["praise"]
+    with pytest.raises(DataError, match="a list of rows is read, and a table was given"):
+        fewtune.fit(frame, ["praise"], "tfidf")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a list of labels is read, and one text was given"):
+        fewtune.fit(["a", "b", "c"], "aab", "tfidf")
+
+
+def test_half_a_character_is_told_with_its_row_before_and_after_a_fit() -> None:
+    texts, labels = ["good box", "bad box"] * 4, ["praise", "complaint"] * 4
+    with pytest.raises(DataError, match="row 9 holds half a character"):
+        fewtune.fit([*texts, "half \ud83d"], [*labels, "praise"], "tfidf")
+    with pytest.raises(DataError, match="row 9 has the label"):
+        fewtune.fit([*texts, "whole"], [*labels, "praise \ud83d"], "tfidf")
+    with pytest.raises(DataError, match="row 2: text text holds half a character"):
+        fewtune.fit(texts, labels, "tfidf").predict(["whole", "half \ud83d"])
+
+
 def test_values_a_file_and_a_study_are_one_study(values: dict[str, object], tmp_path: Path) -> None:
     study = read_study(values)
     path = tmp_path / "study.yaml"

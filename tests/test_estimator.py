@@ -232,6 +232,8 @@ REFUSED: Mapping[str, tuple[Any, Any]] = {
     "X has no columns": (pd.DataFrame(index=range(12)), LABELS),
     r"y holds one class \(praise\): give rows of at least two classes": (TEXTS, ["praise"] * 12),
     r"y contains NaN. Row 2 \(counted from 1\) has no label. Leave such rows out": (TEXTS, put(1, None, LABELS)),
+    r"y contains NaN. Row 4 \(counted from 1\) has no label": (TEXTS, put(3, float("nan"), LABELS)),
+    r"y mixes labels of several types \(float, str\)": (TEXTS, put(3, 1.5, LABELS)),
     "y contains NaN. Row 1 .* So it is with 1 more": (TEXTS, put(0, np.nan, put(5, np.nan, [0.0, 1.0] * 6))),
     "y: Input y contains infinity": (TEXTS, put(0, np.inf, [0.0, 1.0] * 6)),
     "Unknown label type: continuous": (TEXTS, np.linspace(0, 1, 12)),

@@ -229,6 +229,16 @@ def test_a_share_held_out_that_leaves_a_label_without_rows_is_told_before(
         prepare_jobs(study, None)
 
 
+def test_a_share_held_out_that_a_fold_has_no_rows_for_is_told_before(
+    tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
+) -> None:
+    """Of four rows a label .15 rounds to one, of the two that a fold leaves to none."""
+    more = "tuning: {trials: 2, folds: 2}\n"
+    tuned = "pattern: {epochs: 1, validation_fraction: 0.15, grid: {learning_rate: [1.0e-5, 1.0e-4]}}"
+    with pytest.raises(StudyError, match=r"pattern: validation_fraction 0.15 of the 2 support rows of one label"):
+        prepare_jobs(fill(tmp_path, study_file, model_folders["llama"], tuned, more=more), None)
+
+
 def test_natural_draws_without_a_label_are_told_with_seeds_that_hold_all(
     tmp_path: Path, study_file: Path, model_folders: dict[str, Path]
 ) -> None:

@@ -27,6 +27,7 @@ from fewtune.records import (
     pack,
     predictions_path,
     record_path,
+    write_planned,
     write_record,
 )
 from fewtune.running.prepare import prepare_jobs
@@ -237,6 +238,24 @@ def test_what_is_done_is_kept_before_what_failed_and_unlike_scores_are_told(
     assert {record.status for record in load_records(tmp_path / "out")} == {"done"}
     _, told = merge([*parts, tmp_path / "other"], tmp_path / "unlike")
     assert len(told) == 1 and "was scored otherwise in" in told[0]
+
+
+def test_parts_that_were_to_end_otherwise_are_of_one_study(
+    parts: list[Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    run_study({**values, "budget": {"minutes": 30}}, tmp_path / "hasty", executor=InProcess(), shard=(1, PARTS))
+    assert merge([tmp_path / "hasty", *parts[1:]], tmp_path / "out") == (4, [])
+
+
+def test_a_trial_that_was_run_in_two_ways_is_refused(parts: list[Path], values: dict[str, Any], tmp_path: Path) -> None:
+    """As by a part begun on a machine that takes bfloat16, and anew on one that does not."""
+    run_study(values, tmp_path / "again", executor=InProcess(), shard=(1, PARTS))
+    record = load_records(tmp_path / "again")[0]
+    table = load_predictions(tmp_path / "again", record.trial_id)
+    write_record(tmp_path / "again", record.model_copy(update={"trial_id": "0" * len(record.trial_id)}), table)
+    write_planned(tmp_path / "again", {"0" * len(record.trial_id): record.trial.cell})
+    with pytest.raises(RecordError, match=r"ran one trial in two ways .* takes bfloat16 and the other float32"):
+        merge([*parts, tmp_path / "again"], tmp_path / "out")
 
 
 def test_folders_of_another_study_or_of_other_rows_are_refused(

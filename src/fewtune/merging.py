@@ -24,7 +24,7 @@ from fewtune.records import (
     write_looks,
     write_record,
 )
-from fewtune.running.folder import open_folder
+from fewtune.running.folder import list_deciding, open_folder
 from fewtune.running.looks import begin_looks, plan_no_look, take_look
 from fewtune.study import Study, TaskChoice, load_study
 from fewtune.tasks import get_task_module
@@ -75,7 +75,7 @@ def _read_study(parts: Sequence[Path]) -> Study:
         studies[part] = load_study(part / "study.yaml")
     first, *others = studies
     for other in others:
-        old, new = studies[first].model_dump(), studies[other].model_dump()
+        old, new = list_deciding(studies[first]), list_deciding(studies[other])
         # Files may lie elsewhere on another machine: what is in them is compared below.
         old["tasks"], new["tasks"] = (list(map(_leave_paths, studies[part].tasks)) for part in (first, other))
         differing = [key for key in old if old[key] != new[key]]
@@ -95,8 +95,9 @@ def _leave_paths(choice: TaskChoice) -> TaskChoice:
 
 
 def _check_rows(parts: Sequence[Path]) -> None:
-    """Raise RecordError where two parts read other rows under one task's name."""
+    """Raise RecordError where two parts read other rows under one task's name, or ran one trial in two ways."""
     seen: dict[str, tuple[str, Path]] = {}
+    ran: dict[tuple[object, ...], tuple[str, Path]] = {}
     for part in parts:
         for record in _load(part):
             rows = record.fingerprints.get("data")
@@ -105,6 +106,15 @@ def _check_rows(parts: Sequence[Path]) -> None:
                 raise RecordError(
                     f"{seen[task][1]} and {part} are not of one study: task {task!r} has other rows in each. Give "
                     "every machine the same files."
+                )
+            axes = record.trial
+            place = (*axes.cell.model_dump().values(), axes.data_seed, axes.fit_seed, axes.pattern)
+            known, where = ran.setdefault(place, (record.trial_id, part))
+            if known != record.trial_id and where != part:
+                raise RecordError(
+                    f"{where} and {part} ran one trial in two ways ({known}, {record.trial_id}), as where one "
+                    "machine takes bfloat16 and the other float32, or fewtune is another there. Leave one of them "
+                    "out, and run its part anew with --set precision= as the others have it."
                 )
 
 

@@ -6,6 +6,7 @@ Owns the two listeners. Does not know what a trial does.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -67,6 +68,8 @@ class LiveProgress:
         self._began: dict[str, float] = {}
         self._running: dict[str, tuple[Job, Progress]] = {}
         self._finished: deque[tuple[Job, Record, float]] = deque(maxlen=ROWS_SHOWN)
+        self._changing = threading.Lock()
+        """Held while trials begin or end, and while the thread that draws copies them."""
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveProgress:
@@ -78,34 +81,39 @@ class LiveProgress:
             self._live.stop()
 
     def started(self, job: Job) -> None:
-        self._began[job.trial_id] = time.monotonic()
-        self._running[job.trial_id] = (job, Progress("starting"))
+        with self._changing:
+            self._began[job.trial_id] = time.monotonic()
+            self._running[job.trial_id] = (job, Progress("starting"))
 
     def progressed(self, job: Job, progress: Progress) -> None:
-        self._running[job.trial_id] = (job, progress)
+        with self._changing:
+            self._running[job.trial_id] = (job, progress)
 
     def finished(self, job: Job, record: Record) -> None:
-        seconds = time.monotonic() - self._began.pop(job.trial_id)
-        self._running.pop(job.trial_id, None)
-        self._finished.append((job, record, seconds))
-        self._time_left.finish(job, record)
-        self._done += 1
+        with self._changing:
+            seconds = time.monotonic() - self._began.pop(job.trial_id)
+            self._running.pop(job.trial_id, None)
+            self._finished.append((job, record, seconds))
+            self._time_left.finish(job, record)
+            self._done += 1
 
     def _draw(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, expand=True)
         for name in ("trial", "draw", "state", "loss", "seconds"):
             table.add_column(name, justify="right" if name in ("loss", "seconds") else "left", no_wrap=name != "state")
-        for job, record, seconds in self._finished:
+        with self._changing:
+            ended, running, began = list(self._finished), list(self._running.values()), dict(self._began)
+        for job, record, seconds in ended:
             told = make_text(describe_outcome(record))
             table.add_row(make_text(_name_trial(job)), str(job.trial.data_seed), told, "", f"{seconds:.0f}")
-        for job, progress in self._running.values():
+        for job, progress in running:
             state: RenderableType = make_text(progress.phase)
             if progress.steps:
                 bar = ProgressBar(total=progress.steps, completed=progress.step, width=16)
                 state = Table.grid(padding=(0, 1))
                 state.add_row(make_text(f"{progress.phase} {progress.step}/{progress.steps}"), bar)
             loss = "" if progress.loss is None else f"{progress.loss:.3f}"
-            seconds = time.monotonic() - self._began[job.trial_id]
+            seconds = time.monotonic() - began[job.trial_id]
             table.add_row(
                 make_text(_name_trial(job), style="bold"), str(job.trial.data_seed), state, loss, f"{seconds:.0f}"
             )

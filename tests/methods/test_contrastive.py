@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fewtune.engine.language_model import LanguageModel
-from fewtune.methods import get_method
+from fewtune.methods import contrastive, get_method
 from fewtune.methods.contrastive import draw_pairs
 from fewtune.methods.embeddings import prompt_plainly
 from fewtune.tasks.base import Draw, Task
@@ -94,6 +94,20 @@ def test_no_more_pairs_are_drawn_than_asked_half_of_them_alike() -> None:
     pairs = draw_pairs(LABELS, 8, np.random.default_rng(0))
     assert Counter(alike for *_, alike in pairs) == {True: 4, False: 4}
     assert pairs == draw_pairs(LABELS, 8, np.random.default_rng(0)) != draw_pairs(LABELS, 8, np.random.default_rng(1))
+    assert {alike for *_, alike in draw_pairs([0, 0, 0], 8, np.random.default_rng(0))} == {True}
+
+
+def test_pairs_of_many_rows_are_drawn_without_listing_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrastive, "MOST_LISTED", 0)
+    listed = set(draw_pairs(LABELS, 10_000, np.random.default_rng(0)))
+    alike = {(i, j) for j, b in enumerate(LABELS) for i, a in enumerate(LABELS[: j + 1]) if a == b}
+    unlike = {frozenset((i, j)) for j, b in enumerate(LABELS) for i, a in enumerate(LABELS) if a != b}
+    assert {(first, second) for first, second, same in listed if same} == alike
+    assert {frozenset((first, second)) for first, second, same in listed if not same} == unlike
+    rows = np.random.default_rng(0).integers(3, size=20_000).tolist()
+    pairs = draw_pairs(rows, 2000, np.random.default_rng(1))
+    assert Counter(same for *_, same in pairs) == {True: 1000, False: 1000} and len(set(pairs)) == 2000
+    assert all((rows[first] == rows[second]) == same for first, second, same in pairs)
     assert {alike for *_, alike in draw_pairs([0, 0, 0], 8, np.random.default_rng(0))} == {True}
 
 

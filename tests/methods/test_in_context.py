@@ -42,6 +42,20 @@ def score(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> np.n
     return plan.score([row.without_label() for row in draw.test_sets[0].rows])
 
 
+def test_a_text_without_a_token_is_left_out_of_what_says_nothing(
+    models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    """A template that is the text alone: an empty text is no prompt at all."""
+    model = models["llama"]
+    assert not Encoder(model.tokenizer, 9, 9).opening, "this model's prompts open with no token"
+    bare = replace(task, patterns=(replace(task.patterns[0], template="{text}"),))
+    notes = show_rows(model, bare, draw, demonstrations=0, calibration="contextual").report().demonstrations
+    assert notes is not None
+    asked = [Example(text, {"text": text}, None) for text in ("N/A", "[MASK]")]
+    plain = show_rows(model, bare, draw, demonstrations=0, calibration="none").score(asked)
+    np.testing.assert_allclose(notes.log_prior, np.log(np.exp(plain).mean(axis=0)), atol=1e-5)
+
+
 def test_all_rows_are_shown_as_far_as_the_model_can_read_them(
     models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> None:

@@ -78,6 +78,26 @@ def test_rows_that_fail_fail_nobody_else(slow: SlowPredictor) -> None:
         assert batcher.is_running() and batcher.count_waiting() == 0
 
 
+def test_what_is_no_exception_fails_a_request_as_one_does(slow: SlowPredictor) -> None:
+    """A tokenizer's panic: what answers requests catches exceptions alone."""
+
+    class Panic(BaseException):
+        pass
+
+    heard: list[Batch] = []
+    slow.go_on.set()
+    with batching(slow, Limits(window_seconds=0.0, batch_rows=8), heard) as batcher, pytest.MonkeyPatch.context() as p:
+
+        def panic(self: object, rows: object) -> None:
+            raise Panic("out of range")
+
+        p.setattr(SlowPredictor, "count_tokens", panic)
+        with pytest.raises(RuntimeError, match="Panic: out of range"):
+            batcher.submit(rows("wet"), counted=True).result(30)
+        assert len(batcher.submit(rows("wet")).result(30).probabilities) == 1
+    assert [batch.rows for batch in heard] == [1], "a call that gave no answers is none that is counted"
+
+
 def test_more_rows_than_may_wait_are_refused_and_told_when_to_come_again(slow: SlowPredictor) -> None:
     with batching(slow, Limits(window_seconds=0.0, batch_rows=2, waiting_rows=4)) as batcher:
         batcher.submit(rows("busy"))

@@ -17,9 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+import fewtune
 from fewtune.cli.app import main
+from fewtune.errors import FewtuneError
 from fewtune.predictors.predictor import Predictor
-from fewtune.serving.server import open_socket
+from fewtune.serving.limits import Limits
+from fewtune.serving.server import Address, Saved, open_socket, serve_model
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,21 @@ def test_a_port_in_use_is_one_message(saved: Path, capsys: pytest.CaptureFixture
         port = taken.getsockname()[1]
         told = refuse(saved, "--port", port, capsys=capsys)
     assert told == f"fewtune: port {port} of 127.0.0.1 is in use: give --port another, or 0 for any free one."
+
+
+def test_a_port_that_another_took_while_the_model_was_read_is_the_same_message(saved: Path) -> None:
+    with open_socket("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]  # bound, and listening once this one's model is read
+        with pytest.MonkeyPatch.context() as patched:
+            load = fewtune.load
+
+            def load_slowly(*given: object) -> object:
+                taken.listen(1)
+                return load(*given)  # type: ignore[arg-type]
+
+            patched.setattr("fewtune.api.load", load_slowly)
+            with pytest.raises(FewtuneError, match=f"port {port} of 127.0.0.1 is in use: give --port another"):
+                serve_model(Saved(saved), Address(port=port), Limits(), lambda name, url: None)
 
 
 def test_a_folder_that_is_no_model_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

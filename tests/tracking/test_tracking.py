@@ -5,18 +5,32 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fewtune.api import run_study
 from fewtune.cli import main
+from fewtune.conduct import StudyEvent
+from fewtune.errors import RecordError
 from fewtune.executors.in_process import InProcess
-from fewtune.records import Record, RecordFiles, TrialAxes, load_record, load_records, record_path, write_record
+from fewtune.records import (
+    Record,
+    RecordFiles,
+    TrialAxes,
+    load_record,
+    load_records,
+    predictions_path,
+    record_path,
+    write_record,
+)
+from fewtune.running.job import Started
 from fewtune.tracking import follow
 from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list_metrics, list_settings, name_run
 from fewtune.tracking.fill import fill_tracker
 from fewtune.tracking.follow import Follower
+from serving_models import wait_for
 
 STUDY = """
 name: tracked
@@ -37,6 +51,7 @@ class Memory:
         self.begun: dict[str, tuple[str, TrialAxes]] = {}
         self.steps: list[tuple[str, int, float]] = []
         self.ended: dict[str, tuple[Record, RecordFiles]] = {}
+        self.left: list[str] = []
         self.calls = 0
 
     def list_runs(self) -> Mapping[str, TrackedRun]:
@@ -57,6 +72,10 @@ class Memory:
     def end(self, run_id: str, record: Record, files: RecordFiles) -> None:
         self._answer()
         self.ended[run_id] = record, files
+
+    def leave(self, run_id: str) -> None:
+        self._answer()
+        self.left.append(run_id)
 
     def _answer(self) -> None:
         self.calls += 1
@@ -154,6 +173,45 @@ def test_a_trial_that_ran_again_is_told_again_in_its_run(study: Path, tmp_path: 
     write_record(out, changed.model_copy(update={"started_at": "2026-01-01T00:00:00+00:00"}))
     assert fill_tracker(out, tracker) == (1, 4)
     require_equal(tracker, out)
+
+
+def test_a_failed_trial_that_is_tried_again_has_one_run(study: Path, tmp_path: Path) -> None:
+    out, tracker = tmp_path / "out", Memory()
+    follow_study(study, out, tracker)
+    failed = next(iter(load_records(out)))
+    change = {"status": "failed", "failure": {"kind": "out_of_memory", "message": "no room"}, "metrics": {}}
+    write_record(out, Record.model_validate(failed.model_dump() | change))
+    fill_tracker(out, tracker)
+    assert follow_study(study, out, tracker) == []
+    assert {record.status for record in load_records(out)} == {"done"}
+    require_equal(tracker, out)
+
+
+def test_a_trial_that_was_begun_and_left_is_told_so(study: Path, tmp_path: Path) -> None:
+    out, tracker = tmp_path / "out", Memory()
+    begun: list[Started] = []
+    with Follower(lambda name: tracker, lambda line: None) as follower:
+
+        def hear(event: StudyEvent) -> None:
+            follower.hear(event)
+            if isinstance(event, Started):
+                begun.append(event)
+
+        run_study(study, out, executor=InProcess(), on_event=hear)
+        follower.hear(Started(replace(begun[0].job, trial_id="interrupted")))
+        wait_for(lambda: len(tracker.begun) == 5)
+    [run_id] = tracker.left
+    assert tracker.begun[run_id][0] == "interrupted"
+
+
+def test_a_trial_with_damaged_predictions_keeps_no_other_from_being_told(study: Path, tmp_path: Path) -> None:
+    out, tracker = tmp_path / "out", Memory()
+    run_study(study, out, executor=InProcess())
+    first, *others = load_records(out)
+    predictions_path(out, first.trial_id).write_bytes(b"no table")
+    with pytest.raises(RecordError):
+        fill_tracker(out, tracker)
+    assert {trial for trial, _ in tracker.begun.values()} == {record.trial_id for record in others}
 
 
 def test_what_is_told_of_a_trial_is_all_of_its_axes_and_measures(study: Path, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def read_labels(given: Any) -> Labels:
     """The labels of a list, an array or a series; raises ArgumentError where they are no classes, or only one."""
     if given is None:
         raise ArgumentError("FewtuneClassifier requires y to be passed, but the target y is None: give a label a row.")
+    if isinstance(given, list | tuple) and any(isinstance(value, str) for value in given):
+        _settle_type(np.array(given, dtype=object))  # in an array of texts a missing label would be one of them
     try:
         # As an array first: of pandas' nullable columns scikit-learn makes floats.
         values = column_or_1d(as_array(given), warn=True)

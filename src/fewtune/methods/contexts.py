@@ -66,7 +66,7 @@ def show_nearest(
     template = plain_template(fields)
     part = NearestPart(template=template, texts=texts, count=fitting, separator=settings.separator)
     nearest = find_by_states(part, read_states(prompting, part.template).read(draw.support), prompting)
-    prior = estimate_prior(partial(prompting.score, before=nearest), settings.calibration, draw, rng)
+    prior = estimate_prior(partial(_score_said, prompting, nearest), settings.calibration, draw, rng)
     return nearest, Context(nearest, draw.support, prior, wanted - fitting)
 
 
@@ -107,16 +107,22 @@ def make_contexts(
         before = follow(text)
         rest = tuple(row.without_label() for row in draw.support if row not in chosen)
         asked = replace(draw, pool=rest) if by_support else draw
-        prior = estimate_prior(partial(prompting.score, before=before), settings.calibration, asked, rng)
+        prior = estimate_prior(partial(_score_said, prompting, before), settings.calibration, asked, rng)
         made.append(Context(before, tuple(chosen), prior, left_out))
     return made
+
+
+def _score_said(prompting: Prompting, before: Before, rows: Sequence[Example]) -> np.ndarray:
+    """Scores of the rows that come to any token: one without a text may be no prompt at all."""
+    said = [row for row in rows if any(row.fields.values()) or prompting.count_tokens([row], before)[0]]
+    return prompting.score(said, before)
 
 
 def word_left_out(settings: ContextSettings, contexts: Sequence[Context]) -> list[str]:
     """What to warn of where contexts show fewer rows than they were to, or none."""
     if all(context.left_out == 0 for context in contexts):
         return []
-    if not all(context.rows for context in contexts):
+    if not any(context.rows for context in contexts):
         return ["no labelled row fits before the query: it is answered without demonstrations"]
     if settings.demonstrations is None:
         return []

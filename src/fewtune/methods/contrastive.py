@@ -6,6 +6,7 @@ labels are equal. The regression is `embeddings`'. Source: Tunstall et al. 2022,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
     from fewtune.tasks.base import Draw, Task
+
+
+MOST_LISTED = 50_000_000
+"""Pairs that are listed to draw from: those of 10,000 rows."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ def draw_pairs(labels: Sequence[int], most: int, rng: np.random.Generator) -> li
     `oversampling`. Of more than `most` pairs so many are drawn.
     """
     known = np.asarray(labels)
+    if len(known) * (len(known) + 1) // 2 > MOST_LISTED:
+        return _draw_from_many(known, most // 2, rng)
     first, second = np.triu_indices(len(known))
     alike = known[first] == known[second]
     kinds = [np.flatnonzero(alike == kind) for kind in (True, False)]
@@ -110,6 +117,37 @@ def draw_pairs(labels: Sequence[int], most: int, rng: np.random.Generator) -> li
         order = rng.permutation(members)
         chosen += np.resize(order, wanted).tolist() if len(order) else []
     return [(int(first[place]), int(second[place]), bool(alike[place])) for place in rng.permutation(chosen)]
+
+
+def _draw_from_many(labels: np.ndarray, wanted: int, rng: np.random.Generator) -> list[tuple[int, int, bool]]:
+    """The same of rows whose pairs are too many to be listed: numbers of pairs are drawn, and say which they are."""
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    sizes = np.array([len(each) for each in members])
+    pairs = [(first, second) for first in range(len(members)) for second in range(first + 1, len(members))]
+    alike = _draw_numbers(sizes * (sizes + 1) // 2, wanted, rng)
+    unlike = _draw_numbers(np.array([sizes[first] * sizes[second] for first, second in pairs]), wanted, rng)
+    chosen: list[tuple[int, int, bool]] = []
+    for block, number in alike:
+        later = int((math.isqrt(8 * number + 1) - 1) // 2)  # pair 0 is (0, 0), then (0, 1), (1, 1), (0, 2) …
+        rows = members[block]
+        chosen.append((int(rows[number - later * (later + 1) // 2]), int(rows[later]), True))
+    for block, number in unlike:
+        first, second = (members[label] for label in pairs[block])
+        chosen.append((int(first[number // len(second)]), int(second[number % len(second)]), False))
+    return [chosen[place] for place in rng.permutation(len(chosen))]
+
+
+def _draw_numbers(sizes: np.ndarray, wanted: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """So many of the numbered members of blocks of these sizes, each once before any twice: block, number within it."""
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if len(ends) else 0
+    if not total:
+        return []
+    drawn = np.resize(rng.choice(total, size=min(wanted, total), replace=False), wanted)
+    blocks = np.searchsorted(ends, drawn, side="right")
+    return [
+        (int(block), int(number - (ends[block] - sizes[block]))) for block, number in zip(blocks, drawn, strict=True)
+    ]
 
 
 METHOD = Method(

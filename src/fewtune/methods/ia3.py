@@ -1,6 +1,8 @@
-"""(IA)³: learned vectors scale keys, values and feed-forward activations, the model itself frozen; head or label words.
+"""(IA)³: learned vectors scale attention and feed-forward activations, the model itself frozen; head or label words.
 
-Owns its settings and composition; the vectors, and the layers they scale in each architecture, are PEFT's.
+Owns its settings and composition; the vectors, and the layers they scale in each architecture, are PEFT's: keys, values
+and feed-forward activations of LLaMA and Mistral, as in the paper; queries and keys of OPT, queries and values of Gemma
+and Qwen, all three of GPT-2 and GPT-NeoX, which have them in one.
 Source: Liu et al. 2022, https://arxiv.org/abs/2205.05638
 """
 
@@ -86,7 +88,7 @@ def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:
 
 METHOD = Method(
     name="ia3",
-    summary="vectors that scale keys, values and feed-forward activations (PEFT); head or label words",
+    summary="vectors that scale attention and feed-forward activations (PEFT); head or label words",
     source_url="https://arxiv.org/abs/2205.05638",
     settings=Settings,
     plan=plan,

@@ -71,6 +71,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     shown, voting = split_support(draw.support, wanted if wanted >= 1 else wanted * len(draw.support), rng)
     encoder = Encoder(model.tokenizer, model.max_tokens, model.max_positions)
     fitting = count_fitting(encoder, pattern, shown, settings.separator)
+    left_out = len(shown) - fitting
     shown, voting = shown[:fitting], [*voting, *shown[fitting:]]
     before = write_context(encoder, pattern, shown, settings.separator)
     forward = model.forward(model.frozen)
@@ -89,8 +90,14 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         report=lambda: MethodNotes(
             prompt=PromptNotes(pattern=pattern.name, template=pattern.template, cut=encoder.count_cut()),
             demonstrations=demonstrations,
+            warnings=[_word_shortage(left_out, left_out + fitting)] if left_out else [],
         ),
     )
+
+
+def _word_shortage(left_out: int, wanted: int) -> str:
+    """Say how many demonstrations found no room; those that did are the first in a random order."""
+    return f"{left_out} of {wanted} demonstrations were left out, for want of room before a row: they vote instead"
 
 
 def split_support(

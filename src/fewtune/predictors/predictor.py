@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fewtune.data.row_files import is_text
 from fewtune.errors import DataError, PredictorError, shorten
 from fewtune.predictors.temperature import normalise
 from fewtune.tasks.base import Example
@@ -83,13 +84,12 @@ class Predictor:
 
     def read_rows(self, rows: Sequence[str | Mapping[str, str]]) -> list[Example]:
         """Rows as `log_probabilities` takes them, from what `predict_probabilities` does; raises as it does."""
-        if isinstance(rows, str):
-            raise DataError("a list of rows is read, and one text was given: put it into a list.")
+        refuse_no_list(rows, "rows")
         return [self._read_row(number, row) for number, row in enumerate(rows, start=1)]
 
     def predict(self, rows: Sequence[str | Mapping[str, str]]) -> list[str | None]:
         """The likeliest label of each row, None where the model abstains; rows as `predict_probabilities` has them."""
-        return self.answer(self.predict_probabilities(rows if isinstance(rows, str) else list(rows)))
+        return self.answer(self.predict_probabilities(rows))
 
     def answer(self, probabilities: np.ndarray) -> list[str | None]:
         """The label that each row of probabilities (rows, labels) is given; None where the model abstains."""
@@ -131,7 +131,24 @@ class Predictor:
         if missing:
             raise DataError(f"row {number} has no text {', '.join(missing)}; it has {', '.join(row) or 'nothing'}.")
         texts = {name: row[name].strip() for name in self.fields}
+        broken = [name for name, text in texts.items() if not is_text(text)]
+        if broken:
+            raise DataError(
+                f"row {number}: text {', '.join(broken)} holds half a character: mend it, or leave the row out."
+            )
         empty = [name for name, text in texts.items() if not text]
         if empty:
             raise DataError(f"row {number}: text {', '.join(empty)} is empty: fill it in, or leave the row out.")
         return Example(f"row {number}", texts, None)
+
+
+def refuse_no_list(given: Any, what: str) -> None:
+    """Raise DataError where one text, a mapping or a table stands for a list: what it iterates over is no row."""
+    if isinstance(given, str | Mapping):
+        kind = "one text" if isinstance(given, str) else "one mapping"
+        raise DataError(f"a list of {what} is read, and {kind} was given: put it into a list.")
+    if getattr(given, "columns", None) is not None:
+        raise DataError(
+            f"a list of {what} is read, and a table was given: give one column's texts, or a list of mappings, such as "
+            "pandas' frame.to_dict('records')."
+        )

@@ -12,11 +12,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from fewtune.data.row_files import is_text
 from fewtune.errors import DataError, FewtuneError, TrialFailure, shorten
 from fewtune.methods import get_method
 from fewtune.methods.base import Method, find_skip_reason
 from fewtune.metrics.table import choose_primary_metric
-from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.predictor import Predictor, refuse_no_list
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings, read_settings
 from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
@@ -124,10 +125,12 @@ def _read_model(snapshot: ModelSnapshot) -> LanguageModel:
 
 def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
     """A task of labelled rows without test rows; its pattern is derived from text columns and labels."""
+    refuse_no_list(rows, "rows")
+    refuse_no_list(labels, "labels")
     if len(rows) != len(labels):
         raise DataError(f"{len(rows)} rows and {len(labels)} labels were given: give a label for each row.")
     for number, label in enumerate(labels, start=1):
-        if not isinstance(label, str) or not label.strip():
+        if not isinstance(label, str) or not label.strip() or not is_text(label):
             raise DataError(f"row {number} has the label {shorten(repr(label))}: give each row a label as text.")
     labels = [label.strip() for label in labels]
     texts = [_name_texts(number, row) for number, row in enumerate(rows, start=1)]
@@ -157,6 +160,7 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
 
 def make_pool(task: Task, rows: Sequence[Row]) -> tuple[Example, ...]:
     """Unlabelled rows with the same texts as a task's; raises DataError naming the row that has others."""
+    refuse_no_list(rows, "unlabelled rows")
     texts = [_name_texts(number, row) for number, row in enumerate(rows, start=1)]
     _check_texts(texts, task.fields, "unlabelled row")
     return tuple(Example(f"pool/{number}", _strip(text), None) for number, text in enumerate(texts, start=1))
@@ -178,3 +182,5 @@ def _check_texts(texts: Sequence[Mapping[str, str]], fields: tuple[str, ...], wh
     for number, text in enumerate(texts, start=1):
         if set(text) != set(fields) or not all(isinstance(value, str) and value.strip() for value in text.values()):
             raise DataError(f"{what} {number} should have a text {', '.join(fields)} and no other.")
+        if not all(map(is_text, text.values())):
+            raise DataError(f"{what} {number} holds half a character: mend it, or leave the row out.")

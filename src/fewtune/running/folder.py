@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fewtune.data.cache_folder import CHECKPOINTS, cache_folder
 from fewtune.errors import FewtuneError, RecordError
@@ -243,13 +244,18 @@ def _load_kept(kept: Path) -> Study:
         ) from error
 
 
+def list_deciding(study: Study) -> dict[str, Any]:
+    """A study's keys without those that say when it ends."""
+    return {key: value for key, value in study.model_dump().items() if key not in _MAY_CHANGE}
+
+
 def _refuse_another(out: Path, kept: Study, study: Study) -> None:
-    old, new = (recall_precision(each, out).model_dump() for each in (kept, study))
+    old, new = (list_deciding(recall_precision(each, out)) for each in (kept, study))
     if old["precision"] == "auto":  # no trial says yet which one that is
         new["precision"] = "auto"
     for method in (*old["methods"], *new["methods"]):
         method.pop("models")  # on which of the models it runs may change: its trials are what they were
-    differing = [key for key in new if key not in (*_AXES, *_MAY_CHANGE) and old[key] != new[key]]
+    differing = [key for key in new if key not in _AXES and old[key] != new[key]]
     differing += [key for key in _AXES if any(entry not in new[key] for entry in old[key])]
     if differing:
         raise RecordError(

@@ -6,16 +6,16 @@ Owns these checks, which come before any trial, and which draws to take where so
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from fewtune.errors import DataError
 from fewtune.methods.held_out import hold_out
-from fewtune.running.tune import check_folds
+from fewtune.running.tune import check_folds, split_folds
 from fewtune.study import MethodChoice, Study
-from fewtune.tasks.base import Task
+from fewtune.tasks.base import Example, Task
 from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 MOST_SEEDS_TRIED = 200
@@ -58,13 +58,23 @@ def _check_draw(study: Study, task: Task, sampling: Sampling, data_seed: int) ->
     for method in study.methods:
         failed: list[DataError] = []
         shares = _list_held_out(method)
+        supports = _list_supports(study, method, draw.support) if shares else []
         for share in shares:
             try:
-                hold_out(draw.support, share, np.random.default_rng(0))
+                for support in supports:
+                    hold_out(support, share, np.random.default_rng(0))
             except DataError as error:
                 failed.append(error)
         if failed and len(failed) == len(method.candidates):  # tuning leaves out a candidate that fails
             raise DataError(f"{method.variant}: {failed[0]}")
+
+
+def _list_supports(study: Study, method: MethodChoice, support: Sequence[Example]) -> list[Sequence[Example]]:
+    """What a method is fitted on: the support, and where it is tuned what each fold leaves of it."""
+    if study.tuning is None or len(method.candidates) < 2:
+        return [support]
+    parts = [{row.row_id for row in part} for part in split_folds(support, study.tuning.folds)]
+    return [support, *([row for row in support if row.row_id not in part] for part in parts)]
 
 
 def _list_held_out(method: MethodChoice) -> list[float]:

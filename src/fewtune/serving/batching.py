@@ -36,7 +36,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Batch:
-    """One call of the model: its rows and seconds."""
+    """One call of the model that gave answers: its rows and seconds."""
 
     rows: int
     seconds: float
@@ -133,9 +133,7 @@ class Batcher:
             while parts := self._take():
                 began = time.perf_counter()
                 self._answer(parts)
-                rows, seconds = sum(len(part.rows) for part in parts), time.perf_counter() - began
-                self._seconds_a_row = seconds / rows
-                self._heard(Batch(rows, seconds))
+                self._seconds_a_row = (time.perf_counter() - began) / sum(len(part.rows) for part in parts)
         finally:  # however it ends, nobody is left waiting
             with self._changed:
                 self._stopping = True
@@ -177,6 +175,7 @@ class Batcher:
         return parts
 
     def _answer(self, parts: Sequence[_Part]) -> None:
+        began = time.perf_counter()
         try:
             probabilities = self._predictor.predict_probabilities([row for part in parts for row in part.rows])
             tokens = [sum(self._predictor.count_tokens(part.rows)) if part.job.counted else 0 for part in parts]
@@ -187,6 +186,7 @@ class Batcher:
                 for part in parts:
                     self._answer([part])
             return
+        self._heard(Batch(len(probabilities), time.perf_counter() - began))
         ends = np.cumsum([len(part.rows) for part in parts])
         for part, count, own in zip(parts, tokens, np.split(probabilities, ends[:-1]), strict=True):
             self._keep(part.job, own, count)
@@ -203,4 +203,8 @@ class Batcher:
                 self._jobs.remove(job)
                 self._waiting -= len(job.rows) - job.taken
                 job.taken = len(job.rows)
+        if not isinstance(error, Exception):  # which nothing that answers requests would catch
+            told = RuntimeError(f"{type(error).__name__}: {error}")
+            told.__cause__ = error
+            error = told
         job.future.set_exception(error)

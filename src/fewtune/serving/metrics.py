@@ -29,7 +29,7 @@ class Metrics:
         self._batch_rows = Histogram(
             "fewtune_batch_rows", "Rows scored in one call of the model.", registry=registry, buckets=_ROWS
         )
-        self._batches = Counter("fewtune_batches", "Calls of the model.", registry=registry)
+        self._batches = Counter("fewtune_batches", "Calls of the model that gave answers.", registry=registry)
         self._model_seconds = Counter("fewtune_model_seconds", "Seconds that the model ran.", registry=registry)
         queue = Gauge("fewtune_queue_rows", "Rows that wait for the model.", registry=registry)
         queue.set_function(count_waiting)

@@ -80,7 +80,10 @@ def serve_model(saved: Saved, address: Address, limits: Limits, ready: Callable[
         predictor.predict_probabilities([dict.fromkeys(predictor.fields, "a")])
         served = Served(saved.folder.resolve().name, predictor)
         app = create_app(served, limits, address.token)
-        listening.listen(1024)
+        try:
+            listening.listen(1024)
+        except OSError as error:  # another that has the address too began to listen meanwhile
+            raise FewtuneError(_word_address(address.host, address.port, error)) from error
         ready(served.name, _write_url(listening))
         run_app(app, listening)
 

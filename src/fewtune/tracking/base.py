@@ -43,6 +43,10 @@ class Tracker(Protocol):
         """Tell a trial's record, with its files, and end its run."""
         ...
 
+    def leave(self, run_id: str) -> None:
+        """End the run of a trial that was interrupted and has no record yet: it may go on."""
+        ...
+
 
 def check_installed(package: str) -> None:
     """Raise ModuleNotFoundError where a tracker's package is not there, without importing it."""

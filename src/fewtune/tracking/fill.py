@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from fewtune.errors import RecordError
 from fewtune.records import StudyPredictions, encode_record, load_records
 from fewtune.tracking.base import Tracker, fingerprint_files
 
@@ -19,7 +20,7 @@ def fill_tracker(out: Path, tracker: Tracker, goes_on: Callable[[], bool] = lamb
     """Tell a tracker every trial of a folder that it was not told as it stands there; how many, and of how many.
 
     Ends early once `goes_on` says no. Told again, it is told nothing. Raises RecordError where the folder has no
-    records, and whatever the tracker raised of a trial, when the others were told.
+    records, or a trial's predictions cannot be read, and whatever the tracker raised of one, when the others were told.
     """
     refused: Exception | None = None
     records, predictions = load_records(out), StudyPredictions(out)
@@ -27,7 +28,11 @@ def fill_tracker(out: Path, tracker: Tracker, goes_on: Callable[[], bool] = lamb
     for record in records:
         if not goes_on():
             break
-        files = encode_record(record, predictions(record.trial_id) if record.status == "done" else None)
+        try:
+            files = encode_record(record, predictions(record.trial_id) if record.status == "done" else None)
+        except RecordError as error:  # its predictions are damaged, as the folder's next run will say
+            refused = error
+            continue
         run = runs.get(record.trial_id)
         if run is not None and run.record_sha256 == fingerprint_files(files):
             continue

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewtune.conduct import Preparing, StudyEvent
-from fewtune.records import Record, encode_record, load_predictions
+from fewtune.records import Record, encode_record, load_predictions, load_records
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Finished, Job, Progressed, Started
 from fewtune.tracking.base import Tracker
@@ -39,7 +39,9 @@ class Follower:
         self._folder: Path | None = None
         self._tracker: Tracker | None = None
         self._runs: dict[str, str] = {}
-        """Ids of runs that began here, by trial id."""
+        """Ids of runs, by trial id."""
+        self._begun: set[str] = set()
+        """Trials that began here."""
         self._knows_runs = False
         self._silent_until = 0.0
         self._closing = threading.Event()
@@ -94,11 +96,11 @@ class Follower:
         if self._tracker is None or self._folder is None:
             return
         if not self._knows_runs:
-            # Runs that a command began and did not end go on; so do those that failed half begun.
-            begun = self._tracker.list_runs().items()
-            self._runs = {trial_id: run.run_id for trial_id, run in begun if run.record_sha256 is None}
+            # Runs that a command began go on, those too that ended otherwise: a failed trial is tried again.
+            self._runs = {trial_id: run.run_id for trial_id, run in self._tracker.list_runs().items()}
             self._knows_runs = True
         if isinstance(event, Started):
+            self._begun.add(event.job.trial_id)
             self._begin(self._tracker, event.job)
         elif isinstance(event, Progressed) and event.progress.loss is not None:
             run_id = self._runs.get(event.job.trial_id)
@@ -125,6 +127,12 @@ class Follower:
         try:
             fill_tracker(self._folder, self._tracker, lambda: time.monotonic() < deadline)
             self._left = None if time.monotonic() < deadline else "it takes long"
+        except Exception as error:  # likewise
+            self._left = _word(error)
+        try:
+            for trial_id in self._begun - {record.trial_id for record in load_records(self._folder)}:
+                if trial_id in self._runs and time.monotonic() < deadline:  # a budget or Ctrl-C ended it
+                    self._tracker.leave(self._runs[trial_id])
         except Exception as error:  # likewise
             self._left = _word(error)
 

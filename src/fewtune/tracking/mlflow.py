@@ -98,6 +98,10 @@ class MlflowTracker:
         # Last: a run that has it was told everything.
         client.set_tag(run_id, RECORD, fingerprint_files(files))
 
+    def leave(self, run_id: str) -> None:
+        client, _ = self._connect()
+        client.set_terminated(run_id, "KILLED")
+
     def _tell_parameters(self, run_id: str, values: Mapping[str, str], known: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 

@@ -91,6 +91,10 @@ class TrackioTracker:
         if (self._find(run_id, run.id).config or {}).get(RECORD) != told[RECORD]:
             raise OSError("what it was told is not in its folder")  # it warns, and raises nothing
 
+    def leave(self, run_id: str) -> None:
+        if run_id in self._runs:
+            self._runs.pop(run_id).finish()
+
     def _keep_files(self, run: Any, trial_id: str, files: RecordFiles) -> None:
         from trackio import Artifact
 
