@@ -8,7 +8,7 @@ Source: Hanley and Lippman-Hand 1983, https://doi.org/10.1001/jama.1983.03330370
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def look_at_pair(first: RowsTested, second: RowsTested) -> RowsWeighed:
 
 def _list_unlike(gold: IntArray, predicted: IntArray) -> npt.NDArray[np.bool_]:
     """The rows (rows,) that are not answered as most of their label, or not alike by all fit seeds."""
-    unlike = (predicted != predicted[0]).any(axis=0)
+    unlike: npt.NDArray[np.bool_] = (predicted != predicted[0]).any(axis=0)
     for label in np.unique(gold):
         members = np.flatnonzero(gold == label)
         unlike[members] |= predicted[0, members] != np.bincount(predicted[0, members]).argmax()
@@ -145,34 +145,48 @@ def _count_fresh(drawn: int, distinct: int, draws: int) -> float:
 def _find_largest_changes(gold: IntArray, predicted: IntArray, labels: int, metric: str) -> FloatArray:
     """The most by which one row of each gold label (labels,) changes a score: made right, or a right one made wrong.
 
-    Of gold (rows,) and predicted (rows,); 0 of a label that no row has.
+    Of gold (rows,) and predicted (rows,); 0 of a label that no row has. Labels with equal counts have the same.
     """
     counts = count_answers(gold, predicted, labels)
     score, totals = OF_TOTALS[SCORES[metric]], total_answers(counts)
+    kinds = np.unique(np.stack(totals, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     now, most = float(score(*totals)), np.zeros(labels)
-    for label, moved in _move_one(counts, totals):
-        np.maximum.at(most, label, np.abs(score(*moved) - now))
-    return most
-
-
-def _move_one(
-    counts: IntArray, totals: tuple[FloatArray, FloatArray, FloatArray]
-) -> Iterator[tuple[IntArray, tuple[FloatArray, FloatArray, FloatArray]]]:
-    """After every such change, in parts: the row's gold label (changes,), and what is right, gold and predicted.
-
-    The latter are by label, (changes, labels) each.
-    """
-    right, golden, given = totals
-    labels = len(golden)
-    wrong = [(gold, said, gold) for gold, said in np.argwhere(counts > 0) if gold != said]
-    spoilt = [(label, label, other) for label in np.flatnonzero(right) for other in range(labels) if other != label]
-    moves = np.array([*wrong, *spoilt], dtype=np.int64).reshape(-1, 3)
+    moves = _list_moves(counts, kinds)
     each = max(1, LARGEST_TOTALS // labels)
     for start in range(0, len(moves), each):
-        gold, before, after = moves[start : start + each].T
-        places = np.arange(len(gold))
-        now_right, now_given = np.tile(right, (len(gold), 1)), np.tile(given, (len(gold), 1))
-        now_right[places, gold] += np.where(after == gold, 1.0, -1.0)
-        now_given[places, before] -= 1.0
-        now_given[places, after] += 1.0
-        yield gold, (now_right, np.broadcast_to(golden, now_right.shape), now_given)
+        part = moves[start : start + each]
+        np.maximum.at(most, kinds[part[:, 0]], np.abs(score(*_move(totals, part)) - now))
+    found: FloatArray = most[kinds]
+    return found
+
+
+def _list_moves(counts: IntArray, kinds: IntArray) -> IntArray:
+    """A row's gold label, its answer and another (moves, 3): of labels of one kind one stands for all.
+
+    Wrong answers are made right, and right ones any other. `kinds` (labels,) number labels with equal totals.
+    """
+    ends = [np.unique(order, return_index=True)[1] for order in (kinds, kinds[::-1])]
+    first, last = ends[0], len(kinds) - 1 - ends[1]
+    gold, said = np.nonzero(counts)
+    wrong = np.unique(kinds[np.stack([gold, said], axis=1)[gold != said]].reshape(-1, 2), axis=0)
+    right = np.unique(kinds[np.flatnonzero(np.diagonal(counts))])
+    spoilt = np.stack(np.meshgrid(right, np.arange(len(first)), indexing="ij"), axis=-1).reshape(-1, 2)
+    # Of one kind there are two labels where it stands twice.
+    spoilt = spoilt[(spoilt[:, 0] != spoilt[:, 1]) | (first != last)[spoilt[:, 0]]]
+    labels = [(first[kind], np.where(kind == other, last[other], first[other])) for kind, other in (wrong.T, spoilt.T)]
+    (wrong_gold, answer), (right_gold, other) = labels
+    return np.concatenate(
+        [np.stack([wrong_gold, answer, wrong_gold], axis=1), np.stack([right_gold, right_gold, other], axis=1)]
+    )
+
+
+def _move(
+    totals: tuple[FloatArray, FloatArray, FloatArray], moves: IntArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Right answers, gold and predicted labels, (moves, labels) each, after each move of one row (moves, 3)."""
+    right, golden, given = (np.tile(total, (len(moves), 1)) for total in totals)
+    places, (gold, before, after) = np.arange(len(moves)), moves.T
+    right[places, gold] += np.where(after == gold, 1.0, -1.0)
+    given[places, before] -= 1.0
+    given[places, after] += 1.0
+    return right, golden, given
