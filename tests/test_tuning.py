@@ -119,22 +119,6 @@ def test_a_candidate_that_fails_is_noted_and_out_of_the_choice(task: Task, draw:
         choose(Witness(task), task, draw, {"right": -1.0}, {"right": -2.0})
 
 
-def test_a_candidate_without_room_is_out_of_the_choice_and_another_fault_is_told(task: Task, draw: Draw) -> None:
-    witness = Witness(task)
-    plan = witness.plan
-
-    def run_out(settings: Skill, *given: Any) -> Plan:
-        if settings.right < 0:
-            raise MemoryError if settings.right == -1 else ZeroDivisionError
-        return plan(settings, *given)
-
-    witness.method = replace(witness.method, plan=run_out)
-    tuned = choose(witness, task, draw, {"right": -1.0}, {"right": 0.5})
-    assert tuned.settings == {"right": 0.5} and tuned.notes.tried[0].failure == "out of memory: MemoryError"
-    with pytest.raises(ZeroDivisionError):
-        choose(witness, task, draw, {"right": -2.0}, {"right": 0.5})
-
-
 def test_more_folds_than_rows_of_a_label_are_refused(task: Task, draw: Draw) -> None:
     with pytest.raises(DataError, match=r"tuning.folds is 5 and the 8 shots hold 4 rows labelled .*, or 4 folds"):
         check_folds(task, draw.support, 5)

@@ -61,6 +61,13 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
             write_looks(out, take_look(history, planned, draws))
         else:
             plan_no_look(out, [draws])
+    ran_in = sorted(
+        {str(r.environment["precision"]) for r in kept.values() if r.trial.model and "precision" in r.environment}
+    )
+    if len(ran_in) > 1:
+        tell(
+            f"the parts ran in {list_names(ran_in)}: their scores differ by rounding, their seconds and memory by more."
+        )
     for line in missing:
         tell(line)
     return len(kept)
@@ -78,6 +85,8 @@ def _read_study(parts: Sequence[Path]) -> Study:
         old, new = list_deciding(studies[first]), list_deciding(studies[other])
         # Files may lie elsewhere on another machine: what is in them is compared below.
         old["tasks"], new["tasks"] = (list(map(_leave_paths, studies[part].tasks)) for part in (first, other))
+        if "auto" in (old["precision"], new["precision"]):  # which one that is, their trials say
+            old["precision"] = new["precision"] = "auto"
         differing = [key for key in old if old[key] != new[key]]
         if differing:
             raise RecordError(

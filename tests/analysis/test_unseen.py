@@ -86,8 +86,28 @@ def test_one_that_always_says_the_same_is_taken_at_its_word_beside_one_that_does
     gold = [0] * 42 + [1] * 18
     constant = look_at_rows(answer(gold, [0] * 60), "mcc")
     varied = look_at_rows(answer(gold, [0] * 41 + [1] * 19), "mcc")
-    assert look_at_pair(constant, varied).weight == look_at_pair(varied, constant).weight == varied.weights[0]
-    assert varied.weights[0] < constant.weights[0] and look_at_pair(constant, constant).weight == constant.weights.max()
+    assert look_at_pair(constant, varied).weight == look_at_pair(varied, constant).weight == varied.weights.max()
+    assert varied.weights.max() < look_at_pair(constant, constant).weight == constant.weights.max()
+
+
+def test_a_difference_that_is_one_on_all_rows_of_a_label_shows_nothing_of_how_often_it_comes() -> None:
+    gold = [0] * 70 + [1] * 30
+    always = [look_at_rows(answer(gold, [said] * 100), "mcc") for said in (0, 1)]
+    assert look_at_pair(*always).weight == pytest.approx(math.sqrt(70 / 30 / 99)), "two that collapsed, either way"
+    gold = [0] * 94 + [1] * 6
+    leader, constant = (look_at_rows(answer(gold, said), "macro_f1") for said in ([0] * 91 + [1] * 9, [0] * 100))
+    assert look_at_pair(leader, constant).weight == look_at_score(leader).weight == leader.weights[1]
+
+
+def test_a_label_that_is_said_for_the_first_time_counts_among_all() -> None:
+    """Label 3 stands in other draws alone: a row of label 2 that is given it adds a label without any right answer."""
+    gold = [0] * 50 + [1] * 50 + [2] * 20
+    said = [0] * 46 + [1] * 50 + [0] * 4 + [0] * 20
+    found = look_at_rows(answer(gold, said, labels=4), "macro_f1")
+    now, moved = (
+        float(SCORES["macro_f1"](count_answers(np.array(gold), np.array(s), 4))) for s in (said, [*said[:-1], 3])
+    )
+    assert found.weights[2] == pytest.approx(now - moved)
 
 
 def test_the_test_set_whose_rows_add_most_counts() -> None:

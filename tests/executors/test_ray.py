@@ -53,7 +53,10 @@ def kill_actor(executor: RayActors, job: Job) -> None:
     ray.kill(actor.handle)
 
 
-def test_a_trial_whose_actor_died_runs_again_and_gives_what_it_gives_undisturbed(cluster: Any, jobs: list[Job]) -> None:
+def test_a_trial_whose_actor_died_runs_again_and_gives_what_it_gives_undisturbed(
+    cluster: Any, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewtune.executors.ray.HEAR_SECONDS", 0.05)  # a fast machine ends the fit within a second
     killed: list[Job] = []
 
     def disturb(executor: RayActors, event: Event) -> None:

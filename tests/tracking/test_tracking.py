@@ -12,7 +12,7 @@ import pytest
 
 from fewtune.api import run_study
 from fewtune.cli import main
-from fewtune.conduct import StudyEvent
+from fewtune.conduct import Preparing, StudyEvent
 from fewtune.errors import RecordError
 from fewtune.executors.in_process import InProcess
 from fewtune.records import (
@@ -26,6 +26,7 @@ from fewtune.records import (
     write_record,
 )
 from fewtune.running.job import Started
+from fewtune.study import load_study
 from fewtune.tracking import follow
 from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list_metrics, list_settings, name_run
 from fewtune.tracking.fill import fill_tracker
@@ -202,6 +203,13 @@ def test_a_trial_that_was_begun_and_left_is_told_so(study: Path, tmp_path: Path)
         wait_for(lambda: len(tracker.begun) == 5)
     [run_id] = tracker.left
     assert tracker.begun[run_id][0] == "interrupted"
+    for path in (out / "trials").glob("*.json"):
+        path.unlink()
+    with Follower(lambda name: tracker, lambda line: None) as follower:
+        follower.hear(Preparing(load_study(study), out))
+        follower.hear(Started(replace(begun[0].job, trial_id="the first")))
+        wait_for(lambda: len(tracker.begun) == 6)
+    assert tracker.begun[tracker.left[-1]][0] == "the first", "where no trial has a record yet"
 
 
 def test_a_trial_with_damaged_predictions_keeps_no_other_from_being_told(study: Path, tmp_path: Path) -> None:

@@ -87,27 +87,30 @@ def look_at_pair(first: RowsTested, second: RowsTested) -> RowsWeighed:
     """
     varied = [side for side in (first, second) if not side.constant] or [first, second]
     answers = np.vstack([first.predicted, second.predicted])
-    return _weigh_unshown(first, np.max([side.weights for side in varied], axis=0), (answers != answers[0]).any(axis=0))
+    # A difference that is one on all rows of a label shows nothing of how often it comes.
+    unlike, differing = _list_unlike(first.gold, answers), (answers != answers[0]).any(axis=0)
+    return _weigh_unshown(first, np.max([side.weights for side in varied], axis=0), unlike, differing)
 
 
-def _list_unlike(gold: IntArray, predicted: IntArray) -> npt.NDArray[np.bool_]:
-    """The rows (rows,) that are not answered as most of their label, or not alike by all fit seeds."""
-    unlike: npt.NDArray[np.bool_] = (predicted != predicted[0]).any(axis=0)
+def _list_unlike(gold: IntArray, answers: IntArray) -> npt.NDArray[np.bool_]:
+    """The rows (rows,) that are not answered as most of their label are, by answers (fit seeds, rows) together."""
+    kinds = np.unique(answers, axis=1, return_inverse=True)[1].reshape(-1)
+    unlike = np.zeros(len(gold), dtype=np.bool_)
     for label in np.unique(gold):
         members = np.flatnonzero(gold == label)
-        unlike[members] |= predicted[0, members] != np.bincount(predicted[0, members]).argmax()
+        unlike[members] = kinds[members] != np.bincount(kinds[members]).argmax()
     return unlike
 
 
-def _weigh_unshown(tested: RowsTested, weights: FloatArray, shown: npt.NDArray[np.bool_]) -> RowsWeighed:
-    """The largest weight of a label of which fewer than FEWEST_SHOWN rows are among those `shown` (rows,).
+def _weigh_unshown(tested: RowsTested, weights: FloatArray, *shown: npt.NDArray[np.bool_]) -> RowsWeighed:
+    """The largest weight of a label of which fewer than FEWEST_SHOWN rows are in any of `shown` (rows,).
 
     Where more are, resampling knows what they do. Of an accuracy all rows do alike, and none is left out.
     """
     if tested.metric == "accuracy":
         return RowsWeighed(tested.rows, float(weights.max()))
     there = np.bincount(tested.gold, minlength=len(weights)) > 0
-    few = np.bincount(tested.gold[shown], minlength=len(weights)) < FEWEST_SHOWN
+    few = np.any([np.bincount(tested.gold[each], minlength=len(weights)) < FEWEST_SHOWN for each in shown], axis=0)
     return RowsWeighed(tested.rows, float(weights[there & few].max(initial=0.0)))
 
 
@@ -163,7 +166,8 @@ def _find_largest_changes(gold: IntArray, predicted: IntArray, labels: int, metr
 def _list_moves(counts: IntArray, kinds: IntArray) -> IntArray:
     """A row's gold label, its answer and another (moves, 3): of labels of one kind one stands for all.
 
-    Wrong answers are made right, and right ones any other. `kinds` (labels,) number labels with equal totals.
+    Wrong answers are made right, and right ones any other; from one wrong answer to another less changes. `kinds`
+    (labels,) number labels with equal totals.
     """
     ends = [np.unique(order, return_index=True)[1] for order in (kinds, kinds[::-1])]
     first, last = ends[0], len(kinds) - 1 - ends[1]
@@ -175,9 +179,11 @@ def _list_moves(counts: IntArray, kinds: IntArray) -> IntArray:
     spoilt = spoilt[(spoilt[:, 0] != spoilt[:, 1]) | (first != last)[spoilt[:, 0]]]
     labels = [(first[kind], np.where(kind == other, last[other], first[other])) for kind, other in (wrong.T, spoilt.T)]
     (wrong_gold, answer), (right_gold, other) = labels
-    return np.concatenate(
-        [np.stack([wrong_gold, answer, wrong_gold], axis=1), np.stack([right_gold, right_gold, other], axis=1)]
-    )
+    moves = [(wrong_gold, answer, wrong_gold), (right_gold, right_gold, other)]
+    # A label that neither stands nor is said anywhere counts among all once it is said.
+    absent = first[(counts.sum(0) + counts.sum(1))[first] == 0]
+    moves += [(wrong_gold, answer, np.full_like(answer, label)) for label in absent]
+    return np.concatenate([np.stack(each, axis=1) for each in moves])
 
 
 def _move(
@@ -186,7 +192,7 @@ def _move(
     """Right answers, gold and predicted labels, (moves, labels) each, after each move of one row (moves, 3)."""
     right, golden, given = (np.tile(total, (len(moves), 1)) for total in totals)
     places, (gold, before, after) = np.arange(len(moves)), moves.T
-    right[places, gold] += np.where(after == gold, 1.0, -1.0)
+    right[places, gold] += (after == gold).astype(np.float64) - (before == gold)
     given[places, before] -= 1.0
     given[places, after] += 1.0
     return right, golden, given

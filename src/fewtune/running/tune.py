@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewtune.causes import find_failure_kind
 from fewtune.engine.score_cache import saved_seconds
 from fewtune.errors import DataError, FewtuneError, TrialFailure
 from fewtune.methods.base import Method, find_skip_reason
@@ -118,12 +117,6 @@ def tune(
             judged = _judge(task, [row for part in parts for row in part], np.concatenate(scores))
         except (TrialFailure, FewtuneError) as error:
             judged = {"failure": str(error)}
-        except Exception as error:
-            if find_failure_kind(error) != "out_of_memory":
-                raise
-            judged = {"failure": f"out of memory: {type(error).__name__}"}  # another setting may find room
-        if "failure" in judged:
-            gc.collect()  # of the plan that failed
         chosen = {key: candidate[key] for key in search.varied}
         tried.append(TriedSetting(settings=chosen, seconds=round(_now() - started, 3), **judged))
     sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewtune.conduct import Preparing, StudyEvent
-from fewtune.records import Record, encode_record, load_predictions, load_records
+from fewtune.records import Record, encode_record, list_written, load_predictions
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Finished, Job, Progressed, Started
 from fewtune.tracking.base import Tracker
@@ -130,7 +130,7 @@ class Follower:
         except Exception as error:  # likewise
             self._left = _word(error)
         try:
-            for trial_id in self._begun - {record.trial_id for record in load_records(self._folder)}:
+            for trial_id in self._begun - set(list_written(self._folder)):
                 if trial_id in self._runs and time.monotonic() < deadline:  # a budget or Ctrl-C ended it
                     self._tracker.leave(self._runs[trial_id])
         except Exception as error:  # likewise

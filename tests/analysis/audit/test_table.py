@@ -94,6 +94,10 @@ def test_scores_at_the_majority_are_told_as_shares_and_as_percentages(
         ("method,seed,in_domain_accuracy,yelp_accuracy", "a,0,0.80,0.52"),
         ("method,seed,test_set,accuracy", "a,0,in_domain,0.80", "a,0,yelp,0.52"),
         ("method,seed,worst_group_accuracy", "a,0,0.65"),
+        ("method,seed,mean_accuracy,std_accuracy", "a,0,0.80,0.02"),
+        ("method,seed,accuracy,majority_accuracy", "a,0,0.80,0.69"),
+        ("method,seed,metric,value", "a,0,train_accuracy,0.60"),
+        ("method,seed,mean_per_class_accuracy", "a,0,0.65"),
         ("method,num_shots,seed,accuracy", "a,2,0,0.72", "a,16,0,0.90"),
         *(
             ("method,seed,accuracy", f"{floor},0,0.60")
@@ -118,6 +122,8 @@ def test_what_the_commonest_label_says_nothing_of_is_not_set_beside_it(tmp_path:
         ("method,seed,accuracy", ("random forest,0,0.60", "random forest,1,0.61")),
         ("method,seed,fold,accuracy", ("a,0,0,0.66", "a,0,1,0.71", "a,1,0,0.66", "a,1,1,0.71")),  # folds are no epochs
         ("method,seed,accuracy", ("majority voting,0,0.60", "majority voting,1,0.61")),
+        ("method,seed,accuracy", ("ICL (TF-IDF retrieval),0,0.60", "ICL (TF-IDF retrieval),1,0.61")),
+        ("method,lr,accuracy", ("a,0.1,0.5273", "a,0.1,0.5274", "a,0.1,0.5275", "a,0.1,0.75")),  # runs at one rate
     ],
 )
 def test_every_accuracy_in_domain_is_set_beside_the_commonest_label(
@@ -131,6 +137,33 @@ def test_units_are_a_columns_and_not_a_methods(tmp_path: Path) -> None:
     rows = ["good,0,71.2", "good,1,70.9", "bad,0,0.8", "bad,1,0.9"]
     [finding] = audit_rows(tmp_path, "method,seed,accuracy", *rows, majority=1.3)
     assert finding.reason.endswith("accuracy 1.3: bad 0.85")
+
+
+def test_correlations_in_percent_are_read_beside_runs_that_collapsed(tmp_path: Path) -> None:
+    rows = ["a,0,0.0", "a,1,0.0", "a,2,0.0", "b,0,35.2", "b,1,33.1"]
+    [finding] = audit_rows(tmp_path, "method,seed,mcc", *rows)
+    assert finding.rule == "at the majority" and finding.reason.endswith("mcc 0: a 0")
+
+
+@pytest.mark.parametrize("header", ["method,seed,score", "method,seed,exact_match,value"])
+def test_percentages_of_any_metric_have_digits(tmp_path: Path, header: str) -> None:
+    more = header.count(",") - 2
+    rows = [f"a,{seed}{',0.1' * more},71.23" for seed in range(4)]
+    assert [f.rule for f in audit_rows(tmp_path, header, *rows)] == ["identical runs"]
+
+
+def test_epochs_of_a_single_run_are_no_copies_of_one_another(tmp_path: Path) -> None:
+    trace = ["0.6123", "0.7123", "0.7123", "0.7123", "0.7123"]
+    for header, seed in (("method,seed,epoch,accuracy", "0,"), ("method,epoch,accuracy", "")):
+        rows = [f"a,{seed}{epoch},{score}" for epoch, score in enumerate(trace)]
+        assert audit_rows(tmp_path, header, *rows) == []
+
+
+def test_coarse_scores_are_settings_without_effect_on_many_shared_seeds_alone(tmp_path: Path) -> None:
+    first, few = ((0, 93.5), (1, 93.2), (2, 93.9), (3, 92.8)), ((0, 93.5), (1, 93.2), (4, 93.1), (5, 93.3))
+    for second, told in ((few, []), (first, ["settings without effect"])):
+        rows = [f"{name},{seed},{score}" for name, runs in (("a", first), ("b", second)) for seed, score in runs]
+        assert [f.rule for f in audit_rows(tmp_path, "method,seed,accuracy", *rows)] == told
 
 
 def test_percentages_of_one_place_agree_by_chance_but_not_in_many_runs(tmp_path: Path) -> None:

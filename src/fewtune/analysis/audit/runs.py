@@ -37,22 +37,24 @@ CELL = (
 )
 """What a comparison holds fixed, besides the method."""
 SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
-MAJORITY = ("majority", "majority_share")
+MAJORITY = ("majority", "majority_share", "majority_accuracy")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
 COST = ("seconds", "time", "train_time", "total_time", "fit_seconds", "runtime", "memory", "peak_memory")
 ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
 """Results that can be set beside the commonest label's share, as can all whose name ends in ACCURACY_ENDING."""
 ACCURACY_ENDING = "accuracy"
 OTHER_ACCURACY = re.compile(
-    r"(?:^|_)(?:balanced|token|masked|group|adversarial|robust|top_?(?!1(?!\d))[\dk]\d*)(?:_|$)"
+    r"(?:^|_)(?:balanced|macro|class|token|masked|group|adversarial|robust|top_?(?!1(?!\d))[\dk]\d*)(?:_|$)"
 )
 """Names of accuracies that always answering the commonest label has another value of."""
 OUTSIDE = re.compile(r"out_of_domain|out_of_distribution|(?:^|_)(?:ood|hans|paws|anli)(?:_|$)")
 """Names of test rows that have another commonest label than the rows in domain."""
 INSIDE = "in_domain"
 """How names begin of which all others are out of domain."""
-TRACED = ("epoch", "step", "iteration", "lr", "learning_rate")
+TRACED = ("epoch", "step", "iteration")
 """What differs between the rows of one run, of which the best is reported."""
+NO_SCORE = re.compile(r"(?:^|_)(?:std|sd|se|stderr|ci|delta|majority|baseline|chance)(?:_|$)")
+"""Names of columns that say something of accuracies and are none of a method."""
 MCC = ("mcc", "matthews_correlation")
 """Results of which the commonest label's is 0."""
 F1 = ("macro_f1", "f1")
@@ -83,6 +85,8 @@ class Run:
     scores: dict[str, float]
     test_set: str = ""
     """The plain name of what it was tested on, where a column tells."""
+    epoch: str = ""
+    """Which of a run's rows it is, where a column tells."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class RunTable:
     """The runs of a file that have a score, and the names of the columns that hold scores, seeds, places and costs.
 
     `percentages` are the scores whose numbers are no shares, by column and kind; `inside` are the names of columns,
-    metrics and test sets that are in domain, where any says so; `traced`: a run has rows for its epochs or rates.
+    metrics and test sets that are in domain, where any says so.
     """
 
     rows: list[Run]
@@ -100,7 +104,6 @@ class RunTable:
     costs: tuple[str, ...]
     percentages: frozenset[tuple[str, str]]
     inside: frozenset[str]
-    traced: bool
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class _Columns:
     """The one of the group that names what stands in `value`."""
     test_set: int | None
     """The one of the group that names the rows that were tested on."""
+    epoch: int | None
     costs: list[int]
 
     def name(self, places: Sequence[int]) -> tuple[str, ...]:
@@ -145,7 +149,6 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
         rows=rows,
         percentages=_find_percentages(rows),
         inside=frozenset(name for name in named if name.startswith(INSIDE)),
-        traced=any(plain_name(name) in TRACED for name in header),
         scores=found.name(found.scores),
         seeds=found.name(found.seeds),
         places=found.name(found.places),
@@ -166,7 +169,9 @@ def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]]) 
     def pick(names: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[int]:
         return [by_name[name] for name in names if name in by_name and keep(name)]
 
-    accuracies = [name for name in by_name if name.endswith(ACCURACY_ENDING) and name not in COLUMNS]
+    accuracies = [
+        name for name in by_name if name.endswith(ACCURACY_ENDING) and name not in COLUMNS and not NO_SCORE.search(name)
+    ]
     methods, seeds = pick(METHOD), pick(SEED)
     scores = pick((*ACCURACY, *accuracies, *OTHER_SCORE), holds_scores)
     if not methods and not seeds:
@@ -186,6 +191,7 @@ def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]]) 
         group=group,
         metric=next((place for place in pick(("metric",)) if place in group), None),
         test_set=next(iter(pick(("test_set",))), None),
+        epoch=next(iter(pick(TRACED)), None),
         costs=pick(COST, holds_numbers),
     )
 
@@ -232,6 +238,7 @@ def _read_run(path: Path, columns: _Columns, line: int, cells: Sequence[str], ma
         places={header[place]: cells[place] for place in columns.places if cells[place]},
         scores={name: score for name, score in results.items() if score is not None},
         test_set="" if columns.test_set is None else plain_name(cells[columns.test_set]),
+        epoch="" if columns.epoch is None else cells[columns.epoch],
     )
 
 
@@ -243,13 +250,14 @@ def _name_method(columns: _Columns, cells: Sequence[str]) -> str:
 
 
 def _find_percentages(rows: Sequence[Run]) -> frozenset[tuple[str, str]]:
-    """The scores, by column and kind, of which half at least are too large for shares."""
+    """The scores, by column and kind, of which half at least are too large for shares; 0 is one of either."""
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         for column, score in row.scores.items():
             if is_bounded(kind := find_kind(column, row)):
-                values.setdefault((column, kind), []).append(score)
-    return frozenset(key for key, each in values.items() if 2 * sum(abs(score) > 1 for score in each) >= len(each))
+                values.setdefault((column, kind), []).extend([score] if score else [])
+    large = {key: sum(abs(score) > 1 for score in each) for key, each in values.items()}
+    return frozenset(key for key, each in values.items() if each and 2 * large[key] >= len(each))
 
 
 def _read_number(path: Path, column: str, line: int, cell: str) -> float | None:

@@ -39,7 +39,8 @@ FEWEST_SCORES = 3
 MOST_NAMES = 20
 """Methods that a finding names, before it counts the rest."""
 DETERMINISTIC = re.compile(
-    r"majority(?!_?vot)|(?:^|_)chance(?:_|$)|tf_?idf|^zero_?shot|^(?:most_)?(?:frequent|common(?:est)?)(?:_|$)"
+    r"^(?:majority(?:_(?:class|label|baseline|classifier))?|chance(?:_level)?)$|^tf_?idf|^zero_?shot"
+    r"|^(?:most_)?(?:frequent|common(?:est)?)(?:_|$)"
 )
 """Names of methods that may repeat themselves: nothing in them is random, or nobody calls them a result."""
 AT_RANDOM = re.compile(r"random(?:_(?:baseline|guess(?:ing|er)?|classifier|label|chance|prediction)s?)*")
@@ -177,17 +178,28 @@ def _list_runs(rows: Sequence[Run], table: RunTable) -> list[list[tuple[tuple[st
 
 def _part_runs(rows: Sequence[Run], table: RunTable) -> list[list[Run]]:
     by_seed = _split(rows, lambda row: row.seed)
-    return list(by_seed.values()) if table.seeds and len(by_seed) > 1 else [[row] for row in rows]
+    if table.seeds and len(by_seed) > 1:
+        return list(by_seed.values())
+    return [list(rows)] if _is_trace(rows) else [[row] for row in rows]
+
+
+def _is_trace(rows: Sequence[Run]) -> bool:
+    """Whether rows are of one run, each of another epoch."""
+    return len({row.epoch for row in rows} - {""}) == len(rows)
 
 
 def _find_settings_without_effect(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     """Methods whose scores are equal on every seed that they share, two at least."""
     if not table.seeds:
         return
+    by_method = {
+        method: runs for method, runs in _split(rows, lambda row: row.method).items() if not _is_deterministic(method)
+    }
+    common = set.intersection(*({run.seed for run in runs} for runs in by_method.values())) if by_method else set()
     results = {
         method: {seed: _list_results(part) for seed, part in _split(runs, lambda row: row.seed).items()}
-        for method, runs in _split(rows, lambda row: row.method).items()
-        if not _is_deterministic(method) and _has_digits(runs, table, len({run.seed for run in runs}) >= MANY_RUNS)
+        for method, runs in by_method.items()
+        if _has_digits(runs, table, len(common) >= MANY_RUNS)
     }
     copied = [_list(part) for part in _group_alike(results) if len(part) > 1]
     if copied:
@@ -236,8 +248,9 @@ def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     low: dict[str, list[str]] = defaultdict(list)
     for column in table.scores:
         for method, runs in _split(rows, lambda row: row.method).items():
-            # Of a run's epochs or rates the best counts.
-            parts = _split(runs, lambda row: row.seed).values() if table.traced else [[row] for row in runs]
+            # Of a run's epochs the best counts.
+            by_seed = _split(runs, lambda row: row.seed).values()
+            parts = [part for run in by_seed for part in ([run] if _is_trace(run) else [[row] for row in run])]
             scored = [
                 [(row.scores[column], floor) for row in part for floor in _find_floor(column, row, table)]
                 for part in parts
@@ -269,7 +282,8 @@ def _find_floor(column: str, row: Run, table: RunTable) -> list[float]:
     # The majority is that of the rows in domain, and of those that were tested on.
     named = [name for name in (plain_name(column), row.metric, row.test_set) if name]
     inside = any(name in table.inside for name in named) if table.inside else not any(map(names_outside, named))
-    if row.majority is None or not inside or "train" in plain_name(column).split("_"):
+    fitted_on = any({"train", "training"} & set(name.split("_")) for name in named)
+    if row.majority is None or not inside or fitted_on:
         return []
     share = row.majority / 100 if row.majority > 1 else row.majority
     return [100 * share if (column, kind) in table.percentages else share]
@@ -331,12 +345,13 @@ def _has_digits(rows: Iterable[Run], table: RunTable, many: bool) -> bool:
     All of a run's are compared, so that one kind will do. What follows from answers of which an accuracy is there too
     has digits that say nothing.
     """
-    scores = [
-        (kind, score / 100 if (column, kind) in table.percentages else score)
-        for row in rows
-        for column, score in row.scores.items()
-        if (kind := find_kind(column, row))
-    ]
+    scores = []
+    for row in rows:
+        for column, score in row.scores.items():
+            kind = find_kind(column, row)
+            # What an unknown metric is in is told by each score, and a loss is no share.
+            unknown = not is_bounded(kind) and "loss" not in kind and abs(score) > 1
+            scores.append((kind, score / 100 if unknown or (column, kind) in table.percentages else score))
     told = [score for kind, score in scores if kind not in F1 + MCC] or [score for _, score in scores]
     fewest = FEWEST_DIGITS - 1 if many else FEWEST_DIGITS
     return any(round(share, fewest - 1) != round(share, fewest + 3) for share in told)
