@@ -40,8 +40,8 @@ class RowsTested:
     """
 
     rows: npt.NDArray[np.integer[Any]]
-    gold: IntArray
-    predicted: IntArray
+    gold: npt.NDArray[np.integer[Any]]
+    predicted: npt.NDArray[np.integer[Any]]
     weights: FloatArray
     metric: str
 
@@ -61,12 +61,12 @@ class RowsWeighed:
 
 def look_at_rows(answers: DrawAnswers, metric: str, share: float = 1.0) -> RowsTested:
     """What one row can change of a method's score, which counts by so large a share."""
-    gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
     if metric == "accuracy":
-        weights = np.full(answers.labels, 1 / len(gold))
+        weights = np.full(answers.labels, 1 / len(answers.gold))
     else:
+        gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
         weights = np.mean([_find_largest_changes(gold, each, answers.labels, metric) for each in predicted], axis=0)
-    return RowsTested(answers.rows, gold, predicted, share * weights, metric)
+    return RowsTested(answers.rows, answers.gold, answers.predicted, share * weights, metric)
 
 
 def look_at_score(tested: RowsTested) -> RowsWeighed:
@@ -74,6 +74,8 @@ def look_at_score(tested: RowsTested) -> RowsWeighed:
 
     Nothing of a correlation where one label alone is answered: that is what a constant answer has.
     """
+    if tested.metric == "accuracy":
+        return _weigh_any(tested)
     if tested.metric == "mcc" and tested.constant:
         return RowsWeighed(tested.rows, 0.0)
     return _weigh_unshown(tested, tested.weights, _list_unlike(tested.gold, tested.predicted))
@@ -85,6 +87,8 @@ def look_at_pair(first: RowsTested, second: RowsTested) -> RowsWeighed:
     One that gives a single answer is taken at its word beside one that does not: always answering the commonest label
     cannot do otherwise. Of two such methods it is not known which one would.
     """
+    if first.metric == "accuracy":
+        return _weigh_any(first)
     varied = [side for side in (first, second) if not side.constant] or [first, second]
     answers = np.vstack([first.predicted, second.predicted])
     # A difference that is one on all rows of a label shows nothing of how often it comes.
@@ -92,7 +96,12 @@ def look_at_pair(first: RowsTested, second: RowsTested) -> RowsWeighed:
     return _weigh_unshown(first, np.max([side.weights for side in varied], axis=0), unlike, differing)
 
 
-def _list_unlike(gold: IntArray, answers: IntArray) -> npt.NDArray[np.bool_]:
+def _weigh_any(tested: RowsTested) -> RowsWeighed:
+    """The largest weight of all: an accuracy's rows all do alike."""
+    return RowsWeighed(tested.rows, float(tested.weights.max()))
+
+
+def _list_unlike(gold: npt.NDArray[np.integer[Any]], answers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
     """The rows (rows,) that are not answered as most of their label are, by answers (fit seeds, rows) together."""
     kinds = np.unique(answers, axis=1, return_inverse=True)[1].reshape(-1)
     unlike = np.zeros(len(gold), dtype=np.bool_)
@@ -105,10 +114,8 @@ def _list_unlike(gold: IntArray, answers: IntArray) -> npt.NDArray[np.bool_]:
 def _weigh_unshown(tested: RowsTested, weights: FloatArray, *shown: npt.NDArray[np.bool_]) -> RowsWeighed:
     """The largest weight of a label of which fewer than FEWEST_SHOWN rows are in any of `shown` (rows,).
 
-    Where more are, resampling knows what they do. Of an accuracy all rows do alike, and none is left out.
+    Where more are, resampling knows what they do.
     """
-    if tested.metric == "accuracy":
-        return RowsWeighed(tested.rows, float(weights.max()))
     there = np.bincount(tested.gold, minlength=len(weights)) > 0
     few = np.any([np.bincount(tested.gold[each], minlength=len(weights)) < FEWEST_SHOWN for each in shown], axis=0)
     return RowsWeighed(tested.rows, float(weights[there & few].max(initial=0.0)))
