@@ -26,10 +26,11 @@ LARGEST_TOTALS = 4_000_000
 
 @dataclass(frozen=True)
 class SetWeight:
-    """What one test row of all that were drawn can add to a mean over draws, and by what share a draw adds to them."""
+    """What one test row of all that were drawn can add to a mean over draws."""
 
     weight: float
     fresh: float
+    """By what share of these rows a further draw adds to them."""
 
 
 @dataclass(frozen=True)

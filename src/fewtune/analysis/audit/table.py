@@ -249,10 +249,13 @@ def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
     for column in table.scores:
         for method, runs in _split(rows, lambda row: row.method).items():
             # Of a run's epochs the best counts.
-            by_seed = _split(runs, lambda row: row.seed).values()
-            parts = [part for run in by_seed for part in ([run] if _is_trace(run) else [[row] for row in run])]
+            parts = [
+                part
+                for run in _part_runs(runs, table)
+                for part in ([run] if _is_trace(run) else [[row] for row in run])
+            ]
             scored = [
-                [(row.scores[column], floor) for row in part for floor in _find_floor(column, row, table)]
+                [(row.scores[column], floor) for row in part if (floor := _find_floor(column, row, table)) is not None]
                 for part in parts
             ]
             pairs = [max(each) for each in scored if each]
@@ -272,21 +275,21 @@ def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
         )
 
 
-def _find_floor(column: str, row: Run, table: RunTable) -> list[float]:
-    """What always answering the commonest label scores, in the column's unit; none where that is not known."""
+def _find_floor(column: str, row: Run, table: RunTable) -> float | None:
+    """What always answering the commonest label scores, in the column's unit; None where that is not known."""
     kind = find_kind(column, row)
     if column not in row.scores or kind not in MCC + ACCURACY:
-        return []
+        return None
     if kind in MCC:
-        return [0.0]
+        return 0.0
     # The majority is that of the rows in domain, and of those that were tested on.
     named = [name for name in (plain_name(column), row.metric, row.test_set) if name]
     inside = any(name in table.inside for name in named) if table.inside else not any(map(names_outside, named))
     fitted_on = any({"train", "training"} & set(name.split("_")) for name in named)
     if row.majority is None or not inside or fitted_on:
-        return []
+        return None
     share = row.majority / 100 if row.majority > 1 else row.majority
-    return [100 * share if (column, kind) in table.percentages else share]
+    return 100 * share if (column, kind) in table.percentages else share
 
 
 def _find_single_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
@@ -329,8 +332,8 @@ RULES = (_find_identical_runs, _find_settings_without_effect, _find_low_scores, 
 def _list_unasked(table: RunTable) -> dict[str, str]:
     """The rules that no row can break, each with what the table lacks for it."""
     scores = [(column, row) for row in table.rows for column in row.scores]
-    known = any(_find_floor(column, row, table) for column, row in scores)
-    could = any(_find_floor(column, replace(row, majority=0.5), table) for column, row in scores)
+    known = any(_find_floor(column, row, table) is not None for column, row in scores)
+    could = known or any(_find_floor(column, replace(row, majority=0.5), table) is not None for column, row in scores)
     lacks = {
         "settings without effect": [] if table.seeds else ["seed"],
         "at the majority": [] if known else ["majority (or --majority)"] if could else ["accuracy or mcc"],
