@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,11 +66,3 @@ def listen(predictor: Any, limits: Limits = DEFAULTS, token: str | None = None) 
     finally:
         server.should_exit = True
         thread.join()
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, ten seconds at most."""
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to be so"
-        time.sleep(0.005)

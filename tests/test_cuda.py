@@ -14,6 +14,7 @@ import torch
 from fewtune.engine.attention import Arithmetic, attend_rows
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.engine.loading import hold_model, load_model
+from fewtune.methods import METHODS, get_method
 from fewtune.models import Precision, find_model
 from fewtune.records import load_predictions, load_records
 from fewtune.running.prepare import prepare_jobs
@@ -24,44 +25,60 @@ from reference_loop import fit_losses, make_plan
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: run on a machine with one")
 
-METHODS: list[tuple[str, dict[str, Any]]] = [
-    ("vanilla", {}),
-    ("pattern", {}),
-    ("adaptive", {"blocks": 1}),
-    ("lora", {}),
-    ("lora", {"base": "4bit"}),
-    ("ia3", {}),
-    ("soft_prompt", {}),
-    ("soft_prompt", {"kind": "prefix"}),
-    ("context_distillation", {"demonstrations": 2, "contexts": 2, "calibration": "contextual"}),
+FITTED: list[tuple[str, str, dict[str, Any]]] = [
+    ("llama", "vanilla", {}),
+    ("llama", "pattern", {}),
+    ("llama", "adaptive", {"blocks": 1}),
+    ("llama", "lora", {}),
+    ("llama", "lora", {"base": "4bit"}),
+    ("llama", "ia3", {}),
+    ("llama", "soft_prompt", {}),
+    ("llama", "soft_prompt", {"kind": "prefix"}),
+    ("llama", "self_training", {}),
+    ("llama", "context_distillation", {"demonstrations": 2, "contexts": 2, "calibration": "contextual"}),
+    ("gpt2", "bitfit", {}),
+    ("bert", "pattern", {}),
+    ("deberta-v3", "lora", {"readout": "head"}),
+    ("sentence-encoder", "contrastive", {}),
+    ("sentence-encoder", "vanilla", {}),
 ]
-UNTRAINED: list[tuple[str, dict[str, Any]]] = [
-    ("in_context", {"demonstrations": 4}),
-    ("in_context", {"demonstrations": 4, "pattern": "verdict"}),
-    ("zero_shot", {}),
-    ("probe", {}),
+"""Every method that trains a model, and encoders of each way of attending: model, method, settings."""
+UNTRAINED: list[tuple[str, str, dict[str, Any]]] = [
+    ("llama", "in_context", {"demonstrations": 4}),
+    ("llama", "in_context", {"demonstrations": 4, "pattern": "verdict"}),
+    ("llama", "zero_shot", {}),
+    ("llama", "knn_prompting", {"demonstrations": 2, "neighbours": 2}),
+    ("llama", "probe", {}),
+    ("bert", "zero_shot", {}),
+    ("deberta-v3", "probe", {}),
+    ("sentence-encoder", "embeddings", {}),
 ]
+"""Every method that reads a model as it is."""
 
 
-def load_on_gpu(model_folders: dict[str, Path], precision: Precision) -> LanguageModel:
-    model = load_model(find_model(str(model_folders["llama"])), precision)
+def test_every_method_that_uses_a_model_is_here() -> None:
+    assert {name for _, name, _ in (*FITTED, *UNTRAINED)} == {name for name in METHODS if get_method(name).uses_model}
+
+
+def load_on_gpu(folder: Path, precision: Precision) -> LanguageModel:
+    model = load_model(find_model(str(folder)), precision)
     assert model.device.type == "cuda"
     return model
 
 
-def move_to_processor(model: LanguageModel, model_folders: dict[str, Path]) -> LanguageModel:
+def move_to_processor(model: LanguageModel, folder: Path) -> LanguageModel:
     network = copy.deepcopy(model.frozen).to("cpu")
-    place = find_model(str(model_folders["llama"]))
+    place = find_model(str(folder))
     networks = SharedNetworks(partial(copy.deepcopy, network), model.networks.sketch, torch.device("cpu"))
     return hold_model(place, networks, model.tokenizer.source, "float32")
 
 
-@pytest.mark.parametrize(("name", "settings"), METHODS)
+@pytest.mark.parametrize(("kind", "name", "settings"), FITTED)
 def test_a_fit_takes_the_course_it_takes_on_the_processor(
-    name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
+    kind: str, name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
 ) -> None:
-    on_gpu = load_on_gpu(model_folders, "float32")
-    on_processor = move_to_processor(on_gpu, model_folders)
+    on_gpu = load_on_gpu(model_folders[kind], "float32")
+    on_processor = move_to_processor(on_gpu, model_folders[kind])
     plans = [make_plan(name, model, task, draw, epochs=3, batch_size=4, **settings) for model in (on_gpu, on_processor)]
     one, other = (fit_losses(plan) for plan in plans)
     np.testing.assert_allclose(one, other, atol=1e-3)
@@ -69,26 +86,26 @@ def test_a_fit_takes_the_course_it_takes_on_the_processor(
     np.testing.assert_allclose(plans[0].score(rows), plans[1].score(rows), atol=5e-3)
 
 
-@pytest.mark.parametrize(("name", "settings"), UNTRAINED)
+@pytest.mark.parametrize(("kind", "name", "settings"), UNTRAINED)
 def test_what_is_not_trained_answers_as_on_the_processor(
-    name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
+    kind: str, name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
 ) -> None:
-    on_gpu = load_on_gpu(model_folders, "float32")
+    on_gpu = load_on_gpu(model_folders[kind], "float32")
     rows = [row.without_label() for row in draw.test_sets[0].rows]
     one, other = (
         make_plan(name, model, task, draw, **settings).score(rows)
-        for model in (on_gpu, move_to_processor(on_gpu, model_folders))
+        for model in (on_gpu, move_to_processor(on_gpu, model_folders[kind]))
     )
     np.testing.assert_allclose(one, other, atol=5e-3)
 
 
-@pytest.mark.parametrize(("name", "settings"), METHODS)
+@pytest.mark.parametrize(("kind", "name", "settings"), FITTED)
 def test_bfloat16_fits_stay_near_float32(
-    name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
+    kind: str, name: str, settings: dict[str, Any], model_folders: dict[str, Path], task: Task, draw: Draw
 ) -> None:
     exact, near = (
         fit_losses(
-            make_plan(name, load_on_gpu(model_folders, precision), task, draw, epochs=2, batch_size=4, **settings)
+            make_plan(name, load_on_gpu(model_folders[kind], precision), task, draw, epochs=2, batch_size=4, **settings)
         )
         for precision in ("float32", "bfloat16")
     )

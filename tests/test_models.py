@@ -26,11 +26,11 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel, SharedNetworks
 from fewtune.engine.loading import load_model
 from fewtune.engine.model_cache import ModelCache
-from fewtune.engine.readouts import LabelWordReadout
+from fewtune.engine.readouts import LabelWordReadout, StateReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import ModelError
 from fewtune.methods.trainable import train_last_blocks
-from fewtune.models import find_model, inspect_model, refuse_unsuited, resolve_precision
+from fewtune.models import find_model, inspect_model, precision, refuse_unsuited, resolve_precision
 from fewtune.models.architectures import architecture_of
 from fewtune.running.cost import count_shared
 
@@ -256,9 +256,41 @@ def test_logits_changed_after_the_head_are_refused(model_folders: dict[str, Path
         load_model(find_model(str(tmp_path / "capped")), "float32")
 
 
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_a_configuration_that_asks_for_tuples_changes_no_answer(
+    name: str, model_folders: dict[str, Path], models: dict[str, LanguageModel], tmp_path: Path
+) -> None:
+    shutil.copytree(model_folders[name], tmp_path / "tuples")
+    config = json.loads((tmp_path / "tuples" / "config.json").read_text())
+    (tmp_path / "tuples" / "config.json").write_text(json.dumps({**config, "return_dict": False}))
+    network = load_model(find_model(str(tmp_path / "tuples")), "float32").frozen
+    readout = StateReadout()
+    expected = score_prompts(Forward(models[name].frozen, "float32"), PROMPTS, readout)
+    np.testing.assert_array_equal(score_prompts(Forward(network, "float32"), PROMPTS, readout), expected)
+
+
 def test_precision_is_what_is_asked_or_what_the_machine_does_natively() -> None:
     assert resolve_precision("float32") == "float32" and resolve_precision("bfloat16") == "bfloat16"
-    assert resolve_precision("auto") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("avx512f avx512_bf16 avx512_vnni", "bfloat16"),
+        ("avx512f amx_bf16 amx_tile", "bfloat16"),
+        ("fp asimd bf16 i8mm", "bfloat16"),
+        ("avx2 avx512f avx512bw", "float32"),
+        (None, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(
+    flags: str | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor: 0\nflags: {flags}\n")
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(precision, "_has_cuda_device", lambda: False)
+    assert resolve_precision("auto") == found
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: run on a machine with one")

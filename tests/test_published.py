@@ -72,9 +72,6 @@ def test_tasks_are_named_and_labelled_as_ours() -> None:
     assert TASK["mnli"].out_of_domain_sets == (hans.HANS, hans.HANS_REGENERATED)
 
 
-COMING = {"context_distillation"}
-
-
 def test_counterparts_are_methods_of_ours_with_settings_of_theirs() -> None:
     from dataclasses import fields
 
@@ -82,9 +79,8 @@ def test_counterparts_are_methods_of_ours_with_settings_of_theirs() -> None:
 
     for method in PAPER.methods:
         for counterpart in method.counterparts:
-            assert counterpart.method in METHODS or counterpart.method in COMING
-            if counterpart.method in METHODS:
-                assert set(counterpart.settings) <= {f.name for f in fields(get_method(counterpart.method).settings)}
+            assert counterpart.method in METHODS
+            assert set(counterpart.settings) <= {f.name for f in fields(get_method(counterpart.method).settings)}
 
 
 @pytest.mark.parametrize(

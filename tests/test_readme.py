@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from fewtune import auto, cli, load
 from fewtune.analysis.study import analyse_folder
+from fewtune.cli.app import app
 from fewtune.methods import METHODS
 from fewtune.records import is_packed, load_records
 from fewtune.report.findings import show_findings
@@ -81,6 +83,20 @@ def test_the_readmes_own_pattern_is_read_as_it_stands(tmp_path: Path) -> None:
     assert pattern.template == "{message}\nTeam:"
 
 
+def list_commands() -> list[str]:
+    """What README's blocks tell to type, without what they say of it."""
+    return [re.split(r"\s+#|\s+>", line)[0] for line in re.findall(r"^\.venv/bin/fewtune (.*)$", README, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("command", list_commands())
+def test_a_command_of_the_readme_is_one_with_options_that_it_has(command: str) -> None:
+    assert app.parse_args(shlex.split(command), print_error=False, exit_on_error=False)
+
+
+def test_the_readmes_commands_are_found() -> None:
+    assert {command.split()[0] for command in list_commands()} >= {"fit", "predict", "run", "audit", "merge", "pack"}
+
+
 def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,7 +112,7 @@ def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(
 def test_files_that_the_pages_name_exist() -> None:
     for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
-        for name in re.findall(r"`((?:studies|docs|results|tests|src|examples)/[\w./-]+)`", text):
+        for name in re.findall(r"[`(]((?:studies|docs|results|tests|src|examples)/[\w./-]+)[`)#]", text):
             if name not in ("src/fewtune/methods/norms.py", "src/fewtune/tasks/parity.py"):
                 assert (ROOT / name).exists(), f"{page} names {name}"
 
@@ -106,6 +122,13 @@ def test_committed_records_hold_no_texts() -> None:
         for record in load_records(folder) if is_packed(folder) else []:
             said = [record.notes.prompt.template or "", *record.notes.warnings, *map(str, record.notes.other.values())]
             assert len(" ".join(said).split()) < 40, record.trial_id
+            shown, teacher = record.notes.demonstrations, record.notes.teacher
+            named = [row for notes in ([shown, *shown.others] if shown else []) for row in notes.rows]
+            named += [row for context in teacher.contexts for row in context] if teacher else []
+            named += [row for shared in record.notes.shared_rows for row in shared.example]
+            assert all(re.fullmatch(r"[\w./-]+", row) for row in named), (
+                f"{record.trial_id} names rows by more than ids"
+            )
 
 
 @pytest.mark.usefixtures("no_workers")

@@ -173,18 +173,14 @@ _KEYS += [
 ]
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@_FUZZED
 @given(junk=st.dictionaries(st.sampled_from(_KEYS), _JUNK, max_size=5))
 def test_whatever_values_a_study_holds_it_is_read_or_refused_with_faults(tmp_path: Path, junk: dict[str, Any]) -> None:
     good = {"name": "demo", "tasks": ["sentiment"], "methods": ["majority"], "shots": [16]}
     _load_or_refuse(tmp_path, json.dumps({**good, **junk}).encode())
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@_FUZZED
 @given(place=st.integers(0, len(GOOD)), junk=st.text(max_size=12) | st.binary(max_size=12), cut=st.integers(0, 30))
 def test_whatever_a_study_is_damaged_by_it_is_read_or_refused_with_faults(
     tmp_path: Path, place: int, junk: str | bytes, cut: int

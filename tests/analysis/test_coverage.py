@@ -56,7 +56,8 @@ def test_a_false_better_stays_under_its_level() -> None:
 
 def test_leaders_of_equal_methods_are_seldom_called_better() -> None:
     found = measure_leaders(methods=6, draws=5, deviations=(0.03, 0.03), groups=60)
-    assert found["corrected"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60) < found["plain"] + 0.15
+    assert found["corrected"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+    assert found["plain"] > found["corrected"], "without the correction some are"
     assert found["told"] >= 0.8
 
 

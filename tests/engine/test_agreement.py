@@ -16,7 +16,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
-from fewtune.models import Precision, find_model, resolve_precision
+from fewtune.models import Precision, find_model
 from fewtune.predictors.temperature import normalise
 from fewtune.tasks.base import Draw, Task
 from reference_loop import draw_batches, fit_losses, make_plan, train_plainly
@@ -39,9 +39,9 @@ def load_plain(model: LanguageModel) -> Any:
     return plain.load_network(find_model(model.name))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("opening", [0, 30])
-def test_answers_are_those_of_the_plain_float32_path(model: LanguageModel, opening: int) -> None:
-    precision = resolve_precision("auto")
+def test_answers_are_those_of_the_plain_float32_path(model: LanguageModel, opening: int, precision: Precision) -> None:
     fast = load(model, precision)
     generator = torch.Generator().manual_seed(opening)
 

@@ -21,6 +21,7 @@ from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
 from fewtune.study import Resources, load_study
+from waiting import wait_for
 
 EXECUTORS: dict[str, Callable[[WorkerOptions], Executor]] = {
     "in_process": InProcess,
@@ -68,10 +69,15 @@ def test_each_job_is_started_and_ends_once_with_what_it_gives_alone(name: str, j
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_whoever_stops_listening_ends_what_runs(name: str, jobs: list[Job]) -> None:
-    events = EXECUTORS[name](WorkerOptions()).run(jobs)
+    executor = EXECUTORS[name](WorkerOptions())
+    events = executor.run(jobs)
     assert isinstance(next(events), Started)
     events.close()
     assert not multiprocessing.active_children()
+    if isinstance(executor, RayActors):
+        import ray
+
+        wait_for(lambda: ray.available_resources().get("CPU") == 2)  # its actors let go of their cores
 
 
 def test_a_job_holds_no_path_of_the_process_that_made_it(jobs: list[Job], study_file: Path) -> None:

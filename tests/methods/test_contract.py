@@ -52,6 +52,8 @@ def test_a_method_scores_every_label_of_unlabelled_rows_the_same_each_time(
     for parameter_name, parameter in model.frozen.named_parameters():
         torch.testing.assert_close(parameter, before[parameter_name], rtol=0, atol=0, msg=parameter_name)
         assert not parameter.requires_grad
+    noted = plan.report().model_dump_json()
+    assert not [text for text in (*tiny_models.GOOD, *tiny_models.BAD) if text in noted], "records hold no texts"
     if plan.fitting is not None:
         trained = sum(p.numel() for g in plan.fitting.groups for p in g.parameters)
         assert plan.trainable_parameters == trained <= plan.total_parameters

@@ -105,19 +105,20 @@ def _name(name: str) -> str:
     return (word_identity(name) or "").partition(";")[0]
 
 
-def test_a_model_without_a_template_cannot_be_asked_by_it(model_folders: dict[str, Path], chat: LanguageModel) -> None:
+def test_a_model_without_a_template_cannot_be_asked_by_it(
+    model_folders: dict[str, Path], chat: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ModelError, match="holds no chat template"):
         find_model(f"{model_folders['llama']}:chat")
     tokenizer = chat.tokenizer.source
-    tokenizer.chat_template, before = "{{ messages[0]['content'] | upper }} now:", tokenizer.chat_template
-    with pytest.raises(ModelError, match="does not write a user's turn"):
-        read_turn(tokenizer, "made-up:chat", "causal")
-    tokenizer.chat_template = "{{ raise_exception('no') }}"
-    with pytest.raises(ModelError, match="cannot be used: TemplateError: no"):
-        read_turn(tokenizer, "made-up:chat", "causal")
-    tokenizer.chat_template = before
     with pytest.raises(ModelError, match="an encoder answers no turn"):
         read_turn(tokenizer, "made-up:chat", "bidirectional")
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[0]['content'] | upper }} now:")
+    with pytest.raises(ModelError, match="does not write a user's turn"):
+        read_turn(tokenizer, "made-up:chat", "causal")
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no') }}")
+    with pytest.raises(ModelError, match="cannot be used: TemplateError: no"):
+        read_turn(tokenizer, "made-up:chat", "causal")
 
 
 def test_the_template_counts_and_may_not_tell_the_date(folder: Path, tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from browsers import HOSTILE
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
 from fewtune.records import FitNotes, Notes, ParameterGroupNotes, PromptNotes, load_records, write_planned, write_record
 from fewtune.report.page import MOST_GROUPS_IN_FULL, place_findings, render_page, write_page
 from study_maker import make_study
-
-HOSTILE = "<script>alert(1)</script>"
 
 
 class Outline(HTMLParser):

@@ -14,7 +14,8 @@ import fewtune
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.batching import Batch, Batcher, QueueFullError, StoppedError
 from fewtune.serving.limits import Limits
-from serving_models import KINDS, TEXTS, SlowPredictor, wait_for
+from serving_models import KINDS, TEXTS, SlowPredictor
+from waiting import wait_for
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from fewtune.predictors.predictor import Predictor
 from fewtune.serving.batching import Batcher
 from fewtune.serving.limits import Limits
 from fewtune.serving.page import write_page
-from serving_models import TEXTS, SlowPredictor, listen, wait_for
+from serving_models import TEXTS, SlowPredictor, listen
+from waiting import wait_for
 
 
 def test_a_columns_name_goes_back_from_the_page_as_it_is() -> None:

@@ -137,6 +137,8 @@ def test_what_the_rows_cannot_give_is_refused_with_the_numbers(
 def test_checking_shots_agrees_with_drawing(make_small_task: Callable[..., Task]) -> None:
     task = make_small_task((16, 4))
     check_sampling(task, Sampling(8, pool_rows=12))
+    found = draw(task, 8, pool_rows=12)
+    assert (len(found.support), len(found.pool)) == (8, 12)
     with pytest.raises(DataError, match="Ask fewer shots, or set `sampling: natural`"):
         check_sampling(task, Sampling(10))
 

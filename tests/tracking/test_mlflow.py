@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from fewtune.cli import main
+from command_line import call
 from fewtune.records import Failure, encode_record, load_predictions, load_records
 from fewtune.tracking.base import list_axes, list_metrics, list_settings
 from fewtune.tracking.mlflow import MlflowTracker
@@ -62,13 +62,6 @@ def find_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def call(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def require_equal(uri: str, study: str, out: Path) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from fewtune.cli import main
+from command_line import call
 from fewtune.records import load_predictions, load_records
 from fewtune.tracking.base import list_axes, list_metrics, list_settings
 
@@ -19,13 +19,6 @@ from fewtune.tracking.base import list_axes, list_metrics, list_settings
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Trackio keeps its runs: it asks once a process."""
     return tmp_path_factory.mktemp("trackio")
-
-
-def call(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def require_equal(study: str, out: Path) -> None:

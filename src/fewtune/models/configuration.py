@@ -49,6 +49,7 @@ def read_config(path: Path) -> PreTrainedConfig:
         )
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        config.return_dict = True  # as the engine reads what networks give, whatever the file says
         _read_positions(config)
         pooling = read_pooling(path)
         if pooling is not None:

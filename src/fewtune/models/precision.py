@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["bfloat16", "float32"]
+CPU_INFO = Path("/proc/cpuinfo")
+"""Where Linux lists what the processor can do."""
 
 
 def resolve_precision(wanted: Literal["auto", "bfloat16", "float32"]) -> Precision:
@@ -24,14 +26,13 @@ def resolve_precision(wanted: Literal["auto", "bfloat16", "float32"]) -> Precisi
 
 def has_native_bfloat16() -> bool:
     """Whether the GPU, or without one the processor, multiplies bfloat16 matrices in hardware."""
-    cpu_info = Path("/proc/cpuinfo")
     if _has_cuda_device():
         import torch
 
         if torch.cuda.is_available():  # else a GPU is there, and this PyTorch or this process cannot use it
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if cpu_info.is_file():
-        flags = cpu_info.read_text(errors="replace")
+    if CPU_INFO.is_file():
+        flags = CPU_INFO.read_text(errors="replace")
         return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))
     return False
 

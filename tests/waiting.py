@@ -1,0 +1,14 @@
+"""Waiting for what another thread or process does, for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, ten seconds at most."""
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end, "it did not come to be so"
+        time.sleep(0.005)
