@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from fewtune.engine import fit as fit_module
 from fewtune.engine.fit import FitReport, fit
 from fewtune.engine.language_model import LanguageModel
+from fewtune.engine.loading import load_model
 from fewtune.engine.schedule import Optimisation, Plateau
-from fewtune.errors import DataError, ModelError
+from fewtune.errors import DataError, ModelError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.methods.plan import Plan
+from fewtune.models import find_model
+from fewtune.running.trial import _note_fit
 from fewtune.tasks.base import Draw, Task
+from reference_loop import make_plan
 
 
 def run(model: LanguageModel, task: Task, draw: Draw, **settings: Any) -> tuple[Plan, FitReport]:
@@ -46,6 +53,22 @@ def test_all_but_the_last_block_norm_and_head_stay_bit_identical(model: Language
         f"block {len(blocks) - 1}",
     ]
     assert all(g.tensors > 0 and g.parameters > 0 for g in report.groups)
+
+
+@pytest.mark.parametrize("name", ["adaptive", "bitfit"])
+def test_what_trains_in_bfloat16_starts_from_the_files_own_weights(
+    name: str, model_folders: dict[str, Path], task: Task, draw: Draw
+) -> None:
+    """Where the frozen network's are rounded, to eight bits: what trains keeps all that the file has."""
+    model = load_model(find_model(str(model_folders["gpt2"])), "bfloat16")
+    plan = make_plan(name, model, task, draw)
+    assert plan.forward is not None and plan.fitting is not None
+    as_read, frozen = model.read_weights(), dict(model.frozen.named_parameters())
+    trained = {n: p for n, p in plan.forward.network.named_parameters() if p.requires_grad}
+    assert sum(len(group.parameters) for group in plan.fitting.groups) == len(trained) > 4
+    for tensor, parameter in trained.items():
+        torch.testing.assert_close(parameter.detach(), as_read[tensor].detach(), rtol=0, atol=0, msg=tensor)
+    assert any(frozen[tensor].dtype == torch.bfloat16 for tensor in trained), "some of them are rounded there"
 
 
 def test_rates_decay_block_by_block_and_follow_the_schedule(
@@ -123,6 +146,32 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(
         now = float(plan.fitting.loss(plan.fitting.validation).mean())
     assert now == pytest.approx(min(report.validation_losses), abs=1e-5)
     assert len(plan.fitting.examples) == len(plan.fitting.validation) == 4
+
+
+@pytest.mark.parametrize(("losses", "kept"), [((math.nan, 0.7, math.inf), 1), ((0.7, math.nan, 0.9), 0)])
+def test_an_epoch_whose_validation_loss_is_no_number_is_not_kept(
+    losses: tuple[float, ...],
+    kept: int,
+    models: dict[str, LanguageModel],
+    task: Task,
+    draw: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = iter(losses)
+    monkeypatch.setattr(fit_module, "_mean_loss", lambda fitting, examples: next(given))
+    _, report = run(models["llama"], task, draw, blocks=1, epochs=3, validation_fraction=0.5)
+    assert report.kept_epoch == kept
+    notes = _note_fit(report, None)
+    assert notes.validation_losses == [loss if math.isfinite(loss) else None for loss in losses]
+
+
+def test_a_fit_without_any_epoch_to_keep_diverged(
+    models: dict[str, LanguageModel], task: Task, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "_mean_loss", lambda fitting, examples: math.nan)
+    with pytest.raises(TrialFailure, match="no number after any epoch") as caught:
+        run(models["llama"], task, draw, blocks=1, epochs=2, validation_fraction=0.5)
+    assert caught.value.kind == "diverged"
 
 
 def test_validation_rows_that_leave_a_label_bare_are_told(

@@ -114,3 +114,19 @@ def test_a_model_whose_distances_were_taken_otherwise_is_to_be_fitted_again() ->
     assert Neighbours.rebuild(part, arrays).labels_of == (1, 0)
     with pytest.raises(PredictorError, match="fit knn_prompting again"):
         Neighbours.rebuild(NeighboursPart(**part.model_dump(exclude={"revision"})), arrays)
+
+
+@pytest.mark.parametrize("by", ["vocabulary", "states"])
+def test_rows_that_vote_and_rows_that_ask_are_cut_alike(
+    by: str, models: dict[str, LanguageModel], task: Task, draw: Draw
+) -> None:
+    """A row is nearest to itself, and nothing lies between, however long it is."""
+    model = replace(models["llama"], max_tokens=14)
+    longer = replace(draw, support=tuple(replace(row, fields={"text": 9 * row.fields["text"]}) for row in draw.support))
+    plan = run(METHOD, METHOD.settings(demonstrations=0, neighbours=1, by=by), model, task, longer)
+    scorer = plan.predictor.scorer
+    assert isinstance(scorer, LanguageScorer)
+    assert plan.report().prompt.cut.rows == len(longer.support)
+    rows = {row.row_id: row.without_label() for row in longer.support}
+    far = scorer.prompting.read(list(rows.values()), scorer.contexts[0].before)
+    np.testing.assert_allclose(far.min(axis=1), 0, atol=1e-5)

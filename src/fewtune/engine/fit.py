@@ -97,6 +97,8 @@ def fit(
                 _set_training(fitting, False)
                 on_epoch(epoch + 1, len(epochs))
                 _set_training(fitting, True)
+    if kept.losses and kept.epoch is None:
+        raise TrialFailure("diverged", "the loss on the validation rows was no number after any epoch")
     kept.restore()
     _set_training(fitting, False)
     return FitReport(losses.values, optimiser.describe_groups(), kept.losses, kept.epoch)
@@ -201,7 +203,7 @@ class _Kept:
         self.epoch: int | None = None
 
     def offer(self, epoch: int, loss: float) -> None:
-        if loss < min(self.losses, default=math.inf):
+        if loss < min(filter(math.isfinite, self.losses), default=math.inf):
             self.epoch = epoch
             self._values = [p.detach().clone() for p in self._parameters]
         self.losses.append(loss)

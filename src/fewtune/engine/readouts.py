@@ -104,11 +104,11 @@ class NearnessReadout:
     anchor's. By `states`, 1 less the cosine with states of length one.
     """
 
-    answer_tokens = 1
     branches: Branches | None = None
     identity: Hashable = None
 
     def __init__(self, anchors: np.ndarray, by: Literal["vocabulary", "states"]) -> None:
+        self.answer_tokens = 1 if by == "vocabulary" else 0  # as the readouts that the anchors come from
         self._anchors = torch.from_numpy(anchors)
         self.by = by
 

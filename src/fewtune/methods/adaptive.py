@@ -119,6 +119,7 @@ METHOD = Method(
     source_url="https://arxiv.org/abs/1801.06146",
     settings=Settings,
     plan=plan,
+    revision=2,  # trained from the file's weights, not from bfloat16's
     needs=needs_of_readout,
     defaults_tried={"sentiment": 20, "cola": 14, "qqp": 8, "snli": 4},
     skip_reason=skip_reason,

@@ -70,6 +70,8 @@ class Method:
     """Whether these settings read a pattern, where they have one; where not, a study's patterns are one trial."""
     floor: bool = False
     """Whether every study runs it unless told `floors: false`: what any adaptation has to beat."""
+    constant: bool = False
+    """Whether it answers every row alike: where it is chosen, nothing was learnt."""
     revision: int = 1
     """Raised when the same settings come to mean another result: it enters a trial's identity."""
     needs_pool: Callable[[Any], bool] = lambda settings: False

@@ -343,7 +343,7 @@ METHOD = Method(
     needs=lambda settings: needs_of_readout(settings) | ({"reads_on"} if settings.teacher is None else frozenset()),
     shares_vocabulary=lambda settings: settings.kl_over == "vocabulary",
     defaults_tried={"sentiment": 21, "cola": 9, "qqp": 3, "snli": 3},
-    revision=4,  # a teacher's worth is asked of rows that it is not shown, in folds too; demonstrations fit
+    revision=5,  # last blocks start from the file's weights, not from bfloat16's
     needs_pool=lambda settings: settings.calibration == "batch" and settings.variant == "few_shot",
     skip_reason=skip_reason,
     resolve=resolve,

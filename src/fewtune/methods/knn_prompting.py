@@ -131,7 +131,7 @@ def read_anchors(reading: Prompting, rows: Sequence[Example], before: str) -> np
 
 METHOD = Method(
     name="knn_prompting",
-    revision=3,  # as many rows are shown as asked for, and as the model can read
+    revision=4,  # by states, rows that vote and rows that ask are cut alike
     summary="demonstrations before the row; the support rows that the model answers most like it vote; nothing trains",
     source_url="https://arxiv.org/abs/2303.13824",
     settings=Settings,

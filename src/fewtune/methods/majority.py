@@ -39,4 +39,5 @@ METHOD = Method(
     uses_model=False,
     uses_fit_seed=lambda settings: False,
     floor=True,
+    constant=True,
 )

@@ -71,11 +71,13 @@ def train_last_blocks(
     groups = []
     norm = model.architecture.find_final_norm(network)
     if norm is not None:
-        groups.append(_unfreeze("final norm", norm, learning_rate))
+        groups.append(ParameterGroup("final norm", tuple(norm.parameters()), learning_rate))
     for distance in range(blocks):
         index = len(stack) - 1 - distance
         rate = learning_rate * decay ** (distance + 1)
-        groups.append(_unfreeze(f"block {index}", stack[index], rate, distance * unfreeze_every))
+        block = tuple(stack[index].parameters())
+        groups.append(ParameterGroup(f"block {index}", block, rate, distance * unfreeze_every))
+    _make_own(model, network, [parameter for group in groups for parameter in group.parameters])
     return Trained(model.forward(network), tuple(groups), ChangedWeights())
 
 
@@ -89,7 +91,8 @@ def train_chosen(
     network = model.adaptable_copy()
     module = model.architecture.find_body(network) if body_only else network
     chosen = tuple(parameter for tensor, parameter in module.named_parameters() if choose(tensor))
-    group = ParameterGroup(name, _make_own(chosen), learning_rate)
+    _make_own(model, network, chosen)
+    group = ParameterGroup(name, chosen, learning_rate)
     return Trained(model.forward(network), (group,), ChangedWeights())
 
 
@@ -141,14 +144,15 @@ def trainable_group(name: str, network: nn.Module, learning_rate: float) -> Para
     return ParameterGroup(name, tuple(p for p in network.parameters() if p.requires_grad), learning_rate)
 
 
-def _unfreeze(name: str, module: nn.Module, learning_rate: float, starts_at_epoch: int = 0) -> ParameterGroup:
-    """Make a frozen part of a network trainable: the trial's own, in float32."""
-    return ParameterGroup(name, _make_own(tuple(module.parameters())), learning_rate, starts_at_epoch)
+def _make_own(model: LanguageModel, network: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
+    """Give parameters that share the frozen network's tensors data of their own to train: the file's, in float32.
 
-
-def _make_own(parameters: tuple[nn.Parameter, ...]) -> tuple[nn.Parameter, ...]:
-    """Parameters that shared the frozen network's tensors, in the compute dtype, with data of their own in float32."""
+    The frozen network's may be rounded to bfloat16. From there a step of less than half a unit in the last place would
+    show in no pass, where from the file's values it shows in its share of them.
+    """
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    as_read = model.read_weights()
     for parameter in parameters:
-        parameter.data = parameter.data.to(torch.float32, copy=True)
+        held = as_read[names[id(parameter)]].detach()
+        parameter.data = held.to(parameter.device, torch.float32, copy=True)
         parameter.requires_grad_(True)
-    return parameters

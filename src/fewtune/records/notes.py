@@ -107,7 +107,9 @@ class FitNotes(_Typed):
 
     losses: list[float | None] = Field(default=[], description="Mean loss of each step; None: no number.")
     groups: list[ParameterGroupNotes] = []
-    validation_losses: list[float] = Field(default=[], description="At each epoch's end, where rows were kept out.")
+    validation_losses: list[float | None] = Field(
+        default=[], description="At each epoch's end, where rows were kept out; None: no number."
+    )
     kept_epoch: Count | None = Field(default=None, description="0-based epoch whose weights were kept; None: the last.")
     resumed_at: list[Count] = Field(
         default=[], description="Steps after which another process went on; what came before is in the trial's cost."

@@ -7,6 +7,7 @@ process it runs in, or how progress is shown.
 from __future__ import annotations
 
 import gc
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -203,7 +204,7 @@ def _note_fit(report: FitReport, resumption: Resumption | None) -> FitNotes:
     return FitNotes(
         losses=[round(loss, 6) for loss in report.losses],
         groups=report.groups,
-        validation_losses=[round(loss, 6) for loss in report.validation_losses],
+        validation_losses=[round(loss, 6) if math.isfinite(loss) else None for loss in report.validation_losses],
         kept_epoch=report.kept_epoch,
         resumed_at=[] if resumption is None else resumption.resumed_at,
     )
