@@ -41,7 +41,7 @@ GIBIBYTE = 2**30
 class Measured:
     """An executor whose trials take and hold what a test tells; excerpts are told apart."""
 
-    options = WorkerOptions()
+    options, runs_here = WorkerOptions(), True
 
     def __init__(self, memory: Mapping[str, float], dies: Sequence[str] = ()) -> None:
         self._memory, self._dies = memory, dies

@@ -16,10 +16,24 @@ from fewtune.analysis.looks import spend_by
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import read_folder
+from fewtune.analysis.time_left import TimedTrials
 from fewtune.api import run_study
 from fewtune.conduct import LeftOut, Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
-from fewtune.records import Failure, LookHistory, Record, StudyPredictions, is_packed, load_looks, pack
+from fewtune.processor import name_processor
+from fewtune.records import (
+    Failure,
+    LookHistory,
+    Record,
+    Status,
+    StudyPredictions,
+    is_packed,
+    load_looks,
+    load_planned,
+    load_records,
+    pack,
+    write_record,
+)
 from fewtune.results import StudyResult
 from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
@@ -37,7 +51,7 @@ ROWS = 400
 class Scripted:
     """An executor whose trials have the accuracies that a test tells, by variant and data seed."""
 
-    options = WorkerOptions()
+    options, runs_here = WorkerOptions(), True
 
     def __init__(self, means: Mapping[str, float], spread: float = 0.01, stop_after: int | None = None) -> None:
         self._means, self._spread, self._stop_after = means, spread, stop_after
@@ -292,6 +306,75 @@ def test_a_race_goes_on_from_draws_that_were_fixed(values: dict[str, object], tm
     assert history is not None and sum(look.level for look in history.looks) <= 0.05
 
 
+def test_a_trial_that_failed_and_then_was_done_is_another_look(values: dict[str, object], tmp_path: Path) -> None:
+    means, fixed = {"majority": 0.5, "a": 0.9, "b": 0.7}, {**values, "until": None, "data_seeds": {"count": 3}}
+    levels = []
+    for executor in (FailingOnce(means), FailingOnce(means), Scripted(means)):  # the second fails as the first did
+        run_study(fixed, tmp_path / "out", executor=executor)
+        history = load_looks(tmp_path / "out")
+        assert history is not None
+        levels.append([look.level for look in history.looks])
+    assert levels == [[pytest.approx(0.04)], [pytest.approx(0.04)], pytest.approx([0.04, 0.0025])]
+
+
+def test_a_race_knows_the_look_at_fixed_draws_of_which_a_trial_failed(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    means = {"majority": 0.8, "a": 0.8, "b": 0.79}
+    race({**values, "until": None, "data_seeds": {"count": 4}}, tmp_path / "out", FailingOnce(means, 0.04))
+    before = load_looks(tmp_path / "out")
+    race({**values, "data_seeds": {"count": 4}}, tmp_path / "out", FailingOnce(means, 0.04))
+    after = load_looks(tmp_path / "out")
+    assert before is not None and after is not None
+    assert [(look.draws, look.level) for look in after.looks[:1]] == [(4, before.looks[0].level)]
+    assert [look.draws for look in after.looks].count(4) == 1
+
+
+def test_looks_that_are_taken_again_keep_what_came_after_them_planned(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    means, out = {"majority": 0.6, "a": 0.8, "b": 0.79}, tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        race(values, out, Scripted(means, 0.04, 17))
+    history, seen = load_looks(out), list[int]()
+    assert history is not None and history.looks[-1].draws > 3
+    done = len(load_records(out))
+
+    def hear(event: StudyEvent) -> None:
+        if isinstance(event, Looked):
+            seen.append(len(load_planned(out) or ()))
+
+    result = run_study(values, out, executor=Scripted(means, 0.04), on_event=hear)
+    looked_at = 3 * history.looks[-1].draws
+    assert looked_at <= done and seen[0] >= looked_at, "not the nine trials of the first look alone"
+    assert len(load_planned(out) or ()) == len(result.records)
+
+
+@pytest.mark.parametrize(("processor", "draws"), [("another", 3), (name_processor(), 0)])
+def test_a_budget_counts_by_what_this_machine_takes(
+    processor: str, draws: int, values: dict[str, object], tmp_path: Path, clock: Clock
+) -> None:
+    means, seconds = {"majority": 0.5, "a": 0.8, "b": 0.8}, {"majority": 1, "a": 400, "b": 400}
+    fixed = {**values, "until": None, "data_seeds": {"count": 1}}
+    run_study(fixed, tmp_path / "out", executor=Timed(means, seconds, clock))
+    for record in load_records(tmp_path / "out"):
+        environment = record.environment | {"processor": processor}
+        write_record(tmp_path / "out", record.model_copy(update={"environment": environment}))
+    here = Timed(means, dict.fromkeys(seconds, 1), clock)
+    more = {**fixed, "data_seeds": {"count": 4}, "budget": {"minutes": 3}}
+    run_study(more, tmp_path / "out", executor=here)
+    assert (here.draws("a"), here.draws("b")) == (draws, draws), "400 s each do not fit, where they are this machine's"
+
+
+def test_a_trial_that_is_skipped_takes_nothing_of_a_budget(values: dict[str, object], clock: Clock) -> None:
+    jobs, _ = prepare_jobs(read_study({**values, "until": None, "data_seeds": {"count": 1}}), None)
+    asked = [replace(jobs[1], skip_reason="no"), jobs[1]]
+    slow = TimedTrials()
+    record, _ = Scripted({"majority": 0.5, "a": 0.5})._answer(jobs[1], jobs[1].trial.method.variant, 0)
+    slow.add(record.model_copy(update={"phase_seconds": {"fit": 1000.0}}))
+    assert list(Purse(100, clock).ration(asked, slow, TimedTrials())) == asked[:1]
+
+
 def test_a_damaged_count_of_looks_is_refused(values: dict[str, object], tmp_path: Path) -> None:
     race(values, tmp_path / "out", Scripted({"majority": 0.5, "a": 0.9, "b": 0.7}))
     path = tmp_path / "out" / "looks.json"
@@ -404,7 +487,8 @@ def test_a_budgets_end_is_a_look_at_each_place_by_itself_where_bounds_can_be_had
 
     def look(history: LookHistory, draws: int, without: str = "") -> list[tuple[int, int, int]]:
         done = [job for job in jobs if job.trial.shots == 4 or job.trial.data_seed < draws]
-        have = {job.trial_id for job in done if job.trial.shots == 4 or job.trial.method.variant != without}
+        begun = [job for job in done if job.trial.shots == 4 or job.trial.method.variant != without]
+        have: dict[str, Status] = {job.trial_id: "done" for job in begun}
         found = look_at_end(history, jobs, cells, study.data_seeds, have).looks
         return [(each.shots, each.draws, each.methods) for each in found]
 
@@ -412,7 +496,7 @@ def test_a_budgets_end_is_a_look_at_each_place_by_itself_where_bounds_can_be_had
     assert look(nothing, 1) == [(4, 4, 3)], "one draw of eight shots bounds nothing"
     assert look(nothing, 2) == [(4, 4, 3), (8, 2, 3)]
     assert look(nothing, 3, without="b") == [(4, 4, 3), (8, 3, 2)], "b never began there"
-    everything = {job.trial_id for job in jobs}
+    everything: dict[str, Status] = {job.trial_id: "done" for job in jobs}
     whole = look_at_end(nothing, jobs, cells, study.data_seeds, everything)
     assert look(whole, 2) == [(4, 4, 3), (8, 4, 3)], "no more than was looked at before"
 

@@ -131,6 +131,7 @@ def test_parts_run_into_one_folder_are_all_in_it(
         result = run_study(values, tmp_path / "one", executor=InProcess(), shard=(number, PARTS))
         assert len(result.records) == sum(len(load_records(part)) for part in parts[:number])
     assert load_planned(tmp_path / "one") == load_planned(whole)
+    assert load_looks(tmp_path / "one") == load_looks(whole), "the last part makes it whole, and that is looked at"
     assert merge([tmp_path / "one"], tmp_path / "out") == (4, [])
 
 
@@ -174,6 +175,18 @@ def test_what_was_merged_into_a_folder_stays_when_more_is(parts: list[Path], tmp
     assert line.startswith("missing: 3/3.") and trials == sum(len(load_records(part)) for part in parts[:2])
     assert merge(parts[2:], tmp_path / "out") == (4, [])
     assert len(load_records(tmp_path / "out")) == 4 and load_looks(tmp_path / "out") is not None
+
+
+def test_parts_from_machines_with_other_paths_are_merged_in_turn(
+    parts: list[Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = write_rows(tmp_path / "elsewhere.csv")
+    [choice] = values["tasks"]
+    other = {**values, "tasks": [{"own_files": {**choice["own_files"], "train": str(rows)}}]}
+    run_study(other, tmp_path / "second", executor=InProcess(), shard=(2, PARTS))
+    merge([parts[0]], tmp_path / "out")
+    assert merge([tmp_path / "second"], tmp_path / "out")[1][0].startswith("missing: 3/3.")
+    assert merge([parts[2], tmp_path / "out"], tmp_path / "out") == (4, []), "its own study stays the folder's"
 
 
 def test_parts_that_are_merged_in_turn_are_looked_at_as_those_merged_at_once(parts: list[Path], tmp_path: Path) -> None:

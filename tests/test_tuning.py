@@ -17,6 +17,7 @@ from fewtune.errors import DataError, StudyError, TrialFailure
 from fewtune.methods.base import Method
 from fewtune.methods.plan import Plan
 from fewtune.predictors.predictor import Predictor
+from fewtune.running.loading import name_axes
 from fewtune.running.prepare import Job, prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial
 from fewtune.running.tune import Search, Tuned, check_folds, split_folds, tune
@@ -196,3 +197,16 @@ def test_a_resolved_tuned_study_reads_back_as_itself(tuned_study: Study, tmp_pat
     path = tmp_path / "study.yaml"
     path.write_text(tuned_study.to_yaml())
     assert load_study(path) == tuned_study
+
+
+def test_folds_of_a_method_without_randomness_do_not_follow_the_studys_fit_seeds(study_file: Path) -> None:
+    """Its id holds no fit seed: the same trial has the same folds, whichever seed is the study's first."""
+    grid = "methods=[tfidf: {grid: {longest_phrase: [1, 2]}}, lora: {grid: {rank: [2, 4]}}]"
+    axes = []
+    for seeds in ("[0]", "[5]"):
+        changes = [grid, "tuning={trials: 2, folds: 2}", f"fit_seeds={seeds}", "data_seeds=[0]", "floors=false"]
+        jobs, tasks = prepare_jobs(load_study(study_file, changes), None)
+        [task] = tasks.values()
+        axes.append({job.trial.method.name: (job.trial_id, name_axes(job.trial, task)) for job in jobs})
+    assert axes[0]["tfidf"] == axes[1]["tfidf"]
+    assert axes[0]["lora"][0] != axes[1]["lora"][0] and axes[0]["lora"][1] != axes[1]["lora"][1]

@@ -18,13 +18,22 @@ from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
 from fewtune.interruption import as_interrupted
 from fewtune.models import resolve_precision
-from fewtune.records import Cell, Record, append_event, record_path, write_looks, write_planned
+from fewtune.processor import name_processor
+from fewtune.records import (
+    Cell,
+    Record,
+    Status,
+    append_event,
+    record_path,
+    write_looks,
+    write_planned,
+)
 from fewtune.running.circumstances import describe_axes, stopped_record
 from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
-from fewtune.running.looks import begin_looks, look_at_end, plan_no_look
+from fewtune.running.looks import begin_looks, look_at_end, look_at_whole, plan_no_look
 from fewtune.running.order import put_methods_in_turn, take_longest_first
 from fewtune.running.precision_choice import recall_precision
 from fewtune.running.prepare import prepare_jobs
@@ -91,7 +100,7 @@ class Forecasted:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The budget is spent: these trials did not run, or not to their end."""
+    """What the budget had no time for: these trials did not run, or not to their end."""
 
     jobs: Sequence[Job]
     seconds: float
@@ -161,7 +170,10 @@ def conduct_study(
     cells = {job.trial_id: whole[job.trial_id] for job in jobs}
     with open_folder(out, study, cells, lambda line: on_event(Noticed(line)), whole) as done, closing(executor):
         executor.settle(jobs, done.values())
-        run = _Run(out, executor, on_event, purse, set(done), TimedTrials(done.values()), shard)
+        here = name_processor() if executor.runs_here else None  # what another machine took says nothing of this one
+        timed = TimedTrials(r for r in done.values() if here is None or r.environment.get("processor") == here)
+        known = {trial_id: record.status for trial_id, record in done.items()}
+        run = _Run(out, executor, on_event, purse, known, timed, shard)
         if forecast or budget.memory is not None:
             jobs = run.forecast(jobs, done.values(), budget.memory)
         race, history = None, None
@@ -178,6 +190,8 @@ def conduct_study(
             run.take(jobs)
             if history is not None:
                 write_looks(out, look_at_end(history, jobs, cells, study.data_seeds, run.known))
+            else:  # the last part of several in one folder makes it whole
+                look_at_whole(out, whole, len(study.data_seeds))
     on_event(Closed())
 
 
@@ -204,8 +218,8 @@ class _Run:
     executor: Executor
     on_event: OnEvent
     purse: Purse | None
-    known: set[str]
-    """Trials that are done or have run now, by id: their records are in the folder, thousands of them not in memory."""
+    known: dict[str, Status]
+    """What came of trials that are done or have run now, by id: thousands of records are in the folder, not here."""
     timed: TimedTrials
     """What they took."""
     shard: Shard | None = None
@@ -256,7 +270,7 @@ class _Run:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Finished):
-            self.known.add(event.job.trial_id)
+            self.known[event.job.trial_id] = event.record.status
             self.timed.add(event.record)
         self.on_event(event)
 
@@ -265,16 +279,21 @@ class _Run:
 
 
 def _race(race: Race, run: _Run) -> None:
-    """Run a study look by look, until every race is over; the folder's trials are those of the looks so far."""
+    """Run a study look by look, until every race is over; the folder's trials are those of the looks so far.
+
+    While looks that were taken before are taken again, those that they were at stay planned.
+    """
+    before = {job.trial_id: describe_axes(job.trial).cell for job in race.list_looked_at()}
     cells: dict[str, Cell] = {}
     for number, draws in enumerate(race.looks, start=1):
         jobs, stopped = race.list_jobs(draws), run.lacking(race.list_stopped(draws))
         cells |= {job.trial_id: describe_axes(job.trial).cell for job in [*jobs, *(job for job, _ in stopped)]}
-        write_planned(run.out, cells)
+        write_planned(run.out, before | cells)
         run.leave_out(stopped)
         whole = run.take(jobs)
         run.on_event(Looked(number, race.looks, race.look(draws) if whole else race.look_early()))
         if race.is_over:
+            write_planned(run.out, cells if whole else before | cells)  # what was looked at last, in any case
             return
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
-from fewtune.analysis.looks import plan_looks
+from fewtune.analysis.looks import name_outcome, plan_looks
 from fewtune.errors import RecordError, list_names
 from fewtune.records import (
     Cell,
@@ -38,9 +38,10 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
     looks may spend; with `race`, the draws that a race may have, as its look after these, which leaves the others
     theirs. Raises RecordError where the folders are not of one study, or `out` is none that they may go into.
     """
-    study = _read_study(parts)
-    # What a folder holds of earlier parts stays its study's.
+    # What a folder holds of earlier parts stays its study's, and so do the paths that its study names.
     held = [out] if list_written(out) and out not in parts else []
+    ours = [out] if (out / "study.yaml").is_file() else []
+    study = _read_study([*ours, *(part for part in parts if part not in ours)])
     _check_rows([*held, *parts])
     planned: dict[str, Cell] = {}
     for part in (*held, *parts):
@@ -58,7 +59,8 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
             if race is not None and tuple(plan) != history.plan:
                 before = list_names(map(str, history.plan))
                 tell(f"{out}: looks were planned there before, after {before} draws, and stay so.")
-            write_looks(out, take_look(history, planned, draws))
+            outcomes = {name_outcome(trial_id, kept[trial_id].status): cell for trial_id, cell in planned.items()}
+            write_looks(out, take_look(history, outcomes, draws))
         else:
             plan_no_look(out, [draws])
     ran_in = sorted(

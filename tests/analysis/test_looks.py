@@ -65,7 +65,7 @@ def test_a_stopped_trial_that_ran_after_all_is_another_to_a_look(tmp_path: Path)
     records = load_records(tmp_path)
     before = [*records[:-1], records[-1].model_copy(update={"status": "stopped"})]
     look = Look(task="sentiment", shots=16, draws=2, methods=2, level=0.04)
-    look = look.model_copy(update={"trials": fingerprint_trials(map(name_outcome, before))})
+    look = look.model_copy(update={"trials": fingerprint_trials(name_outcome(r.trial_id, r.status) for r in before)})
     history = LookHistory(plan=(2,), looks=(look,))
     assert find_look(history, before, (0, 1)) == look and find_look(history, records, (0, 1)) is None
 

@@ -271,7 +271,7 @@ def test_a_command_that_was_itself_stopped_holds_no_worker_for_silent(
 def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job]) -> None:
     hour_ago, process, pipe = time.monotonic() - 3600, Mock(), Mock()
     worker = local._Worker(process, pipe, jobs[0], heard=hour_ago)
-    pipe.recv.return_value = Progress("scoring")
+    pipe.recv.return_value, pipe.poll.return_value = Progress("scoring"), False
     assert local._listen(worker, [], WorkerOptions()) == (Progressed(jobs[0], Progress("scoring")), True)
     assert local._check_stall(worker, stall_after=60.0) == (None, True)
     process.kill.assert_not_called()
@@ -281,6 +281,17 @@ def test_a_long_trial_that_tells_of_progress_is_left_alone(jobs: list[Job]) -> N
     process.kill.assert_called_once()
     idle = local._Worker(process, pipe, heard=hour_ago)
     assert local._check_stall(idle, stall_after=60.0) == (None, True), "without a trial there is nothing to tell"
+
+
+def test_a_worker_that_spoke_while_the_command_stood_still_is_not_stalled(jobs: list[Job]) -> None:
+    process, (pipe, far) = Mock(), multiprocessing.Pipe()
+    worker = local._Worker(process, pipe, job=jobs[0], heard=time.monotonic() - 100.0)
+    far.send(Progress("fitting"))
+    assert local._check_stall(worker, stall_after=60.0) == (None, True)
+    event, stays = local._listen(worker, [], WorkerOptions())
+    assert isinstance(event, Progressed) and stays
+    assert local._check_stall(worker, stall_after=60.0) == (None, True), "and it was heard now"
+    process.kill.assert_not_called()
 
 
 def test_a_phase_without_steps_tells_of_progress_while_networks_run(

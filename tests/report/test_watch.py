@@ -86,6 +86,43 @@ def test_the_look_that_comes_after_the_last_record_is_waited_for(tmp_path: Path)
     assert waited == [0.5] and "6 of 6 trials: 6 done" in stream.getvalue()
 
 
+@pytest.mark.parametrize("draws", [1, 2])
+def test_a_folder_that_no_look_is_to_come_at_is_not_waited_for(draws: int, tmp_path: Path) -> None:
+    """One draw bounds nothing, and looks at a part of a study are not counted."""
+    make_study(tmp_path, {"pattern": [0.8, 0.82][:draws], "lora": [0.6, 0.62][:draws]})
+    write_planned(tmp_path, {record.trial_id: record.trial.cell for record in load_records(tmp_path)})
+    write_looks(tmp_path, LookHistory(plan=(draws,)))
+    if draws > 1:
+        append_event(tmp_path, "run", trials=4, reused=0, shards=[[1, 2]])
+    for record in load_records(tmp_path):
+        os.utime(record_path(tmp_path, record.trial_id))
+    stream = StringIO()
+    watch_study(make_terminal(stream), tmp_path, every=0.5, pause=lambda _: pytest.fail("waited for a look"))
+    assert f"{2 * draws} of {2 * draws} trials: {2 * draws} done" in stream.getvalue()
+
+
+def test_a_race_between_two_looks_is_not_over(tmp_path: Path) -> None:
+    make_study(tmp_path, {"pattern": [0.8, 0.7, 0.9], "lora": [0.75, 0.85, 0.8]})
+    cells = {record.trial_id: record.trial.cell for record in load_records(tmp_path)}
+    write_planned(tmp_path, cells)
+    said = "name: raced\nwithin: 0\ndata_seeds: [0, 1, 2, 3, 4]\nuntil: {most_draws: 5}\n"
+    (tmp_path / "study.yaml").write_text(said)
+    look = Look(task="sentiment", shots=16, draws=3, methods=2, level=0.01)
+    write_looks(tmp_path, LookHistory(plan=(3, 5), looks=(look,)))
+    stream, waited = StringIO(), []
+
+    def plan_more(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 1:
+            write_planned(tmp_path, {**cells, "f" * 16: next(iter(cells.values()))})
+        elif len(waited) == 2:
+            write_planned(tmp_path, cells)
+
+    watch_study(make_terminal(stream), tmp_path, every=20, pause=plan_more)
+    assert len(waited) == 4, "it ends where nothing was added for half a minute"
+    assert "6 of 7 trials" in stream.getvalue()
+
+
 def test_half_written_and_malformed_events_do_not_end_the_watch(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.9]})
     write_planned(tmp_path, {record.trial_id: record.trial.cell for record in load_records(tmp_path)})

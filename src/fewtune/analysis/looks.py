@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fewtune.analysis.statistics import LEAST_LEVEL, LEVEL
-from fewtune.records import Look, LookHistory, Record
+from fewtune.records import Look, LookHistory, Record, Status
 
 LOOKS = (3, 5, 8, 12, 20)
 """Draws at which a race looks, where it does not end before."""
@@ -110,9 +110,9 @@ def fingerprint_trials(trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(trial_ids)).encode()).hexdigest()[:16]
 
 
-def name_outcome(record: Record) -> str:
+def name_outcome(trial_id: str, status: Status) -> str:
     """A trial's id, with what came of it where it was not done: run after all, it is another trial to a look."""
-    return record.trial_id if record.status == "done" else f"{record.trial_id} {record.status}"
+    return trial_id if status == "done" else f"{trial_id} {status}"
 
 
 def find_levels(
@@ -148,9 +148,9 @@ def _is_at(look: Look, records: Sequence[Record], seeds: Sequence[int]) -> bool:
         return look.methods == len({(record.trial.variant, record.trial.model) for record in records})
     drawn = set(seeds[: look.draws])
     present = [record for record in records if record.trial.data_seed in drawn]
-    outcomes = [name_outcome(record) for record in present]
+    outcomes = [name_outcome(record.trial_id, record.status) for record in present]
     done = [record.trial_id for record in present if record.status == "done"]  # from before looks were counted
-    every = [record.trial_id for record in present]  # at a study's end, and races' from before 2026-12
+    every = [record.trial_id for record in present]  # from before 2026-12
     return look.trials in {fingerprint_trials(names) for names in (outcomes, done, every)}
 
 

@@ -17,6 +17,8 @@ class Executor(Protocol):
 
     options: WorkerOptions
     """How its processes run trials; records tell it."""
+    runs_here: bool
+    """Whether trials run on this machine alone."""
 
     def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
         """Settle what was left to it, such as how many processes run, before it runs any of these jobs.

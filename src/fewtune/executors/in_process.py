@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class InProcess:
     """Runs each job in this process, on all its cores."""
 
+    runs_here = True
+
     def __init__(self, options: WorkerOptions | None = None) -> None:
         self.options = WorkerOptions() if options is None else options
         self._state: WorkerState | None = None

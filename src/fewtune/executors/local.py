@@ -70,6 +70,8 @@ class _Worker:
 class LocalProcesses:
     """Runs jobs in worker processes; each worker has its share of the cores."""
 
+    runs_here = True
+
     def __init__(
         self, options: WorkerOptions | None = None, stall_after: float = STALL_SECONDS, *, auto: bool = False
     ) -> None:
@@ -121,7 +123,9 @@ class LocalProcesses:
                 began = time.monotonic()
                 ready = wait([w.pipe for w in team], timeout=WAIT)
                 slept = time.monotonic() - began - WAIT
-                if slept > LONGEST_DELAY:  # this command was stopped, and its workers with it: none of them was silent
+                if slept > min(
+                    LONGEST_DELAY, self._stall_after / 2
+                ):  # this command was stopped, and its workers with it: none of them was silent
                     for worker in team:
                         worker.heard += slept
                 for worker in list(team):
@@ -184,7 +188,7 @@ def _listen(worker: _Worker, waiting: list[Job], options: WorkerOptions) -> tupl
 def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool]:
     """Whether a worker that told nothing now may go on; one without progress for too long is ended, its job lost."""
     silent = time.monotonic() - worker.heard
-    if worker.job is None or silent <= stall_after:
+    if worker.job is None or silent <= stall_after or worker.pipe.poll():  # it spoke while this command stood still
         return None, True
     _end(worker)
     return Lost(worker.job, word_stall(silent, worker.progress)), False

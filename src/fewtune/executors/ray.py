@@ -43,6 +43,8 @@ MOST_STARTS = 5
 """Actors in a row that may end before they run at all."""
 HEAR_SECONDS = 1.0
 """Seconds between two looks at how a trial stands."""
+LONGEST_DELAY = 30.0
+"""By how many seconds more a look takes where the command was not stopped."""
 NO_ROOM_SECONDS = 600.0
 """Seconds without any actor after which a cluster is taken to have no room for one."""
 
@@ -74,6 +76,8 @@ class _Actor:
 
 class RayActors:
     """Runs jobs in actors of a Ray cluster; each has the cores, GPUs and memory that the study says a trial takes."""
+
+    runs_here = False
 
     def __init__(
         self,
@@ -125,8 +129,14 @@ class RayActors:
         self._connect()
         source, attempts, waiting = iter(jobs), Counter[str](), deque[Job]()
         places, looked, had_room = 0, 0.0, time.monotonic()
+        passed = time.monotonic()
         try:
             while True:
+                stood = time.monotonic() - passed - HEAR_SECONDS
+                if stood > min(LONGEST_DELAY, self._stall_after / 2):  # this command did: nobody was asked meanwhile
+                    for actor in self._team:
+                        actor.heard += stood
+                passed = time.monotonic()
                 if time.monotonic() - looked >= HEAR_SECONDS:
                     places = max(1, sum(self._list_places())) if self._auto else self.options.workers
                     self._look_around()
@@ -275,14 +285,16 @@ class RayActors:
             if actor.ready is not None and actor.ready in ready:
                 _check_version(ray.get(actor.ready))
                 actor.ready, self._failed_starts = None, 0
+            answered = ray.get(actor.answer) if actor.answer in ready and job is not None else None
             if actor.look in ready and job is not None:
-                told, actor.look = ray.get(actor.look), None
-                if told:
-                    actor.progress, actor.heard = told[-1], time.monotonic()
-                for progress in told:
-                    yield Progressed(job, progress)
-            if actor.answer in ready and job is not None:
-                message, told = ray.get(actor.answer)
+                with contextlib.suppress(RayError) if answered is not None else contextlib.nullcontext():
+                    told, actor.look = ray.get(actor.look), None
+                    if told:
+                        actor.progress, actor.heard = told[-1], time.monotonic()
+                    for progress in told:
+                        yield Progressed(job, progress)
+            if answered is not None and job is not None:
+                message, told = answered
                 actor.job = actor.answer = actor.look = None
                 actor.trials += 1
                 for progress in told:

@@ -50,6 +50,7 @@ from fewtune.records.schema import Cost as Cost
 from fewtune.records.schema import Failure as Failure
 from fewtune.records.schema import FailureKind as FailureKind
 from fewtune.records.schema import Record as Record
+from fewtune.records.schema import Status as Status
 from fewtune.records.schema import TrialAxes as TrialAxes
 from fewtune.records.study_file import load_study_entry as load_study_entry
 from fewtune.records.trial_files import PREDICTION_COLUMNS as PREDICTION_COLUMNS

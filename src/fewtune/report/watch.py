@@ -22,10 +22,20 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
 from fewtune.analysis.recommend import name_contender
-from fewtune.analysis.study import StudyAnalysis, analyse_contents
+from fewtune.analysis.regret import FEWEST_DRAWS
+from fewtune.analysis.study import FolderContents, StudyAnalysis, analyse_contents
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
-from fewtune.records import Cell, LookHistory, Record, find_last_run, list_written, load_looks, load_planned
+from fewtune.records import (
+    Cell,
+    LookHistory,
+    Record,
+    find_last_run,
+    list_written,
+    load_events,
+    load_looks,
+    load_planned,
+)
 from fewtune.report.findings import word_outcome
 from fewtune.report.race import word_next_look
 from fewtune.report.wording import (
@@ -41,6 +51,8 @@ from fewtune.report.wording import (
 )
 from fewtune.terminal import make_text
 
+CALM_SECONDS = 30.0
+"""Seconds without a change after which a race that may go on is taken to have ended, as where its budget did."""
 MOST_LINES = 4
 """Of the lines below a verdict's first one, how many are shown while a study runs."""
 
@@ -59,6 +71,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
     followed = FollowedFolder(out_dir)
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         seen: tuple[int, dict[str, float], LookHistory | None] | None = None
+        may_end, calm = False, 0.0
         while True:
             planned = load_planned(out_dir) or planned  # a race plans look by look
             looks = load_looks(out_dir)
@@ -67,7 +80,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 contents = followed.read() if found else None
                 records = contents.records if contents is not None else ()
                 again = list_repeated(records, found, find_last_run(out_dir))
-                whole = len(found) == len(planned) and not again and _is_looked_at(records, looks)
+                whole = len(found) == len(planned) and not again and _is_looked_at(out_dir, records, looks)
                 last = whole or not console.is_terminal
                 trials = word_number(len(planned), "trial")
                 view: Text | Group = make_text(f"{out_dir}: {trials} planned, none finished yet.")
@@ -77,24 +90,46 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                     view = show_state(study, len(planned), again)
                 live.update(view, refresh=True)
                 seen = len(planned), found, looks
-                if last:
+                # Between its looks a race has every trial that it planned, for as long as a look takes.
+                may_end, calm = whole and contents is not None and _may_look_further(contents, study), 0.0
+                if last and not (may_end and console.is_terminal):
                     break
+            elif may_end and calm >= CALM_SECONDS:
+                break
             pause(every)
+            calm += every
     if not console.is_terminal:
         console.line()  # `Live` ends its own last line in a terminal alone
 
 
-def _is_looked_at(records: Iterable[Record], looks: LookHistory | None) -> bool:
+def _may_look_further(contents: FolderContents, study: StudyAnalysis) -> bool:
+    """Whether a race's plan has a look after the last one, and a decision is open."""
+    taken = max((look.draws for look in contents.looks.looks), default=0) if contents.looks is not None else 0
+    is_open = any(decision.chosen is None for decision in study.decisions)
+    return contents.races and is_open and any(draws > taken for draws in contents.planned_looks)
+
+
+def _is_looked_at(out_dir: Path, records: Iterable[Record], looks: LookHistory | None) -> bool:
     """Whether each task and number of shots had a look at all of its draws, which comes after the last record.
 
-    True where looks are not counted.
+    True where no look is to come: they are not counted, the folder holds a part of a study, or one draw bounds nothing.
     """
-    if looks is None:
+    if looks is None or _holds_a_part(out_dir):
         return True
     seeds: dict[tuple[str, int], set[int]] = defaultdict(set)
     for record in records:
         seeds[record.trial.task, record.trial.shots].add(record.trial.data_seed)
-    return all(any(look.draws >= len(drawn) for look in looks.of(*place)) for place, drawn in seeds.items())
+    return all(
+        any(look.draws >= len(drawn) for look in looks.of(*place))
+        for place, drawn in seeds.items()
+        if len(drawn) >= FEWEST_DRAWS
+    )
+
+
+def _holds_a_part(out_dir: Path) -> bool:
+    """Whether what last ran into a folder was a part of a study (`--shard`), or parts were merged there last."""
+    filled = [event for event in load_events(out_dir) if event["event"] in ("run", "merged")]
+    return bool(filled) and (filled[-1]["event"] == "merged" or "shards" in filled[-1])
 
 
 def list_repeated(records: Iterable[Record], written: Mapping[str, float], last_run: float) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fewtune.running.circumstances import count_threads
 from fewtune.running.job import Job
 from fewtune.running.worker import WorkerState
-from fewtune.study.grid import Trial
+from fewtune.study.grid import Trial, uses_fit_seed
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling
 
@@ -59,5 +59,8 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
 
 
 def name_axes(trial: Trial, task: Task) -> tuple[str | int, ...]:
-    """The axes that decide a trial's randomness."""
-    return (task.name, trial.shots, trial.data_seed, trial.fit_seed)
+    """The axes that decide a trial's randomness, tuning's folds among it.
+
+    A method in which nothing is random has 0 for its fit seed, which its id does not hold.
+    """
+    return (task.name, trial.shots, trial.data_seed, trial.fit_seed if uses_fit_seed(trial.method) else 0)

@@ -9,10 +9,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fewtune.analysis.looks import choose_level, fingerprint_trials
+from fewtune.analysis.looks import choose_level, fingerprint_trials, name_outcome
 from fewtune.analysis.regret import FEWEST_DRAWS
 from fewtune.analysis.statistics import LEAST_LEVEL
-from fewtune.records import Cell, Look, LookHistory, Record, load_looks, write_looks
+from fewtune.records import (
+    Cell,
+    Look,
+    LookHistory,
+    Record,
+    Status,
+    list_written,
+    load_looks,
+    load_records,
+    write_looks,
+)
 from fewtune.running.job import Job
 
 Place = tuple[str, int]
@@ -31,7 +41,7 @@ def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> L
     draws = len({record.trial.data_seed for record in reused}) if kept is None else 0
     if FEWEST_DRAWS <= draws < plan[0]:
         history = LookHistory(plan=(draws,))
-        history = take_look(history, {r.trial_id: r.trial.cell for r in reused}, draws)
+        history = take_look(history, {name_outcome(r.trial_id, r.status): r.trial.cell for r in reused}, draws)
     else:
         history = LookHistory(plan=tuple(plan))
     write_looks(out, history)
@@ -51,8 +61,9 @@ def make_look(
     stopped: Mapping[str, str] | None = None,
     is_last: bool = False,
 ) -> Look:
-    """A look after so many draws at trials of one task and number of shots, by their ids, at the level it may spend.
+    """A look after so many draws at trials of one task and number of shots, at the level it may spend.
 
+    `cells` are by the trials' outcomes (`name_outcome`).
     `stopped` gives the methods that no longer run, each with the reason; `is_last`: a budget leaves no more draws.
     """
     first = next(iter(cells.values()))
@@ -77,27 +88,33 @@ def note_look(history: LookHistory, look: Look) -> LookHistory:
 
 
 def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int, is_last: bool = False) -> LookHistory:
-    """The history after a look at the trials of these cells; the same where they were looked at before.
+    """The history after a look at the trials of these cells, by `name_outcome`; the same where they were looked at.
 
     At one draw nothing can be told, and nothing is spent.
     """
     if draws < FEWEST_DRAWS:
         return history
     for place in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
-        members = {trial_id: cell for trial_id, cell in cells.items() if (cell.task, cell.shots) == place}
+        members = {outcome: cell for outcome, cell in cells.items() if (cell.task, cell.shots) == place}
         look = make_look(history, draws, members, is_last=is_last)
-        if history.find(look) is None:
+        # Looks of before 2026-12 at a study's end were at ids alone.
+        as_before = look.model_copy(update={"trials": fingerprint_trials(name.split()[0] for name in members)})
+        if history.find(look) is None and history.find(as_before) is None:
             history = note_look(history, look)
     return history
 
 
 def look_at_end(
-    history: LookHistory, jobs: Sequence[Job], cells: Mapping[str, Cell], seeds: Sequence[int], have: Collection[str]
+    history: LookHistory,
+    jobs: Sequence[Job],
+    cells: Mapping[str, Cell],
+    seeds: Sequence[int],
+    have: Mapping[str, Status],
 ) -> LookHistory:
     """The history after a look at each task and number of shots, at the draws that all its methods have by now.
 
-    `have` are the ids of the trials that are there. A look at fewer draws than the whole is the last that is planned,
-    and none where they are no more than were looked at before.
+    `have` says what came of the trials that are there, by their ids. A look at fewer draws than the whole is the last
+    that is planned, and none where they are no more than were looked at before.
     """
     places: dict[Place, list[Job]] = defaultdict(list)
     for job in jobs:
@@ -108,9 +125,17 @@ def look_at_end(
         if draws == len(seeds) or draws > before:
             drawn = set(seeds[:draws])
             seen = [job for job in members if job.trial.data_seed in drawn and job.trial_id in have]
-            looked_at = {job.trial_id: cells[job.trial_id] for job in seen}
+            looked_at = {name_outcome(job.trial_id, have[job.trial_id]): cells[job.trial_id] for job in seen}
             history = take_look(history, looked_at, draws, is_last=draws < len(seeds))
     return history
+
+
+def look_at_whole(out: Path, planned: Mapping[str, Cell], draws: int) -> None:
+    """Write down a look at all planned trials of a folder, where each of them is there; else none."""
+    found = {record.trial_id: record.status for record in load_records(out)} if list_written(out) else {}
+    if planned.keys() <= found.keys():
+        outcomes = {name_outcome(trial_id, found[trial_id]): cell for trial_id, cell in planned.items()}
+        write_looks(out, take_look(begin_looks(out, [draws], ()), outcomes, draws))
 
 
 def count_whole(jobs: Iterable[Job], cells: Mapping[str, Cell], seeds: Sequence[int], have: Collection[str]) -> int:

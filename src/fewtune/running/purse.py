@@ -39,7 +39,8 @@ class Purse:
         A trial of which nothing is known yet is let start: it is ended with the budget.
         """
         for job in jobs:
-            wanted = timed.guess({describe_axes(job.trial).cell: 1}, 1, forecast) or 0.0
+            guessed = timed.guess({describe_axes(job.trial).cell: 1}, 1, forecast)
+            wanted = (guessed or 0.0) if job.skip_reason is None else 0.0  # one that is skipped takes no time
             if self._clock() + wanted >= self._deadline:
                 self.left_out.append(job)
             else:

@@ -25,7 +25,7 @@ from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.regret import FEWEST_DRAWS
 from fewtune.analysis.study import FolderContents, read_folder
-from fewtune.records import LookHistory, Record, StudyPredictions, write_looks
+from fewtune.records import LookHistory, Record, StudyPredictions, list_written, write_looks
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job
 from fewtune.running.looks import Place, begin_looks, count_whole, make_look, note_look
@@ -72,6 +72,14 @@ class Race:
             and self._places[place][job.trial_id] not in self._stopped[place]
         ]
 
+    def list_looked_at(self) -> list[Job]:
+        """The trials of the looks that were taken in this folder so far."""
+        drawn = {
+            place: set(self._seeds[: max((look.draws for look in self._history.of(*place)), default=0)])
+            for place in self._places
+        }
+        return [job for job in self._jobs if job.trial.data_seed in drawn[_find_place(job)]]
+
     def list_stopped(self, draws: int) -> list[tuple[Job, str]]:
         """The trials of a look after so many draws that do not run, their methods having stopped; with the reasons."""
         seeds = set(self._seeds[:draws])
@@ -92,6 +100,9 @@ class Race:
 
         Where no further draw is whole, the last look is taken again with all of the error that the plan has left.
         """
+        if not list_written(self._out):  # nothing ran in the time
+            self._open.clear()
+            return []
         have = {r.trial_id for r in read_folder(self._out).records if r.status != "stopped"}
         draws = {}
         for place in [place for place in self._places if place in self._open]:
@@ -118,7 +129,7 @@ class Race:
         seeds = set(self._seeds[:draws])
         records = [r for r in contents.records if (r.trial.task, r.trial.shots) == place and r.trial.data_seed in seeds]
         names = tuple(dict.fromkeys(self._places[place].values()))
-        cells = {name_outcome(record): record.trial.cell for record in records}
+        cells = {name_outcome(record.trial_id, record.status): record.trial.cell for record in records}
         look = make_look(self._history, draws, cells, self._stopped[place], is_last)
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         looks = LookHistory(plan=self._history.plan, looks=taken)
