@@ -355,6 +355,10 @@ def test_a_forecast_names_each_kind_of_trial_and_what_all_take(
     assert code == 0 and told.index("measuring tfidf") < told.index("6 trials: about") < told.index("[1/6]")
     _, told, _ = run_cli("check", small_study, *change, "--forecast", "--out", tmp_path / "out", capsys=capsys)
     assert told.strip().endswith("Forecast: no trial waits.")
+    other = (*change[:1], "methods=[majority, tfidf: {longest_phrase: 1}]", *change[2:])
+    _, told, _ = run_cli("check", small_study, *other, "--forecast", "--out", tmp_path / "out", capsys=capsys)
+    known = [line.split() for line in told.splitlines() if line.rstrip().endswith(("an excerpt", "its records"))]
+    assert [(words[0], words[-1]) for words in known] == [("tfidf", "excerpt")], "other settings foretell nothing"
     planned = json.loads((tmp_path / "out" / "planned.json").read_text())
     others = {f"{number:016x}": cell for number, cell in enumerate(planned.values())}
     (tmp_path / "out" / "planned.json").write_text(json.dumps(others))  # as where data changed since its trials ran

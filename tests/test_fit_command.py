@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import tiny_models
 from command_line import call
 from fewtune import auto
 from fewtune.analysis.stability import Bounds
+from fewtune.cli import output
 from fewtune.cli.fit_display import _put_before
 from fewtune.evaluation import measure
 from labelled_reviews import LABELS, write_reviews
@@ -187,6 +189,11 @@ BAD_FILES = {
     ),
     "a missing text": ("text,label\n" + SOUND + ",good\n", (), "row 13 has no text in column 'text'. Fill the cell in"),
     "a missing label": ("text,label\n" + SOUND + "more,\n", (), "row 13 has no label in column 'label'. Fill the cell"),
+    "several empty cells": (
+        "text,label\n" + SOUND + ",good\nmore,\n,bad\n",
+        (),
+        "3 rows (13, 14, 15) have an empty cell in 'text', 'label'. Fill the cells in, or leave the rows out. `--miss",
+    ),
     "opposite labels, refused": (
         "text,label\n" + SOUND + "Row 0 of good!,bad\n",
         ("--conflicts", "refuse"),
@@ -218,6 +225,21 @@ def test_a_bad_file_costs_one_message_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_rows_without_a_text_or_a_label_are_left_out_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "text,label\n,good\n" + SOUND + "more,\n,\nrow 12 of bad,good\n"
+    path, saved = write_file(tmp_path / "rows.csv", lines), tmp_path / "model"
+    assert call("fit", path, "--missing", "drop", "--method", "tfidf", "--save", saved) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 row without any filled cell left out." in told
+    assert "2 rows (1, 14) without a text or a label left out." in told
+    assert fewtune.load(saved).origin["rows"] == 13
+    with (tmp_path / "model-suspects.csv").open(encoding="utf-8-sig") as stream:
+        suspects = {row["text"]: row["row"] for row in csv.DictReader(stream)}
+    assert suspects["row 12 of bad"] == "16", "numbers are the file's"
+
+
 def test_labels_that_only_the_test_rows_have_are_refused_in_fit_and_evaluate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +254,10 @@ def test_labels_that_only_the_test_rows_have_are_refused_in_fit_and_evaluate(
     assert call("evaluate", saved, test) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "row 2: unknown label '1.0'. Did you mean '1'? Allowed: 0, 1. The model was fitted on no other." in told
+    more = write_file(tmp_path / "more.csv", "text,label\na,1\nb,2\nc,3\nd,2\n")
+    assert call("evaluate", saved, more) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "row 2: unknown label '2'." in told and "So it is with 3 rows: '2' (2 rows), '3' (1 row)." in told
     bare = write_file(tmp_path / "bare.csv", "text,note\nfresh,1\nfresher,mine\n")
     assert call("evaluate", saved, bare) == 2
     assert "unknown column 'label'. Allowed: note, text. Name the label column with --label." in " ".join(
@@ -246,7 +272,7 @@ def test_columns_that_were_found_and_rows_left_out_are_said(tmp_path: Path, caps
     told = " ".join(capsys.readouterr().out.split())
     assert "Columns: text 'review', label 'kind'; cells separated by a semicolon." in told
     assert "train: 1 rows left out that repeat the text of another row." in told
-    assert "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). `conflicts: refuse` stops" in told
+    assert "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). `--conflicts refuse`, in a" in told
     assert "each draw is tested" not in told, "nothing is held out of a fit on all rows"
     assert call("evaluate", tmp_path / "model", path) == 0, "its labels are found by the model's"
 
@@ -360,11 +386,11 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     assert call("fit", file, *given, "--abstain-at", "0.1", "--save", saved) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Accuracy out of fold: 0.98" in told and "It abstains where its answer" in told
-    with (tmp_path / "model-suspects.csv").open(encoding="utf-8") as stream:
+    with (tmp_path / "model-suspects.csv").open(encoding="utf-8-sig") as stream:
         [suspect] = csv.DictReader(stream)
     assert (suspect["label"], suspect["likelier"]) == ("late delivery", "praise") and "order 7" in suspect["review"]
     assert int(suspect["row"]) == number
-    with (tmp_path / "model-label-next.csv").open(encoding="utf-8") as stream:
+    with (tmp_path / "model-label-next.csv").open(encoding="utf-8-sig") as stream:
         ordered = [row["review"] for row in csv.DictReader(stream)]
     assert ordered[0] == "late but lovely" and len(ordered) == 3
     card = (saved / "README.md").read_text(encoding="utf-8")
@@ -425,6 +451,10 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     (tmp_path / "a-suspects.csv").write_text("mine")
     assert call(*given, "--save", tmp_path / "a") == 2
     assert "a-suspects.csv exists, of an earlier fit" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "a-curve").mkdir()
+    assert call(*given, "--curve", "--save", tmp_path / "a") == 2
+    assert "a-suspects.csv, " in (told := " ".join(capsys.readouterr().err.split())) and "a-curve exist, of" in told
+    (tmp_path / "a-curve").rmdir()
     assert (tmp_path / "a-suspects.csv").read_text() == "mine" and not (tmp_path / "a").exists()
     (tmp_path / "file").write_text("")
     assert call(*given, "--save", tmp_path / "file" / "model") == 2
@@ -432,3 +462,17 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
+
+
+def test_a_long_fit_says_once_how_long_it_takes_where_no_terminal_shows_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with output.count_steps() as on_step:
+        for steps, seconds in ((100, 10.0), (100, 0.1), (5, 10.0)):
+            for step in range(1, steps + 1):
+                now[0] += seconds
+                on_step(step, steps, 0.5)
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["This fit has 100 steps: about 15 min."], "of ninety steps that are left, ten seconds each"

@@ -10,8 +10,13 @@ import fewtune
 from command_line import call
 from fewtune import auto
 from fewtune.auto import LabelledFile, choose_shots, name_study
+from fewtune.executors.local import LocalProcesses
+from fewtune.fit_forecast import foresee_seconds
+from fewtune.processor import name_processor
 from fewtune.records import load_looks
+from fewtune.running.purse import Purse
 from labelled_reviews import LABELS, write_reviews
+from study_maker import make_study
 
 
 @pytest.fixture
@@ -37,6 +42,9 @@ def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     assert (tmp_path / "model-race" / "report.html").is_file()
     chosen = fewtune.analyse(tmp_path / "model-race").decision.chosen
     assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all 60 rows" in told
+    limits = "Each trial of the race was fitted on 21 rows, about 7 of each label (" in (" ".join(told.split()))
+    card = " ".join((saved / "README.md").read_text(encoding="utf-8").split())
+    assert limits and "and the bound is for so many: on all 60" in card
     predictor = fewtune.load(saved)
     assert predictor.origin["method"] == chosen.name and predictor.origin["rows"] == 60
     assert sorted(predictor.labels) == sorted(LABELS)
@@ -66,6 +74,59 @@ def test_a_sentence_encoder_races_with_methods_that_need_no_words(model_folders:
 def test_a_race_leaves_rows_that_its_draws_do_not_share(file: Path) -> None:
     # Twenty of each label: five are held out, and half of the rest are seven, of each.
     assert choose_shots(LabelledFile(file, ("review",), "kind").read()) == 21
+
+
+def test_a_label_that_is_always_right_enough_is_no_model(
+    short_race: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nineteen of twenty rows have one label, and no word tells which."""
+    path = tmp_path / "rows.csv"
+    rows = [f"{number} {number * 7919 % 1000},{'odd' if number % 20 == 0 else 'even'}" for number in range(1, 161)]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert call("fit", path, *short_race, "--save", tmp_path / "model") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "always answering one label" in told.lower() and "ompare by another metric, such as macro_f1" in told
+    assert not (tmp_path / "model").exists()
+    assert LabelledFile(path, metric="macro_f1").read().primary_metric == "macro_f1"
+
+
+def test_a_budget_that_no_trial_fits_in_is_told_as_one(
+    file: Path,
+    short_race: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Purse, "is_spent", True)
+    given = ("fit", file, "--text", "review", "--label", "kind", *short_race)
+    monkeypatch.setattr(LocalProcesses, "run", lambda self, jobs: (job for job in ()))
+    assert call(*given, "--save", tmp_path / "model") == 2
+    assert "no method was scored within the budget" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "settings", "folds", "seconds"),
+    [
+        (10, {"epochs": 3}, 3, (320 * 3) / (32 * 10) * 30 * 3 + 320 * 0.05),
+        (10, {"epochs": 10}, 0, 320 / 32 * 30),
+        (None, {}, 2, 30 * 2 + 320 * 0.05),
+    ],
+)
+def test_the_last_fit_is_foreseen_by_the_races_trials(
+    epochs: int | None, settings: dict[str, int], folds: int, seconds: float, tmp_path: Path
+) -> None:
+    records = []
+    for record, spent in zip(make_study(tmp_path, {"lora": [0.8, 0.9, 0.7]}), (20.0, 30.0, 90.0), strict=True):
+        assert record.cost is not None
+        cost = record.cost.model_copy(update={"fit_seconds": spent, "predict_seconds": 5.0, "predict_rows": 100})
+        axes = {"shots": 32, "settings": {} if epochs is None else {"epochs": epochs}}
+        trial = record.trial.model_copy(update=axes)
+        environment = record.environment | {"processor": name_processor()}
+        records.append(record.model_copy(update={"cost": cost, "trial": trial, "environment": environment}))
+    elsewhere = [record.model_copy(update={"environment": {"processor": "another"}}) for record in records]
+    assert foresee_seconds(elsewhere, settings, 320, folds) is None
+    assert foresee_seconds(records, settings, 320, folds) == pytest.approx(seconds)
+    assert foresee_seconds([], settings, 320, folds) is None
 
 
 def test_a_file_of_a_long_name_can_be_raced(tmp_path: Path) -> None:

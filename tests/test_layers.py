@@ -47,8 +47,9 @@ LAYERS = [
     {"results"},
     {"exporting"},
     {"api", "card", "evaluation", "suspects"},
-    {"auto", "serving"},
+    {"auto", "fit_forecast", "serving"},
     {"fitted"},
+    {"study_choice"},
     {"estimator"},
     {"cli"},
 ]

@@ -284,3 +284,28 @@ def test_memory_does_not_grow_with_the_rows(saved: Path, tmp_path: Path) -> None
         peaks.append(int(done.stderr) * 1024)
     # Held whole, 33,000 more rows and their answers would take above 17 MB.
     assert peaks[1] - peaks[0] < 8 * 2**20
+
+
+def test_rows_without_a_text_have_no_answer_where_asked(
+    saved: Path, predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    path.write_text("id,review\n1,it was late\n2,\n3,so lovely\n4,  \n")
+    assert call("predict", saved, path, "--keep", "id", "--missing", "blank", "--out", out) == 0
+    assert "2 rows without a text have no answer." in " ".join(capsys.readouterr().err.split())
+    _, *rows = answers(out.read_text())
+    assert [row[:2] for row in rows] == [["1", "late"], ["2", ""], ["3", "lovely"], ["4", ""]]
+    assert rows[1][2:] == rows[3][2:] == [""] * 3
+    expected = predictor.predict_probabilities(["it was late", "so lovely"])
+    assert np.allclose(np.array([rows[0][2:], rows[2][2:]], dtype=float), expected, atol=1e-6)
+    assert call("predict", saved, path, "--out", tmp_path / "none.csv") == 2
+    assert "row 2 is empty in column 'review'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_answers_are_not_written_under_another_formats_name(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text("review\nso lovely\n")
+    assert call("predict", saved, tmp_path / "rows.csv", "--out", tmp_path / "out.jsonl") == 2
+    assert "answers are written as CSV. Name the file .csv." in " ".join(capsys.readouterr().err.split())

@@ -24,15 +24,18 @@ from fewtune.analysis.growth import Growth, RowEffects, expect_growth
 from fewtune.analysis.resampling import score_with_effects
 from fewtune.analysis.unseen import look_at_rows, look_at_score
 from fewtune.api import run_study
-from fewtune.errors import DataError, FewtuneError
+from fewtune.conduct import Closed
+from fewtune.errors import DataError, FewtuneError, RecordError
 from fewtune.models import find_model, inspect_model
 from fewtune.models.architectures import find_architecture
+from fewtune.records import list_written
 from fewtune.results import StudyResult
 from fewtune.tasks import own_files
 from fewtune.tasks.base import IN_DOMAIN, Task
 from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 if TYPE_CHECKING:
+    from fewtune.analysis.decision import Decision
     from fewtune.conduct import StudyEvent
     from fewtune.records import Record
 
@@ -77,6 +80,10 @@ class LabelledFile:
     """Files of test rows by name: `in_domain`, and any number out of domain."""
     conflicts: str = "drop"
     """What is done with rows of one text and different labels: drop or refuse."""
+    missing: str = "refuse"
+    """What is done with rows without a text or a label: drop or refuse."""
+    metric: str | None = None
+    """What methods are compared by; None: accuracy, beyond two labels macro-F1."""
 
     def read(self) -> Task:
         """Its rows, each text once; raises DataError where it cannot be used."""
@@ -86,8 +93,8 @@ class LabelledFile:
         """The same as a study names it."""
         text = None if self.text is None else self.text[0] if len(self.text) == 1 else list(self.text)
         tests = {name: str(path) for name, path in self.tests.items()}
-        named = {"text": text, "label": self.label, "conflicts": self.conflicts}
-        return {"train": str(self.train), **named, "tests": tests}
+        named = {"text": text, "label": self.label, "conflicts": self.conflicts, "missing": self.missing}
+        return {"train": str(self.train), **named, "metric": self.metric, "tests": tests}
 
 
 def write_rows(rows: Sequence[Mapping[str, str]], labels: Sequence[str], path: Path) -> LabelledFile:
@@ -125,9 +132,11 @@ def race_methods(
     within: float | None = None,
     minutes: float | None = None,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
+    max_tokens: int | None = None,
 ) -> StudyResult:
     """Race the methods on splits of a file's rows, into a folder; raises FewtuneError where it cannot be used.
 
+    `max_tokens` bounds one row's prompt, as in a study.
     The race's name goes with the rows: a folder that holds a race of others, of before the file changed, is refused.
     """
     task = file.read()
@@ -142,7 +151,22 @@ def race_methods(
     }
     study |= {} if within is None else {"within": within}
     study |= {} if minutes is None else {"budget": {"minutes": minutes}}
-    return run_study(study, out, on_event=on_event)
+    study |= {} if max_tokens is None else {"max_tokens": max_tokens}
+    closed = False
+
+    def hear(event: StudyEvent) -> None:
+        nonlocal closed
+        closed = closed or isinstance(event, Closed)
+        on_event(event)
+
+    try:
+        return run_study(study, out, on_event=hear)
+    except RecordError as error:
+        if not closed or list_written(out):
+            raise
+        raise FewtuneError(
+            "no method was scored within the budget, so that none can be fitted. Give a larger one, or name a method."
+        ) from error
 
 
 def trace_growth(
@@ -151,10 +175,11 @@ def trace_growth(
     model: str | None,
     out: Path,
     on_event: Callable[[StudyEvent], None] = lambda event: None,
+    max_tokens: int | None = None,
 ) -> Growth:
     """Fit a method on more and more of a file's rows, draw after draw; what twice as many are expected to bring.
 
-    `model` is None for a method that uses none.
+    `model` is None for a method that uses none; `max_tokens` bounds one row's prompt, as in a study.
 
     Raises DataError where the rows allow no two sizes, FewtuneError where a trial failed.
     """
@@ -170,6 +195,7 @@ def trace_growth(
         "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 1},
     }
     study |= {} if model is None else {"models": [model]}
+    study |= {} if max_tokens is None else {"max_tokens": max_tokens}
     result = run_study(study, out, on_event=on_event)
     done = [record for record in result.records if record.status == "done"]
     if len(done) < len(result.records):
@@ -251,12 +277,37 @@ def name_study(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)[:LONGEST_NAME].strip("-") or "rows"
 
 
-def choose_method(result: StudyResult, tell: Callable[[str], None]) -> str:
-    """The method that a race chose; where it chose none, the one that is bounded nearest to the best, as `tell` hears.
+def word_raced_rows(task: Task) -> str:
+    """On how many rows each trial of a race was fitted, and what that leaves open of a fit on all of them."""
+    shots, labels = choose_shots(task), len(task.labels)
+    place, rows = min(Counter(row.label for row in task.train).items(), key=lambda item: item[1])
+    few = f" ({task.labels[place or 0]!r} has {rows} in all)" if shots < MOST_SHOTS else ""
+    return (
+        f"Each trial of the race was fitted on {shots} rows, about {shots // labels} of each label{few}, and the bound "
+        f"is for so many: on all {len(task.train)}, in the labels' own shares, methods may stand otherwise."
+    )
+
+
+def word_nothing_learnt(decision: Decision) -> str:
+    """What it means that a method which answers every row alike was chosen, or is nearest to the best by its bound."""
+    if decision.chosen is None:
+        return (
+            "No method is known to be near enough to the best, and nearest by its bound is always answering one label: "
+            "give a larger budget or more rows, compare by another metric, such as macro_f1 where one label is much "
+            "more frequent, or name a method."
+        )
+    return (
+        f"Always answering one label is bounded to be within the tolerance of the best by {decision.question.metric}, "
+        "and costs nothing: no method was shown to have learnt from these rows. Compare by another metric, such as "
+        "macro_f1 where one label is much more frequent, ask for a smaller tolerance, give more rows, or name a method."
+    )
+
+
+def choose_method(decision: Decision, tell: Callable[[str], None]) -> str:
+    """The method that a study chose; where it chose none, the one that is bounded nearest to the best, as `tell` hears.
 
     Raises FewtuneError where none was scored.
     """
-    decision = result.decision
     if decision.chosen is not None:
         return decision.chosen.name
     closest = decision.missing.closest if decision.missing is not None else None

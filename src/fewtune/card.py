@@ -24,7 +24,9 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     origin = manifest.origin
     parts = [f"# {make_plain(_word_title(manifest))}", *_describe(manifest)]
     if "decision" in origin:
-        parts += ["## How it was chosen", make_plain(str(origin["decision"])), f"Audit: {make_plain(origin['audit'])}"]
+        parts += ["## How it was chosen", make_plain(str(origin["decision"]))]
+        parts += [make_plain(str(origin["raced"]))] if "raced" in origin else []
+        parts += [f"Audit: {make_plain(origin['audit'])}"]
         parts += [_list([make_plain(line) for line in origin.get("findings", ())])]
     if "out_of_fold" in origin:
         parts += ["## What its answers are worth", *_word_folds(origin["out_of_fold"], manifest.temperature)]

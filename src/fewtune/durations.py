@@ -18,3 +18,8 @@ def parse_seconds(name: str, text: str) -> float:
     if found is None or float(found.group(1)) == 0:
         raise FewtuneError(f"{name} is {shorten(text)!r}; give a time above 0 such as 90s, 30m or 2h.")
     return float(found.group(1)) * UNITS[found.group(2)]
+
+
+def parse_minutes(name: str, text: str) -> float:
+    """The same in minutes."""
+    return parse_seconds(name, text) / 60

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.auto import LabelledFile, choose_settings
+from fewtune.auto import choose_settings
 from fewtune.errors import DataError
 from fewtune.evaluation import measure
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
 from fewtune.predictors.abstention import choose_abstention
 from fewtune.predictors.temperature import fit_temperature, normalise
-from fewtune.running.fit_rows import Row, fit_rows
+from fewtune.running.fit_rows import FitRequest, OnStep, Row, fit_task, hear_nothing, make_task
 from fewtune.running.fold_scores import choose_folds, score_folds
-from fewtune.tasks.base import TestSet
+from fewtune.tasks.base import Task, TestSet
 
 if TYPE_CHECKING:
     from fewtune.predictors.predictor import Predictor
@@ -41,6 +41,10 @@ class Recipe:
     folds: int | None = None
     risk: float | None = None
     """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
+    settings: Mapping[str, Any] | None = None
+    """The method's; None: those that it races with, its epochs fewer of many rows."""
+    max_tokens: int | None = None
+    """Tokens of one row's prompt; None: as many as in a study."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class FittedFile:
 
     predictor: Predictor
     rows: Sequence[Mapping[str, str]]
-    numbers: Sequence[int]
-    """Where each stands in the file, from 1; repeats and contradictions are left out."""
+    numbers: Sequence[str]
+    """Where each stands in the file, from 1, or what its task calls it; repeats and contradictions are left out."""
     gold: npt.NDArray[np.int64]
     """The place of each row's label among the predictor's, (rows,)."""
     probabilities: np.ndarray | None
@@ -60,23 +64,27 @@ class FittedFile:
 
 
 def fit_file(
-    file: LabelledFile,
+    task: Task,
     recipe: Recipe,
     found: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    on_step: OnStep = hear_nothing,
 ) -> FittedFile:
-    """Fit a method on all rows of a file with the settings it races with, and calibrate it by folds of them.
+    """Fit a method on all training rows of a task, and calibrate it by folds of them.
 
-    `found` joins what the model says of where it came from. Raises FewtuneError where something cannot be used.
+    `found` joins what the model says of where it came from; `say` hears what goes on, `on_step` the steps of each fit.
+    Raises FewtuneError where something cannot be used.
     """
-    task = file.read()
     rows = [row.fields for row in task.train]
     labels = [task.labels[row.label] for row in task.train if row.label is not None]
     gold = np.array([row.label for row in task.train], dtype=np.int64)
 
     def fit(some: Sequence[Row], given: Sequence[str]) -> Predictor:
-        settings = choose_settings(recipe.method, len(some), recipe.model)
-        return fit_rows(some, given, recipe.method, recipe.model, settings, recipe.seed)
+        settings = recipe.settings
+        if settings is None:
+            settings = choose_settings(recipe.method, len(some), recipe.model)
+        request = FitRequest(recipe.method, recipe.model, settings, recipe.seed, recipe.max_tokens)
+        return fit_task(make_task(some, given, task), (), request, on_step)
 
     folds = choose_folds(labels) if recipe.folds is None else recipe.folds
     if not folds and recipe.folds is None:
@@ -98,7 +106,7 @@ def fit_file(
     tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}
     if tests:
         predictor = replace(predictor, origin={**predictor.origin, "tests": tests})
-    numbers = [int(row.row_id.rpartition("/")[2]) for row in task.train]
+    numbers = [row.row_id.removeprefix("train/") for row in task.train]
     return FittedFile(predictor, rows, numbers, gold, probabilities, refused)
 
 

@@ -32,8 +32,8 @@ def order_by_margin(probabilities: np.ndarray) -> list[int]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal columns as CSV, the whole file or none."""
+    """Write rows of equal columns as CSV, the whole file or none; marked as UTF-8, for spreadsheets open it."""
     columns = list(rows[0]) if rows else []
     text = write_csv_lines([columns, *([row[name] for name in columns] for row in rows)])
     with open_atomically(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8-sig"))

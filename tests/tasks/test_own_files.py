@@ -131,6 +131,22 @@ def test_patterns_take_words_by_label_or_in_order(tmp_path: Path, write: Write) 
     assert [pattern.label_words for pattern in task.patterns] == [(" no", " yes"), (" no", " yes")]
 
 
+def test_rows_that_lack_something_are_left_out_where_told_and_keep_the_others_numbers(
+    tmp_path: Path, write: Write
+) -> None:
+    write("train.csv", "text,label\n,good\n,\n" + TRAIN.partition("\n")[2])
+    write("test.csv", "text,label\nfresh,good\n,bad\nolder,bad\n")
+    assert "train.csv: row 1 has no text in column 'text'" in refusal(tmp_path)
+    task = read(tmp_path, missing="drop", tests={"in_domain": "test.csv"})
+    assert [row.row_id for row in task.train][:2] == ["train/3", "train/4"] and len(task.train) == 40
+    assert [row.row_id for row in task.test_sets[0].rows] == ["in_domain/1", "in_domain/3"]
+    assert "1 row without any filled cell left out." in task.notes
+    told = [note for note in task.notes if "without a text or a label left out" in note]
+    assert len(told) == 2 and told[0].startswith("1 row (1)") and "test.csv: 1 row (2)" in told[1]
+    write("train.csv", "text,label\n,good\nb,\n")
+    assert "no row has both a text and a label" in refusal(tmp_path, missing="drop")
+
+
 def test_quoted_cells_may_hold_commas_newlines_and_long_texts(tmp_path: Path, write: Write) -> None:
     write("train.csv", TRAIN + '"a, b\nc ""d""",good\n' + "x" * 500_000 + ",bad\n")
     texts = {row.fields["text"] for row in (*read(tmp_path).train, *read(tmp_path).test_sets[0].rows)}

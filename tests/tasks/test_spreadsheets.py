@@ -230,7 +230,7 @@ def test_contradictory_rows_are_counted_and_the_first_are_told(tmp_path: Path, w
     assert len(task.train) == 6
     assert (
         "5 rows of 2 texts carry different labels: rows 7 (x) and 8 (y), rows 9 (x) and 10 (x) and 11 (y). "
-        "`conflicts: refuse` stops at such rows."
+        "`--conflicts refuse`, in a study `conflicts: refuse`, stops at such rows."
     ) in task.notes
 
 

@@ -1,99 +1,60 @@
-"""`fewtune fit`: one labelled file in, a calibrated, saved model out, and what the rows themselves say."""
+"""`fewtune fit`: one labelled file in, or a finished study; a calibrated, saved model out, and what its rows say."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import check_number, check_share
-from fewtune.cli.output import console, say
-from fewtune.durations import parse_seconds
-from fewtune.errors import FewtuneError, list_names
+from fewtune.cli.fit_options import Calibration, Choice, Columns, Source
+from fewtune.cli.output import console, count_steps, say
+from fewtune.errors import FewtuneError
 
 if TYPE_CHECKING:
+    from fewtune.analysis.decision import Decision
     from fewtune.auto import LabelledFile
+    from fewtune.records import Record
+    from fewtune.results import StudyResult
+    from fewtune.tasks.base import Task
 
-TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
-RACE_BUDGET = "15m"
-MOST_FOLDS = 20
-LARGEST_SEED = 2**32 - 1
+WORTH_SAYING = 60.0
+"""Seconds from which on it is said before how long the folds and the last fit take."""
 
 
-@Parameter(name="*")
 @dataclass(frozen=True)
-class Columns:
-    """Which columns are read, and where other rows are."""
+class _Chosen:
+    """What is fitted on which rows, and how that came about."""
 
-    text: Annotated[list[str] | None, Parameter(help="The column of texts, or both of two.")] = None
-    label: Annotated[
-        str | None, Parameter(help="The column of labels; `label`, or the one that repeats few values, if not given.")
-    ] = None
-    test: Annotated[list[str] | None, Parameter(help=TEST_HELP)] = None
-    conflicts: Annotated[
-        Literal["drop", "refuse"],
-        Parameter(
-            help="Rows of one text with different labels: leave all of them out of what is trained on, or stop; both "
-            "list them, and those of test files."
-        ),
-    ] = "drop"
-    unlabelled: Annotated[
-        Path | None, Parameter(help="Rows without labels, to be put in the order in which labels are worth most.")
-    ] = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Choice:
-    """What is fitted, and how it is chosen."""
-
-    method: Annotated[str, Parameter(help="A method, or auto: those that suit race, and one is chosen.")] = "auto"
-    model: Annotated[str, Parameter(help="The language model.")] = "smollm2-135m"
-    seed: Annotated[int, Parameter(help="Seed of the last fit.")] = 0
-    within: Annotated[
-        float | None, Parameter(help="How far below the best the choice may be: 0.03 is three points.")
-    ] = None
-    budget: Annotated[
-        str | None, Parameter(help=f"Time that the race may take, as 90s, 15m or 2h; {RACE_BUDGET} if not given.")
-    ] = None
-    out: Annotated[Path | None, Parameter(help="Folder of the race's records; the model's with -race behind.")] = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Calibration:
-    """What folds of the rows are used for."""
-
-    folds: Annotated[
-        int | None,
-        Parameter(
-            help="Parts of the rows, each answered by a model fitted on the others; 0: no calibration; 3 if not given, "
-            "or as many as the rarest label has rows."
-        ),
-    ] = None
-    abstain_at: Annotated[
-        float | None, Parameter(help="Say nothing where unsure, so that at most this share of answers is wrong.")
-    ] = None
-    curve: Annotated[
-        bool,
-        Parameter(negative="", help="Fit on more and more of the rows, and say what twice as many would bring."),
-    ] = False
+    task: Task
+    method: str
+    model: str | None
+    settings: Mapping[str, Any] | None = None
+    """A study's; None: those that the method races with."""
+    max_tokens: int | None = None
+    found: Mapping[str, Any] = field(default_factory=dict)
+    """What the model's card tells of the choice."""
+    trials: Sequence[Record] = ()
+    """The method's, where it was chosen by some."""
 
 
 def fit(
-    train: Annotated[Path, Parameter(help="The labelled rows: CSV, TSV, JSON Lines or Parquet.")],
+    train: Annotated[Path | None, Parameter(help="The labelled rows: CSV, TSV, JSON Lines or Parquet.")] = None,
     *,
     save: Annotated[Path, Parameter(help="New folder for the model.")],
     columns: Columns = Columns(),
     choice: Choice = Choice(),
     calibration: Calibration = Calibration(),
+    source: Source = Source(),
 ) -> int:
-    """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model."""
+    """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model.
+
+    With --from it is what a finished study chose.
+    """
     began = time.perf_counter()
     from fewtune.executors.process import set_up_here
 
@@ -109,36 +70,46 @@ def fit(
     )
     from fewtune.cli.predict import tell_cut
     from fewtune.fitted import Recipe, fit_file
-    from fewtune.methods import get_method
-    from fewtune.models import place_model, word_terms
-    from fewtune.tasks.base import IN_DOMAIN
+    from fewtune.models import place_model
 
-    minutes = _check(choice, calibration)
+    source.check(train, columns, choice, calibration)
+    minutes = choice.check()
+    calibration.check()
     save = _make_room(save, choice.out, calibration, columns)
-    choice = replace(choice, model=place_model(choice.model))
-    file, notes = _read_file(train, columns)
-    _check_rows(file, calibration)
-    method, found = choice.method, dict[str, Any]()
-    if method == "auto":
-        folder = name_beside(save, RACE) if choice.out is None else choice.out
-        method, found = _race(file, choice, folder, minutes, began)
+    file: LabelledFile | None = None
+    if train is None:
+        chosen = _take_study(source)
+        _check_rows(chosen.task, columns, calibration)
     else:
-        notes = (*word_terms([choice.model] if choice.model else []), *notes)
-        for note in notes:  # a race tells them itself, and how it splits rows is no matter of one fit's
-            if IN_DOMAIN in file.tests or not note.startswith(f"{IN_DOMAIN}:"):
-                say(note)
-    known = get_method(method)  # which refuses an unknown one
-    model = choice.model if known.uses_model else None
-    recipe = Recipe(method, model, choice.seed, calibration.folds, calibration.abstain_at)
-    fitted = fit_file(file, recipe, found, say)
+        choice = replace(choice, model=place_model(choice.model))
+        file = _name_file(train, columns, choice)
+        task = file.read()
+        _check_rows(task, columns, calibration)
+        if choice.method == "auto":
+            folder = name_beside(save, RACE) if choice.out is None else choice.out
+            chosen = _take_race(_race(file, choice, folder, minutes, began), task, choice)
+        else:
+            chosen = _take_named(file, task, choice)
+    _foresee(chosen, calibration)
+    recipe = Recipe(
+        method=chosen.method,
+        model=chosen.model,
+        seed=choice.seed,
+        folds=calibration.folds,
+        risk=calibration.abstain_at,
+        settings=chosen.settings,
+        max_tokens=chosen.max_tokens,
+    )
+    with count_steps() as on_step:
+        fitted = fit_file(chosen.task, recipe, chosen.found, say, on_step)
     save_with_card(fitted, save)
     tell_cut(fitted.predictor)
     show_folds(fitted, save)
     show_tests(fitted)
     if columns.unlabelled is not None:
         show_unlabelled(fitted, columns.unlabelled, save)
-    if calibration.curve:
-        _trace(file, method, model, name_beside(save, CURVE))
+    if calibration.curve and file is not None:
+        _trace(file, chosen, name_beside(save, CURVE))
     say(f"model: {save} (fewtune predict {save} ROWS)")
     return 0 if fitted.refused is None else 1
 
@@ -155,9 +126,13 @@ def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: 
     wanted = [SUSPECTS] if calibration.folds != 0 else []
     wanted += [LABEL_NEXT] if columns.unlabelled is not None else []
     wanted += [CURVE] if calibration.curve else []
-    for beside in (name_beside(place, what) for what in wanted):
-        if beside.exists():
-            raise FewtuneError(f"{beside} exists, of an earlier fit: move it away, or give --save another name.")
+    there = [str(beside) for beside in (name_beside(place, what) for what in wanted) if beside.exists()]
+    if there:
+        many = len(there) > 1
+        raise FewtuneError(
+            f"{', '.join(there)} exist{'' if many else 's'}, of an earlier fit: move {'them' if many else 'it'} away, "
+            "or give --save another name."
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(dir=place.parent).cleanup()
@@ -166,78 +141,134 @@ def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: 
     return place
 
 
-def _read_file(train: Path, columns: Columns) -> tuple[LabelledFile, Sequence[str]]:
-    """The file to fit on, and what is to be known of its rows; what cannot be used is told before anything runs."""
+def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:
     from fewtune.auto import LabelledFile
-    from fewtune.predictors.rows import read_texts
 
-    text = None if columns.text is None else tuple(columns.text)
-    file = LabelledFile(train, text, columns.label, _read_tests(columns.test or []), columns.conflicts)
-    task = file.read()
-    if columns.unlabelled is not None:
-        read_texts(columns.unlabelled, task.fields)
-    return file, task.notes
-
-
-def _check(choice: Choice, calibration: Calibration) -> float:
-    """The race's minutes; refuse what is out of range."""
-    check_share("--within", choice.within, "take the best alone")
-    check_number("--seed", choice.seed, 0, LARGEST_SEED)
-    if calibration.folds is not None:
-        check_number("--folds", calibration.folds, 0, MOST_FOLDS)
-    risk = calibration.abstain_at
-    if risk is not None and not 0 < risk < 1:
-        raise FewtuneError(f"--abstain-at is {risk:g}; give a share of wrong answers above 0 and under 1.")
-    if risk is not None and calibration.folds == 0:
-        raise FewtuneError("--abstain-at needs folds of the rows to choose its threshold by: give --folds 2 or more.")
-    of_races = {"--within": choice.within, "--budget": choice.budget, "--out": choice.out}
-    given = [name for name, value in of_races.items() if value is not None]
-    if choice.method != "auto" and given:
-        raise FewtuneError(
-            f"{list_names(given)}: for the race of --method auto, and --method {choice.method} runs none. Leave out "
-            "what is for races."
-        )
-    return parse_seconds("--budget", RACE_BUDGET if choice.budget is None else choice.budget) / 60
+    return LabelledFile(
+        train,
+        None if columns.text is None else tuple(columns.text),
+        columns.label,
+        _read_tests(columns.test or []),
+        columns.conflicts,
+        columns.missing,
+        choice.metric,
+    )
 
 
-def _check_rows(file: LabelledFile, calibration: Calibration) -> None:
-    """Refuse folds and curves that the rows are too few for, before anything runs."""
+def _check_rows(task: Task, columns: Columns, calibration: Calibration) -> None:
+    """Refuse folds and curves that the rows are too few for, and unlabelled rows of none, before anything runs."""
     from fewtune.auto import choose_sizes
+    from fewtune.predictors.rows import read_texts
     from fewtune.running.fold_scores import check_folds
 
-    task = file.read()
+    if columns.unlabelled is not None:
+        read_texts(columns.unlabelled, task.fields)
     if calibration.folds:
         check_folds([task.labels[row.label] for row in task.train if row.label is not None], calibration.folds)
     if calibration.curve:
         choose_sizes(task)
 
 
-def _trace(file: LabelledFile, method: str, model: str | None, out: Path) -> None:
+def _take_named(file: LabelledFile, task: Task, choice: Choice) -> _Chosen:
+    """The method that is named."""
+    from fewtune.methods import get_method
+    from fewtune.models import word_terms
+    from fewtune.tasks.base import IN_DOMAIN
+
+    for note in (*word_terms([choice.model] if choice.model else []), *task.notes):
+        # A race tells them itself, and how it splits rows is no matter of one fit's.
+        if IN_DOMAIN in file.tests or not note.startswith(f"{IN_DOMAIN}:"):
+            say(note)
+    known = get_method(choice.method)  # which refuses an unknown one
+    model = choice.model if known.uses_model else None
+    return _Chosen(task, choice.method, model, max_tokens=choice.max_tokens)
+
+
+def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, began: float) -> StudyResult:
+    from fewtune.auto import race_methods
+    from fewtune.cli.report import show_report
+    from fewtune.cli.run_display import RunDisplay
+
+    with RunDisplay(console, began) as display:
+        result = race_methods(
+            file, choice.model, folder, choice.within, minutes, on_event=display.hear, max_tokens=choice.max_tokens
+        )
+    show_report(result)
+    return result
+
+
+def _take_race(result: StudyResult, task: Task, choice: Choice) -> _Chosen:
+    """The method that a race chose; raises FewtuneError where that is none that learns."""
+    from fewtune.auto import choose_method, word_nothing_learnt, word_raced_rows
+    from fewtune.methods import get_method
+
+    method = choose_method(result.decision, say)
+    if get_method(method).constant:
+        raise FewtuneError(word_nothing_learnt(result.decision))
+    told = word_raced_rows(task)
+    say(told)
+    trials = [record for record in result.records if record.trial.variant == method]
+    model = choice.model if get_method(method).uses_model else None
+    found = {**_tell_choice(result, result.decision), "raced": told}
+    return _Chosen(task, method, model, max_tokens=choice.max_tokens, found=found, trials=trials)
+
+
+def _take_study(source: Source) -> _Chosen:
+    """What a finished study chose."""
+    from fewtune.report.wording import word_decision, word_question
+    from fewtune.study_choice import read_choice
+
+    assert source.from_ is not None  # as `check` has it where there is no file
+    choice = read_choice(source.from_, source.task, source.data_dir, say)
+    say(f"{word_question(choice.decision)}: {word_decision(choice.decision)}")
+    shots, rows = choice.decision.question.shots, len(choice.task.train)
+    told = f"The study's trials were fitted on {shots} rows, and the bound is for so many: on all {rows} methods may "
+    told += "stand otherwise."
+    say(told)
+    found = {**_tell_choice(choice.result, choice.decision), "raced": told}
+    task = replace(choice.task, test_sets=())  # the study measured what its methods make of them
+    return _Chosen(task, choice.method, choice.model, choice.settings, choice.max_tokens, found, choice.trials)
+
+
+def _tell_choice(result: StudyResult, decision: Decision) -> dict[str, Any]:
+    """What the model's card tells of how its method was chosen."""
+    from fewtune.report.findings import word_outcome
+    from fewtune.report.wording import word_decision
+
+    findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in result.findings]
+    return {"decision": word_decision(decision), "audit": word_outcome(result.findings), "findings": findings}
+
+
+def _foresee(chosen: _Chosen, calibration: Calibration) -> None:
+    """Say how long the folds and the last fit take, by what the trials took, where that is long."""
+    from fewtune.auto import choose_settings
+    from fewtune.fit_forecast import foresee_seconds
+    from fewtune.report.wording import word_about
+    from fewtune.running.fold_scores import choose_folds
+
+    labels = [chosen.task.labels[row.label] for row in chosen.task.train if row.label is not None]
+    folds = choose_folds(labels) if calibration.folds is None else calibration.folds
+    settings = chosen.settings
+    if settings is None:
+        settings = choose_settings(chosen.method, len(labels), chosen.model)
+    seconds = foresee_seconds(chosen.trials, settings, len(labels), folds)
+    if seconds is not None and seconds >= WORTH_SAYING:
+        what = "Folds and the last fit go" if folds else "The last fit goes"
+        once = "; --folds 0 fits once, and calibrates nothing" if folds else ""
+        say(f"{what} through all {len(labels)} rows: {word_about(seconds)}{once}.")
+
+
+def _trace(file: LabelledFile, chosen: _Chosen, out: Path) -> None:
     from fewtune.auto import trace_growth
     from fewtune.cli.fit_display import show_growth
     from fewtune.cli.run_display import RunDisplay
 
     say("Tracing the learning curve …")
     with RunDisplay(console, time.perf_counter()) as display:
-        growth = trace_growth(file, method, model, out, on_event=display.hear)
+        growth = trace_growth(
+            file, chosen.method, chosen.model, out, on_event=display.hear, max_tokens=chosen.max_tokens
+        )
     show_growth(growth, out)
-
-
-def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, began: float) -> tuple[str, dict[str, Any]]:
-    """The method that a race chose, and what the model's card tells of it."""
-    from fewtune.auto import choose_method, race_methods
-    from fewtune.cli.report import show_report
-    from fewtune.cli.run_display import RunDisplay
-    from fewtune.report.findings import word_outcome
-    from fewtune.report.wording import word_decision
-
-    with RunDisplay(console, began) as display:
-        result = race_methods(file, choice.model, folder, choice.within, minutes, on_event=display.hear)
-    show_report(result)
-    method = choose_method(result, say)
-    findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in result.findings]
-    decision = word_decision(result.decision)
-    return method, {"decision": decision, "audit": word_outcome(result.findings), "findings": findings}
 
 
 def _read_tests(given: list[str]) -> dict[str, Path]:

@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -48,6 +48,10 @@ def predict(
         str | None,
         Parameter(name="--format", help="csv, tsv, jsonl or parquet, where the name of the rows' file does not say."),
     ] = None,
+    missing: Annotated[
+        Literal["refuse", "blank"],
+        Parameter(help="A row without a text: stop there, or leave its answer empty and go on."),
+    ] = "refuse",
     base: Base = None,
 ) -> int:
     """Answer rows by a saved model: a label and a probability of each label, a line a row, as CSV.
@@ -62,24 +66,35 @@ def predict(
 
     if out is not None and out.exists():
         raise FewtuneError(f"{out} exists: give --out a new file.")
+    if out is not None and out.suffix.lower() in (".tsv", ".jsonl", ".parquet", ".xlsx"):
+        raise FewtuneError(f"{out}: answers are written as CSV. Name the file .csv.")
     set_up_here()
-    predictor, kept, done = load(model, base), tuple(keep or ()), 0
+    predictor, kept, done, blank = load(model, base), tuple(keep or ()), 0, 0
     if out is not None and rows != Path("-"):  # it is whole or not there: what a late row lacks is told before hours
-        with open_texts(rows, predictor.fields, kept, form) as texts:
+        with open_texts(rows, predictor.fields, kept, form, lacking=missing) as texts:
             for _ in texts:
                 pass
     with (
         _open_input(rows) as standard_input,
-        open_texts(rows, predictor.fields, kept, form, standard_input) as texts,
+        open_texts(rows, predictor.fields, kept, form, standard_input, missing) as texts,
         _open_answers(out) as write,
         count_rows(shown=out is not None or not sys.stdout.isatty()) as count,
     ):
         write(write_csv_lines([_name_columns(kept, predictor.labels)]))
         for answers in answer_rows(predictor, texts):
-            lines = [(*a.row.kept, a.label or "", *(f"{value:.6f}" for value in a.probabilities)) for a in answers]
+            nothing = [""] * len(predictor.labels)
+            lines = [
+                (*a.row.kept, a.label or "", *([f"{value:.6f}" for value in a.probabilities] or nothing))
+                for a in answers
+            ]
             write(write_csv_lines(lines))
             done += len(answers)
+            blank += sum(not a.probabilities for a in answers)
             count(done)
+    if blank:
+        say_error(
+            "1 row without a text has no answer." if blank == 1 else f"{blank} rows without a text have no answer."
+        )
     if out is not None:
         say_error(f"{done} rows answered in {out}")
     tell_cut(predictor)

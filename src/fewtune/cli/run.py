@@ -24,7 +24,7 @@ from fewtune.cli.options import (
 from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
 from fewtune.cli.track import Tracking
-from fewtune.durations import parse_seconds
+from fewtune.durations import parse_minutes, parse_seconds
 from fewtune.errors import FewtuneError, list_names
 from fewtune.interruption import as_interrupted, exit_code, word_interrupt
 from fewtune.sizes import parse_bytes
@@ -32,6 +32,7 @@ from fewtune.sizes import parse_bytes
 if TYPE_CHECKING:
     from fewtune.conduct import StudyEvent
     from fewtune.executors.base import Executor
+    from fewtune.results import StudyResult
     from fewtune.running.forecast import StudyForecast
     from fewtune.running.job import Job
     from fewtune.study import Resources
@@ -162,7 +163,7 @@ class Ending:
     def list_overrides(self, races: bool) -> list[str]:
         """The same as overrides of the study file; of one that races by itself, the race stays as it is."""
         check_share("--within", self.within, "take the best alone")
-        minutes = None if self.budget is None else parse_seconds("--budget", self.budget) / 60
+        minutes = None if self.budget is None else parse_minutes("--budget", self.budget)
         memory = None if self.max_memory is None else parse_bytes("--max-memory", self.max_memory)
         given = {
             "until": None if races else self.until,
@@ -234,11 +235,24 @@ def run(
         complain(f"{word_interrupt(stopped)}. {kept}")
         return exit_code(stopped)
     show_report(result)
+    if _has_learnt(result):
+        tasks = {decision.question.task for decision in result.decisions}
+        more = " --task TASK" if len(tasks) > 1 else ""
+        more += "" if workers.data_dir is None else f" --data-dir {workers.data_dir}"
+        say(f"a model of it, fitted on all rows: fewtune fit --from {result.folder}{more} --save MODEL")
     if shown.profile:
         ran = display.pick_run(result.records)
         command = display.read_clock() if ran else None
         show_profile(console, ran or result.records, command, reused=display.reused if ran else 0)
     return end_with(result, shown.strict)
+
+
+def _has_learnt(result: StudyResult) -> bool:
+    """Whether a decision is for a method that learns."""
+    from fewtune.methods import get_method
+
+    constant = {r.trial.variant for r in result.records if get_method(r.trial.method).constant}
+    return any(each.chosen is not None and each.chosen.name not in constant for each in result.decisions)
 
 
 def check(
@@ -301,7 +315,9 @@ def _forecast(jobs: Sequence[Job], folder: Path, executor: Executor, is_race: bo
     from fewtune.running.forecast import forecast_trials
 
     written, planned = list_written(folder).keys(), load_planned(folder)
-    known = load_records(folder) if written & (written if planned is None else planned.keys()) else []
+    lying = load_records(folder) if written & (written if planned is None else planned.keys()) else []
+    asked = {job.trial_id for job in jobs}
+    known = [record for record in lying if record.trial_id in asked]  # of other settings, rows or weights are others
     done = {record.trial_id for record in known if record.status == "done"}
     executor.settle(jobs, known)
     found = forecast_trials([job for job in jobs if job.trial_id not in done], known, executor)

@@ -142,7 +142,7 @@ def word_left_out(event: LeftOut) -> str:
     counts = Counter(job.trial.method.variant for job in event.jobs)
     kinds = ", ".join(f"{count} of {variant}" for variant, count in counts.items())
     trials = word_number(len(event.jobs), "trial")
-    return f"The budget of {word_seconds(event.seconds)} is spent: left out are {trials} ({kinds})."
+    return f"The budget of {word_seconds(event.seconds)} has no time for more: left out are {trials} ({kinds})."
 
 
 def word_look(event: Looked) -> list[str]:

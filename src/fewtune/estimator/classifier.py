@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fewtune.durations import parse_seconds
+from fewtune.durations import parse_minutes
 from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, list_names, name_choices, shorten
 from fewtune.estimator.labels import read_labels
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
@@ -184,7 +184,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return _Terms(
             method=self.method,
             model=str(self.model),
-            minutes=None if budget is None else parse_seconds("budget", budget) / 60,
+            minutes=None if budget is None else parse_minutes("budget", budget),
             within=None if within is None else float(within),
             settings={name: _make_plain(value) for name, value in (self.settings or {}).items()},
             seed=_draw_seed(self.random_state),
@@ -222,15 +222,16 @@ def _fit(
     rows: Sequence[Mapping[str, str]], labels: Sequence[str], pool: Sequence[Mapping[str, str]], terms: _Terms
 ) -> Predictor:
     """The named method fitted on all rows."""
-    from fewtune.running.fit_rows import fit_task, make_pool, make_task
+    from fewtune.running.fit_rows import FitRequest, fit_task, make_pool, make_task
 
     task = make_task(rows, labels)
-    return fit_task(task, make_pool(task, pool), terms.method, terms.model, terms.settings, terms.seed)
+    request = FitRequest(terms.method, terms.model, terms.settings, terms.seed)
+    return fit_task(task, make_pool(task, pool), request)
 
 
 def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Terms) -> tuple[Predictor, StudyResult]:
     """The method that a race chose fitted on all rows and calibrated, and what the race's records say."""
-    from fewtune.auto import choose_method, race_methods, write_rows
+    from fewtune.auto import choose_method, race_methods, word_nothing_learnt, write_rows
     from fewtune.fitted import Recipe, fit_file
 
     single = [label for label, count in Counter(labels).items() if count == 1]
@@ -246,9 +247,11 @@ def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Term
                 if "left out" in note:
                     warnings.warn(note, UserWarning, stacklevel=3)
             result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
-            method = choose_method(result, lambda told: warnings.warn(told, UserWarning, stacklevel=5))
+            method = choose_method(result.decision, lambda told: warnings.warn(told, UserWarning, stacklevel=5))
+            if get_method(method).constant and result.decision.chosen is not None:
+                warnings.warn(word_nothing_learnt(result.decision), UserWarning, stacklevel=3)
             model = terms.model if get_method(method).uses_model else None
-            return fit_file(file, Recipe(method, model, terms.seed)).predictor, result
+            return fit_file(file.read(), Recipe(method, model, terms.seed)).predictor, result
         except FewtuneError as error:  # which name a file that its reader never saw
             raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
 

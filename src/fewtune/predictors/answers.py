@@ -8,7 +8,7 @@ the window, the fuller the engine's passes, which take rows of alike lengths tog
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,9 @@ class Answer:
 
     row: TextRow
     label: str | None
-    """None where the model abstains."""
+    """None where the model abstains, and of a row without a text."""
     probabilities: tuple[float, ...]
+    """None at all of a row without a text."""
 
 
 def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[Answer]]:
@@ -41,12 +42,18 @@ def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[
     All rows are one window where their answers depend on one another.
     """
     for window in split_windows(rows) if predictor.scorer.answers_alone() else _join(split_windows(rows)):
-        examples = [Example(f"row {row.number}", row.texts, None) for row in window]
-        probabilities = np.exp(predictor.log_probabilities(examples))
-        yield [
-            Answer(row, label, tuple(map(float, each)))
-            for row, label, each in zip(window, predictor.answer(probabilities), probabilities, strict=True)
-        ]
+        asked = [row for row in window if row.texts]
+        found = iter(_answer(predictor, asked) if asked else ())
+        yield [next(found) if row.texts else Answer(row, None, ()) for row in window]
+
+
+def _answer(predictor: Predictor, rows: Sequence[TextRow]) -> list[Answer]:
+    examples = [Example(f"row {row.number}", row.texts, None) for row in rows]
+    probabilities = np.exp(predictor.log_probabilities(examples))
+    return [
+        Answer(row, label, tuple(map(float, each)))
+        for row, label, each in zip(rows, predictor.answer(probabilities), probabilities, strict=True)
+    ]
 
 
 def _join(windows: Iterator[list[TextRow]]) -> Iterator[list[TextRow]]:

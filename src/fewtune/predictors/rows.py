@@ -6,14 +6,17 @@ Owns which columns are read and how what cannot be used is refused. Does not kno
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fewtune.data.row_files import SUFFIXES, Place, RowFile, RowStream, open_rows, parse_rows, read_cell, read_rows
 from fewtune.errors import DataError, list_names, name_choices
 
+Lacking = Literal["refuse", "blank"]
+"""What is done with a row without a text: no further row is read, or it has no answer."""
 STANDARD_INPUT = Path("-")
 FORMATS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 
@@ -24,6 +27,7 @@ class TextRow:
 
     number: int
     texts: dict[str, str]
+    """None at all where the row lacks one and is kept all the same: there is nothing to answer."""
     kept: tuple[str, ...] = ()
 
 
@@ -40,6 +44,7 @@ def open_texts(
     keep: Sequence[str] = (),
     form: str | None = None,
     standard_input: io.BufferedReader | None = None,
+    lacking: Lacking = "refuse",
 ) -> Iterator[Iterator[TextRow]]:
     """The rows of a file as they are asked for; `form` is one of FORMATS, in place of what the file's name says.
 
@@ -50,32 +55,48 @@ def open_texts(
         raise DataError(name_choices(form or "", FORMATS, "format"))
     if path != STANDARD_INPUT or standard_input is None:
         with open_rows(path, kind) as stream:
-            yield _read_stream(stream, fields, keep)
+            yield _read_stream(stream, fields, keep, lacking)
     elif kind is None or kind == ".parquet":
         raise DataError(
             f"the standard input is {'Parquet' if kind else 'of no said format'}: give --format csv, tsv or jsonl, and "
             "Parquet as a file."
         )
     else:
-        yield _read_stream(parse_rows(standard_input, "standard input", kind), fields, keep)
+        yield _read_stream(parse_rows(standard_input, "standard input", kind), fields, keep, lacking)
 
 
 def read_labels(path: Path, column: str | None, fields: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """The label of every row as its place among these; raises DataError where the column or a label is none of them.
+    """The label of every row as its place among these.
 
-    Without a column it is the only one, beside those of the texts, that holds nothing but these labels.
+    Raises DataError where the column is none, or naming every label that is none of them. Without a column it is the
+    only one, beside those of the texts, that holds nothing but these labels.
     """
     file, found = read_rows(path), []
     chosen = _find_label(file, fields, labels) if column is None else column
     _check_columns(file.columns, [chosen], str(path), "Name the label column with --label.")
+    unknown: dict[str, list[int]] = {}
+    places = {label: place for place, label in enumerate(labels)}
     for number in range(1, len(file.rows) + 1):
         said = _read_cell(file, number, chosen)
-        if said not in labels:
-            raise DataError(
-                f"{path}: row {number}: {name_choices(said, labels, 'label')} The model was fitted on no other."
-            )
-        found.append(labels.index(said))
+        if said in places:
+            found.append(places[said])
+        else:
+            unknown.setdefault(said, []).append(number)
+    if unknown:
+        raise DataError(f"{path}: {_word_unknown(unknown, labels)}")
     return found
+
+
+def _word_unknown(unknown: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
+    """Which labels a model does not know: the first with its row, and how many rows each has where several do."""
+    first, rows = next(iter(unknown.items()))
+    told = f"row {rows[0]}: {name_choices(first, labels, 'label')} The model was fitted on no other."
+    count = sum(map(len, unknown.values()))
+    if count == 1:
+        return told
+    counted = {label: f"{len(numbers)} row{'s' if len(numbers) > 1 else ''}" for label, numbers in unknown.items()}
+    each = list_names(f"{label!r} ({rows})" for label, rows in counted.items())
+    return f"{told} So it is with {count} rows: {each}. Leave them out to score the model on the labels that it knows."
 
 
 def _find_label(file: RowFile, fields: Sequence[str], labels: Sequence[str]) -> str:
@@ -96,19 +117,21 @@ def _reads_as(file: RowFile, number: int, column: str, labels: Collection[str]) 
         return False
 
 
-def _read_stream(stream: RowStream, fields: Sequence[str], keep: Sequence[str]) -> Iterator[TextRow]:
+def _read_stream(stream: RowStream, fields: Sequence[str], keep: Sequence[str], lacking: Lacking) -> Iterator[TextRow]:
     _check_columns(stream.columns, fields, stream.name, _word_fields(fields))
     _check_columns(stream.columns, keep, stream.name, "Name each column to keep with a --keep of its own.")
     repeated = [name for name in keep if keep.count(name) > 1]
     if repeated:
         raise DataError(f"--keep names {repeated[0]!r} twice. Name each column once.")
-    return _read_each(stream, fields, keep)
+    return _read_each(stream, fields, keep, lacking)
 
 
-def _read_each(stream: RowStream, fields: Sequence[str], keep: Sequence[str]) -> Iterator[TextRow]:
+def _read_each(stream: RowStream, fields: Sequence[str], keep: Sequence[str], lacking: Lacking) -> Iterator[TextRow]:
     for number, row in enumerate(stream.rows, start=1):
         place = Place(stream.name, number, stream.unreadable)
-        texts = {name: _check_text(place, name, read_cell(place, row, name)) for name in fields}
+        cells = {name: read_cell(place, row, name) if lacking == "refuse" or name in row else None for name in fields}
+        blank = lacking == "blank" and not all(cell and cell.strip() for cell in cells.values())
+        texts = {} if blank else {name: _check_text(place, name, cell) for name, cell in cells.items()}
         yield TextRow(number, texts, tuple(read_cell(place, row, name) or "" for name in keep))
 
 

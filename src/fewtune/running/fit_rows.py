@@ -7,8 +7,8 @@ Owns making a task of labelled texts, and a pool of unlabelled ones. How a metho
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings, read_settings
 from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
 from fewtune.study.seeds import make_rng
-from fewtune.tasks.base import Draw, Example, Task
+from fewtune.tasks.base import Draw, Example, Pattern, Task
 from fewtune.tasks.build import fingerprint_rows
 from fewtune.tasks.derived_pattern import derive_pattern
 from fewtune.tasks.label_column import order_labels
@@ -33,6 +33,27 @@ if TYPE_CHECKING:
 
 Row = str | Mapping[str, str]
 """A row's text, or its texts by name."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """A method and how it is fitted."""
+
+    method: str
+    model: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The method's own; what is not named has its default."""
+    seed: int = 0
+    max_tokens: int | None = None
+    """Tokens of one row's prompt; None: DEFAULT_MAX_TOKENS, or as many as the model reads."""
+
+
+OnStep = Callable[[int, int, float], None]
+"""Hears each step of a fit: its number from 1, how many there are, its loss."""
+
+
+def hear_nothing(step: int, steps: int, loss: float) -> None:
+    """Whoever does not listen."""
 
 
 def fit_rows(
@@ -47,22 +68,16 @@ def fit_rows(
 
     Raises FewtuneError where method, model, settings or rows cannot be used.
     """
-    return fit_task(make_task(rows, labels), (), method, model, settings, seed)
+    return fit_task(make_task(rows, labels), (), FitRequest(method, model, settings or {}, seed))
 
 
-def fit_task(
-    task: Task,
-    pool: Sequence[Example],
-    method: str,
-    model: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-) -> Predictor:
+def fit_task(task: Task, pool: Sequence[Example], request: FitRequest, on_step: OnStep = hear_nothing) -> Predictor:
     """A method fitted on all training rows of a task, beside a pool of unlabelled ones; raises FewtuneError likewise.
 
     Methods that read no unlabelled rows leave the pool alone.
     """
-    given, known = read_settings(method, settings or {}), get_method(method)
+    method, seed = request.method, request.seed
+    given, known = read_settings(method, request.settings), get_method(method)
     chosen = resolve_settings(known, given, task, shots=len(task.train), pool_rows=len(pool))
     typed: Any = build_settings(known.settings, chosen)
     if not pool and known.needs_pool(typed):
@@ -70,12 +85,12 @@ def fit_task(
             f"{method} needs unlabelled rows with these settings, which FewtuneClassifier.fit (X_unlabelled) and a "
             "study (pool_rows) give, and `fewtune fit` does not. Give some there, or settings that need none."
         )
-    loaded = _load_model(known, typed, model, task) if known.uses_model else None
+    loaded = _load_model(known, typed, request, task) if known.uses_model else None
     rows = fingerprint_rows((*task.train, *pool), ())
     draw = Draw(task.train, tuple(pool), (), hashlib.sha256(rows.encode()).hexdigest())
     rng = make_rng("fit", task.name, len(task.train), 0, seed)
     try:
-        plan, _ = fit_plan(make_plan(known, typed, loaded, task, draw, rng), rng)
+        plan, _ = fit_plan(make_plan(known, typed, loaded, task, draw, rng), rng, on_step)
     except TrialFailure as failure:  # a study records one; here the fit is all there is
         raise FewtuneError(f"{method} could not be fitted: {failure}") from failure
     origin = {
@@ -90,13 +105,14 @@ def fit_task(
     return replace(plan.predictor, origin=origin)
 
 
-def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> LanguageModel:
+def _load_model(method: Method, settings: Any, request: FitRequest, task: Task) -> LanguageModel:
     """The model by that name in this machine's precision, with the teachers that settings name.
 
     Raises FewtuneError where the method cannot use them.
     """
     from fewtune.models import find_model, inspect_model, place_model, tell_unlike_vocabulary
 
+    name = request.model
     if name is None:
         raise FewtuneError(f"{method.name} needs a model: name one, for example model='smollm2-135m'.")
     snapshot = find_model(place_model(name))  # by a name that a saved model finds it under from everywhere
@@ -108,23 +124,29 @@ def _load_model(method: Method, settings: Any, name: str | None, task: Task) -> 
         unlike = tell_unlike_vocabulary(teacher, snapshot) if method.shares_vocabulary(settings) else None
         if unlike is not None:
             raise FewtuneError(f"{unlike}.")
-    model = _read_model(snapshot)
-    others = {teacher.name: _read_model(teacher) for teacher in teachers}
+    model = _read_model(snapshot, request.max_tokens)
+    others = {teacher.name: _read_model(teacher, request.max_tokens) for teacher in teachers}
     if name in method.other_models(settings):  # it teaches itself, under the name that was given
         others[name] = model
     return replace(model, others=others)
 
 
-def _read_model(snapshot: ModelSnapshot) -> LanguageModel:
+def _read_model(snapshot: ModelSnapshot, max_tokens: int | None) -> LanguageModel:
     from fewtune.engine.loading import load_model
     from fewtune.models import inspect_model, max_positions, resolve_precision
 
     positions = max_positions(inspect_model(snapshot))
-    return replace(load_model(snapshot, resolve_precision("auto")), max_tokens=min(DEFAULT_MAX_TOKENS, positions))
+    if (max_tokens or 0) > positions:
+        raise FewtuneError(f"max_tokens is {max_tokens}, and {snapshot.name} reads {positions}. Lower it.")
+    longest = min(max_tokens or DEFAULT_MAX_TOKENS, positions)
+    return replace(load_model(snapshot, resolve_precision("auto")), max_tokens=longest)
 
 
-def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
-    """A task of labelled rows without test rows; its pattern is derived from text columns and labels."""
+def make_task(rows: Sequence[Row], labels: Sequence[str], wording: Task | None = None) -> Task:
+    """A task of labelled rows without test rows, worded by the patterns of another of these labels, in its order.
+
+    Without one its pattern is derived from text columns and labels.
+    """
     refuse_no_list(rows, "rows")
     refuse_no_list(labels, "labels")
     if len(rows) != len(labels):
@@ -135,7 +157,8 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
     labels = [label.strip() for label in labels]
     texts = [_name_texts(number, row) for number, row in enumerate(rows, start=1)]
     fields = tuple(texts[0]) if texts else ()
-    names = order_labels(set(labels))
+    given = set(labels)
+    names = order_labels(given) if wording is None else tuple(name for name in wording.labels if name in given)
     if len(names) < 2:
         raise DataError(f"{len(names)} label was given ({', '.join(names) or 'no row'}): give rows of at least two.")
     _check_texts(texts, fields, "row")
@@ -150,11 +173,20 @@ def make_task(rows: Sequence[Row], labels: Sequence[str]) -> Task:
         revision=1,
         fields=fields,
         labels=names,
-        patterns=(derive_pattern(fields, names),),
+        patterns=(derive_pattern(fields, names),) if wording is None else _order_words(wording, names),
         primary_metric=choose_primary_metric(len(names)),
         train=train,
         test_sets=(),
         fingerprint=fingerprint_rows(train, ()),
+    )
+
+
+def _order_words(wording: Task, names: Sequence[str]) -> tuple[Pattern, ...]:
+    """Another task's patterns, their label words in the order of these labels."""
+    places = [wording.labels.index(name) for name in names]
+    return tuple(
+        replace(pattern, label_words=tuple(pattern.label_words[place] for place in places))
+        for pattern in wording.patterns
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -44,13 +44,13 @@ def _place(label: str) -> tuple[bool, float, str]:
     return (False, math.inf if math.isnan(value) else value, label)
 
 
-def check_labels(labels: Sequence[str], column: str, path: Path) -> list[str]:
-    """Notes on what was taken as a label, from one label a row.
+def check_labels(labels: Mapping[int, str], column: str, path: Path) -> list[str]:
+    """Notes on what was taken as a label, from one label a row by the row's number.
 
     Raises DataError where a label is too long, there are too many, or one looks like a missing one beside numbers.
     """
     rows: dict[str, int] = {}
-    for number, label in enumerate(labels, start=1):
+    for number, label in labels.items():
         rows.setdefault(label, number)
     for label, number in rows.items():
         if len(label) > LONGEST_LABEL:
@@ -70,7 +70,7 @@ def check_labels(labels: Sequence[str], column: str, path: Path) -> list[str]:
             f"{path}: row {rows[missing[0]]} holds {missing[0]!r} in column {column!r}, beside numbers: a missing "
             "label? Fill it in, or leave the row out. Where it is a label, give it another name."
         )
-    counts = Counter(labels)
+    counts = Counter(labels.values())
     return [
         f"Label {label!r} ({counts[label]} rows) is taken as a label of that name. Where it stands for a missing "
         "label, leave those rows out."

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fewtune.data.row_files import RowFile, read_rows
+from fewtune.data.row_files import read_rows
 from fewtune.errors import DataError, list_names, name_choices
 from fewtune.metrics.table import METRICS, choose_primary_metric
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
@@ -22,6 +22,7 @@ from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.columns import Columns, find_columns
 from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
 from fewtune.tasks.derived_pattern import derive_pattern, describe_derived
+from fewtune.tasks.filled_rows import find_filled
 from fewtune.tasks.label_column import check_labels, describe_id, find_alike, looks_missing, order_labels
 from fewtune.tasks.patterns import check_pattern
 
@@ -80,6 +81,13 @@ class Settings:
             "trained on and told of where they are tested on, or no file read."
         ),
     ] = "drop"
+    missing: Annotated[
+        Literal["refuse", "drop"],
+        Field(
+            description="What is done where a row has no text or no label: no file read, or such rows left out and "
+            "counted. Rows without any cell filled are left out either way."
+        ),
+    ] = "refuse"
     patterns: Annotated[
         tuple[PatternSettings, ...],
         Field(description="Patterns to use, the first by default; derived from columns and labels where none."),
@@ -109,9 +117,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     columns = find_columns(file, settings.text, settings.label)
     fields, label = columns.texts, columns.label
     notes.append(columns.describe(file))
-    train_rows = _check_rows(file, fields, label)
-    labels = order_labels(row[label] for row in train_rows)
-    notes += check_labels([row[label] for row in train_rows], label, path)
+    filled = find_filled(file, fields, label, settings.missing)
+    train_rows = filled.cells
+    labels = order_labels(row[label] for row in train_rows.values())
+    notes += (*filled.notes, *check_labels({number: row[label] for number, row in train_rows.items()}, label, path))
     if len(labels) < 2:
         raise DataError(
             f"{path}: every row has the label {labels[0]!r} in column {label!r}. "
@@ -121,8 +130,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     contradictions = find_contradictions(train)
     if contradictions and settings.conflicts == "refuse":
         raise DataError(
-            f"{path}: {describe_contradictions(contradictions, labels)}. Correct their labels; `conflicts: drop` "
-            "leaves such rows out."
+            f"{path}: {describe_contradictions(contradictions, labels)}. Correct their labels; `--conflicts drop`, "
+            "in a study `conflicts: drop`, leaves such rows out."
         )
     train, repeats = drop_repeats(train, "train")
     if not train:
@@ -132,7 +141,10 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
         )
     notes += repeats
     if contradictions:
-        notes.append(f"{describe_contradictions(contradictions, labels)}. `conflicts: refuse` stops at such rows.")
+        notes.append(
+            f"{describe_contradictions(contradictions, labels)}. `--conflicts refuse`, in a study `conflicts: refuse`, "
+            "stops at such rows."
+        )
     given, told = _read_tests(settings, base, columns, labels)
     notes += told
     held_out = None
@@ -186,37 +198,24 @@ def _read_tests(
     notes: list[str] = []
     for name, test_file in sorted(settings.tests.items(), key=lambda item: item[0] != IN_DOMAIN):
         path = base / test_file
-        rows = _check_rows(read_rows(path), columns.texts, columns.label)
-        examples = _make_examples(rows, name, columns.texts, columns.label, labels, path)
+        filled = find_filled(read_rows(path), columns.texts, columns.label, settings.missing)
+        notes += (f"{path}: {note}" for note in filled.notes)
+        examples = _make_examples(filled.cells, name, columns.texts, columns.label, labels, path)
         contradictions = find_contradictions(examples)
         if contradictions:
             told = f"{path}: {describe_contradictions(contradictions, labels)}"
             if settings.conflicts == "refuse":
-                raise DataError(f"{told}. Correct their labels; `conflicts: drop` tests on them all the same.")
+                raise DataError(
+                    f"{told}. Correct their labels; `--conflicts drop`, in a study `conflicts: drop`, tests on them "
+                    "all the same."
+                )
             notes.append(f"{told}. They are tested on: no method can be right on all of them.")
         given.append(TestSet(name, examples, labels, tuple(range(len(labels)))))
     return given, notes
 
 
-def _check_rows(file: RowFile, fields: Sequence[str], label: str) -> list[dict[str, str]]:
-    checked: list[dict[str, str]] = []
-    for number in range(1, len(file.rows) + 1):
-        kept: dict[str, str] = {}
-        for column in (*fields, label):
-            text = file.read_cell(number, column)
-            if text is None:
-                what = "label" if column == label else "text"
-                raise DataError(
-                    f"{file.path}: row {number} has no {what} in column {column!r}. Fill the cell in, or leave the "
-                    "row out."
-                )
-            kept[column] = text
-        checked.append(kept)
-    return checked
-
-
 def _make_examples(
-    rows: Sequence[Mapping[str, str]],
+    rows: Mapping[int, Mapping[str, str]],
     set_name: str,
     fields: Sequence[str],
     label: str,
@@ -225,13 +224,13 @@ def _make_examples(
 ) -> tuple[Example, ...]:
     index = {name: position for position, name in enumerate(labels)}
     examples: list[Example] = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows.items():
         if row[label] not in index:
             missing = " That is how a missing label is written: leave the row out." if looks_missing(row[label]) else ""
             raise DataError(
                 f"{path}: row {number}, column {label!r}: {name_choices(row[label], labels, 'label')} "
                 f"The training rows hold no other: correct the label, or add such rows to them.{missing}"
-                f"{describe_id(len({other[label] for other in rows}), len(rows), label)}"
+                f"{describe_id(len({other[label] for other in rows.values()}), len(rows), label)}"
             )
         examples.append(Example(f"{set_name}/{number}", {name: row[name] for name in fields}, index[row[label]]))
     return tuple(examples)
@@ -254,7 +253,8 @@ def _check_left(task: Task, path: Path, looks: str) -> None:
     if task.held_out is not None and single:
         raise DataError(
             f"{path}: there is one row alone of the label {list_names(single)}: it cannot be fitted and tested on. "
-            f"Give more rows of it, or a test file in `tests: {{in_domain: ...}}`.{looks}"
+            "Give more rows of it, or a file of test rows (`--test FILE`, in a study `tests: {in_domain: FILE}`)."
+            f"{looks}"
         )
     for test_set in task.test_sets:
         if not test_set.rows and not (task.held_out is not None and test_set.name == IN_DOMAIN):
@@ -269,7 +269,7 @@ def _make_patterns(
 ) -> tuple[Pattern, ...]:
     if not given:
         pattern = derive_pattern(fields, labels)
-        notes.append(f"{describe_derived(pattern, labels)} `patterns` sets others.")
+        notes.append(f"{describe_derived(pattern, labels)} A study's `patterns` sets others.")
         return (pattern,)
     patterns: list[Pattern] = []
     for item in given:

@@ -1,0 +1,170 @@
+"""What `fewtune fit` can be told, in groups, and the refusal of what does not go together.
+
+Owns names, help texts and bounds of its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from fewtune.cli.options import DataDir, check_number, check_share
+from fewtune.durations import parse_minutes
+from fewtune.errors import FewtuneError, list_names
+
+TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
+RACE_BUDGET = "15m"
+MOST_FOLDS = 20
+LARGEST_SEED = 2**32 - 1
+MOST_TOKENS = 1 << 20
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Columns:
+    """Which columns are read, and where other rows are."""
+
+    text: Annotated[
+        list[str] | None,
+        Parameter(help="The column of texts; give it twice for rows of two, such as subject and body."),
+    ] = None
+    label: Annotated[
+        str | None, Parameter(help="The column of labels; `label`, or the one that repeats few values, if not given.")
+    ] = None
+    test: Annotated[list[str] | None, Parameter(help=TEST_HELP)] = None
+    conflicts: Annotated[
+        Literal["drop", "refuse"],
+        Parameter(
+            help="Rows of one text with different labels: leave all of them out of what is trained on, or stop; both "
+            "list them, and those of test files."
+        ),
+    ] = "drop"
+    missing: Annotated[
+        Literal["refuse", "drop"],
+        Parameter(help="Rows without a text or a label: stop and list them, or leave them out and count them."),
+    ] = "refuse"
+    unlabelled: Annotated[
+        Path | None, Parameter(help="Rows without labels, to be put in the order in which labels are worth most.")
+    ] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Choice:
+    """What is fitted, and how it is chosen."""
+
+    method: Annotated[str, Parameter(help="A method, or auto: those that suit race, and one is chosen.")] = "auto"
+    model: Annotated[str, Parameter(help="The language model.")] = "smollm2-135m"
+    seed: Annotated[int, Parameter(help="Seed of the last fit.")] = 0
+    metric: Annotated[
+        str | None,
+        Parameter(
+            help="What methods are compared by, such as macro_f1 or mcc; else accuracy, beyond two labels macro_f1."
+        ),
+    ] = None
+    within: Annotated[
+        float | None, Parameter(help="How far below the best the choice may be: 0.03 is three points.")
+    ] = None
+    budget: Annotated[
+        str | None, Parameter(help=f"Time that the race may take, as 90s, 15m or 2h; {RACE_BUDGET} if not given.")
+    ] = None
+    max_tokens: Annotated[
+        int | None, Parameter(help="Tokens that are read of one row; 512 if not given, longer texts lose their ends.")
+    ] = None
+    out: Annotated[Path | None, Parameter(help="Folder of the race's records; the model's with -race behind.")] = None
+
+    def check(self) -> float:
+        """The race's minutes; refuse what is out of range."""
+        check_share("--within", self.within, "take the best alone")
+        check_number("--seed", self.seed, 0, LARGEST_SEED)
+        if self.max_tokens is not None:
+            check_number("--max-tokens", self.max_tokens, 1, MOST_TOKENS)
+        of_races = {"--within": self.within, "--budget": self.budget, "--out": self.out}
+        given = [name for name, value in of_races.items() if value is not None]
+        if self.method != "auto" and given:
+            raise FewtuneError(
+                f"{list_names(given)}: for the race of --method auto, and --method {self.method} runs none. Leave out "
+                "what is for races."
+            )
+        return parse_minutes("--budget", RACE_BUDGET if self.budget is None else self.budget)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Calibration:
+    """What folds of the rows are used for."""
+
+    folds: Annotated[
+        int | None,
+        Parameter(
+            help="Parts of the rows, each answered by a model fitted on the others; 0: no calibration; 3 if not given, "
+            "or as many as the rarest label has rows."
+        ),
+    ] = None
+    abstain_at: Annotated[
+        float | None, Parameter(help="Say nothing where unsure, so that at most this share of answers is wrong.")
+    ] = None
+    curve: Annotated[
+        bool,
+        Parameter(negative="", help="Fit on more and more of the rows, and say what twice as many would bring."),
+    ] = False
+
+    def check(self) -> None:
+        """Refuse what is out of range."""
+        if self.folds is not None:
+            check_number("--folds", self.folds, 0, MOST_FOLDS)
+        risk = self.abstain_at
+        if risk is not None and not 0 < risk < 1:
+            raise FewtuneError(f"--abstain-at is {risk:g}; give a share of wrong answers above 0 and under 1.")
+        if risk is not None and self.folds == 0:
+            raise FewtuneError(
+                "--abstain-at needs folds of the rows to choose its threshold by: give --folds 2 or more."
+            )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Source:
+    """A finished study in place of a file and a race."""
+
+    from_: Annotated[
+        Path | None,
+        Parameter(
+            name="--from",
+            help="The folder of a finished study, in place of a file and a race: what it chose is fitted on all rows "
+            "of its task, with the settings and the pattern that its trials had.",
+        ),
+    ] = None
+    task: Annotated[str | None, Parameter(help="Which task of the study, where it has several.")] = None
+    data_dir: DataDir = None
+
+    def check(self, train: Path | None, columns: Columns, choice: Choice, calibration: Calibration) -> None:
+        """Refuse options of a file beside a study's folder, and of a study beside a file."""
+        if self.from_ is None:
+            given = _list_given(Source(), self)
+            if given:
+                raise FewtuneError(f"{list_names(given)}: for a study's folder. Give one with --from, or leave it out.")
+            if train is None:
+                raise FewtuneError("give the file of labelled rows, or with --from the folder of a finished study.")
+            return
+        given = ["the file of rows"] if train is not None else []
+        given += _list_given(Columns(unlabelled=columns.unlabelled), columns)
+        given += _list_given(Choice(seed=choice.seed), choice)
+        given += ["--curve"] if calibration.curve else []
+        if given:
+            raise FewtuneError(
+                f"{list_names(given)}: not beside --from, for the study says which rows, method and model. Leave out "
+                "what is for files."
+            )
+
+
+def _list_given(defaults: Any, given: Any) -> list[str]:
+    """The options of a group that were given another value than these."""
+    values: Mapping[str, tuple[Any, Any]] = {
+        each.name: (getattr(defaults, each.name), getattr(given, each.name)) for each in fields(defaults)
+    }
+    return [f"--{name.strip('_').replace('_', '-')}" for name, (default, value) in values.items() if value != default]
