@@ -3,136 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
-from fewtune.analysis.looks import spend_by
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import read_folder
-from fewtune.analysis.time_left import TimedTrials
 from fewtune.api import run_study
-from fewtune.conduct import LeftOut, Looked, StudyEvent
+from fewtune.conduct import Looked, StudyEvent
 from fewtune.errors import RecordError, StudyError
-from fewtune.processor import name_processor
 from fewtune.records import (
-    Failure,
-    LookHistory,
     Record,
-    Status,
     StudyPredictions,
     is_packed,
     load_looks,
     load_planned,
     load_records,
     pack,
-    write_record,
 )
-from fewtune.results import StudyResult
-from fewtune.running.circumstances import describe_axes, failed_record
-from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started, WorkerOptions
-from fewtune.running.looks import look_at_end
-from fewtune.running.order import put_methods_in_turn
-from fewtune.running.prepare import prepare_jobs
-from fewtune.running.purse import Purse
+from fewtune.running.job import Job
 from fewtune.study import load_study, read_study
-from study_maker import make_answers, make_record
-
-LABELS = ("bad", "good")
-ROWS = 400
-
-
-class Scripted:
-    """An executor whose trials have the accuracies that a test tells, by variant and data seed."""
-
-    options, runs_here = WorkerOptions(), True
-
-    def __init__(self, means: Mapping[str, float], spread: float = 0.01, stop_after: int | None = None) -> None:
-        self._means, self._spread, self._stop_after = means, spread, stop_after
-        self.ran: list[tuple[str, int, int]] = []
-
-    def close(self) -> None:
-        return
-
-    def settle(self, jobs: Sequence[Job], known: Iterable[Record]) -> None:
-        return
-
-    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
-        for job in jobs:
-            if self._stop_after is not None and len(self.ran) == self._stop_after:
-                raise KeyboardInterrupt
-            yield Started(job)
-            variant, seed, shots = job.trial.method.variant, job.trial.data_seed, job.trial.shots
-            self.ran.append((variant, shots, seed))
-            yield Finished(job, *self._answer(job, variant, seed))
-
-    def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
-        rng = np.random.default_rng([seed, *variant.encode()])
-        accuracy = float(np.clip(rng.normal(self._means[variant], self._spread), 0, 1))
-        table = make_answers("in_domain", accuracy, seed, LABELS, ROWS, rng)
-        record = make_record(describe_axes(job.trial), {"in_domain": table}, LABELS, "accuracy", ())
-        return record.model_copy(update={"trial_id": job.trial_id}), table
-
-    def draws(self, variant: str, shots: int = 4) -> int:
-        return len([each for each in self.ran if each[:2] == (variant, shots)])
-
-
-class FailingOnce(Scripted):
-    """The same, but for the first trial of `a`, which fails."""
-
-    def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
-        if (variant, seed) == ("a", 0):
-            return failed_record(job, Failure(kind="error", message="no"), None, self.options), pl.DataFrame()
-        return super()._answer(job, variant, seed)
-
-
-class Priced(Scripted):
-    """The same, whose fits take so many seconds by their records."""
-
-    def __init__(self, means: Mapping[str, float], seconds: Mapping[str, float], spread: float = 0.01) -> None:
-        super().__init__(means, spread)
-        self._seconds = seconds
-
-    def _answer(self, job: Job, variant: str, seed: int) -> tuple[Record, pl.DataFrame]:
-        record, table = super()._answer(job, variant, seed)
-        assert record.cost is not None
-        cost = record.cost.model_copy(update={"fit_seconds": self._seconds[variant]})
-        return record.model_copy(update={"cost": cost}), table
+from scripted_races import FailingOnce, Priced, Scripted, draws_at, race, write_study
 
 
 @pytest.fixture
 def values(tmp_path: Path) -> dict[str, object]:
     """A study of three methods."""
-    rows = "".join(f"{word} {i},{word}\n" for i in range(20) for word in LABELS)
-    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
-    features = [{"tfidf": {"as": name, "inverse_penalty": strength}} for name, strength in (("a", 1.0), ("b", 2.0))]
-    return {
-        "name": "raced",
-        "tasks": [{"own_files": {"train": str(tmp_path / "rows.csv"), "as": "feelings"}}],
-        "methods": ["majority", *features],
-        "shots": [4],
-        "until": "decided",
-    }
-
-
-def race(values: Mapping[str, object], out: Path, executor: Scripted) -> tuple[StudyResult, list[Looked]]:
-    looks: list[Looked] = []
-
-    def hear(event: StudyEvent) -> None:
-        if isinstance(event, Looked):
-            looks.append(event)
-
-    return run_study(values, out, executor=executor, on_event=hear), looks
-
-
-def draws_at(look: Looked) -> int:
-    return look.standings[0].decision.draws
+    return write_study(tmp_path)
 
 
 def test_a_clear_race_ends_at_its_first_look(values: dict[str, object], tmp_path: Path) -> None:
@@ -350,31 +250,6 @@ def test_looks_that_are_taken_again_keep_what_came_after_them_planned(
     assert len(load_planned(out) or ()) == len(result.records)
 
 
-@pytest.mark.parametrize(("processor", "draws"), [("another", 3), (name_processor(), 0)])
-def test_a_budget_counts_by_what_this_machine_takes(
-    processor: str, draws: int, values: dict[str, object], tmp_path: Path, clock: Clock
-) -> None:
-    means, seconds = {"majority": 0.5, "a": 0.8, "b": 0.8}, {"majority": 1, "a": 400, "b": 400}
-    fixed = {**values, "until": None, "data_seeds": {"count": 1}}
-    run_study(fixed, tmp_path / "out", executor=Timed(means, seconds, clock))
-    for record in load_records(tmp_path / "out"):
-        environment = record.environment | {"processor": processor}
-        write_record(tmp_path / "out", record.model_copy(update={"environment": environment}))
-    here = Timed(means, dict.fromkeys(seconds, 1), clock)
-    more = {**fixed, "data_seeds": {"count": 4}, "budget": {"minutes": 3}}
-    run_study(more, tmp_path / "out", executor=here)
-    assert (here.draws("a"), here.draws("b")) == (draws, draws), "400 s each do not fit, where they are this machine's"
-
-
-def test_a_trial_that_is_skipped_takes_nothing_of_a_budget(values: dict[str, object], clock: Clock) -> None:
-    jobs, _ = prepare_jobs(read_study({**values, "until": None, "data_seeds": {"count": 1}}), None)
-    asked = [replace(jobs[1], skip_reason="no"), jobs[1]]
-    slow = TimedTrials()
-    record, _ = Scripted({"majority": 0.5, "a": 0.5})._answer(jobs[1], jobs[1].trial.method.variant, 0)
-    slow.add(record.model_copy(update={"phase_seconds": {"fit": 1000.0}}))
-    assert list(Purse(100, clock).ration(asked, slow, TimedTrials())) == asked[:1]
-
-
 def test_a_damaged_count_of_looks_is_refused(values: dict[str, object], tmp_path: Path) -> None:
     race(values, tmp_path / "out", Scripted({"majority": 0.5, "a": 0.9, "b": 0.7}))
     path = tmp_path / "out" / "looks.json"
@@ -423,137 +298,3 @@ def test_a_race_that_cannot_be_is_refused(until: object, message: str) -> None:
     with pytest.raises(StudyError) as caught:
         read_study({**study, "until": until})
     assert message in str(caught.value)
-
-
-class Clock:
-    """Seconds that pass where a test lets them."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Timed(Scripted):
-    """An executor each of whose trials takes so many seconds of a clock, and says so in its record."""
-
-    def __init__(self, means: Mapping[str, float], seconds: Mapping[str, float], clock: Clock) -> None:
-        super().__init__(means, 0.05)
-        self._seconds, self._clock = seconds, clock
-
-    def run(self, jobs: Iterable[Job]) -> Generator[Event]:
-        for event in super().run(jobs):
-            if isinstance(event, Finished):
-                seconds = self._seconds[event.job.trial.method.variant]
-                self._clock.now += seconds
-                record = event.record.model_copy(update={"phase_seconds": {"fit": seconds}})
-                yield Finished(event.job, record, event.predictions)
-            else:
-                yield event
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr("fewtune.conduct.Purse", partial(Purse, clock=made))
-    return made
-
-
-def test_a_budget_lets_run_what_fits_every_method_once_before_any_twice(
-    values: dict[str, object], tmp_path: Path, clock: Clock
-) -> None:
-    executor = Timed({"majority": 0.5, "a": 0.8, "b": 0.8}, {"majority": 1, "a": 50, "b": 100}, clock)
-    fixed = {**values, "until": None, "data_seeds": {"count": 9}, "shots": [4], "budget": {"minutes": 10}}
-    events: list[StudyEvent] = []
-    result = run_study(fixed, tmp_path / "out", executor=executor, on_event=events.append)
-    left = [event for event in events if isinstance(event, LeftOut)]
-    # 151 s a draw; 585 s but for the report: three draws, then what fits of the fourth and of later ones.
-    assert [name for name, _, _ in executor.ran[:9]] == ["majority", "a", "b"] * 3
-    assert executor.draws("b") == 3
-    assert clock.now <= 585
-    assert len(left) == 1 and len(left[0].jobs) == 27 - len(executor.ran)
-    assert len(result.analysis.waiting) == 27 - len(executor.ran)
-    looks = (load_looks(tmp_path / "out") or pytest.fail("no looks")).looks
-    assert [(look.draws, look.methods) for look in looks] == [(3, 3)], "a look at the draws that all methods have"
-    assert looks[0].level == pytest.approx(0.04)
-    assert (result.decision.draws, result.decision.question.level) == (3, looks[0].level)
-
-
-def test_a_budgets_end_is_a_look_at_each_place_by_itself_where_bounds_can_be_had(values: dict[str, object]) -> None:
-    study = read_study({**values, "until": None, "shots": [4, 8], "data_seeds": {"count": 4}})
-    jobs, _ = prepare_jobs(study, None)
-    cells = {job.trial_id: describe_axes(job.trial).cell for job in jobs}
-
-    def look(history: LookHistory, draws: int, without: str = "") -> list[tuple[int, int, int]]:
-        done = [job for job in jobs if job.trial.shots == 4 or job.trial.data_seed < draws]
-        begun = [job for job in done if job.trial.shots == 4 or job.trial.method.variant != without]
-        have: dict[str, Status] = {job.trial_id: "done" for job in begun}
-        found = look_at_end(history, jobs, cells, study.data_seeds, have).looks
-        return [(each.shots, each.draws, each.methods) for each in found]
-
-    nothing = LookHistory(plan=(4,))
-    assert look(nothing, 1) == [(4, 4, 3)], "one draw of eight shots bounds nothing"
-    assert look(nothing, 2) == [(4, 4, 3), (8, 2, 3)]
-    assert look(nothing, 3, without="b") == [(4, 4, 3), (8, 3, 2)], "b never began there"
-    everything: dict[str, Status] = {job.trial_id: "done" for job in jobs}
-    whole = look_at_end(nothing, jobs, cells, study.data_seeds, everything)
-    assert look(whole, 2) == [(4, 4, 3), (8, 4, 3)], "no more than was looked at before"
-
-
-def test_in_a_budget_every_method_runs_once_before_any_twice_whatever_its_patterns(values: dict[str, object]) -> None:
-    jobs, _ = prepare_jobs(read_study({**values, "until": None, "shots": [4], "data_seeds": {"count": 2}}), None)
-    two = [replace(job, trial=replace(job.trial, pattern=name)) for job in jobs for name in ("p", "q")]
-    ordered = [(job.trial.data_seed, job.trial.pattern) for job in put_methods_in_turn(two, [0, 1], [0])]
-    assert ordered == [(seed, name) for seed in (0, 1) for name in ("p", "q") for _ in range(3)]
-
-
-def test_a_race_whose_budget_is_spent_decides_where_it_stands(
-    values: dict[str, object], tmp_path: Path, clock: Clock
-) -> None:
-    executor = Timed({"majority": 0.8, "a": 0.8, "b": 0.8}, {"majority": 50, "a": 50, "b": 50}, clock)
-    study = {**values, "until": {"within": 0.001, "most_draws": 8}, "budget": {"minutes": 11}}
-    result, looks = race(study, tmp_path / "out", executor)
-    history = load_looks(tmp_path / "out")
-    assert history is not None
-    assert [look.draws for look in history.looks] == [3, 4]
-    # Nothing that is planned comes after it: all that the plan has is spent.
-    assert sum(look.level for look in history.looks) == pytest.approx(spend_by(8, 8, 0.05))
-    assert draws_at(looks[-1]) == 4 and looks[-1].standings[0].running == ()
-    assert result.decision.question.look == 2
-    race({**study, "budget": None}, tmp_path / "out", executor)
-    history = load_looks(tmp_path / "out")
-    assert history is not None and [look.draws for look in history.looks] == [3, 4, 5, 8], "each where it was taken"
-    assert max(executor.draws(name) for name in ("majority", "a", "b")) == 8, "without a budget it goes on"
-    history = load_looks(tmp_path / "out")
-    assert history is not None and sum(look.level for look in history.looks) <= 0.05
-
-
-@pytest.mark.parametrize(("minutes", "draws"), [(3, []), (6, [2]), (8, [3])])
-def test_a_race_whose_budget_ends_before_a_further_draw_spends_what_is_left_on_the_last_look(
-    minutes: int, draws: list[int], values: dict[str, object], tmp_path: Path, clock: Clock
-) -> None:
-    """A draw takes two minutes and a half: one can tell nothing, two are a look, and at three was the plan's first."""
-    executor = Timed({"majority": 0.8, "a": 0.8, "b": 0.8}, {"majority": 50, "a": 50, "b": 50}, clock)
-    study = {**values, "until": {"within": 0.001, "most_draws": 8}, "budget": {"minutes": minutes}}
-    race(study, tmp_path / "out", executor)
-    history = load_looks(tmp_path / "out")
-    assert history is not None and [look.draws for look in history.looks] == draws
-    assert sum(look.level for look in history.looks) == pytest.approx(spend_by(8, 8, 0.05) if draws else 0.0)
-
-
-def test_a_trial_that_outlasts_the_budget_is_ended(values: dict[str, object], tmp_path: Path, clock: Clock) -> None:
-    class Endless(Timed):
-        def run(self, jobs: Iterable[Job]) -> Generator[Event]:
-            for job in jobs:
-                yield Started(job)
-                while True:
-                    self._clock.now += 10
-                    yield Progressed(job, Progress("fitting"))
-
-    events: list[StudyEvent] = []
-    study = {**values, "budget": {"minutes": 1}, "until": None}
-    with pytest.raises(RecordError, match="no trial of the study has finished yet"):
-        run_study(study, tmp_path / "out", executor=Endless({}, {}, clock), on_event=events.append)
-    assert clock.now == 60
-    assert [len(event.jobs) for event in events if isinstance(event, LeftOut)] == [3]
