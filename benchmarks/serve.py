@@ -72,7 +72,12 @@ async def ask(connection: Connection, text: str) -> list[float]:
     """One row's probabilities, in the model's order of labels."""
     reader, writer = connection
     body = json.dumps({"input": text}).encode()
-    head = ("POST /classify HTTP/1.1", "Host: here", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    head = (
+        "POST /classify HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
     writer.write("\r\n".join((*head, "", "")).encode() + body)
     told = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = re.search(r"content-length: (\d+)", told)

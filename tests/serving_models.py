@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import uvicorn
 
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.app import Served, create_app
+from fewtune.serving.connections import Server
 from fewtune.serving.limits import Limits
 from fewtune.serving.server import open_socket
 
@@ -53,16 +53,28 @@ class SlowPredictor:
 
 
 @contextmanager
-def listen(predictor: Any, limits: Limits = DEFAULTS, token: str | None = None) -> Iterator[str]:
+def listen(
+    predictor: Any, limits: Limits = DEFAULTS, token: str | None = None, names: Collection[str] = ()
+) -> Iterator[str]:
     """A server of a model, named `tickets`; gives its address."""
+    with serve(predictor, limits, token, names) as (_, address):
+        yield address
+
+
+@contextmanager
+def serve(
+    predictor: Any, limits: Limits = DEFAULTS, token: str | None = None, names: Collection[str] = ()
+) -> Iterator[tuple[Server, str]]:
+    """A server of a model, named `tickets`, once it answers, and its address."""
     listening = open_socket("127.0.0.1", 0)
-    app = create_app(Served("tickets", predictor), limits, token)
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+    port = listening.getsockname()[1]
+    answers = threading.Event()
+    server = Server(create_app(Served("tickets", predictor), limits, token, names), limits, answers.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    listening.listen(1024)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert answers.wait(30)
+        yield server, f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join()

@@ -72,6 +72,15 @@ def test_a_model_is_tried_by_hand(browser: Any, hostile_url: str, hostile: Predi
         assert widths[1] / widths[0] == pytest.approx(expected.min() / expected.max(), rel=0.05)
 
 
+def test_a_model_that_needs_no_token_is_tried_under_each_name_of_this_machine(browser: Any, url: str) -> None:
+    for name in ("127.0.0.1", "localhost"):
+        with opened(browser, url.replace("127.0.0.1", name)) as page:
+            page.locator("textarea").fill("crushed and wet")
+            page.get_by_role("button", name="Predict").click()
+            page.locator("#answers li").first.wait_for(timeout=10_000)
+            assert page.locator("#answers .label").first.inner_text() == "complaint"
+
+
 def test_a_refusal_is_shown_in_words(browser: Any, hostile_url: str) -> None:
     with opened(browser, hostile_url, refusals=1) as page:
         for index in range(2):

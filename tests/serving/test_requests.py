@@ -118,6 +118,10 @@ REFUSALS: list[tuple[str, bytes | dict[str, Any] | list[Any] | str | None, int, 
     ("predict", b"", 400, "the body is not JSON"),
     ("predict", b"[" * 100_000, 400, "nested too deep"),
     ("predict", b'{"inputs": ' + b"9" * 5000 + b"}", 400, "a number is too long"),
+    ("predict", b'{"inputs": "a", "inputs": "b"}', 422, "the key 'inputs' stands twice in one object"),
+    ("predict", b'{"inputs": [{"text": "a"}, {"text": "b", "text": "c"}]}', 422, "the key 'text' stands twice"),
+    ("predict", b'{"inputs": {"text": "a", "t\\u0065xt": "b"}}', 422, "the key 'text' stands twice in one object"),
+    ("classify", b'{"input": "a", "user": {"id": 1, "id": 1}}', 422, "the key 'id' stands twice in one object"),
     ("predict", [], 422, "the body is a list: give a JSON object."),
     ("predict", None, 422, "the body is null: give a JSON object."),
     ("predict", {}, 422, "the body has no 'inputs' (it is empty). inputs is one row, or a list of rows. Give a text"),
@@ -193,7 +197,7 @@ def test_a_long_body_is_refused_whether_or_not_it_says_its_length(client: httpx.
 def test_a_client_that_goes_in_the_middle_of_its_body_harms_nobody(client: httpx.Client, one_column: Predictor) -> None:
     with listen(one_column) as url:
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as gone:
-            gone.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            gone.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
             gone.sendall(b'Content-Length: 100\r\n\r\n{"inp')
         counted = 'fewtune_requests_total{path="/predict",status="400"} 1.0'
         wait_for(lambda: counted in client.get(f"{url}/metrics").text)

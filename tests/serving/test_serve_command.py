@@ -83,6 +83,24 @@ def test_a_signal_ends_it_once_what_is_under_way_is_answered_and_its_token_comes
             httpx.get(f"{url}/health")
 
 
+def test_it_ends_well_from_when_it_says_that_it_answers(saved: Path) -> None:
+    with serving(str(saved)) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+        assert process.returncode == 0 and said == ""
+
+
+def test_it_is_asked_under_the_names_it_is_told_and_waits_as_long_as_it_is_told(saved: Path) -> None:
+    names = ("--allow-host", "model.example", "--allow-host", "Other.Example")
+    with serving(str(saved), *names, "--max-receive", "0.5") as (_, url):
+        hosts = ("model.example", "other.example:80", "localhost", "evil.example")
+        found = [httpx.get(f"{url}/health", headers={"Host": host}).status_code for host in hosts]
+        assert found == [200, 200, 200, 403]
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as half:
+            half.sendall(b"GET / HTTP/1.1\r\n")
+            assert half.recv(1024).startswith(b"HTTP/1.1 408 ")
+
+
 def refuse(*arguments: object, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stopped:
         main(["serve", *map(str, arguments)])
@@ -150,6 +168,8 @@ def test_a_folder_that_is_no_model_is_one_message(tmp_path: Path, capsys: pytest
         (("--window", "nan"), "--window is nan; give 0 to 1000 milliseconds."),
         (("--batch-rows", "0"), "--batch-rows is 0; give 1 to 1000000."),
         (("--max-body", "much"), "--max-body is 'much'"),
+        (("--max-receive", "0"), "--max-receive is 0; give 0.1 to 3600 seconds."),
+        (("--allow-host", "model.example", "--allow-host", "http://b.example"), "--allow-host is 'http://b.example'"),
     ],
 )
 def test_options_that_cannot_be_used_are_told(

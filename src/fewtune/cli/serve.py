@@ -15,6 +15,7 @@ from fewtune.sizes import parse_bytes
 
 MOST = 1_000_000
 LONGEST_WINDOW = 1_000
+LONGEST_RECEIVE = 3_600
 
 
 @Parameter(name="*")
@@ -27,6 +28,10 @@ class Where:
     token: Annotated[
         str | None, Parameter(help="What clients send as Authorization: Bearer TOKEN.", env_var="FEWTUNE_TOKEN")
     ] = None
+    allow_host: Annotated[
+        tuple[str, ...],
+        Parameter(help="A name besides this machine's own that it may be asked under; repeat for more.", negative=""),
+    ] = ()
 
 
 @Parameter(name="*")
@@ -40,6 +45,9 @@ class Bounds:
     max_rows: Annotated[int, Parameter(help="Rows of a request.")] = 256
     max_characters: Annotated[int, Parameter(help="Characters of one text.")] = 20_000
     max_body: Annotated[str, Parameter(help="Size of a request's body.")] = "2MiB"
+    max_receive: Annotated[
+        float, Parameter(help="Seconds that a request's header, and then its body, may take to arrive.")
+    ] = 30.0
 
 
 def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
@@ -51,6 +59,8 @@ def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), ba
     check_number("--port", where.port, 0, 65_535)
     if not 0 <= bounds.window <= LONGEST_WINDOW:
         raise FewtuneError(f"--window is {bounds.window:g}; give 0 to {LONGEST_WINDOW} milliseconds.")
+    if not 0.1 <= bounds.max_receive <= LONGEST_RECEIVE:
+        raise FewtuneError(f"--max-receive is {bounds.max_receive:g}; give 0.1 to {LONGEST_RECEIVE} seconds.")
     counts = {"--batch-rows": bounds.batch_rows, "--max-waiting": bounds.max_waiting, "--max-rows": bounds.max_rows}
     for option, number in {**counts, "--max-characters": bounds.max_characters}.items():
         check_number(option, number, 1, MOST)
@@ -60,10 +70,12 @@ def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), ba
         characters=bounds.max_characters,
         waiting_rows=bounds.max_waiting,
         batch_rows=bounds.batch_rows,
+        receive_seconds=bounds.max_receive,
         window_seconds=bounds.window / 1000,
     )
     set_up_here()
-    serve_model(Saved(model, base), Address(where.host, where.port, where.token), limits, _say_ready)
+    address = Address(where.host, where.port, where.token, where.allow_host)
+    serve_model(Saved(model, base), address, limits, _say_ready)
     return 0
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ from fewtune.serving.gate import Gate
 from fewtune.serving.limits import Limits
 from fewtune.serving.metrics import CONTENT_TYPE, Metrics
 from fewtune.serving.page import PAGE_HEADERS, write_documentation, write_page
-from fewtune.serving.reading import Given, RefusedError, parse_object, read_name, read_rows, refuse_option
+from fewtune.serving.reading import Given, parse_object, read_name, read_rows, refuse_option
+from fewtune.serving.refusals import RefusedError, answer_refusal
 from fewtune.serving.shapes import (
     Classifications,
     Health,
@@ -50,8 +51,8 @@ class Served:
     predictor: Predictor
 
 
-def create_app(served: Served, limits: Limits, token: str | None = None) -> Gate:
-    """The application that serves a model; with a token, all but `/health` asks for it."""
+def create_app(served: Served, limits: Limits, token: str | None = None, names: Collection[str] = ()) -> Gate:
+    """The application that serves a model; with a token, all but `/health` asks for it. `names`: as Gate takes them."""
     metrics = Metrics(lambda: batcher.count_waiting())
     batcher = Batcher(served.predictor, limits, metrics.count_batch)
 
@@ -70,12 +71,14 @@ def create_app(served: Served, limits: Limits, token: str | None = None) -> Gate
         lifespan=run_model,
         docs_url=None,
         redoc_url=None,
+        responses=_describe_refusals(401, 403, 431),
     )
     _add_refusals(app)
     _add_answers(app, _Service(served, limits, batcher))
     _add_status(app, batcher, metrics)
     _add_pages(app, served)
-    return Gate(app, token, frozenset(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}, metrics.count_request)
+    paths = {*app.openapi()["paths"], "/", "/docs", "/openapi.json"}
+    return Gate(app, token, names, limits.header_bytes, paths, metrics.count_request)
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,14 @@ class _Service:
         if kind != "application/json":
             message = f"the body's type is {kind or 'not told'}: send it with Content-Type: application/json."
             raise RefusedError(415, "content_type", message)
-        return parse_object(await receive_body(request, self.limits.body_bytes))
+        return parse_object(await receive_body(request, self.limits))
 
     async def answer(self, request: Request, given: Given, counted: bool = False) -> Answers:
         """Have rows scored, once there is room for them; rows of a client that goes are given up."""
         try:
             future = self.batcher.submit(given.rows, counted)
         except QueueFullError as full:
-            raise RefusedError(429, "overloaded", str(full), {"Retry-After": str(full.seconds)}) from full
+            raise RefusedError(429, "overloaded", str(full), [("Retry-After", str(full.seconds))]) from full
         answered, gone = asyncio.wrap_future(future), asyncio.create_task(_wait_until_gone(request))
         waited: set[asyncio.Future[Any]] = {answered, gone}
         try:
@@ -120,17 +123,22 @@ async def _wait_until_gone(request: Request) -> None:
         pass
 
 
-async def receive_body(request: Request, most_bytes: int) -> bytes:
-    """A request's body; raises RefusedError where it is longer, of which no more than the bound is held."""
+async def receive_body(request: Request, limits: Limits) -> bytes:
+    """A request's body; raises RefusedError where it is late, or longer than its bound, of which no more is held."""
     body, received = bytearray(), 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received <= most_bytes:
-            body += chunk
-        elif received > most_bytes * DRAINED:
-            break
-    if received > most_bytes:
-        message = f"the body has more than {most_bytes} bytes: send fewer rows, or shorter ones."
+    try:
+        async with asyncio.timeout(limits.receive_seconds):
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received <= limits.body_bytes:
+                    body += chunk
+                elif received > limits.body_bytes * DRAINED:
+                    break
+    except TimeoutError as error:
+        message = f"the body did not arrive within {limits.receive_seconds:g} s: send fewer rows, or sooner."
+        raise RefusedError(408, "timeout", message, [("Connection", "close")]) from error
+    if received > limits.body_bytes:
+        message = f"the body has more than {limits.body_bytes} bytes: send fewer rows, or shorter ones."
         raise RefusedError(413, "body_size", message)
     return bytes(body)
 
@@ -144,7 +152,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
         response_description="The answers.",
         summary="Every label with its probability, likeliest first, for one row or a list of rows.",
         response_model=list[Prediction] | list[list[Prediction]],
-        responses=_describe_refusals(400, 413, 415, 422, 429),
+        responses=_describe_refusals(400, 408, 413, 415, 422, 429),
         openapi_extra=describe_predict(fields, limits),
     )
     async def predict(request: Request) -> Response:
@@ -160,7 +168,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
         response_description="The answers.",
         summary="The likeliest label and the probability of each, in the model's order, a row.",
         response_model=Classifications,
-        responses=_describe_refusals(400, 404, 413, 415, 422, 429),
+        responses=_describe_refusals(400, 404, 408, 413, 415, 422, 429),
         openapi_extra=describe_classify(fields, limits, name),
     )
     async def classify(request: Request) -> Response:
@@ -239,40 +247,41 @@ def _add_pages(app: FastAPI, served: Served) -> None:
 
 
 def _add_refusals(app: FastAPI) -> None:
-    def answer(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-        return JSONResponse({"error": message, "error_type": kind}, status, headers)
-
     @app.exception_handler(RefusedError)
     async def refuse(request: Request, refused: RefusedError) -> Response:
-        return answer(refused.status, refused.kind, str(refused), refused.headers)
+        return answer_refusal(refused)
 
     @app.exception_handler(FewtuneError)
     async def refuse_rows(request: Request, error: FewtuneError) -> Response:
-        return answer(422, "validation", str(error))
+        return answer_refusal(RefusedError(422, "validation", str(error)))
 
     @app.exception_handler(HTTPException)
     async def refuse_path(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}. /docs says what there is."
-        return answer(error.status_code, "path", message, error.headers)
+        return answer_refusal(RefusedError(error.status_code, "path", message, [*(error.headers or {}).items()]))
 
     @app.exception_handler(ClientDisconnect)
     async def hang_up(request: Request, error: ClientDisconnect) -> Response:
-        return answer(400, "disconnected", "the client went before it was answered.")
+        return answer_refusal(RefusedError(400, "disconnected", "the client went before it was answered."))
 
     @app.exception_handler(Exception)
     async def tell_failure(request: Request, error: Exception) -> Response:
         """Answer 500; the error goes on to the server, which tells it and closes the connection."""
         message = "the model failed on this request: the server's own output says why."
-        return answer(500, "backend", message, {"Connection": "close"})
+        return answer_refusal(RefusedError(500, "backend", message, [("Connection", "close")]))
 
 
 def _describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     reasons = {
         400: "The body is not UTF-8 or not JSON.",
+        401: "The token is missing or another.",
+        403: "Host or Origin names another than may ask.",
         404: "Another model is served.",
+        408: "The body took too long to arrive.",
         413: "The body is too long.",
         415: "The body is not told to be JSON.",
         422: "The body says what cannot be used: rows, texts, columns, options.",
         429: "Too many rows wait; Retry-After says for how many seconds.",
+        431: "The header is too long.",
     }
     return {status: {"model": Refusal, "description": reasons[status]} for status in statuses}

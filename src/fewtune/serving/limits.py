@@ -12,6 +12,10 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one request, of a batch and of the queue."""
 
+    header_bytes: int = 64 * 2**10
+    """Bytes of a request's first line and headers."""
+    receive_seconds: float = 30.0
+    """How long a request's header, and then its body, may take to arrive."""
     body_bytes: int = 2 * 2**20
     """Bytes of a request's body."""
     rows: int = 256

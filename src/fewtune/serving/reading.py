@@ -1,6 +1,7 @@
 """What a request says, read into rows, and the refusal of what cannot be used.
 
-Owns the forms that rows may have and the words of every refusal. Does not know how a body arrives or who answers.
+Owns the forms that rows may have and the words of what is wrong with them. Does not know how a body arrives or who
+answers.
 """
 
 from __future__ import annotations
@@ -11,18 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewtune.data.row_files import is_text
+from fewtune.data.strict_json import RepeatedKeyError, parse_json
 from fewtune.errors import list_names, name_choices, shorten
 from fewtune.serving.limits import Limits
-
-
-class RefusedError(Exception):
-    """A request that is refused: its status, what kind of mistake it is, the message and headers besides."""
-
-    def __init__(self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        self.status = status
-        self.kind = kind
-        self.headers = dict(headers or {})
-        super().__init__(message)
+from fewtune.serving.refusals import RefusedError
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Given:
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is; raises RefusedError where it is none."""
     try:
-        content = json.loads(body.decode("utf-8"))
+        content = parse_json(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RefusedError(
             400, "encoding", f"the body is not UTF-8 (byte {error.start}): send JSON in UTF-8."
@@ -44,6 +37,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise RefusedError(400, "json", f"the body is not JSON ({error.msg}, {place}).") from error
+    except RepeatedKeyError as error:
+        raise _refuse(f"the body: {error}. Give each key once.") from error
     except (ValueError, RecursionError) as error:
         message = "the body is not JSON that can be read: a number is too long, or it is nested too deep."
         raise RefusedError(400, "json", message) from error

@@ -1,14 +1,13 @@
 """The process that serves a model: its socket, its model, and its end.
 
-Owns which addresses need a token, and the graceful stop: at SIGTERM, Ctrl-C or a terminal that closes nothing new is
-taken, what is under way is answered, and the process ends well.
+Owns which addresses need a token, and which signals end it: at SIGTERM, Ctrl-C or a terminal that closes nothing new is
+taken, what is under way is answered (`connections`), and the process ends well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import re
 import signal
 import socket
@@ -20,25 +19,26 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from fewtune.errors import FewtuneError, shorten
+from fewtune.serving.hosts import check_name, is_loopback
 
 if TYPE_CHECKING:
-    from fewtune.serving.gate import Gate
+    from fewtune.serving.connections import Server
     from fewtune.serving.limits import Limits
-
-LONGEST_STOP = 120
-"""Seconds that requests under way have to be answered once the server is to end."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens, port 0 being any free one, and the token that it asks for."""
+    """Where a server listens, port 0 being any free one, the token that it asks for, and names it is asked under."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
+    names: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise FewtuneError where the token is none that a header can carry, or is missing where others can ask."""
+        """Raise FewtuneError where a name or the token is none that a header can carry, or others can ask without."""
+        for name in self.names:
+            check_name(name)
         if self.token is not None and not re.fullmatch(r"[\x21-\x7e]{8,512}", self.token):
             raise FewtuneError("--token should have 8 to 512 characters, letters, digits and signs without spaces.")
         if self.token is None and not is_loopback(self.host):
@@ -46,14 +46,6 @@ class Address:
                 f"--host is {shorten(self.host)!r}, which others can reach: give --token, which they then need, or "
                 "leave --host out to listen on this machine alone."
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is one that this machine alone can reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -73,19 +65,19 @@ def serve_model(saved: Saved, address: Address, limits: Limits, ready: Callable[
     with open_socket(address.host, address.port) as listening:
         from fewtune.api import load
         from fewtune.serving.app import Served, create_app
+        from fewtune.serving.connections import Server
 
         predictor = load(saved.folder, saved.base)
         predictor.check_answers_alone()
         # What is imported and made at the first use is there before the first request.
         predictor.predict_probabilities([dict.fromkeys(predictor.fields, "a")])
         served = Served(saved.folder.resolve().name, predictor)
-        app = create_app(served, limits, address.token)
+        app = create_app(served, limits, address.token, address.names)
         try:
             listening.listen(1024)
         except OSError as error:  # another that has the address too began to listen meanwhile
             raise FewtuneError(_word_address(address.host, address.port, error)) from error
-        ready(served.name, _write_url(listening))
-        run_app(app, listening)
+        run_app(Server(app, limits, lambda: ready(served.name, _write_url(listening))), listening)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -120,20 +112,8 @@ def _write_url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run_app(app: Gate, listening: socket.socket) -> None:
+def run_app(server: Server, listening: socket.socket) -> None:
     """Answer what comes to a socket until a signal asks to end; then answer what is under way."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=LONGEST_STOP,
-    )
-    server = uvicorn.Server(config)
     with _hang_up_as(server.handle_exit), contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])  # which raises what ended it once more, when all is answered
 
