@@ -5,11 +5,13 @@ Owns the table alone: each family's module has its kinds.
 
 from __future__ import annotations
 
-from benchmarks.attack import data_files, disk, folders, models, numbers, studies, words
+from benchmarks.attack import data_files, disk, folders, models, numbers, served, studies, words
 from benchmarks.attack.case import Kind
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for family in (models, studies, data_files, folders, words, numbers, disk) for kind in family.KINDS
+    kind.name: kind
+    for family in (models, studies, data_files, folders, words, numbers, served, disk)
+    for kind in family.KINDS
 }
 """Every kind by its name, family by family."""
 
@@ -18,5 +20,6 @@ QUICK = (
     "studies nested thousands of levels deep",
     "JSON Lines deep, broken or of another type",
     "tables of results for audit --table",
+    "keys twice in a request",
 )
 """Kinds of the quick version: of those whose cases need no finished study and no trial."""
