@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 from filelock import FileLock
 
 from command_line import run_cli
+from fewtune.cli.app import app
 from fewtune.methods import METHODS
 from fewtune.progress import PlainProgress
 from fewtune.records import load_records
@@ -125,7 +127,7 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path, capsys: pytes
     ("arguments", "message"),
     [
         (("run", "no-such.yaml"), "no-such.yaml"),
-        (("report", "."), "no `trials` folder here"),
+        (("report", "."), "no 'trials' folder here"),
         (("run", "studies/demo.yaml", "--workers", "0"), "--workers is 0"),
         (("run", "studies/demo.yaml", "--workers", "9" * 400), f"--workers is {'9' * 77}...; give 1 to 1024."),
         (("run", "studies/demo.yaml", "--cache-share", "1.5"), "--cache-share is 1.5"),
@@ -140,6 +142,53 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     monkeypatch.chdir(ROOT)
     code, _, told = run_cli(*arguments, capsys=capsys)
     assert code == 2 and message in told and "Traceback" not in told
+
+
+COMMANDS = [name for name in app if not name.startswith("-")]
+MISTAKES = {
+    ("list",): "list needs WHAT: give methods, tasks or models.",
+    ("fit",): "fit needs --save: new folder for the model.",
+    ("predict", "model"): "predict needs ROWS: the rows: CSV, TSV, JSON Lines or Parquet",
+    ("fit", "rows.csv", "--save"): "--save is given without a value",
+    ("fit", "rows.csv", "--save", "a", "--save", "b"): "--save is given twice; give it once.",
+    ("fit", "rows.csv", "--save", "a", "--folds", "few"): "--folds is 'few'; give a whole number.",
+    (
+        "fit",
+        "rows.csv",
+        "--save",
+        "a",
+        "--empty-text",
+    ): "unknown option '--empty-text'. Did you mean '--text'? Allowed: ",
+    ("run", "study.yaml", "--workers", "many"): "--workers is 'many'; give a whole number or auto.",
+    ("run", "study.yaml", "more.yaml"): "run has no use for 'more.yaml'.",
+    ("report", "out", "--format", "xml"): "--format is 'xml'; give html, json, csv, markdown or latex.",
+    ("audit", "--majority", "most"): "--majority is 'most'; give a number.",
+    ("auditt",): "unknown command 'auditt'. Did you mean 'audit'? Allowed: audit, check",
+    ("--verison",): "unknown option '--verison'. Did you mean '--version'?",
+}
+
+
+@pytest.mark.parametrize("arguments", [*MISTAKES, *((name, "--nonsense") for name in COMMANDS)], ids=" ".join)
+def test_every_mistake_in_typing_a_command_is_a_line_like_all_other_messages(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, told = run_cli(*arguments, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert told.startswith(f"fewtune: {MISTAKES.get(arguments, 'unknown option ')}")
+    assert told.count("\n") == 1 and told.isascii(), "one line, in no box"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_shows_what_can_be_typed_and_nothing_else(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewtune.cli.output.console.width", 80)
+    code, told, _ = run_cli(*command.split(), "--help", capsys=capsys)
+    assert code == 0 and max(map(len, told.splitlines())) <= 80
+    for artefact in ("--empty-", "--no-", "default: False", "[ARGS]", "`"):
+        assert artefact not in told, told
+    named = re.findall(r"^[│ *]*([A-Z]+) +--([a-z]+) ", told, re.MULTILINE)
+    assert not [place for place, option in named if place.lower() == option], "what is given by its place is no option"
 
 
 def test_check_shows_data_patterns_and_trials(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,7 +367,7 @@ def test_what_cannot_be_written_or_would_be_overwritten_is_told(
     assert code == 2 and "was not written by fewtune" in told
     assert (mine / "study.yaml").read_bytes() == small_study.read_bytes()
     code, _, told = run_cli("check", small_study, "--set", "name=../../evil", capsys=capsys)
-    assert code == 2 and "`name`" in told
+    assert code == 2 and "'name'" in told
 
 
 def test_an_unknown_pattern_is_told_before_anything_runs(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,16 @@ def test_rules_that_a_table_cannot_answer_are_named(tmp_path: Path, capsys: pyte
     assert "4 of 6 rules asked; not asked: at the majority, which needs a column majority (or --majority);" in told
 
 
+def test_how_cells_of_a_table_were_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "results.csv"
+    table.write_text("approach;Top-1 (%);F1\na;50.2 ± 0.4;0,71\nb;81.3 ± 1.1;0,79\n")
+    asked = ("--column", "score=Top-1 (%)", "--column", "method=approach", "--majority", "0.509")
+    told = " ".join(run_cli("audit", "--table", table, *asked, capsys=capsys)[1].split())
+    assert "column Top-1 (%): in cells such as 50.2 ± 0.4 the mean is the score; the spread says" in told
+    assert "column F1: the comma in 0,71 is read as a decimal one." in told
+    assert "at the majority" in told and "Top-1 (%) 50.9: a 50.2" in told and "single draw" not in told
+
+
 def test_a_table_may_come_from_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +193,7 @@ def test_what_may_be_lost_is_the_studys_to_say(study: Path, capsys: pytest.Captu
     assert "Use lora: within " in run_cli("recommend", study, capsys=capsys)[1]
     (study / "study.yaml").write_text("name: edited\nwithin: 50\n")
     code, _, errors = run_cli("recommend", study, capsys=capsys)
-    assert code == 2 and errors.startswith(f"fewtune: {study / 'study.yaml'}: `within` is 50; give a number from 0")
+    assert code == 2 and errors.startswith(f"fewtune: {study / 'study.yaml'}: 'within' is 50; give a number from 0")
 
 
 def test_what_does_not_matter_is_the_studys_to_say(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +212,7 @@ def test_an_equivalence_that_is_no_difference_of_scores_is_refused(
     code, _, errors = run_cli("report", study, capsys=capsys)
     assert code == 2
     assert errors.count("\n") == 1
-    assert errors.startswith(f"fewtune: {study / 'study.yaml'}: `equivalence` is ")
+    assert errors.startswith(f"fewtune: {study / 'study.yaml'}: 'equivalence' is ")
 
 
 def test_figures_into_a_file_are_refused(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

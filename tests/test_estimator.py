@@ -219,7 +219,7 @@ REFUSED: Mapping[str, tuple[Any, Any]] = {
         LABELS,
     ),
     "X has 3 columns; a row is one text or 2": (np.array([["x"] * 3] * 12), LABELS),
-    "X: row 5 has 1 cells and row 1 has 2": (put(4, ("a",), PAIRS), LABELS),
+    "X: row 5 has 1 cell and row 1 has 2": (put(4, ("a",), PAIRS), LABELS),
     "X: row 2 holds b and row 1 a. Give every row the same texts": ([{"a": "x"}, {"b": "y"}], LABELS[:2]),
     "X: row 2 holds a str and row 1 a": ([{"a": "x"}, "y"], LABELS[:2]),
     "the column 'a:b' cannot stand in a template. Rename it": (pd.DataFrame({"a:b": TEXTS, "c": TEXTS}), LABELS),

@@ -84,7 +84,7 @@ def test_rows_that_a_model_cannot_read_whole_are_told_after_the_fit(
         stream.write("late " * 2000 + ",late delivery\r\n")
     given = ("--method", "probe", "--model", model_folders["llama"], "--folds", "0")
     assert call("fit", file, *given, "--save", tmp_path / "model") == 0
-    assert "1 rows were longer than the model was fitted to read" in " ".join(capsys.readouterr().err.split())
+    assert "1 row was longer than the model was fitted to read" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path) -> None:
@@ -175,12 +175,12 @@ BAD_FILES = {
     "a column misspelt": (
         "text,label\n" + SOUND,
         ("--label", "lable"),
-        "unknown column 'lable'. Did you mean 'label'? Allowed: label, text. Name the label column in `label`.",
+        "unknown column 'lable'. Did you mean 'label'? Allowed: label, text. Name the label column in 'label'.",
     ),
     "no labels": (
         "text\none\ntwo\n",
         (),
-        "unknown column 'label'. Allowed: text. Name the label column in `label`; where no column holds labels, give",
+        "unknown column 'label'. Allowed: text. Name the label column in 'label'; where no column holds labels, give",
     ),
     "numbers as the only text": (
         "stars,label\n1,good\n2,bad\n3,good\n4,bad\n",
@@ -192,7 +192,7 @@ BAD_FILES = {
     "several empty cells": (
         "text,label\n" + SOUND + ",good\nmore,\n,bad\n",
         (),
-        "3 rows (13, 14, 15) have an empty cell in 'text', 'label'. Fill the cells in, or leave the rows out. `--miss",
+        "3 rows (13, 14, 15) have an empty cell in 'text', 'label'. Fill the cells in, or leave the rows out. '--miss",
     ),
     "opposite labels, refused": (
         "text,label\n" + SOUND + "Row 0 of good!,bad\n",
@@ -271,8 +271,8 @@ def test_columns_that_were_found_and_rows_left_out_are_said(tmp_path: Path, caps
     assert call("fit", path, "--method", "tfidf", "--save", tmp_path / "model") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Columns: text 'review', label 'kind'; cells separated by a semicolon." in told
-    assert "train: 1 rows left out that repeat the text of another row." in told
-    assert "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). `--conflicts refuse`, in a" in told
+    assert "train: 1 row left out that repeats the text of another row." in told
+    assert "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). '--conflicts refuse', in a" in told
     assert "each draw is tested" not in told, "nothing is held out of a fit on all rows"
     assert call("evaluate", tmp_path / "model", path) == 0, "its labels are found by the model's"
 

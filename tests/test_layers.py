@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
 # Each layer may import the layers before it, and modules of its own.
 LAYERS = [
+    {"plurals"},
     {
         "errors",
         "interruption",
@@ -56,8 +57,18 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
-    "analysis": {"errors", "garbage", "interruption", "processor", "metrics", "records", "analysis"},
-    "report": {"errors", "terminal", "without_main", "metrics", "records", "analysis", "report", "published"},
+    "analysis": {"plurals", "errors", "garbage", "interruption", "processor", "metrics", "records", "analysis"},
+    "report": {
+        "plurals",
+        "errors",
+        "terminal",
+        "without_main",
+        "metrics",
+        "records",
+        "analysis",
+        "report",
+        "published",
+    },
 }
 
 

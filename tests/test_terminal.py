@@ -20,7 +20,16 @@ from rich.console import Console
 from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.progress import LiveProgress, PlainProgress, TimeLeft
-from fewtune.records import FitNotes, Notes, PromptNotes, load_predictions, load_records, write_planned, write_record
+from fewtune.records import (
+    Cell,
+    FitNotes,
+    Notes,
+    PromptNotes,
+    load_predictions,
+    load_records,
+    write_planned,
+    write_record,
+)
 from fewtune.report.advice import show_decisions
 from fewtune.report.charts import draw_group
 from fewtune.report.export import write_csv, write_latex, write_markdown
@@ -31,7 +40,7 @@ from fewtune.report.svg import export_svg
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.watch import watch_study
 from fewtune.running.job import Progress
-from fewtune.terminal import make_safe, make_text
+from fewtune.terminal import make_message, make_safe, make_text
 from study_maker import make_study
 
 SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
@@ -144,7 +153,37 @@ def test_only_one_module_makes_texts_and_consoles() -> None:
                 assert name not in ("Console", "Panel", "Text.from_markup", "Text.from_ansi"), f"{path}: {name}"
                 assert name != "Text" or constant, f"{path}:{node.lineno}: use make_text"
                 if name == "Text.assemble":
-                    assert all(isinstance(part, ast.Tuple) or "make_text" in ast.unparse(part) for part in node.args)
+                    made = ("make_text(", "make_message(")
+                    assert all(isinstance(part, ast.Tuple) or ast.unparse(part).startswith(made) for part in node.args)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("no folder: `fewtune run` writes one (`--out`).", "no folder: 'fewtune run' writes one ('--out')."),
+        ("`report`, `audit` and `watch` do", "'report', 'audit' and 'watch' do"),
+        ("`--set 'shots=[4]'` asks", "\"--set 'shots=[4]'\" asks"),
+        ("a column named it`s, and another`s", "a column named it`s, and another`s"),
+        ("one ` alone", "one ` alone"),
+        ("\x1b[31m `red`", "\\x1b[31m 'red'"),
+    ],
+)
+def test_a_message_shows_commands_in_quotes_and_no_markup(message: str, shown: str) -> None:
+    assert make_message(message).plain == shown
+
+
+def test_what_is_said_and_what_is_complained_of_shows_no_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from command_line import run_cli
+
+    _, _, told = run_cli("report", tmp_path, capsys=capsys)
+    assert "'fewtune run'" in told and "`" not in told
+    make_study(tmp_path, {"pattern": [0.8, 0.9], "majority": [0.5, 0.5]})
+    planned = {record.trial_id: record.trial.cell for record in load_records(tmp_path)}
+    write_planned(tmp_path, {**planned, "more": Cell(task="t", model=None, variant="tfidf", shots=4)})
+    _, told, _ = run_cli("report", tmp_path, capsys=capsys)
+    assert "'fewtune run'" in told and "`" not in told
 
 
 def test_a_text_keeps_its_lines_and_letters() -> None:

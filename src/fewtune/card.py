@@ -11,6 +11,7 @@ from typing import Any
 
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import drop_chat
+from fewtune.plurals import word_number
 from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest, WordsPart
 from fewtune.report.export import make_plain
 from fewtune.report.wording import word_score
@@ -34,7 +35,7 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     if "decision" in origin and ("tests" in origin or "out_of_fold" in origin):
         parts.append("The method was chosen by scores on rows of these files: those of new rows may be lower.")
     for name, found in origin.get("tests", {}).items():
-        parts += [f"On {make_plain(name)}, {found['rows']} rows:", _tabulate_scores(found["metrics"])]
+        parts += [f"On {make_plain(name)}, {word_number(found['rows'], 'row')}:", _tabulate_scores(found["metrics"])]
     if manifest.abstention is not None:
         parts.append(word_abstention(manifest.abstention))
     if origin.get("settings"):
@@ -49,7 +50,7 @@ def word_abstention(part: AbstentionPart) -> str:
     """What a model that abstains keeps: its threshold, the risk it holds and the share that it answers."""
     return (
         f"It abstains where its answer has a probability under {part.threshold:.6g}. Models fitted without the rows "
-        f"that they answered gave {part.coverage:.0%} of {part.rows} answers [{part.coverage_low:.0%}, "
+        f"that they answered gave {part.coverage:.0%} of {word_number(part.rows, 'answer')} [{part.coverage_low:.0%}, "
         f"{part.coverage_high:.0%}] above that, {part.errors} of them wrong: at most {part.risk:.3g} of such answers "
         f"are, with {part.confidence:.0%} confidence."
     )
@@ -63,7 +64,9 @@ def _describe(manifest: Manifest) -> list[str]:
     origin = manifest.origin
     lines = [f"Reads {', '.join(map(make_plain, manifest.fields))} and answers one of {len(manifest.labels)} labels."]
     if "method" in origin:
-        lines.append(f"Method: {make_plain(str(origin['method']))}, fitted on {origin.get('rows')} rows.")
+        lines.append(
+            f"Method: {make_plain(str(origin['method']))}, fitted on {word_number(int(origin.get('rows', 0)), 'row')}."
+        )
     if isinstance(manifest.scorer, LanguagePart):
         base = manifest.scorer.base
         known = CATALOGUE.get(drop_chat(base.name))

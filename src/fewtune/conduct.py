@@ -18,6 +18,7 @@ from fewtune.errors import RecordError
 from fewtune.executors.base import Executor
 from fewtune.interruption import as_interrupted
 from fewtune.models import resolve_precision
+from fewtune.plurals import word_number
 from fewtune.processor import name_processor
 from fewtune.records import (
     Cell,
@@ -201,7 +202,7 @@ def _settle_rows(study: Study, executor: Executor, on_event: OnEvent, is_spent: 
     executor.settle(jobs, ())
     measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event), is_spent)
     rows = ASSUMED_ROWS if is_spent() else choose_rows(measured.records)  # of some methods alone they would be others
-    on_event(Noticed(f"evaluation.in_domain_rows: auto: {rows} rows, by what the methods take here."))
+    on_event(Noticed(f"evaluation.in_domain_rows: auto: {word_number(rows, 'row')}, by what the methods take here."))
     return set_rows(study, rows)
 
 

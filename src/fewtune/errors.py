@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fewtune.plurals import word_number
+
 MOST_NAMES = 30
 """Names that a message lists, before it counts the rest."""
 MOST_CHARACTERS = 80
@@ -61,7 +63,7 @@ class StudyError(FewtuneError):
         self.source = source
         self.faults = tuple(faults)
         count = len(self.faults)
-        lines = [f"{source}: {count} fault{'s' if count != 1 else ''}"]
+        lines = [f"{source}: {word_number(count, 'fault')}"]
         for fault in self.faults[:MOST_FAULTS]:
             place = f"line {fault.line}: " if fault.line is not None else ""
             lines.append(f"  {place}{fault.message}")

@@ -18,6 +18,7 @@ from fewtune.errors import DataError
 from fewtune.evaluation import measure
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
+from fewtune.plurals import word_number
 from fewtune.predictors.abstention import choose_abstention
 from fewtune.predictors.temperature import fit_temperature, normalise
 from fewtune.running.fit_rows import FitRequest, OnStep, Row, fit_task, hear_nothing, make_task
@@ -90,7 +91,7 @@ def fit_file(
     if not folds and recipe.folds is None:
         say("There is one row alone of a label: no fold can do without it, and the model is not calibrated.")
     scores = score_folds(rows, labels, fit, folds, recipe.seed, say) if folds else None
-    say(f"Fitting {recipe.method} on all {len(rows)} rows …")
+    say(f"Fitting {recipe.method} on all {word_number(len(rows), 'row')} …")
     predictor = fit(rows, labels)
     predictor = replace(predictor, origin={**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})})
     probabilities, refused = None, None

@@ -19,11 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.time_left import TimedTrials
+from fewtune.plurals import word_number
 from fewtune.records import Record
 from fewtune.report.wording import word_about
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 ROWS_SHOWN = 10
 """Finished trials that stay in the live table."""
@@ -104,7 +105,7 @@ class LiveProgress:
         with self._changing:
             ended, running, began = list(self._finished), list(self._running.values()), dict(self._began)
         for job, record, seconds in ended:
-            told = make_text(describe_outcome(record))
+            told = make_message(describe_outcome(record))
             table.add_row(make_text(_name_trial(job)), str(job.trial.data_seed), told, "", f"{seconds:.0f}")
         for job, progress in running:
             state: RenderableType = make_text(progress.phase)
@@ -121,7 +122,7 @@ class LiveProgress:
         foot = Table.grid(padding=(0, 1))
         foot.add_row(
             ProgressBar(total=self._total, completed=self._done, width=30),
-            f"{self._done} of {self._total} trials",
+            f"{self._done} of {word_number(self._total, 'trial')}",
             "" if left is None else f"{word_about(left)} left",
         )
         return Group(table, Text(), foot)
@@ -159,7 +160,7 @@ class PlainProgress:
             f"[{self._done}/{self._total}] {_name_trial(job)} draw {job.trial.data_seed}: "
             f"{describe_outcome(record)} ({told})"
         )
-        self._console.print(make_text(line), soft_wrap=True)
+        self._console.print(make_message(line), soft_wrap=True)
 
 
 def pass_on(listener: Listener, event: Event) -> None:
@@ -184,4 +185,4 @@ def describe_outcome(record: Record) -> str:
 
 def _name_trial(job: Job) -> str:
     model = f"{job.trial.model.name} " if job.trial.model is not None else ""
-    return f"{job.trial.task.label} {model}{job.trial.method.variant}, {job.trial.shots} shots"
+    return f"{job.trial.task.label} {model}{job.trial.method.variant}, {word_number(job.trial.shots, 'shot')}"

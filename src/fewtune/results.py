@@ -17,6 +17,7 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import FewtuneError, name_choices
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class StudyResult:
     def decision(self) -> Decision:
         """The decision of a study of one task and number of shots; raises FewtuneError where there are several."""
         if len(self.decisions) != 1:
-            places = ", ".join(f"{d.question.task} at {d.question.shots} shots" for d in self.decisions)
+            places = ", ".join(f"{d.question.task} at {word_number(d.question.shots, 'shot')}" for d in self.decisions)
             raise FewtuneError(f"this study has {len(self.decisions)} decisions ({places}); take one of `decisions`.")
         return self.decisions[0]
 

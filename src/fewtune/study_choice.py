@@ -19,6 +19,7 @@ from fewtune.auto import choose_method, word_nothing_learnt
 from fewtune.errors import FewtuneError, RecordError, list_names, name_choices
 from fewtune.methods import get_method
 from fewtune.models import find_model, resolve_precision
+from fewtune.plurals import word_number
 from fewtune.records import IN_DOMAIN, Record
 from fewtune.results import StudyResult, read_result
 from fewtune.running.prepare import load_task
@@ -111,7 +112,7 @@ def _choose_settings(trials: Sequence[Record], tell: Callable[[str], None]) -> M
         told = ", ".join(f"{key} {settings[key]}" for key in varied)
         tell(
             f"Its trials had {len(by_settings)} settings, by tuning or by pattern: taken is {told}, of {len(chosen)} "
-            f"of {len(trials)} trials, and of those as frequent the best."
+            f"of {word_number(len(trials), 'trial')}, and of those as frequent the best."
         )
     return settings
 

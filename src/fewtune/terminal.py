@@ -1,13 +1,14 @@
 """What may reach a terminal: users' words as they stand, without markup, control characters or escape codes.
 
-Owns how a text is made safe to show, and how the consoles and streams of the command line are set up. Does not know
-what is shown.
+Owns how a text is made safe to show, how messages show commands, and how the consoles and streams of the command line
+are set up. Does not know what is shown.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -28,6 +29,8 @@ _WRITTEN_OUT = {
     for code in (*_CONTROLS, *_DIRECTIONS, *_SEPARATORS, *_SURROGATES)
     if chr(code) not in _KEPT
 }
+_CODE = re.compile(r"(?<![\w`])`([^`\n]+)`(?![\w`])")
+"""What messages and docstrings mark as code: a command, an option or a setting, as it is typed."""
 
 
 def make_safe(text: str) -> str:
@@ -38,6 +41,19 @@ def make_safe(text: str) -> str:
 def make_text(text: str, style: str = "") -> Text:
     """A text for a console, shown as it stands: nothing in it is read as markup or acts on the terminal."""
     return Text(make_safe(text), style=style)
+
+
+def quote_code(text: str) -> str:
+    """A sentence of fewtune's with what it marks as code in quotes, for readers to whom a backtick is no markup.
+
+    Where the code holds a quote itself, these are double.
+    """
+    return _CODE.sub(lambda code: f"'{code[1]}'" if "'" not in code[1] else f'"{code[1]}"', text)
+
+
+def make_message(text: str, style: str = "") -> Text:
+    """A sentence of fewtune's for a console, with code in quotes; users' words alone go through `make_text`."""
+    return make_text(quote_code(text), style)
 
 
 class _PipedConsole(Console):

@@ -16,7 +16,7 @@ def rows(*texts: str, label: int = 0) -> tuple[Example, ...]:
 def test_texts_that_differ_in_case_and_punctuation_are_the_same() -> None:
     kept, notes = drop_repeats(rows("A b.", "a  B", "c"), "train")
     assert [row.row_id for row in kept] == ["A b.", "c"]
-    assert notes == ["train: 1 rows left out that repeat the text of another row."]
+    assert notes == ["train: 1 row left out that repeats the text of another row."]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_more_test_rows_than_there_are_gives_all(make_small_task: Callable[..., 
     [
         (18, {"pool_rows": 5}, "18 shots and 5 pool rows asked, but there are 20 training rows"),
         (12, {}, "take up to 6 rows of every label, but 'label1' has 4"),
-        (1, {}, "1 shots cannot hold all 2 labels"),
+        (1, {}, "1 shot cannot hold all 2 labels"),
         (0, {}, "Ask at least 1 shot and 0 pool rows"),
         (11, {"per_class": True}, "11 shots per class, 22 in total"),
     ],

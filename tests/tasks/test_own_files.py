@@ -120,7 +120,7 @@ def test_rows_shared_with_a_test_are_dropped_with_a_note(tmp_path: Path, write: 
     write("test.csv", "text,label\nRow number 3!,bad\nfresh,good\n")
     task = read(tmp_path, tests={"in_domain": "test.csv"})
     assert len(task.train) == 39
-    assert "train: 1 rows left out whose text is in a test set." in task.notes
+    assert "train: 1 row left out whose text is in a test set." in task.notes
 
 
 def test_patterns_take_words_by_label_or_in_order(tmp_path: Path, write: Write) -> None:
@@ -160,7 +160,7 @@ def test_quoted_cells_may_hold_commas_newlines_and_long_texts(tmp_path: Path, wr
         ("text,label\n", "the file is empty"),
         ("text,label\na,x\nb,x\n", "every row has the label 'x' in column 'label'. Give rows of at least two labels"),
         ("text,label\na,x\nb,y,z\n", "row 2 (line 3) has 3 cells, but the header names 2 columns (text, label)."),
-        ("text,label\na\n", "row 1 (line 2) has 1 cells, but the header names 2 columns"),
+        ("text,label\na\n", "row 1 (line 2) has 1 cell, but the header names 2 columns"),
         ('text,label\n"a,x\nb,y\n', "row 1 (line 3) cannot be read"),
         (b"text,label\na,x\n\xff\xfe,y\n", "line 3 is not UTF-8 (byte 0xff). Save the file as UTF-8."),
         ("text,label\na,x\n" + "b" * 1_000_001 + ",y\n", "row 2 has 1000001 characters in column 'text'; 1000000 are"),

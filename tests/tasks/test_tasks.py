@@ -255,7 +255,7 @@ def test_glue_qqp_loses_its_quotes_and_broken_lines_and_keeps_the_rest(
         ("train/8", 0, '"Why" or "how"'),
     ]
     assert "train.tsv: 2 lines left out that do not hold 6 cells." in loaded.notes
-    assert "train: 1 pairs left out in which a question is empty." in loaded.notes
+    assert "train: 1 pair left out in which a question is empty." in loaded.notes
     assert any("nothing is out of domain. Put paws_qqp/dev_and_test.jsonl" in note for note in loaded.notes)
     write("QQP/dev.tsv", "1\t1\t2\tWho?\tWhom?\t0\n")
     with pytest.raises(DataError, match=r"dev.tsv: the first line must name the columns id, qid1"):

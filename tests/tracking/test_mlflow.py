@@ -103,7 +103,7 @@ def test_a_server_that_was_down_is_filled_and_equal_and_one_that_is_up_is_told_s
     methods = ("--set", "methods=[majority, lora: {epochs: 2}]")
     assert call("run", str(study_file), "--out", down, *methods, "--set", "name=down", *asked) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "The tracker cannot be told" in told and "`fewtune track` tells it the rest" in told
+    assert "The tracker cannot be told" in told and "'fewtune track' tells it the rest" in told
     with serving(folder, port) as uri:
         assert call("track", down, "--to", "mlflow", "--uri", uri) == 0
         assert "4 of 4 trials told to mlflow" in capsys.readouterr().out

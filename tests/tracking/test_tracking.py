@@ -253,7 +253,7 @@ def test_what_is_told_of_a_trial_is_all_of_its_axes_and_measures(study: Path, tm
     ("arguments", "words"),
     [
         (["run", "study.yaml", "--track-uri", "http://127.0.0.1:1"], "give --track with it"),
-        (["track", "nowhere", "--to", "mlflow"], "no `trials` folder here"),
+        (["track", "nowhere", "--to", "mlflow"], "no 'trials' folder here"),
     ],
 )
 def test_mistakes_are_told_in_words(

@@ -32,6 +32,7 @@ from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.unseen import look_at_pair, look_at_rows
 from fewtune.errors import RecordError, name_choices
 from fewtune.metrics.counts import RANGES, SCORES
+from fewtune.plurals import word_number
 
 Answer = Literal["better", "tie", "worse", "cannot tell"]
 
@@ -182,7 +183,7 @@ def apply_rule(interval: statistics.Interval, region: float = REGION) -> tuple[A
 
 def word_region(region: float) -> str:
     """Word the largest difference that does not matter: '1 point'."""
-    return f"{100 * region:g} point{'s' if region != 0.01 else ''}"
+    return word_number(100 * region, "point", "g")
 
 
 def word_comparison(other: str, comparison: Comparison) -> str:
@@ -190,7 +191,7 @@ def word_comparison(other: str, comparison: Comparison) -> str:
     if comparison.point is None or comparison.low is None or comparison.high is None:
         return f"cannot tell from {other}: {comparison.reason}"
     span = f"[{100 * comparison.low:z.1f}, {100 * comparison.high:z.1f}]"
-    size = f"{abs(100 * comparison.point):.1f} points"
+    size = word_number(abs(100 * comparison.point), "point", ".1f")
     if comparison.answer == "better":
         return f"better than {other} by {size} {span}{_word_draws(comparison)}"
     if comparison.answer == "worse":
@@ -207,7 +208,7 @@ def _word_draws(comparison: Comparison) -> str:
     """Word how often the first is ahead: ', ahead in 1.5 of 3 draws'; of one draw, only that there is one."""
     if comparison.draws == 1 or comparison.wins is None:
         return " with 1 draw"
-    return f", ahead in {comparison.wins * comparison.draws:g} of {comparison.draws} draws"
+    return f", ahead in {comparison.wins * comparison.draws:g} of {word_number(comparison.draws, 'draw')}"
 
 
 def word_further(comparison: Comparison) -> str:
@@ -223,7 +224,7 @@ def word_further(comparison: Comparison) -> str:
 
 def word_further_draws(count: int) -> str:
     """Word a number of draws that are still to be made: '1 further draw', '4 further draws'."""
-    return f"{count} further draw{'s' if count != 1 else ''}"
+    return word_number(count, "further draw")
 
 
 def _borrow(comparisons: Iterable[Comparison], draws: int) -> statistics.Borrowed:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.plurals import word_number
 from fewtune.records import IN_DOMAIN as IN_DOMAIN
 from fewtune.records import Record
 
@@ -114,8 +115,7 @@ class LeaderboardGroup:
     @property
     def title(self) -> str:
         """Task, model and shots in words."""
-        shots = f"{self.shots} shot{'s' if self.shots != 1 else ''}"
-        return " · ".join([self.task, self.model or "no language model", shots])
+        return " · ".join([self.task, self.model or "no language model", word_number(self.shots, "shot")])
 
 
 def group_records(records: Iterable[Record]) -> dict[GroupKey, list[Record]]:

@@ -16,6 +16,7 @@ from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
 from fewtune.analysis.looks import find_earlier, find_levels, find_look, foresee_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.plurals import word_number
 from fewtune.records import LookHistory, Record
 
 QUERIES = 1000
@@ -148,10 +149,10 @@ def _find_fault(row: LeaderboardRow, have: int, draws: int, weighs: bool) -> str
     if not weighs:
         return "no test set out of domain to weigh"
     if row.failed:
-        return f"failed in {row.failed} of {row.done + row.failed} trials"
+        return f"failed in {row.failed} of {word_number(row.done + row.failed, 'trial')}"
     if not have:
         return "skipped" if row.skipped else "not scored on all that counts"
-    return f"scored on {have} of {draws} draws" if have < draws else None
+    return f"scored on {have} of {word_number(draws, 'draw')}" if have < draws else None
 
 
 def _find_excess(row: LeaderboardRow, budget: Budget) -> str | None:

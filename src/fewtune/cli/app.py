@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from fewtune import __version__
 from fewtune.causes import find_failure_kind
@@ -27,6 +27,7 @@ from fewtune.cli.report import report
 from fewtune.cli.run import check, run
 from fewtune.cli.serve import serve
 from fewtune.cli.track import track
+from fewtune.cli.usage import word_usage
 from fewtune.cli.watch import watch
 from fewtune.errors import FewtuneError, word_install
 from fewtune.interruption import CLOSED_PIPE, exit_code, raise_on_signals, word_interrupt
@@ -45,7 +46,17 @@ app = App(
     suppress_keyboard_interrupt=False,  # `main` has a word for it
     console=console,
     error_console=errors,
+    group_parameters="Options",
+    default_parameter=Parameter(negative=()),  # no `--empty-text` or `--no-strict` that nobody asks for
 )
+USAGE = {
+    fit: "fewtune fit [TRAIN] --save PATH [OPTIONS]",
+    audit: "fewtune audit [OUT] [OPTIONS]",
+    merge: "fewtune merge PARTS... --out PATH [OPTIONS]",
+    list_: "fewtune list WHAT [NAME]",
+}
+"""What help shows of commands where Cyclopts says [ARGS], or one of what may be several."""
+
 for command in (
     fit,
     predict,
@@ -62,9 +73,9 @@ for command in (
     merge,
     track,
     schema,
+    list_,
 ):
-    app.command(command)
-app.command(list_, name="list")
+    app.command(command, usage=f"Usage: {USAGE[command]}" if command in USAGE else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         with raise_on_signals():
-            code = app(given, result_action="return_value", exit_on_error=False)
-    except CycloptsError:
-        code = 2  # Cyclopts has printed what is wrong with the arguments
+            code = app(given, result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        complain(f"fewtune: {word_usage(error)}")
+        code = 2
     except FewtuneError as error:
         complain(f"fewtune: {error}")
         code = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,9 +12,13 @@ from fewtune.cli.options import Strict
 from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
 
+if TYPE_CHECKING:
+    from fewtune.analysis.audit.runs import Reading
+
 
 def audit(
     out: Annotated[Path | None, Parameter(help="A folder that `fewtune run` wrote.")] = None,
+    /,
     *,
     table: Annotated[
         Path | None,
@@ -43,6 +47,8 @@ def audit(
     if table is not None and out is None:
         audited = audit_table(table, majority, read_columns(column or []))
         findings, asked, unasked = audited.findings, audited.asked, audited.unasked
+        for line in list_reading(audited.reading):
+            say(line)
     elif out is not None and table is None:
         if column:
             raise FewtuneError("--column goes with --table: a study's records have their own names.")
@@ -54,8 +60,20 @@ def audit(
     show_findings(console, findings, trials=True, rules=asked)
     if unasked:
         each = "; ".join(f"{rule}, which needs a column {column}" for rule, column in unasked.items())
-        say(f"{asked} of {asked + len(unasked)} rules asked; not asked: {each}.")
+        told = "A column of another name is told with --column, such as accuracy=NAME."
+        say(f"{asked} of {asked + len(unasked)} rules asked; not asked: {each}. {told}")
     return 1 if strict and has_errors(findings) else 0
+
+
+def list_reading(reading: Reading) -> list[str]:
+    """Say how cells were read that hold more than a plain number, a line each."""
+    spreads = [
+        f"column {name}: in cells such as {cell} the mean is the score; the spread says that the row stands for "
+        "several runs, and is used for nothing else."
+        for name, cell in reading.spreads.items()
+    ]
+    commas = [f"column {name}: the comma in {cell} is read as a decimal one." for name, cell in reading.commas.items()]
+    return [*spreads, *commas]
 
 
 def read_columns(given: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import Base
+from fewtune.cli.options import Base, make_flag
 from fewtune.cli.output import say
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Form:
     """What is written, and what it is compared with."""
 
-    merge: Annotated[bool, Parameter(negative="", help="Merge an adapter into a whole model.")] = False
-    onnx: Annotated[bool, Parameter(negative="", help="Write an ONNX graph too, into the folder's onnx/.")] = False
+    merge: Annotated[bool, make_flag("Merge an adapter into a whole model.")] = False
+    onnx: Annotated[bool, make_flag("Write an ONNX graph too, into the folder's onnx/.")] = False
     base: Base = None
     check: Annotated[
         Path | None, Parameter(help="Rows that the export is compared on, beside texts of many kinds.")
@@ -33,6 +33,7 @@ class Form:
 def export(
     model: Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")],
     out: Annotated[Path, Parameter(help="New folder for the export.")],
+    /,
     *,
     form: Form = Form(),
 ) -> int:

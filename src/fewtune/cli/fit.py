@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from fewtune.cli.fit_options import Calibration, Choice, Columns, Source
 from fewtune.cli.output import console, count_steps, say
 from fewtune.errors import FewtuneError
+from fewtune.plurals import word_number
 
 if TYPE_CHECKING:
     from fewtune.analysis.decision import Decision
@@ -44,6 +45,7 @@ class _Chosen:
 
 def fit(
     train: Annotated[Path | None, Parameter(help="The labelled rows: CSV, TSV, JSON Lines or Parquet.")] = None,
+    /,
     *,
     save: Annotated[Path, Parameter(help="New folder for the model.")],
     columns: Columns = Columns(),
@@ -222,8 +224,8 @@ def _take_study(source: Source) -> _Chosen:
     choice = read_choice(source.from_, source.task, source.data_dir, say)
     say(f"{word_question(choice.decision)}: {word_decision(choice.decision)}")
     shots, rows = choice.decision.question.shots, len(choice.task.train)
-    told = f"The study's trials were fitted on {shots} rows, and the bound is for so many: on all {rows} methods may "
-    told += "stand otherwise."
+    told = f"The study's trials were fitted on {word_number(shots, 'row')}, and the bound is for so many: "
+    told += f"on all {rows} methods may stand otherwise."
     say(told)
     found = {**_tell_choice(choice.result, choice.decision), "raced": told}
     task = replace(choice.task, test_sets=())  # the study measured what its methods make of them
@@ -255,7 +257,7 @@ def _foresee(chosen: _Chosen, calibration: Calibration) -> None:
     if seconds is not None and seconds >= WORTH_SAYING:
         what = "Folds and the last fit go" if folds else "The last fit goes"
         once = "; --folds 0 fits once, and calibrates nothing" if folds else ""
-        say(f"{what} through all {len(labels)} rows: {word_about(seconds)}{once}.")
+        say(f"{what} through all {word_number(len(labels), 'row')}: {word_about(seconds)}{once}.")
 
 
 def _trace(file: LabelledFile, chosen: _Chosen, out: Path) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fewtune.cli.output import console, say, say_error
 from fewtune.errors import shorten
+from fewtune.plurals import word_number
 from fewtune.terminal import make_text
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
         return
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column(f"out of fold, {learnt['rows']} rows")
+    table.add_column(f"out of fold, {word_number(learnt['rows'], 'row')}")
     for name in ("before", "after"):
         table.add_column(name, justify="right")
     for name, value in learnt["before"].items():
@@ -89,7 +90,7 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     ]
     path = name_beside(save, SUSPECTS)
     write_rows(path, rows)
-    say(f"{len(rows)} rows whose own label models that had not seen them find unlikely, in {path}:")
+    say(f"Labels that look wrong, by models that had not seen their rows: {word_number(len(rows), 'row')}, in {path}:")
     _show_rows(rows, predictor.fields)
 
 
@@ -97,7 +98,7 @@ def show_tests(fitted: FittedFile) -> None:
     """Show what the model makes of the files of test rows."""
     for name, found in fitted.predictor.origin.get("tests", {}).items():
         mean, low, high = found["metrics"]["accuracy"]
-        say(f"Accuracy on {name}, {found['rows']} rows: {mean:.3f} [{low:.3f}, {high:.3f}].")
+        say(f"Accuracy on {name}, {word_number(found['rows'], 'row')}: {mean:.3f} [{low:.3f}, {high:.3f}].")
 
 
 def show_growth(growth: Growth, out: Path) -> None:
@@ -128,7 +129,7 @@ def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     ]
     path = name_beside(save, LABEL_NEXT)
     write_rows(path, rows)
-    say(f"{len(rows)} rows without labels, those first that a label is worth most for, in {path}:")
+    say(f"{word_number(len(rows), 'row')} without labels, those first that a label is worth most for, in {path}:")
     _show_rows(rows, predictor.fields)
 
 

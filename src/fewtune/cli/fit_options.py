@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import DataDir, check_number, check_share
+from fewtune.cli.options import DataDir, check_number, check_share, make_flag
 from fewtune.durations import parse_minutes
 from fewtune.errors import FewtuneError, list_names
 
@@ -110,7 +110,7 @@ class Calibration:
     ] = None
     curve: Annotated[
         bool,
-        Parameter(negative="", help="Fit on more and more of the rows, and say what twice as many would bring."),
+        make_flag("Fit on more and more of the rows, and say what twice as many would bring."),
     ] = False
 
     def check(self) -> None:

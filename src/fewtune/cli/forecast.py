@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from fewtune.analysis.audit.finding import word_number
+from fewtune.plurals import word_number
 from fewtune.report.wording import UNKNOWN, word_bytes, word_seconds
 from fewtune.running.forecast import BAND, Forecast, StudyForecast
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 
 def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> None:
@@ -34,16 +34,16 @@ def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> N
             word_seconds(each.seconds),
             word_bytes(each.memory_bytes),
             word_bytes(each.disk_bytes),
-            make_text(known),
+            make_message(known),
         )
     console.print(table)
     for line in _sum_up(forecast, is_race):
-        console.print(make_text(line), soft_wrap=True)
+        console.print(make_message(line), soft_wrap=True)
 
 
 def _name_cell(each: Forecast, several: bool) -> str:
     cell = each.cell
-    where = f"{cell.task} · {cell.model or 'no model'} · {cell.shots} shots · " if several else ""
+    where = f"{cell.task} · {cell.model or 'no model'} · {word_number(cell.shots, 'shot')} · " if several else ""
     return f"{where}{cell.variant}"
 
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def list_(
-    what: Literal["methods", "tasks", "models"],
+    what: Annotated[Literal["methods", "tasks", "models"], Parameter(help="What is listed.")],
     name: Annotated[str | None, Parameter(help="A method or a task, whose settings are listed.")] = None,
+    /,
 ) -> int:
     """List what a study can name, or the settings of a method or a task with their defaults."""
     if name is not None and what == "models":

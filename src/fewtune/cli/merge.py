@@ -9,10 +9,12 @@ from cyclopts import Parameter
 
 from fewtune.cli.options import check_number
 from fewtune.cli.output import say
+from fewtune.plurals import word_number
 
 
 def merge(
-    parts: Annotated[list[Path], Parameter(negative="", help="Folders that `fewtune run --shard` wrote.")],
+    parts: Annotated[list[Path], Parameter(help="Folders that `fewtune run --shard` wrote.")],
+    /,
     *,
     out: Annotated[Path, Parameter(help="The folder to put all of their trials into.")],
     race: Annotated[
@@ -26,5 +28,5 @@ def merge(
     if race is not None:
         check_number("--race", race, 2, MOST_ENTRIES)
     trials = merge_folders(parts, out, say, race=race)
-    say(f"{out}: {trials} trials of {len(parts)} folders.")
+    say(f"{out}: {word_number(trials, 'trial')} of {word_number(len(parts), 'folder')}.")
     return 0

@@ -12,6 +12,12 @@ from cyclopts import Parameter
 
 from fewtune.errors import FewtuneError, shorten
 
+
+def make_flag(told: str) -> Parameter:
+    """An option that is given or not: of its default there is nothing to show."""
+    return Parameter(help=told, show_default=False)
+
+
 StudyPath = Annotated[Path, Parameter(help="The study, a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -21,8 +27,8 @@ DataDir = Annotated[
     Path | None, Parameter(help="Folder with the tasks' files (cola/, mnli/ …), instead of fetching them.")
 ]
 OutFolder = Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")]
-Profile = Annotated[bool, Parameter(negative="", help="Print where the time went, by phase and by method.")]
-Strict = Annotated[bool, Parameter(negative="", help="Exit with 1 where the audit finds an error.")]
+Profile = Annotated[bool, make_flag("Print where the time went, by phase and by method.")]
+Strict = Annotated[bool, make_flag("Exit with 1 where the audit finds an error.")]
 
 Base = Annotated[str | None, Parameter(help="Where the base model lies; the name it was fitted under where not given.")]
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from fewtune.interruption import Interrupted
-from fewtune.terminal import make_text, open_console
+from fewtune.plurals import word_number
+from fewtune.terminal import make_message, open_console
 
 SURE_STEPS, SURE_SECONDS, LONG = 10, 1.0, 60.0
 """Steps and seconds after which the time that a fit takes is known, and the seconds that are worth saying."""
@@ -20,17 +21,17 @@ errors = open_console(stderr=True)
 
 
 def say(text: str) -> None:
-    """Print a line, as it stands."""
-    console.print(make_text(text), soft_wrap=True)
+    """Print a message."""
+    console.print(make_message(text), soft_wrap=True)
 
 
 def say_error(text: str) -> None:
-    """Print a line to standard error, as it stands."""
-    errors.print(make_text(text), soft_wrap=True)
+    """Print a message to standard error."""
+    errors.print(make_message(text), soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error, where anyone reads it: a terminal that hung up, or a pipe's end, does not."""
+    """Print a message to standard error, where anyone reads it: a terminal that hung up, or a pipe's end, does not."""
     with contextlib.suppress(OSError, Interrupted):
         say_error(text)
 
@@ -66,7 +67,7 @@ def count_steps() -> Iterator[Callable[[int, int, float], None]]:
             elif known and step >= SURE_STEPS and not told:
                 told = True
                 if left >= LONG:
-                    say_error(f"This fit has {steps} steps: {word_about(left)}.")
+                    say_error(f"This fit has {word_number(steps, 'step')}: {word_about(left)}.")
 
         yield show
 

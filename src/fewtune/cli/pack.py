@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fewtune.cli.options import OutFolder
 from fewtune.cli.output import say
+from fewtune.plurals import word_number
 
 
-def pack(out: OutFolder) -> int:
+def pack(out: OutFolder, /) -> int:
     """Put a finished study's records into one file and its predictions into another; every command reads these too."""
     from fewtune.running.folder import pack_folder
 
     trials = pack_folder(out)
-    say(f"{out}: {trials} trials packed into records.jsonl and predictions.parquet.")
+    say(f"{out}: {word_number(trials, 'trial')} packed into records.jsonl and predictions.parquet.")
     return 0

@@ -16,6 +16,7 @@ from fewtune.cli.options import Base
 from fewtune.cli.output import console, count_rows, say, say_error
 from fewtune.data.csv_lines import write_csv_lines
 from fewtune.errors import FewtuneError
+from fewtune.plurals import choose_verb, word_number
 from fewtune.terminal import make_text, write_export
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Rows = Annotated[
 def predict(
     model: Model,
     rows: Rows,
+    /,
     *,
     out: Annotated[Path | None, Parameter(help="File to write, as CSV; the standard output where not given.")] = None,
     keep: Annotated[
@@ -92,11 +94,9 @@ def predict(
             blank += sum(not a.probabilities for a in answers)
             count(done)
     if blank:
-        say_error(
-            "1 row without a text has no answer." if blank == 1 else f"{blank} rows without a text have no answer."
-        )
+        say_error(f"{word_number(blank, 'row')} without a text {choose_verb(blank, 'has', 'have')} no answer.")
     if out is not None:
-        say_error(f"{done} rows answered in {out}")
+        say_error(f"{word_number(done, 'row')} answered in {out}")
     tell_cut(predictor)
     return 0
 
@@ -105,7 +105,8 @@ def tell_cut(predictor: Predictor) -> None:
     """Say how many rows were longer than a model reads, if any were."""
     cut = predictor.count_cut()
     if cut:
-        say_error(f"{cut} rows were longer than the model was fitted to read: their longest texts lost their ends.")
+        told = f"{word_number(cut, 'row')} {choose_verb(cut, 'was', 'were')} longer than the model was fitted to read"
+        say_error(f"{told}: the longest text of each lost its end.")
 
 
 def _name_columns(kept: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -143,6 +144,7 @@ def _open_answers(out: Path | None) -> Iterator[Callable[[str], object]]:
 def evaluate(
     model: Model,
     test: Annotated[Path, Parameter(help="Labelled rows.")],
+    /,
     *,
     label: Annotated[
         str | None, Parameter(help="The column of labels; `label`, or the one that holds nothing else, if not given.")
@@ -176,7 +178,7 @@ def evaluate(
     if predictor.abstention is not None:
         wrong = int((probabilities.argmax(axis=1) != gold)[answers].sum())
         say(_word_answered(sum(answers), len(gold), wrong, predictor.abstention.risk))
-    say(f"{len(gold)} rows; always answering the commonest label scores {found.majority:.3f} accuracy.")
+    say(f"{word_number(len(gold), 'row')}; always answering the commonest label scores {found.majority:.3f} accuracy.")
     console.print(_tabulate_answers(predictor.labels, found.confusion))
     tell_cut(predictor)
     return 0
@@ -210,9 +212,9 @@ def _word_answered(answered: int, rows: int, wrong: int, risk: float) -> str:
     from scipy.stats import binomtest
 
     if not answered:
-        return f"It abstained on all {rows} rows."
+        return f"It abstained on all {word_number(rows, 'row')}."
     found = binomtest(wrong, answered).proportion_ci()
     return (
-        f"It answered {answered} of {rows} rows and abstained on the rest; {wrong / answered:.3f} of its answers are "
-        f"wrong [{found.low:.3f}, {found.high:.3f}], {risk:g} may be."
+        f"It answered {answered} of {word_number(rows, 'row')} and abstained on the rest; {wrong / answered:.3f} of "
+        f"its answers are wrong [{found.low:.3f}, {found.high:.3f}], {risk:g} may be."
     )

@@ -52,6 +52,7 @@ class Limits:
 
 def recommend(
     out: OutFolder,
+    /,
     *,
     within: Annotated[
         float | None, Parameter(help="How far below the best it may be (0.03: three points); else the study's.")

@@ -11,6 +11,7 @@ from fewtune.cli.options import OutFolder, Profile, Strict
 from fewtune.cli.output import console, say, say_error
 from fewtune.errors import FewtuneError
 from fewtune.garbage import collecting_later
+from fewtune.plurals import word_number
 from fewtune.terminal import write_export
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def report(
     out: OutFolder,
+    /,
     *,
     format_: Annotated[
         Literal["html", "json", "csv", "markdown", "latex"],
@@ -56,7 +58,7 @@ def report(
                 show_profile(console, result.records)
         if figures is not None:
             written = write_figures(result.analysis, figures)
-            say_error(f"figures: {len(written)} files in {figures}")
+            say_error(f"figures: {word_number(len(written), 'file')} in {figures}")
     return end_with(result, strict)
 
 

@@ -20,6 +20,7 @@ from fewtune.cli.options import (
     check_number,
     check_seconds,
     check_share,
+    make_flag,
 )
 from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
@@ -27,6 +28,7 @@ from fewtune.cli.track import Tracking
 from fewtune.durations import parse_minutes, parse_seconds
 from fewtune.errors import FewtuneError, list_names
 from fewtune.interruption import as_interrupted, exit_code, word_interrupt
+from fewtune.plurals import word_number
 from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def _check_gpus(asked: int) -> None:
 
     there = torch.cuda.device_count()
     if 0 < there < asked:
-        raise FewtuneError(f"--devices-per-trial is {asked}, and this machine has {there} GPUs.")
+        raise FewtuneError(f"--devices-per-trial is {asked}, and this machine has {word_number(there, 'GPU')}.")
 
 
 @Parameter(name="*")
@@ -181,13 +183,14 @@ class Shown:
 
     profile: Profile = False
     strict: Strict = False
-    forecast: Annotated[
-        bool, Parameter(negative="", help="Before it runs, measure what trials take, and say what all of them will.")
-    ] = False
+    forecast: Annotated[bool, make_flag("Before it runs, measure what trials take, and say what all of them will.")] = (
+        False
+    )
 
 
 def run(
     study: StudyPath,
+    /,
     *,
     out: Annotated[Path | None, Parameter(help="Output folder; `out/<study name>` where not given.")] = None,
     set_: Overrides = None,
@@ -257,11 +260,12 @@ def _has_learnt(result: StudyResult) -> bool:
 
 def check(
     study: StudyPath,
+    /,
     *,
     set_: Overrides = None,
     forecast: Annotated[
         bool,
-        Parameter(negative="", help="Measure an excerpt of a trial of each method: seconds, memory and disk of all."),
+        make_flag("Measure an excerpt of a trial of each method: seconds, memory and disk of all."),
     ] = False,
     out: Annotated[
         Path | None, Parameter(help="Folder whose records a forecast goes by; `out/<study name>` where not given.")

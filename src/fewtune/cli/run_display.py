@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.padding import Padding
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.cli.forecast import show_forecast
 from fewtune.conduct import (
@@ -30,13 +29,14 @@ from fewtune.conduct import (
     StudyEvent,
 )
 from fewtune.models import word_terms
+from fewtune.plurals import word_number
 from fewtune.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
 from fewtune.records import NEVER_RUN, Record
 from fewtune.report.profile import CommandSeconds
 from fewtune.report.race import tabulate_race
 from fewtune.report.wording import word_about, word_decision, word_question, word_seconds
 from fewtune.running.job import Job
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message
 
 
 class RunDisplay:
@@ -134,7 +134,7 @@ class RunDisplay:
 
     def _print(self, *lines: str) -> None:
         for line in lines:
-            self._console.print(make_text(line), soft_wrap=True)
+            self._console.print(make_message(line), soft_wrap=True)
 
 
 def word_left_out(event: LeftOut) -> str:

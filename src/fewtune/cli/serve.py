@@ -50,7 +50,7 @@ class Bounds:
     ] = 30.0
 
 
-def serve(model: Model, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
+def serve(model: Model, /, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
     """Serve a saved model over HTTP until Ctrl-C: /predict, /classify, a page to try it by hand, /docs."""
     from fewtune.executors.process import set_up_here
     from fewtune.serving.limits import Limits

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from fewtune.cli.options import OutFolder
 from fewtune.cli.output import complain, say
 from fewtune.errors import FewtuneError
+from fewtune.plurals import word_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class Tracking:
             yield follower.hear
 
 
-def track(out: OutFolder, *, to: Annotated[TrackerName, Parameter(help="Which tracker.")], uri: Uri = None) -> int:
+def track(out: OutFolder, /, *, to: Annotated[TrackerName, Parameter(help="Which tracker.")], uri: Uri = None) -> int:
     """Tell a tracker the trials of a study's folder that it lacks; told again, it is told nothing."""
     from fewtune.records.study_file import load_study_entry
     from fewtune.tracking.fill import fill_tracker
@@ -71,7 +72,7 @@ def track(out: OutFolder, *, to: Annotated[TrackerName, Parameter(help="Which tr
             f"{to} could not be told ({' '.join(f'{type(error).__name__}: {error}'.split())[:300]}). What it was told "
             "stays; the same command tells it the rest."
         ) from error
-    say(f"{out}: {told} of {trials} trials told to {to}; it had the others.")
+    say(f"{out}: {told} of {word_number(trials, 'trial')} told to {to}; it had the others.")
     return 0
 
 

@@ -14,6 +14,7 @@ LONGEST_WAIT = 86_400
 
 def watch(
     out: OutFolder,
+    /,
     *,
     every: Annotated[float, Parameter(help="Seconds between two looks at the folder.")] = 2.0,
 ) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fewtune.data.encoding import decode_text
 from fewtune.errors import DataError, list_names
+from fewtune.plurals import word_number
 
 
 def read_text(path: Path) -> str:
@@ -68,7 +69,7 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[dict[str,
         cells = line.removesuffix("\r").split("\t")
         if len(cells) != len(columns):
             raise DataError(
-                f"{path}: line {number} has {len(cells)} cells where {len(columns)} are due "
+                f"{path}: line {number} has {word_number(len(cells), 'cell')} where {len(columns)} are due "
                 f"({', '.join(columns)}). Take a fresh copy of the file."
             )
         rows.append(dict(zip(columns, cells, strict=True)))

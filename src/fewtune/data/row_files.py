@@ -25,6 +25,7 @@ from fewtune.data.files import parse_jsonl
 from fewtune.data.parquet import read_parquet, stream_parquet
 from fewtune.data.separators import SEPARATORS, find_separator
 from fewtune.errors import DataError, list_names, name_choices
+from fewtune.plurals import word_number
 
 LONGEST_CELL = 1_000_000
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -287,8 +288,8 @@ def _read_cells(lines: Iterable[str], name: str, separator: str, spaced: bool = 
             header = _check_header(cells, name)
         elif len(cells) != len(header):
             raise DataError(
-                f"{name}: row {rows + 1} (line {reader.line_num}) has {len(cells)} cells, "
-                f"but the header names {len(header)} columns ({list_names(header)}). "
+                f"{name}: row {rows + 1} (line {reader.line_num}) has {word_number(len(cells), 'cell')}, "
+                f"but the header names {word_number(len(header), 'column')} ({list_names(header)}). "
                 f"Put double quotes around a cell that holds a {SEPARATORS[separator]}."
             )
         else:

@@ -26,6 +26,7 @@ from fewtune.estimator.labels import read_labels
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
 from fewtune.methods import METHODS, get_method
+from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -86,9 +87,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             terms = self._read_terms()
             labels, texts = read_labels(y), read_texts(X)
             if len(texts.rows) != len(labels.codes):
-                raise ArgumentError(
-                    f"X has {len(texts.rows)} rows and y {len(labels.codes)} labels: give a label for each row."
-                )
+                given = f"X has {word_number(len(texts.rows), 'row')} and y {word_number(len(labels.codes), 'label')}"
+                raise ArgumentError(f"{given}: give a label for each row.")
             fields = name_fields(texts)
             rows, names = texts.name_rows(fields), labels.name_rows()
             pool = [] if X_unlabelled is None else read_texts(X_unlabelled, "X_unlabelled").name_rows(fields)

@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 
 from fewtune.data.row_files import is_text
 from fewtune.errors import ArgumentError, list_names, shorten
+from fewtune.plurals import word_number
 from fewtune.tasks.columns import IN_BRACES, fits_template
 from fewtune.tasks.label_column import MISSING
 
@@ -152,7 +153,9 @@ def _check_width(names: Sequence[str] | None, rows: Sequence[Sequence[Any]], wha
     width = len(rows[0])
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
-            raise ArgumentError(f"{what}: row {number} has {len(row)} cells and row 1 has {width}. Give each as many.")
+            raise ArgumentError(
+                f"{what}: row {number} has {word_number(len(row), 'cell')} and row 1 has {width}. Give each as many."
+            )
     if not 1 <= width <= MOST_COLUMNS:
         shown = "" if names is None else f" ({list_names(map(str, names))})"
         raise ArgumentError(

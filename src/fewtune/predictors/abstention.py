@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import DataError
+from fewtune.plurals import choose_verb, word_number
 from fewtune.predictors.manifest import AbstentionPart
 
 CONFIDENCE = 0.95
@@ -70,7 +71,10 @@ def count_rows_needed(risk: float, confidence: float = CONFIDENCE) -> int:
 
 def _word_failure(rows: int, needed: int, first: int, errors: int, risk: float) -> str:
     if rows < needed:
-        reason = f"{rows} rows were answered and {needed} at least are needed, all of them answered right"
+        were = choose_verb(rows, "was", "were")
+        reason = (
+            f"{word_number(rows, 'row')} {were} answered and {needed} at least are needed, all of them answered right"
+        )
     else:
         reason = f"of the {first} answers that it was surest of, {errors} were wrong: too many"
     return f"no threshold is known to hold a risk of {risk:g}: {reason}. Give more labelled rows, or a higher risk."

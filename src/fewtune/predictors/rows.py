@@ -14,6 +14,7 @@ from typing import Literal
 
 from fewtune.data.row_files import SUFFIXES, Place, RowFile, RowStream, open_rows, parse_rows, read_cell, read_rows
 from fewtune.errors import DataError, list_names, name_choices
+from fewtune.plurals import word_number
 
 Lacking = Literal["refuse", "blank"]
 """What is done with a row without a text: no further row is read, or it has no answer."""
@@ -94,7 +95,7 @@ def _word_unknown(unknown: Mapping[str, Sequence[int]], labels: Sequence[str]) -
     count = sum(map(len, unknown.values()))
     if count == 1:
         return told
-    counted = {label: f"{len(numbers)} row{'s' if len(numbers) > 1 else ''}" for label, numbers in unknown.items()}
+    counted = {label: word_number(len(numbers), "row") for label, numbers in unknown.items()}
     each = list_names(f"{label!r} ({rows})" for label, rows in counted.items())
     return f"{told} So it is with {count} rows: {each}. Leave them out to score the model on the labels that it knows."
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewtune.errors import RecordError
+from fewtune.plurals import word_number
 from fewtune.records import events
 from fewtune.records.files import write_atomically
 from fewtune.records.folder import find_event_lines, load_planned, load_records, write_planned
@@ -50,8 +51,8 @@ def pack(out: Path) -> int:
     records, planned = load_records(out), load_planned(out)
     if planned is not None and len(records) < len(planned):
         raise RecordError(
-            f"{out}: {len(planned) - len(records)} of {len(planned)} trials have no record yet. Run the study to its "
-            "end, then pack it."
+            f"{out}: {len(planned) - len(records)} of {word_number(len(planned), 'trial')} have no record yet. Run the "
+            "study to its end, then pack it."
         )
     done = [record.trial_id for record in records if record.status == "done"]
     tables = {trial_id: read_predictions(predictions_path(out, trial_id)) for trial_id in done}

@@ -23,7 +23,7 @@ from fewtune.report.wording import (
     word_seconds,
     word_unsure_memory,
 )
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 
 def show_decisions(console: Console, decisions: Sequence[Decision], *, memory_limited: bool = False) -> None:
@@ -31,10 +31,10 @@ def show_decisions(console: Console, decisions: Sequence[Decision], *, memory_li
     for decision in decisions:
         console.print()
         console.print(make_text(word_question(decision), style="bold"))
-        console.print(Padding(make_text(word_decision(decision), style="bold"), (0, 0, 0, 1)))
+        console.print(Padding(make_message(word_decision(decision), style="bold"), (0, 0, 0, 1)))
         lines = [*explain_decision(decision), *(word_unsure_memory(decision) if memory_limited else [])]
         for line in lines:
-            console.print(Padding(make_text(f"- {line}"), (0, 0, 0, 1)))
+            console.print(Padding(make_message(f"- {line}"), (0, 0, 0, 1)))
         console.print(Padding(_tabulate(decision), (1, 0, 0, 1)))
 
 

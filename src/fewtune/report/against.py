@@ -19,6 +19,7 @@ from rich.table import Table
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, saw_unlabelled
 from fewtune.errors import FewtuneError, name_choices
+from fewtune.plurals import word_number
 from fewtune.published import (
     FILES,
     Counterpart,
@@ -32,7 +33,7 @@ from fewtune.published import (
 )
 from fewtune.records import Record, load_records, load_study_entry
 from fewtune.report.wording import UNKNOWN, UNLABELLED_NOTE, mark_unlabelled
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 _COLUMNS = (
     "shots",
@@ -252,7 +253,7 @@ def _word_times(comparison: PublishedComparison) -> list[str]:
     each = " an epoch" if told.per_epoch else ""
     return [
         (
-            f"Fitting {comparison.shots:,} shots: published {span} s{each} on an {told.gpu}; ours "
+            f"Fitting {word_number(comparison.shots, 'shot', ',')}: published {span} s{each} on an {told.gpu}; ours "
             f"{comparison.fit_seconds:,.0f} s on {', '.join(comparison.processors)}, for all of preparing and fitting."
         )
     ]
@@ -270,4 +271,4 @@ def _word(value: float | None, signed: bool = False) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(Padding(make_text(text), (0, 0, 0, 1)))
+    console.print(Padding(make_message(text), (0, 0, 0, 1)))

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fewtune.analysis.audit.audit import RULES
-from fewtune.analysis.audit.finding import Finding, Severity, word_number
-from fewtune.terminal import make_text
+from fewtune.analysis.audit.finding import Finding, Severity
+from fewtune.plurals import word_number
+from fewtune.terminal import make_message, make_text
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
@@ -31,8 +32,8 @@ def show_findings(
             (finding.severity, STYLES[finding.severity]), make_text(f"  {finding.rule} · {finding.where}")
         )
         console.print(Padding(head, (0, 0, 0, 1)))
-        console.print(Padding(make_text(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
-        console.print(Padding(make_text(finding.remedy, style="dim"), (0, 0, 0, 3)))
+        console.print(Padding(make_message(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
+        console.print(Padding(make_message(finding.remedy, style="dim"), (0, 0, 0, 3)))
         if trials and finding.trials:
             named = f"{word_number(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
             console.print(Padding(make_text(named, style="dim"), (0, 0, 0, 3)))

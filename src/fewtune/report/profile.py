@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.leaderboard import group_by_variant
+from fewtune.plurals import choose_verb, word_number
 from fewtune.records import NEVER_RUN, PHASES, Record
 from fewtune.report.wording import UNKNOWN, word_share
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 OUTSIDE = {
     "check": "study checked, models and rows found, every trial identified",
@@ -66,7 +67,7 @@ def show_profile(
         _print(console, make_text("\nA mean trial of each method, in seconds", style="bold"))
         _print(console, _tabulate_methods(timed))
     for note in _list_notes(timed, len(tried) - len(timed), command, reused):
-        _print(console, make_text(note, style="dim"))
+        _print(console, make_message(note, style="dim"))
 
 
 def sum_phases(records: Sequence[Record]) -> dict[str, float]:
@@ -89,13 +90,17 @@ def _list_notes(timed: Sequence[Record], untimed: int, command: CommandSeconds |
         )
     failed = sum(record.status == "failed" for record in timed)
     if failed:
-        notes.append(f"{_count(failed)} failed; {'its' if failed == 1 else 'their'} seconds until then count.")
+        notes.append(
+            f"{word_number(failed, 'trial')} failed; {choose_verb(failed, 'its', 'their')} seconds until then count."
+        )
     if untimed:
         where = "counted under workers" if command is not None else "left out"
-        notes.append(f"{_count(untimed)} left no seconds (killed, or recorded by an older fewtune): {where}.")
+        notes.append(
+            f"{word_number(untimed, 'trial')} left no seconds (killed, or recorded by an older fewtune): {where}."
+        )
     if reused:
-        were = "was done before this run and is" if reused == 1 else "were done before this run and are"
-        notes.append(f"{_count(reused)} {were} left out; `fewtune report` with --profile shows all.")
+        were = choose_verb(reused, "was done before this run and is", "were done before this run and are")
+        notes.append(f"{word_number(reused, 'trial')} {were} left out; `fewtune report` with --profile shows all.")
     return notes
 
 
@@ -115,7 +120,7 @@ def _tabulate_study(records: Sequence[Record], command: CommandSeconds | None) -
 
     for name, seconds in phases.items():
         add(name, seconds, PHASES[name])
-    add(_count(len(records)), inside, "", "bold")
+    add(word_number(len(records), "trial"), inside, "", "bold")
     for name, seconds in outside.items():
         add(name, seconds, OUTSIDE[name])
     if outside:
@@ -148,7 +153,3 @@ def _open_table(first: str, *others: str) -> Table:
 
 def _print(console: Console, part: Table | Text) -> None:
     console.print(Padding(part, (0, 0, 0, 1)))
-
-
-def _count(trials: int) -> str:
-    return f"{trials} trial" if trials == 1 else f"{trials} trials"

@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.time_left import guess_seconds_left
+from fewtune.plurals import word_number
 from fewtune.records import Cell
 from fewtune.report.wording import UNLABELLED_NOTE, mark_unlabelled, word_bound, word_score, word_seconds
 from fewtune.terminal import make_text

@@ -11,8 +11,8 @@ from typing import Any
 
 import altair as alt
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.metrics.reliability import ReliabilityBin
+from fewtune.plurals import word_number
 from fewtune.report.look import finish_chart, make_axis, make_scale, make_title, name_data
 from fewtune.report.palette import BLUE, QUIET, VERMILION
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import altair as alt
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.leaderboard import LeaderboardRow, TestSetScore, name_test_set
 from fewtune.analysis.study import GroupAnalysis
+from fewtune.plurals import word_number
 from fewtune.report.chart import BASELINE, DRAW, MEAN, Chart, finish_group_chart, head_panel, span_values
 from fewtune.report.look import (
     make_axis,

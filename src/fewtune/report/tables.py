@@ -20,6 +20,7 @@ from fewtune.analysis.stability import Bounds
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.metrics.probabilities import AUROC
+from fewtune.plurals import word_number
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.parted_table import Column, part_table
@@ -40,7 +41,7 @@ from fewtune.report.wording import (
     word_share,
     word_unlike_memory,
 )
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 WIDE = 96
 """Columns of terminal from which every cost stands in the leaderboard itself."""
@@ -58,7 +59,7 @@ MOST_DRAWS_APART = 5
 def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
     if study.missing:
-        console.print(make_text(word_missing(study.missing), style="bold"))
+        console.print(make_message(word_missing(study.missing), style="bold"))
     show_models(console, study)
     for group in study.groups:
         console.print()
@@ -194,8 +195,8 @@ def _word_briefly(value: float) -> str:
 
 
 def _show_verdict(console: Console, decision: Decision, verdict: GroupVerdict) -> None:
-    lines = [Text.assemble(("Verdict  ", "bold"), make_text(word_decision(decision)))]
-    lines += [make_text(f"- {line}") for line in list_verdict(decision, verdict)]
+    lines = [Text.assemble(("Verdict  ", "bold"), make_message(word_decision(decision)))]
+    lines += [make_message(f"- {line}") for line in list_verdict(decision, verdict)]
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 1)))
 
@@ -229,7 +230,7 @@ def _show_tuning(console: Console, choices: Sequence[str]) -> None:
     console.print()
     console.print(make_text("Tuning: settings chosen by cross-validation on the support alone", style="bold"))
     for line in choices:
-        console.print(Padding(make_text(line), (0, 0, 0, 1)))
+        console.print(Padding(make_message(line), (0, 0, 0, 1)))
 
 
 def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
@@ -239,5 +240,5 @@ def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
     console.print()
     console.print(make_text("Trials that failed or did not run", style="bold"))
     for where, kind, message, count in unfinished:
-        times = f" ({count} trials)" if count > 1 else ""
-        console.print(Padding(make_text(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))
+        times = f" ({word_number(count, 'trial')})" if count > 1 else ""
+        console.print(Padding(make_message(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from statistics import fmean
 
 from fewtune.analysis.leaderboard import saw_unlabelled
+from fewtune.plurals import word_number
 from fewtune.records import Record
 from fewtune.report.wording import mark_unlabelled
 
@@ -31,8 +32,8 @@ def _word_choices(variant: str, task: str, model: str | None, shots: int, trials
     failed = sum(each.failure is not None for notes in tuned for each in notes.tried)
     lost = f" ({failed} of {sum(len(notes.tried) for notes in tuned)} failed)" if failed else ""
     name = mark_unlabelled(variant, any(map(saw_unlabelled, trials)))
-    where = " · ".join(part for part in (name, task, model, f"{shots} shots") if part)
+    where = " · ".join(part for part in (name, task, model, word_number(shots, "shot")) if part)
     return (
-        f"{where}: {picks}. {len(tuned[0].tried)} settings x {tuned[0].folds} folds{lost}: "
+        f"{where}: {picks}. {word_number(len(tuned[0].tried), 'setting')} x {tuned[0].folds} folds{lost}: "
         f"{fmean(notes.seconds for notes in tuned):.0f} s of each fit."
     )

@@ -17,7 +17,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
@@ -26,6 +25,7 @@ from fewtune.analysis.regret import FEWEST_DRAWS
 from fewtune.analysis.study import FolderContents, StudyAnalysis, analyse_contents
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
+from fewtune.plurals import word_number
 from fewtune.records import (
     Cell,
     LookHistory,
@@ -49,7 +49,7 @@ from fewtune.report.wording import (
     word_score,
     word_seconds,
 )
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 CALM_SECONDS = 30.0
 """Seconds without a change after which a race that may go on is taken to have ended, as where its budget did."""
@@ -83,7 +83,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 whole = len(found) == len(planned) and not again and _is_looked_at(out_dir, records, looks)
                 last = whole or not console.is_terminal
                 trials = word_number(len(planned), "trial")
-                view: Text | Group = make_text(f"{out_dir}: {trials} planned, none finished yet.")
+                view: Text | Group = make_message(f"{out_dir}: {trials} planned, none finished yet.")
                 if contents is not None:
                     # What stays on the screen is the report's own analysis, to the last digit.
                     study = analyse_contents(out_dir, contents) if last else followed.analyse(contents)
@@ -150,10 +150,10 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
         parts.append(Padding(_tabulate(group.board, decision), (0, 0, 0, 1)))
         coming = word_next_look(study, decision, [*study.waiting, *again], _count_workers(study))
         if coming is not None:
-            parts.append(Padding(make_text(coming), (0, 0, 0, 1)))
-        parts.append(Padding(make_text(f"so far: {word_decision(decision)}"), (0, 0, 0, 1)))
+            parts.append(Padding(make_message(coming), (0, 0, 0, 1)))
+        parts.append(Padding(make_message(f"so far: {word_decision(decision)}"), (0, 0, 0, 1)))
         lines = list_verdict(decision, group.verdict)[:MOST_LINES]
-        parts += [Padding(make_text(f"- {line}"), (0, 0, 0, 1)) for line in lines]
+        parts += [Padding(make_message(f"- {line}"), (0, 0, 0, 1)) for line in lines]
         parts.append(Text(""))
     if study.unlabelled:
         parts.append(make_text(f"{UNLABELLED_NOTE}.", style="dim"))
@@ -163,7 +163,7 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
 
 def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Text | Padding | ProgressBar]:
     counts = Counter(record.status for record in study.records)
-    told = f"{len(study.records)} of {planned} trials: {counts['done']} done"
+    told = f"{len(study.records)} of {word_number(planned, 'trial')}: {counts['done']} done"
     told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped", "stopped") if counts[status])
     told += f", {len(again)} of these to be run again" if again else ""
     waiting = [*study.waiting, *again]

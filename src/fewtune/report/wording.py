@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.analysis.comparison import Comparison, word_comparison, word_further_draws
 from fewtune.analysis.decision import Contender, Decision, Missing
 from fewtune.analysis.leaderboard import LeaderboardRow
 from fewtune.analysis.statistics import LEVEL, MOST_FURTHER_DRAWS, count_pairs
 from fewtune.analysis.verdict import GroupVerdict
+from fewtune.plurals import choose_verb, word_number
 
 MOST_RIVALS = 3
 """Names after which a sentence counts the others instead of naming them."""
@@ -42,7 +42,7 @@ def word_decision(decision: Decision) -> str:
             more = (
                 f"about {missing.rows.times} times as many labelled rows to draw from and to test on, at the same shots"
             )
-            settle += f"; with {more}, about {missing.rows.draws} draws would"
+            settle += f"; with {more}, about {word_number(missing.rows.draws, 'draw')} would"
     else:
         settle = f"{_word_missing_draws(missing)} would bring one there"
     return f"No method is known to be {wanted} of the best{_word_limits(decision)}: {closest}; {settle}."
@@ -98,7 +98,7 @@ def word_cost(contender: Contender) -> str:
 def word_tolerance(decision: Decision) -> str:
     """Word the loss that is accepted: 'within 3 points'."""
     points = 100 * decision.question.within
-    return f"within {points:g} point{'s' if points != 1 else ''}"
+    return f"within {word_number(points, 'point', 'g')}"
 
 
 def explain_decision(decision: Decision) -> list[str]:
@@ -116,7 +116,7 @@ def explain_decision(decision: Decision) -> list[str]:
     lines += [*tell_unlabelled(decision), *warn_of_collapses(decision)]
     lacking = [each.name for each in decision.contenders if _lacks_draws(each)]
     if lacking:
-        verb = "lacks" if len(lacking) == 1 else "lack"
+        verb = choose_verb(len(lacking), "lacks", "lack")
         lines.append(f"the draws that {_join(lacking)} {verb} can be had: run the study again")
     return lines
 
@@ -174,7 +174,7 @@ def _word_first_draws(count: int) -> str:
 
 def _word_within(bound: float) -> str:
     points = _round_up(bound)
-    return f"within {points:.1f} point{'s' if points != 1 else ''}"
+    return f"within {word_number(points, 'point', '.1f')}"
 
 
 def _round_up(bound: float) -> float:
@@ -251,7 +251,8 @@ def word_missing(missing: Mapping[str, int]) -> str:
     """Say that a study is unfinished, and which of its trials have not run."""
     each = ", ".join(f"{variant} ({count})" for variant, count in missing.items())
     count = sum(missing.values())
-    return f"Unfinished: {count} trial{'s have' if count != 1 else ' has'} not run yet: {each}. `fewtune run` goes on."
+    have = choose_verb(count, "has", "have")
+    return f"Unfinished: {word_number(count, 'trial')} {have} not run yet: {each}. `fewtune run` goes on."
 
 
 def word_score(value: float | None) -> str:

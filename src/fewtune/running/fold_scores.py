@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fewtune.errors import DataError
+from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.fit_rows import Row
 
@@ -38,7 +39,7 @@ def score_folds(
     scores: np.ndarray | None = None
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(rows)), list(labels))
     for fold, (kept, left) in enumerate(parts, start=1):
-        say(f"Calibrating: fold {fold} of {folds}, {len(kept)} rows fitted and {len(left)} answered …")
+        say(f"Calibrating: fold {fold} of {folds}, {word_number(len(kept), 'row')} fitted and {len(left)} answered …")
         predictor = fit([rows[i] for i in kept], [labels[i] for i in kept])
         found = predictor.log_probabilities(predictor.read_rows([rows[i] for i in left]))
         scores = np.empty((len(rows), found.shape[1])) if scores is None else scores
@@ -60,6 +61,6 @@ def check_folds(labels: Sequence[str], folds: int) -> None:
     rarest, rows = min(Counter(labels).items(), key=lambda item: item[1])
     if folds < 2 or rows < folds:
         raise DataError(
-            f"{folds} folds and {rows} rows labelled {rarest!r}: two folds at least, and a row of every label in each. "
-            "Give more rows of that label, or fewer folds; 0 folds calibrate nothing."
+            f"{word_number(folds, 'fold')} and {word_number(rows, 'row')} labelled {rarest!r}: two folds at least, and "
+            "a row of every label in each. Give more rows of that label, or fewer folds; 0 folds calibrate nothing."
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fewtune.analysis.looks import plan_looks
 from fewtune.errors import Fault, FewtuneError, StudyError
+from fewtune.plurals import word_number
 from fewtune.running.job import Job
 from fewtune.running.row_choice import leaves_rows_open
 from fewtune.study import Study
@@ -42,9 +43,8 @@ class Shard:
         Raises FewtuneError where there are fewer jobs than parts: some would be empty.
         """
         if len(jobs) < self.count:
-            raise FewtuneError(
-                f"the study has {len(jobs)} trials: {self.count} parts are too many, {len(jobs)} the most."
-            )
+            there = word_number(len(jobs), "trial")
+            raise FewtuneError(f"the study has {there}: {self.count} parts are too many, {len(jobs)} the most.")
         shuffled = sorted(range(len(jobs)), key=lambda place: hashlib.sha256(str(place).encode()).digest())
         return [jobs[place] for place in sorted(shuffled[self.number - 1 :: self.count])]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fewtune.plurals import choose_verb, word_number
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.limits import Limits
 
@@ -47,7 +48,8 @@ class QueueFullError(Exception):
 
     def __init__(self, waiting: int, seconds: int) -> None:
         self.seconds = seconds
-        super().__init__(f"{waiting} rows wait for the model already: ask again in about {seconds} s.")
+        wait = choose_verb(waiting, "waits", "wait")
+        super().__init__(f"{word_number(waiting, 'row')} {wait} for the model already: ask again in about {seconds} s.")
 
 
 class StoppedError(Exception):

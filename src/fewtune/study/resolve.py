@@ -12,6 +12,7 @@ from typing import Any
 from fewtune.errors import name_choices
 from fewtune.methods import METHODS, get_method
 from fewtune.metrics.counts import SCORES
+from fewtune.plurals import word_number
 from fewtune.study.draft import Draft, Steps, name_kind, show_value
 from fewtune.study.entries import Entry, name_entries, read_entries, read_entry, read_list, refuse_twins
 from fewtune.study.validation import validate
@@ -212,7 +213,7 @@ def _refuse_unequal_tuning(draft: Draft, methods: Sequence[Entry]) -> None:
             )
         elif entry.grid and len(entry.instances) != trials:
             sizes = " x ".join(f"{key} {len(options)}" for key, options in entry.grid.items())
-            count = f"{len(entry.instances)} setting{'s' if len(entry.instances) != 1 else ''}"
+            count = word_number(len(entry.instances), "setting")
             draft.refuse(
                 entry.steps,
                 f"the grid of {entry.name} has {count} ({sizes}) and `tuning.trials` is "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fewtune.data.row_files import RowFile, is_text
 from fewtune.data.separators import SEPARATORS
 from fewtune.errors import DataError, list_names, name_choices
+from fewtune.plurals import choose_verb, word_number
 from fewtune.tasks.label_column import LONGEST_LABEL, is_number
 
 LABEL = "label"
@@ -37,8 +38,8 @@ class Columns:
 
     def describe(self, file: RowFile) -> str:
         """A note that says which columns were taken, and how the cells are separated where that was found out."""
-        many = "s" if len(self.texts) > 1 else ""
-        said = f"Columns: text{many} {list_names(map(repr, self.texts))}, label {self.label!r}"
+        what = choose_verb(len(self.texts), "text", "texts")
+        said = f"Columns: {what} {list_names(map(repr, self.texts))}, label {self.label!r}"
         if file.path.suffix.lower() == ".csv" and file.separator != ",":
             said += f"; cells separated by a {SEPARATORS[file.separator]}"
         return f"{said}."
@@ -83,7 +84,7 @@ def _find_label(file: RowFile, texts: Sequence[str] | None) -> str:
         _check_header(file, repeating[0])
         return repeating[0]
     if len(repeating) > 1:
-        shown = list_names(f"{name!r} ({different[name]} values)" for name in repeating)
+        shown = list_names(f"{name!r} ({word_number(different[name], 'value')})" for name in repeating)
         raise DataError(f"{file.path}: which column is the label? These repeat values: {shown}. Name it in `label`.")
     raise DataError(
         f"{file.path}: {name_choices(LABEL, file.columns, 'column')} Name the label column in `label`; where no column "

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from fewtune.data.row_files import RowFile
 from fewtune.errors import DataError, list_names
+from fewtune.plurals import word_number
 
 Missing = Literal["refuse", "drop"]
 
@@ -48,7 +49,7 @@ def find_filled(file: RowFile, texts: Sequence[str], label: str, missing: Missin
         raise DataError(f"{file.path}: {_word_lacking(lacking, label)}")
     if not filled:
         raise DataError(f"{file.path}: no row has both a text and a label. Give a file of labelled rows.")
-    notes = [f"{_count(blank)} without any filled cell left out."] if blank else []
+    notes = [f"{word_number(blank, 'row')} without any filled cell left out."] if blank else []
     notes += [f"{_name_rows(lacking)} without a text or a label left out."] if lacking else []
     return FilledRows(filled, tuple(notes))
 
@@ -69,8 +70,4 @@ def _word_lacking(lacking: Mapping[int, str], label: str) -> str:
 
 def _name_rows(lacking: Mapping[int, str]) -> str:
     """How many, and which: the first ones where they are many."""
-    return f"{_count(len(lacking))} ({list_names(map(str, lacking), 10)})"
-
-
-def _count(rows: int) -> str:
-    return f"{rows} row{'s' if rows > 1 else ''}"
+    return f"{word_number(len(lacking), 'row')} ({list_names(map(str, lacking), 10)})"

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from fewtune.errors import DataError, list_names, shorten
+from fewtune.plurals import word_number
 
 LONGEST_LABEL = 200
 MOST_LABELS = 1000
@@ -72,14 +73,18 @@ def check_labels(labels: Mapping[int, str], column: str, path: Path) -> list[str
         )
     counts = Counter(labels.values())
     return [
-        f"Label {label!r} ({counts[label]} rows) is taken as a label of that name. Where it stands for a missing "
+        f"Label {_count_rows(label, counts)} is taken as a label of that name. Where it stands for a missing "
         "label, leave those rows out."
         for label in missing
     ] + [
-        f"{list_names(f'{label!r} ({counts[label]} rows)' for label in alike)} differ in spelling alone and are taken "
+        f"{list_names(_count_rows(label, counts) for label in alike)} differ in spelling alone and are taken "
         "as labels of their own. Where they are one, spell it alike in all rows."
         for alike in find_alike(rows)
     ]
+
+
+def _count_rows(label: str, counts: Mapping[str, int]) -> str:
+    return f"{label!r} ({word_number(counts[label], 'row')})"
 
 
 def find_alike(labels: Iterable[str]) -> list[list[str]]:

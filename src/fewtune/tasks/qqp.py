@@ -16,6 +16,7 @@ from typing import Any
 from fewtune.data.files import find_layout, read_jsonl, read_text, read_tsv
 from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
+from fewtune.plurals import choose_verb, word_number
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 
@@ -109,7 +110,7 @@ def _make_pairs(
         identity = row.get("idx", row.get("id", number))
         pairs.append(Example(f"{split}/{identity}", dict(zip(FIELDS, questions, strict=True)), int(str(label))))
     if empty:
-        notes.append(f"{split}: {empty} pairs left out in which a question is empty.")
+        notes.append(f"{split}: {word_number(empty, 'pair')} left out in which a question is empty.")
     return tuple(pairs)
 
 
@@ -134,7 +135,9 @@ def _read_glue(path: Path, notes: list[str]) -> list[dict[str, str]]:
     cells = [line.removesuffix("\r").split("\t") for line in lines if line.strip()]
     rows = [dict(zip(columns, row, strict=True)) for row in cells if len(row) == len(columns)]
     if len(rows) < len(cells):
-        notes.append(f"{path.name}: {len(cells) - len(rows)} lines left out that do not hold {len(columns)} cells.")
+        lost = len(cells) - len(rows)
+        fault = f"{choose_verb(lost, 'does', 'do')} not hold {len(columns)} cells"
+        notes.append(f"{path.name}: {word_number(lost, 'line')} left out that {fault}.")
     return rows
 
 

@@ -121,7 +121,69 @@ def test_percent_signs_are_read(tmp_path: Path) -> None:
     assert "accuracy 0.69: a 0.55675" in finding.reason
 
 
-@pytest.mark.parametrize("cell", ["0,7123", "0.71 ± 0.02", "o.7123"])
+@pytest.mark.parametrize("header", ["Top-1 (%)", "Accuracy [%]", "acc in %", "test accuracy (in percent)", "Top1"])
+def test_an_accuracy_in_percent_is_set_beside_the_commonest_label_whatever_it_is_called(
+    tmp_path: Path, header: str
+) -> None:
+    """The published shape: `--column "score=Top-1 (%)"`, its majority a share; one method is below it by a hair."""
+    path = tmp_path / "results.csv"
+    path.write_text(f"approach,{header}\na,50.2\na,49.9\nb,81.3\nb,82.2\n", encoding="utf-8")
+    for columns in ({"score": header, "method": "approach"}, {"accuracy": header, "method": "approach"}):
+        [finding] = audit_table(path, 0.509, columns).findings
+        assert (finding.rule, finding.severity) == ("at the majority", "error")
+        assert finding.reason.endswith("50.9: a 50.05")
+        assert "at the majority" not in audit_table(path, 0.509, columns).unasked
+
+
+def test_a_score_of_a_name_that_tells_nothing_is_no_accuracy(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("method,Result (%)\na,50.2\na,49.9\n", encoding="utf-8")
+    audited = audit_table(path, 0.509, {"score": "Result (%)"})
+    assert audited.findings == [] and audited.unasked["at the majority"] == "accuracy or mcc"
+
+
+def test_percentages_are_told_by_the_columns_name_where_few_are_large(tmp_path: Path) -> None:
+    """Of 150 labels: three of four methods are below one percent, and no share of 80 %."""
+    rows = ["a,0,0.8", "a,1,0.7", "b,0,0.9", "b,1,35.2"]
+    [finding] = audit_rows(tmp_path, "method,seed,Accuracy (%)", *rows, majority=1.3)
+    assert finding.reason.endswith("Accuracy (%) 1.3: a 0.75")
+
+
+@pytest.mark.parametrize("cell", ["55.1%", "55.1"])
+def test_a_percent_sign_in_a_column_of_percentages_is_no_hundredth(tmp_path: Path, cell: str) -> None:
+    [finding] = audit_rows(tmp_path, "method,seed,Accuracy (%)", f"a,0,{cell}", "a,1,56.3", majority=0.69)
+    assert finding.reason.endswith("Accuracy (%) 69: a 55.7")
+
+
+@pytest.mark.parametrize(
+    "cell", ["55.2 ± 0.4", "55.2±0.4", "55.2 +- 0.4", "55.2 +/- 0.4", "$55.2 \\pm 0.4$", "55,2 ± 0,4"]
+)
+def test_a_mean_with_its_spread_is_read_as_the_mean_and_as_several_runs(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(f"method;accuracy\na;{cell}\nb;71.0 ± 1.1\n", encoding="utf-8")
+    audited = audit_table(path, 69.0)
+    [finding] = audited.findings
+    assert finding.rule == "at the majority", "no method rests on one seed"
+    assert finding.reason.endswith("accuracy 69: a 55.2")
+    assert audited.reading.spreads == {"accuracy": cell}
+
+
+def test_decimal_commas_are_read_where_they_can_be_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text('method,seed,accuracy\na,0,"0,5512"\na,1,"0,561"\n', encoding="utf-8")
+    audited = audit_table(path, 0.69)
+    assert audited.findings[0].reason.endswith("accuracy 0.69: a 0.5561")
+    assert audited.reading.commas == {"accuracy": "0,5512"}
+    thousands = "method;seed;accuracy;loss\na;0;0.71;1,234\na;1;0.73;2,345\n"
+    path.write_text(thousands, encoding="utf-8")
+    assert audit_table(path, 0.69).findings == [], "cells that semicolons part have decimal commas"
+    for refused in (thousands.replace("1,234", "1,234\nb;0;0.70;1.5"), 'method,seed,loss\na,0,"1,234"\na,1,"2,345"\n'):
+        path.write_text(refused, encoding="utf-8")
+        with pytest.raises(RecordError, match="column loss, line 2: '1,234' may have a decimal comma, or one between"):
+            audit_table(path)
+
+
+@pytest.mark.parametrize("cell", ["0.71 ± o.02", "1.234,5", "0.71 ± 0.02 ± 0.03", "o.7123"])
 def test_a_score_that_is_no_number_is_told_with_its_place(tmp_path: Path, cell: str) -> None:
     with pytest.raises(RecordError, match=f"column accuracy, line 3: '{cell}' is no number. Write it such as 0.7123"):
         audit_rows(tmp_path, "method;seed;accuracy;loss", "a;0;0.7311;0.1", f"a;1;{cell};0.2")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 Severity = Literal["error", "warning", "note"]
@@ -63,11 +64,6 @@ def word_group(members: Sequence[Record]) -> str:
     """Name what records that are compared share: 'cola · opt-125m · 16 shots'; those without a model join a model's."""
     axes = next((record for record in members if record.trial.model is not None), members[0]).trial
     return " · ".join(filter(None, [axes.task, axes.model, word_number(axes.shots, "shot")]))
-
-
-def word_number(number: int, noun: str) -> str:
-    """Word a number of things: '1 trial', '3 trials'."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def ids_of(records: Iterable[Record]) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
 from fewtune.analysis.leaderboard import group_records
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 LOWEST_ADAPTER_RATE = 1e-4

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
 from fewtune.analysis.leaderboard import IN_DOMAIN, group_records, name_test_set, saw_unlabelled
+from fewtune.plurals import word_number
 from fewtune.records import CutInputs, Record
 
 SHOWN = "demonstrations"
@@ -96,7 +97,7 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
             severity="warning" if grave else "note",
             where=where,
             reason=f"up to {word_number(cut, 'row')} of a trial{reader} lost {word_number(tokens, 'token')} of their "
-            f"longest text for want of room ({rows} rows scored; rows that were fitted on or shown count too)",
+            f"longest text for want of room ({word_number(rows, 'row')} scored; rows fitted on or shown count too)",
             remedy="Raise max_tokens, or show fewer demonstrations where some are; else say that long texts were cut.",
             trials=ids_of(records),
         )

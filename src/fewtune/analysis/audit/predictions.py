@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_where
 from fewtune.analysis.leaderboard import name_test_set
 from fewtune.analysis.predictions import AnswerReader, TrialAnswers
 from fewtune.metrics.counts import score_all
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 NEAR = 1e-6

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
 from fewtune.analysis.leaderboard import draw_of, group_records
 from fewtune.analysis.statistics import MOST_SHARED
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 

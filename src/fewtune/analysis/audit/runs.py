@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewtune.analysis.audit.finding import word_number
 from fewtune.errors import RecordError, list_names, name_choices, shorten
+from fewtune.plurals import word_number
 
 METHOD = ("method", "variant", "experiment_name", "peft_type", "name")
 CELL = (
@@ -40,7 +41,7 @@ SEED = ("seed", "data_seed", "fit_seed", "run", "draw")
 MAJORITY = ("majority", "majority_share", "majority_accuracy")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
 COST = ("seconds", "time", "train_time", "total_time", "fit_seconds", "runtime", "memory", "peak_memory")
-ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "in_domain")
+ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "top_1", "top1", "in_domain")
 """Results that can be set beside the commonest label's share, as can all whose name ends in ACCURACY_ENDING."""
 ACCURACY_ENDING = "accuracy"
 OTHER_ACCURACY = re.compile(
@@ -65,6 +66,13 @@ MAY_BE_WORDS = ("metric", "loss")
 """Score columns, unless they hold no number at all: then they name a metric or a loss."""
 COLUMNS = (*METHOD, *CELL, *SEED, *MAJORITY, *PLACE, *COST, *ACCURACY, *OTHER_SCORE)
 SEPARATORS = (",", ";", "\t")
+UNIT = re.compile(r"[ _]*(?:[(\[](?:in[ _])?(?:%|pct|percent|per[ _]cent)[)\]]|(?:in[ _])?%)$")
+"""How the name of a column says that its numbers are percentages."""
+SPREAD = re.compile(r"\s*(?:±|\+/?-|\\pm)\s*")
+"""What stands between a mean and its spread in one cell."""
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+%?")
+MAY_PART_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}%?")
+"""Cells of which a comma may be either."""
 MISSING = ("", "na", "n/a", "-", "--", "–", "—", "none", "null", "empty")
 """Cells of a column of numbers that hold none."""
 
@@ -87,6 +95,18 @@ class Run:
     """The plain name of what it was tested on, where a column tells."""
     epoch: str = ""
     """Which of a run's rows it is, where a column tells."""
+    spreads: tuple[str, ...] = ()
+    """Columns whose cell is a mean with its spread: the row stands for several runs."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What cells hold besides plain numbers, and how it is read: the first such cell by column."""
+
+    spreads: Mapping[str, str]
+    """A mean with its spread, such as 91.2 ± 0.4: the mean is the score."""
+    commas: Mapping[str, str]
+    """A decimal comma."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,7 @@ class RunTable:
     costs: tuple[str, ...]
     percentages: frozenset[tuple[str, str]]
     inside: frozenset[str]
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -126,6 +147,23 @@ class _Columns:
     """The one of the group that names the rows that were tested on."""
     epoch: int | None
     costs: list[int]
+    commas: frozenset[int]
+    """Columns in which a comma that may part thousands is a decimal one."""
+
+    def parse(self, place: int, cell: str) -> float | None:
+        """The number in a column's cell, None where it is missing; raises ValueError where it is neither."""
+        return _parse(cell, place in self.commas, UNIT.search(self.header[place].lower()) is not None)
+
+    def describe_cells(self, rows: Sequence[Sequence[str]]) -> Reading:
+        """Which columns of scores hold more than plain numbers."""
+        spreads, commas = dict[str, str](), dict[str, str]()
+        for place in self.scores:
+            cells = [cells[place] for cells in rows]
+            for found, is_such in ((spreads, SPREAD.search), (commas, _has_comma)):
+                first = next(filter(is_such, cells), None)
+                if first is not None:
+                    found[self.header[place]] = first
+        return Reading(spreads, commas)
 
     def name(self, places: Sequence[int]) -> tuple[str, ...]:
         """The columns' names."""
@@ -139,8 +177,8 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
     one, named as the file. Raises RecordError where the file is no such table, names no method or score, or a score's
     cell holds no number.
     """
-    header, lines = _read_lines(path)
-    found = _find_columns(path, _rename(path, header, columns or {}), [cells for _, cells in lines])
+    header, lines, separator = _read_lines(path)
+    found = _find_columns(path, _rename(path, header, columns or {}), [cells for _, cells in lines], separator)
     rows = [_read_run(path, found, line, cells, majority) for line, cells in lines]
     rows = [row for row in rows if row.scores]
     named = {plain_name(name) for name in found.name(found.scores)}
@@ -148,6 +186,7 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
     return RunTable(
         rows=rows,
         percentages=_find_percentages(rows),
+        reading=found.describe_cells([cells for _, cells in lines]),
         inside=frozenset(name for name in named if name.startswith(INSIDE)),
         scores=found.name(found.scores),
         seeds=found.name(found.seeds),
@@ -156,11 +195,12 @@ def read_runs(path: Path, majority: float | None, columns: Mapping[str, str] | N
     )
 
 
-def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]]) -> _Columns:
+def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]], separator: str) -> _Columns:
     by_name = _place_names(path, header)
+    commas = _find_commas(rows, len(header), separator)
 
     def holds_numbers(name: str) -> bool:
-        return any(_is_number(cells[by_name[name]]) for cells in rows)
+        return any(_is_number(cells[by_name[name]], by_name[name] in commas) for cells in rows)
 
     def holds_scores(name: str) -> bool:
         words = any(cells[by_name[name]].lower() not in MISSING for cells in rows)
@@ -193,6 +233,7 @@ def _find_columns(path: Path, header: list[str], rows: Sequence[Sequence[str]]) 
         test_set=next(iter(pick(("test_set",))), None),
         epoch=next(iter(pick(TRACED)), None),
         costs=pick(COST, holds_numbers),
+        commas=commas,
     )
 
 
@@ -225,10 +266,10 @@ def _read_run(path: Path, columns: _Columns, line: int, cells: Sequence[str], ma
                 f"{LONGEST_NAME} are allowed."
             )
     if columns.majority is not None:
-        share = _read_number(path, header[columns.majority], line, cells[columns.majority])
+        share = _read_number(path, columns, columns.majority, line, cells)
         # A share or a percentage; whatever else stands there is none.
         majority = share if share is not None and 0 <= share <= 100 else majority
-    results = {header[place]: _read_number(path, header[place], line, cells[place]) for place in columns.scores}
+    results = {header[place]: _read_number(path, columns, place, line, cells) for place in columns.scores}
     return Run(
         method=path.stem if method is None else _name_method(columns, cells),
         group=tuple(cells[place] for place in columns.group),
@@ -239,6 +280,7 @@ def _read_run(path: Path, columns: _Columns, line: int, cells: Sequence[str], ma
         scores={name: score for name, score in results.items() if score is not None},
         test_set="" if columns.test_set is None else plain_name(cells[columns.test_set]),
         epoch="" if columns.epoch is None else cells[columns.epoch],
+        spreads=tuple(header[place] for place in columns.scores if SPREAD.search(cells[place])),
     )
 
 
@@ -250,23 +292,30 @@ def _name_method(columns: _Columns, cells: Sequence[str]) -> str:
 
 
 def _find_percentages(rows: Sequence[Run]) -> frozenset[tuple[str, str]]:
-    """The scores, by column and kind, of which half at least are too large for shares; 0 is one of either."""
+    """The scores, by column and kind, of which half at least are too large for shares; 0 is one of either.
+
+    Where the column's name says so, one will do.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         for column, score in row.scores.items():
             if is_bounded(kind := find_kind(column, row)):
                 values.setdefault((column, kind), []).extend([score] if score else [])
     large = {key: sum(abs(score) > 1 for score in each) for key, each in values.items()}
-    return frozenset(key for key, each in values.items() if each and 2 * large[key] >= len(each))
+    named = {key for key, each in values.items() if large[key] and UNIT.search(key[0].lower())}
+    return frozenset(key for key, each in values.items() if each and (key in named or 2 * large[key] >= len(each)))
 
 
-def _read_number(path: Path, column: str, line: int, cell: str) -> float | None:
+def _read_number(path: Path, columns: _Columns, place: int, line: int, cells: Sequence[str]) -> float | None:
+    cell = cells[place]
     try:
-        return _parse(cell)
+        return columns.parse(place, cell)
     except ValueError:
+        where = f"{path}: column {columns.header[place]}, line {line}: {shorten(cell)!r}"
+        if MAY_PART_THOUSANDS.fullmatch(cell):
+            raise RecordError(f"{where} may have a decimal comma, or one between thousands. Write a point.") from None
         raise RecordError(
-            f"{path}: column {column}, line {line}: {shorten(cell)!r} is no number. "
-            "Write it such as 0.7123 or 71.23%, or leave the cell empty."
+            f"{where} is no number. Write it such as 0.7123, 71.23% or 71.2 ± 0.4, or leave the cell empty."
         ) from None
 
 
@@ -284,12 +333,14 @@ def _rename(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> li
             raise RecordError(f"{path}: {name_choices(column, header, 'column')}")
         # What had that name before is not read.
         renamed = [f"{name} (not read)" if plain_name(name) == plain_name(kind) else name for name in renamed]
-        renamed[header.index(column)] = kind
+        # A score whose own name says of which metric it is keeps that: 'Top-1 (%)' is an accuracy, in percent.
+        place, tells = header.index(column), plain_name(kind) in NAMED and _is_known(plain_name(column))
+        renamed[place] = column if tells else f"{kind} (%)" if UNIT.search(column.lower()) else kind
     return renamed
 
 
-def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header's names, and the cells of every row with the line that they end on."""
+def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
+    """The header's names, the cells of every row with the line that they end on, and what parts them."""
     try:
         raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
@@ -323,21 +374,56 @@ def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
                 f"{path}: line {line} has {word_number(len(cells), 'cell')}, the header on line {first} has "
                 f"{len(header)}.{comment}"
             )
-    return header, rows
+    return header, rows, separator
 
 
-def _parse(text: str) -> float | None:
-    """The number in a cell, None where it is missing; raises ValueError where it is neither."""
+def _find_commas(rows: Sequence[Sequence[str]], columns: int, separator: str) -> frozenset[int]:
+    """Columns in which a comma that may part thousands is a decimal one.
+
+    It is where another cell of the column has one that can be nothing else, or where cells are not parted by commas, as
+    where numbers are written so; and where none has a point.
+    """
+    found = set()
+    for place in range(columns):
+        cells = [cells[place] for cells in rows]
+        if not any("." in cell for cell in cells) and (separator != "," or any(map(_has_comma, cells))):
+            found.add(place)
+    return frozenset(found)
+
+
+def _has_comma(cell: str) -> bool:
+    """Whether a number in a cell has a comma that can be nothing but a decimal one."""
+    parts = SPREAD.split(cell)
+    return any(DECIMAL_COMMA.fullmatch(part) and not MAY_PART_THOUSANDS.fullmatch(part) for part in parts)
+
+
+def _parse(text: str, comma: bool, percent: bool = False) -> float | None:
+    """The number in a cell, or the mean in front of its spread; None where it is missing.
+
+    `comma`: one that may part thousands is a decimal one; `percent`: the column's numbers are percentages. Raises
+    ValueError where it is no number.
+    """
     if text.lower() in MISSING:
         return None
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    mean, *spread = (part.strip() for part in SPREAD.split(text.strip("$")))
+    if len(spread) > 1 or (spread and not math.isfinite(_parse_plain(spread[0], comma))):
+        raise ValueError(text)
+    shares = not percent and any(part.endswith("%") for part in (mean, *spread))
+    return _parse_plain(mean, comma) / 100 if shares else _parse_plain(mean, comma)
 
 
-def _is_number(text: str) -> bool:
+def _parse_plain(text: str, comma: bool) -> float:
+    number = text.removesuffix("%").rstrip()
+    if DECIMAL_COMMA.fullmatch(number) and (comma or not MAY_PART_THOUSANDS.fullmatch(number)):
+        number = number.replace(",", ".")
+    return float(number)
+
+
+def _is_number(text: str, comma: bool) -> bool:
     try:
-        return _parse(text) is not None
+        return _parse(text, comma) is not None
     except ValueError:
-        return False
+        return MAY_PART_THOUSANDS.fullmatch(text) is not None
 
 
 def find_kind(column: str, row: Run) -> str:
@@ -361,5 +447,5 @@ def names_outside(name: str) -> bool:
 
 
 def plain_name(text: str) -> str:
-    """A name as columns and methods are looked for: 'Eval Accuracy' as 'eval_accuracy'."""
-    return text.strip().lower().replace(" ", "_").replace("-", "_")
+    """A name as columns and methods are looked for: 'Eval Accuracy (%)' as 'eval_accuracy'."""
+    return UNIT.sub("", text.strip().lower()).replace(" ", "_").replace("-", "_")

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_number, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, group_records, score_majority
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 NEAR = 1e-9

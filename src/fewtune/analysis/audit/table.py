@@ -15,11 +15,12 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from fewtune.analysis.audit.audit import order_findings
-from fewtune.analysis.audit.finding import Finding, word_number
+from fewtune.analysis.audit.finding import Finding
 from fewtune.analysis.audit.runs import (
     ACCURACY,
     F1,
     MCC,
+    Reading,
     Run,
     RunTable,
     find_kind,
@@ -30,6 +31,7 @@ from fewtune.analysis.audit.runs import (
     read_runs,
 )
 from fewtune.errors import RecordError
+from fewtune.plurals import word_number
 
 FEWEST_DIGITS, MANY_RUNS = 4, 4
 """Digits behind the point, of a share, from which equal scores of runs are no chance: 93.5 % has three, which will do
@@ -57,6 +59,7 @@ class TableAudit:
     findings: list[Finding]
     asked: int
     unasked: dict[str, str]
+    reading: Reading
 
 
 def audit_table(path: Path, majority: float | None = None, columns: Mapping[str, str] | None = None) -> TableAudit:
@@ -76,7 +79,7 @@ def audit_table(path: Path, majority: float | None = None, columns: Mapping[str,
     for rule in RULES:
         for rows in _split(table.rows, lambda row: row.group).values():
             found += rule(rows, table)
-    return TableAudit(order_findings(_tell_once(found)), len(RULES) + 1 - len(unasked), unasked)
+    return TableAudit(order_findings(_tell_once(found)), len(RULES) + 1 - len(unasked), unasked, table.reading)
 
 
 def _tell_once(found: Sequence[Finding]) -> list[Finding]:
@@ -151,7 +154,9 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
         repeated = several or (len(results) > 2 and 2 * len(distinct) <= len(results))
         many = len(distinct) == 1 and len(results) >= MANY_RUNS
         if not _is_deterministic(method) and repeated and _has_digits(runs, table, many):
-            copied.append(f"{method}'s {len(results)} runs have {word_number(len(distinct), 'distinct result')}")
+            copied.append(
+                f"{method}'s {word_number(len(results), 'run')} have {word_number(len(distinct), 'distinct result')}"
+            )
     if copied:
         yield Finding(
             rule="identical runs",
@@ -297,7 +302,9 @@ def _find_single_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]
     single = [
         name
         for name, runs in methods.items()
-        if not _is_deterministic(name) and (len(runs) == 1 or (table.seeds and len({row.seed for row in runs}) == 1))
+        if not _is_deterministic(name)
+        and (len(runs) == 1 or (table.seeds and len({row.seed for row in runs}) == 1))
+        and not any(row.spreads for row in runs)  # each of which rests on several
     ]
     if single and len(methods) > 1:
         yield Finding(

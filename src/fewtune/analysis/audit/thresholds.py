@@ -18,6 +18,7 @@ from fewtune.analysis.comparison import REGION
 from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of, group_records, keep_whole_draws, name_metric
 from fewtune.analysis.predictions import AnswerReader, Ranks
 from fewtune.analysis.regret import PairDifference, PairedDraw, Scored, reach_above, score_draws, subtract
+from fewtune.plurals import word_number
 from fewtune.records import Record
 
 SHARE = 1 / 3
@@ -74,7 +75,8 @@ def _compare_leader(
         if not _is_beyond_doubt(by_ranks) and abs(_gap(by_ranks)) <= SHARE * abs(gap):
             areas = " and ".join(f"{_mean(side):.3f}" for side in ranked if side is not None)
             side = "above" if gap > 0 else "below"
-            words = f"{leader} is {abs(100 * gap):.1f} points {side} {other} by {metric}, and not by AUROC ({areas})"
+            size = word_number(abs(100 * gap), "point", ".1f")
+            words = f"{leader} is {size} {side} {other} by {metric}, and not by AUROC ({areas})"
             yield leader, other, words
 
 
