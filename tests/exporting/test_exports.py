@@ -26,6 +26,7 @@ from fewtune.exporting.linear import read_linear
 from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
 from fewtune.models import find_model
+from fewtune.predictors.mistaken_folder import Mistaken, tell_kind
 from fewtune.predictors.predictor import Predictor
 from fewtune.tasks.base import Draw, Pattern, Task
 from method_cases import run
@@ -197,6 +198,11 @@ def test_a_program_cuts_long_pairs_as_its_model_does(pairs: Predictor, tmp_path:
         row = {"text_1": "the cook is a joy to know " * first, "text_2": "this 😀 kettle broke " * second}
         [mine] = encoder.encode(template, pairs.read_rows([row]), reserve=program._answer_tokens())
         assert program._encode(row, "") == mine, (first, second)
+
+
+def test_every_export_is_told_from_a_saved_model(exported: Path) -> None:
+    folders = [folder for case in exported.iterdir() if case.is_dir() for folder in case.iterdir() if folder.is_dir()]
+    assert folders and {tell_kind(folder) for folder in folders} == {Mistaken.EXPORT}
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from fewtune.predictors.manifest import (
     SoftTokensPart,
     WordsPart,
 )
+from fewtune.predictors.mistaken_folder import word_mistaken
 from fewtune.predictors.predictor import Predictor, Scorer
 from fewtune.predictors.words import WordScorer
 
@@ -185,12 +186,8 @@ def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a saved predictor; raises PredictorError saying what is wrong with it."""
     path = folder / MANIFEST
-    if not folder.is_dir():
-        raise PredictorError(f"{folder}: there is no such folder. Give one that `Predictor.save` wrote.")
     if not path.is_file():
-        raise PredictorError(
-            f"{folder}: it holds no {MANIFEST}, and so no saved model. Give a folder that `Predictor.save` wrote."
-        )
+        raise PredictorError(word_mistaken(folder))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
