@@ -326,6 +326,12 @@ def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:
     assert sure["mcc"] == Bounds(1.0, None, None) and sure["macro_f1"] == Bounds(1.0, None, None)
 
 
+def test_a_models_metrics_have_no_interval_of_every_value_there_is() -> None:
+    found = measure(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])).metrics
+    assert (found["macro_f1"].low, found["macro_f1"].high) == (None, None), "of two rows both may be right, or none"
+    assert found["accuracy"].low is not None and found["accuracy"].low > 0, "Wilson's says something"
+
+
 def test_an_export_answers_plain_texts_on_its_own(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 Owns the measuring. Intervals are those of the choice of rows: an accuracy's is Wilson's (1927,
 https://doi.org/10.1080/01621459.1927.10502953), for others rows are resampled. Where no resample differs, as
-where every answer is right, they say nothing and are left out.
+where every answer is right, and where one would hold every score that there is, they say nothing and are left out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 
 from fewtune.analysis import resampling, statistics
 from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
-from fewtune.analysis.stability import Bounds
-from fewtune.metrics.counts import SCORES, IntArray, count_answers
+from fewtune.analysis.stability import Bounds, bound_within
+from fewtune.metrics.counts import RANGES, SCORES, IntArray, count_answers
 from fewtune.metrics.probabilities import describe, measure_calibration
 
 
@@ -38,8 +38,10 @@ def measure(probabilities: np.ndarray, gold: IntArray) -> Evaluation:
         rng = np.random.default_rng(ANALYSIS_SEED)
         taken = resampling.take_score(gold, predicted[None], np.arange(len(gold)), labels, name, rng)
         bounds = statistics.bound_difference([taken], RESAMPLES, rng)
-        spread = bounds.low != bounds.high
-        found[name] = Bounds(bounds.point, bounds.low if spread else None, bounds.high if spread else None)
+        if bounds.low == bounds.high:
+            found[name] = Bounds(bounds.point, None, None)
+        else:
+            found[name] = bound_within(bounds.point, bounds.low, bounds.high, RANGES[name])
     right = binomtest(int((predicted == gold).sum()), len(gold)).proportion_ci(0.95, method="wilson")
     found["accuracy"] = replace(found["accuracy"], low=float(right.low), high=float(right.high))
     for name, value in describe(probabilities, gold).items():

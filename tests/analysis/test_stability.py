@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from csv import DictReader
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +12,7 @@ import pytest
 
 from fewtune.analysis.study import GroupAnalysis, analyse_folder
 from fewtune.records import write_planned, write_record
+from fewtune.report.export import write_csv, write_latex, write_markdown
 from study_maker import make_study
 
 
@@ -29,6 +32,24 @@ def test_one_draw_has_no_interval(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.7]})
     bounds = analyse_folder(tmp_path).groups[0].stability["pattern"].bounds["in_domain"]
     assert (bounds.mean, bounds.low, bounds.high) == (pytest.approx(0.7), None, None)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "macro_f1"])
+def test_an_interval_of_every_score_there_is_is_none(tmp_path: Path, metric: str) -> None:
+    """Of two draws Student's t has one degree of freedom: 12.7 deviations reach beyond any score."""
+    make_study(tmp_path, {"in_context": [0.2, 0.8], "pattern": [0.8, 0.81]}, metric=metric, out_of_domain={"far": -0.1})
+    analysis = analyse_folder(tmp_path)
+    wide, narrow = (analysis.groups[0].stability[name] for name in ("in_context", "pattern"))
+    assert (wide.bounds["in_domain"].low, wide.bounds["in_domain"].high) == (None, None)
+    assert wide.bounds["in_domain"].mean == pytest.approx(analysis.groups[0].board.rows[-1].in_domain)
+    assert narrow.bounds["in_domain"].low is not None and narrow.bounds["in_domain"].high is not None
+    csv, markdown = write_csv(analysis), write_markdown(analysis)
+    [row] = [
+        each for each in DictReader(StringIO(csv)) if (each["variant"], each["test_set"]) == ("in_context", "in_domain")
+    ]
+    assert (row["low"], row["high"]) == ("", "")
+    assert "[0.000, 1.000]" not in markdown and "[-1.000, 1.000]" not in markdown
+    assert "No interval: one draw, or too few to rule out any score." in markdown + write_latex(analysis)
 
 
 def score_shared_rows(out: Path, metric: str = "accuracy") -> GroupAnalysis:

@@ -43,11 +43,21 @@ _Scored = Mapping[DrawKey, _DrawScore]
 
 @dataclass(frozen=True)
 class Bounds:
-    """A mean over draws with its 95 % interval, made as a difference's is; no interval for a single draw."""
+    """A mean over draws with its 95 % interval, made as a difference's is.
+
+    There is none of a single draw, nor where it would hold every score that there is and so say nothing.
+    """
 
     mean: float
     low: float | None
     high: float | None
+
+
+def bound_within(mean: float, low: float, high: float, limits: tuple[float, float]) -> Bounds:
+    """A mean with an interval that ends where its metric does; none where that is all of it, to three places."""
+    if round(low, 3) <= limits[0] and round(high, 3) >= limits[1]:
+        return Bounds(mean, None, None)
+    return Bounds(mean, max(limits[0], low), min(limits[1], high))
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ def _bound(
         return Bounds(mean, None, None)
     found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED), tested)
     moved = mean - found.point  # nothing, but where a record was rounded
-    return Bounds(mean, max(limits[0], found.low + moved), min(limits[1], found.high + moved))
+    return bound_within(mean, found.low + moved, found.high + moved, limits)
 
 
 def _summarise(

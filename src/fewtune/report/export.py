@@ -18,6 +18,7 @@ from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.metrics.probabilities import AUROC
 from fewtune.report.findings import word_outcome
 from fewtune.report.wording import (
+    NO_INTERVAL,
     UNKNOWN,
     UNLABELLED_NOTE,
     list_models,
@@ -245,6 +246,9 @@ def _word_note(group: GroupAnalysis) -> str:
         f"{group.board.metric}, mean over draws [95 % interval]; majority in domain {word_score(majority)}. "
         "Against the leader in points, paired by draw and row."
     )
+    means = [bounds for steady in group.stability.values() for bounds in steady.bounds.values()]
+    if any(bounds.low is None for bounds in means):
+        note += f" {NO_INTERVAL}."
     return f"{note} {UNLABELLED_NOTE}." if any(row.unlabelled for row in group.board.rows) else note
 
 

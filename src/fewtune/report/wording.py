@@ -20,6 +20,7 @@ MOST_RIVALS = 3
 
 UNKNOWN = "–"
 COMMONEST = "always answering the commonest label"
+NO_INTERVAL = "No interval: one draw, or too few to rule out any score"
 UNLABELLED_MARK = "*"
 UNLABELLED_NOTE = f"{UNLABELLED_MARK} learnt from rows without labels too"
 
