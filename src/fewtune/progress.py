@@ -21,7 +21,7 @@ from rich.text import Text
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.plurals import word_number
 from fewtune.records import Record
-from fewtune.report.wording import word_about
+from fewtune.report.wording import MAJORITY, word_about
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
 from fewtune.terminal import make_message, make_text
@@ -180,7 +180,7 @@ def describe_outcome(record: Record) -> str:
         return f"{record.status}: {reason}"
     names = dict.fromkeys((record.primary_metric, "accuracy"))
     scores = ", ".join(f"{name} {record.metrics['in_domain'][name]:z.3f}" for name in names)
-    return f"{scores} (majority {record.baselines['in_domain']['majority']:.3f})"
+    return f"{scores} ({MAJORITY} {record.baselines['in_domain']['majority']:.3f})"
 
 
 def _name_trial(job: Job) -> str:

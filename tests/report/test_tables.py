@@ -42,6 +42,23 @@ def test_nothing_is_cut_at(tmp_path: Path, width: int, sets: int) -> None:
         assert shown in text
 
 
+def test_the_two_baselines_of_a_table_have_a_name_each(tmp_path: Path) -> None:
+    """What the test rows give stands over a column, what the labelled rows give is a method's row."""
+    make_study(tmp_path, {"pattern": [0.84, 0.86, 0.82], "majority": [0.48, 0.5, 0.49]})
+    text = show(tmp_path, 80)
+    head, rows = re.split(r"^ pattern ", text, maxsplit=1, flags=re.MULTILINE)
+    assert head.count("majority") == len(re.findall(r"majority\s+class", head)) == 2
+    assert re.search(r"^ majority +0\.490", rows, re.MULTILINE)
+    told = " ".join(text.split())
+    assert "Majority class: always answering the commonest label of the test rows, which no method knows" in told
+    assert "the method majority answers the commonest of its labelled rows." in told
+    analysis = analyse_folder(tmp_path)
+    for export in (write_markdown(analysis), write_latex(analysis)):
+        assert "majority class in domain 0.500" in export and "the method majority answers" in export
+    [first, *_] = csv.DictReader(StringIO(write_csv(analysis)))
+    assert float(first["majority"]) == 0.5 and "above_majority" in first, "programs find both where they were"
+
+
 @pytest.mark.parametrize("width", [24, 40, 60, 80, 120])
 @pytest.mark.parametrize("sets", [0, 1, 2, 4, 5, 7])
 def test_no_column_is_cut_off_however_many_there_are(tmp_path: Path, width: int, sets: int) -> None:

@@ -18,6 +18,8 @@ from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.metrics.probabilities import AUROC
 from fewtune.report.findings import word_outcome
 from fewtune.report.wording import (
+    MAJORITY,
+    MAJORITY_NOTE,
     NO_INTERVAL,
     UNKNOWN,
     UNLABELLED_NOTE,
@@ -243,8 +245,8 @@ def _word_against(group: GroupAnalysis, row: LeaderboardRow) -> str:
 def _word_note(group: GroupAnalysis) -> str:
     majority = group.board.majority.get(IN_DOMAIN)
     note = (
-        f"{group.board.metric}, mean over draws [95 % interval]; majority in domain {word_score(majority)}. "
-        "Against the leader in points, paired by draw and row."
+        f"{group.board.metric}, mean over draws [95 % interval]; {MAJORITY} in domain {word_score(majority)}. "
+        f"{MAJORITY_NOTE}. Against the leader in points, paired by draw and row."
     )
     means = [bounds for steady in group.stability.values() for bounds in steady.bounds.values()]
     if any(bounds.low is None for bounds in means):

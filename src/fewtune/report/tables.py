@@ -26,6 +26,8 @@ from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.parted_table import Column, part_table
 from fewtune.report.tuning import list_choices
 from fewtune.report.wording import (
+    MAJORITY,
+    MAJORITY_NOTE,
     UNLABELLED_NOTE,
     list_models,
     list_verdict,
@@ -98,13 +100,13 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
     split = len(group.test_sets) > 2
     columns = [
         Column(
-            make_text(f"{name_test_set(name)}\nmajority {word_score(group.majority.get(name))}"),
+            make_text(f"{name_test_set(name)}\n{MAJORITY}\n{word_score(group.majority.get(name))}"),
             [_fill_score(row, name, each_draw=name == IN_DOMAIN) for row in group.rows],
         )
         for name in group.test_sets
     ]
     above = [make_text(word_points(row.above_majority)) for row in group.rows]
-    columns.append(Column(make_text("vs majority\npoints"), above))
+    columns.append(Column(make_text(f"over {MAJORITY}\npoints"), above))
     if ranked:
         cells = [ranked.get(row.variant) or make_text(word_score(None)) for row in group.rows]
         columns.append(Column(make_text("auroc"), cells))
@@ -116,7 +118,7 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
         names = [make_text(mark_unlabelled(row.variant, row.unlabelled)) for row in done]
         console.print()
         _show_parts(console, Column(make_text("cost"), names), _list_costs(done, wide=True))
-    note = f"{group.metric}, mean over draws; each draw below it."
+    note = f"{group.metric}, mean over draws; each draw below it. {MAJORITY_NOTE}."
     if not wide and not split:
         note += f" {WIDE} columns have room for prediction time and parameters."
     if ranked and len(group.test_sets) > 1:

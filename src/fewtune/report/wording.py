@@ -20,6 +20,12 @@ MOST_RIVALS = 3
 
 UNKNOWN = "–"
 COMMONEST = "always answering the commonest label"
+MAJORITY = "majority class"
+"""What that scores, where a table or a chart has no room for more."""
+MAJORITY_NOTE = (
+    f"{MAJORITY.capitalize()}: {COMMONEST} of the test rows, which no method knows; the method majority answers the "
+    "commonest of its labelled rows"
+)
 NO_INTERVAL = "No interval: one draw, or too few to rule out any score"
 UNLABELLED_MARK = "*"
 UNLABELLED_NOTE = f"{UNLABELLED_MARK} learnt from rows without labels too"
