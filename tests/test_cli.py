@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,44 @@ def test_check_shows_data_patterns_and_trials(study_file: Path, capsys: pytest.C
     assert code == 0
     assert "training rows; test rows: in_domain" in told and "labels: bad, good" in told
     assert "pattern" in told and "nothing wrong" in told
+
+
+SKIPS = "methods=[majority, bitfit, {bitfit: {as: mine, epochs: 2}}]"
+"""On a model without biases: two of three methods have nothing to train."""
+
+
+def test_check_tells_what_would_be_skipped_first_and_counts_trials_instead_of_listing_them(
+    study_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("check", study_file, "--set", SKIPS, "--set", "data_seeds=[0, 1, 2]", "--set", "shots=[4, 8]")
+    code, told, _ = run_cli(*asked, capsys=capsys)
+    first, *others = told.splitlines()
+    assert code == 0 and first.startswith("12 trials will be skipped (bitfit, mine on ")
+    assert "): model type 'llama' has no biases" in first
+    assert not [line for line in others if "no biases" in line], "once"
+    rows = [line.split() for line in others]
+    assert ["trials", "4", "shots", "8", "shots"] in rows and ["majority", "3", "3"] in rows
+    assert ["mine", "3", "3", "skipped"] in rows
+    assert others[-1].endswith("18 trials, 12 of them skipped, nothing wrong.")
+    assert not re.search(r"\b[0-9a-f]{16}\b", told), "ids are for --verbose"
+    told = run_cli(*asked, "--verbose", capsys=capsys)[1]
+    assert len(re.findall(r"^[0-9a-f]{12,}  .*  draw [012]  fit 0$", told, re.MULTILINE)) == 18
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_what_is_skipped_is_told_once_and_not_trial_by_trial(
+    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("run", study_file, "--out", tmp_path / "out", "--set", SKIPS, "--set", "data_seeds=[0, 1]")
+    code, told, _ = run_cli(*asked, capsys=capsys)
+    before, _, shown = told.partition("[1/2] ")
+    assert code == 0
+    assert before.count("no biases") == 1 and "4 trials will be skipped (bitfit, mine on " in before
+    assert "6 trials, 0 already done, 4 skipped, in " in before
+    running, _, report = shown.partition("Audit  ")
+    assert "[2/2] " in running and "skipped" not in running
+    assert report.count("no biases") == 1, "in the report as one reason too"
+    assert Counter(record.status for record in load_records(tmp_path / "out")) == {"done": 2, "skipped": 4}
 
 
 def test_check_says_which_patterns_are_constrained(small_study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,24 @@ def test_a_live_row_of_a_finished_trial_is_whole(tmp_path: Path, name: str, monk
     assert f"{name} tiny-model lora, 16 shots" in last and f"failed: no {name}" in last
 
 
+@pytest.mark.parametrize("kind", [LiveProgress, PlainProgress])
+def test_what_trials_find_out_that_they_must_be_skipped_for_is_told_once(
+    tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
+    records = [
+        record.model_copy(update={"status": "skipped", "trial_id": f"trial {place}"})
+        for place, record in enumerate(make_study(tmp_path, {}, failures={"lora": "label words collide"}) * 3)
+    ]
+    stream, jobs = StringIO(), [as_job(record) for record in records]
+    with kind(make_console(stream), 3, TimeLeft(jobs, 1, TimedTrials(), TimedTrials())) as shown:
+        for job, record in zip(jobs, records, strict=True):
+            shown.started(job)
+            shown.finished(job, record)
+    last = stream.getvalue().rpartition("loss")[2] if kind is LiveProgress else stream.getvalue()
+    assert last.count("label words collide") == 1
+
+
 @pytest.mark.parametrize("name", ESCAPES, ids=ascii)
 def test_control_characters_never_reach_a_terminal(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))

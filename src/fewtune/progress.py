@@ -59,6 +59,22 @@ class Listener(Protocol):
     def finished(self, job: Job, record: Record) -> None: ...
 
 
+class _Skips:
+    """What was told of trials that found out as they ran that they must be skipped: each reason once a method."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str | None, str]] = set()
+
+    def is_news(self, record: Record) -> bool:
+        """Whether a trial ran, or is the first of its method on its model to be skipped for its reason."""
+        if record.status != "skipped" or record.failure is None:
+            return True
+        skip = (record.trial.variant, record.trial.model, record.failure.message)
+        new = skip not in self._told
+        self._told.add(skip)
+        return new
+
+
 class LiveProgress:
     """A table that redraws in place; use as a context."""
 
@@ -69,6 +85,7 @@ class LiveProgress:
         self._began: dict[str, float] = {}
         self._running: dict[str, tuple[Job, Progress]] = {}
         self._finished: deque[tuple[Job, Record, float]] = deque(maxlen=ROWS_SHOWN)
+        self._skips = _Skips()
         self._changing = threading.Lock()
         """Held while trials begin or end, and while the thread that draws copies them."""
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
@@ -94,7 +111,8 @@ class LiveProgress:
         with self._changing:
             seconds = time.monotonic() - self._began.pop(job.trial_id)
             self._running.pop(job.trial_id, None)
-            self._finished.append((job, record, seconds))
+            if self._skips.is_news(record):
+                self._finished.append((job, record, seconds))
             self._time_left.finish(job, record)
             self._done += 1
 
@@ -137,6 +155,7 @@ class PlainProgress:
         self._done = 0
         self._time_left = time_left
         self._began: dict[str, float] = {}
+        self._skips = _Skips()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -154,6 +173,8 @@ class PlainProgress:
         seconds = time.monotonic() - self._began.pop(job.trial_id)
         self._time_left.finish(job, record)
         self._done += 1
+        if not self._skips.is_news(record):
+            return
         left = self._time_left.seconds
         told = f"{seconds:.0f} s" + (f"; {word_about(left)} left" if left is not None else "")
         line = (

@@ -26,7 +26,7 @@ from fewtune.cli.output import complain, console, say
 from fewtune.cli.report import end_with, show_report
 from fewtune.cli.track import Tracking
 from fewtune.durations import parse_minutes, parse_seconds
-from fewtune.errors import FewtuneError, list_names
+from fewtune.errors import FewtuneError
 from fewtune.interruption import as_interrupted, exit_code, word_interrupt
 from fewtune.plurals import word_number
 from fewtune.sizes import parse_bytes
@@ -270,10 +270,11 @@ def check(
     out: Annotated[
         Path | None, Parameter(help="Folder whose records a forecast goes by; `out/<study name>` where not given.")
     ] = None,
+    verbose: Annotated[bool, make_flag("List every trial with its id too.")] = False,
     workers: Workers = Workers(),
 ) -> int:
     """Tell every fault of a study at once, and the trials it would run; fits nothing but for a forecast."""
-    from fewtune.cli.run_display import list_skips
+    from fewtune.cli.check_display import show_check
     from fewtune.running.precision_choice import recall_precision
     from fewtune.running.prepare import prepare_jobs
     from fewtune.running.row_choice import ASSUMED_ROWS, choose_rows, leaves_rows_open, recall_rows, set_rows
@@ -284,25 +285,7 @@ def check(
     plan = recall_precision(recall_rows(plan, folder), folder)
     rows_open = leaves_rows_open(plan)
     jobs, tasks = prepare_jobs(set_rows(plan, ASSUMED_ROWS) if rows_open else plan, workers.data_dir)
-    for label, task in tasks.items():
-        sets = ", ".join(f"{test.name} {len(test.rows) or 'held out anew in each draw'}" for test in task.test_sets)
-        say(f"{label}: {len(task.train)} training rows; test rows: {sets}; labels: {list_names(task.labels)}")
-        for pattern in task.patterns:
-            words = list_names(map(repr, pattern.label_words))
-            told = " (constrained to what tells them apart)" if pattern.constrained else ""
-            say(f"  pattern {pattern.name}: {pattern.template!r} + {words}{told}")
-        for note in task.notes:
-            say(f"  {note}")
-    for job in jobs:
-        t = job.trial
-        model = t.model.name if t.model is not None else "no model"
-        say(
-            f"{job.trial_id}  {t.task.label}  {model}  {t.method.variant}  "
-            f"{t.shots} shots  draw {t.data_seed}  fit {t.fit_seed}"
-        )
-    for line in list_skips(jobs):
-        say(line)
-    say(f"{plan.name}: {len(jobs)} trials, nothing wrong.")
+    show_check(plan.name, jobs, tasks, verbose)
     if rows_open:
         say(f"evaluation.in_domain_rows: auto: chosen when the study first runs; {ASSUMED_ROWS} are assumed above.")
     if forecast:

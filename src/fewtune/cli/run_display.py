@@ -97,9 +97,11 @@ class RunDisplay:
                     already += f" ({word_about(left.seconds)})"
                 self._jobs.extend(jobs)
                 name, total = self._study.study.name, len(jobs) + reused
-                self._print(f"{name}: {word_number(total, 'trial')}, {already}, in {self.folder}")
+                running = sum(map(_runs, jobs))
+                skipped = f", {len(jobs) - running} skipped" if running < len(jobs) else ""
+                self._print(f"{name}: {word_number(total, 'trial')}, {already}{skipped}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
-                self._listener = kind(self._console, len(jobs), left)
+                self._listener = kind(self._console, running, left)
                 self._exits.enter_context(self._listener)
             case LeftOut():
                 self._exits.close()
@@ -112,7 +114,7 @@ class RunDisplay:
             case Closed():
                 self._clock.append(time.perf_counter())
                 self._exits.close()
-            case _:
+            case _ if _runs(event.job):  # of those that are skipped all is said before
                 assert self._listener is not None
                 pass_on(self._listener, event)
 
@@ -137,6 +139,10 @@ class RunDisplay:
             self._console.print(make_message(line), soft_wrap=True)
 
 
+def _runs(job: Job) -> bool:
+    return job.skip_reason is None
+
+
 def word_left_out(event: LeftOut) -> str:
     """Say which trials a budget left out."""
     counts = Counter(job.trial.method.variant for job in event.jobs)
@@ -156,10 +162,15 @@ def word_look(event: Looked) -> list[str]:
 
 
 def list_skips(jobs: Sequence[Job]) -> list[str]:
-    """Say which methods cannot be used on which model, and why, a line each."""
-    trials = Counter((job.trial.method.variant, next(iter(job.weights), ""), job.skip_reason) for job in jobs)
-    return [
-        f"{variant} on {model or 'no model'} will be skipped ({count} trials): {reason}"
-        for (variant, model, reason), count in trials.items()
-        if reason is not None
-    ]
+    """Say which methods cannot be used on which models, a line a reason."""
+    skipped: dict[str, dict[str, Counter[str]]] = {}
+    for job in jobs:
+        if job.skip_reason is not None:
+            on = "without a model" if job.trial.model is None else f"on {job.trial.model.name}"
+            skipped.setdefault(job.skip_reason, {}).setdefault(on, Counter())[job.trial.method.variant] += 1
+    lines = []
+    for reason, places in skipped.items():
+        trials = word_number(sum(variants.total() for variants in places.values()), "trial")
+        which = "; ".join(f"{', '.join(variants)} {on}" for on, variants in places.items())
+        lines.append(f"{trials} will be skipped ({which}): {reason}")
+    return lines

@@ -241,6 +241,10 @@ def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
         return
     console.print()
     console.print(make_text("Trials that failed or did not run", style="bold"))
+    reasons: dict[tuple[str, str], dict[str, int]] = {}
     for where, kind, message, count in unfinished:
+        reasons.setdefault((kind, message), {})[where] = count
+    for (kind, message), places in reasons.items():
+        count = sum(places.values())
         times = f" ({word_number(count, 'trial')})" if count > 1 else ""
-        console.print(Padding(make_message(f"{where}: {kind}{times}: {message}"), (0, 0, 0, 1)))
+        console.print(Padding(make_message(f"{'; '.join(places)}: {kind}{times}: {message}"), (0, 0, 0, 1)))
