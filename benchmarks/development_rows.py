@@ -4,7 +4,7 @@ python benchmarks/development_rows.py sentiment /tmp/dev [DATA_DIR]      writes 
 
 Half of the training rows are trained on, at most 600 of the others tested, chosen by their text. SNLI (Bowman et al.
 2015, https://arxiv.org/abs/1508.05326) is a development task alone, read from DATA_DIR: MNLI's question, on rows that
-no study tests on.
+no study tests on. So is BANKING77 (Casanueva et al. 2020, https://arxiv.org/abs/2003.04807), 77 topics of one text.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from fewtune.errors import DataError
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import IN_DOMAIN, Example, Task, TestSet
 from fewtune.tasks.build import build_task
+from fewtune.tasks.derived_pattern import derive_pattern
 from fewtune.tasks.mnli import TWO_WAY, TWO_WAY_PATTERNS, read_pairs
 from fewtune.tasks.texts import text_fraction
 
 TEST_ROWS = 600
 SNLI = "snli"
+BANKING = "banking77"
 
 
 def load_development_task(name: str, data_dir: Path | None) -> Task:
@@ -47,17 +49,17 @@ def load_exchanged_task(name: str, data_dir: Path) -> Task:
 
 
 def _load_task(name: str, data_dir: Path | None) -> Task:
-    if name == SNLI:
-        return _load_snli(data_dir)
+    if name in (SNLI, BANKING):
+        if data_dir is None:
+            raise DataError(f"{name} is read from DATA_DIR/{name}/train.jsonl alone: give a DATA_DIR.")
+        return _load_snli(data_dir) if name == SNLI else _load_banking(data_dir)
     module = get_task_module(name)
     task: Task = module.load(module.Settings(), data_dir)
     return task
 
 
-def _load_snli(data_dir: Path | None) -> Task:
+def _load_snli(data_dir: Path) -> Task:
     """SNLI without its neutral pairs, asked as MNLI is."""
-    if data_dir is None:
-        raise DataError("SNLI is read from DATA_DIR/snli/train.jsonl alone: give a DATA_DIR.")
     read, notes = read_jsonl(data_dir / SNLI / "train.jsonl", ("premise", "hypothesis", "label")), list[str]()
     task = Task(
         name=SNLI,
@@ -71,6 +73,26 @@ def _load_snli(data_dir: Path | None) -> Task:
         test_sets=(),
     )
     return build_task(replace(task, notes=tuple(notes)))
+
+
+def _load_banking(data_dir: Path) -> Task:
+    """BANKING77's questions to a bank, each of one topic."""
+    read = read_jsonl(data_dir / BANKING / "train.jsonl", ("text", "label"))
+    labels = tuple(sorted({row["label"] for row in read}))
+    task = Task(
+        name=BANKING,
+        source_url="https://arxiv.org/abs/2003.04807",
+        revision=1,
+        fields=("text",),
+        labels=labels,
+        patterns=(derive_pattern(("text",), labels),),
+        primary_metric="accuracy",
+        train=tuple(
+            Example(str(place), {"text": row["text"]}, labels.index(row["label"])) for place, row in enumerate(read)
+        ),
+        test_sets=(),
+    )
+    return build_task(task)
 
 
 def write_development_rows(task_name: str, folder: Path, data_dir: Path | None) -> None:

@@ -97,11 +97,13 @@ STOOD: Arms = {
     "adaptive": {"blocks": 4, "learning_rate": 1e-5},
     "bitfit": {"readout": "head"},
     "contrastive": {"learning_rate": 2e-5},
+    "embeddings": {"inverse_penalty": 1.0},
     "ia3": {"epochs": 40},
     "lora": {"epochs": 40},
     "pattern": {"epochs": 40, "learning_rate": 2e-5},
     "probe": {"inverse_penalty": 0.1},
     "soft_prompt": {"epochs": 40, "learning_rate": 3e-3},
+    "tfidf": {"inverse_penalty": 10.0},
 }
 """What stood, by method, where it is not the defaults: these changed since, or the model has no label words."""
 ARMS: Mapping[str, Arms] = {

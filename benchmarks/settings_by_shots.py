@@ -2,16 +2,18 @@
 
     python -m benchmarks.settings_by_shots DATA_DIR    writes benchmarks/results/settings_by_shots.json, goes on
 
-SmolLM2 135M on the development rows of `sentiment` and CoLA (halves of their training rows). Screenings of settings
-fitted 32 rows (`method_settings`). Pattern-based fine-tuning and LoRA at their default rates by the number of
-steps, the probe by its penalty. Every setting meets the same draws; differences are told from one of them, with
-Student's intervals of draws, too narrow where draws share test rows.
+SmolLM2 135M (MiniLM L6 for embeddings) on the development rows of `sentiment` and CoLA (halves of their training
+rows), and of BANKING77 where topics are said. Screenings of settings fitted 32 rows (`method_settings`). Pattern-based
+fine-tuning and LoRA at their default rates by the number of steps; probe, embeddings and TF-IDF by their regression's
+penalty, a number or chosen. Every setting meets the same draws; differences are told from one of them, with Student's
+intervals of draws, too narrow where draws share test rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -19,10 +21,10 @@ from typing import Any
 
 from benchmarks.apart import ROOT
 from benchmarks.cells import Cells, place_cells, run_experiment, word_gain_over
-from benchmarks.development_rows import load_screened_task
+from benchmarks.development_rows import BANKING, load_screened_task
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
-from benchmarks.method_settings import FIGURES, SHORT, TESTED, measure_cell
+from benchmarks.method_settings import FIGURES, MODELS, SHORT, TESTED, measure_cell
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model
 from fewtune.tasks.draw import Sampling, make_draw
@@ -39,19 +41,33 @@ class Compared:
     base: str
     arms: Mapping[int, Arms]
     draws: int = 2
+    tasks: Sequence[str] = SHORT
+    method: str | None = None
+    """None: that of its name."""
 
 
 def _take_steps(rate: float, *numbers: int) -> Arms:
     return {f"{steps} steps": {"learning_rate": rate, "steps": steps} for steps in numbers}
 
 
+CHOSEN: Arms = {"C chosen": {"inverse_penalty": "auto"}}
 PENALTIES: Arms = {f"C {inverse:g}": {"inverse_penalty": inverse} for inverse in (0.003, 0.01, 0.03, 0.1)}
 METHODS: Mapping[str, Compared] = {
     **{
         name: Compared("20 steps", {16: _take_steps(rate, 10, 20, 40), 128: _take_steps(rate, 20, 40, 80)})
         for name, rate in (("pattern", 1e-5), ("lora", 5e-4))
     },
-    "probe": Compared("C 0.1", dict.fromkeys((16, 64, 128, 512), PENALTIES), draws=4),
+    "probe": Compared(
+        "C 0.01", {16: PENALTIES | CHOSEN, 64: PENALTIES | CHOSEN, 128: PENALTIES, 512: PENALTIES}, draws=4
+    ),
+    "tfidf": Compared("C 10", dict.fromkeys((16, 64, 512), {"C 10": {"inverse_penalty": 10.0}} | CHOSEN), draws=4),
+    "embeddings": Compared("C 1", dict.fromkeys((16, 64, 512), {"C 1": {"inverse_penalty": 1.0}} | CHOSEN), draws=4),
+    "embeddings, 77 topics": Compared(
+        "C 1",
+        dict.fromkeys((154, 400), {"C 1": {"inverse_penalty": 1.0}, "C 100": {"inverse_penalty": 100.0}} | CHOSEN),
+        tasks=(BANKING,),
+        method="embeddings",
+    ),
 }
 GAINS = ("auroc", "log_loss")
 
@@ -59,13 +75,15 @@ GAINS = ("auroc", "log_loss")
 def measure(data_dir: Path) -> None:
     """Every cell that is not done yet, kept as it comes."""
     cells = Cells(FILE)
-    model = load_model(find_model(MODEL), cells.precision)
-    tasks = {name: load_screened_task(name, data_dir) for name in SHORT}
-    for method, compared in METHODS.items():
-        for seed, (shots, arms), (name, task) in product(range(compared.draws), compared.arms.items(), tasks.items()):
+    find_loaded = cache(lambda name: load_model(find_model(name), cells.precision))
+    find_task = cache(lambda name: load_screened_task(name, data_dir))
+    for told_method, compared in METHODS.items():
+        method = compared.method or told_method
+        for seed, (shots, arms), name in product(range(compared.draws), compared.arms.items(), compared.tasks):
             for told, settings in arms.items():
-                place = {"method": method, "shots": shots, "task": name, "draw": seed, "setting": told}
+                place = {"method": told_method, "shots": shots, "task": name, "draw": seed, "setting": told}
                 if cells.lack(place):
+                    task, model = find_task(name), find_loaded(MODELS.get(method, MODEL))
                     draw = make_draw(task, Sampling(shots, in_domain_rows=TESTED), seed)
                     cells.keep(place, measure_cell(model, task, draw, method, settings, seed))
 
@@ -87,7 +105,7 @@ def write_table(results: Mapping[str, Any]) -> str:
     heads = ("method", "rows", "setting", "accuracy", "AUROC", "log loss", "s a fit")
     table = write_markdown((*heads, "AUROC over the base's", "log loss over the base's"), rows)
     bases = ", ".join(f"{compared.base} of {name}" for name, compared in METHODS.items())
-    told = f"The base is {bases}. Draws of both tasks together: {'; '.join(drawn)}."
+    told = f"The base is {bases}. Draws of all tasks together: {'; '.join(drawn)}."
     return f"{table}\n\n{told} {write_machine(results['machine'])}."
 
 

@@ -103,7 +103,7 @@ def test_predictions_are_a_regression_on_transformers_own_states(
         theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
         entry = -1 if layer is None else layer
         theirs.fit(plain.features(list(draw.support), entry), [e.label for e in draw.support])
-        plan = make_plan("probe", models[name], task, draw, layer=layer)
+        plan = make_plan("probe", models[name], task, draw, layer=layer, inverse_penalty=0.01)
         expected = theirs.predict_proba(plain.features(rows, entry))
         np.testing.assert_allclose(np.exp(plan.score(rows)), expected, atol=1e-3, err_msg=name)
         assert plan.trainable_parameters == theirs[-1].coef_.size + 1, name

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import MOST_EPOCHS, Method
-from fewtune.methods.embeddings import InversePenalty
 from fewtune.methods.optimisation import LearningRate, Recipe, read_optimisation
+from fewtune.methods.penalty import InversePenalty
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from fewtune.engine.fitting import FitExample
     from fewtune.engine.language_model import LanguageModel
     from fewtune.methods.plan import Plan
+    from fewtune.predictors.predictor import Predictor
+    from fewtune.records import PenaltyNotes
     from fewtune.tasks.base import Draw, Task
 
 
@@ -76,7 +77,13 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         alike = torch.tensor([float(t[0]) for e in batch if (t := e.target) is not None])
         return (cosine - send(alike, cosine.device)) ** 2
 
-    read_out = partial(read_embeddings, model, task, draw, prompting, trained.change, settings.inverse_penalty)
+    penalties: list[PenaltyNotes | None] = []  # of each reading, the last one's is the predictor's
+
+    def read_out() -> Predictor:
+        predictor, penalty = read_embeddings(model, task, draw, prompting, trained.change, settings.inverse_penalty)
+        penalties.append(penalty)
+        return predictor
+
     forward = trained.forward
     return Plan(
         predictor=read_out(),
@@ -93,6 +100,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         total_parameters=model.total_parameters + count_weights(task, model),
         report=lambda: MethodNotes(
             prompt=PromptNotes(template=prompting.template, cut=prompting.encoder.count_cut()),
+            penalty=penalties[-1],
             other={"pairs": len(pairs)},
         ),
         read_out=read_out,

@@ -7,12 +7,12 @@ of a sentence encoder what it was trained for. Source: Reimers and Gurevych 2019
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field
 
-from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER, Method
+from fewtune.methods.base import Method
+from fewtune.methods.penalty import InversePenalty, choose_penalty
 
 if TYPE_CHECKING:
     from fewtune.engine.forward import Forward
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
     from fewtune.predictors.language import Prompting
     from fewtune.predictors.network import Change
     from fewtune.predictors.predictor import Predictor
+    from fewtune.records import PenaltyNotes
     from fewtune.tasks.base import Draw, Task
 
-InversePenalty = Annotated[
-    float,
-    Field(ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."),
-]
+USUAL_PENALTY = 1.0
+"""What usually suits rows of length one, as embeddings are scaled."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """How strongly the regression is held back."""
 
-    inverse_penalty: InversePenalty = 1.0
+    inverse_penalty: InversePenalty = "auto"
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -45,13 +44,15 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     forward = model.forward(model.frozen)
     prompting = prompt_plainly(model, task, forward)
-    predictor = read_embeddings(model, task, draw, prompting, Unchanged(), settings.inverse_penalty)
+    predictor, penalty = read_embeddings(model, task, draw, prompting, Unchanged(), settings.inverse_penalty)
     return Plan(
         predictor=predictor,
         forward=forward,
         trainable_parameters=count_weights(task, model),
         total_parameters=model.total_parameters,
-        report=lambda: MethodNotes(prompt=PromptNotes(template=prompting.template, cut=prompting.encoder.count_cut())),
+        report=lambda: MethodNotes(
+            prompt=PromptNotes(template=prompting.template, cut=prompting.encoder.count_cut()), penalty=penalty
+        ),
     )
 
 
@@ -67,16 +68,26 @@ def prompt_plainly(model: LanguageModel, task: Task, forward: Forward) -> Prompt
 
 
 def read_embeddings(
-    model: LanguageModel, task: Task, draw: Draw, prompting: Prompting, change: Change, inverse_penalty: float
-) -> Predictor:
+    model: LanguageModel,
+    task: Task,
+    draw: Draw,
+    prompting: Prompting,
+    change: Change,
+    inverse_penalty: float | Literal["auto"],
+) -> tuple[Predictor, PenaltyNotes | None]:
     """A predictor by a logistic regression on the support's embeddings as the network gives them now."""
+    from fewtune.methods.held_out import know_label
     from fewtune.predictors.language import LanguageScorer
     from fewtune.predictors.predictor import Predictor
     from fewtune.predictors.regression import Regression
 
-    labels = [row.label for row in draw.support]
-    regression = Regression.fit(prompting.read(draw.support), labels, len(task.labels), inverse_penalty)
-    return Predictor(task.labels, task.fields, LanguageScorer(model, prompting, change, reader=regression))
+    features, labels = prompting.read(draw.support), [know_label(row.label) for row in draw.support]
+    penalty = choose_penalty(
+        inverse_penalty, USUAL_PENALTY, labels, lambda fitted, others: (features[fitted], features[others])
+    )
+    regression = Regression.fit(features, labels, len(task.labels), penalty.inverse).soften(penalty.temperature)
+    scorer = LanguageScorer(model, prompting, change, reader=regression)
+    return Predictor(task.labels, task.fields, scorer), penalty.notes
 
 
 def count_weights(task: Task, model: LanguageModel) -> int:

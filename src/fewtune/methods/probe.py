@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import LARGEST_NUMBER, MOST_BLOCKS, SMALLEST_NUMBER, Method, refuse_beyond_blocks
+from fewtune.methods.base import MOST_BLOCKS, Method, refuse_beyond_blocks
+from fewtune.methods.penalty import InversePenalty, choose_penalty
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -21,18 +22,17 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 
+USUAL_PENALTY = 0.01
+"""What usually suits states that are standardised, each of some hundreds with a standard deviation of one."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is read and how strongly the regression is held back."""
 
     prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = True
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
-    inverse_penalty: Annotated[
-        float,
-        Field(
-            ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."
-        ),
-    ] = 0.01
+    inverse_penalty: InversePenalty = "auto"
     layer: Annotated[
         int | None,
         Field(
@@ -55,6 +55,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     from fewtune.engine.readouts import StateReadout
     from fewtune.methods.answer import choose_pattern
+    from fewtune.methods.held_out import know_label
     from fewtune.methods.plan import Plan
     from fewtune.predictors.language import LanguageScorer, Prompting
     from fewtune.predictors.network import Unchanged
@@ -70,15 +71,24 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     plain = plain_template(task.fields, encoder.between)
     template = choose_pattern(task, settings.pattern).template if settings.prompted else plain
     prompting = Prompting(forward, encoder, template, StateReadout())
-    states, labels = prompting.read(draw.support), [e.label for e in draw.support]
-    regression = Regression.fit(states, labels, len(task.labels), settings.inverse_penalty, StandardScaler())
+    states, labels = prompting.read(draw.support), [know_label(e.label) for e in draw.support]
+
+    def standardise(fitted: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scaler = StandardScaler().fit(states[fitted])
+        return scaler.transform(states[fitted]), scaler.transform(states[others])
+
+    penalty = choose_penalty(settings.inverse_penalty, USUAL_PENALTY, labels, standardise)
+    regression = Regression.fit(states, labels, len(task.labels), penalty.inverse, StandardScaler())
+    regression = regression.soften(penalty.temperature)
     scorer = LanguageScorer(model, prompting, Unchanged(), reader=regression)
     return Plan(
         predictor=Predictor(task.labels, task.fields, scorer),
         forward=forward,
         trainable_parameters=regression.parameters,
         total_parameters=model.total_parameters,
-        report=lambda: MethodNotes(prompt=PromptNotes(template=template, cut=encoder.count_cut())),
+        report=lambda: MethodNotes(
+            prompt=PromptNotes(template=template, cut=encoder.count_cut()), penalty=penalty.notes
+        ),
     )
 
 

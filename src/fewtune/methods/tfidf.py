@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER, Method
+from fewtune.methods.base import Method
+from fewtune.methods.penalty import InversePenalty, choose_penalty
 from fewtune.prompts.template import plain_template, render
 
 if TYPE_CHECKING:
@@ -19,34 +20,46 @@ if TYPE_CHECKING:
     from fewtune.tasks.base import Draw, Task
 
 
+USUAL_PENALTY = 10.0
+"""What usually suits rows of length one, as TF-IDF scales them."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How words are counted and how strongly the regression is held back."""
 
     longest_phrase: Annotated[int, Field(ge=1, le=5, description="Longest run of words counted as one feature.")] = 2
-    inverse_penalty: Annotated[
-        float,
-        Field(
-            ge=SMALLEST_NUMBER, le=LARGEST_NUMBER, description="Inverse strength of the L2 penalty (scikit-learn's C)."
-        ),
-    ] = 10.0
+    inverse_penalty: InversePenalty = "auto"
 
 
 def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Fit the regression on the support's words and score rows by it."""
+    from fewtune.methods.held_out import know_label
     from fewtune.methods.plan import Plan
     from fewtune.predictors.predictor import Predictor
     from fewtune.predictors.regression import Regression
     from fewtune.predictors.words import WordScorer, make_vectoriser
+    from fewtune.records import MethodNotes
 
     template = plain_template(task.fields)
+    texts = [render(template, e.fields) for e in draw.support]
+    labels = [know_label(e.label) for e in draw.support]
+
+    def count_words(fitted: np.ndarray, others: np.ndarray) -> tuple[Any, Any]:
+        counted = make_vectoriser(settings.longest_phrase, "runs_and_signs")
+        return counted.fit_transform([texts[i] for i in fitted]), counted.transform([texts[i] for i in others])
+
+    penalty = choose_penalty(settings.inverse_penalty, USUAL_PENALTY, labels, count_words)
     vectoriser = make_vectoriser(settings.longest_phrase, "runs_and_signs")
-    features = vectoriser.fit_transform([render(template, e.fields) for e in draw.support])
-    labels = [e.label for e in draw.support]
-    regression = Regression.fit(features, labels, len(task.labels), settings.inverse_penalty)
+    features = vectoriser.fit_transform(texts)
+    regression = Regression.fit(features, labels, len(task.labels), penalty.inverse).soften(penalty.temperature)
     words = tuple(vectoriser.get_feature_names_out().tolist())
     scorer = WordScorer(template, settings.longest_phrase, words, vectoriser.idf_, regression, "runs_and_signs")
-    return Plan(Predictor(task.labels, task.fields, scorer), trainable_parameters=regression.parameters)
+    return Plan(
+        Predictor(task.labels, task.fields, scorer),
+        trainable_parameters=regression.parameters,
+        report=lambda: MethodNotes(penalty=penalty.notes),
+    )
 
 
 METHOD = Method(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,10 @@ class Regression:
             weights = weights / self.scales
             offsets = offsets - weights @ self.means
         return weights, offsets
+
+    def soften(self, temperature: float) -> Regression:
+        """The same regression with its scores divided by a temperature: the answers stay, probabilities move."""
+        return replace(self, weights=self.weights / temperature, intercepts=self.intercepts / temperature)
 
     def describe(self) -> RegressionPart:
         return RegressionPart(classes=self.classes, labels=self.labels)

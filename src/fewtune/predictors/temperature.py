@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-_SPREAD = 1.0
+SPREAD = 1.0
 """Standard deviation of the log temperature before any row is seen: few rows, all answered right, do not make it 0."""
 _LOWEST, _HIGHEST = 1 / 50, 50.0
 
@@ -21,9 +21,9 @@ def normalise(scores: np.ndarray) -> np.ndarray:
     return normalised
 
 
-def fit_temperature(log_probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> float:
+def fit_temperature(log_probabilities: np.ndarray, gold: npt.NDArray[np.int64], spread: float = SPREAD) -> float:
     """The temperature under which gold labels (rows,) are likeliest, from log-probabilities (rows, labels) of rows that
-    were not fitted on; drawn to 1 as far as rows are few.
+    were not fitted on; drawn to 1 as far as rows are few, and `spread` small.
     """
     from scipy.optimize import minimize_scalar
 
@@ -31,7 +31,7 @@ def fit_temperature(log_probabilities: np.ndarray, gold: npt.NDArray[np.int64]) 
 
     def measure(log_temperature: float) -> float:
         scaled = normalise(log_probabilities / np.exp(log_temperature))
-        return float(-scaled[rows, gold].sum() + 0.5 * (log_temperature / _SPREAD) ** 2)
+        return float(-scaled[rows, gold].sum() + 0.5 * (log_temperature / spread) ** 2)
 
     found = minimize_scalar(measure, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded")
     return float(np.exp(found.x))

@@ -27,11 +27,13 @@ from fewtune.records.notes import FitNotes as FitNotes
 from fewtune.records.notes import MethodNotes as MethodNotes
 from fewtune.records.notes import Notes as Notes
 from fewtune.records.notes import ParameterGroupNotes as ParameterGroupNotes
+from fewtune.records.notes import PenaltyNotes as PenaltyNotes
 from fewtune.records.notes import PromptNotes as PromptNotes
 from fewtune.records.notes import ReferenceNotes as ReferenceNotes
 from fewtune.records.notes import ScratchpadNotes as ScratchpadNotes
 from fewtune.records.notes import SharedRows as SharedRows
 from fewtune.records.notes import TeacherNotes as TeacherNotes
+from fewtune.records.notes import TriedPenalty as TriedPenalty
 from fewtune.records.notes import TriedSetting as TriedSetting
 from fewtune.records.notes import TuningNotes as TuningNotes
 from fewtune.records.packed_files import PACKED_PREDICTIONS as PACKED_PREDICTIONS

@@ -78,12 +78,31 @@ class TeacherNotes(_Typed):
     beats_untaught_student: dict[str, bool] = Field(default={}, description="By test set, where it was asked.")
 
 
+class TriedPenalty(_Typed):
+    """One strength of a penalty, the temperature that suits it, and the mean log loss of the rows held out."""
+
+    inverse_penalty: float
+    temperature: float
+    log_loss: float
+
+
+class PenaltyNotes(_Typed):
+    """A regression's penalty, chosen by cross-validation inside the rows that it is fitted on."""
+
+    inverse_penalty: float = Field(description="The inverse strength (scikit-learn's C) that was chosen.")
+    temperature: float = Field(default=1.0, description="What the regression's scores are divided by.")
+    tried: list[TriedPenalty] = Field(default=[], description="Empty where no two rows could be held out.")
+    folds: Count = 0
+    rows: Count = Field(default=0, description="Labelled rows that were held out and answered.")
+
+
 class MethodNotes(_Typed):
     """What a method says of itself; `other` is for what no report reads, such as a new method's own figures."""
 
     prompt: PromptNotes = PromptNotes()
     demonstrations: DemonstrationNotes | None = None
     teacher: TeacherNotes | None = None
+    penalty: PenaltyNotes | None = Field(default=None, description="None: it was given, or there is none.")
     unlabelled: Literal["pool", "scored"] | None = Field(
         default=None, description="Rows without labels that it learnt from: the pool's, or those that it was asked."
     )
