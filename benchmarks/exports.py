@@ -71,7 +71,8 @@ def batches(tokenizer, kind):
         yield tokenizer(texts, padding=True, truncation=True, return_tensors=kind)
 
 for told in sorted(root.glob("*/*.json")):
-    place, form = told.with_suffix(""), json.loads(told.read_text())["form"]
+    content = json.loads(told.read_text())
+    place, form = told.with_suffix(""), content["form"]
     if not place.is_dir():
         continue
     if form == "program":
@@ -93,9 +94,10 @@ for told in sorted(root.glob("*/*.json")):
                       for given in batches(tokenizer, "np")]
         else:
             if form == "adapter":
-                from peft import AutoPeftModelForSequenceClassification
-                model = AutoPeftModelForSequenceClassification.from_pretrained(
-                    place, num_labels=2, pad_token_id=tokenizer.pad_token_id)
+                from peft import PeftModel
+                base = AutoModelForSequenceClassification.from_pretrained(
+                    content["base"], num_labels=2, pad_token_id=tokenizer.pad_token_id)
+                model = PeftModel.from_pretrained(base, place)
             else:
                 model = AutoModelForSequenceClassification.from_pretrained(place)
             with torch.no_grad():
@@ -132,6 +134,7 @@ def export_all(root: Path) -> list[dict[str, Any]]:
 
 def _export(folder: Path, graph: bool) -> list[dict[str, Any]]:
     cells: list[dict[str, Any]] = []
+    bases: dict[str, str] = {}
     for merge in (False, True):
         place = folder / f"export{int(merge)}"
         made = export_model(folder / "saved", place, ExportOptions(merge=merge, onnx=graph and not merge))
@@ -139,10 +142,12 @@ def _export(folder: Path, graph: bool) -> list[dict[str, Any]]:
             (place / "onnx").rename(folder / "onnx")
             cells.append({"place": "onnx", "form": "onnx"})
         cells.append({"place": place.name, "form": made.form, "reason": made.reason})
-        if made.form != "adapter":
+        if made.base is None:
             break
+        bases[place.name] = str(made.base.folder)
     for cell in cells:
-        (folder / f"{cell['place']}.json").write_text(json.dumps(cell), encoding="utf-8")
+        told = json.dumps({**cell, "base": bases.get(cell["place"])})
+        (folder / f"{cell['place']}.json").write_text(told, encoding="utf-8")
     return cells
 
 

@@ -57,14 +57,18 @@ METHODS: Mapping[str, Compared] = {
         name: Compared("20 steps", {16: _take_steps(rate, 10, 20, 40), 128: _take_steps(rate, 20, 40, 80)})
         for name, rate in (("pattern", 1e-5), ("lora", 5e-4))
     },
-    "probe": Compared(
-        "C 0.01", {16: PENALTIES | CHOSEN, 64: PENALTIES | CHOSEN, 128: PENALTIES, 512: PENALTIES}, draws=4
-    ),
-    "tfidf": Compared("C 10", dict.fromkeys((16, 64, 512), {"C 10": {"inverse_penalty": 10.0}} | CHOSEN), draws=4),
-    "embeddings": Compared("C 1", dict.fromkeys((16, 64, 512), {"C 1": {"inverse_penalty": 1.0}} | CHOSEN), draws=4),
-    "embeddings, 77 topics": Compared(
+    "probe": Compared("C 0.1", dict.fromkeys((16, 64, 128, 512), PENALTIES), draws=4),
+    **{
+        f"{name} (penalty chosen)": Compared(
+            f"C {usual:g}",
+            {key: {f"C {usual:g}": {"inverse_penalty": usual}, **CHOSEN} for key in (16, 64, 512)},
+            method=name,
+        )
+        for name, usual in (("probe", 0.01), ("tfidf", 10.0), ("embeddings", 1.0))
+    },
+    "embeddings (77 topics)": Compared(
         "C 1",
-        dict.fromkeys((154, 400), {"C 1": {"inverse_penalty": 1.0}, "C 100": {"inverse_penalty": 100.0}} | CHOSEN),
+        {key: {"C 1": {"inverse_penalty": 1.0}, "C 100": {"inverse_penalty": 100.0}, **CHOSEN} for key in (154, 400)},
         tasks=(BANKING,),
         method="embeddings",
     ),

@@ -48,7 +48,7 @@ DEMO: Mapping[str, Any] = {
     "tasks": ["sentiment"],
     "methods": [
         "majority",
-        "tfidf",
+        {"tfidf": {"inverse_penalty": 10.0}},
         {"probe": {"inverse_penalty": 0.1}},
         IN_CONTEXT,
         {"vanilla": {"epochs": 40, "learning_rate": 2e-5}},

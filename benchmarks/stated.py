@@ -18,21 +18,25 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import StatisticsError, fmean
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.apart import ROOT
 from benchmarks.cells import word_gain
 from fewtune.analysis.answers import answer_commonest, read_answers
-from fewtune.analysis.comparison import Comparison, compare
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN
-from fewtune.analysis.recommend import weigh_test_sets
-from fewtune.analysis.study import ANALYSIS_SEED, GroupAnalysis, StudyAnalysis, analyse_folder
+from fewtune.analysis.recommend import recommend, weigh_test_sets
+from fewtune.analysis.study import GroupAnalysis, StudyAnalysis, analyse_folder
+from fewtune.inference.better import LEVEL, NOT_COMPARED, Comparison, correct_claims, judge
+from fewtune.inference.differences import subtract
+from fewtune.inference.scores import score_methods
+from fewtune.metrics.counts import RANGES
 from fewtune.records import Record, load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.wording import (
@@ -43,6 +47,8 @@ from fewtune.report.wording import (
     word_bound,
     word_bytes,
     word_decision,
+    word_expected,
+    word_lost,
     word_milliseconds,
     word_score,
     word_seconds,
@@ -59,29 +65,43 @@ TABLE = re.compile(r"(?P<opening><!-- table: (?P<name>[\w-]+) -->\n)(?P<stated>.
 STATED = re.compile(r"<!-- stated -->(.*?)<!-- /stated -->", re.DOTALL)
 DECIMAL = re.compile(r"\d\.\d")
 OUTSIDE = "outside"
-COMMONEST = "commonest"
+MAJORITY = "commonest"
+DECISIONS = "decisions"
+"""The table of all committed decisions, which tables.yaml does not list."""
 
 
-def compare_on(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str) -> Comparison:
+def compare_on(
+    study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
+) -> Comparison:
     """Two named variants on a test set or OUTSIDE, planned before the results were seen: no correction for many.
 
-    The second may be COMMONEST: the commonest label of the test rows, answered always.
+    The second may be MAJORITY: the majority class of the test rows, answered always.
     """
     weights = weigh_test_sets(group.board.test_sets, 1.0) if test_set == OUTSIDE else {test_set: 1.0}
     answers = read_answers(group.members, study.reader, list(weights))
-    answers[COMMONEST] = answer_commonest(answers[first])
-    rng = np.random.default_rng(ANALYSIS_SEED)
-    return compare(answers[first], answers[second], group.board.metric, rng, weights=weights)
+    answers[MAJORITY] = answer_commonest(answers[first])
+    scored = score_methods({name: answers[name] for name in (first, second)}, group.board.metric, weights)
+    if not scored[first].keys() & scored[second].keys():
+        return NOT_COMPARED
+    limits = RANGES[group.board.metric]
+    return judge(subtract(scored[first], scored[second]), limits[1] - limits[0])
 
 
 def word_difference(
     study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
 ) -> str:
     """Word the points between two variants: '+2.0 [-5.2, 9.2]'."""
-    found = compare_on(study, group, first, second, test_set)
+    return word_points(compare_on(study, group, first, second, test_set))
+
+
+def word_points(found: Comparison) -> str:
     if found.point is None or found.low is None or found.high is None:
-        raise ValueError(f"{first} and {second} share no draw")
+        raise ValueError("two methods that are compared share no draw")
     return f"{100 * found.point:+z.1f} [{100 * found.low:z.1f}, {100 * found.high:z.1f}]"
+
+
+def word_claim(found: Comparison) -> str:
+    return f"{word_points(found)} {found.answer}"
 
 
 def word_answer(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN) -> str:
@@ -92,8 +112,7 @@ def word_answered(
     study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
 ) -> str:
     """Word the points between two variants and what they say: '+2.0 [-5.2, 9.2] cannot tell'."""
-    words = (word(study, group, first, second, test_set) for word in (word_difference, word_answer))
-    return " ".join(words)
+    return word_claim(compare_on(study, group, first, second, test_set))
 
 
 def word_mean(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
@@ -177,6 +196,13 @@ def word_regret(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str
     return word_bound(next(contenders[name] for name in names if name in contenders))
 
 
+def word_loss(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    """Word how many points a variant is expected to lose to the best, by the decision on its group."""
+    contenders = {each.name: each for each in study.decision(group.board).contenders}
+    names = (variant, f"{variant} ({group.board.model})")  # the second where models are compared too
+    return word_expected(next(contenders[name] for name in names if name in contenders))
+
+
 def word_draws(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     return str(next(row.draws for row in group.board.rows if row.variant == variant))
 
@@ -205,6 +231,7 @@ FIGURES: Mapping[str, Callable[..., str]] = {
     "memory": word_memory,
     "verdict": word_verdict,
     "decision": lambda study, group: word_decision(study.decision(group.board)),
+    "loss": word_loss,
     "regret": word_regret,
     "draws": word_draws,
 }
@@ -312,17 +339,43 @@ class Table(BaseModel):
         """The table as Markdown, from the records; methods that learnt from rows without labels too have a mark."""
         boards = [group.board for group in _analyse(results / self.study).groups]
         unlabelled = {each.variant for board in boards for each in board.rows if each.unlabelled}
-        marked = False
+        marked, claims = False, self._correct_claims(results)
         lines = [[self.head, *self.columns], ["---"] * (1 + len(self.columns))]
         for row in self.rows:
             name, _, model = row.removesuffix(")").partition(" (")
             columns = [column.replace("{row}", name).replace("{model}", model) for column in self.columns.values()]
-            cells = [derive(self.study, place, what, results) for place, _, what in (c.partition("|") for c in columns)]
+            cells = [
+                claims.get((place.strip(), what.strip())) or derive(self.study, place, what, results)
+                for place, _, what in (column.partition("|") for column in columns)
+            ]
             named = [f"{each}\\{UNLABELLED_MARK}" if each in unlabelled else each for each in name.split()]
             marked = marked or not unlabelled.isdisjoint(name.split())
             lines.append([" − ".join(named) + (f" ({model})" if model else ""), *cells])
         note = f"\n\\{UNLABELLED_NOTE}\n" if marked else ""
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + note
+
+    def _correct_claims(self, results: Path) -> dict[tuple[str, str], str]:
+        """What the cells that claim an answer say, all of the table's corrected together by Holm's rule."""
+        cells = [
+            tuple(part.strip() for part in column.replace("{row}", row).split("|"))
+            for row in self.rows
+            for column in self.columns.values()
+            if column.partition("|")[2].split()[0] == "answered"
+        ]
+        found: dict[tuple[str, str], Comparison] = {}
+        for place, what in cells:
+            study, group = _find_group(results / self.study, place)
+            found[place, what] = compare_on(study, group, *what.split()[1:])
+        corrected = correct_claims([each.p for each in found.values()])
+        return {
+            cell: word_claim(replace(each, answer="cannot tell") if _is_lost(each, p) else each)
+            for (cell, each), p in zip(found.items(), corrected, strict=True)
+        }
+
+
+def _is_lost(comparison: Comparison, corrected: float | None) -> bool:
+    """Whether a claim does not hold once it is corrected for all others of its table."""
+    return comparison.answer in ("better", "worse") and (corrected is None or corrected > LEVEL)
 
 
 def load_tables(results: Path) -> dict[str, Table]:
@@ -332,8 +385,51 @@ def load_tables(results: Path) -> dict[str, Table]:
     return {name: Table.model_validate(table) for name, table in tables.items()}
 
 
+def write_decisions(results: Path) -> str:
+    """Every committed cell decided by both rules, as Markdown."""
+    heads = [
+        "study",
+        "task, rows",
+        "draws",
+        "by expected loss",
+        "expected to lose",
+        "risk",
+        "by a bound of 95 %",
+        "at most",
+    ]
+    lines = [heads, ["---"] * len(heads)]
+    for folder in sorted(path.parent for path in results.glob("*/records.jsonl")):
+        study = _analyse(folder)
+        boards = [group.board for group in study.groups]
+        bounds = recommend(boards, study.records, study.reader, replace(study.terms, guarantee="bound"))
+        losses = recommend(boards, study.records, study.reader, replace(study.terms, guarantee="expected_loss"))
+        for loss, bound in zip(losses, bounds, strict=True):
+            if len(loss.compared) < 2 or loss.choice is None or loss.choice.loss is None:
+                continue
+            lines.append(
+                [
+                    folder.name,
+                    f"{loss.question.task}, {loss.question.shots}",
+                    str(loss.draws),
+                    _name_choice(loss),
+                    f"{word_lost(loss.choice.loss.expected)}",
+                    f"{100 * loss.choice.loss.risk:.1f} %",
+                    _name_choice(bound) if bound.settled else UNKNOWN,
+                    UNKNOWN if bound.regret is None or not bound.settled else word_lost(bound.regret, up=True),
+                ]
+            )
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _name_choice(decision: Decision) -> str:
+    name = decision.choice.name if decision.choice is not None else UNKNOWN
+    return name if decision.settled else f"best bet: {name}"
+
+
 def write_table(name: str, results: Path) -> str:
     """One table; raises ValueError where there is none of that name."""
+    if name == DECISIONS:
+        return write_decisions(results)
     tables = load_tables(results)
     if name not in tables:
         raise ValueError(f"no such table: {name}; tables.yaml has {', '.join(tables) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from study_maker import make_answers, make_record
 
 LABELS = ("bad", "good")
 ROWS = 400
+MEANS, SPREAD = {"majority": 0.5, "a": 0.8, "b": 0.827}, 0.01
+"""Of a race of eight draws: `majority` stops at the first of three looks, and `b` is not credibly better than `a` at
+the level of the third; it would be at four times that level."""
 
 
 class Scripted:
@@ -128,6 +132,32 @@ def race(values: Mapping[str, object], out: Path, executor: Scripted) -> tuple[S
             looks.append(event)
 
     return run_study(values, out, executor=executor, on_event=hear), looks
+
+
+def run_race(folder: Path, out: Path | None = None, executor: Scripted | None = None, **values: object) -> Path:
+    """A race of three looks at MEANS, run into `out` or a folder of its own; the rows of its study lie in `folder`."""
+    study = {**write_study(folder), "until": {"within": 0.0005, "most_draws": 8}, "floors": False}
+    out = folder / "raced" if out is None else out
+    race({**study, **values}, out, executor or Scripted(MEANS, SPREAD))
+    return out
+
+
+LOST = ("file", "looks", "first look", "names")
+"""What a raced folder may lack of its looks."""
+
+
+def lose_looks(out: Path, what: str) -> None:
+    """Take from a raced folder one of LOST."""
+    path = out / "looks.json"
+    if what == "file":
+        path.unlink()
+        return
+    told = json.loads(path.read_text())
+    if what == "names":  # as merged by a fewtune that dropped them: one look at the whole
+        told = {"plan": [8], "looks": [{**told["looks"][-1], "level": 0.04, "stopped": {}}]}
+    else:
+        told["looks"] = told["looks"][1:] if what == "first look" else []
+    path.write_text(json.dumps(told))
 
 
 def draws_at(look: Looked) -> int:

@@ -235,7 +235,7 @@ def test_a_fit_that_diverges_is_told(model_folders: dict[str, Path], monkeypatch
 
 def test_what_cannot_be_fitted_is_told(model_folders: dict[str, Path]) -> None:
     texts = ["one", "two"]
-    with pytest.raises(DataError, match="2 rows and 1 labels were given"):
+    with pytest.raises(DataError, match="2 rows and 1 label given"):
         fewtune.fit(texts, ["a"], "majority")
     with pytest.raises(DataError, match=r"1 label was given \(a\)"):
         fewtune.fit(texts, ["a", "a"], "majority")

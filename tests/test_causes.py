@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.causes import find_failure_kind
+from fewtune.causes import find_failure_kind, find_system_error
 from fewtune.errors import DataError, ModelError, TrialFailure
 
 
@@ -62,6 +63,22 @@ def test_what_a_user_wrote_and_other_failures_are_not_mistaken_for_it() -> None:
     assert find_failure_kind(ValueError("seven of nine")) == "error"
     assert find_failure_kind(TrialFailure("diverged", "the loss became nan")) == "diverged"
     assert find_failure_kind(OSError(errno.ENOSPC, "No space left on device")) == "error"
+
+
+def test_the_systems_error_is_found_through_libraries_that_have_errors_of_their_own() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert find_system_error(full) is full
+    of_rust = find_system_error(Exception("Error while serializing: I/O error: No space left on device (os error 28)"))
+    assert of_rust is not None and (of_rust.errno, of_rust.strerror) == (full.errno, full.strerror)
+    wrapped = RuntimeError("the exporter failed")
+    wrapped.__cause__ = full
+    assert find_system_error(wrapped) is full
+    full.__cause__ = None
+    circle = RuntimeError("one")
+    circle.__cause__ = RuntimeError("two")
+    circle.__cause__.__cause__ = circle
+    for error in (circle, OSError("without a number"), DataError("row 3 says '(os error 28)'")):
+        assert find_system_error(error) is None
 
 
 def test_allocators_that_the_system_refuses_are_recognised() -> None:

@@ -135,10 +135,10 @@ def test_a_recommendation_has_its_evidence_and_its_risk(study: Path, capsys: pyt
     code, told, _ = run_cli("recommend", study, "--max-memory", "2GiB", "--out-of-domain-weight", "0.3", capsys=capsys)
     told = " ".join(told.split())
     assert code == 0
-    assert "Use pattern: the best of 2, costs " in told
-    assert "points over always answering the commonest label" in told
-    code, told, _ = run_cli("recommend", study, "--within", "0.4", capsys=capsys)
-    assert "Use lora: within " in told, "a cheaper one will do where so much may be lost"
+    assert "Use pattern: expected to lose 0.1 points to the best of these 2 methods" in told
+    assert "points over always answering the majority class" in told
+    code, told, _ = run_cli("recommend", study, "--within", "0.4", "--guarantee", "bound", capsys=capsys)
+    assert "Use lora: expected to lose 19." in told, "a cheaper one will do where so much may be lost"
 
 
 def test_a_recommendation_from_a_faulty_study_opens_with_its_errors(
@@ -175,7 +175,7 @@ def test_a_recommendation_from_an_unfinished_study_says_so(study: Path, capsys: 
 
 
 def test_every_report_says_the_one_decision(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = "Use pattern: the best of 2, costs "
+    sentence = "Use pattern: expected to lose "
     told = [
         run_cli("recommend", study, capsys=capsys)[1],
         run_cli("report", study, capsys=capsys)[1],
@@ -185,12 +185,12 @@ def test_every_report_says_the_one_decision(study: Path, capsys: pytest.CaptureF
     ]
     assert all(sentence in " ".join(each.split()) for each in told)
     decision = read_result(study).decision
-    assert decision.chosen is not None and decision.chosen.name == "pattern" and decision.regret == 0.0
+    assert decision.choice is not None and decision.choice.name == "pattern" and decision.regret == 0.0
 
 
 def test_what_may_be_lost_is_the_studys_to_say(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (study / "study.yaml").write_text("name: lenient\nwithin: 0.5\n")
-    assert "Use lora: within " in run_cli("recommend", study, capsys=capsys)[1]
+    (study / "study.yaml").write_text("name: lenient\nwithin: 0.5\nguarantee: bound\n")
+    assert "Use lora: expected to lose 1" in run_cli("recommend", study, capsys=capsys)[1]
     (study / "study.yaml").write_text("name: edited\nwithin: 50\n")
     code, _, errors = run_cli("recommend", study, capsys=capsys)
     assert code == 2 and errors.startswith(f"fewtune: {study / 'study.yaml'}: 'within' is 50; give a number from 0")

@@ -49,9 +49,11 @@ def test_as_many_settings_are_told_as_the_records_hold() -> None:
             for cell in cells:
                 if cell["setting"] != DEFAULTS:
                     held[name, cell["task"]].add(cell["setting"])
+    stood = {"probe": ("C 0.1", "C 0.01"), "tfidf": ("C 10",), "embeddings": ("C 1",)}
     for cell in json.loads(BY_SHOTS.read_text(encoding="utf-8"))["cells"]:
-        if cell["method"] == "probe" and cell["setting"] != COMPARED["probe"].base:  # numbers of steps count already
-            held["probe", cell["task"]].add(f"prompted, {cell['setting']}")
+        name = COMPARED[cell["method"]].method or cell["method"]
+        if name in stood and cell["setting"] not in stood[name]:  # numbers of steps count already
+            held[name, cell["task"]].add(f"{'prompted, ' if name == 'probe' else ''}{cell['setting']}")
     for cell in json.loads(IN_CONTEXT.read_text(encoding="utf-8"))["cells"]:
         if cell["kind"] == "neighbours":
             held["knn_prompting", cell["task"]].add(cell["calibration"])

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from command_line import call, run_cli
 from fewtune.analysis.recommend import Budget, Terms, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import RecordError
@@ -38,6 +39,7 @@ from fewtune.report.page import render_page
 from fewtune.report.profile import show_profile
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.watch import watch_study
+from scripted_races import run_race
 from study_maker import make_study
 
 NOTES = Notes.model_validate(
@@ -263,7 +265,6 @@ def replace_predictions(out: Path, **columns: Any) -> Path:
     [
         ({"gold": pl.lit(1)}, "column gold must hold texts"),
         ({"predicted": pl.lit(None, dtype=pl.String)}, "column predicted must hold texts"),
-        ({"row_id": pl.lit("same")}, "a row of a test set stands in it twice"),
         ({"predicted": pl.lit("neither")}, "'neither' is none of the record's labels"),
         ({"gold": pl.lit("neither")}, "'neither' is none of the record's labels"),
         ({"test_set": pl.col("test_set").replace("far", "near")}, "no row of 'far', of which the record has scores"),
@@ -291,6 +292,124 @@ def test_predictions_that_lost_rows_or_columns_are_refused(out: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(RecordError, match=path.stem):
             analyse_folder(out)
+
+
+NO_NUMBERS: dict[str, pl.Expr] = {
+    "not a number": pl.lit(math.nan, pl.Float32),
+    "infinite": pl.lit(math.inf, pl.Float32),
+    "minus infinite": pl.lit(-math.inf, pl.Float32),
+    "missing": pl.lit(None, pl.Float32),
+    "a text": pl.lit("-0.5"),
+}
+
+
+def write_scores(out: Path) -> list[Record]:
+    """Give every trial scores that agree with its answers; the records of `lora`, by draw."""
+    for record in load_records(out):
+        if record.status == "done":
+            path = predictions_path(out, record.trial_id)
+            scores = {f"score_{name}": pl.when(predicted=name).then(-0.1).otherwise(-2.3) for name in record.labels}
+            pl.read_parquet(path).with_columns(**{n: s.cast(pl.Float32) for n, s in scores.items()}).write_parquet(path)
+    return [record for record in load_records(out) if record.trial.variant == "lora"]
+
+
+def require_left_out(out: Path, record: Record, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit names the trial in an error, every figure is made without it, and its method failed there."""
+    study = show_all(out, monkeypatch)
+    [finding] = [each for each in study.findings if each.rule == "unsound predictions"]
+    assert (finding.severity, finding.trials) == ("error", (record.trial_id,)) and told in finding.reason
+    assert "Run the study again: it repeats these trials alone" in finding.remedy
+    group = next(group for group in study.groups if group.board.shots == record.trial.shots)
+    row = next(row for row in group.board.rows if row.variant == "lora")
+    assert (row.done, row.failed) == (1, 1)
+    [sound] = [each for each in group.members if each.trial.variant == "lora" and each.status == "done"]
+    assert row.scores["in_domain"].mean == sound.metrics["in_domain"]["accuracy"]
+    assert group.stability["lora"].without_threshold["in_domain"] == study.reader.figures(sound)["in_domain"]
+    assert not any("nan" in write(study).lower() for write in FORMATS.values())
+
+
+@pytest.mark.parametrize("rows", ["all", "one"])
+@pytest.mark.parametrize("what", NO_NUMBERS)
+def test_scores_that_are_no_numbers_are_told_and_no_figure_is_made_of_them(
+    out: Path, what: str, rows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = write_scores(out)[0]
+    path = predictions_path(out, record.trial_id)
+    odd = pl.when(pl.int_range(pl.len()) < (pl.len() if rows == "all" else 1)).then(NO_NUMBERS[what])
+    table = pl.read_parquet(path)
+    table.with_columns(odd.otherwise(pl.col("score_positive")).alias("score_positive")).write_parquet(path)
+    require_left_out(out, record, "scores that are no numbers", monkeypatch)
+
+
+def test_rows_that_stand_in_predictions_twice_are_told_and_no_figure_is_made_of_them(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = write_scores(out)[0]
+    path = predictions_path(out, record.trial_id)
+    table = pl.read_parquet(path)
+    for odd in (table.vstack(table), table.vstack(table.tail(1)), table.with_columns(row_id=pl.lit("same"))):
+        odd.write_parquet(path)
+        require_left_out(out, record, "a row of a test set that stands in them twice", monkeypatch)
+
+
+LOOK = {"task": "sentiment", "shots": 8, "draws": 2, "methods": 3, "trials": "", "level": 0.02}
+LOOKS: dict[str, tuple[Any, str]] = {
+    "falling plan": ({"plan": [-3, 0]}, "plan: no rising numbers of draws: [-3, 0]"),
+    "no draws": ({"plan": [0]}, "plan: no rising numbers of draws: [0]"),
+    "equal draws": ({"plan": [3, 3]}, "plan: no rising numbers of draws: [3, 3]"),
+    "endless plan": ({"plan": [3, 10**400]}, "plan: no rising numbers of draws: [3, 1000"),
+    "no plan": ({"plan": []}, "plan: "),
+    "no draws looked at": ({"plan": [3], "looks": [{**LOOK, "draws": 0}]}, "looks.0.draws: "),
+    "endless draws": ({"plan": [3], "looks": [{**LOOK, "draws": 10**400}]}, "looks.0.draws: "),
+    "all of the error": ({"plan": [3], "looks": [{**LOOK, "level": 1.0}]}, "looks.0.level: "),
+    "no level": ({"plan": [3], "looks": [{**LOOK, "level": math.nan}]}, "looks.0.level: "),
+    "levels of 8 %": (
+        {"plan": [3], "looks": [{**LOOK, "level": 0.04}, {**LOOK, "draws": 3, "level": 0.04}]},
+        "looks: at 'sentiment', 8 shots, they spend 8 % of the error; there is 5 %",
+    ),
+    "no JSON": ("{", "Invalid JSON"),
+    "a list": ([], "Input should be an object"),
+}  # fmt: skip
+
+
+def write_odd_looks(out: Path, what: str) -> str:
+    content, told = LOOKS[what]
+    (out / "looks.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return told
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_looks_that_cannot_be_are_refused_by_their_field(out: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = write_odd_looks(out, what)
+    with pytest.raises(RecordError) as refused:
+        show_all(out, monkeypatch)
+    assert str(refused.value).startswith(f"{out / 'looks.json'}: damaged, edited") and told in str(refused.value)
+    assert "delete that file and run again" in str(refused.value) and len(str(refused.value)) < 700
+
+
+def test_looks_of_two_places_spend_from_an_error_each(out: Path) -> None:
+    looks = [{**LOOK, "shots": shots, "level": 0.04} for shots in (8, 16)]
+    (out / "looks.json").write_text(json.dumps({"plan": [2], "looks": looks}))
+    assert [decision.question.level for decision in analyse_folder(out).decisions] == [0.04, 0.04]
+
+
+@pytest.mark.usefixtures("no_charts", "no_workers")
+def test_every_command_that_goes_by_looks_refuses_them_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raced = run_race(tmp_path)
+    given = json.loads((raced / "looks.json").read_text())
+    study = raced / "study.yaml"
+    for looks in ({"plan": [-3, 0], "looks": []}, {**given, "plan": [0]}):
+        (raced / "looks.json").write_text(json.dumps(looks))
+        for arguments in (
+            ("report", raced), ("audit", raced), ("recommend", raced), ("watch", raced),
+            ("run", study, "--out", raced), ("merge", raced, "--out", tmp_path / "merged"),
+        ):  # fmt: skip
+            code, _, told = run_cli(*arguments, capsys=capsys)
+            assert code == 2 and "looks.json: damaged, edited" in told, arguments
+        assert call("check", study, "--forecast", "--out", raced) == 0, "which goes by no looks"
+    assert not (tmp_path / "merged").exists()
 
 
 STUDIES = (

@@ -425,8 +425,8 @@ def test_auto_races_and_fits_the_choice_on_all_rows(
     classes = [label == "praise" for label in LABELS * 4]
     classifier = FewtuneClassifier(model=str(model_folders["llama"]), budget="60s", within=0.25).fit(frame, classes)
     decision = classifier.decision_
-    assert decision.chosen is not None and decision.question.within == 0.25
-    assert classifier.method_ == decision.chosen.name == "tfidf"
+    assert decision.choice is not None and decision.question.within == 0.25
+    assert classifier.method_ == decision.choice.name == "tfidf"
     assert classifier.predictor_.origin["rows"] == 48 and classifier.predictor_.origin["out_of_fold"]["rows"] == 48
     assert classifier.predict(frame).tolist() == classes and classifier.classes_.tolist() == [False, True]
     board = classifier.leaderboard()
@@ -435,11 +435,9 @@ def test_auto_races_and_fits_the_choice_on_all_rows(
     again = pickle.loads(pickle.dumps(classifier))
     assert again.leaderboard().equals(board) and again.decision_ == decision
     assert again.plot("scores").to_dict() == classifier.plot("scores").to_dict()
-    with pytest.warns(
-        UserWarning, match="No method is known to be near enough to the best; .* is nearest by its bound"
-    ):
+    with pytest.warns(UserWarning, match="is the choice by accuracy|the best bet"):
         classifier.set_params(within=0.0).fit(frame, [number % 3 == 0 for number in range(48)])
-    assert classifier.decision_.chosen is None and classifier.method_ in board["variant"]
+    assert classifier.method_ in set(board["variant"])
     with pytest.raises(ValueError, match="each needs two") as caught:
         classifier.fit(TEXTS, ["a", "b", *["c"] * 10])
     assert "/tmp" not in str(caught.value) and re.search(r"\ba, b\b", str(caught.value))

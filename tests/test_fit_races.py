@@ -38,9 +38,9 @@ def test_auto_races_on_splits_of_the_rows_and_fits_the_choice_on_all(
     assert call("fit", file, "--text", "review", "--label", "kind", *short_race, "--save", saved) == 0
     told = capsys.readouterr().out
     history = load_looks(tmp_path / "model-race")
-    assert history is not None and history.plan == (3, 5, 8) and history.looks
+    assert history is not None and history.plan == (3, 8) and history.looks
     assert (tmp_path / "model-race" / "report.html").is_file()
-    chosen = fewtune.analyse(tmp_path / "model-race").decision.chosen
+    chosen = fewtune.analyse(tmp_path / "model-race").decision.choice
     assert chosen is not None and f"Use {chosen.name}: " in told and f"Fitting {chosen.name} on all 60 rows" in told
     limits = "Each trial of the race was fitted on 21 rows, about 7 of each label (" in (" ".join(told.split()))
     card = " ".join((saved / "README.md").read_text(encoding="utf-8").split())

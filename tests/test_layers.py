@@ -38,6 +38,7 @@ LAYERS = [
     {"predictors"},
     {"methods"},
     {"study"},
+    {"inference"},
     {"analysis"},
     {"running"},
     {"executors"},
@@ -57,14 +58,27 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What analysing and reporting may know: records alone join them to what runs. Published figures are for reports.
 ANALYSIS_MAY_USE = {
-    "analysis": {"plurals", "errors", "garbage", "interruption", "processor", "metrics", "records", "analysis"},
+    "inference": {"plurals", "errors", "metrics", "inference"},
+    "analysis": {
+        "plurals",
+        "errors",
+        "garbage",
+        "interruption",
+        "processor",
+        "metrics",
+        "records",
+        "inference",
+        "analysis",
+    },
     "report": {
         "plurals",
         "errors",
+        "sizes",
         "terminal",
         "without_main",
         "metrics",
         "records",
+        "inference",
         "analysis",
         "report",
         "published",
@@ -132,6 +146,28 @@ def test_only_its_own_file_knows_a_method_by_name(name: str) -> None:
     for other in SOURCE.rglob("*.py"):
         if other != own:
             assert name not in compared_constants(other), f"{other.name} branches on {name!r}"
+
+
+def test_peft_is_imported_in_one_place_which_keeps_it_quiet() -> None:
+    """PEFT imports bitsandbytes, which warns as it is imported: whoever comes first must hold that back."""
+    for path in SOURCE.rglob("*.py"):
+        if path.relative_to(SOURCE).parts[0] == "exporting" or path.stem == "adapters":
+            continue  # what is exported was loaded before, by predictors/network
+        named = {n.module or "" for n in _run_statements(path) if isinstance(n, ast.ImportFrom)}
+        named |= {alias.name for n in _run_statements(path) if isinstance(n, ast.Import) for alias in n.names}
+        assert not any(name.split(".")[0] == "peft" for name in named), f"{path}: import it from models/adapters"
+
+
+def _run_statements(path: Path) -> list[ast.AST]:
+    """All that a file runs, whatever it imports for type checking alone left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    return [node for node in ast.walk(tree) if id(node) not in typing]
 
 
 def test_test_files_have_names_of_their_own() -> None:

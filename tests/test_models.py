@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -122,6 +126,15 @@ def test_whatever_breaks_between_here_and_the_hub_is_told(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(ModelError, match=r"could not be downloaded.*407 Proxy.*HF_HUB_OFFLINE"):
+        find_model("owner/name")
+
+
+def test_a_hub_cache_without_room_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fill)
+    with pytest.raises(ModelError, match=r"could not be kept in the cache .* \(No space left on device\)\. Make room"):
         find_model("owner/name")
 
 
@@ -336,3 +349,10 @@ def test_a_network_goes_to_its_device_as_it_is_held_there(model: LanguageModel, 
         {name: p.dtype for name, p in each.named_parameters(remove_duplicate=False)} for each in (network, here)
     )
     assert one == other
+
+
+def test_nothing_is_printed_by_what_libraries_import() -> None:
+    """bitsandbytes warns on processors with AVX-512 BF16 that a faster kernel is missing."""
+    code = "import fewtune.engine.low_rank"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""

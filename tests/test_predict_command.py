@@ -56,6 +56,22 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate", "fit"])
+def test_a_key_that_an_object_has_twice_is_refused_with_its_line_and_name(
+    command: str, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [json.dumps({"review": f"it was {word}, {i}", "label": word}) for i in range(4) for word in WORDS]
+    rows[4:4] = ["", '{"review": "it was late", "label": "late", "review": "it was lovely"}']
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    if command == "fit":
+        code = call("fit", path, "--method", "tfidf", "--save", tmp_path / "model")
+    else:
+        code = call(command, saved, path)
+    told = " ".join(capsys.readouterr().err.split())
+    assert code == 2 and f"{path}: line 6 has the key 'review' twice in one object" in told
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_kind_of_file_is_answered_in_order_with_columns_in_front(
     saved: Path, predictor: Predictor, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]

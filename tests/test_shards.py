@@ -11,10 +11,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from fewtune.analysis.looks import LOOKS, UNCOUNTED_SHARE, find_levels, spend_by
-from fewtune.analysis.statistics import LEVEL
 from fewtune.api import run_study
 from fewtune.errors import FewtuneError, RecordError, StudyError
 from fewtune.executors.in_process import InProcess
+from fewtune.inference.better import LEVEL
 from fewtune.merging import merge_folders
 from fewtune.records import (
     Record,
@@ -136,7 +136,8 @@ def test_parts_run_into_one_folder_are_all_in_it(
 
 
 def test_a_merged_first_look_spends_what_a_races_first_look_does(values: dict[str, Any], tmp_path: Path) -> None:
-    drawn = {**values, "data_seeds": [0, 1, 2]}
+    methods = ["majority", "tfidf", {"tfidf": {"as": "again", "inverse_penalty": 2.0}}]  # two that no look tells apart
+    drawn = {**values, "methods": methods, "data_seeds": [0, 1, 2]}
     for number in (1, 2):
         run_study(drawn, tmp_path / str(number), executor=InProcess(), shard=(number, 2))
     merge_folders([tmp_path / "1", tmp_path / "2"], tmp_path / "out", print, race=20)
@@ -144,7 +145,8 @@ def test_a_merged_first_look_spends_what_a_races_first_look_does(values: dict[st
     assert first is not None and first.plan == LOOKS
     [look] = first.looks
     assert look.draws == 3 and look.level == pytest.approx(spend_by(3, 20, LEVEL))
-    run_study({**drawn, "until": {"within": 0.001, "most_draws": 5}}, tmp_path / "out", executor=InProcess())
+    by_bound = {**drawn, "until": {"within": 0.001, "most_draws": 5}, "guarantee": "bound"}
+    run_study(by_bound, tmp_path / "out", executor=InProcess())
     after = load_looks(tmp_path / "out")
     assert after is not None and after.plan == LOOKS
     assert [each.level for each in after.looks] == pytest.approx([look.level, spend_by(5, 20, LEVEL) - look.level])
@@ -213,6 +215,15 @@ def test_a_done_trial_whose_predictions_are_damaged_is_taken_from_a_part(parts: 
     assert merge([failed], out)[0] == 3 and load_record(record_path(out, broken)).status == "done"
     assert merge(parts[:1], out)[0] == 4
     assert_frame_equal(load_predictions(out, broken), load_predictions(parts[0], broken))
+
+
+def test_predictions_of_which_no_figure_can_be_made_are_left_out(parts: list[Path], tmp_path: Path) -> None:
+    part = shutil.copytree(parts[0], tmp_path / "part")
+    trial_id = load_records(part)[0].trial_id
+    table = load_predictions(part, trial_id)
+    table.vstack(table).write_parquet(predictions_path(part, trial_id))
+    trials, [line] = merge([part, *parts[1:]], tmp_path / "out")
+    assert trials == 3 and f"trial {trial_id} is left out" in line and "a row of a test set that stands" in line
 
 
 def test_a_part_that_was_gone_on_with_is_still_of_the_study(

@@ -232,7 +232,6 @@ def json_cases(size: int) -> list[Case]:
         "null": b"null",
         "NaN": b'{"text": NaN, "label": "good"}',
         "a huge number": b'{"text": ' + b"9" * 5000 + b', "label": "good"}',
-        "a key twice": b'{"text": "a", "text": "b", "label": "good", "label": "bad"}',
         "an open text": b'{"text": "a',
         "an object as label": b'{"text": "a", "label": {"x": 1}}',
         "NUL": b'{"text": "\0", "label": "good"}',
@@ -243,6 +242,29 @@ def json_cases(size: int) -> list[Case]:
         given = {"name": "rows.jsonl", "content": sound + line + b"\n"}
         cases.append(Case(f"a row is {name}", refuse_file if name in refused else bear_file, given))
     return cases
+
+
+def twice_cases(size: int) -> list[Case]:
+    lines = {
+        "a text": (b'{"text": "a", "text": "b", "label": "good"}', "text"),
+        "a text, apart": (b'{"text": "a", "label": "good", "text": "b"}', "text"),
+        "a label": (b'{"text": "a", "label": "good", "label": "bad"}', "label"),
+        "equal values": (b'{"text": "a", "label": "good", "label": "good"}', "label"),
+        "spelt otherwise": (b'{"text": "a", "te\\u0078t": "b", "label": "good"}', "text"),
+        "a column that is not read": (b'{"text": "a", "label": "good", "id": 1, "id": 2}', "id"),
+        "within a value": (b'{"text": "a", "label": "good", "more": {"at": 1, "at": 2}}', "at"),
+        "a long key": (b'{"text": "a", "label": "good", "' + b"k" * 5000 + b'": 1, "' + b"k" * 5000 + b'": 2}', "kkk"),
+        "markup": (b'{"text": "a", "label": "good", "[/b]": 1, "[/b]": 2}', "[/b]"),
+    }
+    sound = write_rows(".jsonl")
+    return [
+        Case(
+            f"{name} twice",
+            refuse_file,
+            {"name": "rows.jsonl", "content": sound + line + b"\n", "names": ["line 61", key]},
+        )
+        for name, (line, key) in lines.items()
+    ]
 
 
 def cell_cases(size: int) -> list[Case]:
@@ -326,6 +348,7 @@ KINDS = (
     Kind("labels that order by hash", 5, label_cases),
     Kind("lone surrogates", 10, surrogate_cases),
     Kind("JSON Lines deep, broken or of another type", 10, json_cases),
+    Kind("JSON objects with a key twice", 10, twice_cases),
     Kind("cells, labels and encodings that cannot be used", 11, cell_cases),
     Kind("tables of results for audit --table", 10, table_cases, size=60),
 )

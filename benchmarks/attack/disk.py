@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import json
 import os
 import random
 import re
 import shutil
 import signal
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+import psutil
 
 from benchmarks.attack.case import Case, Kind
 from benchmarks.attack.material import (
@@ -25,9 +30,11 @@ from benchmarks.attack.material import (
     read_outcomes,
     require_done,
     require_equal,
+    study_of,
 )
 from benchmarks.attack.stage import Running, Stage, Terms
 from benchmarks.attack.verdict import Caught, Outcome, judge_crash, judge_refusal
+from fewtune.records import unpack
 
 LONG = Terms(limit=60)
 ALWAYS = re.compile(
@@ -56,6 +63,125 @@ def fill_disk(stage: Stage, kibibytes: int) -> None:
                     judge_crash(stage.command(command, disk / "out"))
         mount(disk, "size=64m", REMOUNT)
         require_resumed(stage, disk / "out")
+
+
+def write_on_small_disk(stage: Stage, what: str, share: float) -> None:
+    """What a command writes finds room for a share alone: one message, nothing left; with more room it is whole."""
+    disk = stage.folder / "disk"
+    arguments, place = WRITERS[what](stage), disk / "out"
+    with mounted(disk, "size=64m"):
+        _require_written(stage.command(*arguments, place, terms=LONG))
+        stands, whole = os.statvfs(disk), _list_names(disk)
+        pages = stands.f_blocks - stands.f_bfree
+        for path in disk.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        mount(disk, f"size={max(1, int(pages * share)) * stands.f_frsize}", REMOUNT)
+        judge_refusal(stage.command(*arguments, place, terms=LONG), ["disk/out", "space"])
+        if left := _list_names(disk):
+            raise Caught("silent_wrong", f"left behind: {left[:3]}")
+        mount(disk, "size=64m", REMOUNT)
+        _require_written(stage.command(*arguments, place, terms=LONG))
+        if _list_names(disk) != whole:
+            raise Caught("silent_wrong", f"{len(_list_names(disk))} files and folders, and not {len(whole)}")
+
+
+def pack_on_small_disk(stage: Stage, kibibytes: int) -> None:
+    """A study that there is no room to pack stays what it was; with room it is packed."""
+    disk = stage.folder / "disk"
+    with mounted(disk, "size=64m"):
+        out = Path(shutil.copytree(stage.material / "finished", disk / "out"))
+        stands, before = os.statvfs(disk), _list_names(disk)
+        mount(disk, f"size={(stands.f_blocks - stands.f_bfree) * stands.f_frsize + (kibibytes << 10)}", REMOUNT)
+        outcome = stage.command("pack", out)
+        if outcome.code != 0:
+            judge_refusal(outcome, ["disk/out", "space"])
+            if _list_names(disk) != before:
+                raise Caught("silent_wrong", f"left behind: {sorted(set(_list_names(disk)) - set(before))[:3]}")
+            mount(disk, "size=64m", REMOUNT)
+            _require_written(stage.command("pack", out))
+        require_equal(read_outcomes(_unpack(stage, out)), read_outcomes(stage.material / "finished"))
+
+
+def _unpack(stage: Stage, out: Path) -> Path:
+    """A copy of a packed study, taken apart as `run` does to add a trial."""
+    again = Path(shutil.copytree(out, stage.folder / "again"))
+    unpack(again)
+    return again
+
+
+def _require_written(outcome: Outcome) -> None:
+    judge_crash(outcome)
+    if outcome.code != 0:
+        raise Caught("unclear", f"did not go on: {outcome}")
+
+
+def _list_names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock")
+
+
+def _write_long_rows(stage: Stage) -> Path:
+    """Labelled rows whose words take some hundred kilobytes, and so does a model of them."""
+    path = stage.folder / "long.csv"
+    rows = [" ".join(f"w{i}x{k}" for k in range(60)) + f",{('bad', 'good')[i % 2]}" for i in range(120)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+def _fit(stage: Stage, method: str) -> tuple[str | Path, ...]:
+    import tiny_models
+
+    model = tiny_models.save("llama", stage.folder / "wider", times_wider=4)
+    rows = _write_long_rows(stage) if method == "tfidf" else stage.material / "rows.csv"
+    return ("fit", rows, "--method", method, "--model", model, "--folds", "0", "--save")
+
+
+def _save(stage: Stage, method: str) -> Path:
+    saved = stage.folder / "saved"
+    _require_written(stage.command(*_fit(stage, method), saved, terms=LONG))
+    return saved
+
+
+WRITERS: dict[str, Callable[[Stage], tuple[str | Path, ...]]] = {
+    "a model of words": partial(_fit, method="tfidf"),
+    "a model's weights": partial(_fit, method="pattern"),
+    "an adapter": partial(_fit, method="lora"),
+    "an export of words": lambda stage: ("export", _save(stage, "tfidf")),
+    "an export": lambda stage: ("export", _save(stage, "pattern")),
+    "an export with its graph": lambda stage: ("export", _save(stage, "vanilla"), "--onnx"),
+    "answers": lambda stage: (
+        "predict", _save(stage, "tfidf"), _write_long_rows(stage), "--keep", "text", "--out"
+    ),
+    "figures": lambda stage: ("report", stage.material / "finished", "--figures"),
+    "a merged study": lambda stage: ("merge", stage.material / "finished", "--out"),
+}  # fmt: skip
+"""What commands write as their result: their arguments, but for the place that comes last."""
+
+
+def end_ray(stage: Stage, name: str) -> None:
+    """A process of Ray's on the command's own node is killed: one message, code 2; the same command goes on."""
+    if importlib.util.find_spec("ray") is None:
+        raise Caught("skipped", "Ray is not installed here")
+    study, out = study_of(stage, methods="majority, {pattern: {epochs: 600}}"), stage.folder / "out"
+    terms = Terms(limit=180)
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        outcome = stage.real_command(
+            "run", study, "--out", out, "--executor", "ray", "--workers", "1", "--set", "resources={memory: 256MiB}",
+            terms=Terms(limit=180, environment={"RAY_TMPDIR": folder, "RAY_ADDRESS": ""}),
+            meanwhile=partial(_kill_once, out=out, name=name),
+        )  # fmt: skip
+    judge_refusal(outcome, ["Ray", f"Finished trials are kept in {out}", "the same command goes on"])
+    require_done(out, stage.command("run", study, "--out", out, terms=terms))
+
+
+def _kill_once(command: int, out: Path, name: str) -> None:
+    """Once a trial has its record, kill the processes that a command started and that are called so."""
+    until = time.monotonic() + 90
+    while not any(out.glob("trials/*.json")) and psutil.pid_exists(command) and time.monotonic() < until:
+        time.sleep(0.05)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(command).children(recursive=True):
+            if process.name() == name[:15]:  # as many letters as the system keeps
+                process.kill()
 
 
 def spoil_cache(stage: Stage, how: str) -> None:
@@ -278,6 +404,20 @@ def full_cases(size: int) -> list[Case]:
     return [Case(f"{kibibytes} KiB", fill_disk, {"kibibytes": kibibytes}) for kibibytes in sizes]
 
 
+def writer_cases(size: int) -> list[Case]:
+    shares = (0.0, 0.3, 0.6, 0.8, 0.9)
+    return [
+        Case(f"{what}, room for {share:.0%}", write_on_small_disk, {"what": what, "share": share})
+        for share in shares
+        for what in WRITERS
+    ] + [Case(f"a packed study, {room} KiB more", pack_on_small_disk, {"kibibytes": room}) for room in (0, 4, 8, 16)]
+
+
+def ray_cases(size: int) -> list[Case]:
+    names = ("raylet", "ray::RuntimeEnvAgent", "ray::DashboardAgent")
+    return [Case(name, end_ray, {"name": name}) for name in names]
+
+
 def cache_cases(size: int) -> list[Case]:
     cases = [Case(how, spoil_cache, {"how": how}) for how in ("read-only", "full", "a file", "a link to itself")]
     places = ("a new folder", "a finished folder", "a report")
@@ -312,9 +452,11 @@ def memory_cases(size: int) -> list[Case]:
 
 KINDS = (
     Kind("full disks", 9, full_cases),
+    Kind("results on a disk too small", 9, writer_cases),
     Kind("caches and folders that cannot be written", 9, cache_cases),
     Kind("output folders deleted while trials run", 12, gone_cases),
     Kind("signals to command and workers at random moments", 12, signal_cases, size=20),
+    Kind("processes of Ray that end", 12, ray_cases, alone=True),
     Kind("a worker that stands still", 10, lambda size: [Case("stopped", stop_worker)]),
     Kind("memory that runs out", 7, memory_cases),
     Kind("memory held beside memory allocated", 3, lambda size: [Case("4 GiB under 2 GiB", limit_memory_held)]),

@@ -248,7 +248,6 @@ TABLES: dict[str, Callable[[Any], Any]] = {
     "no row_id": _without_column("row_id"),
     "half of the rows": lambda table: table.head(table.height // 2),
     "no rows": lambda table: table.head(0),
-    "every row twice": lambda table: table.vstack(table),
     "gold is a number": _cast_gold,
     "labels nobody has": _other_labels,
     "no answer": _no_labels,

@@ -5,12 +5,12 @@ Owns the table alone: each family's module has its kinds.
 
 from __future__ import annotations
 
-from benchmarks.attack import data_files, disk, folders, models, numbers, served, studies, words
+from benchmarks.attack import claims, data_files, disk, folders, models, numbers, saved_models, served, studies, words
 from benchmarks.attack.case import Kind
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for family in (models, studies, data_files, folders, words, numbers, served, disk)
+    for family in (models, saved_models, studies, data_files, folders, claims, words, numbers, served, disk)
     for kind in family.KINDS
 }
 """Every kind by its name, family by family."""

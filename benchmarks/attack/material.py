@@ -1,10 +1,11 @@
-"""What attacks start from: a tiny model, labelled rows, a study that runs in a second, and its finished folder.
+"""What attacks start from: a tiny model, labelled rows, a study of a second and its folder, a race, saved models.
 
 Owns how these are made, and reading back what a run left behind, so that two runs can be set side by side.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
@@ -32,6 +33,25 @@ floors: false
 """
 METHODS = "majority, {in_context: {demonstrations: 2}}, {pattern: {epochs: 1}}"
 FROZEN = "majority, {in_context: {demonstrations: 2}}"
+SAVED: dict[str, tuple[str, dict[str, Any]]] = {
+    "majority": ("majority", {}),
+    "tfidf": ("tfidf", {}),
+    "probe": ("probe", {}),
+    "knn": ("knn_prompting", {"demonstrations": 2}),
+    "nearest": ("in_context", {"demonstrations": 3, "selection": "nearest", "calibration": "contextual"}),
+    "contexts": ("in_context", {"demonstrations": 2, "contexts": 2, "calibration": "contextual"}),
+    "weights": ("pattern", {"epochs": 1}),
+    "head": ("vanilla", {"epochs": 1}),
+    "lora": ("lora", {"epochs": 1}),
+    "dora": ("lora", {"epochs": 1, "dora": True, "readout": "head"}),
+    "ia3": ("ia3", {"epochs": 1}),
+    "prompt": ("soft_prompt", {"epochs": 1}),
+    "prefix": ("soft_prompt", {"epochs": 1, "kind": "prefix"}),
+}
+"""One model of each form that a folder has: its method and settings."""
+ASKED, HEALTHY = "asked.csv", "answers.csv"
+"""The file of rows that saved models are asked, and what ends the names of files of their answers."""
+TEXTS = ("a pilot is a joy to know", "this kettle broke on day one!", "GOOD")
 VOLATILE = ("seconds", "tokens_per_second", "memory", "started_at", "latency", "time")
 """Parts of names of figures that differ between two equal runs."""
 
@@ -53,6 +73,39 @@ def make_material(folder: Path, finished: bool) -> None:
     if outcome.code != 0:
         raise SystemExit(f"the unattacked study does not run: {outcome}\n{outcome.output}")
     told = Stage(folder, folder).command("report", "finished", "--format", "json")
+    (folder / "report.json").write_text(told.output)
+    make_race(folder / "race")
+    save_models(folder, model)
+
+
+def save_models(folder: Path, model: Path) -> None:
+    """Fit and save every model on a tiny base, and what each answers; ends the attack where one is refused as saved."""
+    import tiny_models
+    from fewtune.engine.loading import load_model
+    from fewtune.methods import get_method
+    from fewtune.models import find_model
+    from fewtune.tasks.draw import Sampling, make_draw
+    from method_cases import run
+
+    task = tiny_models.make_task()
+    draw, base = make_draw(task, Sampling(8, pool_rows=6), data_seed=0), load_model(find_model(str(model)), "float32")
+    with (folder / ASKED).open("w", newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in TEXTS)])
+    for name, (method, values) in SAVED.items():
+        chosen = get_method(method)
+        run(chosen, chosen.settings(**values), base, task, draw).predictor.save(folder / "saved" / name)
+        outcome = Stage(folder, folder).command("predict", folder / "saved" / name, ASKED, "--out", f"{name}.{HEALTHY}")
+        if outcome.code != 0:
+            raise SystemExit(f"the unattacked model {name} does not answer: {outcome}\n{outcome.output}")
+
+
+def make_race(folder: Path) -> None:
+    """Make the folder of a race of three looks, `raced`, and what is reported of it."""
+    import scripted_races
+
+    folder.mkdir()
+    out = scripted_races.run_race(folder)
+    told = Stage(folder, folder.parent).command("report", out, "--format", "json")
     (folder / "report.json").write_text(told.output)
 
 

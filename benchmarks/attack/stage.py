@@ -118,29 +118,32 @@ class Stage:
         """Run a command, forked, to its end."""
         return self.start(*arguments, terms=terms).wait()
 
-    def real_command(self, *arguments: str | Path, terms: Terms | None = None) -> Outcome:
-        """Run a command in a real process: for what is decided as Python starts."""
+    def real_command(
+        self, *arguments: str | Path, terms: Terms | None = None, meanwhile: Callable[[int], None] | None = None
+    ) -> Outcome:
+        """Run a command in a real process: for what is decided as Python starts.
+
+        `meanwhile` is called with its id while it runs.
+        """
         terms = terms or Terms()
         environment = {**os.environ, "FEWTUNE_CACHE": str(self.cache), "COLUMNS": str(terms.columns)}
         environment |= {**terms.environment, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         command = [sys.executable, "-m", "fewtune.cli", *map(str, arguments)]
         started = time.perf_counter()
-        code: int | None = None
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=terms.limit,
-                check=False,
+        log = self.folder / f".command-{time.monotonic_ns()}"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
             )
-            code, output = done.returncode, done.stdout
-        except subprocess.TimeoutExpired as error:
-            output = error.stdout or b""
-        text = output.decode("utf-8", "backslashreplace")
+            if meanwhile is not None:
+                meanwhile(process.pid)
+            code: int | None = None
+            try:
+                code = process.wait(max(0.0, terms.limit - (time.perf_counter() - started)))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        text = log.read_bytes().decode("utf-8", "backslashreplace")
         return Outcome(tuple(map(str, arguments)), code, text, time.perf_counter() - started)
 
 

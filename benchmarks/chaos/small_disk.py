@@ -43,11 +43,19 @@ class SmallDisk:
     ) -> None:
         _call("umount", "--lazy", str(self._folder))
 
+    @property
+    def used(self) -> int:
+        """Bytes that are taken of it."""
+        stands = os.statvfs(self._folder)
+        return (stands.f_blocks - stands.f_bfree) * stands.f_frsize
+
+    def leave(self, room: int) -> None:
+        """Leave so many bytes beside what is there; of an empty disk a page at the least."""
+        self._resize(max(4096, self.used + room))
+
     def fill(self, rng: random.Random) -> str:
         """Leave little room beside what is there."""
-        stands = os.statvfs(self._folder)
-        used = (stands.f_blocks - stands.f_bfree) * stands.f_frsize
-        self._resize(max(4096, used) + rng.choice(LITTLE))
+        self.leave(rng.choice(LITTLE))
         return "a disk that fills"
 
     def make_room(self) -> None:

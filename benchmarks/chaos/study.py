@@ -99,7 +99,7 @@ def find_other_looks(out: Path, undisturbed: Path) -> list[str]:
 
 def _tell(decision: Decision) -> tuple[str, int, str | None, tuple[tuple[str, float | None], ...]]:
     bounds = tuple((each.name, each.regret.bound if each.regret else None) for each in decision.compared)
-    chosen = decision.chosen.name if decision.chosen is not None else None
+    chosen = decision.choice.name if decision.choice is not None else None
     return decision.question.task, decision.question.shots, chosen, bounds
 
 

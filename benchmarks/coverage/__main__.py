@@ -2,7 +2,8 @@
 
     python -m benchmarks.coverage [PART ...]   prints every cell and writes benchmarks/results/coverage.json
 
-Parts are pairs, leaders, floors, decisions, looks and finite; where some are named the others' figures are kept.
+Parts are pairs, leaders, floors, decisions, looks, finite and choices; where some are named the others' figures are
+kept.
 
 Made-up methods answer 500 rows a draw; two of them differ on four rows in ten. Their true difference in a draw is
 normal about zero with the deviation named; or, besides, one draw in seven collapses: the second method loses 20 points
@@ -22,6 +23,9 @@ bound was at any look, and as a false "better" where the leader was called bette
 
 The sixth is of small files that are split again and again, or tested on the rows of another: draws share labelled rows
 and test rows, and bounds are to hold for rows like these (`finite`).
+
+The seventh sets the two rules of decision side by side, by expected loss and by bounds: in worlds drawn from committed
+records, and in the fourth's made-up ones, which are hard for expected losses (`choices`).
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks.apart import ROOT
+from benchmarks.coverage.choices import HARD_WORLDS, WORLDS, measure_choices, measure_hard_choices
 from benchmarks.coverage.finite import FILES, SIZES, measure_finite
 from benchmarks.coverage.pairs import (
     DEVIATIONS,
@@ -47,6 +52,7 @@ from benchmarks.coverage.pairs import (
 )
 from benchmarks.coverage.studies import KINDS, LOOKED_AT, STUDIES, measure_decisions, measure_looks
 from benchmarks.race.results import describe_commit
+from fewtune.analysis.decision import Guarantee
 
 COUNTS = {
     "pairs": {"repetitions": REPETITIONS},
@@ -55,6 +61,7 @@ COUNTS = {
     "decisions": {"studies": STUDIES},
     "looks": {"looked_at": LOOKED_AT},
     "finite": {"files": FILES},
+    "choices": {"worlds": WORLDS, "hard_worlds": HARD_WORLDS},
 }
 """How often each part is repeated, kept with its figures."""
 
@@ -110,6 +117,17 @@ def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
                 for (size, draws), each in zip(cells, waiting, strict=True)
             ]
 
+    def choices() -> list[dict[str, Any]]:
+        guarantees: tuple[Guarantee, ...] = ("expected_loss", "bound")
+        with ProcessPoolExecutor() as processes:
+            waiting = [processes.submit(measure_choices, guarantee, WORLDS) for guarantee in guarantees]
+            waiting += [
+                processes.submit(measure_hard_choices, kind, guarantee, HARD_WORLDS, seed)
+                for seed, kind in enumerate(KINDS)
+                for guarantee in guarantees
+            ]
+            return [each.result() for each in waiting]
+
     return {
         "pairs": pairs,
         "leaders": lambda: groups(measure_leaders),
@@ -117,6 +135,7 @@ def measure_parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
         "decisions": decisions,
         "looks": looks,
         "finite": finite,
+        "choices": choices,
     }
 
 

@@ -18,9 +18,9 @@ from scipy import special
 
 from benchmarks.coverage.pairs import judge_group
 from benchmarks.coverage.studies import METHODS, decide_made_up, is_wrong, race
-from fewtune.analysis.answers import DrawAnswers, VariantAnswers
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.looks import LOOKS
+from fewtune.inference.answers import DrawAnswers, MethodAnswers
 
 TELLING, MORE, NOISE = 6, 2, 6
 """Features that tell the classes apart for all methods, and for the first alone; that tell nothing, for each other."""
@@ -36,7 +36,7 @@ FEATURES = [
 HELD_OUT = 0.25
 SUPPORTS = 1500
 """Over which a true score is averaged."""
-FILES = 200
+FILES = 150
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ def measure_finite(size: File, draws: int | None, files: int, seed: int = 0) -> 
     for _ in range(files):
         answers = split_file(size, LOOKS[-1] if draws is None else draws, rng)
         if draws is None:
-            course = race(answers, lower, rng)
+            course = race(answers, lower)
             wrong.append(course.wrong)
-            better.append(race(answers[1:], lower[1:], rng).better)
+            better.append(race(answers[1:], lower[1:]).better)
             lost += [course.lost] if course.decided else []
             trials.append(course.trials)
             continue
         found = decide_made_up(answers)
         wrong.append(is_wrong(found, lower))
-        better.append(any(judge_group(answers[1:], rng)[1].values()))
-        lost += [] if found.chosen is None else [lower[int(found.chosen.name)]]
+        better.append(any(judge_group(answers[1:])[1].values()))
+        lost += [] if not found.settled or found.choice is None else [lower[int(found.choice.name)]]
         trials.append(METHODS * draws)
     return {
         "below": below,
@@ -105,7 +105,7 @@ def find_true_loss(size: File, rng: np.random.Generator) -> float:
     return float(scores[0] - scores[1]) / SUPPORTS
 
 
-def split_file(size: File, draws: int, rng: np.random.Generator) -> list[VariantAnswers]:
+def split_file(size: File, draws: int, rng: np.random.Generator) -> list[MethodAnswers]:
     """What every method answers on so many splits of one file."""
     rows, labels = _sample(size.rows + size.tests, rng)
     moves = size.moved * rng.normal(size=(size.rows, METHODS)) / math.sqrt(size.shots)

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.coverage.pairs import COLLAPSE, LOSS, ONES, RESAMPLES, RIGHT, ROWS, judge_group
-from fewtune.analysis import statistics
-from fewtune.analysis.answers import DrawAnswers, VariantAnswers
-from fewtune.analysis.comparison import compare, correct_leader
-from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
+from benchmarks.coverage.pairs import COLLAPSE, LOSS, ONES, RIGHT, ROWS, SPAN, judge_group, tell_better
+from fewtune.analysis.decision import IN_DOMAIN_ALONE, WITHIN, Contender, Decision, LookTaken, Question, decide_scored
 from fewtune.analysis.leaderboard import IN_DOMAIN
-from fewtune.analysis.looks import LOOKS, choose_level, foresee_level, plan_looks
+from fewtune.analysis.looks import LEAST_LEVEL, LOOKS, choose_level, foresee_level, plan_looks
+from fewtune.inference.answers import DrawAnswers, MethodAnswers
+from fewtune.inference.better import LeaderDifferences, judge_leader
+from fewtune.inference.differences import pair_methods
+from fewtune.inference.scores import MethodScores, score_methods
 from fewtune.records import Look, LookHistory
 
 MOST_DRAWS = 40
 """After which a user gives up adding some by hand."""
-METHODS, STUDIES, LOOKED_AT = 9, 300, 300
+METHODS, STUDIES, LOOKED_AT = 9, 300, 200
 """Of each study that is decided, and how many of each kind."""
 
 
@@ -56,9 +57,9 @@ def measure_decisions(kind: Kind, draws: int, studies: int, seed: int = 0) -> di
         found = decide_made_up(make_study(kind, draws, lower, rng))
         bounds = {c.name: 1.0 if c.regret is None or c.regret.bound is None else c.regret.bound for c in found.compared}
         wrong.append(any(bounds[str(m)] < below for m, below in enumerate(lower)))
-        if found.chosen is not None:
-            lost.append(lower[int(found.chosen.name)])
-        better.append(any(judge_group(make_study(kind, draws, [0.0] * METHODS, rng), rng)[1].values()))
+        if found.settled and found.choice is not None:
+            lost.append(lower[int(found.choice.name)])
+        better.append(any(judge_group(make_study(kind, draws, [0.0] * METHODS, rng))[1].values()))
     return {
         "wrong": float(np.mean(wrong)),
         "better": float(np.mean(better)),
@@ -67,10 +68,10 @@ def measure_decisions(kind: Kind, draws: int, studies: int, seed: int = 0) -> di
     }
 
 
-def make_study(kind: Kind, draws: int, lower: Sequence[float], rng: np.random.Generator) -> list[VariantAnswers]:
+def make_study(kind: Kind, draws: int, lower: Sequence[float], rng: np.random.Generator) -> list[MethodAnswers]:
     """Methods that are right on a share of RIGHT less what each is lower by, in the mean over all draws."""
     deviations = np.geomspace(*kind.deviations, len(lower))
-    found: list[VariantAnswers] = []
+    found: list[MethodAnswers] = []
     for place, (below, deviation) in enumerate(zip(lower, deviations, strict=True)):
         shares = RIGHT - below + rng.normal(0.0, deviation / np.sqrt(2), draws)
         if kind.collapses and place % 2:
@@ -87,11 +88,16 @@ def make_study(kind: Kind, draws: int, lower: Sequence[float], rng: np.random.Ge
     return found
 
 
-def decide_made_up(answers: Sequence[VariantAnswers]) -> Decision:
-    """The decision among methods that cost the more the better they are."""
-    named = {str(m): each for m, each in enumerate(answers)}
-    contenders = [Contender(name, 0.0, float(-int(name)), 1.0, 1) for name in named]
-    return decide(Question("made-up", 16, "accuracy", WITHIN), contenders, named)
+def decide_made_up(answers: Sequence[MethodAnswers]) -> Decision:
+    """The decision by bounds among methods that cost the more the better they are."""
+    scored = score_made_up(answers)
+    contenders = [Contender(name, 0.0, float(-int(name)), 1.0, 1) for name in scored]
+    return decide_scored(Question("made-up", 16, "accuracy", WITHIN, guarantee="bound"), contenders, scored)
+
+
+def score_made_up(answers: Sequence[MethodAnswers]) -> dict[str, MethodScores]:
+    """Their scores, by the method's number."""
+    return score_methods({str(m): each for m, each in enumerate(answers)}, "accuracy", IN_DOMAIN_ALONE)
 
 
 @dataclass(frozen=True)
@@ -105,30 +111,30 @@ class Course:
     trials: int
 
 
-def race(answers: Sequence[VariantAnswers], lower: Sequence[float], rng: np.random.Generator) -> Course:
-    """A race: planned looks, methods that are not the best stop, the end where one is bounded within the tolerance."""
-    have = dict.fromkeys(range(len(answers)), 0)
+def race(answers: Sequence[MethodAnswers], lower: Sequence[float]) -> Course:
+    """A race by bounds: planned looks, methods that are not the best stop, the end where one is near enough."""
+    have, scored = dict.fromkeys(range(len(answers)), 0), score_made_up(answers)
     history, running, marks = LookHistory(plan=plan_looks(LOOKS[-1])), set(have), []
     for draws in history.plan:
         have |= dict.fromkeys(running, draws)
-        found, history = look(answers, have, history, rng)
+        found, history = look(scored, have, history)
         marks.append((is_wrong(found.decision, lower), found.better))
-        if found.decision.chosen is not None:
+        if found.decision.settled:
             break
         running -= {int(c.name) for c in found.decision.compared if c.regret is not None and c.regret.above is not None}
     return end_course(found.decision, marks, lower, sum(have.values()))
 
 
-def follow(answers: Sequence[VariantAnswers], lower: Sequence[float], rng: np.random.Generator) -> Course:
+def follow(answers: Sequence[MethodAnswers], lower: Sequence[float]) -> Course:
     """A user who adds the draws that are said to be missing, to all methods, until there is a decision or no draw."""
-    draws, marks, history = LOOKS[0], [], LookHistory(plan=LOOKS[:1])
+    draws, marks, history, scored = LOOKS[0], [], LookHistory(plan=LOOKS[:1]), score_made_up(answers)
     while True:
-        found, history = look(answers, dict.fromkeys(range(len(answers)), draws), history, rng)
+        found, history = look(scored, dict.fromkeys(range(len(answers)), draws), history)
         marks.append((is_wrong(found.decision, lower), found.better))
-        missing = found.decision.missing
-        if missing is None or draws == MOST_DRAWS:
+        further = found.decision.further
+        if further is None or draws == MOST_DRAWS:
             return end_course(found.decision, marks, lower, draws * len(answers))
-        draws = min(MOST_DRAWS, draws + (missing.draws or MOST_DRAWS))
+        draws = min(MOST_DRAWS, draws + max(further.draws.values(), default=MOST_DRAWS))
 
 
 @dataclass(frozen=True)
@@ -139,32 +145,24 @@ class Seen:
     better: bool
 
 
-def look(
-    answers: Sequence[VariantAnswers], have: Mapping[int, int], history: LookHistory, rng: np.random.Generator
-) -> tuple[Seen, LookHistory]:
+def look(scored: Mapping[str, MethodScores], have: Mapping[int, int], history: LookHistory) -> tuple[Seen, LookHistory]:
     """Look at methods on as many draws as each has, at the level that is left for it."""
-    now = Look(task="made-up", shots=16, draws=max(have.values()), methods=len(answers), level=statistics.LEAST_LEVEL)
+    now = Look(task="made-up", shots=16, draws=max(have.values()), methods=len(scored), level=LEAST_LEVEL)
     now = now.model_copy(update={"level": choose_level(history, now)})
-    seen = {str(m): {key: answers[m][key] for key in list(answers[m])[:count]} for m, count in have.items()}
+    seen = {str(m): {key: scored[str(m)][key] for key in list(scored[str(m)])[:count]} for m, count in have.items()}
     contenders = [
         Contender(name, 0.0, float(-int(name)), 1.0, 1, None if len(draws) == now.draws else "stopped")
         for name, draws in seen.items()
     ]
-    earlier = [EarlierLook(frozenset(range(each.draws)), each.level) for each in history.looks]
     after = history.model_copy(update={"looks": (*history.looks, now)})
+    taken = [LookTaken(frozenset(range(each.draws)), each.level) for each in after.looks]
     following = foresee_level(after, now.task, now.shots)
-    question = Question("made-up", 16, "accuracy", WITHIN, now.level, len(after.looks), following)
-    decision = decide(question, contenders, seen, earlier=earlier)
-    means = {name: np.mean([rows[IN_DOMAIN].predicted.mean() for rows in d.values()]) for name, d in seen.items()}
+    question = Question("made-up", 16, "accuracy", WITHIN, now.level, len(after.looks), following, "bound")
+    decision = decide_scored(question, contenders, seen, taken)
     full = [name for name, draws in seen.items() if len(draws) == now.draws]
-    leader = max(full, key=lambda name: means[name])
-    others = {
-        name: compare(seen[leader], draws, "accuracy", rng, resamples=RESAMPLES)
-        for name, draws in seen.items()
-        if name != leader
-    }
-    better = any(c.answer == "better" for c in correct_leader(others, level=now.level).values())
-    return Seen(decision, better), after
+    leader = max(full, key=lambda name: float(np.mean([draw.score for draw in seen[name].values()])))
+    others = {name: each.negate() for name, each in pair_methods(seen)[leader].items()}
+    return Seen(decision, any(tell_better(judge_leader(LeaderDifferences(others, SPAN, now.level))).values())), after
 
 
 def is_wrong(found: Decision, lower: Sequence[float]) -> bool:
@@ -175,8 +173,8 @@ def is_wrong(found: Decision, lower: Sequence[float]) -> bool:
 
 def end_course(found: Decision, marks: Sequence[tuple[bool, bool]], lower: Sequence[float], trials: int) -> Course:
     wrong, better = (any(each) for each in zip(*marks, strict=True))
-    lost = lower[int(found.chosen.name)] if found.chosen is not None else 0.0
-    return Course(wrong, better, found.chosen is not None, lost, trials)
+    lost = lower[int(found.choice.name)] if found.settled and found.choice is not None else 0.0
+    return Course(wrong, better, found.settled, lost, trials)
 
 
 def measure_looks(kind: Kind, how: str, studies: int, seed: int = 0) -> dict[str, float]:
@@ -184,8 +182,8 @@ def measure_looks(kind: Kind, how: str, studies: int, seed: int = 0) -> dict[str
     rng = np.random.default_rng(seed)
     take, draws = (race, LOOKS[-1]) if how == "race" else (follow, MOST_DRAWS)
     apart, equal = [0.0, *[WITHIN] * (METHODS - 1)], [0.0] * METHODS
-    ones = [take(make_study(kind, draws, apart, rng), apart, rng) for _ in range(studies)]
-    others = [take(make_study(kind, draws, equal, rng), equal, rng) for _ in range(studies)]
+    ones = [take(make_study(kind, draws, apart, rng), apart) for _ in range(studies)]
+    others = [take(make_study(kind, draws, equal, rng), equal) for _ in range(studies)]
     return {
         "wrong": float(np.mean([each.wrong for each in ones])),
         "better": float(np.mean([each.better for each in others])),

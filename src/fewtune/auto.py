@@ -21,14 +21,14 @@ from pydantic import TypeAdapter
 
 from fewtune.analysis.answers import read_answers
 from fewtune.analysis.growth import Growth, RowEffects, expect_growth
-from fewtune.analysis.resampling import score_with_effects
-from fewtune.analysis.unseen import look_at_rows, look_at_score
 from fewtune.api import run_study
 from fewtune.conduct import Closed
 from fewtune.errors import DataError, FewtuneError, RecordError
+from fewtune.inference.scores import score_with_effects
+from fewtune.inference.unseen import look_at_rows, look_at_score
 from fewtune.models import find_model, inspect_model
 from fewtune.models.architectures import find_architecture
-from fewtune.records import list_written
+from fewtune.records import list_written, write_atomically
 from fewtune.results import StudyResult
 from fewtune.tasks import own_files
 from fewtune.tasks.base import IN_DOMAIN, Task
@@ -104,7 +104,7 @@ def write_rows(rows: Sequence[Mapping[str, str]], labels: Sequence[str], path: P
         name for name in ("label", "label_", "label__") if name not in fields
     )  # of texts there are two at most
     lines = [json.dumps({**row, column: label}) for row, label in zip(rows, labels, strict=True)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
     return LabelledFile(path, fields, column)
 
 
@@ -289,30 +289,16 @@ def word_raced_rows(task: Task) -> str:
 
 
 def word_nothing_learnt(decision: Decision) -> str:
-    """What it means that a method which answers every row alike was chosen, or is nearest to the best by its bound."""
-    if decision.chosen is None:
-        return (
-            "No method is known to be near enough to the best, and nearest by its bound is always answering one label: "
-            "give a larger budget or more rows, compare by another metric, such as macro_f1 where one label is much "
-            "more frequent, or name a method."
-        )
+    """What it means that a method which answers every row alike was chosen."""
     return (
-        f"Always answering one label is bounded to be within the tolerance of the best by {decision.question.metric}, "
-        "and costs nothing: no method was shown to have learnt from these rows. Compare by another metric, such as "
-        "macro_f1 where one label is much more frequent, ask for a smaller tolerance, give more rows, or name a method."
+        f"Always answering one label is the choice by {decision.question.metric}: no method was shown to have learnt "
+        "from these rows. Compare by another metric, such as macro_f1 where one label is much more frequent, ask for a "
+        "smaller tolerance, give more rows, or name a method."
     )
 
 
-def choose_method(decision: Decision, tell: Callable[[str], None]) -> str:
-    """The method that a study chose; where it chose none, the one that is bounded nearest to the best, as `tell` hears.
-
-    Raises FewtuneError where none was scored.
-    """
-    if decision.chosen is not None:
-        return decision.chosen.name
-    closest = decision.missing.closest if decision.missing is not None else None
-    found = closest or decision.best
-    if found is None:
+def choose_method(decision: Decision) -> str:
+    """The method that a study chose, or its best bet; raises FewtuneError where none was scored."""
+    if decision.choice is None:
         raise FewtuneError("no method was scored, so that none can be fitted. Give a larger budget, or name a method.")
-    tell(f"No method is known to be near enough to the best; {found} is nearest by its bound.")
-    return found
+    return decision.choice.name

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewtune.exporting.base_model import name_base
+from fewtune.metrics.probabilities import CALIBRATED
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import drop_chat
 from fewtune.plurals import word_number
 from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest, WordsPart
+from fewtune.records import write_together
 from fewtune.report.export import make_plain
 from fewtune.report.wording import word_score
 
@@ -67,12 +70,17 @@ def _describe(manifest: Manifest) -> list[str]:
         lines.append(
             f"Method: {make_plain(str(origin['method']))}, fitted on {word_number(int(origin.get('rows', 0)), 'row')}."
         )
+    if origin.get("collapsed_fits"):
+        times = word_number(origin["collapsed_fits"], "time")
+        lines.append(f"It was fitted again {times} with another seed: every row had been given one label.")
     if isinstance(manifest.scorer, LanguagePart):
         base = manifest.scorer.base
-        known = CATALOGUE.get(drop_chat(base.name))
+        known, named = CATALOGUE.get(drop_chat(base.name)), name_base(base)
+        name = base.name if known is not None or named is None else named.name
+        commit = "" if named is None or named.revision is None else f"commit {named.revision}; "
         licence = "see the base model's own pages" if known is None else known.licence
         lines.append(
-            f"Base model: {make_plain(base.name)} ({'' if known is None else f'{known.identity}; '}fingerprint "
+            f"Base model: {make_plain(name)} ({'' if known is None else f'{known.identity}; '}{commit}fingerprint "
             f"{base.weights_fingerprint[:12]}…, {base.precision}). Its licence holds for what is made of it: {licence}."
         )
     lines.append(_word_texts(manifest))
@@ -96,7 +104,8 @@ def _word_texts(manifest: Manifest) -> str:
 
 def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:
     before, after = found["before"], found["after"]
-    figures = [[name, f"{before[name]:.3f}", f"{after[name]:.3f}"] for name in before]
+    names = {"ece": "calibration error", CALIBRATED: "the same of a calibrated model, on so many rows"}
+    figures = [[names.get(name, name), f"{before[name]:.3f}", f"{after[name]:.3f}"] for name in before]
     return [
         f"Each of the {found['rows']} rows was answered by a model fitted without it.",
         _tabulate_scores(found["metrics"]),
@@ -124,6 +133,5 @@ def _list(lines: Sequence[str]) -> str:
 
 def add_card(folder: Path, manifest: Manifest, loading: Sequence[str], picture: str | None = None) -> None:
     """Write a model's card into its folder, and the picture of its reliability, an SVG, beside it."""
-    if picture is not None:
-        (folder / RELIABILITY).write_text(picture, encoding="utf-8")
-    (folder / CARD).write_text(write_card(manifest, loading, picture is not None), encoding="utf-8")
+    beside = {} if picture is None else {folder / RELIABILITY: picture.encode()}
+    write_together({**beside, folder / CARD: write_card(manifest, loading, picture is not None).encode()})

@@ -1,11 +1,14 @@
 """What kind of failure an exception is, told by its cause.
 
-Owns how running out of memory is recognised, whoever ran out: Python, PyTorch, oneDNN, C++, the system, a GPU.
+Owns how running out of memory is recognised, whoever ran out (Python, PyTorch, oneDNN, C++, the system, a GPU), and
+which of the system's errors an exception comes of, whoever met it: Python, or a library in Rust.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -33,6 +36,13 @@ OUT_OF_MEMORY = (
     "could not execute a primitive",
 )
 """What messages of libraries say, in lower case, where memory ran out."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The system's errors where a disk, or a user's share of it, is full."""
+_RUST = re.compile(r"\(os error (\d+)\)")
+"""How Rust writes the number of a system's error: tokenizers and safetensors raise it as a text alone.
+
+Source: https://doc.rust-lang.org/std/io/struct.Error.html
+"""
 
 
 def find_failure_kind(error: BaseException) -> Literal["diverged", "out_of_memory", "killed", "error"]:
@@ -40,6 +50,22 @@ def find_failure_kind(error: BaseException) -> Literal["diverged", "out_of_memor
     if isinstance(error, TrialFailure) and error.kind in ("diverged", "out_of_memory", "killed"):
         return error.kind  # type: ignore[return-value]
     return "out_of_memory" if any(map(_ran_out_of_memory, _follow(error))) else "error"
+
+
+def find_system_error(error: BaseException) -> OSError | None:
+    """The system's error that an exception is or was raised from, such as of a full disk; None where it is of none."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        if isinstance(each, OSError) and each.errno is not None:
+            return each
+        told = _RUST.search(str(each))
+        if told is not None and not isinstance(each, FewtuneError):  # a message of ours may quote a user's words
+            number = int(told.group(1))
+            return OSError(number, os.strerror(number))
+        each = each.__cause__
+    return None
 
 
 def _follow(error: BaseException) -> Iterator[BaseException]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from fewtune.analysis.time_left import TimedTrials
-from fewtune.errors import RecordError
+from fewtune.errors import ExecutorError, RecordError
 from fewtune.executors.base import Executor
 from fewtune.interruption import as_interrupted
 from fewtune.models import resolve_precision
@@ -34,7 +34,7 @@ from fewtune.running.folder import check_whole, claim_folder, open_folder
 from fewtune.running.forecast import StudyForecast, forecast_trials, refuse_beyond
 from fewtune.running.job import Event, Finished, Job, Started
 from fewtune.running.ledger import Ledger
-from fewtune.running.looks import begin_looks, look_at_end, look_at_whole, plan_no_look
+from fewtune.running.looks import begin_looks, check_counted, look_at_end, look_at_whole, plan_no_look
 from fewtune.running.order import put_methods_in_turn, take_longest_first
 from fewtune.running.precision_choice import recall_precision
 from fewtune.running.prepare import prepare_jobs
@@ -113,9 +113,9 @@ class Looked:
     """A race looked at its draws."""
 
     number: int
-    """Which look it was, from 1."""
+    """Which round it was, from 1."""
     looks: Sequence[int]
-    """The draws of each look that may be."""
+    """The draws of each look that may be; the first round's alone where it is not known how many there will be."""
     standings: Sequence[Standing]
     """Of every task and number of shots that was still open."""
 
@@ -179,14 +179,16 @@ def conduct_study(
             jobs = run.forecast(jobs, done.values(), budget.memory)
         race, history = None, None
         if study.until is not None:
-            race = Race(jobs, study.data_seeds, out, done.values())
-        elif shard is not None:
-            plan_no_look(out, [len(study.data_seeds)])
+            race = Race(jobs, study.data_seeds, out, done.values(), study.guarantee)
         else:
-            history = begin_looks(out, [len(study.data_seeds)], done.values())
+            check_counted(out, whole)
+            if shard is not None:
+                plan_no_look(out, [len(study.data_seeds)])
+            else:
+                history = begin_looks(out, [len(study.data_seeds)], done.values())
         done.clear()  # thousands of records that nothing asks for any more
         if race is not None:
-            _race(race, run)
+            _race(race, run, {trial_id: cells[trial_id] for trial_id in known if trial_id in cells})
         else:
             run.take(jobs)
             if history is not None:
@@ -279,23 +281,23 @@ class _Run:
         return self.purse is not None and self.purse.is_spent
 
 
-def _race(race: Race, run: _Run) -> None:
-    """Run a study look by look, until every race is over; the folder's trials are those of the looks so far.
+def _race(race: Race, run: _Run, before: Mapping[str, Cell]) -> None:
+    """Run a study round by round, until every race is over; the folder's trials are those of the rounds so far.
 
-    While looks that were taken before are taken again, those that they were at stay planned.
+    While rounds that were looked at `before` are looked at again, the trials that are there stay planned.
     """
-    before = {job.trial_id: describe_axes(job.trial).cell for job in race.list_looked_at()}
     cells: dict[str, Cell] = {}
-    for number, draws in enumerate(race.looks, start=1):
-        jobs, stopped = race.list_jobs(draws), run.lacking(race.list_stopped(draws))
-        cells |= {job.trial_id: describe_axes(job.trial).cell for job in [*jobs, *(job for job, _ in stopped)]}
-        write_planned(run.out, before | cells)
-        run.leave_out(stopped)
-        whole = run.take(jobs)
-        run.on_event(Looked(number, race.looks, race.look(draws) if whole else race.look_early()))
+    while not race.is_over:
+        planned = race.plan()
+        left_out = run.lacking(planned.left_out)
+        cells |= {job.trial_id: describe_axes(job.trial).cell for job in [*planned.jobs, *(job for job, _ in left_out)]}
+        write_planned(run.out, {**before, **cells})
+        run.leave_out(left_out)
+        whole = run.take(planned.jobs)
+        standings = race.look() if whole else race.look_early()
+        run.on_event(Looked(race.number, race.looks, standings))
         if race.is_over:
-            write_planned(run.out, cells if whole else before | cells)  # what was looked at last, in any case
-            return
+            write_planned(run.out, cells if whole else {**before, **cells})  # what was looked at last, in any case
 
 
 def carry_out(
@@ -317,7 +319,10 @@ def carry_out(
                     on_event(ledger.write(event))
                     if is_spent():
                         break
-        except KeyboardInterrupt:
-            with contextlib.suppress(RecordError):  # the signal ends the run, whether or not it can be written down
+        except (KeyboardInterrupt, ExecutorError) as error:
+            with contextlib.suppress(RecordError):  # the run ends, whether or not it can be written down
                 ledger.tell("interrupted")
+            if isinstance(error, ExecutorError):
+                kept = f"Finished trials are kept in {out}; the same command goes on from there."
+                raise ExecutorError(f"{error} {kept}") from error
             raise

@@ -44,6 +44,21 @@ class ArgumentError(FewtuneError, ValueError):
     """What scikit-learn's users expect a ValueError for: rows, labels or parameters of a classifier."""
 
 
+class ExecutorError(FewtuneError):
+    """Where trials run no longer runs any: a cluster that ended, has no room, or cannot be used."""
+
+
+class UnwrittenError(FewtuneError, OSError):
+    """A file or folder that could not be written; an OSError, whose `filename` it is, that says what to do."""
+
+    def __init__(self, number: int | None, reason: str, path: str, remedy: str = "") -> None:
+        super().__init__(number, reason, path)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.filename}: it could not be written ({self.strerror}). {self.remedy}".rstrip()
+
+
 class NoRaceError(FewtuneError, AttributeError):
     """What a race found was asked of a classifier that raced none: it has no such attribute."""
 

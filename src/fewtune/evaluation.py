@@ -1,7 +1,7 @@
 """What a model's answers to labelled rows are worth: metrics with intervals, and which label was taken for which.
 
 Owns the measuring. Intervals are those of the choice of rows: an accuracy's is Wilson's (1927,
-https://doi.org/10.1080/01621459.1927.10502953), for others rows are resampled. Where no resample differs, as
+https://doi.org/10.1080/01621459.1927.10502953), of others normal, by what each row adds. Where no row adds anything, as
 where every answer is right, and where one would hold every score that there is, they say nothing and are left out.
 """
 
@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binomtest
 
-from fewtune.analysis import resampling, statistics
-from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
 from fewtune.analysis.stability import Bounds, bound_within
+from fewtune.inference.answers import DrawAnswers
+from fewtune.inference.better import LEVEL
+from fewtune.inference.differences import measure_score
+from fewtune.inference.scores import score_answers
 from fewtune.metrics.counts import RANGES, SCORES, IntArray, count_answers
 from fewtune.metrics.probabilities import describe, measure_calibration
 
@@ -35,13 +37,13 @@ def measure(probabilities: np.ndarray, gold: IntArray) -> Evaluation:
     predicted, labels = probabilities.argmax(axis=1).astype(np.int64), probabilities.shape[1]
     found = {}
     for name in SCORES:
-        rng = np.random.default_rng(ANALYSIS_SEED)
-        taken = resampling.take_score(gold, predicted[None], np.arange(len(gold)), labels, name, rng)
-        bounds = statistics.bound_difference([taken], RESAMPLES, rng)
-        if bounds.low == bounds.high:
-            found[name] = Bounds(bounds.point, None, None)
-        else:
-            found[name] = bound_within(bounds.point, bounds.low, bounds.high, RANGES[name])
+        answers = DrawAnswers(gold, predicted[None], labels, np.arange(len(gold)))
+        measured = measure_score([score_answers(answers, name)])
+        mean, reach = measured.mean, measured.reach(LEVEL / 2)
+        varies = measured.error > 0
+        found[name] = (
+            bound_within(mean, mean - reach, mean + reach, RANGES[name]) if varies else Bounds(mean, None, None)
+        )
     right = binomtest(int((predicted == gold).sum()), len(gold)).proportion_ci(0.95, method="wilson")
     found["accuracy"] = replace(found["accuracy"], low=float(right.low), high=float(right.high))
     for name, value in describe(probabilities, gold).items():

@@ -1,31 +1,42 @@
 """Folders of one study made into one: the parts that several machines ran.
 
-Owns the check that they are of one study, which record of a trial is kept, and where each came from. Runs nothing: what
-is missing is run by `fewtune run` with the merged folder as its output.
+Owns the check that they are of one study, which record of a trial is kept, where each came from, and which looks the
+whole has had. Runs nothing: what is missing is run by `fewtune run` with the merged folder as its output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
 from fewtune.analysis.looks import name_outcome, plan_looks
+from fewtune.analysis.uncounted import find_uncounted
 from fewtune.errors import RecordError, list_names
 from fewtune.records import (
+    LOOKS,
+    MOST_SPENT,
     Cell,
+    LookHistory,
     Record,
     StudyPredictions,
     append_event,
+    fill_atomically,
+    find_overspent,
+    is_empty,
     list_written,
     load_events,
+    load_looks,
     load_planned,
     load_records,
+    load_study_entry,
+    word_percent,
     write_looks,
     write_record,
 )
 from fewtune.running.folder import list_deciding, open_folder
-from fewtune.running.looks import begin_looks, plan_no_look, take_look
+from fewtune.running.looks import Place, begin_looks, note_look, plan_no_look, take_look
 from fewtune.study import Study, TaskChoice, load_study
 from fewtune.tasks import get_task_module
 
@@ -34,15 +45,26 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
     """Put the trials of several folders of one study into one, and return how many it has.
 
     Of a trial that lies in several the one that is done is kept, the first of these. `tell` gets a line for what is
-    worth knowing: parts that are not there, trials that differ. The whole is looked at once, with all of the error that
-    looks may spend; with `race`, the draws that a race may have, as its look after these, which leaves the others
-    theirs. Raises RecordError where the folders are not of one study, or `out` is none that they may go into.
+    worth knowing: parts that are not there, trials that differ. Looks that were taken in the folders stay taken. The
+    whole is looked at once more where none of them was at all of it: with all of the error that looks may spend; with
+    `race`, the draws that a race may have, as its look after these, which leaves the others theirs. A new folder is
+    there whole or not at all; to one that holds a study its trials are added one by one. Raises RecordError where the
+    folders are not of one study, their looks cannot be put together, or `out` is none that they may go into;
+    UnwrittenError where it cannot be written.
     """
+    if out.exists() and not (out.is_dir() and is_empty(out)):
+        return _merge(parts, out, tell, race)
+    with fill_atomically(out) as finished:
+        return _merge(parts, finished, tell, race)
+
+
+def _merge(parts: Sequence[Path], out: Path, tell: Callable[[str], None], race: int | None) -> int:
     # What a folder holds of earlier parts stays its study's, and so do the paths that its study names.
     held = [out] if list_written(out) and out not in parts else []
     ours = [out] if (out / "study.yaml").is_file() else []
     study = _read_study([*ours, *(part for part in parts if part not in ours)])
     _check_rows([*held, *parts])
+    taken = _gather_looks(dict.fromkeys([*ours, *held, *parts]))
     planned: dict[str, Cell] = {}
     for part in (*held, *parts):
         planned |= load_planned(part) or {record.trial_id: record.trial.cell for record in _load(part)}
@@ -55,12 +77,13 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
         draws, missing = len(study.data_seeds), _list_missing([*held, *parts])
         if len(kept) == len(planned) and not missing:
             plan = [draws] if race is None else plan_looks(max(draws, race))
-            history = begin_looks(out, plan, ())
+            history = begin_looks(out, plan, ()) if taken is None else taken
             if race is not None and tuple(plan) != history.plan:
                 before = list_names(map(str, history.plan))
                 tell(f"{out}: looks were planned there before, after {before} draws, and stay so.")
-            outcomes = {name_outcome(trial_id, kept[trial_id].status): cell for trial_id, cell in planned.items()}
-            write_looks(out, take_look(history, outcomes, draws))
+            write_looks(out, _look_at_whole(history, [kept[trial_id] for trial_id in planned], study.data_seeds))
+        elif taken is not None:
+            write_looks(out, taken)
         else:
             plan_no_look(out, [draws])
     ran_in = sorted(
@@ -73,6 +96,56 @@ def merge_folders(parts: Sequence[Path], out: Path, tell: Callable[[str], None],
     for line in missing:
         tell(line)
     return len(kept)
+
+
+def _gather_looks(folders: Iterable[Path]) -> LookHistory | None:
+    """The looks that were taken in these folders, each once, whichever tell it; None where none was.
+
+    Raises RecordError where a folder was raced and does not tell its looks, or all of them spent more than there is.
+    """
+    told: list[tuple[Path, LookHistory]] = []
+    for folder in folders:
+        looks = load_looks(folder)
+        if find_uncounted(_load(folder), looks, load_study_entry(folder, "until") is not None):
+            raise RecordError(
+                f"{folder / LOOKS}: {'gone' if looks is None else 'it does not tell of trials that were stopped'}, and "
+                "the study was raced there: how much of the error its looks spent is not known. Put a copy of the file "
+                "back, or run the race again in that folder, and merge then."
+            )
+        if looks is not None and looks.looks:
+            told.append((folder, looks))
+    if not told:
+        return None
+    # The longest history first: where others are beginnings of it, as copies are, the order stays that of its looks.
+    told.sort(key=lambda each: len(each[1].looks), reverse=True)
+    history = told[0][1].model_copy(update={"plan": max((looks.plan for _, looks in told), key=max)})
+    for look in (look for _, looks in told[1:] for look in looks.looks):
+        same = history.find(look)
+        if same is not None:  # what holds at the lower of two levels holds at the higher
+            both = {"level": max(same.level, look.level), "stopped": {**same.stopped, **look.stopped}}
+            look = look.model_copy(update=both)
+        history = note_look(history, look)
+    for (task, shots), spent in find_overspent(history.looks).items():
+        raise RecordError(
+            f"{list_names(str(folder) for folder, _ in told)} were looked at each for itself: at {task!r:.80}, {shots} "
+            f"shots, their looks spent {word_percent(spent)} of the error together, and there is "
+            f"{word_percent(MOST_SPENT)}. Leave all of them but one out; parts that `fewtune run --shard` ran have had "
+            "no look."
+        )
+    return history
+
+
+def _look_at_whole(history: LookHistory, records: Sequence[Record], seeds: Sequence[int]) -> LookHistory:
+    """The history after a look at all trials of each task and number of shots, at as many draws as it has."""
+    number = {seed: draws for draws, seed in enumerate(seeds, start=1)}
+    places: dict[Place, list[Record]] = defaultdict(list)
+    for record in records:
+        places[record.trial.task, record.trial.shots].append(record)
+    for members in places.values():
+        outcomes = {name_outcome(record.trial_id, record.status): record.trial.cell for record in members}
+        draws = max(number.get(record.trial.data_seed, len(seeds)) for record in members)
+        history = take_look(history, outcomes, draws)
+    return history
 
 
 def _read_study(parts: Sequence[Path]) -> Study:

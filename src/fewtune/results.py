@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.audit.finding import Finding
-from fewtune.analysis.decision import Decision
+from fewtune.analysis.decision import Decision, Guarantee
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import FewtuneError, name_choices
@@ -72,11 +72,13 @@ class StudyResult:
 
         return "\n".join(f"{word_question(each)}: {word_decision(each)}" for each in self.decisions)
 
-    def recommend(self, budget: Budget, within: float | None = None) -> list[Decision]:
-        """The decisions within a budget; `within` is the loss that is accepted, the study's own where not given."""
+    def recommend(
+        self, budget: Budget, within: float | None = None, guarantee: Guarantee | None = None
+    ) -> list[Decision]:
+        """The decisions within a budget; the tolerance and what has to be met are the study's own where not given."""
         study = self.analysis
         within = study.terms.within if within is None else within
-        terms = replace(study.terms, within=within, budget=budget)
+        terms = replace(study.terms, within=within, budget=budget, guarantee=guarantee or study.terms.guarantee)
         return recommend([group.board for group in study.groups], study.records, study.reader, terms)
 
     def table(self) -> polars.DataFrame:

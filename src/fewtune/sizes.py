@@ -1,4 +1,4 @@
-"""Sizes in bytes as users write them: 900MiB, 2GiB or a number.
+"""Sizes in bytes as users write and read them: 900MiB, 2GiB or a number.
 
 Owns the units.
 """
@@ -25,3 +25,13 @@ def parse_bytes(name: str, text: str) -> int:
             f"unit: {units}."
         )
     return int(float(found.group(1)) * UNITS[found.group(2)])
+
+
+def format_bytes(size: int) -> str:
+    """Bytes as a user reads them: B, KiB, MiB or GiB."""
+    if size < 2**10:
+        return f"{size} B"
+    mebibytes = size / 2**20
+    if mebibytes < 1:
+        return f"{size / 2**10:.0f} KiB"
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.2f} GiB"

@@ -53,7 +53,7 @@ def read_choice(folder: Path, task: str | None, data_dir: Path | None, tell: Cal
     study, result = load_study(folder / "study.yaml"), read_result(folder)
     decision = _find_decision(result.decisions, task)
     place, shots = decision.question.task, decision.question.shots
-    name = choose_method(decision, tell)
+    name = choose_method(decision)
     trials = [
         record
         for record in result.records

@@ -6,17 +6,20 @@ are set up. Does not know what is shown.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
+from fewtune.errors import UnwrittenError
 from fewtune.interruption import CLOSED_PIPE, Interrupted
 
 _KEPT = "\t\n"
@@ -70,11 +73,15 @@ class _PipedConsole(Console):
             raise Interrupted(CLOSED_PIPE)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as ever; raises Interrupted where another thread found that nobody reads it any more."""
+        """Print as ever; raises Interrupted where another thread found that nobody reads it any more.
+
+        Raises UnwrittenError where it leads to a file on a full disk.
+        """
         if not self._is_told and threading.current_thread() is threading.main_thread():
             self._is_told = True
             raise Interrupted(CLOSED_PIPE)
-        super().print(*objects, **options)
+        with _naming(sys.stderr if self.stderr else sys.stdout):
+            super().print(*objects, **options)
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -95,18 +102,35 @@ def replace_unshowable() -> None:
 def write_export(text: str) -> None:
     """Write a file, or its next lines, to standard output: in UTF-8 where it is piped, made safe in a terminal.
 
-    Raises Interrupted where nobody reads it any more.
+    Raises Interrupted where nobody reads it any more, UnwrittenError where it leads to a file on a full disk.
     """
     try:
-        if sys.stdout.isatty() or not isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.write(make_safe(text))
-        else:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
-            sys.stdout.buffer.flush()
+        with _naming(sys.stdout):
+            if sys.stdout.isatty() or not isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.write(make_safe(text))
+            else:
+                sys.stdout.flush()
+                sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
+                sys.stdout.buffer.flush()
     except BrokenPipeError:
         _abandon(sys.stdout)
         raise Interrupted(CLOSED_PIPE) from None
+
+
+@contextlib.contextmanager
+def _naming(stream: TextIO) -> Iterator[None]:
+    """Raise what the system says of writing to a stream, other than that nobody reads it, by the stream's name."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _abandon(stream)
+        name = "the standard error" if stream is sys.stderr else "the standard output"
+        remedy = "Give the command again and let it lead to where there is room: a part of it may stand there now."
+        raise UnwrittenError(error.errno, error.strerror or str(error), name, remedy) from error
 
 
 def _abandon(stream: TextIO) -> None:

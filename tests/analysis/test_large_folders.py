@@ -19,9 +19,9 @@ from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import group_records
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import READ_AHEAD, read_all
-from fewtune.analysis.statistics import sign_flip_p
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
+from fewtune.inference.better import sign_flip_p
 from fewtune.records import folder, load_records, record_path
 from fewtune.report import page
 from fewtune.report.charts import draw_group
@@ -217,6 +217,22 @@ def test_what_a_process_beside_cannot_read_is_told_as_alone(
     with pytest.raises(RecordError, match=f"{records[place].trial_id}.*damaged predictions"):
         read_all(AnswerReader(store.StudyPredictions(tmp_path)), records)
     assert capfd.readouterr().err == ""
+
+
+def test_what_is_left_out_by_a_process_beside_is_left_out_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study(tmp_path, {"lora": [0.8] * 18}, rows=8)
+    records = load_records(tmp_path)
+    odd = [records[place].trial_id for place in (3, 16)]
+    for trial_id in odd:
+        table = store.load_predictions(tmp_path, trial_id)
+        table.vstack(table).write_parquet(store.predictions_path(tmp_path, trial_id))
+    read_beside_from(4, monkeypatch)
+    reader = AnswerReader(store.StudyPredictions(tmp_path))
+    read_all(reader, records)
+    assert reader.unsound == dict.fromkeys(odd, "rows") and all(reader.has(record.trial_id) for record in records)
+    assert [r.trial_id for r in reader.set_aside(records) if r.status == "failed"] == odd
+    reader.forget(odd[0])
+    assert reader.unsound.keys() == {odd[1]} and not reader.has(odd[0])
 
 
 def test_what_a_process_beside_does_not_send_is_read_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

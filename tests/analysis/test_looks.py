@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from fewtune.analysis.looks import (
     spend_beyond,
     spend_by,
 )
+from fewtune.analysis.recommend import recommend
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import Look, LookHistory, Record, load_looks, load_records, write_looks
 from fewtune.running.looks import begin_looks, take_look
@@ -161,8 +163,8 @@ def test_the_same_draws_of_other_trials_are_looked_at_anew() -> None:
     assert other == pytest.approx((0.045 - 0.01) / 2)
 
 
-def test_draws_that_no_look_was_at_decide_nothing(tmp_path: Path) -> None:
-    """Of the third draw half has run: `pattern` alone has it, and would be the only one to be chosen."""
+def test_draws_that_no_look_was_at_have_no_bound_and_count_for_what_is_expected(tmp_path: Path) -> None:
+    """Of the third draw half has run: `pattern` alone has it."""
     make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92]})
     (tmp_path / "study.yaml").write_text("name: made-up\ndata_seeds: [0, 1, 2, 3, 4]\n")
     look = Look(task="sentiment", shots=16, draws=2, methods=2, level=0.02)
@@ -171,8 +173,17 @@ def test_draws_that_no_look_was_at_decide_nothing(tmp_path: Path) -> None:
         assert study.groups[0].board.rows[1].draws == 3
         assert study.groups[0].verdict.leader == "lora"
         (decision,) = study.decisions
-        assert (decision.draws, decision.best) == (2, "lora")
+        assert {each.name: each.draws for each in decision.contenders} == {"lora": 2, "pattern": 3}
         assert [each.excluded for each in decision.contenders] == [None, None]
+        (bound,) = recommend(
+            [group.board for group in study.groups],
+            study.records,
+            study.reader,
+            replace(study.terms, guarantee="bound"),
+        )
+        assert (bound.draws, bound.best) == (2, "lora")
+        bounds = [{c.name: c.regret for c in each.contenders} for each in (decision, bound)]
+        assert bounds[0] == bounds[1], "bounds are of the draws that were looked at"
 
 
 def test_a_study_that_grew_by_draws_before_its_own_shows_what_all_methods_have(tmp_path: Path) -> None:
@@ -211,6 +222,9 @@ def test_a_method_that_was_added_takes_no_draws_from_those_that_were_looked_at(t
 def test_before_any_look_a_draw_that_some_methods_lack_decides_nothing(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.82, 0.84], "lora": [0.9, 0.92]}, failures={"probe": "no memory"})
     write_looks(tmp_path, LookHistory(plan=(5,)))
-    (decision,) = analyse_folder(tmp_path).decisions
+    study = analyse_folder(tmp_path)
+    assert study.groups[0].verdict.leader == "lora"
+    boards = [group.board for group in study.groups]
+    (decision,) = recommend(boards, study.records, study.reader, replace(study.terms, guarantee="bound"))
     assert (decision.draws, decision.best) == (2, "lora")
     assert [each.excluded for each in decision.contenders if each.score is not None] == [None, None]

@@ -24,7 +24,15 @@ def advise(out: Path, within: float = 0.03, **budget: Any) -> Decision:
 
 
 def chosen(found: Decision) -> str | None:
-    return None if found.chosen is None else found.chosen.name
+    return None if found.choice is None else found.choice.name
+
+
+def by_bound(out: Path, within: float = 0.03, **budget: Any) -> Decision:
+    study = analyse_folder(out)
+    boards = [group.board for group in study.groups]
+    terms = Terms(within, Budget(**budget), guarantee="bound")
+    [found] = recommend(boards, study.records, study.reader, terms)
+    return found
 
 
 def excluded(found: Decision) -> dict[str, str | None]:
@@ -40,7 +48,9 @@ def set_cost(out: Path, variant: str, **costs: float) -> None:
 def test_a_clear_best_is_used_with_no_regret(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.85, 0.86, 0.84], "lora": [0.6, 0.62, 0.58]})
     found = advise(tmp_path)
-    assert (chosen(found), found.best, found.regret, found.missing) == ("pattern", "pattern", 0.0, None)
+    assert (chosen(found), found.best, found.regret, found.further) == ("pattern", "pattern", 0.0, None)
+    assert found.settled and found.choice is not None and found.choice.loss is not None
+    assert found.choice.loss.expected < 0.001 and found.choice.loss.threat == "lora"
 
 
 def test_a_cheaper_method_within_the_tolerance_is_used(tmp_path: Path) -> None:
@@ -52,7 +62,9 @@ def test_a_cheaper_method_within_the_tolerance_is_used(tmp_path: Path) -> None:
     # The mean difference is 1/1200; over draws it has a standard error of 1/1200 too, and so it has by rows. The reach
     # of 2.92 of it is less than what 1,200 rows that show no difference leave open: -ln(.05) of it, 3.00.
     assert found.regret == pytest.approx((1 - math.log(0.05)) / 1200, rel=0.001)
-    assert chosen(advise(tmp_path, within=0.0)) is None, "neither is known to be no worse at all"
+    nothing = advise(tmp_path, within=0.0)
+    assert not nothing.settled and nothing.row_weight == pytest.approx(1 / 1200), "no rows show a loss of nothing"
+    assert not by_bound(tmp_path, within=0.0).settled, "neither is known to be no worse at all"
 
 
 def test_draws_that_disagree_say_what_is_missing(tmp_path: Path) -> None:
@@ -60,17 +72,22 @@ def test_draws_that_disagree_say_what_is_missing(tmp_path: Path) -> None:
     set_cost(tmp_path, "pattern", fit_seconds=100.0, predict_seconds=20.0)
     set_cost(tmp_path, "lora", fit_seconds=1.0, predict_seconds=4.0)
     found = advise(tmp_path)
-    assert chosen(found) is None and found.missing is not None
-    assert found.missing.closest == "pattern" and found.missing.methods == ("pattern", "lora")
-    assert found.missing.draws is not None and found.missing.trials == 2 * found.missing.draws
-    assert found.missing.seconds == found.missing.draws * 125.0
+    assert not found.settled and chosen(found) == "pattern" and found.further is not None
+    draws = found.further.draws
+    assert set(draws) == {"pattern", "lora"} and found.further.trials == sum(draws.values())
+    assert found.further.seconds == 120.0 * draws["pattern"] + 5.0 * draws["lora"]
+    assert found.further.loss is not None and found.further.loss <= 0.005
+    bound = by_bound(tmp_path)
+    assert not bound.settled and bound.further is not None
+    assert len(set(bound.further.draws.values())) == 1, "bounds are of equally many draws"
 
 
-def test_one_draw_decides_nothing_and_a_second_is_the_least(tmp_path: Path) -> None:
+def test_one_draw_has_a_best_bet_and_a_second_is_the_least(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.9], "lora": [0.5]})
     found = advise(tmp_path)
-    assert chosen(found) is None and found.missing is not None
-    assert (found.missing.draws, found.missing.trials, found.missing.closest) == (1, 2, None)
+    assert not found.settled and chosen(found) == "pattern" and found.choice is not None and found.choice.loss is None
+    assert found.further is not None and (found.further.draws, found.further.trials) == ({"pattern": 1, "lora": 1}, 2)
+    assert found.lead is None, "one draw does not show how far it is above the majority class"
 
 
 def test_a_choice_is_told_from_the_commonest_label(tmp_path: Path) -> None:
@@ -84,7 +101,9 @@ def test_a_half_run_draw_neither_leads_nor_counts(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [None, None, 0.99]})
     found = advise(tmp_path)
     assert found.best == "lora"
-    assert excluded(found) == {"lora": None, "pattern": "scored on 2 of 3 draws"}
+    assert excluded(found) == {"lora": None, "pattern": None}, "its two whole draws count"
+    assert {each.name: each.draws for each in found.contenders} == {"lora": 3, "pattern": 2}
+    assert excluded(by_bound(tmp_path)) == {"lora": None, "pattern": "scored on 2 of 3 draws"}
     trials = {each.name: each.trials_a_draw for each in found.contenders}
     assert trials["lora"] == 2, "one a fit seed"
 
@@ -121,7 +140,7 @@ def test_a_limit_of_memory_is_held_against_what_the_process_held(tmp_path: Path)
 def test_a_budget_that_nothing_keeps_within_chooses_nothing(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.9, 0.9]})
     found = advise(tmp_path, max_fit_seconds=0.1)
-    assert chosen(found) is None and found.missing is not None and found.missing.methods == ()
+    assert chosen(found) is None and found.further is None and not found.settled
 
 
 def test_weight_out_of_domain_can_turn_the_order(tmp_path: Path) -> None:
@@ -138,7 +157,7 @@ def test_what_a_race_stopped_in_domain_is_not_said_to_be_worse_by_other_weights(
     make_study(tmp_path, {"lora": [0.8, 0.8]}, out_of_domain={"yelp": 0.0})
     why = "not the best, pattern is above it"
     look = Look(task="sentiment", shots=16, draws=3, methods=2, level=0.04, stopped={"lora": why})
-    terms = Terms(looks=LookHistory(plan=(3,), looks=(look,)), seeds=(0, 1, 2))
+    terms = Terms(looks=LookHistory(plan=(3,), looks=(look,)), seeds=(0, 1, 2), guarantee="bound")
     study = analyse_folder(tmp_path)
     boards = [group.board for group in study.groups]
 
@@ -164,7 +183,8 @@ def test_methods_that_lack_draws_or_failed_are_not_chosen(tmp_path: Path) -> Non
     found = advise(tmp_path)
     assert excluded(found)["lora"] == "scored on 1 of 3 draws"
     assert excluded(found)["vanilla"] == "failed in 1 of 4 trials"
-    assert chosen(found) is None, "vanilla may not be used, and pattern is 15 points below it"
+    assert not found.settled and chosen(found) == "pattern", "vanilla may not be used, and is 15 points above"
+    assert found.choice is not None and found.choice.loss is not None and found.choice.loss.expected > 0.14
     assert found.best == "vanilla"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,3 +52,15 @@ def test_the_hub_out_of_reach_names_the_ways_out(monkeypatch: pytest.MonkeyPatch
         load_hub_rows("owner/set", "config", "train", "abc")
     for wanted in ("owner/set (config, train)", "/some/cache", "HF_HOME", "HF_HUB_OFFLINE=1", "--data-dir"):
         assert wanted in str(caught.value)
+
+
+def test_a_hub_cache_without_room_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="install fewtune[run] to test reading from the hub")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    monkeypatch.setenv("HF_HOME", "/some/cache")
+    with pytest.raises(DataError, match=r"could not be kept in the cache /some/cache \(No space left on device\)"):
+        load_hub_rows("owner/set", "config", "train", "abc")

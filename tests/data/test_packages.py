@@ -99,6 +99,16 @@ def test_a_failed_fetch_says_what_to_do(packages: Path, monkeypatch: pytest.Monk
     assert f"put the file at {packages / 'name-1.0.tar.gz'} by hand" in message
 
 
+def test_a_fetch_that_finds_no_room_names_the_folders_and_not_the_index(
+    packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    answer_pip(monkeypatch, None, f"{told}\n")
+    with pytest.raises(DataError, match=r"could not be kept there \(No space left on device\)\. Make room") as caught:
+        fetch_package("name", "1.0", SHA256, kind="sdist")
+    assert str(packages) in str(caught.value) and "PIP_INDEX_URL" not in str(caught.value)
+
+
 def test_a_file_put_by_hand_is_checked(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = answer_pip(monkeypatch, None)
     packages.mkdir(parents=True)

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from polars.testing import assert_frame_equal
 
 from fewtune.data.cache_folder import cache_folder
-from fewtune.errors import FewtuneError, ModelError
+from fewtune.errors import ExecutorError, FewtuneError, ModelError
 from fewtune.executors import ray as executor_module
-from fewtune.executors import trial_actor
+from fewtune.executors import ray_cluster, trial_actor
 from fewtune.executors.ray import MOST_ATTEMPTS, RayActors
 from fewtune.executors.trial_actor import TrialActor
 from fewtune.models import find_model
 from fewtune.models.carrying import pack_model, put_down_model
+from fewtune.records import load_events, load_records
 from fewtune.running.job import Event, Finished, Job, Lost, Progressed, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import Supplies, WorkerState
 from fewtune.study import Resources, load_study
+from waiting import wait_for
 
 ROOM = Resources(memory=2**28)
 
@@ -123,6 +131,46 @@ def test_a_cluster_without_room_says_what_a_trial_asks_for(
         run(RayActors(resources=Resources(cpus=64, memory=2**28)), jobs[:1], lambda executor, event: None)
 
 
+def test_a_run_whose_own_node_ends_says_so_keeps_its_trials_and_goes_on(study_file: Path, tmp_path: Path) -> None:
+    """Ray would end the command with code 1 and no word."""
+    methods = "methods=[majority, lora: {epochs: 400}]"  # the second is at work when the first is done
+    given = [str(study_file), "--out", str(tmp_path / "out"), "--set", methods, "--set", "resources={memory: 256MiB}"]
+    command = [sys.executable, "-m", "fewtune.cli", "run", *given]
+    # A cluster of its own: by its folder Ray finds those of other tests. A short name, for sockets' are bounded.
+    folder = tempfile.mkdtemp(prefix="ray")
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"RAY_TMPDIR": folder}
+    running = subprocess.Popen(
+        [*command, "--executor", "ray", "--workers", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: running.poll() is not None or any((tmp_path / "out" / "trials").glob("*.json")), 120)
+        own = psutil.Process(running.pid).children(recursive=True)
+        [raylet] = [process for process in own if process.name() == "raylet"]
+        raylet.kill()
+        told = " ".join(running.communicate(timeout=120)[0].split())
+    finally:
+        running.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert running.returncode == 2, told
+    assert "fewtune: the Ray node that this command runs on has ended: its raylet at" in told
+    assert f"Finished trials are kept in {tmp_path / 'out'}; the same command goes on from there." in told
+    assert [event["event"] for event in load_events(tmp_path / "out")][-1] == "interrupted"
+    assert load_records(tmp_path / "out")
+
+
+def test_a_head_that_stays_away_ends_the_run_before_ray_ends_the_command(
+    cluster: Any, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away: list[str] = []
+    answers = ray_cluster.answers
+    head = int(cluster.address.rpartition(":")[2])
+    monkeypatch.setattr(ray_cluster, "answers", lambda address: answers(address) and not (away and address[1] == head))
+    monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 0.0)
+    with pytest.raises(ExecutorError, match=r"the head of the Ray cluster at .* is gone"):
+        run(RayActors(resources=ROOM), jobs[:1], lambda executor, event: away.append(event.job.trial_id))
+
+
 def test_a_process_takes_the_rows_it_is_given_and_finds_a_model_where_it_was_put(
     jobs: list[Job], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,8 +199,6 @@ def test_a_process_takes_the_rows_it_is_given_and_finds_a_model_where_it_was_put
 def test_what_travels_of_a_model_is_neither_pickle_nor_code_and_cannot_leave_its_folder(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
     folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(print))

@@ -19,13 +19,16 @@ import fewtune
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.errors import PredictorError
-from fewtune.exporting import export
+from fewtune.exporting import base_model, export
 from fewtune.exporting.adapter import write_adapter
+from fewtune.exporting.base_model import BaseModel
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.exporting.linear import read_linear
 from fewtune.exporting.onnx_model import read_graph
 from fewtune.methods import get_method
 from fewtune.models import find_model
+from fewtune.models.snapshot import ModelSnapshot
+from fewtune.predictors.manifest import BasePart
 from fewtune.predictors.mistaken_folder import Mistaken, tell_kind
 from fewtune.predictors.predictor import Predictor
 from fewtune.tasks.base import Draw, Pattern, Task
@@ -110,6 +113,15 @@ def test_every_export_answers_as_its_model_does(exported: Path, saved_cases: Pat
         forms[content["form"]] += 1
     assert forms["classifier"] > 40 and forms["adapter"] > 10 and forms["program"] > 20, forms
     assert forms["sentence_transformer"] > 10, forms
+
+
+def test_no_file_of_an_export_names_a_folder_of_this_machine_but_an_adapters_own(
+    exported: Path, model_folders: dict[str, Path]
+) -> None:
+    folders = [str(folder).encode() for folder in model_folders.values()]
+    for file in exported.rglob("exported*/**/*"):
+        if file.is_file() and file.name != "adapter_config.json":
+            assert not any(folder in file.read_bytes() for folder in folders), file
 
 
 def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) -> None:
@@ -268,17 +280,38 @@ def test_what_no_form_holds_is_told_before_its_graph(
             export_model(tmp_path / told, tmp_path / "out", ExportOptions(onnx=True))
 
 
-def test_an_adapter_of_a_hub_model_names_the_hub_and_of_a_folder_the_folder(
-    models: dict[str, LanguageModel], model_folders: dict[str, Path], task: Task, draw: Draw, tmp_path: Path
+HUB = Path("/caches/hub/models--owner--name/snapshots/c0ffee")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("owner/name", None, ("owner/name", "c0ffee")),
+        ("owner/name:chat", None, ("owner/name", "c0ffee")),
+        ("opt-125m", None, ("facebook/opt-125m", "c0ffee")),
+        ("smollm2-135m", None, ("smollm2-135m", None)),
+        (str(HUB), None, ("owner/name", "c0ffee")),
+        ("owner/name", "{folder}", ("owner/name", "c0ffee")),
+        ("smollm2-135m", "{folder}", ("smollm2-135m", None)),
+        ("/gone/model", "owner/name", ("owner/name", "c0ffee")),
+        ("{folder}", None, ("{folder}", None)),
+        ("/gone/model", "{folder}", ("{folder}", None)),
+    ],
+)
+def test_a_base_model_has_its_own_name_wherever_its_weights_lie(
+    name: str, given: str | None, expected: tuple[str, str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, near = get_method("lora"), str(model_folders["llama"])
-    predictor = run(method, method.settings(epochs=1), models["llama"], task, draw).predictor
-    for name, expected in (("owner/name", ("owner/name", "c0ffee")), (near, (near, None))):
-        folder = tmp_path / f"saved {len(name)}"
-        model = replace(models["llama"], name=name, revision="c0ffee")
-        scorer = replace(predictor.scorer, model=model)  # type: ignore[type-var]
-        replace(predictor, scorer=scorer).save(folder)
-        assert export._find_base(folder, ExportOptions(), "c0ffee") == expected
+    def fill(text: str | None) -> Any:
+        return text and text.replace("{folder}", str(tmp_path))
+
+    def find(asked: str, revision: str | None) -> ModelSnapshot:
+        return ModelSnapshot(asked, tmp_path, "weights", revision)
+
+    monkeypatch.setattr(base_model, "find_model", find)
+    part = BasePart(name=fill(name), weights_fingerprint="weights", precision="float32", revision="c0ffee")
+    found = base_model.find_base(part, fill(given), "c0ffee")
+    assert (found.name, found.revision) == (fill(expected[0]), expected[1])
+    assert found.folder == tmp_path
 
 
 def test_an_adapter_says_at_which_commit_its_base_is(
@@ -289,7 +322,7 @@ def test_an_adapter_says_at_which_commit_its_base_is(
     scorer = replace(predictor.scorer, model=replace(models["llama"], revision="c0ffee"))  # type: ignore[type-var]
     answer = read_linear(scorer, 1.0)
     assert answer is not None
-    write_adapter(scorer, scorer.change, answer, "owner/name", "c0ffee", tmp_path / "out")
+    write_adapter(scorer, scorer.change, answer, BaseModel("owner/name", "c0ffee"), tmp_path / "out")
     told = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (told["base_model_name_or_path"], told["revision"]) == ("owner/name", "c0ffee")
 

@@ -161,7 +161,7 @@ def test_an_epoch_whose_validation_loss_is_no_number_is_not_kept(
     monkeypatch.setattr(fit_module, "_mean_loss", lambda fitting, examples: next(given))
     _, report = run(models["llama"], task, draw, blocks=1, epochs=3, validation_fraction=0.5)
     assert report.kept_epoch == kept
-    notes = _note_fit(report, None)
+    notes = _note_fit(report, None, 0)
     assert notes.validation_losses == [loss if math.isfinite(loss) else None for loss in losses]
 
 

@@ -354,7 +354,7 @@ def test_layers_of_several_shapes_skip_a_prefix_and_not_a_prompt(
         (2, 4),
         (2, 8),
     }
-    monkeypatch.setattr(soft_prompt, "_key_value_shapes", lambda seen: {(2, 4), (2, 8)})
+    monkeypatch.setattr("fewtune.engine.soft.find_layer_shapes", lambda network: {0: (2, 4), 1: (2, 8)})
     assert method.skip_reason(method.settings(kind="prompt"), models["llama"].config, task) is None
     assert method.skip_reason(method.settings(kind="prefix"), models["llama"].config, task) == (
         "the model's layers keep keys and values of 2 shapes, and PEFT's prefix has one: set kind to prompt"

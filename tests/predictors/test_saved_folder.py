@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForCausalLM
 
+from changed_folders import change_manifest
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
-from fewtune.errors import DataError, ModelError, PredictorError
+from fewtune.errors import DataError, ModelError, PredictorError, UnwrittenError
 from fewtune.methods import get_method
 from fewtune.predictors.folder import load_predictor
 from fewtune.predictors.regression import Regression
@@ -41,12 +42,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory, models: dict[str, LanguageMo
 def damaged(saved: Path, tmp_path: Path) -> Path:
     """A copy, to be damaged."""
     return Path(shutil.copytree(saved, tmp_path / "copy"))
-
-
-def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    content = json.loads((folder / "manifest.json").read_text())
-    change(content)
-    (folder / "manifest.json").write_text(json.dumps(content))
 
 
 def test_texts_are_answered_with_labels_and_probabilities(saved: Path, task: Task) -> None:
@@ -76,9 +71,16 @@ def test_a_manifest_that_is_none_is_told_with_its_file(damaged: Path, content: s
         load_predictor(damaged)
 
 
+def test_a_manifest_that_has_a_key_twice_is_told_with_its_name(damaged: Path) -> None:
+    text = (damaged / "manifest.json").read_text()
+    (damaged / "manifest.json").write_text(text.replace('"temperature"', '"temperature": 7.5, "temperature"', 1))
+    with pytest.raises(PredictorError, match=r"manifest\.json: the key 'temperature' stands twice"):
+        load_predictor(damaged)
+
+
 def test_a_newer_format_is_told(damaged: Path) -> None:
-    change_manifest(damaged, lambda content: content.update(schema_version=3, something="new"))
-    with pytest.raises(PredictorError, match=r"by a newer fewtune \(format 3; this one reads 2\)"):
+    change_manifest(damaged, lambda content: content.update(schema_version=4, something="new"))
+    with pytest.raises(PredictorError, match=r"by a newer fewtune \(format 4; this one reads 3\)"):
         load_predictor(damaged)
 
 
@@ -138,17 +140,31 @@ def test_saving_overwrites_nothing_and_leaves_nothing_behind(
     with pytest.raises(PredictorError, match="exists and is not empty"):
         predictor.save(tmp_path / "taken")
     (tmp_path / "file").write_text("")
-    with pytest.raises(PredictorError, match=r"file/inside: the model could not be written there"):
+    with pytest.raises(UnwrittenError, match=r"file/inside: it could not be written"):
         predictor.save(tmp_path / "file" / "inside")
     moved: list[str] = []
-    (tmp_path / "mounted").mkdir()
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    rename = Path.rename
+
+    def rename_until_the_manifest(path: Path, target: Path) -> Path:
+        if target.parent == mounted:
+            moved.append(path.name)
+            if path.name == "manifest.json":
+                raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "move", lambda path, to: moved.append(Path(path).name))
-        predictor.save(tmp_path / "mounted")
-    assert moved[-1] == "manifest.json" and len(moved) > 1, "what was moved in part is no model"
-    (tmp_path / "mounted").rmdir()
+        patched.setattr(Path, "rename", rename_until_the_manifest)
+        with pytest.raises(UnwrittenError, match="mounted: it could not be written"):
+            predictor.save(mounted)
+    assert moved[-1] == "manifest.json" and len(moved) > 1, "what came there in part is no model"
+    assert not list(mounted.iterdir())
+    (mounted / ".mounted.k9f3.part" / "finished").mkdir(parents=True)  # by a command that was killed
+    predictor.save(mounted)
+    assert {path.name for path in mounted.iterdir()} == {path.name for path in saved.iterdir()}
     predictor.save(tmp_path / "again")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "file", "taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "file", "mounted", "taken"]
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (saved / "manifest.json").read_bytes()
     modules = json.loads((saved / "adapter" / "adapter_config.json").read_text())["target_modules"]
     assert len(modules) > 1 and modules == sorted(modules)  # not in a set's order, which differs from run to run

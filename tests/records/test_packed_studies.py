@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 from rich.console import Console
 
@@ -151,6 +154,55 @@ def test_a_damaged_packed_study_is_refused_by_its_file(out: Path, what: str) -> 
         assert str(refused.value).startswith(f"{out / file}: ") and told in str(refused.value)
 
 
+def rewrite_packed(out: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """Change the predictions of a packed study, and the hash of them."""
+    path = out / "predictions.parquet"
+    change(pl.read_parquet(path)).write_parquet(path)
+    opening, _, rest = (out / "records.jsonl").read_text().partition("\n")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    (out / "records.jsonl").write_text(json.dumps({**json.loads(opening), "predictions_sha256": sha256}) + "\n" + rest)
+
+
+def spoil_scores(trial_id: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """A change that makes every third score of a trial no number."""
+    odd = (pl.col("trial_id") == trial_id) & (pl.int_range(pl.len()) % 3 == 0)
+    return lambda table: table.with_columns(pl.when(~odd).then(cs.starts_with("score_")).otherwise(math.nan))
+
+
+@pytest.mark.parametrize("what", ["behind all others", "beside its own", "every trial's", "no numbers"])
+def test_packed_predictions_of_which_no_figure_can_be_made_are_told(out: Path, what: str) -> None:
+    """Their hashes fit: whoever wrote them mended these."""
+    pack(out)
+    done = [record for record in load_records(out) if record.status == "done"]
+    trial_id, every = done[0].trial_id, sorted(record.trial_id for record in done)
+    own = pl.col("trial_id") == trial_id
+    changes: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+        "behind all others": lambda table: table.vstack(table.filter(own).head(5)),
+        "beside its own": lambda table: pl.concat([table.filter(own), table]),
+        "every trial's": lambda table: table.vstack(table),
+        "no numbers": spoil_scores(trial_id),
+    }
+    rewrite_packed(out, changes[what])
+    study = analyse_folder(out)
+    told = [finding for finding in study.findings if finding.rule == "unsound predictions"]
+    named = every if what == "every trial's" else [trial_id]
+    assert {finding.severity for finding in told} == {"error"}
+    assert sorted(trial for finding in told for trial in finding.trials) == named
+    assert {record.trial_id for record in study.records if record.metrics} == set(every) - set(named)
+    assert sum(row.done for group in study.groups for row in group.board.rows) == len(every) - len(named)
+
+
+def test_a_record_that_stands_twice_is_refused(out: Path) -> None:
+    pack(out)
+    opening, *lines = (out / "records.jsonl").read_bytes().splitlines(keepends=True)
+    rest = b"".join([*lines, lines[-1]])
+    header = json.loads(opening)
+    header |= {"records": header["records"] + 1, "lines_sha256": hashlib.sha256(rest).hexdigest()}
+    (out / "records.jsonl").write_bytes(json.dumps(header).encode() + b"\n" + rest)
+    with pytest.raises(RecordError, match=r"records\.jsonl: trial \w+ stands in it twice\. Restore"):
+        analyse_folder(out)
+
+
 class Killed(BaseException):
     """What ends a process in the middle of things."""
 
@@ -211,6 +263,12 @@ def test_what_cannot_be_packed_is_refused(out: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(RecordError, match="1 of 6 trials have no record yet"):
         pack_command(out)
     write_record(out, record)
+    done = next(record.trial_id for record in load_records(out) if record.status == "done")
+    table = load_predictions(out, done)
+    table.vstack(table).write_parquet(predictions_path(out, done))
+    with pytest.raises(RecordError, match="a row of a test set that stands in them twice"):
+        pack_command(out)
+    table.write_parquet(predictions_path(out, done))
     assert pack_command(out) == 0 and "6 trials packed" in capsys.readouterr().out
     with pytest.raises(RecordError, match="packed already"):
         pack_command(out)
@@ -245,3 +303,30 @@ def test_a_packed_study_is_reused_and_grows(study_file: Path, tmp_path: Path) ->
     assert [event.get("reused") for event in load_events(out) if event["event"] == "run"] == [0, 2, 2]
     pack_command(out)
     assert {path.name for path in out.iterdir()} >= TWO and len(fewtune.analyse(out).records) == 4
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_trial_of_unsound_predictions_is_run_again_packed_or_not(
+    study_file: Path, tmp_path: Path, is_packed: bool
+) -> None:
+    task = {"own_files": {"train": study_file.parent / "feelings.csv", "as": "feelings"}}
+    values = {"name": "mends", "tasks": [task], "methods": ["majority", "tfidf"], "shots": [4], "floors": False}
+    out = tmp_path / "out"
+    first = fewtune.run_study(values, out, executor=InProcess())
+    trial_id = next(record.trial_id for record in first.records if record.trial.variant == "tfidf")
+    before = load_predictions(out, trial_id)
+    pack(out)
+    rewrite_packed(out, spoil_scores(trial_id))
+    if not is_packed:
+        path = predictions_path(out, trial_id)
+        unpack(out)
+        before.with_columns(cs.starts_with("score_") * math.inf).write_parquet(path)
+    assert [finding.rule for finding in fewtune.analyse(out).findings if finding.severity == "error"] == [
+        "unsound predictions"
+    ]
+    told = list[str]()
+    again = fewtune.run_study(
+        values, out, executor=InProcess(), on_event=lambda event: told.append(getattr(event, "text", ""))
+    )
+    assert any("Its trial runs again now." in line for line in told)
+    assert {record.status for record in again.records} == {"done"} and load_predictions(out, trial_id).equals(before)

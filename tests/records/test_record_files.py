@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.records import Cost, append_event, files, find_last_run, load_events, write_atomically
 
 
@@ -51,6 +54,58 @@ def test_a_full_disk_takes_no_half_of_a_file_and_is_told_with_its_name(full_disk
         write_atomically(full_disk / "study.yaml", b"x" * 100_000)
     assert told.value.filename == str(full_disk / "study.yaml")
     assert sorted(path.name for path in full_disk.iterdir()) == ["events.jsonl", "filler"]
+
+
+def test_a_full_disk_takes_no_half_of_a_folder_and_says_how_much_it_would_take(full_disk: Path) -> None:
+    (full_disk / "empty").mkdir()
+    for folder in (full_disk / "new", full_disk / "empty"):
+        words = r"No space left.* 0 B free there, 3 MiB needed: make room"
+        with (
+            pytest.raises(UnwrittenError, match=words) as told,
+            files.fill_atomically(folder, needed=3 << 20) as finished,
+        ):
+            (finished / "within").mkdir()
+            (finished / "within" / "weights").write_bytes(b"x" * 100_000)
+        assert told.value.filename == str(folder)
+    assert sorted(path.name for path in full_disk.rglob("*")) == ["empty", "events.jsonl", "filler"]
+
+
+def test_what_a_library_in_rust_says_of_a_disk_is_told_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(UnwrittenError, match="No space left") as told, files.fill_atomically(tmp_path / "model"):
+        raise Exception("No space left on device (os error 28)")
+    assert told.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+def test_an_error_without_a_number_on_a_full_disk_is_that_of_the_disk(full_disk: Path, tmp_path: Path) -> None:
+    (full_disk / "filler").unlink()
+    array = np.zeros(1 << 20)  # NumPy's `tofile` has no number for why it fails
+    with pytest.raises(UnwrittenError, match="No space left"), files.fill_atomically(full_disk / "model") as finished:
+        array.tofile(finished / "weights")
+    with pytest.raises(OSError, match="cannot be read"), files.fill_atomically(tmp_path / "model"):
+        raise OSError("cannot be read")
+
+
+def test_what_is_read_while_something_is_written_keeps_its_own_name(tmp_path: Path) -> None:
+    for write in (files.open_atomically, files.fill_atomically):
+        with pytest.raises(FileNotFoundError, match="elsewhere"), write(tmp_path / "out"):
+            (tmp_path / "elsewhere").read_bytes()
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_several_files_none_is_there_where_one_cannot_be_written(full_disk: Path) -> None:
+    (full_disk / "filler").unlink()
+    write_atomically(full_disk / "first", b"an earlier one")
+    with pytest.raises(UnwrittenError) as told:
+        files.write_together({full_disk / "first": b"anew", full_disk / "second": b"x" * 100_000})
+    assert told.value.filename == str(full_disk / "second")
+    assert (full_disk / "first").read_bytes() == b"an earlier one"
+    assert sorted(path.name for path in full_disk.iterdir()) == ["events.jsonl", "first"]
+
+
+def test_an_unwritten_error_travels_between_processes() -> None:
+    error = files.name_path(OSError(errno.EROFS, "Read-only file system"), Path("/out/model"))
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and again.errno == errno.EROFS and isinstance(again, FewtuneError)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0, 0o644)])

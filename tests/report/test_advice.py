@@ -5,58 +5,121 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from fewtune.analysis.decision import Contender, Decision, Lead, Missing, MoreRows, Question
-from fewtune.analysis.regret import RegretBound
+from fewtune.analysis.decision import Contender, Decision, Further, Lead, MoreRows, Question
+from fewtune.inference.expected_loss import ExpectedLoss
+from fewtune.inference.regret import RegretBound
 from fewtune.report.advice import show_decisions
 from fewtune.report.race import tabulate_race
-from fewtune.report.wording import explain_decision, word_decision
+from fewtune.report.wording import explain_decision, word_chance, word_decision, word_lost
 
-PATTERN = Contender("pattern", 0.8, 9.0, 9.0, 1, None, 8.0, 0.001, 2**30, True, False, RegretBound(0.0201, "lora", 5))
-LORA = Contender("lora", 0.79, 2.0, 2.0, 1, None, 1.5, 0.0042, 2**29, False, True, RegretBound(0.0412, "pattern", 5))
+PATTERN = Contender(
+    "pattern", 0.8, 9.0, 9.0, 1, None, 5, 0, 8.0, 0.001, 2**30, True, False,
+    RegretBound(0.0201, "lora", 5), ExpectedLoss(0.0021, 0.004, "lora"),
+)  # fmt: skip
+LORA = Contender(
+    "lora", 0.79, 2.0, 2.0, 1, None, 5, 0, 1.5, 0.0042, 2**29, False, True,
+    RegretBound(0.0412, "pattern", 5), ExpectedLoss(0.011, 0.085, "pattern"),
+)  # fmt: skip
 VANILLA = Contender("vanilla", None, 99.0, 99.0, 1, "99 seconds to fit, over 10")
 
 
-def decide(chosen: Contender | None, missing: Missing | None = None, lead: float = 0.1) -> Decision:
+def decide(choice: Contender | None, further: Further | None = None, lead: float = 0.1) -> Decision:
     question = Question("sentiment", 16, "accuracy")
     held = (PATTERN, LORA, VANILLA)
-    return Decision(question, chosen, "pattern", 5, held, missing, Lead(lead + 0.05, lead) if chosen else None)
+    told = Lead(lead + 0.05, lead) if choice else None
+    return Decision(question, choice, choice is not None and further is None, "pattern", 5, held, further, told)
 
 
-def test_a_choice_says_what_it_may_lose_and_costs() -> None:
+def test_a_choice_says_what_it_is_expected_to_lose_what_it_costs_and_its_bound() -> None:
     assert word_decision(decide(PATTERN)) == (
-        "Use pattern: within 2.1 points of the best, costs 8.00 s to fit, 1.00 ms a row and 1.00 GiB."
+        "Use pattern: expected to lose 0.2 points to the best of these 2 methods (over 99 % to be within 3), fitted on "
+        "16 labelled rows like these; 8.00 s to fit, 1.00 ms a row and 1.00 GiB. At most 2.1 points, with 95 % "
+        "confidence."
     ), "a bound is never understated"
-    assert word_decision(decide(LORA, lead=-0.01)).endswith(
-        "; not credibly above always answering the commonest label."
+    assert "; not credibly above always answering the majority class." in word_decision(decide(LORA, lead=-0.01))
+
+
+def test_a_best_bet_says_what_further_draws_are_expected_to_make_of_it() -> None:
+    further = Further({"pattern": 2, "lora": 2}, 4, 180.0, 0.004)
+    assert word_decision(decide(LORA, further)) == (
+        "Best bet: lora, expected to lose 1.1 points to the best of these 2 methods (91 % to be within 3); 1.50 s to "
+        "fit, 4.20 ms a row and 512 MiB. At most 4.2 points, with 95 % confidence. 2 further draws each of pattern and "
+        "lora (4 trials, 180 s) are expected to bring that to 0.5 or less."
+    )
+    unlike = replace(further, draws={"pattern": 3, "lora": 1})
+    assert "Further draws, 3 of pattern and 1 of lora (4 trials, 180 s), are expected to" in word_decision(
+        decide(LORA, unlike)
+    )
+    assert word_decision(decide(LORA, Further({}))).endswith(
+        "100 further draws of these rows would not bring that to 0.5 or less."
+    )
+    assert word_decision(decide(LORA, Further({}, rows=MoreRows(5, draws=12)))).endswith(
+        "would not bring that to 0.5 or less; 5 times as many labelled rows to draw from and to test on, at the same "
+        "shots and with 12 draws, are expected to."
     )
 
 
-def test_what_is_missing_is_told_in_draws_trials_and_time() -> None:
-    missing = Missing(6, ("pattern", "lora"), 12, 1500.0, "pattern")
-    assert word_decision(decide(None, missing)) == (
-        "No method is known to be within 3 points of the best: closest is pattern, within 2.1 points; about 6 further "
-        "draws of pattern and lora (12 trials, 25 min one after another) would bring one there."
+def test_a_bound_that_was_asked_for_is_told_as_what_is_missing() -> None:
+    decision = decide(LORA, Further({"lora": 6}, 6, 60.0))
+    bound = replace(decision, question=replace(decision.question, guarantee="bound"))
+    assert word_decision(bound).endswith(
+        "At most 4.2 points, with 95 % confidence; asked: 3. 6 further draws of lora (6 trials, 60 s) are expected to "
+        "bring the bound within 3."
     )
-    assert word_decision(decide(None, Missing(None, ("pattern",), None, None, "pattern"))).endswith(
-        "100 further draws like these would not bring one there."
+
+
+def test_one_draw_one_method_and_none_are_told_in_a_sentence_each() -> None:
+    unknown = replace(PATTERN, loss=None, regret=RegretBound(None, None, 1))
+    one_draw = replace(decide(unknown, Further({"pattern": 1, "lora": 1}, 2, 11.0)))
+    assert word_decision(one_draw) == (
+        "Best bet: pattern, the highest score on the only draw that all methods have. One draw does not show what it "
+        "may lose. 1 further draw each of pattern and lora (2 trials, 11 s) would show it."
     )
-    more = MoreRows(5, draws=12)
-    assert word_decision(decide(None, Missing(None, ("pattern",), None, None, "pattern", more))).endswith(
-        "100 further draws like these would not bring one there; with about 5 times as many "
-        "labelled rows to draw from and to test on, at the same shots, about 12 draws would."
+    alone = replace(decide(PATTERN), contenders=(PATTERN,))
+    assert word_decision(alone) == (
+        "Use pattern: the only method that could be compared, so there is no other to lose to; 8.00 s to fit, 1.00 ms "
+        "a row and 1.00 GiB."
     )
-    assert "on one draw: a second draw of pattern and lora (2 trials, 11 s one after another)" in word_decision(
-        decide(None, Missing(1, ("pattern", "lora"), 2, 11.0, None))
+    assert "none was scored without a failure and within the budget" in word_decision(decide(None))
+
+
+def test_a_tolerance_beneath_one_test_row_says_which_one_is_possible() -> None:
+    decision = decide(LORA, Further({}))
+    small = replace(decision, question=replace(decision.question, within=0.0), row_weight=0.002)
+    assert word_decision(small).endswith(
+        "One test row weighs 0.2 points, more than the tolerance of 0: ask for `--within 0.002` or more, or test on "
+        "more rows."
     )
-    assert "none was scored on every draw" in word_decision(decide(None, Missing(None, (), None, None, None)))
+
+
+def test_where_the_choice_saw_unlabelled_rows_the_best_of_the_others_is_named() -> None:
+    pooled = replace(decide(replace(PATTERN, unlabelled=True)), without_unlabelled=LORA)
+    assert word_decision(pooled).endswith(
+        "pattern learnt from unlabelled rows too; the best bet of those that did not is lora, expected to lose 1.1 "
+        "points."
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [(0.0, "less than 0.1 points"), (0.0004, "less than 0.1 points"), (0.01, "1.0 point"), (0.0149, "1.5 points")],
+)
+def test_losses_are_told_to_a_tenth(loss: float, told: str) -> None:
+    assert word_lost(loss) == told
+
+
+@pytest.mark.parametrize(("chance", "told"), [(0.9999, "over 99 %"), (0.989, "98 %"), (0.914, "91 %"), (0.0, "0 %")])
+def test_chances_are_never_rounded_up(chance: float, told: str) -> None:
+    assert word_chance(chance) == told
 
 
 def test_a_choice_that_is_not_the_best_names_it_and_collapses_are_told() -> None:
     lines = explain_decision(decide(LORA))
     assert lines[0] == "highest mean: pattern (0.800)"
-    assert lines[1] == "lora is +15.0 points over always answering the commonest label, 10.0 at the least"
+    assert lines[1] == "lora is +15.0 points over always answering the majority class, 10.0 at the least"
     assert lines[2].startswith("lora collapsed or fell far in some draws and not in others")
 
 
@@ -78,5 +141,5 @@ def test_the_table_has_every_method_and_why_one_cannot_be_chosen() -> None:
     show_decisions(Console(file=stream, width=120), [decide(LORA)], memory_limited=True)
     told = stream.getvalue()
     assert "sentiment · 16 shots" in told and "highest mean" in told and "chosen" in told
-    assert "not eligible: 99 seconds to fit, over 10" in told and "4.2" in told
+    assert "not eligible: 99 seconds to fit, over 10" in told and "4.2" in told and "1.1" in told
     assert "memory was taken as allocated, for no record tells what the process held, which is more: lora" in told

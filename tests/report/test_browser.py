@@ -59,8 +59,8 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 
 
 def test_every_chart_is_drawn_and_names_are_text(page: Any) -> None:
-    charts = page.locator("svg.chart")
-    assert charts.count() == 4 * (1 + 5) + 2
+    charts = page.locator("svg.chart.wide")
+    assert charts.count() == 4 * (1 + 5) + 2 == page.locator("svg.chart.narrow").count()
     for index in range(charts.count()):
         shown = charts.nth(index)
         if shown.is_visible():
@@ -126,8 +126,61 @@ def test_nothing_is_wider_than_the_screen(browser: Any, report: Path, width: int
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     ink, ground = (opened.evaluate(f"getComputedStyle(document.body).{side}") for side in ("color", "backgroundColor"))
     assert ink != ground
-    dots = opened.locator("svg.chart path[data-tip]").first
+    dots = opened.locator("svg.chart path[data-tip]:visible").first
     assert dots.evaluate("mark => getComputedStyle(mark).fill") != ground
+    opened.close()
+
+
+LONG = ("knn_prompting (smollm2-135m-instruct)", "x" * 60, "in_context, sixteen demonstrations, contextual")
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of methods, a model and a test set with long names."""
+    out = tmp_path_factory.mktemp("long")
+    draws = {name: [0.8 - 0.1 * place, 0.82 - 0.1 * place, 0.79] for place, name in enumerate(LONG)}
+    for shots in (16, 32):
+        make_study(
+            out,
+            draws,
+            shots=shots,
+            rows=60,
+            model="organisation/a-model-of-some-length-7b-instruct",
+            out_of_domain={"newspaper_comments_of_one_year": -0.1},
+            heuristics=("subsequence",),
+        )
+    return write_page(analyse_folder(out), out)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_letters_of_charts_are_read_and_names_are_whole(browser: Any, long_names: Path, width: int) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.goto(long_names.as_uri())
+    opened.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    small, cut, scrolled = opened.evaluate(
+        """() => {
+            const charts = [...document.querySelectorAll('svg.chart')].filter(chart => chart.checkVisibility());
+            const texts = charts.flatMap(chart => [...chart.querySelectorAll('text')].map(text => [chart, text]));
+            const inside = (part, frame) => part.left >= frame.left - 1 && part.right <= frame.right + 1;
+            return [
+                texts.map(([_, text]) => [text.getScreenCTM(), parseFloat(getComputedStyle(text).fontSize)])
+                    .map(([drawn, size]) => size * Math.hypot(drawn.a, drawn.b)).filter(size => size < 11),
+                texts.filter(([chart, text]) => text.textContent.includes('…')
+                    || !inside(text.getBoundingClientRect(), chart.getBoundingClientRect()))
+                    .map(([_, text]) => text.textContent),
+                charts.filter(chart => chart.parentElement.scrollWidth > chart.parentElement.clientWidth).length,
+            ];
+        }"""
+    )
+    assert small == [] and cut == [] and scrolled == 0
+    hidden = opened.evaluate(
+        """() => [...document.querySelectorAll('tbody th')].filter(name => name.checkVisibility()).filter(name => {
+            const frame = name.closest('.scroll').getBoundingClientRect();
+            const { left, right } = name.getBoundingClientRect();
+            return left < frame.left || right > frame.right || name.scrollWidth > name.clientWidth;
+        }).map(name => name.textContent)"""
+    )
+    assert hidden == []
     opened.close()
 
 
@@ -137,7 +190,7 @@ def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
     opened.goto(report.as_uri())
     assert opened.locator("#verdict .verdict").count() == 4
     assert opened.locator("#filters").is_hidden()
-    assert opened.locator("svg.chart").first.is_visible()
+    assert opened.locator("svg.chart.wide").first.is_visible()
     context.close()
 
 
@@ -180,6 +233,7 @@ def test_nothing_is_wider_than_the_paper_and_what_was_folded_is_printed(browser:
     assert opened.evaluate("Math.max(...[...document.querySelectorAll('table')].map(t => t.rows[0].cells.length))") > 12
     wider = opened.evaluate(
         """() => [...document.querySelectorAll('table, svg.chart, figure')].filter(part => {
+            if (!part.checkVisibility()) return false;  // charts of the other width
             const frame = part.closest('.card, figure').getBoundingClientRect();
             const { left, right } = part.getBoundingClientRect();
             return left < frame.left || right > frame.right || right > document.documentElement.clientWidth;

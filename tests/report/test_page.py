@@ -65,7 +65,7 @@ def test_the_verdict_the_majority_and_the_reasons_are_shown(study: Path) -> None
     text = read_page(study).text
     assert "pattern leads (0.840 accuracy)" in text
     assert re.search(r"better than vanilla by \d+\.\d points \[", text)
-    assert "majority 0.500" in text
+    assert "majority class 0.500" in text and "over majority class" in text
     assert "loss became not a number at step 12" in text
     assert "this model has no biases" in text
     assert "lexical overlap" in text
@@ -128,7 +128,7 @@ def test_a_finding_names_the_groups_of_its_trials(tmp_path: Path) -> None:
 def test_charts_are_described_and_have_a_table_beside_them(study: Path) -> None:
     page = read_page(study)
     pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(pictures) == 1 + 5
+    assert len(pictures) == 2 * (1 + 5), "each for a wide screen and for a narrow one"
     ids = {attributes.get("id") for _, attributes in page.tags}
     for picture in pictures:
         assert picture["role"] == "img"
@@ -180,6 +180,16 @@ def test_an_unfinished_study_is_not_said_to_be_done(tmp_path: Path) -> None:
     write_planned(tmp_path, {**cells, "waits": records[0].trial.cell})
     text = read_page(tmp_path).text
     assert "None of those that ran. Unfinished: 1 trial has not run yet: lora (1)." in text
+
+
+def test_what_stands_between_backticks_is_code(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"lora": [0.8, 0.9]}, failures={"ia3": "give `batch_size: 2` or a `<b>"})
+    write_planned(tmp_path, {**{r.trial_id: r.trial.cell for r in records}, "waits": records[0].trial.cell})
+    source = write_page(analyse_folder(tmp_path), tmp_path).read_text()
+    assert "1 trial has not run yet: lora (1). <code>fewtune run</code> goes on." in source
+    assert "give <code>batch_size: 2</code> or a `&lt;b&gt;" in source
+    shown = re.sub(r"<(script|style)\b.*?</\1>", "", source, flags=re.DOTALL)
+    assert shown.count("`") == shown.count("or a `&lt;b&gt;")
 
 
 def test_every_metric_stands_under_its_own_name(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_wide_terminals_show_every_cost_and_narrow_ones_say_what_is_left_out(tmp
 def test_verdicts_and_reasons_follow_the_table(tmp_path: Path) -> None:
     make_study(
         tmp_path,
-        {"pattern": [0.8, 0.8], "vanilla": [0.5, 0.5]},
+        {"pattern": [0.8, 0.8, 0.8], "vanilla": [0.5, 0.5, 0.5]},
         failures={"lora": "out of [red]memory[/red]"},
         skips={"bitfit": "no biases"},
     )
@@ -125,7 +125,7 @@ def test_verdicts_and_reasons_follow_the_table(tmp_path: Path) -> None:
         ),
         (
             {"pattern": 0.52, "lora": 0.4},
-            ", but over 3 draws not credibly above always answering the commonest label.",
+            ", but over 3 draws not credibly above always answering the majority class.",
         ),
     ],
 )

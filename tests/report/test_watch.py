@@ -164,17 +164,19 @@ def test_a_race_shows_who_is_in_how_far_below_the_best_and_what_the_next_look_ta
         write_record(tmp_path, record)
     missing = records[3].trial.cell.model_copy(update={"variant": "lora"})
     write_planned(tmp_path, {**{record.trial_id: record.trial.cell for record in records}, "f" * 16: missing})
-    (tmp_path / "study.yaml").write_text("name: raced\ndata_seeds: [0, 1, 2, 3, 4]\n")
+    (tmp_path / "study.yaml").write_text("name: raced\ndata_seeds: [0, 1, 2, 3, 4]\nguarantee: bound\n")
     reason = "stopped at look 1: not the best, pattern is above it"
     look = Look(task="sentiment", shots=16, draws=3, methods=3, level=0.02, stopped={"probe": reason})
     write_looks(tmp_path, LookHistory(plan=(3, 5), looks=(look,)))
     lines = watch(tmp_path).splitlines()
-    assert "method in domain lowest highest draws fit below best" in lines
+    assert "method in domain lowest highest draws fit expected loss" in lines
     (probe,) = [line for line in lines if line.startswith("probe")]
     assert "3, stopped" in probe and float(probe.split()[-1]) > 30
     assert "race: look 1 of 2 was after 3 draws; the next is after 5: 1 trial to go, about 30 s" in lines
     # The same where the study was none that races when its first look was planned.
     write_looks(tmp_path, LookHistory(plan=(3,), looks=(look,)))
     assert "the next is after 5" not in watch(tmp_path)
-    (tmp_path / "study.yaml").write_text("name: raced\ndata_seeds: [0, 1, 2, 3, 4]\nuntil: {most_draws: 5}\n")
+    (tmp_path / "study.yaml").write_text(
+        "name: raced\ndata_seeds: [0, 1, 2, 3, 4]\nuntil: {most_draws: 5}\nguarantee: bound\n"
+    )
     assert "race: look 1 of 2 was after 3 draws; the next is after 5: 1 trial to go, about 30 s" in watch(tmp_path)

@@ -21,6 +21,7 @@ from polars.testing import assert_frame_equal
 
 from command_line import call
 from fewtune.records import Failure, encode_record, load_predictions, load_records
+from fewtune.results import read_result
 from fewtune.tracking.base import list_axes, list_metrics, list_settings
 from fewtune.tracking.mlflow import MlflowTracker
 
@@ -75,6 +76,7 @@ def require_equal(uri: str, study: str, out: Path) -> None:
         run.data.tags["fewtune.trial_id"]: run for run in client.search_runs([experiment.experiment_id])
     }
     records = load_records(out)
+    assert experiment.tags["fewtune.decision"] == read_result(out).answer
     assert len(client.search_runs([experiment.experiment_id])) == len(records)
     for record in records:
         run = runs[record.trial_id]

@@ -53,6 +53,7 @@ class Memory:
         self.steps: list[tuple[str, int, float]] = []
         self.ended: dict[str, tuple[Record, RecordFiles]] = {}
         self.left: list[str] = []
+        self.concluded: list[str] = []
         self.calls = 0
 
     def list_runs(self) -> Mapping[str, TrackedRun]:
@@ -65,6 +66,10 @@ class Memory:
         run_id = f"run {len(self.begun)}"
         self.begun[run_id] = (trial_id, axes)
         return run_id
+
+    def conclude(self, decision: str) -> None:
+        self._answer()
+        self.concluded.append(decision)
 
     def step(self, run_id: str, step: int, loss: float) -> None:
         self._answer()
@@ -94,7 +99,7 @@ def study(study_file: Path, tmp_path: Path) -> Path:
 def follow_study(study: Path, out: Path, tracker: Memory) -> list[str]:
     """Run a study that a tracker is told of; returns what the user is told."""
     said: list[str] = []
-    with Follower(lambda name: tracker, said.append) as follower:
+    with Follower(lambda name: tracker, said.append, lambda folder: "Use it.") as follower:
         run_study(study, out, executor=InProcess(), on_event=follower.hear)
     return said
 
@@ -191,7 +196,7 @@ def test_a_failed_trial_that_is_tried_again_has_one_run(study: Path, tmp_path: P
 def test_a_trial_that_was_begun_and_left_is_told_so(study: Path, tmp_path: Path) -> None:
     out, tracker = tmp_path / "out", Memory()
     begun: list[Started] = []
-    with Follower(lambda name: tracker, lambda line: None) as follower:
+    with Follower(lambda name: tracker, lambda line: None, lambda folder: "Use it.") as follower:
 
         def hear(event: StudyEvent) -> None:
             follower.hear(event)
@@ -205,7 +210,7 @@ def test_a_trial_that_was_begun_and_left_is_told_so(study: Path, tmp_path: Path)
     assert tracker.begun[run_id][0] == "interrupted"
     for path in (out / "trials").glob("*.json"):
         path.unlink()
-    with Follower(lambda name: tracker, lambda line: None) as follower:
+    with Follower(lambda name: tracker, lambda line: None, lambda folder: "Use it.") as follower:
         follower.hear(Preparing(load_study(study), out))
         follower.hear(Started(replace(begun[0].job, trial_id="the first")))
         wait_for(lambda: len(tracker.begun) == 6)

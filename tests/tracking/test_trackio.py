@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from command_line import call
 from fewtune.records import load_predictions, load_records
+from fewtune.results import read_result
 from fewtune.tracking.base import list_axes, list_metrics, list_settings
 
 
@@ -27,9 +28,12 @@ def require_equal(study: str, out: Path) -> None:
     from trackio import cas
     from trackio.sqlite_storage import SQLiteStorage
 
-    runs = {run.config["fewtune.trial_id"]: run for run in trackio.Api().runs(study)}
+    told_of = trackio.Api().runs(study)
+    runs = {run.config["fewtune.trial_id"]: run for run in told_of if "fewtune.trial_id" in run.config}
     records = load_records(out)
-    assert len(trackio.Api().runs(study)) == len(records) == len(runs)
+    [decision] = [run.config["decision"] for run in told_of if "decision" in run.config]
+    assert decision == read_result(out).answer
+    assert len(told_of) - 1 == len(records) == len(runs)
     for record in records:
         run = runs[record.trial_id]
         told = {name: value for name, value in run.config.items() if not name.startswith(("_", "fewtune."))}

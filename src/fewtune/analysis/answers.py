@@ -1,47 +1,27 @@
 """What variants answered, draw by draw and test set by test set, as numbers that can be paired.
 
 Owns putting trials together: fit seeds beside each other, labels as indices that all variants of a group share. Does
-not know how they are read (`predictions`) or what is done with them (`comparison`).
+not know how they are read (`predictions`) or what is done with them (`inference`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from fewtune.analysis.leaderboard import DrawKey, draw_of, keep_whole_draws
+from fewtune.analysis.leaderboard import draw_of, keep_whole_draws
 from fewtune.analysis.predictions import AnswerReader, Codes, TrialAnswers
 from fewtune.errors import RecordError
+from fewtune.inference.answers import DrawAnswers, DrawKey, MethodAnswers
 from fewtune.records import Record, predictions_path
 
 
-@dataclass(frozen=True)
-class DrawAnswers:
-    """One variant's answers on one draw's test set: gold (rows,), predicted (fit seeds, rows), as label indices.
-
-    Rows are ordered by row id, so that two variants' answers on one draw are paired row by row; indices mean the same
-    labels, of which there are `labels`, in every answer read together. `rows` (rows,) tells which rows draws share, and
-    `shared_support` which share of its labelled rows another draw has too, on average.
-    """
-
-    gold: Codes
-    predicted: Codes
-    labels: int
-    rows: npt.NDArray[np.int32]
-    shared_support: float = 0.0
-
-
-VariantAnswers = Mapping[DrawKey, Mapping[str, DrawAnswers]]
-"""One variant's answers by draw and test set."""
-
-
-def keep_fullest(names: Iterable[str], answers: Mapping[str, VariantAnswers]) -> list[str]:
-    """Those with answers on the most draws: one that has few may have the easy ones."""
-    counts = {name: len(answers[name]) for name in names}
+def keep_fullest(names: Iterable[str], draws: Mapping[str, Sized]) -> list[str]:
+    """Those with the most draws: one that has few may have the easy ones."""
+    counts = {name: len(draws[name]) for name in names}
     return [name for name, count in counts.items() if count == max(counts.values())]
 
 
@@ -50,7 +30,7 @@ def read_answers(
     reader: AnswerReader,
     test_sets: Sequence[str],
     name: Callable[[Record], str] = lambda record: record.trial.variant,
-) -> dict[str, VariantAnswers]:
+) -> dict[str, MethodAnswers]:
     """Read scored trials: name -> draw -> test set -> answers; those that lack a test set or a whole draw are left out.
 
     Trials of one draw and name are fit seeds of one another. Raises RecordError where trials of one draw were scored on
@@ -93,7 +73,7 @@ def can_pair(done: Iterable[Record], reader: AnswerReader) -> bool:
     return all(_find_unlike(one, reader.answers(one), other, reader.answers(other)) is None for one, other in pairs)
 
 
-def answer_commonest(answers: VariantAnswers) -> VariantAnswers:
+def answer_commonest(answers: MethodAnswers) -> MethodAnswers:
     """Always the commonest gold label of the test rows, on the draws and test sets of these answers."""
     return {draw: {name: answer_majority(rows) for name, rows in sets.items()} for draw, sets in answers.items()}
 

@@ -1,45 +1,56 @@
-"""The decision: use X, within R points of the best; or what is still missing.
+"""The decision: use X, expected to lose so much to the best; or the best bet, and what would firm it up.
 
-Owns the rule. Does not know how a bound is made (`regret`), which methods a study offers and what they cost
-(`recommend`) or how a decision is worded (`report`).
+Owns the rule. Does not know how an expected loss or a bound is made (`inference`), which methods a study offers and
+what they cost (`recommend`) or how a decision is worded (`report`).
 
 The rule, for one task and number of shots, over every method and model that was tried:
-1. Compared are all methods that were scored on two draws or more and keep within the budget. Each has a regret bound:
-   at most so many points below the best of them, all bounds at once at 95 %.
-2. May be chosen: those of them that were scored on every draw and failed in none.
-3. The decision is the cheapest of these whose bound is within the tolerance; of equally cheap ones the better.
-4. Where no bound is, the decision says how many further draws of which methods would bring one there, if they go on as
-   these, with the trials and seconds that takes; or how many times as many rows, where draws alone would not.
+1. Compared are all methods that were scored on two draws or more and keep within the budget. Each has an expected loss,
+   a risk (the chance that it loses more than is accepted) and a regret bound (at most so many points below the best of
+   them, all bounds at once at 95 %).
+2. May be chosen: those of them that failed in no trial.
+3. The choice is the cheapest of these that is expected to lose a sixth of the tolerance at most, with a risk of 5 % at
+   most; of equally cheap ones the better. Where a bound is asked for as a guarantee, it is the cheapest whose bound is
+   within the tolerance.
+4. Where there is none, the answer is the best bet, the method of the least expected loss, with the further draws,
+trials
+   and seconds that are expected to settle it; or how many times as many rows, where draws alone would not.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-import numpy as np
-
-from fewtune.analysis import statistics
-from fewtune.analysis.answers import VariantAnswers, answer_commonest, keep_fullest
-from fewtune.analysis.comparison import IN_DOMAIN_ALONE
-from fewtune.analysis.regret import (
-    FEWEST_DRAWS,
+from fewtune.analysis.answers import answer_commonest, keep_fullest
+from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.inference.allocation import Allocation, allocate_draws
+from fewtune.inference.answers import MethodAnswers
+from fewtune.inference.better import LEVEL, MOST_FURTHER_DRAWS
+from fewtune.inference.differences import FEWEST_DRAWS, Rivals, pair_methods, subtract
+from fewtune.inference.expected_loss import ExpectedLoss, expect_loss
+from fewtune.inference.regret import (
     RegretBound,
-    Rivals,
-    Scored,
     UpperLimits,
-    bound_rivals,
+    bound_regrets,
     combine_looks,
-    pair_methods,
-    reach_above,
-    score_draws,
+    limit_leads,
     share_level,
-    subtract,
 )
+from fewtune.inference.scores import MethodScores, score_methods
+from fewtune.metrics.counts import RANGES
+
+Guarantee = Literal["expected_loss", "bound"]
+"""What a choice has to meet: a small expected loss and risk, or a regret bound within the tolerance."""
 
 WITHIN = 0.03
 """How far below the best a choice may be, where nothing is asked: 3 points."""
+SHARE_LOST = 1 / 6
+"""Of the tolerance, what a choice may be expected to lose: half a point of three."""
+MOST_RISK = 0.05
+"""The chance that a choice may have of losing more than the tolerance."""
+IN_DOMAIN_ALONE = {IN_DOMAIN: 1.0}
 MOST_DRAWS = 20
 """More rows are foreseen with so many draws of them at most."""
 MORE_ROWS = (2, 3, 5, 8, 12, 20, 30, 50)
@@ -48,7 +59,7 @@ MORE_ROWS = (2, 3, 5, 8, 12, 20, 30, 50)
 
 @dataclass(frozen=True)
 class Contender:
-    """One method on one model: its mean score, what it costs, its bound; whatever is not known is None.
+    """One method on one model: its mean score, what it costs, what choosing it may lose; None: not known.
 
     `excluded` says why it cannot be chosen, None where it can.
     """
@@ -61,15 +72,20 @@ class Contender:
     """What one further draw of it takes, all its fit seeds."""
     trials_a_draw: int
     excluded: str | None = None
+    draws: int = 0
+    refitted: int = 0
+    """Fits that had collapsed and were made again, over all trials."""
     fit_seconds: float | None = None
     seconds_a_row: float | None = None
     memory_bytes: int | None = None
     memory_is_held: bool = False
     """Whether it is what the process held, and not only what was allocated, which is less."""
     collapses: bool = False
-    """Collapsed in some trials and not in others: its bounds, and others', hold less often than they say."""
+    """Collapsed in some trials and not in others: what is expected and bounded holds less often than it says."""
     regret: RegretBound | None = None
     """None where it was not compared."""
+    loss: ExpectedLoss | None = None
+    """None where it was not compared, or draws do not show yet how it varies."""
     unlabelled: bool = False
     """It learnt from rows without labels besides."""
 
@@ -83,28 +99,23 @@ class MoreRows:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """What would bring a bound within the tolerance: further draws (None: none within reach) of these methods.
+class Further:
+    """What would settle a decision: further draws by method (none: none within reach), trials and seconds they take.
 
-    Where they have unlike numbers of draws, so many of the one that has fewest (`each`). Among them are methods
-    that cannot be chosen, where what is not known of them keeps a bound wide.
+    `loss` is what the best bet would be expected to lose then, None where a bound is asked for.
     """
 
-    draws: int | None
-    methods: tuple[str, ...]
-    trials: int | None
-    seconds: float | None
-    closest: str | None
-    """The method whose bound is lowest now."""
+    draws: Mapping[str, int]
+    trials: int = 0
+    seconds: float | None = None
+    loss: float | None = None
     rows: MoreRows | None = None
     """What would do where no number of draws does; None where that is out of reach too."""
-    each: int | None = None
-    """Draws that each of the methods has then, where they have unlike numbers now."""
 
 
 @dataclass(frozen=True)
 class Lead:
-    """How far a method's mean is above always answering the commonest label, and by how much at the least."""
+    """How far a method's mean is above always answering the majority class, and by how much at the least."""
 
     point: float
     least: float
@@ -112,23 +123,34 @@ class Lead:
 
 @dataclass(frozen=True)
 class Question:
-    """What is decided: a task and number of shots, the metric, and the loss that is accepted."""
+    """What is decided: a task and number of shots, the metric, the loss that is accepted, and what has to be met."""
 
     task: str
     shots: int
     metric: str
     within: float = WITHIN
-    level: float = statistics.LEVEL
+    level: float = LEVEL
     """The chance that any bound of this look is wrong; of several looks each has a share of the whole."""
     look: int = 1
     """Which look at these methods it is, from 1."""
     next_level: float | None = None
     """The level of the look that would follow; None: this one's."""
+    guarantee: Guarantee = "expected_loss"
+
+    @property
+    def most_lost(self) -> float:
+        """What a choice may be expected to lose."""
+        return SHARE_LOST * self.within
+
+    @property
+    def span(self) -> float:
+        """How far apart two values of the metric can be."""
+        return RANGES[self.metric][1] - RANGES[self.metric][0]
 
 
 @dataclass(frozen=True)
-class EarlierLook:
-    """A look that was taken before: at the draws of these data seeds, at a level of its own."""
+class LookTaken:
+    """A look at the methods: at the draws of these data seeds, at a level of its own."""
 
     seeds: frozenset[int]
     level: float
@@ -136,26 +158,32 @@ class EarlierLook:
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer to a question; `chosen` is None where something is missing, which `missing` then says.
+    """The answer to a question: `choice`, which is `settled` or the best bet; None where no method can be chosen.
 
     `best` is the compared method of the highest mean score; `draws` are those of the method that has most; `limited`:
-    methods beyond the budget were not compared, of which one may be better.
-    `lead` is the chosen one's over always answering the commonest label, one-sided at the level over the methods.
+    methods beyond the budget were not compared, of which one may be better. `further` says what would settle it, and
+    `row_weight` what one test row of all adds to a difference: no draws of them tell a smaller one.
     """
 
     question: Question
-    chosen: Contender | None
+    choice: Contender | None
+    settled: bool
     best: str | None
     draws: int
     contenders: tuple[Contender, ...]
-    missing: Missing | None
+    further: Further | None = None
     lead: Lead | None = None
     limited: bool = False
+    row_weight: float = 0.0
+    without_unlabelled: Contender | None = None
+    """The best bet of those that learnt from labelled rows alone, where the choice did not and others did."""
+    rivals: Rivals = field(default_factory=dict, repr=False)
+    """All others less the choice."""
 
     @property
     def regret(self) -> float | None:
-        """How far the chosen one may be below the best, in the metric's own unit."""
-        return None if self.chosen is None or self.chosen.regret is None else self.chosen.regret.bound
+        """How far the choice may be below the best, in the metric's own unit."""
+        return None if self.choice is None or self.choice.regret is None else self.choice.regret.bound
 
     @property
     def compared(self) -> tuple[Contender, ...]:
@@ -166,130 +194,209 @@ class Decision:
 def decide(
     question: Question,
     contenders: Sequence[Contender],
-    answers: Mapping[str, VariantAnswers],
+    answers: Mapping[str, MethodAnswers],
     weights: Mapping[str, float] = IN_DOMAIN_ALONE,
     beyond_budget: Collection[str] = (),
-    earlier: Sequence[EarlierLook] = (),
+    looks: Sequence[LookTaken] = (),
 ) -> Decision:
     """Decide by the rule in this module's text; methods beyond the budget are neither compared nor chosen.
 
-    What `earlier` looks, which share the error with this one, said of two methods still holds.
+    Bounds are made of the `looks`, which share the error; where there are none, of all draws at the question's level.
     """
     within_budget = {name: draws for name, draws in answers.items() if name not in beyond_budget}
-    scored = score_draws(_keep_bounded(within_budget), question.metric, weights)
-    rivals = pair_methods(scored)
-    looks = [(pair_methods(_keep_draws(scored, look.seeds)), look.level) for look in earlier]
-    limits = combine_looks([*looks, (rivals, question.level)])
-    may_be_chosen = [each.name for each in contenders if each.excluded is None]
-    regrets = bound_rivals(rivals, limits, question.metric, may_be_chosen)
-    held = tuple(
-        sorted(
-            (replace(each, regret=regrets.get(each.name)) for each in contenders),
-            key=lambda c: (c.regret is None, -(c.score or 0.0), c.name),
-        )
+    scored = score_methods(_keep_compared(within_budget), question.metric, weights)
+    return decide_scored(
+        question,
+        contenders,
+        scored,
+        looks,
+        limited=len(within_budget) < len(answers),
+        lead_of=lambda name: _lead_majority(question, answers[name], len(scored), weights),
     )
-    able = [c for c in held if c.excluded is None and c.regret is not None]
-    good = [c for c in able if c.regret and c.regret.bound is not None and c.regret.bound <= question.within]
-    chosen = min(good, key=lambda c: (c.seconds is None, c.seconds or 0.0, -(c.score or 0.0)), default=None)
+
+
+def decide_scored(
+    question: Question,
+    contenders: Sequence[Contender],
+    scored: Mapping[str, MethodScores],
+    looks: Sequence[LookTaken] = (),
+    *,
+    limited: bool = False,
+    lead_of: Callable[[str], Lead | None] = lambda name: None,
+) -> Decision:
+    """Decide among methods whose scores are known by draw."""
+    rivals = pair_methods(scored)
+    seen = [(_keep_draws(scored, look.seeds), look.level) for look in looks]
+    limits = combine_looks([(pair_methods(kept), level) for kept, level in seen] or [(rivals, question.level)])
+    may_be_chosen = [each.name for each in contenders if each.excluded is None]
+    # Beside a rival of which no two draws are shared nothing is known of what a choice may lose.
+    known = {n: r for n, r in rivals.items() if len(r) == len(rivals) - 1 and all(e.is_known for e in r.values())}
+    unknown = {name: RegretBound(None, None, 0) for name in rivals}  # of methods that no look was at
+    looked_at = {name: each for name, each in known.items() if name in limits.highest}
+    regrets = unknown | bound_regrets(looked_at, limits, question.span, may_be_chosen)
+    losses = {name: expect_loss(each, question.within, question.span) for name, each in known.items()}
+    weighed = (replace(each, regret=regrets.get(each.name), loss=losses.get(each.name)) for each in contenders)
+    held = tuple(sorted(weighed, key=lambda c: (c.regret is None, -(c.score or 0.0), c.name)))
+    able = [each for each in held if each.excluded is None and each.regret is not None]
+    good = [each for each in able if _is_good(question, each)]
+    choice = min(good, key=_rank_by_cost, default=None) or min(able, key=_rank_by_loss, default=None)
+    weights_by_row = [each.row_weight for pairs in rivals.values() for each in pairs.values()]
     return Decision(
         question=question,
-        chosen=chosen,
-        best=_find_best(held, within_budget, limits.inferior),
-        draws=max((len(draws) for draws in within_budget.values()), default=0),
+        choice=choice,
+        settled=bool(good),
+        best=_find_best(held, scored, limits.inferior),
+        draws=max((len(draws) for draws in scored.values()), default=0),
         contenders=held,
-        missing=None if chosen is not None else _find_missing(question, held, rivals, limits),
-        lead=None if chosen is None else _lead_commonest(question, rivals, answers[chosen.name], chosen.name, weights),
-        limited=len(within_budget) < len(answers),
+        further=None if good or choice is None else _foresee(question, choice, held, rivals, limits),
+        lead=None if choice is None else lead_of(choice.name),
+        limited=limited,
+        row_weight=max(weights_by_row, default=0.0),
+        without_unlabelled=_find_without_unlabelled(choice, able),
+        rivals={} if choice is None else rivals[choice.name],
     )
 
 
-def _find_best(
-    held: Sequence[Contender], answers: Mapping[str, VariantAnswers], inferior: Collection[str]
-) -> str | None:
+def is_near_enough(question: Question, contender: Contender) -> bool:
+    """Whether a method meets what is asked of a choice, wherever it may be chosen."""
+    return contender.excluded is None and _is_good(question, contender)
+
+
+def _is_good(question: Question, contender: Contender) -> bool:
+    if question.guarantee == "bound":
+        bound = contender.regret.bound if contender.regret is not None else None
+        return bound is not None and bound <= question.within
+    loss = contender.loss
+    return loss is not None and loss.expected <= question.most_lost and loss.risk <= MOST_RISK
+
+
+def _rank_by_cost(each: Contender) -> tuple[bool, float, float]:
+    return each.seconds is None, each.seconds or 0.0, -(each.score or 0.0)
+
+
+def _rank_by_loss(each: Contender) -> tuple[bool, float, float]:
+    """The least expected loss first; where draws do not show it yet, the highest mean."""
+    return each.loss is None, 0.0 if each.loss is None else each.loss.expected, -(each.score or 0.0)
+
+
+def _find_best(held: Sequence[Contender], scored: Mapping[str, MethodScores], inferior: Collection[str]) -> str | None:
     """The highest mean of the methods that have all draws and are not below another beyond doubt; else of all."""
     compared = [each.name for each in held if each.regret is not None]
-    whole = [name for name in keep_fullest(compared, answers) if name not in inferior]
+    whole = [name for name in keep_fullest(compared, scored) if name not in inferior]
     return next(iter(whole or compared), None)
 
 
-def _keep_bounded(answers: Mapping[str, VariantAnswers]) -> dict[str, VariantAnswers]:
-    """Those that share draws enough with the method that has most of them to be bounded; all where none does."""
+def _find_without_unlabelled(choice: Contender | None, able: Sequence[Contender]) -> Contender | None:
+    if choice is None or not choice.unlabelled:
+        return None
+    return min((each for each in able if not each.unlabelled), key=_rank_by_loss, default=None)
+
+
+def _keep_compared(answers: Mapping[str, MethodAnswers]) -> dict[str, MethodAnswers]:
+    """Those that share draws enough with the method that has most of them to be compared; all where none does."""
     fullest = max(answers.values(), key=len, default={})
     kept = {name: draws for name, draws in answers.items() if len(draws.keys() & fullest.keys()) >= FEWEST_DRAWS}
     return kept or dict(answers)
 
 
-def _keep_draws(scored: Mapping[str, Scored], seeds: Collection[int]) -> dict[str, Scored]:
+def _keep_draws(scored: Mapping[str, MethodScores], seeds: Collection[int]) -> dict[str, MethodScores]:
     """The methods' scores on draws of these data seeds alone; methods without any are left out."""
     kept = {name: {key: each for key, each in draws.items() if key[0] in seeds} for name, draws in scored.items()}
     return {name: draws for name, draws in kept.items() if draws}
 
 
-def _lead_commonest(
+def _lead_majority(
+    question: Question, answers: MethodAnswers, methods: int, weights: Mapping[str, float]
+) -> Lead | None:
+    scored = score_methods({"choice": answers, "majority": answer_commonest(answers)}, question.metric, weights)
+    lead = subtract(scored["choice"], scored["majority"])
+    return Lead(lead.mean, lead.mean - lead.reach(question.level / methods)) if lead.is_known else None
+
+
+def _foresee(
     question: Question,
+    choice: Contender,
+    held: Sequence[Contender],
     rivals: Mapping[str, Rivals],
-    answers: VariantAnswers,
-    name: str,
-    weights: Mapping[str, float],
-) -> Lead:
-    scored = score_draws({"chosen": answers, "commonest": answer_commonest(answers)}, question.metric, weights)
-    pair = subtract(scored["chosen"], scored["commonest"])
-    point = float(np.mean(pair.by_draw))
-    borrowed = rivals[name].borrowed.get(len(pair.by_draw), statistics.NOTHING_BORROWED)
-    return Lead(point, point - reach_above(pair, borrowed, question.level / len(rivals)))
+    limits: UpperLimits,
+) -> Further:
+    """What would settle a decision, if draws and rows go on as these."""
+    draws = _count_draws(held, rivals)
+    able = [each.name for each in held if each.excluded is None and each.regret is not None]
+    if all(count < FEWEST_DRAWS for count in draws.values()):
+        return _price({name: FEWEST_DRAWS - count for name, count in draws.items()}, held)
+    if question.guarantee == "bound":
+        return _foresee_bound(question, able, held, rivals, limits)
+    others, most = rivals[choice.name], {name: count + MOST_FURTHER_DRAWS for name, count in draws.items()}
+
+    def reaches(loss: ExpectedLoss) -> bool:
+        return loss.expected <= question.most_lost and loss.risk <= MOST_RISK
+
+    def allocate(count: int) -> Allocation:
+        return allocate_draws(choice.name, others, most, count, question.within, question.span)
+
+    # More draws leave less to lose where means stay: the least number that suffices is found by halves.
+    count = 1 + bisect_left(range(1, MOST_FURTHER_DRAWS + 1), True, key=lambda count: reaches(allocate(count).loss))
+    if count <= MOST_FURTHER_DRAWS:
+        found = allocate(count)
+        return _price(found.draws, held, found.loss.expected)
+
+    def suffices(each: int, rows: int) -> bool:
+        then = {name: pair.foresee(each, each, rows) for name, pair in others.items()}
+        return reaches(expect_loss(then, question.within, question.span))
+
+    return Further({}, rows=_find_rows(suffices))
 
 
-def _find_missing(
-    question: Question, held: Sequence[Contender], rivals: Mapping[str, Rivals], limits: UpperLimits
-) -> Missing:
-    compared = [c for c in held if c.regret is not None]
-    able = [c for c in compared if c.excluded is None]
-    bounds = {c.name: c.regret.bound for c in able if c.regret is not None and c.regret.bound is not None}
-    closest = min(bounds, key=bounds.__getitem__, default=None)
-    names = tuple(c.name for c in able)
-    have = min((rivals[name].draws for name in names), default=0)
-    if not names:
-        return Missing(None, (), None, None, None)
-    if closest is None:
-        return _price(max(have + 1, FEWEST_DRAWS), able, rivals, closest)
+def _foresee_bound(
+    question: Question,
+    able: Sequence[str],
+    held: Sequence[Contender],
+    rivals: Mapping[str, Rivals],
+    limits: UpperLimits,
+) -> Further:
+    """What would bring a bound within the tolerance; what is known of a method's rivals holds then too."""
+    have = _count_draws(held, rivals)
     level = share_level(question.next_level or question.level, len(rivals))
-    rest = {name: limits.find_rivals(name) for name in bounds}
+    open_rivals = {name: limits.find_rivals(name) for name in able}
 
     def suffices(name: str, draws: int, rows: int = 1) -> bool:
-        return name in bounds and _foresee(rivals[name], rest[name], level, draws, rows) <= question.within
+        then = limit_leads({other: each.foresee(draws, draws, rows) for other, each in rivals[name].items()}, level)
+        return max((min(high, then[o]) for o, high in open_rivals[name].items()), default=0.0) <= question.within
 
-    def find_draws(tried: range, rows: int = 1) -> int | None:
-        # Where some draws suffice, more do.
-        place = bisect_left(tried, True, key=lambda draws: any(suffices(name, draws, rows) for name in bounds))
-        return tried[place] if place < len(tried) else None
+    least = min((have[name] for name in able), default=0)
+    tried = range(least + 1, least + MOST_FURTHER_DRAWS + 1)
+    place = bisect_left(tried, True, key=lambda draws: any(suffices(name, draws) for name in able))
+    if place < len(tried):
+        until = tried[place]
+        wanted = [name for name in have if name not in limits.inferior or (name in able and suffices(name, until))]
+        return _price({name: until - have[name] for name in wanted if have[name] < until}, held)
+    return Further({}, rows=_find_rows(lambda draws, rows: any(suffices(name, draws, rows) for name in able)))
 
-    draws = find_draws(range(have + 1, have + statistics.MOST_FURTHER_DRAWS + 1))
-    if draws is not None:
-        wanted = [c for c in compared if c.name not in limits.inferior or suffices(c.name, draws)]
-        return _price(draws, wanted, rivals, closest)
+
+def _find_rows(suffices: Callable[[int, int], bool]) -> MoreRows | None:
+    """The fewest times as many rows, and draws of them, that suffice; None where none that is tried does."""
+    tried = range(FEWEST_DRAWS, MOST_DRAWS + 1)
     for rows in MORE_ROWS:
-        draws = find_draws(range(FEWEST_DRAWS, MOST_DRAWS + 1), rows)
-        if draws is not None:
-            return Missing(None, names, None, None, closest, rows=MoreRows(rows, draws))
-    return Missing(None, names, None, None, closest)
+        place = bisect_left(tried, True, key=lambda draws, rows=rows: suffices(draws, rows))  # type: ignore[misc]
+        if place < len(tried):
+            return MoreRows(rows, tried[place])
+    return None
 
 
-def _foresee(rivals: Rivals, open_rivals: Mapping[str, float], level: float, draws: int, rows: float) -> float:
-    """What a method's bound would be after so many draws like these; what is known of its rivals holds then too."""
-    then = rivals.highest(level, draws, rows)
-    return max((min(high, then[other]) for other, high in open_rivals.items()), default=0.0)
+def _count_draws(held: Iterable[Contender], rivals: Mapping[str, Rivals]) -> dict[str, int]:
+    """The draws of each compared method."""
+    names = [each.name for each in held if each.regret is not None]
+    return {name: next((each.counts[1] for each in rivals[name].values()), 0) for name in names}
 
 
-def _price(until: int, methods: Sequence[Contender], rivals: Mapping[str, Rivals], closest: str | None) -> Missing:
-    """What it takes until each of the methods has so many draws."""
-    further = {c.name: until - rivals[c.name].draws for c in methods if rivals[c.name].draws < until}
-    drawn = [c for c in methods if c.name in further]
-    seconds = [None if c.seconds_a_draw is None else further[c.name] * c.seconds_a_draw for c in drawn]
-    return Missing(
-        draws=max(further.values(), default=0),
-        methods=tuple(further),
-        trials=sum(further[c.name] * c.trials_a_draw for c in drawn),
+def _price(draws: Mapping[str, int], held: Iterable[Contender], loss: float | None = None) -> Further:
+    """What so many further draws of methods take."""
+    drawn = [each for each in held if each.name in draws]
+    seconds = [None if each.seconds_a_draw is None else draws[each.name] * each.seconds_a_draw for each in drawn]
+    return Further(
+        draws=dict(draws),
+        trials=sum(draws[each.name] * each.trials_a_draw for each in drawn),
         seconds=None if None in seconds else sum(each for each in seconds if each is not None),
-        closest=closest,
-        each=until if len(set(further.values())) > 1 else None,
+        loss=loss,
     )

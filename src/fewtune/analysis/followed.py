@@ -7,22 +7,18 @@ analysed anew. Does not know when a look is due or how it is shown (`report`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from fewtune import records as store
-from fewtune.analysis.comparison import ANALYSIS_SEED
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
-from fewtune.analysis.looks import find_levels, keep_looked_at
+from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, decide_cell
 from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
-from fewtune.analysis.verdict import judge_group
 from fewtune.garbage import collecting_later
 from fewtune.records import Record
 
@@ -68,17 +64,12 @@ class FollowedFolder:
 
     @collecting_later()
     def analyse(self, contents: FolderContents) -> StudyAnalysis:
-        """Analyse what was read: every verdict as if its group stood alone.
-
-        A report draws all groups' resamples from one stream: the ends of its intervals may differ in their last digit.
-        """
+        """Analyse what was read; what did not change since is as it was."""
         read_all(self._reader, (record for record in contents.records if record.status == "done"))
+        contents = replace(contents, records=self._reader.set_aside(contents.records))
         grouped = group_records(contents.records)
-        levels = find_levels(contents.looks, contents.records, contents.seeds)
         seen = {r.trial_id for r in keep_looked_at(contents.records, contents.looks, contents.seeds)}
-        self._groups = {
-            key: self._analyse(key, members, contents, levels[key[0], key[2]], seen) for key, members in grouped.items()
-        }
+        self._groups = {key: self._analyse(key, members, seen) for key, members in grouped.items()}
         groups = [kept.analysis for kept in self._groups.values()]
         return assemble(contents, groups, self._decide(groups, contents.terms), self._reader)
 
@@ -97,25 +88,16 @@ class FollowedFolder:
                 self._decisions[place] = _Decided(tuple(members), terms, decision)
         return [self._decisions[place].decision for place in cells]
 
-    def _analyse(
-        self, key: GroupKey, members: list[Record], contents: FolderContents, level: float, seen: Collection[str]
-    ) -> _Kept:
-        """A group judged by the trials that were looked at, `seen` by their ids; as kept where nothing changed."""
-        region = contents.region
-        looked_at = [record for record in members if record.trial_id in seen]
-        made_of = (
-            region,
-            level,
-            len(looked_at),
-            *((r.trial_id, self._records[r.trial_id][0], r.primary_metric) for r in members),
+    def _analyse(self, key: GroupKey, members: list[Record], seen: Collection[str]) -> _Kept:
+        """A group by the trials that were looked at, `seen` by their ids; as kept where nothing changed."""
+        made_of = tuple(
+            (r.trial_id, self._records[r.trial_id][0], r.primary_metric, r.trial_id in seen) for r in members
         )
         kept = self._groups.get(key)
         if kept is not None and kept.made_of == made_of:
             return kept
-        rng = np.random.default_rng(ANALYSIS_SEED)
-        verdict = judge_group(key, looked_at, self._reader, rng, region, level)
         collapsed = find_collapsed(members, self._reader)
-        return _Kept(made_of, analyse_group(key, members, collapsed, verdict, self._reader))
+        return _Kept(made_of, analyse_group(key, members, collapsed, seen, self._reader))
 
     def _load(self, path: Path) -> Record:
         stamp = _stamp(path)

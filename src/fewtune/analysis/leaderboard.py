@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.inference.answers import DrawKey
 from fewtune.plurals import word_number
 from fewtune.records import IN_DOMAIN as IN_DOMAIN
 from fewtune.records import Record
 
 GroupKey = tuple[str, str | None, int]
 """What is compared: a task, a model (None: no trial of the group uses one) and a number of shots."""
-
-DrawKey = tuple[int, str]
-"""A draw's data seed and the fingerprint of its rows: equal keys mean equal rows, which may be paired."""
-
 
 COLLAPSE_DEPTH = 0.1
 """How far below its others the trials of a variant are that collapsed, or fell: less may be noise."""
@@ -74,6 +71,8 @@ class LeaderboardRow:
     """Mean wall seconds of a done trial, all its phases."""
     collapses: bool
     """Some done trials collapsed, or fell, and others did not, COLLAPSE_DEPTH above them."""
+    refitted: int
+    """Fits that had collapsed and were made again, over its done trials."""
     unlabelled: bool
     """It learnt from rows without labels besides."""
     above_majority: float | None
@@ -299,6 +298,7 @@ def _make_row(trials: Sequence[Record], test_sets: Sequence[str], collapsed: Map
         total_parameters=_largest(cost.total_parameters for cost in costs),
         trial_seconds=_mean([count_seconds(record) for record in done]),
         collapses=_collapses_at_times(done, collapsed),
+        refitted=sum(record.notes.fit.collapsed for record in done),
         unlabelled=any(map(saw_unlabelled, done)),
         above_majority=_mean([_mean(leads) for leads in _list_leads(done).values()]),
     )

@@ -14,7 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from fewtune.analysis.statistics import LEAST_LEVEL, LEVEL
+from fewtune.inference.better import LEVEL
 from fewtune.records import Look, LookHistory, Record, Status
 
 LOOKS = (3, 5, 8, 12, 20)
@@ -23,6 +23,8 @@ GROWTH = 1.6
 """How many times more draws each look beyond those has."""
 PLANNED_SHARE = 0.8
 """Of the error, what the planned looks may spend: some is left for whoever adds draws afterwards."""
+LEAST_LEVEL = 1e-12
+"""Levels are not told apart below this."""
 UNCOUNTED_SHARE = 0.1
 """Of the error, what looks may spend that nobody counts: a part for each planned draw."""
 
@@ -95,7 +97,7 @@ def _find_half_run(records: Sequence[Record]) -> set[int]:
     return {record.trial.data_seed for record in records} - common if common else set()
 
 
-def spend_by(draws: int, most: int, level: float) -> float:
+def spend_by(draws: float, most: int, level: float) -> float:
     """What looks up to so many draws, of the plan's most, may have spent together."""
     return level * PLANNED_SHARE * math.log1p((math.e - 1) * min(1.0, draws / most))
 
@@ -162,6 +164,22 @@ def foresee_level(history: LookHistory, task: str, shots: int) -> float:
     last = taken[-1]
     draws = next((draws for draws in history.plan if draws > last.draws), last.draws + 1)
     return choose_level(history, last.model_copy(update={"draws": draws}))
+
+
+def level_round(history: LookHistory, look: Look, before: float, now: float, is_last: bool) -> float:
+    """What the bounds of one of many rounds may spend, each of which may be the last that is seen.
+
+    `before` and `now` are the mean draws of a method at the round before and at this one: the share of the error goes
+    by them. The last round of a race that a budget ends, whatever was seen, spends all that is left. Rounds that were
+    looked at before keep their level.
+    """
+    same = history.find(look)
+    if same is not None and not is_last:
+        return same.level
+    most = history.plan[-1]
+    spent = math.fsum(other.level for other in history.of(look.task, look.shots) if other is not same)
+    until = spend_by(most if is_last else now, most, LEVEL)
+    return max(LEAST_LEVEL, min(until - spend_by(before, most, LEVEL), until - spent))
 
 
 def choose_level(history: LookHistory, look: Look, is_last: bool = False) -> float:

@@ -1,7 +1,7 @@
 """Predictions, read once and kept small.
 
-Owns what stays in memory of a trial's predictions, and that they can be those of their record. Does not know which
-trials are compared (`answers`).
+Owns what stays in memory of a trial's predictions, that they can be those of their record, and which trials are left
+out because no figure can be made of theirs. Does not know which trials are compared (`answers`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fewtune.errors import RecordError
 from fewtune.metrics.probabilities import describe_ranked, merge_labels, rank_rows
-from fewtune.records import IN_DOMAIN, Record, predictions_path, record_path
+from fewtune.records import IN_DOMAIN, TABLE_FAULTS, Failure, Record, TableFault, predictions_path, record_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,6 +84,7 @@ class KeptAnswers:
     answers: Mapping[str, Mapping[str, TrialAnswers]]
     figures: Mapping[str, Mapping[str, Mapping[str, float]]]
     ranks: Mapping[str, Mapping[str, Ranks]]
+    unsound: Mapping[str, TableFault]
 
 
 class AnswerReader:
@@ -100,6 +101,12 @@ class AnswerReader:
         self._digests: dict[str, bytes] = {}
         self._figures: dict[str, Mapping[str, Mapping[str, float]]] = {}
         self._ranks: dict[str, Mapping[str, Ranks]] = {}
+        self._unsound: dict[str, TableFault] = {}
+
+    @property
+    def unsound(self) -> Mapping[str, TableFault]:
+        """The trials that are left out, by id: what is wrong with their predictions."""
+        return self._unsound
 
     @property
     def labels(self) -> Sequence[str]:
@@ -107,8 +114,18 @@ class AnswerReader:
         return list(self._codes)
 
     def has(self, trial_id: str) -> bool:
-        """Whether a trial's predictions were read."""
-        return trial_id in self._kept
+        """Whether a trial's predictions were read, or are left out."""
+        return trial_id in self._kept or trial_id in self._unsound
+
+    def leave_out(self, trial_id: str, fault: TableFault) -> None:
+        """Make no figure of a trial's predictions, with which that is wrong."""
+        self._unsound[trial_id] = fault
+
+    def set_aside(self, records: Iterable[Record]) -> tuple[Record, ...]:
+        """The records, those of trials that are left out as failed ones, without a score."""
+        return tuple(
+            _fail(each, self._unsound[each.trial_id]) if each.trial_id in self._unsound else each for each in records
+        )
 
     def answers(self, record: Record) -> dict[str, TrialAnswers]:
         """A trial's answers by test set; raises RecordError where they cannot be those of the record."""
@@ -119,7 +136,7 @@ class AnswerReader:
     def take(self, asked: Asked, table: pl.DataFrame) -> None:
         """Keep of a trial's predictions what is asked for again; raises RecordError as `answers` does."""
         self._encode(asked.labels)  # in the task's order, whichever row comes first
-        trial_id, shared = asked.trial_id, self._share_rows(asked, table)
+        trial_id, shared = asked.trial_id, self._share_rows(table)
         labels = table["predicted"].to_list()
         predicted = self._encode([labels[place] for place in shared.order])
         found = {
@@ -137,7 +154,7 @@ class AnswerReader:
 
     def kept(self) -> KeptAnswers:
         """What was read, for another reader."""
-        return KeptAnswers(self.labels, self._row_names, self._kept, self._figures, self._ranks)
+        return KeptAnswers(self.labels, self._row_names, self._kept, self._figures, self._ranks, self._unsound)
 
     def take_over(self, read: KeptAnswers) -> None:
         """Keep what another reader read as if it had been read here; labels and rows get this reader's codes."""
@@ -161,6 +178,7 @@ class AnswerReader:
             }
         self._figures.update(read.figures)
         self._ranks.update(read.ranks)
+        self._unsound.update(read.unsound)
 
     def probabilities(self, record: Record) -> Probabilities:
         """A trial's probabilities and gold labels by test set, rows as in `answers`; read at each call.
@@ -169,7 +187,7 @@ class AnswerReader:
         where the table has no scores.
         """
         asked, table = Asked.of(record), self.load(record.trial_id)
-        return self._merge(asked, table, self._share_rows(asked, table), self.answers(record))
+        return self._merge(asked, table, self._share_rows(table), self.answers(record))
 
     def figures(self, record: Record) -> Mapping[str, Mapping[str, float]]:
         """What a trial's probabilities are worth, by test set; nothing for those that `probabilities` leaves out."""
@@ -223,19 +241,18 @@ class AnswerReader:
         self._digests.pop(trial_id, None)
         self._figures.pop(trial_id, None)
         self._ranks.pop(trial_id, None)
+        self._unsound.pop(trial_id, None)
 
-    def _share_rows(self, asked: Asked, table: pl.DataFrame) -> _Rows:
+    def _share_rows(self, table: pl.DataFrame) -> _Rows:
         """A table's rows: trials of one draw have the same ones, which are numbered once and kept once."""
         key = hash(tuple(tuple(table[name].to_list()) for name in ("test_set", "row_id", "gold")))
         if key not in self._rows:
-            self._rows[key] = self._number_rows(asked, table)
+            self._rows[key] = self._number_rows(table)
         return self._rows[key]
 
-    def _number_rows(self, asked: Asked, table: pl.DataFrame) -> _Rows:
+    def _number_rows(self, table: pl.DataFrame) -> _Rows:
         order = table["row_id"].arg_sort()
         names, ids = (table[column].gather(order).to_list() for column in ("test_set", "row_id"))
-        if len(set(zip(names, ids, strict=True))) < len(ids):
-            raise _refuse(asked, "a row of a test set stands in it twice")
         gold, sets = self._encode(table["gold"].gather(order).to_list()), np.array(names, dtype=object)
         rows = np.array([self._number_row(*row) for row in zip(names, ids, strict=True)], dtype=np.int32)
         places = {name: sets == name for name in dict.fromkeys(names)}
@@ -282,6 +299,12 @@ def _tell_apart(codes: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDAr
     """The distinct codes in order, and which of them each is."""
     distinct, counts_as = np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)
     return distinct, counts_as
+
+
+def _fail(record: Record, fault: TableFault) -> Record:
+    failure = Failure(kind="error", message=f"its predictions hold {TABLE_FAULTS[fault]}")
+    told = {"status": "failed", "failure": failure}
+    return record.model_copy(update={**told, "metrics": {}, "baselines": {}, "breakdowns": [], "checkpoints": []})
 
 
 def _refuse(asked: Asked, what: str) -> RecordError:

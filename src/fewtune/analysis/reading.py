@@ -22,7 +22,7 @@ from fewtune.analysis.predictions import AnswerReader, Asked
 from fewtune.errors import RecordError
 from fewtune.interruption import held_back
 from fewtune.processor import usable_cores
-from fewtune.records import Record
+from fewtune.records import PredictionsError, Record
 
 READ_AHEAD = 32
 """Tables of predictions that wait to be looked at, at most."""
@@ -39,6 +39,7 @@ _PROGRAM = "import sys; from fewtune.analysis.reading import read_for_another; r
 def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
     """Read what trials answered that was not read yet; raises RecordError as `reader.answers` does, the first one's.
 
+    Predictions of which no figure can be made are left out, and the reader says so.
     Codes are given in the order of records, whoever reads them: the task's labels first.
     """
     waiting = [Asked.of(record) for record in records if not reader.has(record.trial_id)]
@@ -56,7 +57,7 @@ def read_all(reader: AnswerReader, records: Iterable[Record]) -> None:
 
 
 def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:
-    """Read tables, the next ones while one is looked at."""
+    """Read tables, the next ones while one is looked at; those of which no figure can be made are left out."""
     waiting = iter(asked)
     with ThreadPoolExecutor(1, "predictions") as pool:
         ahead = deque((each, pool.submit(reader.load, each.trial_id)) for each in islice(waiting, READ_AHEAD))
@@ -65,6 +66,8 @@ def read_ahead(reader: AnswerReader, asked: Sequence[Asked]) -> None:
             ahead.extend((each, pool.submit(reader.load, each.trial_id)) for each in islice(waiting, 1))
             try:
                 reader.take(looked_at, table.result())
+            except PredictionsError as error:
+                reader.leave_out(error.trial_id, error.fault)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

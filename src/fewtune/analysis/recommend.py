@@ -10,12 +10,21 @@ from dataclasses import dataclass
 from functools import partial
 
 from fewtune.analysis.answers import read_answers
-from fewtune.analysis.comparison import IN_DOMAIN_ALONE
-from fewtune.analysis.decision import WITHIN, Contender, Decision, EarlierLook, Question, decide
+from fewtune.analysis.decision import (
+    IN_DOMAIN_ALONE,
+    WITHIN,
+    Contender,
+    Decision,
+    Guarantee,
+    LookTaken,
+    Question,
+    decide,
+)
 from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
 from fewtune.analysis.looks import find_earlier, find_levels, find_look, foresee_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.inference.differences import FEWEST_DRAWS
 from fewtune.plurals import word_number
 from fewtune.records import LookHistory, Record
 
@@ -46,6 +55,7 @@ class Terms:
     """How often the study was looked at; None: once."""
     seeds: tuple[int, ...] = ()
     """The study's data seeds, in the order in which looks take them."""
+    guarantee: Guarantee = "expected_loss"
 
 
 def recommend(
@@ -64,7 +74,9 @@ def decide_cell(
     """Decide for the groups of one task and number of shots, one a model, on the draws of the last look at it."""
     task, shots = groups[0].task, groups[0].shots
     present = [record for record in records if (record.trial.task, record.trial.shots) == (task, shots)]
-    trials = keep_looked_at(present, terms.looks, terms.seeds)
+    by_bound = terms.guarantee == "bound"
+    # A bound is of the draws of a look; an expected loss is as good whoever looks, and takes all draws.
+    trials = keep_looked_at(present, terms.looks, terms.seeds) if by_bound else present
     if len(trials) < len(present):
         groups = rank_variants(trials, reader)
     several = len({group.model for group in groups}) > 1
@@ -80,20 +92,22 @@ def decide_cell(
     taken = terms.looks.of(task, shots) if terms.looks is not None else ()
     excesses = {name: _find_excess(row, terms.budget) for name, row in rows.items()}
     beyond = [name for name, over in excesses.items() if over is not None]
-    draws = max((len(found) for name, found in answers.items() if name not in beyond), default=0)
-    look = find_look(terms.looks, present, terms.seeds) or (taken[-1] if taken else None)
+    wanted = max((len(found) for name, found in answers.items() if name not in beyond), default=0)
+    last = find_look(terms.looks, present, terms.seeds)
+    look = last or (taken[-1] if taken else None)
     # What was above a method may be beyond the budget, and was judged by the rows in domain alone.
-    stopped = look.stopped if look and not beyond and weights == IN_DOMAIN_ALONE else {}
+    stopped = look.stopped if by_bound and look and not beyond and weights == IN_DOMAIN_ALONE else {}
     for name, row in rows.items():
-        lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), draws, bool(weights))
+        lacking = stopped.get(name) or _find_fault(row, len(answers.get(name, {})), wanted, by_bound, bool(weights))
         contenders.append(_contend(name, row, _score(row, weights), lacking or excesses[name], terms.budget))
     metric = name_metric(trials or present)
     level = find_levels(terms.looks, present, terms.seeds)[task, shots]
     further = foresee_level(terms.looks, task, shots) if terms.looks is not None else level
-    question = Question(task, shots, metric, terms.within, level, taken.index(look) + 1 if look else 1, further)
-    before = find_earlier(terms.looks, present, terms.seeds)
-    earlier = [EarlierLook(frozenset(terms.seeds[: look.draws]), look.level) for look in before]
-    return decide(question, contenders, answers, weights, beyond, earlier)
+    number = taken.index(look) + 1 if look else 1
+    question = Question(task, shots, metric, terms.within, level, number, further, terms.guarantee)
+    counted = [*find_earlier(terms.looks, present, terms.seeds), *([last] if last else [])]
+    looks = [LookTaken(frozenset(terms.seeds[: each.draws]), each.level) for each in counted if terms.seeds]
+    return decide(question, contenders, answers, weights, beyond, looks)
 
 
 def weigh_test_sets(test_sets: Sequence[str], out_of_domain_weight: float) -> dict[str, float]:
@@ -135,6 +149,8 @@ def _contend(name: str, row: LeaderboardRow, score: float | None, excluded: str 
         seconds_a_draw=None if row.trial_seconds is None else trials_a_draw * row.trial_seconds,
         trials_a_draw=trials_a_draw,
         excluded=excluded,
+        draws=row.draws,
+        refitted=row.refitted,
         unlabelled=row.unlabelled,
         fit_seconds=row.fit_seconds,
         seconds_a_row=row.predict_seconds_per_row,
@@ -144,15 +160,19 @@ def _contend(name: str, row: LeaderboardRow, score: float | None, excluded: str 
     )
 
 
-def _find_fault(row: LeaderboardRow, have: int, draws: int, weighs: bool) -> str | None:
-    """Say why a method cannot be chosen whatever it costs; None where it can."""
+def _find_fault(row: LeaderboardRow, have: int, draws: int, by_bound: bool, weighs: bool) -> str | None:
+    """Say why a method cannot be chosen whatever it costs; None where it can.
+
+    Bounds are of methods that have all draws; an expected loss allows for unlike numbers of them.
+    """
     if not weighs:
         return "no test set out of domain to weigh"
     if row.failed:
         return f"failed in {row.failed} of {word_number(row.done + row.failed, 'trial')}"
     if not have:
         return "skipped" if row.skipped else "not scored on all that counts"
-    return f"scored on {have} of {word_number(draws, 'draw')}" if have < draws else None
+    enough = draws if by_bound else min(draws, FEWEST_DRAWS)
+    return f"scored on {have} of {word_number(draws, 'draw')}" if have < enough else None
 
 
 def _find_excess(row: LeaderboardRow, budget: Budget) -> str | None:

@@ -1,44 +1,30 @@
 """How steady a variant is: its middle, its worst draw, and where its spread comes from.
 
-Owns the summaries of one variant's scores. Does not compare variants (`comparison`).
+Owns the summaries of one variant's scores. Does not compare variants (`inference`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
-from fewtune.analysis import resampling, statistics
-from fewtune.analysis.answers import DrawAnswers, read_answers
-from fewtune.analysis.comparison import ANALYSIS_SEED, RESAMPLES
+from fewtune.analysis.answers import read_answers
 from fewtune.analysis.leaderboard import (
     IN_DOMAIN,
-    DrawKey,
     LeaderboardRow,
     draw_of,
     keep_whole_draws,
     name_metric,
 )
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.unseen import RowsWeighed, look_at_rows, look_at_score
+from fewtune.inference.better import LEVEL
+from fewtune.inference.differences import Difference, measure_score
+from fewtune.inference.scores import MethodScores, combine_scores, score_methods
+from fewtune.inference.spread import Spread, interquartile_mean, split_spread
 from fewtune.metrics.counts import RANGES
 from fewtune.metrics.probabilities import FIGURES
 from fewtune.records import Record
-
-
-@dataclass(frozen=True)
-class _DrawScore:
-    """A variant's own score on a draw's test set, as its difference from nothing, and what its rows can change."""
-
-    taken: resampling.DrawDifference
-    tested: RowsWeighed
-
-
-_Scored = Mapping[DrawKey, _DrawScore]
-"""One variant's own scores on a test set, by draw."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +58,7 @@ class Stability:
     interquartile_mean: float | None
     worst: float | None
     """The worst draw's score in domain, fit seeds averaged."""
-    spread: statistics.Spread
+    spread: Spread
     gaps: Mapping[str, Bounds]
     calibration_error: float | None
     without_threshold: Mapping[str, Mapping[str, float]]
@@ -83,9 +69,9 @@ def summarise_variants(
     members: Sequence[Record], rows: Sequence[LeaderboardRow], reader: AnswerReader
 ) -> dict[str, Stability]:
     """Summarise every scored variant of a group, by name, in the leaderboard's order."""
-    metric, rng = name_metric(members), np.random.default_rng(ANALYSIS_SEED)
+    metric = name_metric(members)
     test_sets = list(dict.fromkeys(name for row in rows for name in row.scores))
-    scored = {name: _score_draws(members, reader, name, metric, rng) for name in test_sets}
+    scored = {name: _score_draws(members, reader, name, metric) for name in test_sets}
     return {
         row.variant: _summarise(
             [record for record in members if record.trial.variant == row.variant],
@@ -103,55 +89,38 @@ def bound_in_domain(
     members: Sequence[Record], rows: Sequence[LeaderboardRow], reader: AnswerReader
 ) -> dict[str, Bounds]:
     """The mean in domain of every scored variant of a group, with its interval."""
-    metric, rng = name_metric(members), np.random.default_rng(ANALYSIS_SEED)
-    scored = _score_draws(members, reader, IN_DOMAIN, metric, rng)
+    metric = name_metric(members)
+    scored = _score_draws(members, reader, IN_DOMAIN, metric)
     return {
-        row.variant: _bound_score(row.in_domain, list(scored.get(row.variant, {}).values()), RANGES[metric])
+        row.variant: _bound_score(row.in_domain, scored.get(row.variant, {}), RANGES[metric])
         for row in rows
         if row.in_domain is not None
     }
 
 
 def _score_draws(
-    members: Sequence[Record], reader: AnswerReader, test_set: str, metric: str, rng: np.random.Generator
-) -> dict[str, _Scored]:
-    answers = read_answers(members, reader, [test_set])
-    return {
-        variant: {key: _take(sets[test_set], metric, rng) for key, sets in draws.items()}
-        for variant, draws in answers.items()
-    }
+    members: Sequence[Record], reader: AnswerReader, test_set: str, metric: str
+) -> dict[str, MethodScores]:
+    return score_methods(read_answers(members, reader, [test_set]), metric, {test_set: 1.0})
 
 
-def _take(answers: DrawAnswers, metric: str, rng: np.random.Generator) -> _DrawScore:
-    gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
-    taken = resampling.take_score(gold, predicted, answers.rows, answers.labels, metric, rng)
-    return _DrawScore(
-        replace(taken, shared_support=answers.shared_support), look_at_score(look_at_rows(answers, metric))
-    )
+def _bound_score(mean: float, draws: MethodScores, limits: tuple[float, float]) -> Bounds:
+    return bound_mean(measure_score(list(draws.values())), limits, mean) if draws else Bounds(mean, None, None)
 
 
-def _bound_score(mean: float, draws: Sequence[_DrawScore], limits: tuple[float, float]) -> Bounds:
-    return _bound(mean, [draw.taken for draw in draws], [[draw.tested] for draw in draws], limits)
-
-
-def _bound(
-    mean: float,
-    draws: Sequence[resampling.DrawDifference],
-    tested: Sequence[Sequence[RowsWeighed]],
-    limits: tuple[float, float],
-) -> Bounds:
-    """The mean of records' scores with the interval that their predictions give, no further than the limits."""
-    if len(draws) < 2:
-        return Bounds(mean, None, None)
-    found = statistics.bound_difference(draws, RESAMPLES, np.random.default_rng(ANALYSIS_SEED), tested)
-    moved = mean - found.point  # nothing, but where a record was rounded
-    return bound_within(mean, found.low + moved, found.high + moved, limits)
+def bound_mean(measured: Difference, limits: tuple[float, float], mean: float | None = None) -> Bounds:
+    """A mean over draws with its interval, no further than the limits; `mean`: as records have it, rounded."""
+    centre = measured.mean if mean is None else mean
+    if not measured.is_known:
+        return Bounds(centre, None, None)
+    reach = measured.reach(LEVEL / 2)
+    return bound_within(centre, centre - reach, centre + reach, limits)
 
 
 def _summarise(
     trials: Sequence[Record],
     row: LeaderboardRow,
-    scored: Mapping[str, _Scored],
+    scored: Mapping[str, MethodScores],
     limits: tuple[float, float],
     reader: AnswerReader,
 ) -> Stability:
@@ -161,13 +130,13 @@ def _summarise(
     errors = [r.metrics[IN_DOMAIN]["ece"] for r in whole if "ece" in r.metrics.get(IN_DOMAIN, {})]
     return Stability(
         bounds={
-            name: _bound_score(score.mean, list(scored[name].values()), limits)
+            name: _bound_score(score.mean, scored[name], limits)
             for name, score in row.scores.items()
             if score.mean is not None
         },
-        interquartile_mean=statistics.interquartile_mean(values),
+        interquartile_mean=interquartile_mean(values),
         worst=min(values),
-        spread=statistics.split_spread(_cells(done)),
+        spread=split_spread(_cells(done)),
         gaps={
             name: _bound_gap(scored[IN_DOMAIN], scored[name], limits)
             for name in row.scores
@@ -204,11 +173,9 @@ def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:
     return cells
 
 
-def _bound_gap(inside: _Scored, outside: _Scored, limits: tuple[float, float]) -> Bounds:
+def _bound_gap(inside: MethodScores, outside: MethodScores, limits: tuple[float, float]) -> Bounds:
     """The score in domain less that on a test set, paired by draw."""
-    both = [(inside[key], outside[key]) for key in sorted(inside.keys() & outside.keys())]
-    draws = [resampling.weigh([(1.0, first.taken), (-1.0, second.taken)]) for first, second in both]
+    both = sorted(inside.keys() & outside.keys())
+    draws = [combine_scores([(1.0, inside[key]), (-1.0, outside[key])]) for key in both]
     span = limits[1] - limits[0]
-    return _bound(
-        fmean(draw.point for draw in draws), draws, [[each.tested for each in pair] for pair in both], (-span, span)
-    )
+    return bound_mean(measure_score(draws), (-span, span))

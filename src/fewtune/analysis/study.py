@@ -8,36 +8,35 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from fewtune import records as store
-from fewtune.analysis import comparison
 from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
-from fewtune.analysis.comparison import ANALYSIS_SEED as ANALYSIS_SEED
 from fewtune.analysis.curves import Curve, trace_curves
-from fewtune.analysis.decision import WITHIN, Decision
+from fewtune.analysis.decision import WITHIN, Contender, Decision, Guarantee
 from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
 from fewtune.analysis.leaderboard import (
     IN_DOMAIN,
     GroupKey,
     LeaderboardGroup,
+    LeaderboardRow,
     find_collapsed,
     group_records,
     rank_group,
     rank_variants,
 )
-from fewtune.analysis.looks import keep_looked_at, plan_further_looks
+from fewtune.analysis.looks import find_levels, keep_looked_at, plan_further_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, name_contender, recommend
 from fewtune.analysis.stability import Bounds, Stability, bound_in_domain, summarise_variants
-from fewtune.analysis.verdict import GroupVerdict, judge_study
+from fewtune.analysis.uncounted import Uncounted, find_uncounted, keep_counted
+from fewtune.analysis.verdict import GroupLead, GroupVerdict, find_lead, judge_leads
 from fewtune.errors import RecordError, shorten
 from fewtune.garbage import collecting_later
+from fewtune.inference.better import REGION
 from fewtune.metrics.counts import SCORES
 from fewtune.records import LookHistory, Record
 
@@ -48,6 +47,7 @@ class GroupAnalysis:
 
     members: tuple[Record, ...]
     board: LeaderboardGroup
+    lead: GroupLead
     verdict: GroupVerdict
     stability: dict[str, Stability]
     """Of every scored variant, by name."""
@@ -84,13 +84,22 @@ class StudyAnalysis:
         places = ((each.question.task, each.question.shots) for each in self.decisions)
         return dict(zip(places, self.decisions, strict=True))[board.task, board.shots]
 
+    def contender(self, board: LeaderboardGroup, row: LeaderboardRow) -> Contender | None:
+        """A row of a leaderboard as it was decided on; None where it was not."""
+        names = (row.variant, name_contender(row.variant, board.model if row.uses_model else None, True))
+        found = {each.name: each for each in self.decision(board).contenders}
+        return next((found[name] for name in names if name in found), None)
+
     def bounds(self, decision: Decision) -> dict[str, Bounds]:
         """The interval of each contender's mean score in domain, on the draws decided on, by the contender's name."""
         places = (decision.question.task, decision.question.shots)
         groups = [group for group in self.groups if (group.board.task, group.board.shots) == places]
         members = {record.trial_id: record for group in groups for record in group.members}
-        looked_at = {r.trial_id for r in keep_looked_at(list(members.values()), self.terms.looks, self.terms.seeds)}
-        groups = [group for group in groups if any(record.trial_id in looked_at for record in group.members)]
+        looked_at = set(members)
+        if decision.question.guarantee == "bound":
+            kept = keep_looked_at(list(members.values()), self.terms.looks, self.terms.seeds)
+            looked_at = {record.trial_id for record in kept}
+            groups = [group for group in groups if any(record.trial_id in looked_at for record in group.members)]
         found = {}
         for group in groups:
             board, stability = self._look_at(group, looked_at)
@@ -138,7 +147,11 @@ class FolderContents:
     waiting: tuple[store.Cell, ...]
     region: float
     within: float
+    guarantee: Guarantee
     looks: LookHistory | None
+    """Those that bounds rest on; None where looks are not counted."""
+    uncounted: Uncounted
+    """Where looks were taken that are not told."""
     seeds: tuple[int, ...]
     """The study's data seeds in order; none where its file does not say."""
     races: bool
@@ -149,12 +162,13 @@ class FolderContents:
         """The draws of each look, of a race's where the study is one by now; none where looks are not counted."""
         if self.looks is None:
             return ()
-        return plan_further_looks(self.looks, len(self.seeds)) if self.races and self.seeds else self.looks.plan
+        by_bound = self.races and self.seeds and self.guarantee == "bound"
+        return plan_further_looks(self.looks, len(self.seeds)) if by_bound else self.looks.plan
 
     @property
     def terms(self) -> Terms:
         """The terms of its decisions, without a budget."""
-        return Terms(within=self.within, looks=self.looks, seeds=self.seeds)
+        return Terms(within=self.within, looks=self.looks, seeds=self.seeds, guarantee=self.guarantee)
 
 
 @collecting_later()
@@ -169,11 +183,11 @@ def analyse_contents(out_dir: Path, contents: FolderContents) -> StudyAnalysis:
     records, reader = contents.records, AnswerReader(store.StudyPredictions(out_dir))
     # Read in the order of records, group by group: rows are numbered as they come up.
     read_all(reader, (record for record in records if record.status == "done"))
+    contents = replace(contents, records=reader.set_aside(records))
+    records = contents.records
     collapsed = find_collapsed(records, reader)
-    rng = np.random.default_rng(ANALYSIS_SEED)
-    verdicts = judge_study(records, reader, rng, contents.region, contents.looks, contents.seeds)
-    grouped = zip(group_records(records).items(), verdicts, strict=True)
-    groups = [analyse_group(key, members, collapsed, verdict, reader) for (key, members), verdict in grouped]
+    seen = {record.trial_id for record in keep_looked_at(records, contents.looks, contents.seeds)}
+    groups = [analyse_group(key, members, collapsed, seen, reader) for key, members in group_records(records).items()]
     decisions = recommend([group.board for group in groups], records, reader, contents.terms)
     return assemble(contents, groups, decisions, reader)
 
@@ -183,15 +197,22 @@ def read_folder(out_dir: Path, load: Callable[[Path], Record] = store.load_recor
     records = _choose_metric(store.load_records(out_dir, load), store.load_study_entry(out_dir, "metrics") or ())
     planned = store.load_planned(out_dir) or {}
     recorded = {record.trial_id for record in records}
+    seeds = tuple(store.load_study_entry(out_dir, "data_seeds") or ())
+    races = store.load_study_entry(out_dir, "until") is not None
+    looks = store.load_looks(out_dir)
+    uncounted = find_uncounted(records, looks, races)
+    draws = max(len(seeds), len({record.trial.data_seed for record in records}))
     return FolderContents(
         name=store.load_study_entry(out_dir, "name") or out_dir.resolve().name,
         records=tuple(records),
         waiting=tuple(cell for trial_id, cell in planned.items() if trial_id not in recorded),
-        region=_read_share(out_dir, "equivalence", comparison.REGION, "0.01: one point"),
+        region=_read_share(out_dir, "equivalence", REGION, "0.01: one point"),
         within=_read_share(out_dir, "within", WITHIN, "0.03: three points"),
-        looks=store.load_looks(out_dir),
-        seeds=tuple(store.load_study_entry(out_dir, "data_seeds") or ()),
-        races=store.load_study_entry(out_dir, "until") is not None,
+        guarantee=store.load_study_entry(out_dir, "guarantee") or "expected_loss",
+        looks=keep_counted(looks, uncounted, draws),
+        uncounted=uncounted,
+        seeds=seeds,
+        races=races,
     )
 
 
@@ -199,11 +220,12 @@ def analyse_group(
     key: GroupKey,
     members: Sequence[Record],
     collapsed: Mapping[str, bool],
-    verdict: GroupVerdict,
+    looked_at: Collection[str],
     reader: AnswerReader,
 ) -> GroupAnalysis:
-    """All that reports show of one group, its verdict given."""
+    """All that reports show of one group, judged by itself on the trials that were `looked_at`, by their ids."""
     board = rank_group(key, members, collapsed)
+    lead = find_lead(key, [record for record in members if record.trial_id in looked_at], reader)
     by_pattern = {}
     for pattern in sorted({record.trial.pattern for record in members if record.trial.pattern is not None}):
         under = [record for record in members if record.trial.pattern == pattern]
@@ -211,7 +233,8 @@ def analyse_group(
     return GroupAnalysis(
         members=tuple(members),
         board=board,
-        verdict=verdict,
+        lead=lead,
+        verdict=judge_leads([lead], {})[0],
         stability=summarise_variants(members, board.rows, reader),
         frontiers={cost: find_frontier(board, price) for cost, price in COSTS.items()},
         break_evens=tuple(find_break_evens(board)),
@@ -222,14 +245,19 @@ def analyse_group(
 def assemble(
     contents: FolderContents, groups: Sequence[GroupAnalysis], decisions: Sequence[Decision], reader: AnswerReader
 ) -> StudyAnalysis:
-    """A study from its groups: learning curves and the audit, which look at all of them."""
+    """A study from its groups: verdicts, learning curves and the audit, which look at all of them."""
+    levels = find_levels(contents.looks, contents.records, contents.seeds)
+    verdicts = judge_leads([group.lead for group in groups], levels, contents.region)
+    groups = [replace(group, verdict=verdict) for group, verdict in zip(groups, verdicts, strict=True)]
     return StudyAnalysis(
         name=contents.name,
         records=contents.records,
         groups=tuple(groups),
         decisions=tuple(decisions),
         curves=tuple(trace_curves((group.board, group.stability) for group in groups)),
-        findings=tuple(audit(Evidence(contents.records, reader, count_by_variant(contents.waiting)))),
+        findings=tuple(
+            audit(Evidence(contents.records, reader, count_by_variant(contents.waiting), contents.uncounted))
+        ),
         waiting=contents.waiting,
         reader=reader,
         region=contents.region,

@@ -1,25 +1,18 @@
 """The verdict: which variant leads a group, and whether the evidence says it is better than each other one.
 
-Owns the leader and whom it is compared with. Does not know when a difference counts (`comparison`), how an interval is
-made (`statistics`) or how any of it is worded (`report`).
+Owns the leader and whom it is compared with. Does not know when a difference counts (`inference.better`) or how any of
+it is worded (`report`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from fewtune.analysis.answers import VariantAnswers, answer_commonest, keep_fullest, read_answers
-from fewtune.analysis.comparison import (
-    REGION,
-    Comparison,
-    compare,
-    correct_leader,
-    correct_selected,
-)
+from fewtune.analysis.answers import answer_commonest, keep_fullest, read_answers
+from fewtune.analysis.decision import IN_DOMAIN_ALONE
 from fewtune.analysis.leaderboard import (
     IN_DOMAIN,
     GroupKey,
@@ -30,7 +23,19 @@ from fewtune.analysis.leaderboard import (
 )
 from fewtune.analysis.looks import find_levels, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.statistics import LEVEL
+from fewtune.inference.answers import MethodAnswers
+from fewtune.inference.better import (
+    LEVEL,
+    NOT_COMPARED,
+    REGION,
+    Comparison,
+    LeaderDifferences,
+    judge_leaders,
+    judge_selected,
+)
+from fewtune.inference.differences import Difference, pair_methods, subtract
+from fewtune.inference.scores import score_methods
+from fewtune.metrics.counts import RANGES
 from fewtune.records import LookHistory, Record
 
 
@@ -38,8 +43,9 @@ from fewtune.records import LookHistory, Record
 class GroupVerdict:
     """The verdict on one (task, model, shots); `leader` is None where no trial was scored.
 
-    `comparisons` has the leader against every other scored variant, corrected together; `against_majority` has it
-    against always answering the commonest gold label of the test rows, corrected for the leader being the best of many.
+    `comparisons` has the leader against every other scored variant, corrected together over all groups that were
+    judged; `against_majority` has it against always answering the majority class of the test rows, corrected for the
+    leader being the best of many.
     """
 
     task: str
@@ -55,10 +61,25 @@ class GroupVerdict:
     skipped: int
 
 
+@dataclass(frozen=True)
+class GroupLead:
+    """Who leads one (task, model, shots), and by how much; `over_majority` is its lead over the majority class."""
+
+    key: GroupKey
+    metric: str
+    leader: str | None
+    leader_score: float | None
+    others: tuple[str, ...]
+    """All others that were scored, the highest mean first."""
+    differences: Mapping[str, Difference]
+    over_majority: Difference | None
+    counts: Mapping[str, int]
+    """Trials by status."""
+
+
 def judge_study(
     records: Iterable[Record],
     reader: AnswerReader,
-    rng: np.random.Generator,
     region: float = REGION,
     looks: LookHistory | None = None,
     seeds: Sequence[int] = (),
@@ -68,31 +89,16 @@ def judge_study(
     Failed and skipped trials are counted and never scored.
     """
     records = list(records)
-    levels = find_levels(looks, records, seeds)
     looked_at = {record.trial_id for record in keep_looked_at(records, looks, seeds)}
-    return [
-        judge_group(
-            (task, model, shots),
-            [record for record in members if record.trial_id in looked_at],
-            reader,
-            rng,
-            region,
-            levels[task, shots],
-        )
-        for (task, model, shots), members in group_records(records).items()
+    leads = [
+        find_lead(key, [record for record in members if record.trial_id in looked_at], reader)
+        for key, members in group_records(records).items()
     ]
+    return judge_leads(leads, find_levels(looks, records, seeds), region)
 
 
-def judge_group(
-    key: GroupKey,
-    members: Sequence[Record],
-    reader: AnswerReader,
-    rng: np.random.Generator,
-    region: float = REGION,
-    level: float = LEVEL,
-) -> GroupVerdict:
-    """Judge one group in domain; without a trial that was looked at it has no leader, and no metric is named."""
-    task, model, shots = key
+def find_lead(key: GroupKey, members: Sequence[Record], reader: AnswerReader) -> GroupLead:
+    """Find who leads a group in domain; without a trial that was looked at nobody does, and no metric is named."""
     metric = name_metric(members) if members else ""
     answers = read_answers(members, reader, [IN_DOMAIN])
     means = {
@@ -102,34 +108,70 @@ def judge_group(
     }
     failed = {record.trial.variant for record in members if record.status == "failed"}
     leader = _choose_leader(means, answers, failed)
-    comparisons: dict[str, Comparison] = {}
-    against_majority = None
+    differences, over_majority = {}, None
     if leader is not None:
-        judge = partial(compare, answers[leader], metric=metric, rng=rng, region=region)
-        others = [name for name in answers if name != leader]  # a list: the order of ties must not go by hash
-        for other in sorted(others, key=lambda name: -means[name]):
-            comparisons[other] = judge(answers[other])
-        comparisons = correct_leader(comparisons, region, level)
-        commonest = answer_commonest(answers[leader])
-        against_majority = correct_selected(judge(commonest), len(answers), comparisons.values(), region, level)
-    counts = {status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")}
+        scored = score_methods(answers, metric, IN_DOMAIN_ALONE)
+        differences = {name: each.negate() for name, each in pair_methods(scored)[leader].items()}
+        majority = score_methods({"": answer_commonest(answers[leader])}, metric, IN_DOMAIN_ALONE)[""]
+        over_majority = subtract(scored[leader], majority)
+    return GroupLead(
+        key=key,
+        metric=metric,
+        leader=leader,
+        leader_score=means[leader] if leader is not None else None,
+        # By their means, and not by a set's order: that of ties must not go by hash.
+        others=tuple(sorted((name for name in answers if name != leader), key=lambda name: -means[name])),
+        differences=differences,
+        over_majority=over_majority,
+        counts={status: sum(r.status == status for r in members) for status in ("done", "failed", "skipped")},
+    )
+
+
+def judge_leads(
+    leads: Sequence[GroupLead], levels: Mapping[tuple[str, int], float], region: float = REGION
+) -> list[GroupVerdict]:
+    """Judge groups, every "better" of all of them corrected together; `levels` are by task and number of shots."""
+    judged = judge_leaders(
+        [LeaderDifferences(lead.differences, _find_span(lead), _find_level(lead, levels)) for lead in leads], region
+    )
+    return [_judge(lead, found, levels, region) for lead, found in zip(leads, judged, strict=True)]
+
+
+def _judge(
+    lead: GroupLead, judged: Mapping[str, Comparison], levels: Mapping[tuple[str, int], float], region: float
+) -> GroupVerdict:
+    task, model, shots = lead.key
+    against_majority = None
+    if lead.over_majority is not None:
+        against_majority = judge_selected(
+            lead.over_majority, len(lead.others) + 1, _find_span(lead), region, _find_level(lead, levels)
+        )
     return GroupVerdict(
         task=task,
         model=model,
         shots=shots,
-        metric=metric,
-        leader=leader,
-        leader_score=means[leader] if leader is not None else None,
-        comparisons=comparisons,
+        metric=lead.metric,
+        leader=lead.leader,
+        leader_score=lead.leader_score,
+        comparisons={other: judged.get(other, NOT_COMPARED) for other in lead.others},
         against_majority=against_majority,
-        done=counts["done"],
-        failed=counts["failed"],
-        skipped=counts["skipped"],
+        done=lead.counts["done"],
+        failed=lead.counts["failed"],
+        skipped=lead.counts["skipped"],
     )
 
 
+def _find_span(lead: GroupLead) -> float:
+    least, most = RANGES.get(lead.metric, (0.0, 1.0))
+    return most - least
+
+
+def _find_level(lead: GroupLead, levels: Mapping[tuple[str, int], float]) -> float:
+    return levels.get((lead.key[0], lead.key[2]), LEVEL)
+
+
 def _choose_leader(
-    means: Mapping[str, float], answers: Mapping[str, VariantAnswers], failed: Collection[str]
+    means: Mapping[str, float], answers: Mapping[str, MethodAnswers], failed: Collection[str]
 ) -> str | None:
     if not means:
         return None

@@ -8,12 +8,14 @@ after SIGTERM and SIGHUP; `serve` ends with 0 after any signal.
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Parameter
 
 from fewtune import __version__
-from fewtune.causes import find_failure_kind
+from fewtune.causes import FULL, find_failure_kind
 from fewtune.cli.audit import audit
 from fewtune.cli.export import export
 from fewtune.cli.fit import fit
@@ -117,5 +119,11 @@ def _word(error: Exception) -> str | None:
     if isinstance(error, ImportError) and ".so" in str(error):
         return f"a library cannot be loaded ({error}): memory may not suffice for it, or it is not installed well."
     if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}."
+        if error.errno in FULL and error.filename:
+            from fewtune.records.files import name_path
+
+            return str(name_path(error, Path(error.filename)))
+        # Without a name: of temporary files, and of what processes share.
+        nameless = f"a file in {tempfile.gettempdir()} or /dev/shm" if error.errno in FULL else "a file"
+        return f"{error.filename or nameless}: {error.strerror or error}."
     return None

@@ -43,7 +43,7 @@ def _show_task(label: str, task: Task) -> None:
         words = list_names(map(repr, pattern.label_words))
         told = " (constrained to what tells them apart)" if pattern.constrained else ""
         shown = make_text(f"  pattern {pattern.name}: {pattern.template!r} + {words}{told}")  # as it stands
-        console.print(shown, soft_wrap=True)
+        console.print(shown, soft_wrap=not console.is_terminal)
     for note in task.notes:
         say(f"  {note}")
 

@@ -14,6 +14,7 @@ from fewtune.cli.options import Base, make_flag
 from fewtune.cli.output import say
 
 if TYPE_CHECKING:
+    from fewtune.exporting.base_model import BaseModel
     from fewtune.exporting.export import Export
 
 
@@ -42,19 +43,19 @@ def export(
     It is compared with the model before it is left there, and computes in float32.
     """
     from fewtune.card import RELIABILITY, add_card
-    from fewtune.exporting.export import ExportOptions, export_model
+    from fewtune.exporting.export import ExportOptions, exporting
     from fewtune.predictors.folder import read_manifest
     from fewtune.predictors.rows import read_texts
 
     manifest = read_manifest(model)
     rows = [] if form.check is None else read_texts(form.check, manifest.fields)
-    found = export_model(model, out, ExportOptions(form.merge, form.onnx, form.base), rows)
     least = None if manifest.abstention is None else manifest.abstention.threshold
     picture = model / RELIABILITY
     drawn = picture.read_text(encoding="utf-8") if picture.is_file() else None
-    if found.form != "program":  # which its card says how to do
-        manifest = manifest.model_copy(update={"abstention": None})
-    add_card(out, manifest, _word_loading(found, manifest.labels, form.onnx, least), drawn)
+    with exporting(model, out, ExportOptions(form.merge, form.onnx, form.base), rows) as (finished, found):
+        if found.form != "program":  # which its card says how to do
+            manifest = manifest.model_copy(update={"abstention": None})
+        add_card(finished, manifest, _word_loading(found, manifest.labels, form.onnx, least), drawn)
     if found.reason is not None:
         say(f"No sequence classifier can hold this model: {found.reason}")
     say(f"{_KINDS[found.form]}: {out}")
@@ -71,6 +72,56 @@ _KINDS = {
 }
 
 
+def _word_adapter(base: BaseModel, labels: Sequence[str], texts: str) -> str:
+    """The card's lines on an adapter: how it is put onto its base model, what that is, and what is said meanwhile."""
+    from fewtune.models.catalogue import CATALOGUE
+
+    entry = CATALOGUE.get(base.name)
+    place, revision = f"\nBASE = {json.dumps(base.name)}", ""
+    if entry is not None and entry.packaged is not None:
+        packages = dict.fromkeys(f"{piece.package} {piece.version}" for piece in entry.packaged.pieces)
+        place = (
+            "from fewtune.models import find_model\n\n"
+            f"BASE = find_model({json.dumps(base.name)}).path  # or where a copy of that folder lies"
+        )
+        said = (
+            f"`BASE` is the folder of {base.name} ({entry.identity}), which fewtune makes of Python packages: "
+            f"{', '.join(packages)}. A machine without fewtune takes a copy of that folder."
+        )
+    elif base.revision is not None:
+        revision = f"revision={json.dumps(base.revision)}, "
+        said = f"`BASE` is {base.name} of the Hugging Face hub at that commit, and is downloaded where it is not there."
+    else:
+        said = (
+            "`BASE` is where the base model lay when this was exported: elsewhere, give the folder of a copy of it, "
+            "here and in `adapter_config.json`."
+        )
+    return f"""```python
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+{place}
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+base = AutoModelForSequenceClassification.from_pretrained(
+    BASE, {revision}num_labels={len(labels)}, pad_token_id=tokenizer.pad_token_id, dtype=torch.float32)
+model = PeftModel.from_pretrained(base, FOLDER)
+given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
+probabilities = model(**given).logits.softmax(-1)
+```
+
+{said} `fewtune export --merge` writes a whole model that needs no base.
+
+Transformers prints that `score.weight` is missing from the base model, is newly initialised and should be trained.
+That is the head: it is in the adapter's files, and `PeftModel.from_pretrained` puts it in place. Nothing is left to
+train.
+
+The labels in the order of the logits:
+
+```json
+{json.dumps(list(labels), ensure_ascii=False)}
+```"""
+
+
 def _word_loading(found: Export, labels: Sequence[str], onnx: bool, least: float | None) -> list[str]:
     """The card's lines: how the export is loaded, and what it is given."""
     texts = ", ".join(f"[{name} texts]" for name in found.fields)
@@ -84,25 +135,7 @@ model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
 given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 probabilities = model(**given).logits.softmax(-1)
 ```""",
-        "adapter": f"""```python
-import torch
-from peft import AutoPeftModelForSequenceClassification
-from transformers import AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-model = AutoPeftModelForSequenceClassification.from_pretrained(
-    FOLDER, num_labels={len(labels)}, pad_token_id=tokenizer.pad_token_id, dtype=torch.float32)
-given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
-probabilities = model(**given).logits.softmax(-1)
-```
-
-The labels in the order of the logits:
-
-```json
-{json.dumps(list(labels), ensure_ascii=False)}
-```
-
-The base model is found where `adapter_config.json` says; `fewtune export --merge` needs none.""",
+        "adapter": "" if found.base is None else _word_adapter(found.base, labels, texts),
         "sentence_transformer": """```python
 from scipy.special import softmax
 from sentence_transformers import SentenceTransformer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from fewtune.cli.fit_options import Calibration, Choice, Columns, Source
-from fewtune.cli.output import console, count_steps, say
-from fewtune.errors import FewtuneError
+from fewtune.cli.output import console, count_steps, say, say_to_copy
+from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.plurals import word_number
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fewtune.results import StudyResult
     from fewtune.tasks.base import Task
 
+LEAST_ROOM = 1 << 16
+"""Bytes that any model takes with its card: a disk without so many is told before hours of fitting."""
 WORTH_SAYING = 60.0
 """Seconds from which on it is said before how long the folds and the last fit take."""
 
@@ -105,23 +107,25 @@ def fit(
     with count_steps() as on_step:
         fitted = fit_file(chosen.task, recipe, chosen.found, say, on_step)
     save_with_card(fitted, save)
-    tell_cut(fitted.predictor)
-    show_folds(fitted, save)
-    show_tests(fitted)
-    if columns.unlabelled is not None:
-        show_unlabelled(fitted, columns.unlabelled, save)
-    if calibration.curve and file is not None:
-        _trace(file, chosen, name_beside(save, CURVE))
-    say(f"model: {save} (fewtune predict {save} ROWS)")
+    with _saved(save):
+        tell_cut(fitted.predictor)
+        show_folds(fitted, save)
+        show_tests(fitted)
+        if columns.unlabelled is not None:
+            show_unlabelled(fitted, columns.unlabelled, save)
+        if calibration.curve and file is not None:
+            _trace(file, chosen, name_beside(save, CURVE))
+    say_to_copy(f"model: {save} (fewtune predict {save} ROWS)")
     return 0 if fitted.refused is None else 1
 
 
 def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: Columns) -> Path:
     """Where the model goes, with a folder that can be written to around it, and nothing in its way."""
     from fewtune.cli.fit_display import CURVE, LABEL_NEXT, SUSPECTS, name_beside
+    from fewtune.records import check_room, is_empty
 
     place = save if save.name not in ("", "..") else save.resolve()
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+    if place.exists() and not (place.is_dir() and is_empty(place)):
         raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
     if out is not None and out.resolve().is_relative_to(place.resolve()):
         raise FewtuneError(f"--out {out} lies in the model's folder, --save {save}: give the race a folder of its own.")
@@ -135,12 +139,22 @@ def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: 
             f"{', '.join(there)} exist{'' if many else 's'}, of an earlier fit: move {'them' if many else 'it'} away, "
             "or give --save another name."
         )
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryDirectory(dir=place.parent).cleanup()
-    except OSError as error:
-        raise FewtuneError(f"{place.parent}: nothing can be written there ({error.strerror}).") from error
+    check_room(place, LEAST_ROOM)
     return place
+
+
+@contextlib.contextmanager
+def _saved(save: Path) -> Iterator[None]:
+    """What fails within, the model is whole in its folder, and the message says so."""
+    try:
+        yield
+    except UnwrittenError as error:
+        raise FewtuneError(
+            f"{error.filename}: it could not be written ({error.strerror}). The model in {save} is whole. To have this "
+            "too, make room and fit again under another --save."
+        ) from error
+    except FewtuneError as error:
+        raise FewtuneError(f"{error} The model in {save} is whole.") from error
 
 
 def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:
@@ -204,7 +218,7 @@ def _take_race(result: StudyResult, task: Task, choice: Choice) -> _Chosen:
     from fewtune.auto import choose_method, word_nothing_learnt, word_raced_rows
     from fewtune.methods import get_method
 
-    method = choose_method(result.decision, say)
+    method = choose_method(result.decision)
     if get_method(method).constant:
         raise FewtuneError(word_nothing_learnt(result.decision))
     told = word_raced_rows(task)

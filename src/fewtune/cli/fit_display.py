@@ -34,9 +34,8 @@ def name_beside(save: Path, what: str) -> Path:
 def save_with_card(fitted: FittedFile, save: Path) -> None:
     """Write the model, its card and the picture of its calibration."""
     from fewtune.card import add_card
-    from fewtune.predictors.folder import read_manifest
+    from fewtune.predictors.folder import saving
 
-    fitted.predictor.save(save)
     picture = None
     if fitted.probabilities is not None:
         from fewtune.metrics.reliability import bin_answers
@@ -45,13 +44,14 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
 
         series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold)}
         picture = export_svg(specify_reliability(series))
-    manifest = read_manifest(save)
-    named = ", ".join(f"{field!r}: TEXT" for field in manifest.fields)
-    asked = f"predictor.predict([{'TEXT' if len(manifest.fields) == 1 else f'{{{named}}}'}])"
-    if manifest.abstention is not None:
+    predictor = fitted.predictor
+    named = ", ".join(f"{field!r}: TEXT" for field in predictor.fields)
+    asked = f"predictor.predict([{'TEXT' if len(predictor.fields) == 1 else f'{{{named}}}'}])"
+    if predictor.abstention is not None:
         asked += "  # None where it abstains"
     loading = [f"```python\nimport fewtune\n\npredictor = fewtune.load(FOLDER)\n{asked}\n```"]
-    add_card(save, manifest, loading, picture)
+    with saving(predictor, save) as (finished, manifest):
+        add_card(finished, manifest, loading, picture)
 
 
 def show_folds(fitted: FittedFile, save: Path) -> None:

@@ -38,7 +38,7 @@ def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> N
         )
     console.print(table)
     for line in _sum_up(forecast, is_race):
-        console.print(make_message(line), soft_wrap=True)
+        console.print(make_message(line), soft_wrap=not console.is_terminal)
 
 
 def _name_cell(each: Forecast, several: bool) -> str:

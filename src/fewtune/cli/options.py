@@ -6,7 +6,7 @@ Owns their help texts, and the refusal of values out of range.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -29,6 +29,14 @@ DataDir = Annotated[
 OutFolder = Annotated[Path, Parameter(help="A folder that `fewtune run` wrote.")]
 Profile = Annotated[bool, make_flag("Print where the time went, by phase and by method.")]
 Strict = Annotated[bool, make_flag("Exit with 1 where the audit finds an error.")]
+
+GuaranteeOption = Annotated[
+    Literal["expected_loss", "bound"] | None,
+    Parameter(
+        help="What a decision has to meet: a small expected loss, or a bound that holds with 95 % confidence and takes "
+        "more draws; the study's own if not given."
+    ),
+]
 
 Base = Annotated[str | None, Parameter(help="Where the base model lies; the name it was fitted under where not given.")]
 

@@ -21,13 +21,18 @@ errors = open_console(stderr=True)
 
 
 def say(text: str) -> None:
-    """Print a message."""
+    """Print a message: whole lines where they are piped, between words where a terminal's line ends."""
+    console.print(make_message(text), soft_wrap=not console.is_terminal)
+
+
+def say_to_copy(text: str) -> None:
+    """Print a message that ends in what is typed next: no line break of ours stands in it."""
     console.print(make_message(text), soft_wrap=True)
 
 
 def say_error(text: str) -> None:
     """Print a message to standard error."""
-    errors.print(make_message(text), soft_wrap=True)
+    errors.print(make_message(text), soft_wrap=not errors.is_terminal)
 
 
 def complain(text: str) -> None:

@@ -82,17 +82,19 @@ def predict(
         _open_answers(out) as write,
         count_rows(shown=out is not None or not sys.stdout.isatty()) as count,
     ):
-        write(write_csv_lines([_name_columns(kept, predictor.labels)]))
+        heads = [_name_columns(kept, predictor.labels)]
         for answers in answer_rows(predictor, texts):
             nothing = [""] * len(predictor.labels)
             lines = [
                 (*a.row.kept, a.label or "", *([f"{value:.6f}" for value in a.probabilities] or nothing))
                 for a in answers
             ]
-            write(write_csv_lines(lines))
+            write(write_csv_lines([*heads, *lines]))  # what cannot be answered at all is told before a first line
+            heads = []
             done += len(answers)
             blank += sum(not a.probabilities for a in answers)
             count(done)
+        write(write_csv_lines(heads))
     if blank:
         say_error(f"{word_number(blank, 'row')} without a text {choose_verb(blank, 'has', 'have')} no answer.")
     if out is not None:

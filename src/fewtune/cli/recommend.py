@@ -1,4 +1,4 @@
-"""`fewtune recommend`: which method to use, and how far it may be below the best."""
+"""`fewtune recommend`: which method to use, and what it is expected to lose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fewtune.cli.options import OutFolder, check_number, check_seconds, check_share
+from fewtune.cli.options import GuaranteeOption, OutFolder, check_number, check_seconds, check_share
 from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
 from fewtune.sizes import parse_bytes
@@ -57,9 +57,10 @@ def recommend(
     within: Annotated[
         float | None, Parameter(help="How far below the best it may be (0.03: three points); else the study's.")
     ] = None,
+    guarantee: GuaranteeOption = None,
     limits: Limits = Limits(),
 ) -> int:
-    """Say which method to use and how far it may be below the best, or which trials are missing to say so."""
+    """Say which method to use and what it is expected to lose to the best, or the best bet and what would settle it."""
     from fewtune.report.advice import show_decisions
     from fewtune.report.findings import show_errors
     from fewtune.report.tables import show_models
@@ -74,5 +75,5 @@ def recommend(
     if result.analysis.missing:
         say(word_missing(result.analysis.missing))
     show_models(console, result.analysis)
-    show_decisions(console, result.recommend(budget, within), memory_limited=limits.max_memory is not None)
+    show_decisions(console, result.recommend(budget, within, guarantee), memory_limited=limits.max_memory is not None)
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from fewtune.cli.options import OutFolder, Profile, Strict
-from fewtune.cli.output import console, say, say_error
+from fewtune.cli.output import console, say_error, say_to_copy
 from fewtune.errors import FewtuneError
 from fewtune.garbage import collecting_later
 from fewtune.plurals import word_number
@@ -72,7 +72,7 @@ def show_report(result: StudyResult, against: str | None = None) -> None:
     show_leaderboard(console, result.analysis)
     if against is not None:
         show_against(console, result.folder, against)
-    say(f"report: {result.write_report()}")
+    say_to_copy(f"report: {result.write_report()}")
 
 
 def end_with(result: StudyResult, strict: bool) -> int:

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from fewtune.cli.options import (
     DataDir,
+    GuaranteeOption,
     Overrides,
     Profile,
     Strict,
@@ -22,7 +23,7 @@ from fewtune.cli.options import (
     check_share,
     make_flag,
 )
-from fewtune.cli.output import complain, console, say
+from fewtune.cli.output import complain, console, say, say_to_copy
 from fewtune.cli.report import end_with, show_report
 from fewtune.cli.track import Tracking
 from fewtune.durations import parse_minutes, parse_seconds
@@ -146,13 +147,13 @@ class Ending:
 
     until: Annotated[
         Literal["decided"] | None,
-        Parameter(help="Add draws look by look until a method is bounded within the tolerance."),
+        Parameter(help="Race: add draws, to the methods where they tell most, until the decision stands."),
     ] = None
     within: Annotated[
         float | None,
         Parameter(help="How far below the best a method may be: 0.03 is three points; the study's own if not given."),
     ] = None
-
+    guarantee: GuaranteeOption = None
     budget: Annotated[
         str | None,
         Parameter(help="Time that it may take, as 90s, 30m or 2h: what fits runs, every method once before any twice."),
@@ -170,6 +171,7 @@ class Ending:
         given = {
             "until": None if races else self.until,
             "within": self.within,
+            "guarantee": self.guarantee,
             "budget.minutes": minutes,
             "budget.memory": memory,
         }
@@ -242,7 +244,7 @@ def run(
         tasks = {decision.question.task for decision in result.decisions}
         more = " --task TASK" if len(tasks) > 1 else ""
         more += "" if workers.data_dir is None else f" --data-dir {workers.data_dir}"
-        say(f"a model of it, fitted on all rows: fewtune fit --from {result.folder}{more} --save MODEL")
+        say_to_copy(f"a model of it, fitted on all rows: fewtune fit --from {result.folder}{more} --save MODEL")
     if shown.profile:
         ran = display.pick_run(result.records)
         command = display.read_clock() if ran else None
@@ -255,7 +257,7 @@ def _has_learnt(result: StudyResult) -> bool:
     from fewtune.methods import get_method
 
     constant = {r.trial.variant for r in result.records if get_method(r.trial.method).constant}
-    return any(each.chosen is not None and each.chosen.name not in constant for each in result.decisions)
+    return any(each.choice is not None and each.choice.name not in constant for each in result.decisions)
 
 
 def check(

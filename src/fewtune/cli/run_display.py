@@ -98,8 +98,8 @@ class RunDisplay:
                 self._jobs.extend(jobs)
                 name, total = self._study.study.name, len(jobs) + reused
                 running = sum(map(_runs, jobs))
-                skipped = f", {len(jobs) - running} skipped" if running < len(jobs) else ""
-                self._print(f"{name}: {word_number(total, 'trial')}, {already}{skipped}, in {self.folder}")
+                without = f", {len(jobs) - running} skipped" if running < len(jobs) else ""
+                self._print(f"{name}: {word_number(total, 'trial')}, {already}{without}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
                 self._listener = kind(self._console, running, left)
                 self._exits.enter_context(self._listener)
@@ -136,7 +136,7 @@ class RunDisplay:
 
     def _print(self, *lines: str) -> None:
         for line in lines:
-            self._console.print(make_message(line), soft_wrap=True)
+            self._console.print(make_message(line), soft_wrap=not self._console.is_terminal)
 
 
 def _runs(job: Job) -> bool:
@@ -155,7 +155,12 @@ def word_look(event: Looked) -> list[str]:
     """Say what a race's look found, a line a task and number of shots: its answer."""
     lines = []
     for standing in event.standings:
-        head = f"look {event.number} of {len(event.looks)}, after {word_number(standing.decision.draws, 'draw')}"
+        of = (
+            f" of {len(event.looks)}, after {word_number(standing.decision.draws, 'draw')}"
+            if len(event.looks) > 1
+            else ""
+        )
+        head = f"round {event.number}{of}"
         line = f"{head} · {word_question(standing.decision)}: {word_decision(standing.decision)}"
         lines.append(line)
     return lines

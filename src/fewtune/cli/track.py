@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -53,7 +54,7 @@ class Tracking:
 
         name, uri = self.track, self.track_uri
         _make_tracker(name, "", uri)  # what it needs is missing now or never
-        with Follower(lambda study: _make_tracker(name, study, uri), complain) as follower:
+        with Follower(lambda study: _make_tracker(name, study, uri), complain, _word_answer) as follower:
             yield follower.hear
 
 
@@ -65,6 +66,8 @@ def track(out: OutFolder, /, *, to: Annotated[TrackerName, Parameter(help="Which
     tracker = _make_tracker(to, str(load_study_entry(out, "name") or out.name), uri)
     try:
         told, trials = fill_tracker(out, tracker)
+        if told:
+            tracker.conclude(_word_answer(out))
     except FewtuneError:
         raise
     except Exception as error:
@@ -74,6 +77,12 @@ def track(out: OutFolder, /, *, to: Annotated[TrackerName, Parameter(help="Which
         ) from error
     say(f"{out}: {told} of {word_number(trials, 'trial')} told to {to}; it had the others.")
     return 0
+
+
+def _word_answer(out: Path) -> str:
+    from fewtune.results import read_result
+
+    return read_result(out).answer
 
 
 def _make_tracker(name: TrackerName, study: str, uri: str | None) -> Tracker:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.data.encoding import decode_text
-from fewtune.errors import DataError, list_names
+from fewtune.data.strict_json import RepeatedKeyError, parse_json
+from fewtune.errors import DataError, list_names, shorten
 from fewtune.plurals import word_number
 
 
@@ -35,9 +36,14 @@ def parse_jsonl(lines: Iterable[str], place: str, columns: Sequence[str] = ()) -
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{place}: line {number} is not JSON ({error}). Write one object a line.") from error
+        except RepeatedKeyError as error:
+            raise DataError(
+                f"{place}: line {number} has the key {shorten(error.key)!r} twice in one object, and JSON leaves open "
+                "which of them counts. Take one out, or give it a name of its own."
+            ) from error
         except ValueError as error:  # Python reads no integer of more digits than it is told to
             raise DataError(
                 f"{place}: line {number} holds a number of thousands of digits. Write it as text."

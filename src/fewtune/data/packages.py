@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from fewtune.causes import FULL
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import DataError
 
@@ -91,6 +93,13 @@ def _download(
     files = sorted(target.iterdir()) if target.is_dir() else []
     if done.returncode != 0 or len(files) != 1:
         output = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        numbers = map(int, re.findall(r"\[Errno (\d+)\]", " ".join(output)))  # as Python writes the system's errors
+        full = next((number for number in numbers if number in FULL), None)
+        if full is not None:
+            raise DataError(
+                f"{wanted.parent}: {name} {version} could not be kept there ({os.strerror(full)}). Make room there "
+                f"and in {tempfile.gettempdir()}, where pip works, or let FEWTUNE_CACHE and TMPDIR name others."
+            )
         reasons = [line for line in output if "error" in line.lower() or "no module named" in line.lower()] or output
         raise DataError(
             f"{name} {version} could not be fetched with pip ({' '.join(reasons[-2:]) or 'no reason given'}). "

@@ -9,10 +9,7 @@ from __future__ import annotations
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from fewtune.models.quiet import quiet_transformers
-
-with quiet_transformers():  # PEFT imports bitsandbytes, which warns that a faster kernel is not installed
-    from peft.tuners.tuners_utils import BaseTunerLayer
+from fewtune.models.adapters import BaseTunerLayer
 
 LINEAR = (nn.Linear, Conv1D)
 

@@ -12,19 +12,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from fewtune.engine.layers import LINEAR
+from fewtune.models.adapters import LoraLinear
 
 
-def find_plain_adapters(network: nn.Module) -> list[Linear]:
+def find_plain_adapters(network: nn.Module) -> list[LoraLinear]:
     """Adapter layers that add one update, scale x B A, to a frozen matrix and do nothing else (no dropout, no DoRA)."""
-    return [module for module in network.modules() if isinstance(module, Linear) and _is_plain(module)]
+    return [module for module in network.modules() if isinstance(module, LoraLinear) and _is_plain(module)]
 
 
-def _is_plain(layer: Linear) -> bool:
+def _is_plain(layer: LoraLinear) -> bool:
     base, adapters = layer.get_base_layer(), layer.active_adapters
     if type(base) not in LINEAR or base.weight.requires_grad or len(adapters) != 1:
         return False
@@ -35,7 +35,7 @@ def _is_plain(layer: Linear) -> bool:
 
 
 @contextmanager
-def run_in_few_products(layers: Sequence[Linear]) -> Iterator[None]:
+def run_in_few_products(layers: Sequence[LoraLinear]) -> Iterator[None]:
     """Inside, these layers, from `find_plain_adapters`, run in few products."""
     for layer in layers:
         layer.forward = partial(_run, layer)  # type: ignore[method-assign]
@@ -46,7 +46,7 @@ def run_in_few_products(layers: Sequence[Linear]) -> Iterator[None]:
             del layer.forward  # the class's own again
 
 
-def _run(layer: Linear, x: Tensor) -> Tensor:
+def _run(layer: LoraLinear, x: Tensor) -> Tensor:
     base, name = layer.get_base_layer(), layer.active_adapters[0]
     weight = base.weight.t() if isinstance(base, Conv1D) else base.weight
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight

@@ -11,8 +11,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from fewtune.engine.packing import Prefix
+from fewtune.engine.packing import Prefix, capture_prefix, pack
+from fewtune.models.architectures import architecture_of
 
 
 class SoftTokens(Protocol):
@@ -55,6 +57,17 @@ def flatten_prefix(prefix: Prefix) -> Tensor:
     """Known keys and values as `SoftPrefix` has them from its encoder: (tokens, layers x 2 x heads x head), float32."""
     parts = torch.stack([part[0] for layer in sorted(prefix.layers) for part in prefix.layers[layer]])
     return parts.permute(2, 0, 1, 3).reshape(prefix.length, -1).float()
+
+
+def find_layer_shapes(network: PreTrainedModel) -> dict[int, tuple[int, int]]:
+    """(heads, head size) of each layer's keys and values, by layer; of a network without weights, which runs one token.
+
+    The token is an embedding: some architectures look into token numbers, which are nowhere then.
+    """
+    width = architecture_of(network).find_embeddings(network).weight.shape[1]
+    word = Prefix(1, embeddings=torch.zeros(1, width, device="meta"))
+    seen = capture_prefix(network, pack([[0]], torch.device("meta"), word))
+    return {layer: (keys.shape[1], keys.shape[3]) for layer, (keys, _) in sorted(seen.layers.items())}
 
 
 def _encode(encoder: nn.Module, tokens: int) -> Tensor:

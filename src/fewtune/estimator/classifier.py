@@ -247,8 +247,8 @@ def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Term
                 if "left out" in note:
                     warnings.warn(note, UserWarning, stacklevel=3)
             result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
-            method = choose_method(result.decision, lambda told: warnings.warn(told, UserWarning, stacklevel=5))
-            if get_method(method).constant and result.decision.chosen is not None:
+            method = choose_method(result.decision)
+            if get_method(method).constant:
                 warnings.warn(word_nothing_learnt(result.decision), UserWarning, stacklevel=3)
             model = terms.model if get_method(method).uses_model else None
             return fit_file(file.read(), Recipe(method, model, terms.seed)).predictor, result

@@ -5,18 +5,17 @@ Owns the way there and back, through `save_predictor` and `load_predictor`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from fewtune.predictors.folder import load_predictor, save_predictor
 from fewtune.predictors.predictor import Predictor
+from fewtune.records import open_scratch
 
 
 def write_bytes(predictor: Predictor) -> dict[str, bytes]:
-    """The content of each file of a saved predictor by its path; raises PredictorError where it cannot be saved."""
-    with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
-        folder = Path(scratch) / "model"
+    """The content of each file of a saved predictor by its path; raises UnwrittenError where it cannot be saved."""
+    with open_scratch() as scratch:
+        folder = scratch / "model"
         save_predictor(predictor, folder)
         files = [path for path in folder.rglob("*") if path.is_file()]
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
@@ -24,8 +23,8 @@ def write_bytes(predictor: Predictor) -> dict[str, bytes]:
 
 def read_bytes(files: Mapping[str, bytes]) -> Predictor:
     """The predictor of such files; raises PredictorError or ModelError where it cannot be loaded."""
-    with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
-        folder = Path(scratch) / "model"
+    with open_scratch() as scratch:
+        folder = scratch / "model"
         for name, content in files.items():
             path = (folder / name).resolve()
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,9 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-from fewtune.errors import DataError, FewtuneError, ModelError
+from fewtune.errors import DataError, ExecutorError, FewtuneError, ModelError
 from fewtune.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, harms_process, word_stall
+from fewtune.executors.ray_cluster import JoinedCluster
 from fewtune.executors.trial_actor import TrialActor
 from fewtune.models import find_model
 from fewtune.models.carrying import pack_model
@@ -101,6 +102,7 @@ class RayActors:
         self._stall_after = stall_after
         self._auto = auto
         self._team: list[_Actor] = []
+        self._joined: JoinedCluster | None = None
         self._ours = False
         """Whether the connection to the cluster is this executor's own to end."""
         self._carried: dict[str, Any] = {}
@@ -139,6 +141,7 @@ class RayActors:
                 passed = time.monotonic()
                 if time.monotonic() - looked >= HEAR_SECONDS:
                     places = max(1, sum(self._list_places())) if self._auto else self.options.workers
+                    self._cluster.check_node()
                     self._look_around()
                     looked = time.monotonic()
                 free = max(0, places - sum(actor.job is not None for actor in self._team))
@@ -161,9 +164,9 @@ class RayActors:
                 if any(actor.ready is None for actor in self._team):
                     had_room = time.monotonic()
                 elif time.monotonic() - had_room > NO_ROOM_SECONDS:
-                    raise FewtuneError(self._word_no_room())
+                    raise ExecutorError(self._word_no_room())
         except RayError as error:  # of the cluster itself: those of an actor cost a trial an attempt
-            raise FewtuneError(f"the Ray cluster does not go on: {_word(error)}") from error
+            raise ExecutorError(f"the Ray cluster does not go on: {_word(error)}") from error
         finally:
             for actor in [actor for actor in self._team if actor.job is not None or actor.ready is not None]:
                 self._end(actor)
@@ -175,6 +178,7 @@ class RayActors:
         for actor in list(self._team):
             self._end(actor)
         self._carried.clear()
+        self._joined = None
         if self._ours:
             ray.shutdown()
             self._ours = False
@@ -206,11 +210,16 @@ class RayActors:
         import ray
 
         wanted = {"CPU": self._resources.cpus, "GPU": self._resources.gpus, "memory": float(self._memory)}
-        # While the cluster's head starts anew it does not answer: what it said last holds.
-        with contextlib.suppress(ray.exceptions.RayError):
-            has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        with contextlib.suppress(ray.exceptions.RayError):  # the head went away as it was asked
+            has = [node["Resources"] for node in self._cluster.list_nodes()]
             self._places = [min(int(each.get(name, 0.0) / by) for name, by in wanted.items() if by) for each in has]
         return self._places
+
+    @property
+    def _cluster(self) -> JoinedCluster:
+        if self._joined is None:
+            self._joined = JoinedCluster()
+        return self._joined
 
     def _word_no_room(self) -> str:
         resources = self._resources
@@ -247,27 +256,29 @@ class RayActors:
 
     def _carry_rows(self, job: Job) -> list[Any]:
         """The job's rows in the object store; boxed, so that an actor takes them only if it lacks them."""
-        import ray
-
         if job.rows_key not in self._carried:
             with contextlib.suppress(DataError):  # the trial finds the same, and its record tells of it
-                self._carried[job.rows_key] = ray.put(load_task(job.trial.task, self.options.data_dir))
+                self._carried[job.rows_key] = self._put(load_task(job.trial.task, self.options.data_dir))
         return [self._carried[job.rows_key]] if job.rows_key in self._carried else []
 
     def _carry_models(self, job: Job) -> dict[str, Any]:
         """Those of the job's models that lie in folders of this machine, in the object store, by name."""
-        import ray
-
         carried = {}
         for name, fingerprint in job.weights.items():
             if fingerprint not in self._carried:
                 self._carried[fingerprint] = None
                 with contextlib.suppress(ModelError):  # likewise
                     files = pack_model(find_model(name)) if lies_in_folder(name) else None
-                    self._carried[fingerprint] = None if files is None else ray.put(files)
+                    self._carried[fingerprint] = None if files is None else self._put(files)
             if self._carried[fingerprint] is not None:
                 carried[name] = self._carried[fingerprint]
         return carried
+
+    def _put(self, value: Any) -> Any:
+        import ray
+
+        self._cluster.check_node()
+        return ray.put(value)
 
     def _look_around(self) -> None:
         """Ask every actor at work how its trial stands."""
@@ -285,6 +296,8 @@ class RayActors:
             if actor.ready is not None and actor.ready in ready:
                 _check_version(ray.get(actor.ready))
                 actor.ready, self._failed_starts = None, 0
+            if actor.answer in ready:
+                self._cluster.check_node()
             answered = ray.get(actor.answer) if actor.answer in ready and job is not None else None
             if actor.look in ready and job is not None:
                 with contextlib.suppress(RayError) if answered is not None else contextlib.nullcontext():
@@ -310,7 +323,7 @@ class RayActors:
             if job is None:
                 self._failed_starts += 1
                 if self._failed_starts >= MOST_STARTS:
-                    raise FewtuneError(f"{MOST_STARTS} actors in a row could not start: {_word(error)}") from error
+                    raise ExecutorError(f"{MOST_STARTS} actors in a row could not start: {_word(error)}.") from error
                 return
             if actor.trials and actor.progress is None:
                 waiting.appendleft(job)  # it died of an earlier trial, before it began this one
@@ -339,7 +352,7 @@ class RayActors:
 def _check_version(there: str) -> None:
     here = version("fewtune")
     if there != here:
-        raise FewtuneError(f"a node has fewtune {there}, and the command that asks {here}: install one version.")
+        raise ExecutorError(f"a node has fewtune {there}, and the command that asks {here}: install one version.")
 
 
 def _word(error: Exception) -> str:

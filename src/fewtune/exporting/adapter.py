@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict
 
+from fewtune.exporting.base_model import BaseModel
 from fewtune.exporting.classifier import build_tokenizer
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.predictors.language import LanguageScorer
@@ -22,16 +23,15 @@ HEAD = "score"
 
 
 def write_adapter(
-    scorer: LanguageScorer, change: Adapter, answer: LinearAnswer, base: str, revision: str | None, folder: Path
+    scorer: LanguageScorer, change: Adapter, answer: LinearAnswer, base: BaseModel, folder: Path
 ) -> tuple[str, ...]:
-    """Write the adapter, its head and the tokenizer; PEFT finds the base model in `base`, a folder or a hub id.
+    """Write the adapter, its head and the tokenizer; its configuration names the base model.
 
-    `revision`: the commit of the hub that it is.
     Gives the texts that the tokenizer takes, in order.
     """
     tokenizer, fields, _ = build_tokenizer(scorer, 0)
     config: Any = copy.copy(change.wrapped.peft_config["default"])
-    config.base_model_name_or_path, config.revision = base, revision
+    config.base_model_name_or_path, config.revision = base.name, base.revision
     config.task_type = "SEQ_CLS"
     config.modules_to_save = [HEAD]
     state = get_peft_model_state_dict(change.wrapped, save_embedding_layers=False)

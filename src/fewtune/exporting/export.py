@@ -6,10 +6,11 @@ and that an export which answers otherwise is never left behind. All compute in 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 
 from fewtune.errors import PredictorError
+from fewtune.exporting.base_model import BaseModel, find_base
 from fewtune.exporting.prompt_tokenizer import PROBES
 from fewtune.models.quiet import quiet_transformers
 from fewtune.predictors.constant import ConstantScorer
-from fewtune.predictors.folder import fill_folder, load_predictor, read_manifest
+from fewtune.predictors.folder import check_free, load_predictor, read_manifest
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.manifest import LanguagePart
 from fewtune.predictors.neighbours import Neighbours
@@ -28,6 +30,7 @@ from fewtune.predictors.network import Adapter
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.temperature import normalise
 from fewtune.predictors.words import WordScorer
+from fewtune.records import fill_atomically
 
 Form = Literal["adapter", "classifier", "sentence_transformer", "program"]
 ONNX = "onnx"
@@ -46,6 +49,8 @@ class Export:
     form: Form
     fields: tuple[str, ...]
     reason: str | None = None
+    base: BaseModel | None = None
+    """What the adapter is put onto, where it is one."""
     rows: int = 0
     difference: float = 0.0
 
@@ -65,26 +70,32 @@ class ExportOptions:
 def export_model(
     folder: Path, out: Path, options: ExportOptions = ExportOptions(), rows: Sequence[Mapping[str, str]] = ()
 ) -> Export:
-    """Write a saved model for other tools into a new folder; `rows` are compared beside texts of all kinds.
+    """Write a saved model for other tools into a new folder, whole or not at all; raises as `exporting`."""
+    with exporting(folder, out, options, rows) as (_, made):
+        return made
 
-    Raises PredictorError where it cannot be loaded, held in any form, or where the export answers otherwise.
+
+@contextlib.contextmanager
+def exporting(
+    folder: Path, out: Path, options: ExportOptions = ExportOptions(), rows: Sequence[Mapping[str, str]] = ()
+) -> Iterator[tuple[Path, Export]]:
+    """A saved model written for other tools, in a folder that more may be written into, and what was written.
+
+    It stands as `out` once this ends without an error; else nothing is there. `rows` are compared beside texts of all
+    kinds. Raises PredictorError where the model cannot be loaded, held in any form, where the export answers otherwise,
+    or `out` is neither new nor empty; UnwrittenError where it cannot be written.
     """
+    check_free(out)
     predictor = load_predictor(folder, options.base, precision="float32")
     _refuse_formless(predictor)
     compared, expected = _answer([*rows, *_make_rows(predictor.fields)], predictor)
-    found: list[Export] = []
-
-    def write(finished: Path) -> None:
-        if options.onnx:
-            _write_onnx(predictor, finished / ONNX, compared, expected)
-        written = _write(predictor, folder, finished, options)
-        got = read_export(finished, written, predictor.labels, compared)
-        difference = _compare(got, expected)
-        found.append(replace(written, rows=len(compared), difference=difference))
-
-    with quiet_transformers():
-        fill_folder(out, write)
-    return found[0]
+    with fill_atomically(out) as finished:
+        with quiet_transformers():
+            if options.onnx:
+                _write_onnx(predictor, finished / ONNX, compared, expected)
+            written = _write(predictor, folder, finished, options)
+            got = read_export(finished, written, predictor.labels, compared)
+        yield finished, replace(written, rows=len(compared), difference=_compare(got, expected))
 
 
 def _compare(found: np.ndarray, expected: np.ndarray) -> float:
@@ -201,30 +212,16 @@ def _write_language(
         if answer.unit:
             raise PredictorError("its states are scaled to length one before they are read, which no classifier does.")
         if isinstance(change, Adapter) and not (change.four_bit or options.merge or answer.has_offset):
-            base, revision = _find_base(folder, options, scorer.model.revision)
-            return Export("adapter", write_adapter(scorer, change, answer, base, revision, out))
+            part = read_manifest(folder).scorer
+            assert isinstance(part, LanguagePart)
+            base = find_base(part.base, options.base, scorer.model.revision)
+            return Export("adapter", write_adapter(scorer, change, answer, base, out), base=base)
         classifier = build_classifier(scorer, answer, predictor.labels)
         classifier.save(out)
         return Export("classifier", classifier.fields)
     except PredictorError as reason:
         write_language_program(predictor, scorer, answer, out)
         return Export("program", predictor.fields, str(reason))
-
-
-def _find_base(folder: Path, options: ExportOptions, revision: str | None) -> tuple[str, str | None]:
-    """Where PEFT finds the base model, its hub id and commit where it has one, else its folder on this machine."""
-    from fewtune.models import CATALOGUE, find_model
-    from fewtune.models.snapshot import lies_in_folder
-
-    part = read_manifest(folder).scorer
-    assert isinstance(part, LanguagePart)
-    name = options.base or part.base.name
-    known = CATALOGUE.get(name)
-    if known is None and not lies_in_folder(name):
-        return name, revision
-    if known is not None and known.hub_id is not None:
-        return known.hub_id, revision
-    return str(find_model(name).path), None
 
 
 def read_export(folder: Path, export: Export, labels: Sequence[str], rows: Sequence[Mapping[str, str]]) -> np.ndarray:
@@ -240,14 +237,19 @@ def read_export(folder: Path, export: Export, labels: Sequence[str], rows: Seque
         return _read_sentence_transformer(folder, [row[export.fields[0]] for row in rows])
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
     if export.form == "adapter":
-        from peft import AutoPeftModelForSequenceClassification
+        from peft import PeftModel
 
+        assert export.base is not None  # each adapter has one
         with warnings.catch_warnings(), torch.random.fork_rng():
             # PEFT asks Transformers for something by its old name; the user can do nothing about it.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            model: Any = AutoPeftModelForSequenceClassification.from_pretrained(
-                str(folder), num_labels=len(labels), pad_token_id=tokenizer.pad_token_id, dtype=torch.float32
+            base = AutoModelForSequenceClassification.from_pretrained(
+                str(export.base.folder),
+                num_labels=len(labels),
+                pad_token_id=tokenizer.pad_token_id,
+                dtype=torch.float32,
             )
+            model: Any = PeftModel.from_pretrained(base, str(folder))
     else:
         model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32)
     found = []

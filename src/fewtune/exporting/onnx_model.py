@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from fewtune.causes import find_system_error
 from fewtune.errors import PredictorError, word_install
 from fewtune.exporting.classifier import Classifier, read_pad, start_classifier
 from fewtune.exporting.linear import LinearAnswer
@@ -66,6 +67,8 @@ def write_graph(classifier: Classifier, folder: Path) -> None:
             exported = OnnxExporter().export(classifier.model, given, config=OnnxConfig(dynamic=True))
             exported.save_pretrained(str(folder))
         except Exception as error:  # the exporter traces code that it does not own: it fails in as many ways
+            if isinstance(error, OSError) or find_system_error(error) is not None:
+                raise
             told = " ".join(f"{type(error).__name__}: {error}".split())
             raise PredictorError(f"this model could not be written as ONNX: {told[:300]}") from error
 

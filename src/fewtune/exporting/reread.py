@@ -6,14 +6,13 @@ classes build their normaliser anew: what an export put there is lost then.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, TokenizersBackend
 
 from fewtune.errors import PredictorError
 from fewtune.exporting.prompt_tokenizer import PROBES
+from fewtune.records import open_scratch
 
 _AROUND = ("{}", " {}", "{}\n", "\t{} ")
 """What may stand around a text."""
@@ -31,10 +30,10 @@ def check_backend(tokenizer: PreTrainedTokenizerBase) -> Any:
 def check_reread(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
     """Raise PredictorError where a tokenizer beside a model's configuration is read back as another."""
     texts = [around.format(probe) for probe in PROBES for around in _AROUND]
-    with tempfile.TemporaryDirectory() as place:
-        config.save_pretrained(place)
-        tokenizer.save_pretrained(place)
-        read: Any = AutoTokenizer.from_pretrained(Path(place), local_files_only=True)
+    with open_scratch() as place:
+        config.save_pretrained(str(place))
+        tokenizer.save_pretrained(str(place))
+        read: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
     if read(texts).input_ids != tokenizer(texts).input_ids:
         raise PredictorError(
             f"Transformers reads a tokenizer beside a model of type {config.model_type!r} as {type(read).__name__}, "

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import MOST_EPOCHS, Method
+from fewtune.methods.embeddings import USUAL_PENALTY
 from fewtune.methods.optimisation import LearningRate, Recipe, read_optimisation
 from fewtune.methods.penalty import InversePenalty
 
@@ -43,7 +44,7 @@ class Settings(Recipe):
         Field(ge=2, le=10_000_000, description="Pairs, half of equal labels and half of unlike ones: at most so many."),
     ] = 2000
     learning_rate: LearningRate = 1e-4
-    inverse_penalty: InversePenalty = 1.0
+    inverse_penalty: InversePenalty = USUAL_PENALTY
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:

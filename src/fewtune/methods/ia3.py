@@ -35,16 +35,9 @@ class Settings(TuningByReadout):
 
 def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task) -> str | None:
     """Say so where PEFT does not know which layers of an architecture to scale."""
-    from fewtune.models.quiet import quiet_transformers
+    from fewtune.models.adapters import IA3_FEEDFORWARD_MODULES, IA3_TARGET_MODULES
 
-    with quiet_transformers():
-        from peft.utils.constants import (
-            TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
-            TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,
-        )
-
-    known = set(TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING)
-    known &= set(TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING)
+    known = set(IA3_TARGET_MODULES) & set(IA3_FEEDFORWARD_MODULES)
     if config is None or config.model_type in known:
         return None
     return (
@@ -72,9 +65,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 def _add_vectors(network: PreTrainedModel, seed: int) -> PeftModel:
     """Put PEFT's vectors, all ones at first, into a frozen network's layers."""
     import torch
-    from peft import IA3Config, get_peft_model
 
     from fewtune.engine.layers import holds_transposed
+    from fewtune.models.adapters import IA3Config, get_peft_model
     from fewtune.models.architectures import architecture_of
 
     # PEFT draws from torch's global generator before it sets the vectors: seeded here, given back after.

@@ -81,12 +81,9 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 
 def _list_known_types() -> frozenset[str]:
     """The model types whose query and value layers PEFT names."""
-    from fewtune.models.quiet import quiet_transformers
+    from fewtune.models.adapters import LORA_TARGET_MODULES
 
-    with quiet_transformers():
-        from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
-
-    return frozenset(KNOWN)
+    return frozenset(LORA_TARGET_MODULES)
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:

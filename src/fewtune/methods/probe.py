@@ -32,7 +32,7 @@ class Settings:
 
     prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = True
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
-    inverse_penalty: InversePenalty = "auto"
+    inverse_penalty: InversePenalty = USUAL_PENALTY
     layer: Annotated[
         int | None,
         Field(

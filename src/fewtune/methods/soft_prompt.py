@@ -78,7 +78,6 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
     """Say so where the virtual tokens leave no room for a row, or PEFT has no encoder for the layers' shapes."""
     from fewtune.engine.loading import sketch_network
     from fewtune.models import max_positions
-    from fewtune.models.architectures import find_architecture
 
     if config is None:
         return None
@@ -89,15 +88,9 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
             f"set {limit // 2} or fewer, to leave as much room for a row"
         )
     if settings.kind == "prefix":
-        import torch
+        from fewtune.engine.soft import find_layer_shapes
 
-        from fewtune.engine.packing import Prefix, capture_prefix, pack
-
-        network, nowhere = sketch_network(config), torch.device("meta")
-        # Behind embeddings the architecture takes embeddings itself: some look into token numbers, which are nowhere.
-        embeddings = find_architecture(config).find_embeddings(network)
-        word = torch.zeros(1, embeddings.weight.shape[1], device=nowhere)
-        shapes = _key_value_shapes(capture_prefix(network, pack([[0]], nowhere, Prefix(1, embeddings=word))))
+        shapes = set(find_layer_shapes(sketch_network(config)).values())
         if len(shapes) > 1:
             return (
                 f"the model's layers keep keys and values of {len(shapes)} shapes, and PEFT's prefix has one: "
@@ -137,9 +130,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 def _add_prompt(network: PreTrainedModel, settings: Settings, seed: int) -> SoftTokensAdded:
     """PEFT's prompt embedding, started as PEFT starts it."""
     import torch
-    from peft import PromptEmbedding, PromptTuningConfig
 
     from fewtune.engine.soft import SoftPrompt
+    from fewtune.models.adapters import PromptEmbedding, PromptTuningConfig
     from fewtune.models.architectures import architecture_of
     from fewtune.predictors.network import SoftTokensAdded
 
@@ -161,9 +154,9 @@ def _add_prompt(network: PreTrainedModel, settings: Settings, seed: int) -> Soft
 def _add_prefix(forward: Forward, settings: Settings, seed: int) -> SoftTokensAdded:
     """PEFT's prefix encoder for the layers of a network, and the soft tokens it makes."""
     import torch
-    from peft import PrefixEncoder, PrefixTuningConfig
 
     from fewtune.engine.soft import SoftPrefix, flatten_prefix
+    from fewtune.models.adapters import PrefixEncoder, PrefixTuningConfig
     from fewtune.predictors.network import SoftTokensAdded
 
     # One token run says which layers keep keys and values, and of what shape, whatever the architecture.

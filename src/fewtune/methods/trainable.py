@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -20,6 +19,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.four_bit import quantise_linear_layers
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import holds_transposed
+from fewtune.models.adapters import LoraConfig, get_peft_model
 from fewtune.predictors.network import Adapter, Change, ChangedWeights
 
 

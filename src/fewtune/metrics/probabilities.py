@@ -16,7 +16,9 @@ import numpy as np
 from fewtune.metrics.counts import FloatArray, IntArray
 
 AUROC = "auroc"
-FIGURES = (AUROC, "log_loss", "brier", "recentred_accuracy")
+CALIBRATED = "calibrated_ece"
+"""The calibration error that a calibrated model would show on so many rows."""
+FIGURES = (AUROC, "log_loss", "brier", "recentred_accuracy", CALIBRATED)
 """What `describe` gives, by name."""
 LEAST_PROBABILITY = 1e-12
 """A gold label's probability counts as no less in a log loss."""
@@ -29,9 +31,21 @@ def measure_calibration(gold: IntArray, predicted: IntArray, probabilities: Floa
     """Expected calibration error: 10 equal-width bins over the predicted label's probability (rows, labels)."""
     confidence = probabilities[np.arange(len(predicted)), predicted]
     right = (gold == predicted).astype(np.float64)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    gap = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
+    gap = np.bincount(_place_in_bins(confidence), weights=right - confidence, minlength=CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(gold))
+
+
+def expect_calibration(confidence: FloatArray) -> float:
+    """The calibration error to be expected on these rows (rows,) of answers that are right as often as they say.
+
+    It is not 0: a bin's gap is a sum of few rows, about normal, whose mean size is sqrt(2 / pi) of its deviation.
+    """
+    spread = np.bincount(_place_in_bins(confidence), weights=confidence * (1 - confidence), minlength=CALIBRATION_BINS)
+    return float(np.sqrt(2 / np.pi * np.maximum(spread, 0.0)).sum() / len(confidence))
+
+
+def _place_in_bins(confidence: FloatArray) -> IntArray:
+    return np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def merge_labels(log_probabilities: FloatArray, counts_as: IntArray) -> FloatArray:
@@ -68,6 +82,7 @@ def describe_ranked(
         "log_loss": float(-np.log(np.maximum(given, LEAST_PROBABILITY)).sum() / rows),
         "brier": float(((probabilities**2).sum() - 2 * given.sum()) / rows + 1),
         "recentred_accuracy": float(np.count_nonzero(centred.argmax(axis=1) == gold) / rows),
+        CALIBRATED: expect_calibration(probabilities.max(axis=1)),
     }
     return found if ranks is None else {AUROC: ranks[0], **found}
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from fewtune.metrics.counts import FloatArray, IntArray
-from fewtune.metrics.probabilities import CALIBRATION_BINS, describe, measure_calibration
+from fewtune.metrics.probabilities import CALIBRATED, CALIBRATION_BINS, describe, measure_calibration
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ReliabilityBin:
 
 
 def describe_calibration(probabilities: FloatArray, gold: IntArray) -> Mapping[str, float]:
-    """Log loss, Brier score and expected calibration error of probabilities (rows, labels)."""
+    """Log loss, Brier score and calibration error of probabilities (rows, labels), and that of a calibrated model."""
     figures = describe(probabilities, gold)
     error = measure_calibration(gold, probabilities.argmax(axis=1).astype(np.int64), probabilities)
-    return {"log_loss": figures["log_loss"], "brier": figures["brier"], "ece": error}
+    return {"log_loss": figures["log_loss"], "brier": figures["brier"], "ece": error, CALIBRATED: figures[CALIBRATED]}
 
 
 def bin_answers(probabilities: FloatArray, gold: IntArray) -> list[ReliabilityBin]:

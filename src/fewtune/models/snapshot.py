@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fewtune.causes import FULL, find_system_error
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import TEMPLATE, drop_chat, fingerprint_chat, is_chat, read_template
@@ -48,7 +49,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
         path = Path(name).expanduser().resolve()
     elif entry is not None and entry.hub_id is not None:
         path, commit = _download_from_hub(entry.hub_id, revision or entry.revision)
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+    elif is_hub_id(name):
         path, commit = _download_from_hub(name, revision)
     else:
         raise ModelError(
@@ -58,12 +59,20 @@ def find_model(name: str, revision: str | None = None) -> ModelSnapshot:
     return ModelSnapshot(name, path, fingerprint_model(path), commit)
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a name that is no folder's can be one of the hub, `owner/name`."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith(".")
+
+
 def lies_in_folder(name: str) -> bool:
     """Whether a name is that of a folder of this machine, which no other machine finds by it."""
     plain = drop_chat(name)
     entry = CATALOGUE.get(plain)
     packaged = entry is not None and entry.packaged is not None
-    return not packaged and Path(plain).expanduser().is_dir()
+    try:
+        return not packaged and Path(plain).expanduser().is_dir()
+    except (OSError, RuntimeError):  # too long for a path, or of a user that this machine has not
+        return False
 
 
 def place_model(name: str) -> str:
@@ -91,6 +100,12 @@ def _download_from_hub(hub_id: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError as error:
         raise ModelError(f"model {hub_id!r} has no revision {revision or 'main'!r} on the hub. {way_out}") from error
     except Exception as error:  # a proxy or a connection that breaks raises whatever the client below the hub's does
+        found = find_system_error(error)
+        if found is not None and found.errno in FULL:
+            raise ModelError(
+                f"model {hub_id!r} could not be kept in the cache {constants.HF_HUB_CACHE} ({found.strerror}). Make "
+                "room there, or set HF_HOME to a folder that has some."
+            ) from error
         raise ModelError(
             f"model {hub_id!r} could not be downloaded and is not in the cache ({describe_error(error)}). {way_out}"
         ) from error

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fewtune.errors import DataError
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.rows import TextRow
@@ -49,7 +47,7 @@ def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[
 
 def _answer(predictor: Predictor, rows: Sequence[TextRow]) -> list[Answer]:
     examples = [Example(f"row {row.number}", row.texts, None) for row in rows]
-    probabilities = np.exp(predictor.log_probabilities(examples))
+    probabilities = predictor.find_probabilities(examples)
     return [
         Answer(row, label, tuple(map(float, each)))
         for row, label, each in zip(rows, predictor.answer(probabilities), probabilities, strict=True)

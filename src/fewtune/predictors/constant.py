@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import ConstantPart
+from fewtune.predictors.tensors import TensorFile, TensorForm
 from fewtune.tasks.base import Example
+
+LARGEST_EXCESS = 1e-6
+"""Of the logarithm of what probabilities sum to, which rounding makes no 0."""
 
 
 @dataclass(frozen=True)
@@ -40,5 +45,9 @@ class ConstantScorer:
         """Nothing but its array."""
 
     @staticmethod
-    def rebuild(arrays: Mapping[str, np.ndarray]) -> ConstantScorer:
-        return ConstantScorer(arrays["scores"])
+    def rebuild(tensors: TensorFile, labels: int) -> ConstantScorer:
+        """Raises PredictorError where the tensors are not those of a constant over so many labels."""
+        scores = tensors.read({"scores": TensorForm((labels,))})["scores"]
+        if abs(np.logaddexp.reduce(scores)) > LARGEST_EXCESS:
+            raise PredictorError(f"{tensors.place}: scores are no log-probabilities of labels: they do not sum to 1.")
+        return ConstantScorer(scores)

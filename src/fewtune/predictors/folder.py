@@ -9,24 +9,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from fewtune.errors import ModelError, PredictorError
+from fewtune.data.strict_json import RepeatedKeyError, parse_json
+from fewtune.errors import ModelError, PredictorError, shorten
 from fewtune.models import ModelSnapshot, Precision
 from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.manifest import (
     ADAPTER,
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    OLDEST_VERSION,
     SCHEMA_VERSION,
     AdapterPart,
     BasePart,
@@ -35,10 +34,13 @@ from fewtune.predictors.manifest import (
     Manifest,
     SoftTokensPart,
     WordsPart,
+    digest_manifest,
 )
 from fewtune.predictors.mistaken_folder import word_mistaken
 from fewtune.predictors.predictor import Predictor, Scorer
+from fewtune.predictors.tensors import TensorFile
 from fewtune.predictors.words import WordScorer
+from fewtune.records import fill_atomically, is_empty, write_atomically
 
 MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"
@@ -46,36 +48,36 @@ _PACKAGES = ("fewtune", "numpy", "safetensors", "scikit-learn", "torch", "transf
 
 
 def save_predictor(predictor: Predictor, folder: Path) -> None:
-    """Write a predictor into a folder that does not exist yet, or is empty; raises PredictorError where it cannot."""
-    fill_folder(folder, lambda finished: _write_parts(predictor, finished))
+    """Write a predictor into a folder that does not exist yet, or is empty, whole or not at all.
 
-
-def fill_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder of what `write` writes into another, whole or not at all; it must be new, or empty.
-
-    Raises PredictorError where it is neither, or cannot be written.
+    Raises PredictorError where it is neither, UnwrittenError where it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PredictorError(f"{folder} exists and is not empty: give a new folder to save a model into.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-            finished = Path(scratch) / "finished"
-            finished.mkdir()
-            write(finished)
-            if not folder.exists():
-                shutil.move(finished, folder)
-            else:  # it may be where something is mounted, or where the command runs
-                # The manifest last: a folder without one is no model, whatever else could be moved.
-                for path in sorted(finished.iterdir(), key=lambda path: path.name == MANIFEST):
-                    shutil.move(path, folder)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PredictorError(f"{folder}: the model could not be written there ({reason}).") from error
+    with saving(predictor, folder):
+        pass
 
 
-def _write_parts(predictor: Predictor, folder: Path) -> None:
+@contextlib.contextmanager
+def saving(predictor: Predictor, folder: Path) -> Iterator[tuple[Path, Manifest]]:
+    """A predictor's files, in a folder that more may be written into, and its manifest; raises as `save_predictor`.
+
+    It stands as `folder` once this ends without an error; else nothing is there.
+    """
+    check_free(folder)
     arrays = {name: np.ascontiguousarray(array) for name, array in predictor.scorer.arrays().items()}
+    needed = sum(array.nbytes for array in arrays.values()) or None  # what is not an array is small
+    # The manifest last: a folder without one is no model, whatever else is there.
+    with fill_atomically(folder, MANIFEST, needed) as finished:
+        _write_parts(predictor, arrays, finished)
+        yield finished, read_manifest(finished)
+
+
+def check_free(folder: Path) -> None:
+    """Raise PredictorError where nothing can be saved in a folder: it is there, and not empty."""
+    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
+        raise PredictorError(f"{folder} exists and is not empty: give a new folder to save a model into.")
+
+
+def _write_parts(predictor: Predictor, arrays: dict[str, np.ndarray], folder: Path) -> None:
     if arrays:
         save_file(arrays, folder / _WEIGHTS)
     predictor.scorer.write_more(folder)
@@ -90,7 +92,8 @@ def _write_parts(predictor: Predictor, folder: Path) -> None:
         versions={package: version(package) for package in _PACKAGES},
         files={path.relative_to(folder).as_posix(): _hash(path) for path in files},
     )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    manifest = manifest.model_copy(update={"digest": digest_manifest(json.loads(manifest.model_dump_json()))})
+    write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
 
 
 def load_predictor(folder: Path | str, base: Path | str | None = None, precision: Precision | None = None) -> Predictor:
@@ -103,47 +106,36 @@ def load_predictor(folder: Path | str, base: Path | str | None = None, precision
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    for name, expected in manifest.files.items():
-        if not _is_inside(name) or not (folder / name).is_file():
-            raise PredictorError(f"{folder}: {name}, which its manifest names, is not there. Copy the folder anew.")
-        if _hash(folder / name) != expected:
-            raise PredictorError(
-                f"{folder / name}: its content is not what was saved (its SHA-256 differs from the manifest's). Copy "
-                "the folder anew, or fit the model again."
-            )
-    try:
-        arrays = load_file(folder / _WEIGHTS) if _WEIGHTS in manifest.files else {}
-        scorer = _rebuild(manifest, arrays, folder, base, precision)
-    except (KeyError, SafetensorError, OSError) as error:
-        raise PredictorError(f"{folder}: what its manifest asks for is not in its files ({error}).") from error
+    _check_files(folder, manifest.files)
     return Predictor(
-        manifest.labels, manifest.fields, scorer, manifest.origin, manifest.temperature, manifest.abstention
+        manifest.labels,
+        manifest.fields,
+        _rebuild(manifest, folder, base, precision),
+        manifest.origin,
+        manifest.temperature,
+        manifest.abstention,
     )
 
 
-def _rebuild(
-    manifest: Manifest,
-    arrays: dict[str, np.ndarray],
-    folder: Path,
-    base: Path | str | None,
-    precision: Precision | None,
-) -> Scorer:
+def _rebuild(manifest: Manifest, folder: Path, base: Path | str | None, precision: Precision | None) -> Scorer:
     part = manifest.scorer
+    tensors = TensorFile(folder / _WEIGHTS, there=_WEIGHTS in manifest.files)
     if isinstance(part, ConstantPart):
-        return ConstantScorer.rebuild(arrays)
+        return ConstantScorer.rebuild(tensors, len(manifest.labels))
     if isinstance(part, WordsPart):
-        return WordScorer.rebuild(part, arrays)
+        return WordScorer.rebuild(part, tensors)
     if isinstance(part.network, (AdapterPart, SoftTokensPart)):
         named = {name.replace("\\", "/") for name in manifest.files}
         for name in (f"{ADAPTER}/{ADAPTER_CONFIG}", f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
-            if name not in named:  # PEFT would take what else lies there, a pickle too
+            if name not in named:  # what no hash vouches for is not read
                 raise PredictorError(f"{folder}: its manifest does not name {name}. Copy the folder anew.")
-    return _rebuild_language(part, arrays, folder, base, precision)
+    return _rebuild_language(manifest, part, tensors, folder, base, precision)
 
 
 def _rebuild_language(
+    manifest: Manifest,
     part: LanguagePart,
-    arrays: dict[str, np.ndarray],
+    tensors: TensorFile,
     folder: Path,
     base: Path | str | None,
     precision: Precision | None,
@@ -151,7 +143,7 @@ def _rebuild_language(
     from fewtune.engine.loading import load_model
     from fewtune.models import find_model
     from fewtune.models.chat import CHAT, drop_chat, is_chat
-    from fewtune.predictors.language import LanguageScorer
+    from fewtune.predictors.language_rebuild import rebuild_language
 
     named = str(base) if base is not None else part.base.name
     if is_chat(part.base.name):
@@ -159,7 +151,8 @@ def _rebuild_language(
     snapshot = _find_base(named, part.base) if base is None else find_model(named)
     if snapshot.weights_fingerprint != part.base.weights_fingerprint:
         raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
-    return LanguageScorer.rebuild(part, arrays, folder, load_model(snapshot, precision or part.base.precision))
+    model = load_model(snapshot, precision or part.base.precision)
+    return rebuild_language(manifest, part, tensors, folder, model)
 
 
 def _find_base(name: str, base: BasePart) -> ModelSnapshot:
@@ -189,7 +182,10 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise PredictorError(word_mistaken(folder))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = parse_json(text)
+    except RepeatedKeyError as error:
+        raise PredictorError(f"{path}: {error}. Copy the folder anew, or fit the model again.") from error
     except (ValueError, RecursionError, OSError) as error:
         raise PredictorError(f"{path}: not readable as JSON. Copy the folder anew, or fit the model again.") from error
     told = content.get("schema_version") if isinstance(content, dict) else None
@@ -198,17 +194,42 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: it was written by a newer fewtune (format {told}; this one reads {SCHEMA_VERSION}). Update "
             "fewtune to load it."
         )
-    if type(told) is int and told < SCHEMA_VERSION:
+    if type(told) is int and told < OLDEST_VERSION:
         raise PredictorError(
             f"{path}: it was written by an older fewtune (format {told}; this one reads {SCHEMA_VERSION}). Fit the "
             "model again."
         )
     try:
-        return Manifest.model_validate_json(json.dumps(content))
+        manifest = Manifest.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the whole"
-        raise PredictorError(f"{path}: not the manifest of a saved model ({field}: {first['msg']}).") from error
+        field = ".".join(map(str, first["loc"]))
+        reason = f"{field}: {first['msg']}" if field else first["msg"]
+        raise PredictorError(f"{path}: not the manifest of a saved model ({shorten(reason, 400)}).") from error
+    digest = digest_manifest(content) if manifest.schema_version > OLDEST_VERSION else None
+    if manifest.digest != digest:
+        raise PredictorError(
+            f"{path}: its content is not what was saved (it differs from its digest). Copy the folder anew, or fit the "
+            "model again."
+        )
+    return manifest
+
+
+def _check_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise PredictorError naming the first file that is not there, or not as it was saved."""
+    for name, expected in files.items():
+        shown = shorten(name)
+        try:
+            found = _hash(folder / name) if _is_inside(name) and (folder / name).is_file() else None
+        except OSError as error:
+            raise PredictorError(f"{folder}: {shown} cannot be read ({error.strerror or error}).") from error
+        if found is None:
+            raise PredictorError(f"{folder}: {shown}, which its manifest names, is not there. Copy the folder anew.")
+        if found != expected:
+            raise PredictorError(
+                f"{folder / name}: its content is not what was saved (its SHA-256 differs from the manifest's). Copy "
+                "the folder anew, or fit the model again."
+            )
 
 
 def _is_inside(name: str) -> bool:

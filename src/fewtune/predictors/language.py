@@ -6,16 +6,15 @@ is `network`. Contextual and batch calibration only differ in the prior that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.readouts import HeadReadout, LabelWordReadout, NearnessReadout, Readout, StateReadout, WordsOver
+from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout, WordsOver
 from fewtune.engine.score import score_prompts
 from fewtune.predictors.manifest import (
     BasePart,
@@ -29,7 +28,7 @@ from fewtune.predictors.manifest import (
 )
 from fewtune.predictors.nearest import NearestDemonstrations
 from fewtune.predictors.neighbours import Neighbours
-from fewtune.predictors.network import Change, rebuild_forward
+from fewtune.predictors.network import Change
 from fewtune.predictors.regression import Regression
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import centre
@@ -157,33 +156,6 @@ class LanguageScorer:
 
     def write_more(self, folder: Path) -> None:
         self.change.write_more(folder, self.model)
-
-    @staticmethod
-    def rebuild(
-        part: LanguagePart, arrays: Mapping[str, np.ndarray], folder: Path, model: LanguageModel
-    ) -> LanguageScorer:
-        """The scorer that was saved, on its base model, which is not changed."""
-        forward, change = rebuild_forward(part.network, arrays, folder, model, part.block)
-        encoder = Encoder(model.tokenizer, part.max_tokens, part.max_positions)
-        reader: Regression | Neighbours | None = None
-        readout: Readout
-        if isinstance(part.readout, RegressionPart):
-            reader, readout = Regression.rebuild(part.readout, arrays), StateReadout(part.readout.unit)
-        elif isinstance(part.readout, NeighboursPart):
-            reader = Neighbours.rebuild(part.readout, arrays)
-            readout = NearnessReadout(reader.anchors, reader.by)
-        elif isinstance(part.readout, HeadPart):
-            weight = torch.from_numpy(arrays["head.weight"]).to(model.device)
-            head: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, *weight.shape[::-1], bias=False)
-            head.weight.data = weight
-            readout = HeadReadout(head)
-        else:
-            readout = read_words(encoder, part.readout.tokens, part.readout.over, part.readout.per_token)
-        prompting = Prompting(forward, encoder, part.template, readout)
-        near: NearestDemonstrations | None = None
-        if part.contexts[0].nearest is not None:
-            near = find_by_states(part.contexts[0].nearest, arrays["nearest.states"], prompting)
-        return LanguageScorer(model, prompting, change, part.contexts, reader, near)
 
 
 def find_by_states(part: NearestPart, states: np.ndarray, prompting: Prompting) -> NearestDemonstrations:

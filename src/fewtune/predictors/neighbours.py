@@ -14,6 +14,7 @@ import numpy as np
 
 from fewtune.errors import PredictorError
 from fewtune.predictors.manifest import NeighboursPart
+from fewtune.predictors.tensors import FLOAT32, TensorForm
 
 REVISION = 2
 """2: divergences are expected under the labelled row's distribution; 1: under the row's."""
@@ -54,6 +55,11 @@ class Neighbours:
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"neighbours.anchors": self.anchors}
+
+    @staticmethod
+    def list_forms(part: NeighboursPart, width: int) -> dict[str, TensorForm]:
+        """The tensors of a vote by so many probabilities, or features."""
+        return {"neighbours.anchors": TensorForm((len(part.labels_of), width), FLOAT32)}
 
     @staticmethod
     def rebuild(part: NeighboursPart, arrays: Mapping[str, np.ndarray]) -> Neighbours:

@@ -7,31 +7,45 @@ tokens are written in PEFT's own layout, so that PEFT alone can read them too.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from fewtune.engine.forward import Forward
-from fewtune.engine.four_bit import quantise_linear_layers
+from fewtune.engine.four_bit import find_obstacle, quantise_linear_layers
 from fewtune.engine.language_model import LanguageModel
-from fewtune.engine.soft import SoftPrefix, SoftPrompt
+from fewtune.engine.layers import LINEAR, holds_transposed
+from fewtune.engine.soft import SoftPrefix, SoftPrompt, find_layer_shapes
+from fewtune.errors import PredictorError, list_names, word_install
+from fewtune.models.adapters import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from fewtune.models.chat import drop_chat
+from fewtune.predictors.adapter_config import read_adapter_config
 from fewtune.predictors.manifest import (
     ADAPTER,
+    ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     AdapterPart,
     SoftTokensPart,
     UnchangedPart,
     WeightsPart,
 )
+from fewtune.predictors.tensors import FLOAT32, TensorFile, TensorForm
 
 NetworkPart = UnchangedPart | WeightsPart | AdapterPart | SoftTokensPart
 
@@ -122,10 +136,30 @@ class SoftTokensAdded:
         _write_adapter(folder, self.config, {"prompt_embeddings": vectors}, model)
 
 
+def list_change_forms(part: NetworkPart, folder: Path, model: LanguageModel) -> dict[str, TensorForm]:
+    """The tensors that a change keeps beside its adapter: weights in place of the base model's.
+
+    Raises PredictorError where the base model has no such weights.
+    """
+    if not isinstance(part, WeightsPart):
+        return {}
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.frozen.named_parameters()}
+    unknown = [name for name in part.names if name not in shapes]
+    if unknown:
+        raise PredictorError(
+            f"{folder}: its manifest replaces weights that the base model has not: {list_names(unknown, 3)}. Copy the "
+            "folder anew, or fit the model again."
+        )
+    return {f"network.{name}": TensorForm(shapes[name], FLOAT32) for name in part.names}
+
+
 def rebuild_forward(
     part: NetworkPart, arrays: Mapping[str, np.ndarray], folder: Path, model: LanguageModel, block: int | None
 ) -> tuple[Forward, Change]:
-    """The network that was saved, on its base model, and what it differs by."""
+    """The network that was saved, on its base model, and what it differs by.
+
+    Raises PredictorError where an adapter's files are not those of an adapter on this model.
+    """
     if isinstance(part, UnchangedPart):
         return model.forward(model.frozen, block=block), Unchanged()
     if isinstance(part, WeightsPart):
@@ -135,24 +169,103 @@ def rebuild_forward(
             own[name].data = torch.from_numpy(arrays[f"network.{name}"]).to(model.device)
         return model.forward(network, block=block), ChangedWeights()
     if isinstance(part, AdapterPart):
-        network = model.adaptable_copy()
-        if part.four_bit:
-            quantise_linear_layers(network, torch.bfloat16 if model.precision == "bfloat16" else torch.float32)
-        with warnings.catch_warnings(), torch.random.fork_rng():
-            # PEFT asks Transformers for something by its old name; the user can do nothing about it.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            wrapped = PeftModel.from_pretrained(network, str(folder / ADAPTER))
-        network.eval()
+        wrapped, network = _rebuild_adapter(part, folder / ADAPTER, model)
         return model.forward(network, block=block), Adapter(wrapped, part.four_bit)
-    vectors = load_file(folder / ADAPTER / ADAPTER_WEIGHTS)["prompt_embeddings"].to(model.device)
-    encoder = nn.Embedding.from_pretrained(vectors)
-    soft: SoftPrompt | SoftPrefix = (
-        SoftPrefix(encoder, part.tokens, part.layers, part.heads)
-        if part.as_keys_and_values
-        else SoftPrompt(encoder, part.tokens)
+    change = _rebuild_soft_tokens(part, folder / ADAPTER, model)
+    return model.forward(model.adaptable_copy(), change.soft, block), change
+
+
+def _rebuild_adapter(part: AdapterPart, folder: Path, model: LanguageModel) -> tuple[PeftModel, PreTrainedModel]:
+    """PEFT's wrapping of a copy of the base model, and that copy."""
+    path = folder / ADAPTER_CONFIG
+    config: Any = read_adapter_config(path, ("LORA", "IA3"))
+    tensors = TensorFile(folder / ADAPTER_WEIGHTS)
+    network = model.adaptable_copy()
+    _compare(path, {"task_type": (config.task_type, model.architecture.peft_task)})
+    _compare(path, {"fan_in_fan_out": (config.fan_in_fan_out, holds_transposed(network))})
+    _check_targets(path, config.target_modules, network)
+    if isinstance(config, LoraConfig):
+        _check_rank(config.r, tensors)
+    if part.four_bit:
+        _check_four_bit(folder, model)
+        quantise_linear_layers(network, torch.bfloat16 if model.precision == "bfloat16" else torch.float32)
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        # PEFT asks Transformers for something by its old name; the user can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        wrapped: Any = get_peft_model(network, config)
+    made = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    read = tensors.read({name: TensorForm(tuple(tensor.shape), FLOAT32) for name, tensor in made.items()})
+    set_peft_model_state_dict(wrapped, {name: torch.from_numpy(value) for name, value in read.items()})
+    network.eval()
+    return wrapped, network
+
+
+def _check_targets(path: Path, targets: Collection[str], network: PreTrainedModel) -> None:
+    """Raise PredictorError where names of modules are those of none, or of one that is no linear layer."""
+    found = [
+        (name, module)
+        for name, module in network.named_modules()
+        if any(name == target or name.endswith(f".{target}") for target in targets)
+    ]
+    others = [name for name, module in found if not isinstance(module, LINEAR)]
+    if others or not found:
+        reason = f"{others[0]}, which is no linear layer" if others else "no module of the base model"
+        raise PredictorError(f"{path}: target_modules names {reason}. Copy the folder anew, or fit the model again.")
+
+
+def _check_rank(rank: int, tensors: TensorFile) -> None:
+    """Raise PredictorError where adapters are of another rank, before any of this one are made: it may be huge."""
+    found = {name: form.shape for name, form in tensors.forms.items() if ".lora_A." in name}
+    others = [name for name, shape in found.items() if shape[:1] != (rank,)]
+    if others or not found:
+        shown = f"{others[0]} has the shape {list(found[others[0]])}" if others else "it holds no tensor lora_A"
+        raise PredictorError(
+            f"{tensors.place}: {shown}, and {ADAPTER_CONFIG} says that r is {rank}. Copy the folder anew, or fit the "
+            "model again."
+        )
+
+
+def _check_four_bit(folder: Path, model: LanguageModel) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise PredictorError(f"{folder}: its base is held in 4 bits, which needs {word_install('4bit')}")
+    obstacle = find_obstacle(model.networks.sketch, model.device)
+    if obstacle is not None:
+        raise PredictorError(f"{folder}: its base is to be held in 4 bits, and cannot be: {obstacle}.")
+
+
+def _rebuild_soft_tokens(part: SoftTokensPart, folder: Path, model: LanguageModel) -> SoftTokensAdded:
+    path = folder / ADAPTER_CONFIG
+    config: Any = read_adapter_config(path, ("PREFIX_TUNING" if part.as_keys_and_values else "PROMPT_TUNING",))
+    if part.as_keys_and_values:
+        shapes = find_layer_shapes(model.networks.sketch)
+        if len(set(shapes.values())) > 1:
+            raise PredictorError(f"{folder}: a prefix is of one shape, and the base model's layers are of several.")
+        heads, size = next(iter(shapes.values()))
+        width, own = 2 * len(shapes) * heads * size, heads * size
+        _compare(folder, {"layers": (part.layers, tuple(shapes)), "heads": (part.heads, heads)})
+        _compare(path, {"num_layers": (config.num_layers, len(shapes))})
+        _compare(path, {"num_attention_heads": (config.num_attention_heads, heads)})
+    else:
+        width = own = model.architecture.find_embeddings(model.networks.sketch).embedding_dim
+    _compare(
+        path, {"num_virtual_tokens": (config.num_virtual_tokens, part.tokens), "token_dim": (config.token_dim, own)}
     )
-    config = PeftConfig.from_pretrained(str(folder / ADAPTER))
-    return model.forward(model.adaptable_copy(), soft, block), SoftTokensAdded(config, soft)
+    form = TensorForm((part.tokens, width), FLOAT32)
+    read = TensorFile(folder / ADAPTER_WEIGHTS).read({"prompt_embeddings": form})
+    encoder = nn.Embedding.from_pretrained(torch.from_numpy(read["prompt_embeddings"]).to(model.device))
+    if part.as_keys_and_values:
+        return SoftTokensAdded(config, SoftPrefix(encoder, part.tokens, part.layers, part.heads))
+    return SoftTokensAdded(config, SoftPrompt(encoder, part.tokens))
+
+
+def _compare(place: Path, values: Mapping[str, tuple[object, object]]) -> None:
+    """Raise PredictorError naming the first of the values that is not what it must be."""
+    for name, (given, needed) in values.items():
+        if given != needed:
+            raise PredictorError(
+                f"{place}: {name} is {given!r} and must be {needed!r} on this base model, with these tensors. Copy the "
+                "folder anew, or fit the model again."
+            )
 
 
 def _write_adapter(folder: Path, config: Any, state: Mapping[str, torch.Tensor], model: LanguageModel) -> None:

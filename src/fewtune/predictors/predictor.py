@@ -79,7 +79,21 @@ class Predictor:
 
         Raises DataError naming the row that lacks a text, or whose text is empty.
         """
-        probabilities: np.ndarray = np.exp(self.log_probabilities(self.read_rows(rows)))
+        return self.find_probabilities(self.read_rows(rows))
+
+    def find_probabilities(self, rows: Sequence[Example]) -> np.ndarray:
+        """The same of rows as `log_probabilities` takes them.
+
+        Raises PredictorError where an answer is no number: weights that overflow where they are multiplied.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told below
+            probabilities: np.ndarray = np.exp(self.log_probabilities(rows))
+        broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+        if len(broken):
+            raise PredictorError(
+                f"{rows[int(broken[0])].row_id}: the model's answer is no number: its weights overflow where they are "
+                "multiplied. Fit it again, with a lower learning rate."
+            )
         return probabilities
 
     def read_rows(self, rows: Sequence[str | Mapping[str, str]]) -> list[Example]:

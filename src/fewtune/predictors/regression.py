@@ -6,13 +6,14 @@ Owns the fit, the arithmetic of reading it and the score of a label that it neve
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fewtune.predictors.manifest import RegressionPart
+from fewtune.predictors.tensors import TensorForm
 
 if TYPE_CHECKING:
     from scipy.sparse import spmatrix
@@ -102,6 +103,15 @@ class Regression:
             None if scaler is None else scaler.mean_,
             None if scaler is None else scaler.scale_,
         )
+
+    @staticmethod
+    def list_forms(part: RegressionPart, features: int, there: Collection[str]) -> dict[str, TensorForm]:
+        """The tensors of a regression on so many features; means and scales where either is there."""
+        rows = 1 if len(part.classes) == 2 else len(part.classes)
+        forms = {"regression.weights": TensorForm((rows, features)), "regression.intercepts": TensorForm((rows,))}
+        if "regression.means" in there or "regression.scales" in there:
+            forms |= dict.fromkeys(("regression.means", "regression.scales"), TensorForm((features,)))
+        return forms
 
     @staticmethod
     def rebuild(part: RegressionPart, arrays: Mapping[str, np.ndarray]) -> Regression:

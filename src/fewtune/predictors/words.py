@@ -15,6 +15,7 @@ import numpy as np
 
 from fewtune.predictors.manifest import Words, WordsPart
 from fewtune.predictors.regression import Regression
+from fewtune.predictors.tensors import TensorFile, TensorForm
 from fewtune.prompts.template import render
 from fewtune.prompts.unspaced import SIGNS
 from fewtune.tasks.base import Example
@@ -83,7 +84,11 @@ class WordScorer:
         """Nothing but its arrays."""
 
     @staticmethod
-    def rebuild(part: WordsPart, arrays: Mapping[str, np.ndarray]) -> WordScorer:
+    def rebuild(part: WordsPart, tensors: TensorFile) -> WordScorer:
+        """Raises PredictorError where the tensors are not those of the vocabulary and its regression."""
+        width = len(part.vocabulary)
+        frequencies = {"inverse_frequencies": TensorForm((width,))}
+        arrays = tensors.read(frequencies | Regression.list_forms(part.regression, width, tensors.forms))
         return WordScorer(
             part.template,
             part.longest_phrase,

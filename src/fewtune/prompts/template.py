@@ -14,6 +14,11 @@ def plain_template(fields: Sequence[str], between: str = "\n") -> str:
     return between.join("{" + name + "}" for name in fields)
 
 
+def list_fields(template: str) -> list[str]:
+    """The texts that a template names, in order; raises ValueError where its braces do not pair."""
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+
+
 def render(template: str, fields: Mapping[str, str]) -> str:
     """Put an example's texts into a template; braces inside the texts are left as they are."""
     parts = []

@@ -6,7 +6,6 @@ which text loses tokens when a row is too long (never the end of the prompt). Do
 
 from __future__ import annotations
 
-import string
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fewtune.errors import DataError
 from fewtune.models.chat import AnswerOpening
-from fewtune.prompts.template import render
+from fewtune.prompts.template import list_fields, render
 from fewtune.records import CutInputs
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class Encoder:
     def shorten_fields(self, template: str, example: Example, limit: int) -> Mapping[str, str]:
         """An example's texts such that the template with them has at most `limit` tokens: the longest are cut alike."""
         fields = dict(example.fields)
-        named = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        named = list_fields(template)
         length = first_length = len(self.tokenise([render(template, fields)])[0])
         while length > limit:
             tokens = {name: self.tokenise([fields[name]])[0] for name in named}

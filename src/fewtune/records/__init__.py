@@ -5,9 +5,17 @@ It is the only thing that running and analysing share, and imports without torch
 
 from fewtune.records.events import EVENTS as EVENTS
 from fewtune.records.events import append_event as append_event
+from fewtune.records.faults import TABLE_FAULTS as TABLE_FAULTS
+from fewtune.records.faults import PredictionsError as PredictionsError
+from fewtune.records.faults import TableFault as TableFault
 from fewtune.records.files import PART as PART
+from fewtune.records.files import check_room as check_room
+from fewtune.records.files import fill_atomically as fill_atomically
+from fewtune.records.files import is_empty as is_empty
 from fewtune.records.files import open_atomically as open_atomically
+from fewtune.records.files import open_scratch as open_scratch
 from fewtune.records.files import write_atomically as write_atomically
+from fewtune.records.files import write_together as write_together
 from fewtune.records.folder import StudyPredictions as StudyPredictions
 from fewtune.records.folder import find_last_run as find_last_run
 from fewtune.records.folder import list_written as list_written
@@ -17,9 +25,12 @@ from fewtune.records.folder import load_predictions as load_predictions
 from fewtune.records.folder import load_records as load_records
 from fewtune.records.folder import write_planned as write_planned
 from fewtune.records.looks import LOOKS as LOOKS
+from fewtune.records.looks import MOST_SPENT as MOST_SPENT
 from fewtune.records.looks import Look as Look
 from fewtune.records.looks import LookHistory as LookHistory
+from fewtune.records.looks import find_overspent as find_overspent
 from fewtune.records.looks import load_looks as load_looks
+from fewtune.records.looks import word_percent as word_percent
 from fewtune.records.looks import write_looks as write_looks
 from fewtune.records.notes import CutInputs as CutInputs
 from fewtune.records.notes import DemonstrationNotes as DemonstrationNotes

@@ -1,7 +1,7 @@
-"""What makes a record unsound though every field is there: figures that nothing measures.
+"""What makes a record or its predictions unsound though every field is there: figures that nothing measures.
 
-Owns what a record's figures can be, and how a fault is worded. Hand-edited records are found by it before anything is
-computed from them. Knows no file.
+Owns what a record's figures and a table's rows and scores can be, and how a fault is worded. What was edited by hand is
+found by it before anything is computed from it. Knows no file.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fewtune.errors import RecordError
 from fewtune.records.notes import Count, Seconds
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fewtune.records.schema import Record
 
 DEEPEST = 40
@@ -23,6 +26,21 @@ NEAR = 1e-9
 
 _RANGES = {"accuracy": (0.0, 1.0), "macro_f1": (0.0, 1.0), "mcc": (-1.0, 1.0)}
 """Those of `metrics.counts`, which brings NumPy: reading records does without."""
+
+TableFault = Literal["scores", "rows"]
+TABLE_FAULTS: dict[TableFault, str] = {
+    "scores": "scores that are no numbers",
+    "rows": "a row of a test set that stands in them twice",
+}
+"""What may be wrong with predictions whose columns are all there, in words."""
+
+
+class PredictionsError(RecordError):
+    """A trial's predictions of which no figure can be made: whose they are, and why."""
+
+    def __init__(self, where: str, trial_id: str, fault: TableFault, remedy: str) -> None:
+        self.trial_id, self.fault = trial_id, fault
+        super().__init__(f"{where}: no predictions that fewtune writes: {TABLE_FAULTS[fault]}. {remedy}.")
 
 
 class _Typed(BaseModel):
@@ -94,11 +112,25 @@ def find_fault(record: Record) -> str | None:
     return None
 
 
+def find_table_fault(table: pl.DataFrame) -> TableFault | None:
+    """What is wrong with a trial's predictions, whose rows have a test set and an id; None where nothing is."""
+    if table.select("test_set", "row_id").is_duplicated().any():
+        return "rows"
+    scores = [column for column in table if column.name.startswith("score_")]
+    return None if all(map(_holds_numbers, scores)) else "scores"
+
+
+def _holds_numbers(column: pl.Series) -> bool:
+    import numpy as np
+
+    return (column.dtype.is_float() or column.dtype.is_integer()) and bool(np.isfinite(column.to_numpy()).all())
+
+
 def word_error(error: ValidationError) -> str:
     """Word the first of what is wrong: 'notes.losses: Input should be a valid list'."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place:.{MOST_SHOWN}}: {first['msg']:.{MOST_SHOWN}}"
+    return f"{place:.{MOST_SHOWN}}{': ' if place else ''}{first['msg']:.{MOST_SHOWN}}"
 
 
 def is_deep(value: Any) -> bool:

@@ -130,6 +130,10 @@ class FitNotes(_Typed):
         default=[], description="At each epoch's end, where rows were kept out; None: no number."
     )
     kept_epoch: Count | None = Field(default=None, description="0-based epoch whose weights were kept; None: the last.")
+    collapsed: Count = Field(
+        default=0,
+        description="Fits before this one that gave every row of support and pool one answer, and were made again.",
+    )
     resumed_at: list[Count] = Field(
         default=[], description="Steps after which another process went on; what came before is in the trial's cost."
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fewtune.errors import RecordError
+from fewtune.records.faults import PredictionsError
 from fewtune.records.notes import Count
 from fewtune.records.schema import Cell, Record
-from fewtune.records.trial_files import decode_record
+from fewtune.records.trial_files import check_predictions, decode_record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,8 +61,12 @@ class PackedRecords:
             yield decode_record(line, f"{self.path}, line {number}", None, REMEDY)
 
     def records(self) -> list[Record]:
-        """Every record, in the file's order; raises RecordError where one is none."""
-        return list(self.each())
+        """Every record, in the file's order; raises RecordError where one is none, or stands there twice."""
+        records = list(self.each())
+        twice = [trial_id for trial_id, times in Counter(r.trial_id for r in records).items() if times > 1]
+        if twice:
+            raise RecordError(f"{self.path}: trial {twice[0]:.40} stands in it twice. {REMEDY}.")
+        return records
 
     def raw_records(self) -> dict[str, dict[str, Any]]:
         """Every record as it stands, by trial id."""
@@ -140,16 +146,21 @@ class PackedTables:
         runs = self._table.select(pl.col("trial_id").rle()).unnest("trial_id").collect()
         starts = runs["len"].cum_sum() - runs["len"]
         self._places = dict(zip(runs["value"], zip(starts, runs["len"], strict=True), strict=True))
+        self._in_parts = set(runs["value"].filter(runs["value"].is_duplicated()))
         self._start, self._held = 0, pl.DataFrame()
 
     def read(self, trial_id: str) -> pl.DataFrame:
-        """One trial's predictions; raises RecordError where there are none."""
+        """One trial's predictions; raises RecordError where there are none, or they cannot be a trial's."""
         if trial_id not in self._places:
             raise RecordError(f"{self._path}: no predictions of trial {trial_id}. {REMEDY}.")
+        where = f"{self._path}, trial {trial_id}"
+        if trial_id in self._in_parts:  # behind another's rows stand more of its own
+            raise PredictionsError(where, trial_id, "rows", REMEDY)
         start, rows = self._places[trial_id]
         if not self._start <= start or start + rows > self._start + self._held.height:
             self._held = self._table.slice(start, max(rows, ROWS_AT_ONCE)).drop("trial_id").collect()
             self._start = start
         table = self._held.slice(start - self._start, rows)
         # A label that other trials have and this one has not.
-        return table.select(column for column in table if column.null_count() < rows) if rows else table
+        own = table.select(column for column in table if column.null_count() < rows) if rows else table
+        return check_predictions(own, where, trial_id, REMEDY)

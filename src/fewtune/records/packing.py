@@ -6,6 +6,7 @@ there they are equal, and the packed one is read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from fewtune.errors import RecordError
 from fewtune.plurals import word_number
 from fewtune.records import events
+from fewtune.records.faults import PredictionsError
 from fewtune.records.files import write_atomically
 from fewtune.records.folder import find_event_lines, load_planned, load_records, write_planned
 from fewtune.records.packed_files import (
@@ -56,25 +58,38 @@ def pack(out: Path) -> int:
         )
     done = [record.trial_id for record in records if record.status == "done"]
     tables = {trial_id: read_predictions(predictions_path(out, trial_id)) for trial_id in done}
-    sha256 = _write_tables(out, tables) if tables else None
-    lines = [_shorten(record_path(out, record.trial_id).read_bytes()) for record in records]
-    write_atomically(out / PACKED_RECORDS, encode_packed(find_event_lines(out), lines, sha256))
+    try:
+        sha256 = _write_tables(out, tables) if tables else None
+        lines = [_shorten(record_path(out, record.trial_id).read_bytes()) for record in records]
+        write_atomically(out / PACKED_RECORDS, encode_packed(find_event_lines(out), lines, sha256))
+    except BaseException:
+        (out / PACKED_PREDICTIONS).unlink(missing_ok=True)  # without the records it is nothing
+        raise
     _remove_copies(out)
     return len(records)
 
 
 def unpack(out: Path) -> None:
-    """Put a packed study back into a file a trial, to which trials can be added."""
+    """Put a packed study back into a file a trial, to which trials can be added.
+
+    Predictions of which no figure can be made are left behind: their trials run again.
+    """
     packed = read_packed(out)
     records = packed.records()
     tables = PackedTables(out / PACKED_PREDICTIONS, packed.predictions_sha256) if packed.predictions_sha256 else None
-    for record, line in zip(records, packed.lines, strict=True):
-        done = record.status == "done" and tables is not None
-        table = encode_predictions(tables.read(record.trial_id)) if done and tables is not None else None
-        write_files(out, RecordFiles(record.trial_id, _lengthen(line), table))
-    write_planned(out, {record.trial_id: record.trial.cell for record in records})
-    lines = find_event_lines(out)
-    write_atomically(out / events.EVENTS, "".join(line + "\n" for line in lines).encode())
+    try:
+        for record, line in zip(records, packed.lines, strict=True):
+            table = None
+            if record.status == "done" and tables is not None:
+                with contextlib.suppress(PredictionsError):
+                    table = encode_predictions(tables.read(record.trial_id))
+            write_files(out, RecordFiles(record.trial_id, _lengthen(line), table))
+        write_planned(out, {record.trial_id: record.trial.cell for record in records})
+        lines = find_event_lines(out)
+        write_atomically(out / events.EVENTS, "".join(line + "\n" for line in lines).encode())
+    except BaseException:
+        _remove_copies(out)
+        raise
     (out / PACKED_RECORDS).unlink()
     (out / PACKED_PREDICTIONS).unlink(missing_ok=True)
 

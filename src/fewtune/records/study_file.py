@@ -6,7 +6,7 @@ Owns which entries these are and what each may be.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -19,6 +19,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "tasks": TypeAdapter(list[str | Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]]),
     "equivalence": TypeAdapter(int | float | str),
     "within": TypeAdapter(int | float | str),
+    "guarantee": TypeAdapter(Literal["expected_loss", "bound"]),
     "data_seeds": TypeAdapter(list[int]),
     "until": TypeAdapter(dict[str, Any] | str),
 }

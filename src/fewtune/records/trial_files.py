@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from fewtune.errors import RecordError
-from fewtune.records.faults import find_fault, is_deep, word_error
+from fewtune.records.faults import PredictionsError, find_fault, find_table_fault, is_deep, word_error
 from fewtune.records.files import write_atomically
 from fewtune.records.schema import SCHEMA_VERSION, Record
 from fewtune.records.version1 import convert_record
@@ -111,10 +111,23 @@ def read_predictions(path: Path) -> pl.DataFrame:
         table = pl.read_parquet(path.read_bytes())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RecordError(f"{path}: damaged predictions. Run the study again: its trial runs anew.") from error
+    remedy = "Delete it and run the study again: it repeats this trial alone"
+    return check_predictions(table, str(path), path.stem, remedy)
+
+
+def check_predictions(table: pl.DataFrame, where: str, trial_id: str, remedy: str) -> pl.DataFrame:
+    """The same table; raises RecordError where it cannot be a trial's, PredictionsError where its figures cannot.
+
+    `where` names it in errors, `remedy` says what to do.
+    """
+    import polars as pl
+
     for name in PREDICTION_COLUMNS:
         if table.schema.get(name) != pl.String or table[name].has_nulls():
             raise RecordError(
-                f"{path}: no predictions that fewtune writes: column {name} must hold texts, one a row. Delete it and "
-                "run the study again: it repeats this trial alone."
+                f"{where}: no predictions that fewtune writes: column {name} must hold texts, one a row. {remedy}."
             )
+    fault = find_table_fault(table)
+    if fault is not None:
+        raise PredictionsError(where, trial_id, fault, remedy)
     return table

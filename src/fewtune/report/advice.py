@@ -18,6 +18,7 @@ from fewtune.report.wording import (
     mark_unlabelled,
     word_bound,
     word_decision,
+    word_expected,
     word_question,
     word_score,
     word_seconds,
@@ -42,11 +43,18 @@ def _tabulate(decision: Decision) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold")
     table.add_column(make_text(decision.question.metric), justify="right")
-    table.add_column(make_text("below the best\nat most, points"), justify="right")
+    table.add_column(make_text("expected\nloss, points"), justify="right")
+    table.add_column(make_text("at most\n(95 %)"), justify="right")
     table.add_column(make_text("fit and\nqueries"), justify="right")
     table.add_column("", overflow="fold")
     for each in decision.contenders:
-        cells = (word_score(each.score), word_bound(each), word_seconds(each.seconds), _word_place(decision, each))
+        cells = (
+            word_score(each.score),
+            word_expected(each),
+            word_bound(each),
+            word_seconds(each.seconds),
+            _word_place(decision, each),
+        )
         table.add_row(make_text(mark_unlabelled(each.name, each.unlabelled)), *map(make_text, cells))
     if any(each.unlabelled for each in decision.contenders):
         table.caption, table.caption_justify = make_text(UNLABELLED_NOTE, style="dim"), "left"
@@ -57,6 +65,8 @@ def _word_place(decision: Decision, contender: Contender) -> str:
     """Word why a method is chosen or cannot be, in a few words."""
     if contender.excluded is not None:
         return f"not eligible: {contender.excluded}"
-    chosen = decision.chosen is not None and contender.name == decision.chosen.name
-    marks = ["chosen"] * chosen + ["highest mean"] * (contender.name == decision.best)
+    chosen = decision.choice is not None and contender.name == decision.choice.name
+    marks = ["chosen" if decision.settled else "best bet"] * chosen + ["highest mean"] * (
+        contender.name == decision.best
+    )
     return "; ".join(marks)

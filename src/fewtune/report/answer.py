@@ -1,4 +1,4 @@
-"""The picture of a decision: each method's score and how far it may be below the best, what it costs, the chosen one.
+"""The picture of a decision: each method's score, what it is expected to lose and may lose, what it costs, the choice.
 
 Owns marks and their hover texts. Does not know how a bound came about (`analysis`) or how charts look (`look`).
 """
@@ -13,13 +13,33 @@ import altair as alt
 
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.stability import Bounds
-from fewtune.report.look import finish_chart, make_axis, make_scale, make_title, name_data
+from fewtune.report.chart import find_cuts, show_interval
+from fewtune.report.look import (
+    NARROW,
+    WIDE,
+    Room,
+    finish_chart,
+    make_axis,
+    make_scale,
+    make_title,
+    name_data,
+)
+from fewtune.report.names import set_names
 from fewtune.report.palette import BLUE, GREEN, INK, QUIET, VERMILION
-from fewtune.report.wording import mark_unlabelled, word_bound, word_decision, word_question, word_score, word_seconds
+from fewtune.report.wording import (
+    mark_unlabelled,
+    word_bound,
+    word_decision,
+    word_expected,
+    word_question,
+    word_score,
+    word_seconds,
+)
 
-SCORE_WIDTH, REGRET_WIDTH, COST_WIDTH, ROW_HEIGHT, NAME_WIDTH = 150, 150, 62, 26, 170
+PANEL_WIDTH, COST_WIDTH, ROW_HEIGHT = 150, 62, 26
+NARROW_PANEL_WIDTH, NARROW_COST_WIDTH = 65, 44
 TITLE_COLUMNS, FONT_SIZE = 62, 14
-TICKS = (0, 1, 3, 10, 30, 100)
+TICKS, NARROW_TICKS = (0, 1, 3, 10, 30, 100), (0, 10, 30, 100)
 """Points at which the axis of regret bounds has its ticks: it goes by square roots, for small ones are what counts."""
 
 
@@ -28,24 +48,24 @@ def list_scored(decision: Decision) -> list[Contender]:
     return [each for each in decision.contenders if each.score is not None]
 
 
-def specify_answer(decision: Decision, bounds: Mapping[str, Bounds], *, titled: bool = True) -> dict[str, Any]:
+def specify_answer(
+    decision: Decision, bounds: Mapping[str, Bounds], room: Room = WIDE, *, titled: bool = True
+) -> dict[str, Any]:
     """The chart's specification; `bounds` are score intervals by method. Untitled where the sentence stands above."""
     rows = [_describe(decision, each, bounds.get(each.name)) for each in list_scored(decision)]
-    y = alt.Y(
-        "method:N",
-        sort=[row["method"] for row in rows],
-        title=None,
-        axis=make_axis(
-            ticks=False, domain=False, labelLimit=NAME_WIDTH, labelFontSize=FONT_SIZE, labelColor=INK, offset=4
-        ),
-    )
+    names = set_names([row["method"] for row in rows], room)
+    narrow = room is NARROW
+    width, cost_width = (NARROW_PANEL_WIDTH, NARROW_COST_WIDTH) if narrow else (PANEL_WIDTH, COST_WIDTH)
     bare = alt.Y("method:N", sort=[row["method"] for row in rows], title=None, axis=None)
-    size = {"height": ROW_HEIGHT * len(rows)}
+    size = {"height": names.measure_row(ROW_HEIGHT) * len(rows)}
+    span = _span_scores(rows)
     panels = alt.hconcat(
-        _draw_scores(decision, rows, y).properties(width=SCORE_WIDTH, **size),
-        _draw_regrets(decision, rows, bare).properties(width=REGRET_WIDTH, **size),
-        _draw_costs(bare).properties(width=COST_WIDTH, **size),
-        spacing=12,
+        alt.layer(
+            names.layer(alt.Chart(name_data("names")), bare), *_layer_scores(decision, span, bare, 2 if narrow else 3)
+        ).properties(width=width, **size),
+        _draw_regrets(decision, rows, bare, narrow).properties(width=width, **size),
+        _draw_costs(bare, narrow).properties(width=cost_width, **size),
+        spacing=8 if narrow else 12,
         data=name_data("rows"),
     )
     if titled:
@@ -53,79 +73,116 @@ def specify_answer(decision: Decision, bounds: Mapping[str, Bounds], *, titled: 
         panels = panels.properties(title=make_title("", "") | {"text": sentence, "subtitle": ""})
     points = 100 * decision.question.within
     tolerance = {"points": points, "tip": f"the tolerance: {points:g} points below the best"}
-    return finish_chart(panels, {"rows": rows, "tolerance": [tolerance]})
+    datasets = {"rows": rows, "names": names.list_rows(), "cuts": _list_cuts(rows, span), "tolerance": [tolerance]}
+    return finish_chart(panels, datasets, room)
 
 
 def describe_answer(decision: Decision) -> str:
     """What the chart shows, in words."""
     each = [
-        f"{c.name}: {word_score(c.score)} {decision.question.metric}, at most {word_bound(c)} points below the best, "
-        f"{word_seconds(c.seconds)}."
+        f"{c.name}: {word_score(c.score)} {decision.question.metric}, expected to lose {word_expected(c)} points to "
+        f"the best, {word_bound(c)} at most, {word_seconds(c.seconds)}."
         for c in list_scored(decision)
     ]
     return " ".join([word_decision(decision), *each])
 
 
 def _describe(decision: Decision, contender: Contender, bounds: Bounds | None) -> dict[str, Any]:
-    chosen = decision.chosen is not None and decision.chosen.name == contender.name
+    chosen = decision.choice is not None and decision.choice.name == contender.name
     regret = None if contender.regret is None else contender.regret.bound
     name = mark_unlabelled(contender.name, contender.unlabelled)
+    shown = None if bounds is None else show_interval(bounds, decision.draws)
     return {
+        "name": contender.name,
         "method": f"✓ {name}" if chosen else name,
         "score": contender.score,
-        "low": None if bounds is None else bounds.low,
-        "high": None if bounds is None else bounds.high,
+        "low": None if shown is None else shown.low,
+        "high": None if shown is None else shown.high,
+        "loss": None if contender.loss is None else 100 * contender.loss.expected,
         "points": None if regret is None else 100 * regret,
         "zero": 0,
         "cost": word_seconds(contender.seconds),
         "color": GREEN if chosen else BLUE,
-        "tip": f"{contender.name}: {word_score(contender.score)} {decision.question.metric}, at most "
-        f"{word_bound(contender)} points below the best, {word_seconds(contender.seconds)} to fit and answer",
+        "tip": f"{contender.name}: {word_score(contender.score)} {decision.question.metric}, expected to lose "
+        f"{word_expected(contender)} points to the best, {word_bound(contender)} at most, "
+        f"{word_seconds(contender.seconds)} to fit and answer",
     }
 
 
-def _draw_scores(decision: Decision, rows: list[dict[str, Any]], y: alt.Y) -> Any:
+def _span_scores(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """From where to where the axis of scores goes: intervals of few draws reach beyond any score, and are cut."""
     values = [row["score"] for row in rows]
     margin = 0.06 * max(0.1, max(values) - min(values)) if values else 0.0
     ends = [row[end] for row in rows for end in ("low", "high") if row[end] is not None]
-    # Intervals of few draws reach beyond any score: they are cut at the frame, and tables have their ends.
     low = max(min(values) - 6 * margin, min([*ends, *values])) if values else 0.0
     high = min(max(values) + 6 * margin, max([*ends, *values])) if values else 1.0
-    scale = make_scale(domain=[low - margin, high + margin], nice=False, zero=False)
-    x = alt.X("score:Q", title=decision.question.metric, scale=scale, axis=_axis(tickCount=3))
+    return low - margin, high + margin
+
+
+def _list_cuts(rows: list[dict[str, Any]], span: tuple[float, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": row["method"],
+            "color": row["color"],
+            "side": cut.side,
+            "edge": cut.edge,
+            "tip": f"{row['name']}: the interval of its score {cut.words}",
+        }
+        for row in rows
+        for cut in find_cuts(row["low"], row["high"], span)
+    ]
+
+
+def _layer_scores(decision: Decision, span: tuple[float, float], y: alt.Y, ticks: int) -> list[Any]:
+    scale = make_scale(domain=span, nice=False, zero=False)
+
+    def x(field: str) -> alt.X:
+        return alt.X(field, title=decision.question.metric, scale=scale, axis=_axis(tickCount=ticks))
+
     base, tip = alt.Chart(), alt.Description("tip:N")
     color = alt.Color("color:N", scale=None)
-    ends_x = alt.X("low:Q", title=decision.question.metric, scale=scale, axis=_axis(tickCount=3))
-    return alt.layer(
+    arrowheads = [
+        alt.Chart(name_data("cuts"))
+        .transform_filter(f"datum.side === '{side}'")
+        .mark_point(shape=shape, filled=True, size=60, opacity=1, xOffset=inwards)
+        .encode(x=x("edge:Q"), y=y, color=color, description=tip)
+        for side, shape, inwards in (("low", "triangle-left", 3), ("high", "triangle-right", -3))
+    ]
+    return [
         base.mark_rule(strokeWidth=3, opacity=0.45, clip=True).encode(
-            x=ends_x, x2="high:Q", y=y, color=color, description=tip
+            x=x("low:Q"), x2="high:Q", y=y, color=color, description=tip
         ),
-        base.mark_circle(size=110, opacity=1).encode(x=x, y=y, color=color, description=tip),
-    )
+        *arrowheads,
+        base.mark_circle(size=110, opacity=1).encode(x=x("score:Q"), y=y, color=color, description=tip),
+    ]
 
 
-def _draw_regrets(decision: Decision, rows: list[dict[str, Any]], y: alt.Y) -> Any:
-    points = [row["points"] for row in rows if row["points"] is not None]
+def _draw_regrets(decision: Decision, rows: list[dict[str, Any]], y: alt.Y, narrow: bool) -> Any:
+    points = [row[end] for row in rows for end in ("loss", "points") if row[end] is not None]
     most = max([100 * decision.question.within * 2, *points])
-    title = "points below the best, at most"
-    values = [tick for tick in TICKS if tick <= most]
+    title = ["points", "lost to", "the best"] if narrow else "points lost to the best"
+    values = [tick for tick in (NARROW_TICKS if narrow else TICKS) if tick <= most]
     scale = make_scale(type="sqrt", domain=[0, most * 1.05], nice=False)
-    x = alt.X("points:Q", title=title, scale=scale, axis=_axis(values=values))
-    zero = alt.X("zero:Q", title=title, scale=scale, axis=_axis(values=values))
+    x, zero, loss = (
+        alt.X(f"{field}:Q", title=title, scale=scale, axis=_axis(values=values)) for field in ("points", "zero", "loss")
+    )
     base, tip = alt.Chart(), alt.Description("tip:N")
     color = alt.Color("color:N", scale=None)
     rule = alt.Chart(name_data("tolerance")).mark_rule(color=VERMILION, strokeWidth=1.5, strokeDash=[5, 3])
     return alt.layer(
-        base.mark_rule(strokeWidth=9, opacity=0.35).encode(x=zero, x2="points:Q", y=y, color=color, description=tip),
-        base.mark_tick(thickness=3, size=16).encode(x=x, y=y, color=color, description=tip),
+        base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=loss, x2="points:Q", y=y, color=color, description=tip),
+        base.mark_tick(thickness=1.5, size=9, opacity=0.6).encode(x=x, y=y, color=color, description=tip),
+        base.mark_rule(strokeWidth=9, opacity=0.35).encode(x=zero, x2="loss:Q", y=y, color=color, description=tip),
+        base.mark_circle(size=110, opacity=1).encode(x=loss, y=y, color=color, description=tip),
         rule.encode(x=x, description=tip),
     )
 
 
-def _draw_costs(y: alt.Y) -> Any:
+def _draw_costs(y: alt.Y, narrow: bool) -> Any:
     text = alt.Chart().mark_text(align="right", fontSize=FONT_SIZE, color=INK)
     axis = _axis(values=[], grid=False)
-    where = alt.X("zero:Q", title="fit, 1,000 rows", scale=make_scale(domain=[-1, 0]), axis=axis)
+    title = ["fit,", "1,000", "rows"] if narrow else "fit, 1,000 rows"
+    where = alt.X("zero:Q", title=title, scale=make_scale(domain=[-1, 0]), axis=axis)
     return text.encode(x=where, y=y, text="cost:N", description=alt.Description("tip:N"))
 
 

@@ -1,6 +1,6 @@
 """One chart as a value, and what the charts of a group have in common.
 
-Owns names, titles and the span of an axis of scores. Which charts there are is `charts`.
+Owns names, titles, the span of an axis of scores, and what is drawn of an interval. Which charts there are is `charts`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fewtune.analysis.leaderboard import LeaderboardGroup, name_test_set
-from fewtune.report.look import (
-    finish_chart,
-)
+from fewtune.analysis.stability import Bounds
+from fewtune.plurals import word_number
+from fewtune.report.look import Room, finish_chart
 from fewtune.report.palette import BLACK, BLUE, GREEN, VERMILION
-from fewtune.report.wording import word_score
+from fewtune.report.wording import MAJORITY, word_score
 
 LONGEST_NAME = 180
 """Bytes of a file's name, without its ending: systems allow some 255, of which a file being written takes a few."""
@@ -35,14 +35,14 @@ class Chart:
 
 
 def head_panel(board: LeaderboardGroup, test_set: str) -> str:
-    """What stands over a test set's panel: its name and its majority."""
-    return f"{name_test_set(test_set)}, majority {word_score(board.majority.get(test_set))}"
+    """What stands over a test set's panel: its name and what the majority class scores there."""
+    return f"{name_test_set(test_set)}, {MAJORITY} {word_score(board.majority.get(test_set))}"
 
 
 def span_values(values: Sequence[float], ends: Sequence[float | None] = ()) -> tuple[float, float]:
     """From where to where a score's axis goes: all values, and intervals' ends up to the values' own width further.
 
-    Intervals of two draws reach far beyond any score: they are cut at the frame, and tables have their ends.
+    Intervals of few draws reach far beyond any score: they are cut at the frame, with a mark (`find_cuts`).
     """
     low, high = min(values), max(values)
     width = max(high - low, 0.1)
@@ -53,6 +53,46 @@ def span_values(values: Sequence[float], ends: Sequence[float | None] = ()) -> t
     return low - margin, high + margin
 
 
+@dataclass(frozen=True)
+class Interval:
+    """What a chart shows of a mean's interval: its ends, None where it tells nothing, and what follows the mean."""
+
+    low: float | None
+    high: float | None
+    words: str
+
+
+def show_interval(bounds: Bounds, draws: int) -> Interval:
+    """What is shown of a mean over so many draws: no line where it has no interval, and why."""
+    if bounds.low is None or bounds.high is None:
+        why = "one draw" if draws == 1 else f"{word_number(draws, 'draw')} rule out no score"
+        return Interval(None, None, f", no interval: {why}")
+    return Interval(bounds.low, bounds.high, f" [{word_score(bounds.low)}, {word_score(bounds.high)}]")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An end of an interval that lies beyond its axis: which end, where the axis ends, and the end in words."""
+
+    side: Literal["low", "high"]
+    edge: float
+    words: str
+
+
+def find_cuts(low: float | None, high: float | None, span: tuple[float, float]) -> list[Cut]:
+    """The ends of an interval that are cut off an axis of this span."""
+    cuts = [Cut("low", span[0], f"goes on to {word_score(low)}")] if low is not None and low < span[0] else []
+    if high is not None and high > span[1]:
+        cuts.append(Cut("high", span[1], f"goes on to {word_score(high)}"))
+    return cuts
+
+
+def word_intervals(mark: Literal["line", "band"], cut: bool, missing: bool) -> str:
+    """What a chart's legend says of intervals that are cut, and of those that are missing."""
+    told = " · arrowhead: it goes on beyond the axis" if cut else ""
+    return told + (f" · no {mark}: too few draws for an interval" if missing else "")
+
+
 def finish_group_chart(
     chart: Any,
     datasets: Mapping[str, list[dict[str, Any]]],
@@ -60,10 +100,11 @@ def finish_group_chart(
     kind: str,
     what: str,
     description: str,
+    room: Room,
 ) -> Chart:
     """A group's chart as a value: an Altair chart, its rows by name, its kind, its title and that in words."""
     name = name_file(board.task, board.model, f"{board.shots}-{kind}")
-    return Chart(kind, name, f"{what}: {board.title}", description, finish_chart(chart, datasets))
+    return Chart(kind, name, f"{what}: {board.title}", description, finish_chart(chart, datasets, room))
 
 
 def name_file(task: str, model: str | None, kind: str) -> str:

@@ -16,8 +16,11 @@ from fewtune.analysis.frontier import COSTS
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow
 from fewtune.analysis.study import GroupAnalysis
 from fewtune.report.chart import BASELINE, DRAW, FRONTIER, Chart, finish_group_chart, span_values
-from fewtune.report.labels import Spot, place_labels
+from fewtune.report.labels import FONT_SIZE, LINE_HEIGHT, Spot, place_labels
 from fewtune.report.look import (
+    NARROW,
+    WIDE,
+    Room,
     make_axis,
     make_header,
     make_scale,
@@ -25,11 +28,13 @@ from fewtune.report.look import (
     mark_logarithmic,
     name_data,
 )
+from fewtune.report.names import set_names
 from fewtune.report.palette import INK, QUIET
-from fewtune.report.wording import word_bytes, word_count, word_milliseconds, word_score, word_seconds
+from fewtune.report.wording import MAJORITY, word_bytes, word_count, word_milliseconds, word_score, word_seconds
+from fewtune.report.wrapping import wrap_text
 
 BARS = "cost bars"
-COST_WIDTH, COST_HEIGHT, MOST_NAMES = 470, 280, 40
+COST_WIDTH, NARROW_COST_WIDTH, COST_HEIGHT, MOST_NAMES = 470, 268, 280, 40
 """With more methods than MOST_NAMES, those on the frontier alone have their names beside their dots."""
 BAR_WIDTH, BAR_HEIGHT = 190, 22
 FRONT = {"shape": "diamond", "color": FRONTIER, "size": 150}
@@ -66,32 +71,33 @@ def list_priced(board: LeaderboardGroup, cost: str) -> list[tuple[LeaderboardRow
 
 @dataclass(frozen=True)
 class _Plane:
-    """Scores from `low` to `high`, upwards, over costs from `first` to `last` on a log axis."""
+    """Scores from `low` to `high`, upwards, over costs from `first` to `last` on a log axis `width` pixels long."""
 
     first: float
     last: float
     low: float
     high: float
+    width: int
 
     @classmethod
-    def hold(cls, costs: Sequence[float], scores: Sequence[float]) -> _Plane:
+    def hold(cls, costs: Sequence[float], scores: Sequence[float], width: int) -> _Plane:
         """The plane that has room for these, and for names over the highest dots and to the right of the dearest."""
         low, high = span_values(scores)
-        return cls(min(costs) / 2, max(costs) * 4, low, high + 0.06 * (high - low))
+        return cls(min(costs) / 2, max(costs) * 4, low, high + 0.06 * (high - low), width)
 
     def place(self, cost: float, score: float) -> Spot:
         """Where a point stands, in pixels from the upper left corner."""
         x = math.log(cost / self.first) / math.log(self.last / self.first)
-        return COST_WIDTH * x, COST_HEIGHT * (self.high - score) / (self.high - self.low)
+        return self.width * x, COST_HEIGHT * (self.high - score) / (self.high - self.low)
 
     def read(self, spot: Spot, end: str = "") -> dict[str, float]:
         """The cost and score that stand there, as a row of a chart's data, their names with an ending."""
         x, y = spot
-        cost = self.first * math.pow(self.last / self.first, x / COST_WIDTH)
+        cost = self.first * math.pow(self.last / self.first, x / self.width)
         return {f"cost{end}": cost, f"score{end}": self.high - y / COST_HEIGHT * (self.high - self.low)}
 
 
-def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
+def draw_costs(group: GroupAnalysis, cost: str, room: Room = WIDE) -> Chart:
     """Draw the in-domain score against a cost on a log axis, each method named, those on the frontier as diamonds."""
     board, axis, front = group.board, COST_AXES[cost], group.frontiers[cost]
     scale = MEBIBYTE if cost == "peak memory" else 1
@@ -100,11 +106,14 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     ]
     majority = board.majority.get(IN_DOMAIN)
     scores = [score for _, _, score, _ in points] + ([majority] if majority is not None else [])
-    plane = _Plane.hold([shown for _, shown, _, _ in points], scores)
+    plane = _Plane.hold(
+        [shown for _, shown, _, _ in points], scores, NARROW_COST_WIDTH if room is NARROW else COST_WIDTH
+    )
     rule = None if majority is None else plane.place(plane.first, majority)[1]
     named = range(len(points)) if len(points) <= MOST_NAMES else [i for i, p in enumerate(points) if p[0] in front]
     spots = [plane.place(points[i][1], points[i][2]) for i in named]
-    labels = place_labels([points[i][0] for i in named], spots, COST_WIDTH, COST_HEIGHT, rule)
+    texts = [wrap_text(points[i][0], room.name_columns) for i in named]
+    labels = place_labels(texts, spots, plane.width, COST_HEIGHT, rule)
     tips = [f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}" for name, _, score, value in points]
     values = [
         {
@@ -117,28 +126,30 @@ def draw_costs(group: GroupAnalysis, cost: str) -> Chart:
     ]
     names = [
         {
-            "method": points[number][0],
+            "text": text,
             "tip": tips[number],
             "align": label.align,
+            "up": -0.5 * text.count("\n") * LINE_HEIGHT,
             **plane.read((label.x, label.y)),
         }
-        for number, label in zip(named, labels, strict=True)
+        for number, text, label in zip(named, texts, labels, strict=True)
     ]
     lines = [plane.read(start) | plane.read(end, "_end") for start, end in (each.line for each in labels if each.line)]
     what = f"Score against {axis.title.split(',')[0]}"
-    title = make_title(what, "diamond: no method scores as much for less · dot: another does · dashed: majority")
+    legend = f"diamond: no method scores as much for less · dot: another does · dashed: {MAJORITY}"
+    title = make_title(what, legend, room)
     layers = _layer_costs(plane, axis, board.metric, majority is not None, bool(lines))
-    chart = alt.layer(*layers).properties(width=COST_WIDTH, height=COST_HEIGHT, title=title)
+    chart = alt.layer(*layers).properties(width=plane.width, height=COST_HEIGHT, title=title)
     description = f"{board.title}. " + " ".join(
         f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
     )
     datasets: dict[str, list[dict[str, Any]]] = {
-        "majority": [{"score": majority, "tip": f"majority: {word_score(majority)} {board.metric}"}],
+        "majority": [{"score": majority, "tip": f"{MAJORITY}: {word_score(majority)} {board.metric}"}],
         "points": values,
         "names": names,
         "lines": lines,
     }
-    return finish_group_chart(chart, datasets, board, cost, what, description)
+    return finish_group_chart(chart, datasets, board, cost, what, description, room)
 
 
 def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool, has_lines: bool) -> list[alt.Chart]:
@@ -182,13 +193,21 @@ def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool,
             description=tip_of_row,
         ),
         alt.Chart(name_data("names"))
-        .mark_text(align=alt.expr("datum.align"), baseline="middle", color=INK, fontSize=13)
-        .encode(x=x, y=y, text="method:N", description=tip_of_row),
+        .mark_text(
+            align=alt.expr("datum.align"),
+            baseline="middle",
+            dy=alt.expr("datum.up"),
+            lineBreak="\n",
+            lineHeight=LINE_HEIGHT,
+            color=INK,
+            fontSize=FONT_SIZE,
+        )
+        .encode(x=x, y=y, text="text:N", description=tip_of_row),
     ]
     return layers
 
 
-def draw_bars(board: LeaderboardGroup) -> Chart:
+def draw_bars(board: LeaderboardGroup, room: Room = WIDE) -> Chart:
     """Draw what each method costs as bars: seconds to fit, milliseconds a row, peak memory."""
     panels: dict[str, tuple[str, float, Callable[[float], str]]] = {
         "seconds to fit": ("fit seconds", 1.0, lambda value: f"{word_seconds(value)} to fit"),
@@ -196,8 +215,12 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         "peak memory, MiB": ("peak memory", 1 / MEBIBYTE, lambda value: f"{word_bytes(int(value))} of memory"),
     }
     rows = [row for row in board.rows if row.done]
+    names = set_names([row.variant for row in rows], room)
+    columns = 1 if room is NARROW else len(panels)
+    width = room.width - names.width if room is NARROW else BAR_WIDTH
     values = [
         {
+            "kind": "bars",
             "panel": panel,
             "method": row.variant,
             "value": factor * value,
@@ -207,33 +230,37 @@ def draw_bars(board: LeaderboardGroup) -> Chart:
         for row in rows
         if (value := COSTS[cost](row)) is not None
     ]
+    shown = list(dict.fromkeys(bar["panel"] for bar in values))
+    values += [row for panel in shown[::columns] for row in names.list_rows(panel=panel)]
+    y = alt.Y(
+        "method:N",
+        sort=list(names.lines),
+        title=None,
+        axis=make_axis(ticks=False, domain=False, labels=False),
+    )
     bars = (
         alt.Chart()
-        .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2)
+        .transform_filter("datum.kind === 'bars'")
+        .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2, size=BAR_HEIGHT - 3)
         .encode(
             x=alt.X("value:Q", title=None, axis=make_axis(tickCount=3)),
-            y=alt.Y(
-                "method:N",
-                sort=[row.variant for row in rows],
-                title=None,
-                axis=make_axis(ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
-            ),
+            y=y,
             description=alt.Description("tip:N"),
         )
-        .properties(width=BAR_WIDTH, height=BAR_HEIGHT * len(rows))
     )
     chart = (
-        alt.layer(bars, data=name_data("rows"))
+        alt.layer(names.layer(alt.Chart(), y), bars, data=name_data("rows"))
+        .properties(width=width, height=names.measure_row(BAR_HEIGHT) * len(rows))
         .facet(
-            facet=alt.Facet("panel:N", sort=list(panels), title=None, header=make_header(BAR_WIDTH)),
-            columns=len(panels),
+            facet=alt.Facet("panel:N", sort=[str(panel) for panel in shown], title=None, header=make_header()),
+            columns=columns,
             spacing=26,
         )
         .resolve_scale(x="independent")
-        .properties(title=make_title("What each method costs", "mean over done trials; memory of the hungriest"))
+        .properties(title=make_title("What each method costs", "mean over done trials; memory of the hungriest", room))
     )
     description = f"{board.title}. " + " ".join(
         f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.memory_bytes)} of memory."
         for row in rows
     )
-    return finish_group_chart(chart, {"rows": values}, board, BARS, "What each method costs", description)
+    return finish_group_chart(chart, {"rows": values}, board, BARS, "What each method costs", description, room)

@@ -5,7 +5,7 @@ Owns its marks and their hover texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -13,8 +13,20 @@ import altair as alt
 
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.leaderboard import IN_DOMAIN, name_test_set
-from fewtune.report.chart import DRAW, ELSEWHERE, Chart, name_file, span_values
+from fewtune.report.chart import (
+    DRAW,
+    ELSEWHERE,
+    Chart,
+    find_cuts,
+    name_file,
+    show_interval,
+    span_values,
+    word_intervals,
+)
 from fewtune.report.look import (
+    NARROW,
+    WIDE,
+    Room,
     finish_chart,
     make_axis,
     make_header,
@@ -22,80 +34,45 @@ from fewtune.report.look import (
     make_title,
     name_data,
 )
+from fewtune.report.names import wrap_header
 from fewtune.report.wording import word_score
 
 CURVE_WIDTH, CURVE_HEIGHT, CURVES_A_ROW = 196, 130, 3
+NARROW_WIDTH, NARROW_A_ROW = 120, 2
 
 
-def draw_curves(curves: Sequence[Curve]) -> Chart:
+def draw_curves(curves: Sequence[Curve], room: Room = WIDE) -> Chart:
     """Draw one task's and model's learning curves, a panel a method: in domain with its interval, elsewhere beside it.
 
     `curves` are those of one task and model, in and out of domain.
     """
+    first = curves[0]
     inside = [curve for curve in curves if curve.test_set == IN_DOMAIN]
-    order = [c.variant for c in sorted(inside, key=lambda curve: -curve.points[-1].bounds.mean)]
+    width, columns = (NARROW_WIDTH, NARROW_A_ROW) if room is NARROW else (CURVE_WIDTH, CURVES_A_ROW)
+    best_first = sorted(inside, key=lambda curve: -curve.points[-1].bounds.mean)
+    panels = {curve.variant: wrap_header(curve.variant, width) for curve in best_first}
     others = sorted({curve.test_set for curve in curves} - {IN_DOMAIN})
     shots = sorted({point.shots for curve in curves for point in curve.points})
-    lines: list[dict[str, Any]] = [
-        {
-            "method": curve.variant,
-            "shots": point.shots,
-            "mean": point.bounds.mean,
-            "low": point.bounds.low,
-            "high": point.bounds.high,
-            "where": "in domain",
-            "tip": f"{curve.variant}, in domain, {point.shots} shots: {word_score(point.bounds.mean)}",
-        }
-        for curve in inside
-        for point in curve.points
-    ]
-    lines += _average_outside(curves, order, others)
-    low, high = span_values(
-        [line["mean"] for line in lines], [line.get(end) for line in lines for end in ("low", "high")]
+    points = _list_points(inside, panels)
+    elsewhere = _average_outside(curves, panels, others)
+    span = span_values(
+        [point["mean"] for point in (*points, *elsewhere)], [point[end] for point in points for end in ("low", "high")]
     )
-    x = alt.X(
-        "shots:Q",
-        title="labelled rows",
-        scale=make_scale(type="log", base=2, domain=[shots[0] / 1.15, shots[-1] * 1.15], nice=False),
-        axis=make_axis(values=shots, format="d"),
-    )
-
-    def y(field: str) -> alt.Y:
-        scale = make_scale(domain=[low, high], nice=False, zero=False)
-        return alt.Y(field, title=curves[0].metric, scale=scale, axis=make_axis(tickCount=4))
-
-    base = alt.Chart()
-
-    def only(where: str) -> Any:
-        return base.transform_filter(f"datum.where === '{where}'")
-
-    tip = alt.Description("tip:N")
-    # Bands and lines have no hover text: as one mark each they would tell of their first point alone.
-    layers = [
-        only("in domain")
-        .mark_area(color=DRAW, opacity=0.15, clip=True, aria=False)
-        .encode(x=x, y=y("low:Q"), y2="high:Q"),
-        only("elsewhere")
-        .mark_line(color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3], aria=False)
-        .encode(x=x, y=y("mean:Q")),
-        only("elsewhere").mark_square(color=ELSEWHERE, size=40, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
-        only("in domain").mark_line(color=DRAW, strokeWidth=2, aria=False).encode(x=x, y=y("mean:Q")),
-        only("in domain").mark_circle(color=DRAW, size=55, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
-    ]
+    cuts = _list_cuts(points, span)
     marks = "blue: in domain, with its 95 % interval"
     if others:
         marks += f" · dashed: mean of {', '.join(map(name_test_set, others))}"
-    first = curves[0]
+    marks += word_intervals("band", bool(cuts), any(point["low"] is None for point in points))
     where = " · ".join([first.task, first.model or "no language model"])
     chart = (
-        alt.layer(*layers, data=name_data("rows"))
-        .properties(width=CURVE_WIDTH, height=CURVE_HEIGHT)
+        alt.layer(*_layer_curves(first.metric, shots, span), data=name_data("rows"))
+        .properties(width=width, height=CURVE_HEIGHT)
         .facet(
-            facet=alt.Facet("method:N", sort=order, title=None, header=make_header(CURVE_WIDTH)),
-            columns=CURVES_A_ROW,
+            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header()),
+            columns=columns,
             spacing=22,
         )
-        .properties(title=make_title(f"Learning curves · {where}", marks))
+        .properties(title=make_title(f"Learning curves · {where}", marks, room))
     )
     description = f"{where}, {first.metric}. " + " ".join(
         f"{curve.variant}: "
@@ -104,12 +81,86 @@ def draw_curves(curves: Sequence[Curve]) -> Chart:
         for curve in inside
     )
     name = name_file(first.task, first.model, "learning-curves")
-    return Chart(
-        "learning curves", name, f"Learning curves · {where}", description, finish_chart(chart, {"rows": lines})
+    specification = finish_chart(chart, {"rows": [*points, *elsewhere, *cuts]}, room)
+    return Chart("learning curves", name, f"Learning curves · {where}", description, specification)
+
+
+def _layer_curves(metric: str, shots: Sequence[int], span: tuple[float, float]) -> list[alt.Chart]:
+    """The layers of one panel, the lowest first, over the chart's named data."""
+    x = alt.X(
+        "shots:Q",
+        title="labelled rows",
+        scale=make_scale(type="log", base=2, domain=[shots[0] / 1.15, shots[-1] * 1.15], nice=False),
+        axis=make_axis(values=shots, format="d"),
     )
 
+    def y(field: str) -> alt.Y:
+        scale = make_scale(domain=span, nice=False, zero=False)
+        return alt.Y(field, title=metric, scale=scale, axis=make_axis(tickCount=4))
 
-def _average_outside(curves: Sequence[Curve], order: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
+    base = alt.Chart()
+
+    def only(test: str) -> Any:
+        return base.transform_filter(test)
+
+    tip = alt.Description("tip:N")
+    inside, outside = "datum.where === 'in domain'", "datum.where === 'elsewhere'"
+    arrowheads = [
+        only(f"datum.where === 'cut' && datum.side === '{side}'")
+        .mark_point(shape=shape, filled=True, color=DRAW, size=45, opacity=1, yOffset=inwards)
+        .encode(x=x, y=y("edge:Q"), description=tip)
+        for side, shape, inwards in (("low", "triangle-down", -3), ("high", "triangle-up", 3))
+    ]
+    # Bands and lines have no hover text: as one mark each they would tell of their first point alone.
+    return [
+        only(f"{inside} && datum.low !== null")
+        .mark_area(color=DRAW, opacity=0.15, clip=True, aria=False)
+        .encode(x=x, y=y("low:Q"), y2="high:Q"),
+        *arrowheads,
+        only(outside)
+        .mark_line(color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3], aria=False)
+        .encode(x=x, y=y("mean:Q")),
+        only(outside).mark_square(color=ELSEWHERE, size=40, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
+        only(inside).mark_line(color=DRAW, strokeWidth=2, aria=False).encode(x=x, y=y("mean:Q")),
+        only(inside).mark_circle(color=DRAW, size=55, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
+    ]
+
+
+def _list_points(inside: Sequence[Curve], panels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row of the chart's data for each point in domain."""
+    return [
+        {
+            "panel": panels[curve.variant],
+            "method": curve.variant,
+            "shots": point.shots,
+            "mean": point.bounds.mean,
+            "low": shown.low,
+            "high": shown.high,
+            "where": "in domain",
+            "tip": f"{curve.variant}, in domain, {point.shots} shots: {word_score(point.bounds.mean)}{shown.words}",
+        }
+        for curve in inside
+        for point in curve.points
+        for shown in [show_interval(point.bounds, point.draws)]
+    ]
+
+
+def _list_cuts(points: Sequence[Mapping[str, Any]], span: tuple[float, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "panel": point["panel"],
+            "shots": point["shots"],
+            "where": "cut",
+            "side": cut.side,
+            "edge": cut.edge,
+            "tip": f"{point['method']}, in domain, {point['shots']} shots: its interval {cut.words}",
+        }
+        for point in points
+        for cut in find_cuts(point["low"], point["high"], span)
+    ]
+
+
+def _average_outside(curves: Sequence[Curve], panels: Mapping[str, str], others: Sequence[str]) -> list[dict[str, Any]]:
     """The mean over test sets out of domain, by method and shots, where all of them were scored."""
     found: dict[tuple[str, int], list[float]] = {}
     for curve in curves:
@@ -118,6 +169,7 @@ def _average_outside(curves: Sequence[Curve], order: Sequence[str], others: Sequ
                 found.setdefault((curve.variant, point.shots), []).append(point.bounds.mean)
     return [
         {
+            "panel": panels[variant],
             "method": variant,
             "shots": shots,
             "mean": fmean(means),
@@ -125,5 +177,5 @@ def _average_outside(curves: Sequence[Curve], order: Sequence[str], others: Sequ
             "tip": f"{variant}, out of domain, {shots} shots: {word_score(fmean(means))}",
         }
         for (variant, shots), means in found.items()
-        if variant in order and len(means) == len(others)
+        if variant in panels and len(means) == len(others)
     ]

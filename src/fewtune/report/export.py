@@ -10,9 +10,11 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import isinf
 from typing import Any
 
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.metrics.probabilities import AUROC
@@ -38,10 +40,12 @@ from fewtune.terminal import make_safe
 COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",
     "interquartile_mean", "worst_draw", "deviation_draws", "deviation_fit_seeds", "deviation_patterns",
-    "calibration_error", "auroc", "log_loss", "brier", "recentred_accuracy", "majority", "above_majority", "chance",
+    "calibration_error", "calibrated_ece", "auroc", "log_loss", "brier", "recentred_accuracy", "majority",
+    "above_majority", "chance",
     "collapsed_share", "done", "failed", "skipped", "stopped", "unlabelled", "fit_seconds",
     "shared_seconds", "predict_seconds_per_row", "peak_memory_bytes", "resident_memory_bytes", "trainable_parameters",
     "total_parameters", "answer_of_leader", "leader", "difference", "difference_low", "difference_high", "p",
+    "expected_loss", "regret_bound",
     "model_is",
 )  # fmt: skip
 """Of the CSV: a row a variant and test set; what only holds in domain is empty elsewhere."""
@@ -63,8 +67,7 @@ def write_json(study: StudyAnalysis) -> str:
         "models": study.models,
         "findings": [asdict(finding) for finding in study.findings],
         "decisions": [
-            {"sentence": word_decision(decision), **asdict(decision), "regret": decision.regret}
-            for decision in study.decisions
+            {"sentence": word_decision(decision), **_describe_decision(decision)} for decision in study.decisions
         ],
         "groups": [
             {
@@ -79,6 +82,20 @@ def write_json(study: StudyAnalysis) -> str:
         "curves": [asdict(curve) for curve in study.curves],
     }
     return json.dumps(whole, indent=1) + "\n"
+
+
+def _describe_decision(decision: Decision) -> dict[str, Any]:
+    """A decision as plain values; of each rival how far it is above the choice, with the standard error of that."""
+    found = asdict(replace(decision, rivals={}))
+    found["rivals"] = {
+        name: {
+            "above": each.mean,
+            "standard_error": each.error,
+            "freedom": None if isinf(each.freedom) else each.freedom,
+        }
+        for name, each in decision.rivals.items()
+    }
+    return {**found, "regret": decision.regret}
 
 
 def write_csv(study: StudyAnalysis) -> str:
@@ -100,11 +117,24 @@ def list_rows(study: StudyAnalysis) -> list[dict[str, Any]]:
     return [
         dict.fromkeys(COLUMNS)
         | _list_figures(group, row, test_set)
+        | _list_losses(study, group, row, test_set)
         | {"model_is": study.models.get(group.board.model or "")}
         for group in study.groups
         for row in group.board.rows
         for test_set in group.board.test_sets or (IN_DOMAIN,)
     ]
+
+
+def _list_losses(
+    study: StudyAnalysis, group: GroupAnalysis, row: LeaderboardRow, test_set: str
+) -> dict[str, float | None]:
+    contender = study.contender(group.board, row) if test_set == IN_DOMAIN else None
+    if contender is None:
+        return {}
+    return {
+        "expected_loss": contender.loss.expected if contender.loss is not None else None,
+        "regret_bound": contender.regret.bound if contender.regret is not None else None,
+    }
 
 
 def _disarm(value: Any) -> Any:

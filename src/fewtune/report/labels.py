@@ -1,6 +1,7 @@
 """Where names stand beside the dots of a chart.
 
-Owns that a name is nearest to its own dot, clear of others, or has a line to it. Knows pixels, and no chart.
+Owns that a name is nearest to its own dot, clear of others, or has a line to it; a name may have several lines. Knows
+pixels, and no chart.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rich.cells import cell_len
+
+FONT_SIZE, LINE_HEIGHT, LETTER_WIDTH = 13, 15, 6.5
+"""Of names, in pixels."""
 MOST_ORDERS = 8
 """In how many orders the names of a chart are placed."""
 
@@ -18,6 +23,8 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 Spot = tuple[float, float]
+Size = tuple[float, float]
+"""Width and height."""
 Line = tuple[Spot, Spot]
 
 Alignment = Literal["left", "right", "center"]
@@ -45,15 +52,15 @@ def place_labels(
 ) -> list[Label]:
     """Place each name where its own point (x, y) is the nearest, clear of points, names and the rule at height `rule`.
 
-    Where there is no such place, it stands further off with a line to its point.
+    A name's lines end in line breaks. Where there is no such place, it stands further off with a line to its point.
     """
     dots: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in points]
     ruled: list[Box] = [] if rule is None else [(0.0, rule - 1, width, rule + 1)]
-    sizes = [6.5 * len(name) for name in names]
+    sizes = [_measure(name) for name in names]
     beside = [
         [
             label
-            for label in _list_beside(point)
+            for label in _list_beside(point, size)
             if _is_clear(box := _box(label, size), dots + ruled, width, height)
             and all(_distance(box, spot) > _distance(box, point) + 5 for spot in points if spot is not point)
         ]
@@ -77,7 +84,7 @@ def place_labels(
                         break
                     crossing = crossing or label
             else:
-                chosen, badness[number] = crossing or _list_beside(point)[0], width
+                chosen, badness[number] = crossing or _list_beside(point, size)[0], width
             badness[number] += math.dist(*chosen.line) if chosen.line else 0.0
             placed[number] = chosen
             taken.append(_box(chosen, size))
@@ -97,18 +104,24 @@ def place_labels(
     return min(found, key=lambda each: each[0])[1]
 
 
-def _list_beside(point: Spot) -> list[Label]:
+def _measure(name: str) -> Size:
+    lines = name.split("\n")
+    return LETTER_WIDTH * max(map(cell_len, lines)), LINE_HEIGHT * len(lines)
+
+
+def _list_beside(point: Spot, size: Size) -> list[Label]:
     """Places beside a point: right, left, above, below, and at its corners."""
     x, y = point
+    away = 9.5 + size[1] / 2
     sides: tuple[tuple[float, Alignment], ...] = ((11, "left"), (-11, "right"))
     corners: tuple[tuple[float, Alignment], ...] = ((-4, "left"), (4, "right"), (0, "center"))
     return [
         *(Label(x + across, y + down, align) for down in (0, -8, 8) for across, align in sides),
-        *(Label(x + across, y + down, align) for down in (-17, 17) for across, align in corners),
+        *(Label(x + across, y + down, align) for down in (-away, away) for across, align in corners),
     ]
 
 
-def _list_apart(point: Spot, size: float) -> Iterator[Label]:
+def _list_apart(point: Spot, size: Size) -> Iterator[Label]:
     """Places around a point with a line to it, the nearest first."""
     for reach in (26, 38, 52, 68, 86, 106):
         for angle in range(0, 360, 20):
@@ -117,8 +130,9 @@ def _list_apart(point: Spot, size: float) -> Iterator[Label]:
             label = Label(point[0] + reach * across, point[1] + reach * down, align)
             left, top, right, bottom = _box(label, size)
             end = (min(max(point[0], left), right), min(max(point[1], top), bottom))
-            start, stop = _between(point, end, 8), _between(end, point, 2)
-            yield replace(label, line=(start, stop))
+            if math.dist(point, end) > 10:  # names of many lines reach back over their own point
+                start, stop = _between(point, end, 8), _between(end, point, 2)
+                yield replace(label, line=(start, stop))
 
 
 def _is_clear(box: Box, taken: Sequence[Box], width: float, height: float) -> bool:
@@ -148,9 +162,10 @@ def _meets(spot: Spot, box: Box) -> bool:
     return box[0] < spot[0] < box[2] and box[1] < spot[1] < box[3]
 
 
-def _box(label: Label, width: float) -> Box:
+def _box(label: Label, size: Size) -> Box:
+    width, height = size
     left = label.x - {"left": 0.0, "center": width / 2, "right": width}[label.align]
-    return left, label.y - 7.5, left + width, label.y + 7.5
+    return left, label.y - height / 2, left + width, label.y + height / 2
 
 
 def _fits(box: Box, width: float, height: float) -> bool:

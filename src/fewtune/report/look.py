@@ -1,4 +1,4 @@
-"""The look of every chart: its card, its axes and its titles.
+"""The look of every chart: how much room it has, its card, its axes and its titles.
 
 Owns what charts have in common. Does not know what a chart shows (`charts`) or how it is drawn (`svg`).
 """
@@ -8,15 +8,40 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from fewtune.report.palette import CARD, GRID, INK, QUIET
+from fewtune.report.wrapping import wrap_text
 from fewtune.terminal import make_safe
 
+TITLE_SIZE, SUBTITLE_SIZE, HEADER_SIZE = 16, 13, 13
+LETTER = 0.53
+"""How wide a letter is, as a share of its size: the mean of words."""
 FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much room a chart has, for its letters are not to shrink with it."""
+
+    name: str
+    width: int
+    """Pixels across for panels, names and axes."""
+    padding: int
+    font_size: int
+    """Of names, in pixels."""
+    name_columns: int
+    """Letters of a name in a line."""
+
+
+WIDE = Room("wide", 880, padding=16, font_size=13, name_columns=30)
+"""A file of its own, and a page on a screen."""
+NARROW = Room("narrow", 320, padding=8, font_size=12, name_columns=20)
+"""A page on a phone."""
 
 
 def name_data(name: str) -> alt.NamedData:
@@ -43,28 +68,33 @@ def make_scale(**options: Any) -> Part:
     return options
 
 
-def make_header(panel_width: float) -> Part:
-    """What stands over a panel of a chart in panels."""
+def make_header() -> Part:
+    """What stands over a panel of a chart in panels, each line of its name by itself (`names`)."""
     return {
-        "labelFontSize": 13,
+        "labelFontSize": HEADER_SIZE,
         "labelFontWeight": "bold",
         "labelColor": INK,
         "labelAnchor": "start",
-        "labelLimit": panel_width,
+        "labelLimit": 0,
+        "labelExpr": "split(datum.label, '\\n')",
     }
 
 
-def make_title(text: str, subtitle: str) -> Part:
+def make_title(text: str, subtitle: str, room: Room = WIDE) -> Part:
     """A chart's title, and below it what its marks mean."""
     return {
-        "text": text,
-        "subtitle": subtitle,
+        "text": _wrap(text, room, TITLE_SIZE),
+        "subtitle": _wrap(subtitle, room, SUBTITLE_SIZE),
         "anchor": "start",
-        "fontSize": 16,
-        "subtitleFontSize": 13,
+        "fontSize": TITLE_SIZE,
+        "subtitleFontSize": SUBTITLE_SIZE,
         "subtitlePadding": 6,
         "offset": 14,
     }
+
+
+def _wrap(text: str, room: Room, size: int) -> list[str]:
+    return wrap_text(text, int(room.width / (0.9 * LETTER * size))).split("\n") if text else []
 
 
 def mark_logarithmic(first: float, last: float) -> list[float]:
@@ -75,12 +105,12 @@ def mark_logarithmic(first: float, last: float) -> list[float]:
     return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]
 
 
-def finish_chart(chart: Any, datasets: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def finish_chart(chart: Any, datasets: Mapping[str, list[dict[str, Any]]], room: Room = WIDE) -> dict[str, Any]:
     """The Vega-Lite specification of an Altair chart, with the look of all and the rows that its parts name."""
     configured = chart.configure(
         background=CARD,
         font=FONT,
-        padding=16,
+        padding=room.padding,
         view=alt.ViewConfig(stroke=None),
         axis=alt.AxisConfig(
             labelColor=QUIET,

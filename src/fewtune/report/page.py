@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from fewtune.analysis import comparison, statistics
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.audit.finding import Finding, word_group
 from fewtune.analysis.audit.measurement import list_unlike_parts
@@ -28,37 +27,42 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, average_metrics, group_by_variant, name_test_set
 from fewtune.analysis.recommend import QUERIES
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
+from fewtune.inference.better import CONFIDENCE, FEWEST_DRAWS_TO_TEST
 from fewtune.records import PromptNotes, Record, write_atomically
 from fewtune.report import breakdowns, findings, tables, wording
 from fewtune.report.answer import list_scored
 from fewtune.report.chart import Chart
 from fewtune.report.charts import KINDS, draw_decision, draw_group
 from fewtune.report.curve_chart import draw_curves
-from fewtune.report.look import build_fast
+from fewtune.report.look import NARROW, WIDE, build_fast
 from fewtune.report.score_chart import SCORES
 from fewtune.report.svg import embed_chart, have_drawn, open_drawing
 from fewtune.report.tuning import list_choices
 from fewtune.terminal import make_safe
 
 FILE_NAME = "report.html"
-MOST_COMPARISONS = 4
+MOST_COMPARISONS = 1
 """Comparisons of a leader that stand open; the others unfold."""
 MOST_GROUPS_IN_FULL, MOST_GROUPS_DRAWN = 12, 100
 """With more groups than the first each has the chart of its scores alone, with more than the second no chart, and there
 are no curves: a page of thousands would be minutes in the making. `--figures` draws all."""
 
 
+ROOMS = (WIDE, NARROW)
+"""What each chart is drawn for; the page's style shows the one that the screen has room for."""
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A chart that is being drawn."""
+    """A chart that is being drawn, for each of ROOMS."""
 
     title: str
-    drawing: Future[str]
+    drawings: tuple[Future[str], ...]
 
     @property
     def svg(self) -> Markup:
-        """The finished SVG, once it is there; text inside is escaped by `svg`."""
-        return Markup(self.drawing.result())
+        """The finished SVGs, once they are there; text inside is escaped by `svg`."""
+        return Markup("".join(drawing.result() for drawing in self.drawings))
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def _find_template() -> Template:
         "count": wording.word_count,
         "test_set": name_test_set,
         "capitalise": findings.capitalise,
+        "code": mark_code,
     }
     return environment.get_template("page.html.jinja")
 
@@ -126,7 +131,7 @@ def render_page(study: StudyAnalysis) -> str:
     """Render the whole page."""
     kinds = _choose_kinds(len(study.groups))
     curves = group_curves(study.curves) if kinds else []
-    with open_drawing(len(curves) + (1 + len(kinds)) * len(study.groups)) as drawing:
+    with open_drawing(len(ROOMS) * (len(curves) + (1 + len(kinds)) * len(study.groups))) as drawing:
         decisions = [
             _prepare_decision(study, decision, number, drawing if kinds else None)
             for number, decision in enumerate(study.decisions, start=1)
@@ -161,13 +166,22 @@ def render_page(study: StudyAnalysis) -> str:
             trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
             in_domain=IN_DOMAIN,
             most_comparisons=MOST_COMPARISONS,
-            region=comparison.word_region(study.region),
-            tolerance=comparison.word_region(study.terms.within),
+            region=wording.word_region(study.region),
+            tolerance=wording.word_region(study.terms.within),
             queries=QUERIES,
-            confidence=statistics.CONFIDENCE,
-            resamples=comparison.RESAMPLES,
-            fewest_draws=statistics.FEWEST_DRAWS_TO_TEST,
+            confidence=CONFIDENCE,
+            fewest_draws=FEWEST_DRAWS_TO_TEST,
         )
+
+
+def mark_code(text: str) -> Markup:
+    """A sentence as markup: what stands between backticks is code, as of a command, and all else is text."""
+    parts = make_safe(text).split("`")
+    if len(parts) % 2 == 0:  # one backtick without its like is a letter
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
 
 
 def list_filters(study: StudyAnalysis) -> list[tuple[str, list[str]]]:
@@ -245,14 +259,16 @@ def _prepare_decision(
     chart = None
     if drawing is not None and list_scored(decision):
         with build_fast():
-            chart = _embed(draw_decision(study, decision, titled=False), f"decision-{number}", drawing)
+            charts = [draw_decision(study, decision, room, titled=False) for room in ROOMS]
+        chart = _embed(charts, f"decision-{number}", drawing)
     return {
         "chart": chart,
         "task": decision.question.task,
         "shots": decision.question.shots,
         "title": wording.word_question(decision),
-        "answer": wording.word_decision(decision),
-        "chosen": decision.chosen is not None,
+        "answer": wording.word_choice(decision),
+        "more": wording.word_beside(decision),
+        "chosen": decision.settled,
         "note": wording.UNLABELLED_NOTE if any(each.unlabelled for each in decision.contenders) else "",
         "reasons": wording.explain_decision(decision),
     }
@@ -262,7 +278,7 @@ def _prepare_group(
     group: GroupAnalysis, decision: Decision, number: int, kinds: Collection[str], drawing: Executor
 ) -> dict[str, Any]:
     with build_fast():
-        charts = draw_group(group, kinds)
+        charts = list(zip(*(draw_group(group, kinds, room) for room in ROOMS), strict=True))
     return {
         "id": number,
         "group": group.board,
@@ -275,7 +291,7 @@ def _prepare_group(
         "stability": group.stability,
         "break_evens": group.break_evens,
         "breakdowns": breakdowns.break_down_group(group),
-        "charts": {c.kind: _embed(c, f"chart-{number}-{place}", drawing) for place, c in enumerate(charts)},
+        "charts": {c[0].kind: _embed(c, f"chart-{number}-{place}", drawing) for place, c in enumerate(charts)},
     }
 
 
@@ -293,20 +309,33 @@ def _list_metrics(group: GroupAnalysis, test_set: str) -> dict[str, dict[str, fl
 
 def _prepare_curves(curves: Sequence[Curve], number: int, drawing: Executor) -> dict[str, Any]:
     with build_fast():
-        chart = draw_curves(curves)
+        charts = [draw_curves(curves, room) for room in ROOMS]
     return {
         "task": curves[0].task,
         "model": curves[0].model,
         "metric": curves[0].metric,
         "shots": sorted({point.shots for curve in curves for point in curve.points}),
         "curves": [(curve, {point.shots: point.bounds for point in curve.points}) for curve in curves],
-        "chart": _embed(chart, f"curves-{number}", drawing),
+        "chart": _embed(charts, f"curves-{number}", drawing),
     }
 
 
-def _embed(chart: Chart, chart_id: str, drawing: Executor) -> Figure:
-    title, description = make_safe(chart.title), make_safe(chart.description)
-    return Figure(title, have_drawn(drawing, embed_chart, chart.specification, chart_id, title, description))
+def _embed(charts: Sequence[Chart], chart_id: str, drawing: Executor) -> Figure:
+    """Have one chart drawn, which is given for each of ROOMS."""
+    title, description = make_safe(charts[0].title), make_safe(charts[0].description)
+    drawings = [
+        have_drawn(
+            drawing,
+            embed_chart,
+            chart.specification,
+            f"{chart_id}-{room.name}",
+            title,
+            description,
+            f"chart {room.name}",
+        )
+        for chart, room in zip(charts, ROOMS, strict=True)
+    ]
+    return Figure(title, tuple(drawings))
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:

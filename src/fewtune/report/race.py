@@ -15,7 +15,15 @@ from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.plurals import word_number
 from fewtune.records import Cell
-from fewtune.report.wording import UNLABELLED_NOTE, mark_unlabelled, word_bound, word_score, word_seconds
+from fewtune.report.wording import (
+    UNKNOWN,
+    UNLABELLED_NOTE,
+    mark_unlabelled,
+    word_bound,
+    word_expected,
+    word_score,
+    word_seconds,
+)
 from fewtune.terminal import make_text
 
 
@@ -24,13 +32,17 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold")
     table.add_column("mean", justify="right")
-    table.add_column("points below\nthe best, at most", justify="right")
+    table.add_column("expected loss,\npoints", justify="right")
+    table.add_column("at most\n(95 %)", justify="right")
+    table.add_column("draws", justify="right")
     table.add_column("", overflow="fold")
     for each in decision.contenders:
         table.add_row(
             make_text(mark_unlabelled(each.name, each.unlabelled)),
             word_score(each.score),
+            word_expected(each),
             word_bound(each),
+            str(each.draws or UNKNOWN),
             _word_state(each, decision, running),
         )
     if any(each.unlabelled for each in decision.contenders):
@@ -44,7 +56,7 @@ def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[C
     'race: look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
     """
     looks, planned = study.terms.looks, study.planned_looks
-    if looks is None or len(planned) < 2:
+    if looks is None or len(planned) < 2 or decision.settled:
         return None
     question = decision.question
     here = [cell for cell in waiting if (cell.task, cell.shots) == (question.task, question.shots)]
@@ -54,11 +66,14 @@ def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[C
         return None
     left = guess_seconds_left(study.records, here, workers)
     about = "" if left is None else f", about {word_seconds(left)}"
+    if study.terms.guarantee != "bound":
+        return f"race: this round has {word_number(len(here), 'trial')} to go{about}"
     last = f"look {len(taken)} of {len(planned)} was after {word_number(taken[-1].draws, 'draw')}; " if taken else ""
     return f"race: {last}the next is after {later[0]}: {word_number(len(here), 'trial')} to go{about}"
 
 
 def _word_state(each: Contender, decision: Decision, running: Collection[str]) -> Text:
-    if decision.chosen is not None and decision.chosen.name == each.name:
-        return make_text("chosen", style="bold")
-    return make_text(each.excluded or ("goes on" if each.name in running else ""))
+    if decision.choice is not None and decision.choice.name == each.name:
+        return make_text("chosen" if decision.settled else "best bet", style="bold")
+    paused = bool(running) and each.regret is not None
+    return make_text(each.excluded or ("gets draws" if each.name in running else "paused" if paused else ""))

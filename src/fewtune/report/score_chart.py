@@ -1,4 +1,4 @@
-"""The chart of a group's scores: every draw, each method's mean with its interval, and the majority.
+"""The chart of a group's scores: every draw, each method's mean with its interval, and the majority class.
 
 Owns its marks and their hover texts.
 """
@@ -14,45 +14,60 @@ import altair as alt
 from fewtune.analysis.leaderboard import LeaderboardRow, TestSetScore, name_test_set
 from fewtune.analysis.study import GroupAnalysis
 from fewtune.plurals import word_number
-from fewtune.report.chart import BASELINE, DRAW, MEAN, Chart, finish_group_chart, head_panel, span_values
-from fewtune.report.look import (
-    make_axis,
-    make_header,
-    make_scale,
-    make_title,
-    name_data,
+from fewtune.report.chart import (
+    BASELINE,
+    DRAW,
+    MEAN,
+    Chart,
+    find_cuts,
+    finish_group_chart,
+    head_panel,
+    show_interval,
+    span_values,
+    word_intervals,
 )
-from fewtune.report.palette import INK, QUIET
-from fewtune.report.wording import word_score
+from fewtune.report.look import NARROW, WIDE, Room, make_axis, make_header, make_scale, make_title, name_data
+from fewtune.report.names import NameColumn, set_names, wrap_header
+from fewtune.report.palette import QUIET
+from fewtune.report.wording import MAJORITY, word_score
 
 SCORES = "scores"
-SCORES_WIDTH, ROW_HEIGHT, MOST_PANELS = 680, 30, 3
+PANELS_WIDTH, WIDEST_PANEL, ROW_HEIGHT, MOST_PANELS = 680, 314, 30, 3
 MOST_DOTS = 60
 """Draws up to which each has a dot of its own: thousands of dots take gigabytes to draw."""
+_Marks = dict[str, list[dict[str, Any]]]
+"""Rows of the chart's data by their kind."""
 
 
-def draw_scores(group: GroupAnalysis) -> Chart:
-    """Draw each method's scores a test set: a dot a draw, a bar at the mean, its interval, and the majority's rule."""
+def draw_scores(group: GroupAnalysis, room: Room = WIDE) -> Chart:
+    """Draw each method's scores a test set: a dot a draw, a bar at the mean, its interval; and the majority class."""
     board = group.board
     rows = [row for row in board.rows if row.in_domain is not None]
-    panels = {name: head_panel(board, name) for name in board.test_sets}
-    kinds = _list_marks(group, rows, panels)
+    names = set_names([row.variant for row in rows], room)
     # One or two panels are not stretched over the whole width: dots far from their names are hard to follow.
-    columns = 2 if len(panels) == 4 else min(len(panels), MOST_PANELS)
-    panel_width = min(330, SCORES_WIDTH // columns - 16)
-    layers = _layer_scores(kinds, board.metric, [row.variant for row in rows])
+    columns = 1 if room is NARROW else 2 if len(board.test_sets) == 4 else min(len(board.test_sets), MOST_PANELS)
+    width = room.width - names.width if room is NARROW else min(WIDEST_PANEL, PANELS_WIDTH // columns - 16)
+    panels = {name: wrap_header(head_panel(board, name), width) for name in board.test_sets}
+    marks = _list_marks(group, rows, panels)
+    span = _span_marks(marks)
+    marks["cuts"] = _list_cuts(marks["means"], span)
+    first = [panel for place, panel in enumerate(panels.values()) if place % columns == 0]
+    listed = [row for panel in first for row in names.list_rows(panel=panel)]
+    lines = word_intervals("line", bool(marks["cuts"]), any(mean["low"] is None for mean in marks["means"]))
     chart = (
-        alt.layer(*layers, data=name_data("rows"))
-        .properties(width=panel_width, height=ROW_HEIGHT * len(rows))
+        alt.layer(*_layer_scores(names, board.metric, span), data=name_data("rows"))
+        .properties(width=width, height=names.measure_row(ROW_HEIGHT) * len(rows))
         .facet(
-            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header(panel_width)),
+            facet=alt.Facet("panel:N", sort=list(panels.values()), title=None, header=make_header()),
             columns=columns,
             spacing=26,
         )
         .properties(
             title=make_title(
                 "Every draw, in and out of domain",
-                f"dot: {_word_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: majority",
+                f"dot: {_word_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: "
+                f"{MAJORITY}{lines}",
+                room,
             )
         )
     )
@@ -62,13 +77,13 @@ def draw_scores(group: GroupAnalysis) -> Chart:
         + "."
         for row in rows
     )
-    marks = [{"kind": kind, **mark} for kind, found in kinds.items() for mark in found]
-    return finish_group_chart(chart, {"rows": marks}, board, SCORES, "Every draw, in and out of domain", description)
+    listed += [{"kind": kind, **mark} for kind, found in marks.items() for mark in found]
+    return finish_group_chart(
+        chart, {"rows": listed}, board, SCORES, "Every draw, in and out of domain", description, room
+    )
 
 
-def _list_marks(
-    group: GroupAnalysis, rows: Sequence[LeaderboardRow], panels: Mapping[str, str]
-) -> dict[str, list[dict[str, Any]]]:
+def _list_marks(group: GroupAnalysis, rows: Sequence[LeaderboardRow], panels: Mapping[str, str]) -> _Marks:
     """The rows of the chart's data by kind: dots of draws, means with their intervals, majorities."""
     board = group.board
     dots: list[dict[str, Any]] = [
@@ -82,34 +97,50 @@ def _list_marks(
             "panel": panels[name],
             "method": row.variant,
             "mean": bounds.mean,
-            "low": bounds.low,
-            "high": bounds.high,
-            "tip": f"{row.variant}, {name_test_set(name)}, mean: {word_score(bounds.mean)}"
-            + (f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds.low is not None and bounds.high is not None else ""),
+            "low": shown.low,
+            "high": shown.high,
+            "where": f"{row.variant}, {name_test_set(name)}",
+            "tip": f"{row.variant}, {name_test_set(name)}, mean: {word_score(bounds.mean)}{shown.words}",
         }
         for row in rows
         for name, bounds in group.stability[row.variant].bounds.items()
+        for shown in [show_interval(bounds, len(row.scores[name].draws))]
     ]
     majorities: list[dict[str, Any]] = [
-        {"panel": panels[name], "majority": value, "tip": f"majority, {name_test_set(name)}: {word_score(value)}"}
+        {"panel": panels[name], "majority": value, "tip": f"{MAJORITY}, {name_test_set(name)}: {word_score(value)}"}
         for name, value in board.majority.items()
         if value is not None
     ]
     return {"dots": dots, "means": means, "majorities": majorities}
 
 
-def _layer_scores(
-    kinds: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, order: Sequence[str]
-) -> list[alt.Chart]:
+def _span_marks(marks: _Marks) -> tuple[float, float]:
+    values = [dot["value"] for dot in marks["dots"]] + [rule["majority"] for rule in marks["majorities"]]
+    return span_values(values, [end for mean in marks["means"] for end in (mean["low"], mean["high"])])
+
+
+def _list_cuts(means: Sequence[Mapping[str, Any]], span: tuple[float, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "panel": mean["panel"],
+            "method": mean["method"],
+            "side": cut.side,
+            "edge": cut.edge,
+            "tip": f"{mean['where']}: its interval {cut.words}",
+        }
+        for mean in means
+        for cut in find_cuts(mean["low"], mean["high"], span)
+    ]
+
+
+def _layer_scores(names: NameColumn, metric: str, span: tuple[float, float]) -> list[alt.Chart]:
     """The layers of one panel, the lowest first, over the chart's named data."""
-    values = [dot["value"] for dot in kinds["dots"]] + [rule["majority"] for rule in kinds["majorities"]]
-    low, high = span_values(values, [end for mean in kinds["means"] for end in (mean["low"], mean["high"])])
-    scale = make_scale(domain=[low, high], nice=False, zero=False)
+    scale = make_scale(domain=span, nice=False, zero=False)
     y = alt.Y(
         "method:N",
-        sort=list(order),
+        sort=list(names.lines),
         title=None,
-        axis=make_axis(grid=True, ticks=False, domain=False, labelLimit=190, labelFontSize=13, labelColor=INK),
+        axis=make_axis(grid=True, ticks=False, domain=False, labels=False),
     )
 
     def x(field: str) -> alt.X:
@@ -117,19 +148,31 @@ def _layer_scores(
 
     base = alt.Chart()
 
-    def only(kind: str) -> Any:
-        return base.transform_filter(f"datum.kind === '{kind}'")
+    def only(test: str) -> Any:
+        return base.transform_filter(test)
 
     tip = alt.Description("tip:N")
+    arrowheads = [
+        only(f"datum.kind === 'cuts' && datum.side === '{side}'")
+        .mark_point(shape=shape, filled=True, color=QUIET, size=55, opacity=1, xOffset=inwards)
+        .encode(x=x("edge:Q"), y=y, description=tip)
+        for side, shape, inwards in (("low", "triangle-left", 3), ("high", "triangle-right", -3))
+    ]
     return [
-        only("majorities")
+        names.layer(base, y),
+        only("datum.kind === 'majorities'")
         .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
         .encode(x=x("majority:Q"), description=tip),
-        only("means")
+        only("datum.kind === 'means' && datum.low !== null")
         .mark_rule(color=QUIET, strokeWidth=2, clip=True)
         .encode(x=x("low:Q"), x2="high:Q", y=y, description=tip),
-        only("dots").mark_circle(color=DRAW, size=70, opacity=0.65).encode(x=x("value:Q"), y=y, description=tip),
-        only("means").mark_tick(color=MEAN, thickness=3, size=20).encode(x=x("mean:Q"), y=y, description=tip),
+        *arrowheads,
+        only("datum.kind === 'dots'")
+        .mark_circle(color=DRAW, size=70, opacity=0.65)
+        .encode(x=x("value:Q"), y=y, description=tip),
+        only("datum.kind === 'means'")
+        .mark_tick(color=MEAN, thickness=3, size=20)
+        .encode(x=x("mean:Q"), y=y, description=tip),
     ]
 
 

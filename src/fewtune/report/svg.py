@@ -19,10 +19,13 @@ import vl_convert
 from fewtune.report.palette import DARK
 from fewtune.without_main import no_main
 
-SMALLEST_SCALE = 0.7
 PROCESSES = 2
 MOST_IN_A_THREAD = 30
 """Charts up to which starting processes takes longer than they save."""
+_SPARED = re.compile(
+    r' (?:role|aria-roledescription|aria-label|aria-hidden|class|font-family|pointer-events)="[^"]*"| opacity="1"'
+)
+"""What no mark needs: it is said once of all, or is what holds anyway."""
 
 
 def open_drawing(charts: int) -> Executor:
@@ -38,9 +41,11 @@ def have_drawn(drawing: Executor, function: Callable[..., str], *asked: Any) -> 
         return drawing.submit(function, *asked)
 
 
-def embed_chart(specification: dict[str, Any], chart_id: str, title: str, description: str) -> str:
-    """The SVG of a chart for a page; `chart_id` keeps ids apart there."""
-    return _finish(vl_convert.vegalite_to_svg(specification), chart_id, title, description)
+def embed_chart(
+    specification: dict[str, Any], chart_id: str, title: str, description: str, classes: str = "chart"
+) -> str:
+    """The SVG of a chart for a page; `chart_id` keeps ids apart there, `classes` are what the page's style knows."""
+    return _finish(vl_convert.vegalite_to_svg(specification), chart_id, title, description, classes)
 
 
 def export_svg(specification: dict[str, Any]) -> str:
@@ -60,7 +65,7 @@ def _round_numbers(attribute: re.Match[str]) -> str:
     return re.sub(r"(\.\d\d)\d+", r"\1", attribute.group())
 
 
-def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
+def _finish(svg: str, chart_id: str, title: str, description: str, classes: str) -> str:
     opening = re.match(r"<svg[^>]*>", svg)
     if opening is None:  # vl-convert always opens with its svg element
         raise ValueError(f"not an SVG: {svg[:80]}")
@@ -69,12 +74,11 @@ def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
         f'#{chart_id} [fill="{light}"]{{fill:{shade}}}#{chart_id} [stroke="{light}"]{{stroke:{shade}}}'
         for light, shade in DARK.items()
     )
+    font = re.search(r' font-family="[^"]*"', svg)  # one for all: `look`
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="{chart_id}" class="chart" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{chart_id}" class="{classes}" role="img" '
         f'aria-labelledby="{chart_id}-title {chart_id}-desc" width="{sizes["width"]}" '
-        f'height="{sizes["height"]}" viewBox="{sizes["viewBox"]}" '
-        # On a phone it shrinks to what can still be read, and its frame scrolls from there.
-        f'style="min-width:{SMALLEST_SCALE * float(sizes["width"]):.0f}px">'
+        f'height="{sizes["height"]}" viewBox="{sizes["viewBox"]}"{font.group() if font else ""}>'
         f'<title id="{chart_id}-title">{html.escape(title)}</title>'
         f'<desc id="{chart_id}-desc">{html.escape(description)}</desc>'
         f"<style>@media screen and (prefers-color-scheme: dark){{{dark}}}</style>"
@@ -84,7 +88,7 @@ def _finish(svg: str, chart_id: str, title: str, description: str) -> str:
     body = re.sub(r'<path class="(?:foreground|background)"[^>]*?(?:d=""|h0v0h0Z|v0h-\d+Z)[^>]*/>', "", body)
     body = re.sub(r' (?:d|transform|x|y|x1|x2|y1|y2)="[^"]*"', _round_numbers, body)
     body = re.sub(r' aria-label="([^"]*)" role="graphics-symbol"', r' data-tip="\1"', body)
-    body = re.sub(r' (?:role|aria-roledescription|aria-label|aria-hidden)="[^"]*"', "", body)
+    body = re.sub(r"<\w[^>]*>", lambda tag: _SPARED.sub("", tag.group()), body)
     clips = list(dict.fromkeys(re.findall(r'<clipPath id="(clip\d+)"', body)))  # Vega counts on from chart to chart
     for number, clip in enumerate(clips):
         body = re.sub(rf'(<clipPath id="|url\(#){clip}(?=[")])', rf"\1{chart_id}-clip-{number}", body)

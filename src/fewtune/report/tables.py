@@ -63,11 +63,13 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     if study.missing:
         console.print(make_message(word_missing(study.missing), style="bold"))
     show_models(console, study)
+    told = False
     for group in study.groups:
         console.print()
         console.print(make_text(group.board.title, style="bold"))
         if any(row.in_domain is not None for row in group.board.rows):
-            _show_scores(console, group)
+            _show_scores(console, group, "" if told else f" {MAJORITY_NOTE}.")
+            told = True
         _show_verdict(console, study.decision(group.board), group.verdict)
     for breakdown in break_down(study):
         _show_breakdown(console, breakdown, study.unlabelled)
@@ -93,7 +95,7 @@ def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]
     return [(*key, count) for key, count in reasons.items()]
 
 
-def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
+def _show_scores(console: Console, analysis: GroupAnalysis, told: str) -> None:
     group, wide = analysis.board, console.width >= WIDE
     found = {variant: _fill_auroc(analysis, variant) for variant in analysis.stability}
     ranked = found if console.width >= WIDEST and any(found.values()) else {}
@@ -118,7 +120,7 @@ def _show_scores(console: Console, analysis: GroupAnalysis) -> None:
         names = [make_text(mark_unlabelled(row.variant, row.unlabelled)) for row in done]
         console.print()
         _show_parts(console, Column(make_text("cost"), names), _list_costs(done, wide=True))
-    note = f"{group.metric}, mean over draws; each draw below it. {MAJORITY_NOTE}."
+    note = f"{group.metric}, mean over draws; each draw below it.{told}"
     if not wide and not split:
         note += f" {WIDE} columns have room for prediction time and parameters."
     if ranked and len(group.test_sets) > 1:

@@ -17,14 +17,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.analysis.decision import Decision
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup
-from fewtune.analysis.recommend import name_contender
-from fewtune.analysis.regret import FEWEST_DRAWS
 from fewtune.analysis.study import FolderContents, StudyAnalysis, analyse_contents
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
+from fewtune.inference.differences import FEWEST_DRAWS
 from fewtune.plurals import word_number
 from fewtune.records import (
     Cell,
@@ -44,8 +42,8 @@ from fewtune.report.wording import (
     list_models,
     list_verdict,
     mark_unlabelled,
-    word_bound,
     word_decision,
+    word_expected,
     word_score,
     word_seconds,
 )
@@ -105,7 +103,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
 def _may_look_further(contents: FolderContents, study: StudyAnalysis) -> bool:
     """Whether a race's plan has a look after the last one, and a decision is open."""
     taken = max((look.draws for look in contents.looks.looks), default=0) if contents.looks is not None else 0
-    is_open = any(decision.chosen is None for decision in study.decisions)
+    is_open = any(not decision.settled for decision in study.decisions)
     return contents.races and is_open and any(draws > taken for draws in contents.planned_looks)
 
 
@@ -147,7 +145,7 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
     for group in study.groups:
         parts.append(make_text(group.board.title, style="bold"))
         decision = study.decision(group.board)
-        parts.append(Padding(_tabulate(group.board, decision), (0, 0, 0, 1)))
+        parts.append(Padding(_tabulate(study, group.board), (0, 0, 0, 1)))
         coming = word_next_look(study, decision, [*study.waiting, *again], _count_workers(study))
         if coming is not None:
             parts.append(Padding(make_message(coming), (0, 0, 0, 1)))
@@ -179,22 +177,20 @@ def _count_workers(study: StudyAnalysis) -> int:
     return max((int(r.environment.get("workers", 1)) for r in study.records), default=1)
 
 
-def _tabulate(board: LeaderboardGroup, decision: Decision) -> Table:
-    contenders = {each.name: each for each in decision.contenders}
+def _tabulate(study: StudyAnalysis, board: LeaderboardGroup) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold")
-    for heading in ("in domain", "lowest", "highest", "draws", "fit", "below best"):
+    for heading in ("in domain", "lowest", "highest", "draws", "fit", "expected loss"):
         table.add_column(heading, justify="right")
     for row in board.rows:
         values = [draw.value for draw in row.scores[IN_DOMAIN].draws] if IN_DOMAIN in row.scores else []
         ends = (word_score(min(values)), word_score(max(values))) if values else (UNKNOWN, UNKNOWN)
         state = str(row.draws) if row.draws else "failed" if row.failed else "skipped" if row.skipped else UNKNOWN
-        names = (row.variant, name_contender(row.variant, board.model if row.uses_model else None, True))
-        contender = next((contenders[name] for name in names if name in contenders), None)
-        bound = UNKNOWN if contender is None else word_bound(contender)
+        contender = study.contender(board, row)
+        loss = UNKNOWN if contender is None else word_expected(contender)
         if contender is not None and (contender.excluded or "").startswith("stopped"):
             state += ", stopped"
         fit = word_seconds(row.fit_seconds)
         name = make_text(mark_unlabelled(row.variant, row.unlabelled))
-        table.add_row(name, word_score(row.in_domain), *ends, state, fit, bound)
+        table.add_row(name, word_score(row.in_domain), *ends, state, fit, loss)
     return table

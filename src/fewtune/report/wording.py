@@ -8,23 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from fewtune.analysis.comparison import Comparison, word_comparison, word_further_draws
-from fewtune.analysis.decision import Contender, Decision, Missing
+from fewtune.analysis.decision import Contender, Decision, Further
 from fewtune.analysis.leaderboard import LeaderboardRow
-from fewtune.analysis.statistics import LEVEL, MOST_FURTHER_DRAWS, count_pairs
 from fewtune.analysis.verdict import GroupVerdict
+from fewtune.inference.better import LEVEL, MOST_FURTHER_DRAWS, REGION, Comparison, Reason, count_pairs
 from fewtune.plurals import choose_verb, word_number
+from fewtune.sizes import format_bytes
 
 MOST_RIVALS = 3
 """Names after which a sentence counts the others instead of naming them."""
 
 UNKNOWN = "–"
-COMMONEST = "always answering the commonest label"
+ALWAYS_MAJORITY = "always answering the majority class"
 MAJORITY = "majority class"
 """What that scores, where a table or a chart has no room for more."""
 MAJORITY_NOTE = (
-    f"{MAJORITY.capitalize()}: {COMMONEST} of the test rows, which no method knows; the method majority answers the "
-    "commonest of its labelled rows"
+    f"{MAJORITY.capitalize()}: always answering the commonest label of the test rows, which no method knows; the "
+    "method majority answers the commonest of its labelled rows"
 )
 NO_INTERVAL = "No interval: one draw, or too few to rule out any score"
 UNLABELLED_MARK = "*"
@@ -32,27 +32,143 @@ UNLABELLED_NOTE = f"{UNLABELLED_MARK} learnt from rows without labels too"
 
 
 def word_decision(decision: Decision) -> str:
-    """Word the decision: 'Use lora: within 2.1 points of the best, costs 31 s to fit, 4.20 ms a row and 1.02 GiB.'"""
-    if decision.chosen is not None:
-        doubt = f"; not credibly above {COMMONEST}" if decision.lead is not None and decision.lead.least <= 0 else ""
-        return f"Use {decision.chosen.name}: {word_regret(decision)}, {word_cost(decision.chosen)}{doubt}."
-    missing = decision.missing
-    if missing is None or not missing.methods:
-        return "No method can be chosen: none was scored on every draw, without a failure and within the budget."
-    if missing.closest is None:
-        return f"No method can be chosen on one draw: {_word_missing_draws(missing)} would give the first bounds."
-    wanted = word_tolerance(decision)
-    closest = f"closest is {missing.closest}, {_word_within(_bound_of(decision, missing.closest))}"
-    if missing.draws is None:
-        settle = f"{MOST_FURTHER_DRAWS} further draws like these would not bring one there"
-        if missing.rows is not None:
-            more = (
-                f"about {missing.rows.times} times as many labelled rows to draw from and to test on, at the same shots"
-            )
-            settle += f"; with {more}, about {word_number(missing.rows.draws, 'draw')} would"
-    else:
-        settle = f"{_word_missing_draws(missing)} would bring one there"
-    return f"No method is known to be {wanted} of the best{_word_limits(decision)}: {closest}; {settle}."
+    """Word the decision, its bound and what would firm it up, in one to four sentences."""
+    return " ".join(list_sentences(decision))
+
+
+def list_sentences(decision: Decision) -> list[str]:
+    """The sentences of a decision, the answer first.
+
+    'Use lora: expected to lose 0.2 points to the best of these 7 methods (over 99 % to be within 3), fitted on 16 rows
+    like these; 15 s to fit, 43 ms a row and 1.60 GiB.', 'At most 3.6 points, with 95 % confidence.'
+    """
+    if decision.choice is None:
+        return ["No method can be chosen: none was scored without a failure and within the budget."]
+    sentences = [word_answer(decision), word_guarantee(decision), word_further(decision), _word_smallest(decision)]
+    other = decision.without_unlabelled
+    if other is not None:
+        loss = "" if other.loss is None else f", expected to lose {word_lost(other.loss.expected)}"
+        learnt = f"{decision.choice.name} learnt from unlabelled rows too"
+        sentences.append(f"{learnt}; the best bet of those that did not is {other.name}{loss}.")
+    return [sentence for sentence in sentences if sentence]
+
+
+def word_choice(decision: Decision) -> str:
+    """Word the choice in one short sentence, for a picture that has the rest beside it."""
+    choice = decision.choice
+    if choice is None or choice.loss is None or len(decision.compared) < 2:
+        return list_sentences(decision)[0]
+    head = "Use" if decision.settled else "Best bet:"
+    loss = f"expected to lose {word_lost(choice.loss.expected)} to the best of {len(decision.compared)} methods"
+    chance = word_chance(1 - choice.loss.risk)
+    colon = ":" if decision.settled else ","
+    return f"{head} {choice.name}{colon} {loss} ({chance} to be within {_word_tolerance(decision)})."
+
+
+def word_beside(decision: Decision) -> str:
+    """Word what stands beside the choice: its cost, its bound, and what would firm it up."""
+    choice = decision.choice
+    if choice is None or choice.loss is None or len(decision.compared) < 2:
+        return " ".join(list_sentences(decision)[1:])
+    fitted = f"Fitted on {word_number(decision.question.shots, 'labelled row')} like these: {word_cost(choice)}."
+    return " ".join([fitted, *list_sentences(decision)[1:]])
+
+
+def word_answer(decision: Decision) -> str:
+    """Word which method to use, what it is expected to lose and what it costs; '' where none can be chosen."""
+    choice, question = decision.choice, decision.question
+    if choice is None:
+        return ""
+    doubt = f"; not credibly above {ALWAYS_MAJORITY}" if decision.lead is not None and decision.lead.least <= 0 else ""
+    rows = word_number(question.shots, "labelled row")
+    if len(decision.compared) == 1:
+        only = "the only method that could be compared, so there is no other to lose to"
+        return f"Use {choice.name}: {only}; {word_cost(choice)}{doubt}."
+    if choice.loss is None:
+        return (
+            f"Best bet: {choice.name}, the highest score on the only draw that all methods have. "
+            "One draw does not show what it may lose."
+        )
+    of = f"to the best of these {len(decision.compared)} methods{_word_limits(decision)}"
+    loss = f"expected to lose {word_lost(choice.loss.expected)}"
+    chance = f"({word_chance(1 - choice.loss.risk)} to be within {_word_tolerance(decision)})"
+    if decision.settled:
+        return f"Use {choice.name}: {loss} {of} {chance}, fitted on {rows} like these; {word_cost(choice)}{doubt}."
+    return f"Best bet: {choice.name}, {loss} {of} {chance}; {word_cost(choice)}{doubt}."
+
+
+def _word_tolerance(decision: Decision) -> str:
+    return f"{100 * decision.question.within:g}"
+
+
+def word_guarantee(decision: Decision) -> str:
+    """Word the regret bound of the choice: 'At most 3.6 points, with 95 % confidence.'; '' where there is none."""
+    regret = decision.regret
+    if regret is None or len(decision.compared) < 2:
+        return ""
+    if regret <= 0:
+        return "With 95 % confidence no other is above it."
+    asked = ""
+    if decision.question.guarantee == "bound" and not decision.settled:
+        asked = f"; asked: {100 * decision.question.within:g}"
+    return f"At most {word_lost(regret, up=True)}, with 95 % confidence{asked}."
+
+
+def word_further(decision: Decision) -> str:
+    """Word what would settle a decision; '' where it is settled."""
+    further = decision.further
+    if further is None or decision.choice is None:
+        return ""
+    bound = decision.question.guarantee == "bound"
+    wanted = f"bring the bound within {100 * decision.question.within:g}"
+    if not bound:
+        wanted = f"bring that to {100 * decision.question.most_lost:.2g} or less"
+    if not further.draws:
+        alone = f"{MOST_FURTHER_DRAWS} further draws of these rows would not {wanted}"
+        if further.rows is None:
+            return f"{alone}."
+        rows = f"{further.rows.times} times as many labelled rows to draw from and to test on"
+        return f"{alone}; {rows}, at the same shots and with {further.rows.draws} draws, are expected to."
+    if decision.choice.loss is None:
+        return f"{_word_draws_to_come(further)} would show it."
+    return f"{_word_draws_to_come(further)} are expected to {wanted}."
+
+
+def word_lost(loss: float, *, up: bool = False) -> str:
+    """Word points that are lost: '0.2 points', '1 point', 'less than 0.1 points'; `up`: never less than they are."""
+    points = math.ceil(1000 * loss - 1e-6) / 10 if up else round(100 * loss, 1)
+    if points == 0 and not up:
+        return "less than 0.1 points"
+    return word_number(points, "point", ".1f")
+
+
+def word_chance(chance: float) -> str:
+    """Word a chance in per cent, never rounded up: '91 %', 'over 99 %'."""
+    percent = math.floor(100 * chance + 1e-9)
+    return "over 99 %" if percent >= 99 else f"{percent} %"
+
+
+def _word_smallest(decision: Decision) -> str:
+    """Say that a tolerance is less than test rows can show; '' where it is not."""
+    if decision.settled or not decision.row_weight > decision.question.within:
+        return ""
+    smallest = math.ceil(1e4 * decision.row_weight) / 1e4
+    return (
+        f"One test row weighs {100 * decision.row_weight:.2g} points, more than the tolerance of "
+        f"{100 * decision.question.within:g}: ask for `--within {smallest:g}` or more, or test on more rows."
+    )
+
+
+def _word_draws_to_come(further: Further) -> str:
+    """Word further draws: '2 further draws of pattern and lora (4 trials, 3 min)'."""
+    time = "" if further.seconds is None else f", {word_seconds(further.seconds)}"
+    work = f"({word_number(further.trials, 'trial')}{time})"
+    counts = set(further.draws.values())
+    if len(counts) == 1:
+        each = " each" if len(further.draws) > 1 else ""
+        return f"{word_number(counts.pop(), 'further draw')}{each} of {list_briefly(list(further.draws))} {work}"
+    parts = [f"{count} of {name}" for name, count in further.draws.items()]
+    return f"Further draws, {_join(parts)} {work},"
 
 
 def word_question(decision: Decision) -> str:
@@ -76,22 +192,12 @@ def word_unlike_memory(rows: Sequence[LeaderboardRow]) -> str:
     return f"Memory of {', '.join(allocated)} is what was allocated, of the others what was held, which is more."
 
 
-def word_regret(decision: Decision) -> str:
-    """Word how far the chosen method may be below the best: 'within 2.1 points of the best'."""
-    compared = len(decision.compared)
-    if compared == 1:
-        return "the only method compared"
-    if not decision.regret:
-        return f"the best of {compared}{_word_limits(decision)}"
-    return f"{_word_within(decision.regret)} of the best{_word_limits(decision)}"
-
-
 def _word_limits(decision: Decision) -> str:
     return " within the limits" if decision.limited else ""
 
 
 def word_cost(contender: Contender) -> str:
-    """Word what a method costs: 'costs 31 s to fit, 4.20 ms a row and 1.02 GiB'."""
+    """Word what a method costs: '31 s to fit, 4.20 ms a row and 1.02 GiB'."""
     parts = []
     if contender.fit_seconds is not None:
         parts.append(f"{word_seconds(contender.fit_seconds)} to fit")
@@ -99,27 +205,23 @@ def word_cost(contender: Contender) -> str:
         parts.append(f"{word_milliseconds(contender.seconds_a_row)} ms a row")
     if contender.memory_bytes is not None:
         parts.append(word_bytes(contender.memory_bytes))
-    return f"costs {_join(parts)}" if parts else "its cost was not measured"
-
-
-def word_tolerance(decision: Decision) -> str:
-    """Word the loss that is accepted: 'within 3 points'."""
-    points = 100 * decision.question.within
-    return f"within {word_number(points, 'point', 'g')}"
+    return _join(parts) if parts else "its cost was not measured"
 
 
 def explain_decision(decision: Decision) -> list[str]:
     """Say what a decision rests on, a sentence a line: the best, the chosen one's floor, collapses, missing draws."""
     lines = []
     scores = {each.name: each.score for each in decision.contenders}
-    if decision.best is not None and decision.chosen is not None and decision.best != decision.chosen.name:
+    if decision.best is not None and decision.choice is not None and decision.best != decision.choice.name:
         lines.append(f"highest mean: {decision.best} ({word_score(scores[decision.best])})")
-    if decision.lead is not None and decision.chosen is not None:
+    if decision.lead is not None and decision.choice is not None:
         least = f"{math.floor(1000 * decision.lead.least + 1e-9) / 10:z.1f} at the least"  # never rounded up
-        lines.append(f"{decision.chosen.name} is {100 * decision.lead.point:+z.1f} points over {COMMONEST}, {least}")
+        lines.append(
+            f"{decision.choice.name} is {100 * decision.lead.point:+z.1f} points over {ALWAYS_MAJORITY}, {least}"
+        )
     stopped = [each.name for each in decision.contenders if "not the best, " in (each.excluded or "")]
     if stopped:
-        lines.append(f"not the best beyond doubt, and stopped at a look: {_join(stopped)}")
+        lines.append(f"below another method beyond doubt, and stopped: {_join(stopped)}")
     lines += [*tell_unlabelled(decision), *warn_of_collapses(decision)]
     lacking = [each.name for each in decision.contenders if _lacks_draws(each)]
     if lacking:
@@ -142,13 +244,17 @@ def tell_unlabelled(decision: Decision) -> list[str]:
 
 
 def warn_of_collapses(decision: Decision) -> list[str]:
-    """Say which methods collapsed at times, for bounds and verdicts on them are wrong more often than they say."""
+    """Say which fits collapsed and were made again, and which methods collapsed at times for all that."""
+    again = [f"{each.name} ({each.refitted})" for each in decision.compared if each.refitted]
     names = [each.name for each in decision.compared if each.collapses]
     told = (
-        "collapsed or fell far in some draws and not in others: few draws seldom show how often, so bounds and "
-        '"better" are wrong more often here than the 5 % they are held to'
+        "collapsed or fell far in some draws and not in others: few draws seldom show how often, so it may lose more "
+        "than is said here"
     )
-    return [f"{_join(names)} {told}"] if names else []
+    lines = (
+        [f"fits that gave one answer to everything were made again with another seed: {_join(again)}"] if again else []
+    )
+    return [*lines, *([f"{_join(names)} {told}"] if names else [])]
 
 
 def mark_unlabelled(name: str, unlabelled: bool) -> str:
@@ -157,41 +263,69 @@ def mark_unlabelled(name: str, unlabelled: bool) -> str:
 
 
 def word_bound(contender: Contender) -> str:
-    """Word how many points a method may be below the best: '2.1', or that it was not compared."""
+    """Word how many points a method is below the best at the most: '2.1', or that it was not compared."""
     regret = contender.regret
-    return UNKNOWN if regret is None or regret.bound is None else f"{_round_up(regret.bound):.1f}"
+    return UNKNOWN if regret is None or regret.bound is None else f"{math.ceil(1000 * regret.bound - 1e-6) / 10:.1f}"
 
 
-def _word_missing_draws(missing: Missing) -> str:
-    """Word what is missing: 'about 6 further draws of pattern and lora (12 trials, 20 min one after another)'."""
-    if missing.draws is None or missing.trials is None:
+def word_expected(contender: Contender) -> str:
+    """Word how many points a method is expected to lose: '0.2', or that it was not compared."""
+    loss = contender.loss
+    if loss is None:
         return UNKNOWN
-    time = "" if missing.seconds is None else f", {word_seconds(missing.seconds)} one after another"
-    work = f"{word_number(missing.trials, 'trial')}{time}"
-    draws = word_further_draws(missing.draws) if missing.closest else _word_first_draws(missing.draws)
-    about = "about " if missing.closest else ""
-    if missing.each is not None:
-        return f"about {word_number(missing.each, 'draw')} of each of {list_briefly(missing.methods)} ({work})"
-    return f"{about}{draws} of {list_briefly(missing.methods)} ({work})"
+    return "<0.1" if loss.expected < 0.0005 else f"{100 * loss.expected:.1f}"
 
 
-def _word_first_draws(count: int) -> str:
-    return "a second draw" if count == 1 else "two draws"
+def word_region(region: float) -> str:
+    """Word the largest difference that does not matter: '1 point'."""
+    return word_number(100 * region, "point", "g")
 
 
-def _word_within(bound: float) -> str:
-    points = _round_up(bound)
-    return f"within {word_number(points, 'point', '.1f')}"
+def word_reason(reason: Reason, region: float) -> str:
+    """Word why a comparison has its answer."""
+    return {
+        "no draw in common": "no draw in common",
+        "one draw": "one draw: the interval covers the choice of test rows only",
+        "within the region": f"two one-sided tests put it within {word_region(region)}",
+        "interval above 0": "the whole interval is above 0",
+        "interval below 0": "the whole interval is below 0",
+        "interval holds 0": f"the interval holds 0 and reaches beyond {word_region(region)}",
+        "difference within the region": f"the difference is within {word_region(region)}, the interval is not",
+        "corrected for several comparisons": "0 is out, but not at the level that so many comparisons ask for",
+    }[reason]
 
 
-def _round_up(bound: float) -> float:
-    """Points to a tenth, never less than the bound."""
-    return math.ceil(1000 * bound - 1e-6) / 10
+def word_comparison(other: str, comparison: Comparison) -> str:
+    """Word one comparison of the leader: 'better than tfidf by 12.1 points [8.0, 16.3], ahead in 5 of 5 draws'."""
+    if comparison.point is None or comparison.low is None or comparison.high is None:
+        return f"cannot tell from {other}: {word_reason(comparison.reason, comparison.region)}"
+    span = f"[{100 * comparison.low:z.1f}, {100 * comparison.high:z.1f}]"
+    size = f"{abs(100 * comparison.point):.1f} points"
+    if comparison.answer in ("better", "worse"):
+        return f"{comparison.answer} than {other} by {size} {span}{_word_wins(comparison)}"
+    signed = f"{100 * comparison.point:+z.1f} points {span}"
+    if comparison.answer == "tie":
+        within = f", within {word_region(comparison.region)}" if comparison.region != REGION else ""
+        return f"tie with {other}{within} ({signed})"
+    why = word_reason(comparison.reason, comparison.region)
+    why = f"; {why}" if max(comparison.low, -comparison.high) > 0 else ""
+    return f"cannot tell from {other}{_word_wins(comparison)} ({signed}{why}{_word_further_draws(comparison)})"
 
 
-def _bound_of(decision: Decision, name: str) -> float:
-    regret = next(each.regret for each in decision.contenders if each.name == name)
-    return 0.0 if regret is None or regret.bound is None else regret.bound
+def _word_wins(comparison: Comparison) -> str:
+    """Word how often the first is ahead: ', ahead in 1.5 of 3 draws'; of one draw, only that there is one."""
+    if comparison.draws == 1 or comparison.wins is None:
+        return " with 1 draw"
+    return f", ahead in {comparison.wins * comparison.draws:g} of {comparison.draws} draws"
+
+
+def _word_further_draws(comparison: Comparison) -> str:
+    """Word what would settle a "cannot tell": '; about 4 further draws may settle it', or nothing."""
+    if comparison.draws == 1:
+        return "; a second draw is the least that could tell"
+    if comparison.further_draws is None:
+        return f"; {MOST_FURTHER_DRAWS} further draws like these would not settle it"
+    return f"; about {word_number(comparison.further_draws, 'further draw')} like these would settle it"
 
 
 def _lacks_draws(contender: Contender) -> bool:
@@ -217,7 +351,7 @@ def _word_standing(verdict: GroupVerdict) -> str:
     majority = verdict.against_majority
     if majority is not None and majority.answer != "better":
         draws = word_number(majority.draws, "draw")
-        return f", but over {draws} not credibly above {COMMONEST}"
+        return f", but over {draws} not credibly above {ALWAYS_MAJORITY}"
     rivals = [other for other, comparison in verdict.comparisons.items() if comparison.answer != "better"]
     if rivals:
         return f", but not credibly better than {list_briefly(rivals)}"
@@ -243,10 +377,10 @@ def list_comparisons(verdict: GroupVerdict) -> list[str]:
     # The least that the correction can leave of an exact test over so many draws.
     pairs = count_pairs(len(verdict.comparisons) + 1)
     if verdict.against_majority is not None:
-        lines.append(word_comparison(COMMONEST, verdict.against_majority))
+        lines.append(word_comparison(ALWAYS_MAJORITY, verdict.against_majority))
     for other, comparison in verdict.comparisons.items():
-        decides = comparison.p is not None and pairs * 2.0 ** (1 - comparison.draws) <= LEVEL
-        lines.append(word_comparison(other, comparison) + (f", {_word_p(comparison.p)}" if decides else ""))
+        decides = comparison.exact_p is not None and pairs * 2.0 ** (1 - comparison.draws) <= LEVEL
+        lines.append(word_comparison(other, comparison) + (f", {_word_p(comparison.exact_p)}" if decides else ""))
     return lines
 
 
@@ -308,11 +442,8 @@ def word_milliseconds(seconds: float | None) -> str:
 
 
 def word_bytes(size: int | None) -> str:
-    """Word bytes as MiB or GiB."""
-    if size is None:
-        return UNKNOWN
-    mebibytes = size / 2**20
-    return f"{mebibytes:.0f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.2f} GiB"
+    """Word bytes as B, KiB, MiB or GiB."""
+    return UNKNOWN if size is None else format_bytes(size)
 
 
 def word_count(count: int | None) -> str:

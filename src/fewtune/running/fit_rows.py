@@ -20,6 +20,7 @@ from fewtune.metrics.table import choose_primary_metric
 from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor, refuse_no_list
 from fewtune.running.adapt import fit_plan, make_plan
+from fewtune.running.collapse import fit_again_where_collapsed
 from fewtune.study import build_settings, read_settings
 from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
 from fewtune.study.seeds import make_rng
@@ -29,7 +30,9 @@ from fewtune.tasks.derived_pattern import derive_pattern
 from fewtune.tasks.label_column import order_labels
 
 if TYPE_CHECKING:
+    from fewtune.engine.fit import FitReport
     from fewtune.engine.language_model import LanguageModel
+    from fewtune.methods.plan import Plan
     from fewtune.models import ModelSnapshot
 
 Row = str | Mapping[str, str]
@@ -89,9 +92,14 @@ def fit_task(task: Task, pool: Sequence[Example], request: FitRequest, on_step: 
     loaded = _load_model(known, typed, request, task) if known.uses_model else None
     rows = fingerprint_rows((*task.train, *pool), ())
     draw = Draw(task.train, tuple(pool), (), hashlib.sha256(rows.encode()).hexdigest())
-    rng = make_rng("fit", task.name, len(task.train), 0, seed)
+
+    def fit(attempt: int) -> tuple[Plan, FitReport | None]:
+        again = ("again", attempt) if attempt else ()
+        rng = make_rng("fit", task.name, len(task.train), 0, seed, *again)
+        return fit_plan(make_plan(known, typed, loaded, task, draw, rng), rng, on_step)
+
     try:
-        plan, _ = fit_plan(make_plan(known, typed, loaded, task, draw, rng), rng, on_step)
+        fitted = fit_again_where_collapsed(fit, draw)
     except TrialFailure as failure:  # a study records one; here the fit is all there is
         raise FewtuneError(f"{method} could not be fitted: {failure}") from failure
     origin = {
@@ -103,7 +111,9 @@ def fit_task(task: Task, pool: Sequence[Example], request: FitRequest, on_step: 
         "seed": seed,
         "fewtune": version("fewtune"),
     }
-    return replace(plan.predictor, origin=origin)
+    if fitted.collapsed:
+        origin["collapsed_fits"] = fitted.collapsed
+    return replace(fitted.plan.predictor, origin=origin)
 
 
 def _load_model(method: Method, settings: Any, request: FitRequest, task: Task) -> LanguageModel:

@@ -24,7 +24,9 @@ from fewtune.records import (
     PACKED_RECORDS,
     PART,
     Cell,
+    PredictionsError,
     Record,
+    StudyPredictions,
     is_packed,
     list_written,
     load_events,
@@ -55,7 +57,7 @@ FORGOTTEN_SECONDS = 14 * 86400.0
 _REPORT = "report.html"
 """What `report` writes beside the records."""
 
-_MAY_CHANGE = ("until", "within", "budget", "resources")
+_MAY_CHANGE = ("until", "within", "guarantee", "budget", "resources")
 """Keys that decide no trial: how many draws a race may have, what it accepts, how long it may take."""
 
 _AXES = ("models", "tasks", "methods", "shots", "data_seeds", "fit_seeds")
@@ -282,11 +284,17 @@ def _hold_folder(out: Path) -> Iterator[None]:
 
 
 def _find_whole(out: Path, planned: Mapping[str, Cell]) -> dict[str, Record] | None:
-    """A packed study's records by trial id, where they are the planned trials', all done; else None."""
+    """A packed study's records by trial id, where they are the planned trials', all done and sound; else None."""
     records = {record.trial_id: record for record in load_records(out)}
     whole = records.keys() == planned.keys() and all(
         record.reusable and record.trial.cell == planned[trial_id] for trial_id, record in records.items()
     )
+    predictions = StudyPredictions(out)
+    try:
+        for trial_id in records if whole else ():
+            predictions(trial_id)
+    except PredictionsError:
+        return None
     return records if whole else None
 
 

@@ -1,18 +1,22 @@
 """The looks at a study's folder, counted while it is held.
 
-Owns when the count begins, and the one look that a study without a race takes at its end.
+Owns when the count begins, that no race's looks are lost by it, and the one look that a study without a race takes at
+its end.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fewtune.analysis.looks import choose_level, fingerprint_trials, name_outcome
-from fewtune.analysis.regret import FEWEST_DRAWS
-from fewtune.analysis.statistics import LEAST_LEVEL
+from fewtune.analysis.looks import LEAST_LEVEL, choose_level, fingerprint_trials, name_outcome
+from fewtune.analysis.uncounted import find_uncounted
+from fewtune.errors import RecordError
+from fewtune.inference.differences import FEWEST_DRAWS
 from fewtune.records import (
+    LOOKS,
     Cell,
     Look,
     LookHistory,
@@ -20,7 +24,9 @@ from fewtune.records import (
     Status,
     list_written,
     load_looks,
+    load_record,
     load_records,
+    record_path,
     write_looks,
 )
 from fewtune.running.job import Job
@@ -48,26 +54,39 @@ def begin_looks(out: Path, plan: Sequence[int], reused: Collection[Record]) -> L
     return history
 
 
+def check_counted(out: Path, planned: Iterable[str]) -> None:
+    """Raise RecordError where a race stopped some of these trials, and its folder has no file of looks any more.
+
+    The same race takes its looks anew; what runs without one would be looked at as if for the first time.
+    """
+    if load_looks(out) is None and find_uncounted(_load_readable(out, planned), None, False):
+        raise RecordError(
+            f"{out / LOOKS}: gone, and a race stopped trials there: how much of the error its looks spent is not "
+            "known. Put a copy of the file back, or run the race again (`until`): it takes its looks anew."
+        )
+
+
+def _load_readable(out: Path, trial_ids: Iterable[str]) -> Iterator[Record]:
+    """The records of these trials that can be read: of the others, whoever opens the folder tells."""
+    for trial_id in trial_ids:
+        if record_path(out, trial_id).is_file():
+            with contextlib.suppress(RecordError):
+                yield load_record(record_path(out, trial_id))
+
+
 def plan_no_look(out: Path, plan: Sequence[int]) -> None:
     """Write down that looks at a part of a study are not counted, where nothing is known of looks."""
     if load_looks(out) is None:
         write_looks(out, LookHistory(plan=tuple(plan)))
 
 
-def make_look(
-    history: LookHistory,
-    draws: int,
-    cells: Mapping[str, Cell],
-    stopped: Mapping[str, str] | None = None,
-    is_last: bool = False,
-) -> Look:
-    """A look after so many draws at trials of one task and number of shots, at the level it may spend.
+def make_look(draws: int, cells: Mapping[str, Cell], stopped: Mapping[str, str] | None = None) -> Look:
+    """A look after so many draws at trials of one task and number of shots, its level still to be chosen.
 
-    `cells` are by the trials' outcomes (`name_outcome`).
-    `stopped` gives the methods that no longer run, each with the reason; `is_last`: a budget leaves no more draws.
+    `cells` are by the trials' outcomes (`name_outcome`); `stopped` gives the methods that no longer run, with reasons.
     """
     first = next(iter(cells.values()))
-    look = Look(
+    return Look(
         task=first.task,
         shots=first.shots,
         draws=draws,
@@ -76,7 +95,6 @@ def make_look(
         level=LEAST_LEVEL,
         stopped=stopped or {},
     )
-    return look.model_copy(update={"level": choose_level(history, look, is_last)})
 
 
 def note_look(history: LookHistory, look: Look) -> LookHistory:
@@ -96,7 +114,8 @@ def take_look(history: LookHistory, cells: Mapping[str, Cell], draws: int, is_la
         return history
     for place in dict.fromkeys((cell.task, cell.shots) for cell in cells.values()):
         members = {outcome: cell for outcome, cell in cells.items() if (cell.task, cell.shots) == place}
-        look = make_look(history, draws, members, is_last=is_last)
+        look = make_look(draws, members)
+        look = look.model_copy(update={"level": choose_level(history, look, is_last)})
         # Looks of before 2026-12 at a study's end were at ids alone.
         as_before = look.model_copy(update={"trials": fingerprint_trials(name.split()[0] for name in members)})
         if history.find(look) is None and history.find(as_before) is None:

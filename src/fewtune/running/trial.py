@@ -25,6 +25,7 @@ from fewtune.methods.base import Method
 from fewtune.records import Checkpoint, Failure, FitNotes, Notes, Record, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
+from fewtune.running.collapse import fit_again_where_collapsed
 from fewtune.running.cost import count_cost
 from fewtune.running.excerpt import run_excerpt
 from fewtune.running.job import Job, Progress, WorkerOptions
@@ -163,11 +164,19 @@ def _fit(
         tuned = _tune(trial, loaded, on_progress, meter)
         chosen = dict(trial.settings) if tuned is None else tuned.settings
         settings: Any = build_settings(method.settings, chosen)
-        rng = make_rng("fit", *name_axes(trial, loaded.task))
-        with meter.phase("prepare"):
-            plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
-        on_epoch = checkpoints.take if checkpoints is not None else None
-        plan, report = fit_plan(plan, rng, _thin_out(on_progress), on_epoch, resumption)
+
+        def fit(attempt: int) -> tuple[Plan, FitReport | None]:
+            if checkpoints is not None:
+                checkpoints.taken.clear()  # of a fit that collapsed
+            on_epoch = checkpoints.take if checkpoints is not None else None
+            again = ("again", attempt) if attempt else ()
+            rng = make_rng("fit", *name_axes(trial, loaded.task), *again)
+            with meter.phase("prepare"):
+                plan = make_plan(method, settings, loaded.model, loaded.task, loaded.draw, rng)
+            return fit_plan(plan, rng, _thin_out(on_progress), on_epoch, None if attempt else resumption)
+
+        found = fit_again_where_collapsed(fit, loaded.draw)
+        plan, report = found.plan, found.report
     spent = fitting
     if resumption is not None:  # what it took before it was killed is its cost too
         meter.charge("fit", resumption.seconds)
@@ -177,7 +186,7 @@ def _fit(
     return _Fitted(
         plan=plan,
         settings=chosen,
-        fit=FitNotes() if report is None else _note_fit(report, resumption),
+        fit=FitNotes() if report is None else _note_fit(report, resumption, found.collapsed),
         tuning=tuned.notes if tuned is not None else None,
         checkpoints=checkpoints.taken if checkpoints is not None else [],
         defaults_tried=_find_defaults(method, settings, loaded, trial.task.label) if tuned is None else {},
@@ -200,8 +209,9 @@ def _tune(trial: Trial, loaded: Loaded, on_progress: Callable[[Progress], None],
         )
 
 
-def _note_fit(report: FitReport, resumption: Resumption | None) -> FitNotes:
+def _note_fit(report: FitReport, resumption: Resumption | None, collapsed: int) -> FitNotes:
     return FitNotes(
+        collapsed=collapsed,
         losses=[round(loss, 6) for loss in report.losses],
         groups=report.groups,
         validation_losses=[round(loss, 6) if math.isfinite(loss) else None for loss in report.validation_losses],

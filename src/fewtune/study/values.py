@@ -232,12 +232,17 @@ class Study(_Frozen):
         ge=0,
         lt=1,
         description="How far below the best a method may be and still be used (0.03: three points): the decision is "
-        "the cheapest method that is bounded so.",
+        "the cheapest method that is expected to lose a sixth of that at most, and more than all of it in 5 % at most.",
+    )
+    guarantee: Literal["expected_loss", "bound"] = Field(
+        default="expected_loss",
+        description="What a decision has to meet: a small expected loss, or, for whoever must defend it, a bound "
+        "`within` the tolerance at 95 % confidence, all methods at once, which takes more draws.",
     )
     until: Until | None = Field(
         default=None,
-        description="Race: look after 3, 5, 8, 12 and 20 draws, stop methods that cannot be the best, end when one is "
-        "bounded `within`. `decided`, or {within, most_draws}; null: run every draw of every method.",
+        description="Race: three draws of every method, then a few at a time to the best bet or its largest threat, "
+        "until the decision stands. `decided`, or {within, most_draws}; null: run every draw of every method.",
     )
     budget: Budget | None = Field(
         default=None,

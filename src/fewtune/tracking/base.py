@@ -48,6 +48,10 @@ class Tracker(Protocol):
         """End the run of a trial that was interrupted and has no record yet: it may go on."""
         ...
 
+    def conclude(self, decision: str) -> None:
+        """Tell what the study decides, in words."""
+        ...
+
 
 def check_installed(package: str) -> None:
     """Raise ModuleNotFoundError where a tracker's package is not there, without importing it."""

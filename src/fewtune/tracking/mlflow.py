@@ -29,6 +29,8 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+DECISION, _NOTE = "fewtune.decision", "mlflow.note.content"
+"""Tags of the experiment; the second is what MLflow shows as its description."""
 _LONGEST_VALUE = 500
 """Characters of a parameter that every store takes."""
 _BATCH = 100
@@ -101,6 +103,11 @@ class MlflowTracker:
     def leave(self, run_id: str) -> None:
         client, _ = self._connect()
         client.set_terminated(run_id, "KILLED")
+
+    def conclude(self, decision: str) -> None:
+        client, experiment = self._connect()
+        for tag in (DECISION, _NOTE):
+            client.set_experiment_tag(experiment, tag, decision)
 
     def _tell_parameters(self, run_id: str, values: Mapping[str, str], known: Mapping[str, str]) -> None:
         from mlflow.entities import Param

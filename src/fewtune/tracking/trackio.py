@@ -23,6 +23,10 @@ ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 """What in the environment sends runs away from this machine."""
 
 
+DECISION = "decision"
+"""The name of the run that says what the study decides, and of the entry that does."""
+
+
 class TrackioTracker:
     """Tells one study's trials to a folder of Trackio's.
 
@@ -94,6 +98,14 @@ class TrackioTracker:
     def leave(self, run_id: str) -> None:
         if run_id in self._runs:
             self._runs.pop(run_id).finish()
+
+    def conclude(self, decision: str) -> None:
+        # A project has no words of its own: they stand in a run that is no trial's, once.
+        told = [run.config[DECISION] for run in self._list() if DECISION in (run.config or {})]
+        if decision not in told:
+            run = self._open(f"{DECISION} {len(told) + 1}", {DECISION: decision})
+            run.log({"told": len(told) + 1})  # a run without a figure is none
+            run.finish()
 
     def _keep_files(self, run: Any, trial_id: str, files: RecordFiles) -> None:
         from trackio import Artifact

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fewtune.analysis.audit import defaults, fitting, inputs, measurement, predictions, repetition, scores, thresholds
+from fewtune.analysis.audit import (
+    defaults,
+    fitting,
+    inputs,
+    looks,
+    measurement,
+    predictions,
+    repetition,
+    scores,
+    thresholds,
+    unsound,
+)
 from fewtune.analysis.audit.finding import SEVERITIES, Evidence, Finding, Rule
 
 PAPER = "arXiv 2405.13181"
@@ -48,6 +59,18 @@ RULES: tuple[Rule, ...] = (
         "a trial's scores are those of its predictions",
         "tables edited by hand, or filled from another run's files",
         predictions.find_scores_of_other_answers,
+    ),
+    Rule(
+        "unsound predictions",
+        "predictions are numbers, one row each",
+        "tables written by other programs, or put together twice",
+        unsound.find_unsound_predictions,
+    ),
+    Rule(
+        "uncounted looks",
+        "a race's looks are told, so that they share the error",
+        "races whose looks.json was lost, edited, or left out of a merge",
+        looks.find_uncounted_looks,
     ),
     Rule(
         "at the majority",

@@ -33,11 +33,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A study's records and predictions; `missing` counts planned trials without a record, by variant."""
+    """A study's records and predictions; `missing` counts planned trials without a record, by variant.
+
+    `uncounted` has the stopped trials whose looks are not told, by task and number of shots.
+    """
 
     records: tuple[Record, ...]
     reader: AnswerReader
     missing: Mapping[str, int] = field(default_factory=dict)
+    uncounted: Mapping[tuple[str, int], Sequence[Record]] = field(default_factory=dict)
 
     @property
     def done(self) -> list[Record]:

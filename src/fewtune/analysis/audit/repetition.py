@@ -13,7 +13,7 @@ from itertools import combinations
 
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
 from fewtune.analysis.leaderboard import draw_of, group_records
-from fewtune.analysis.statistics import MOST_SHARED
+from fewtune.inference.variances import MOST_SHARED
 from fewtune.plurals import word_number
 from fewtune.records import Record
 

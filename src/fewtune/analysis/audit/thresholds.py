@@ -11,13 +11,15 @@ from functools import cache
 
 import numpy as np
 
-from fewtune.analysis import statistics
-from fewtune.analysis.answers import VariantAnswers, can_pair, read_answers
+from fewtune.analysis.answers import can_pair, read_answers
 from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
-from fewtune.analysis.comparison import REGION
-from fewtune.analysis.leaderboard import IN_DOMAIN, DrawKey, draw_of, group_records, keep_whole_draws, name_metric
+from fewtune.analysis.decision import IN_DOMAIN_ALONE
+from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, group_records, keep_whole_draws, name_metric
 from fewtune.analysis.predictions import AnswerReader, Ranks
-from fewtune.analysis.regret import PairDifference, PairedDraw, Scored, reach_above, score_draws, subtract
+from fewtune.inference.answers import DrawKey, MethodAnswers
+from fewtune.inference.better import LEVEL, REGION
+from fewtune.inference.differences import FEWEST_DRAWS, Difference, subtract
+from fewtune.inference.scores import DrawScore, MethodScores, score_methods
 from fewtune.plurals import word_number
 from fewtune.records import Record
 
@@ -34,7 +36,9 @@ def find_threshold_differences(evidence: Evidence) -> Iterator[Finding]:
         # Trials of one draw with unlike rows are other rules', and refused where they are compared.
         if IN_DOMAIN not in sets or not can_pair(members, evidence.reader):
             continue
-        inside = score_draws(read_answers(members, evidence.reader, [IN_DOMAIN]), name_metric(members))
+        inside = score_methods(
+            read_answers(members, evidence.reader, [IN_DOMAIN]), name_metric(members), IN_DOMAIN_ALONE
+        )
         told: list[str] = []
         about: list[Record] = []
         for place, names in places.items():
@@ -54,25 +58,27 @@ def find_threshold_differences(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _compare_leader(
-    members: Sequence[Record], reader: AnswerReader, names: Sequence[str], inside: Mapping[str, Scored]
+    members: Sequence[Record], reader: AnswerReader, names: Sequence[str], inside: Mapping[str, MethodScores]
 ) -> Iterator[tuple[str, str, str]]:
     metric, weights = name_metric(members), {name: 1 / len(names) for name in names}
     answers = read_answers(members, reader, list(names))
     leader = max(inside.keys() & answers.keys(), key=lambda name: (_mean(inside[name]), name), default=None)
     if leader is None:
         return
-    scored = inside if list(names) == [IN_DOMAIN] else score_draws(answers, metric, weights)
+    scored = inside if list(names) == [IN_DOMAIN] else score_methods(answers, metric, weights)
     rank = cache(lambda name: _rank(members, name, answers[name], reader, weights))
     for other in sorted(scored.keys() - {leader}):
+        if len(scored[leader].keys() & scored[other].keys()) < FEWEST_DRAWS:
+            continue
         by_labels = subtract(scored[leader], scored[other])
-        if len(by_labels.by_draw) < 2 or not _differs(by_labels):
+        if not _differs(by_labels):
             continue
         ranked = [rank(name) for name in (leader, other)]
         if ranked[0] is None or ranked[1] is None:
             continue
         by_ranks = subtract(ranked[0], ranked[1])
-        gap = _gap(by_labels)
-        if not _is_beyond_doubt(by_ranks) and abs(_gap(by_ranks)) <= SHARE * abs(gap):
+        gap = by_labels.mean
+        if not _is_beyond_doubt(by_ranks) and abs(by_ranks.mean) <= SHARE * abs(gap):
             areas = " and ".join(f"{_mean(side):.3f}" for side in ranked if side is not None)
             side = "above" if gap > 0 else "below"
             size = word_number(abs(100 * gap), "point", ".1f")
@@ -83,12 +89,12 @@ def _compare_leader(
 def _rank(
     members: Sequence[Record],
     variant: str,
-    answers: VariantAnswers,
+    answers: MethodAnswers,
     reader: AnswerReader,
     weights: Mapping[str, float],
-) -> Scored | None:
+) -> MethodScores | None:
     """A variant's AUROC by draw, test sets weighed, fit seeds averaged; None where any trial's is not known."""
-    found: dict[DrawKey, PairedDraw] = {}
+    found: dict[DrawKey, DrawScore] = {}
     by_draw: dict[DrawKey, list[Mapping[str, Ranks]]] = {}
     for record in keep_whole_draws([record for record in members if record.trial.variant == variant]):
         by_draw.setdefault(draw_of(record), []).append(reader.ranks(record))
@@ -104,21 +110,17 @@ def _rank(
             effects.append(share * (sum(row_effects for _, row_effects in known) / len(known)))
         rows = np.concatenate([sets[name].rows for name in weights]).astype(np.int64)
         shared_support = max(sets[name].shared_support for name in weights)
-        found[key] = PairedDraw(score, rows, np.concatenate(effects), shared_support)
+        found[key] = DrawScore(score, rows, np.concatenate(effects), shared_support)
     return found
 
 
-def _differs(pair: PairDifference) -> bool:
-    return abs(_gap(pair)) > REGION and _is_beyond_doubt(pair)
+def _differs(difference: Difference) -> bool:
+    return abs(difference.mean) > REGION and _is_beyond_doubt(difference)
 
 
-def _is_beyond_doubt(pair: PairDifference) -> bool:
-    return abs(_gap(pair)) > reach_above(pair, statistics.NOTHING_BORROWED, statistics.LEVEL / 2)
+def _is_beyond_doubt(difference: Difference) -> bool:
+    return abs(difference.mean) > difference.reach(LEVEL / 2)
 
 
-def _gap(pair: PairDifference) -> float:
-    return float(np.mean(pair.by_draw))
-
-
-def _mean(scored: Scored) -> float:
+def _mean(scored: MethodScores) -> float:
     return float(np.mean([draw.score for draw in scored.values()]))

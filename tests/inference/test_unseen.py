@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from fewtune.analysis.answers import DrawAnswers
-from fewtune.analysis.unseen import (
+from fewtune.inference.answers import DrawAnswers
+from fewtune.inference.unseen import (
     RowsWeighed,
     SetWeight,
     look_at_pair,
@@ -25,7 +25,7 @@ def answer(gold: list[int], *predicted: list[int], labels: int = 2) -> DrawAnswe
 
 
 def test_of_an_accuracy_a_row_adds_its_share() -> None:
-    tested = look_at_rows(answer([0, 1, 0, 1], [0, 0, 0, 0]), "accuracy", share=0.5)
+    tested = look_at_rows(answer([0, 1, 0, 1], [0, 0, 0, 0]), "accuracy").weigh(0.5)
     assert look_at_pair(tested, tested).weight == look_at_score(tested).weight == pytest.approx(0.5 / 4)
     # The rule of three: 3.0 of a hundred rows at 5 %.
     assert reach_unseen([SetWeight(1 / 100, 0.0)], 0.05) == pytest.approx(0.02996, abs=1e-5)
@@ -122,5 +122,6 @@ def test_the_test_set_whose_rows_add_most_counts() -> None:
     assert reach_unseen([own, shared], 0.05) == pytest.approx(-math.log(0.05) * 0.5 / 200)
     # Forty draws of rows of their own add half as much; to those that are shared none adds any.
     assert reach_unseen([own], 0.05, further=20) == pytest.approx(-math.log(0.05) * 0.5 / 200 / 40)
-    assert reach_unseen([own, shared], 0.05, further=20, rows=2) == pytest.approx(-math.log(0.05) * 0.5 / 400)
+    assert reach_unseen([own, shared], 0.05, further=20) == pytest.approx(-math.log(0.05) * 0.5 / 200)
+    assert (own.shared, shared.shared) == (False, True)
     assert weigh_rows(()) == ()

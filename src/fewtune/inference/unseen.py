@@ -1,7 +1,7 @@
 """What test rows may hide: how far a score may be off though no row at hand shows it.
 
 Owns the rule of three in any metric: what one row, answered otherwise, does to a score, and how many rows so many draws
-have in all. Does not know how draws differ (`statistics`, `regret`).
+have in all. Does not know how draws differ (`differences`).
 Source: Hanley and Lippman-Hand 1983, https://doi.org/10.1001/jama.1983.03330370053031
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.analysis.answers import DrawAnswers
+from fewtune.inference.answers import Codes, DrawAnswers
 from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, count_answers, total_answers
 
 FEWEST_SHOWN = 3
@@ -31,6 +30,8 @@ class SetWeight:
     weight: float
     fresh: float
     """By what share of these rows a further draw adds to them."""
+    shared: bool = False
+    """Whether any of these rows stands in two draws."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class RowsTested:
     `weights` (labels,) are the most that one row of each gold label, answered otherwise, can change the score.
     """
 
-    rows: npt.NDArray[np.integer[Any]]
-    gold: npt.NDArray[np.integer[Any]]
-    predicted: npt.NDArray[np.integer[Any]]
+    rows: Codes
+    gold: Codes
+    predicted: Codes
     weights: FloatArray
     metric: str
 
@@ -51,23 +52,27 @@ class RowsTested:
         """Whether all rows have one answer: a method may have been made to give it."""
         return bool((self.predicted == self.predicted[0, 0]).all())
 
+    def weigh(self, share: float) -> RowsTested:
+        """The same rows where the test set counts by so large a share."""
+        return replace(self, weights=share * self.weights)
+
 
 @dataclass(frozen=True)
 class RowsWeighed:
     """A test set's rows' codes (rows,), and the most that one of them can change of what none has shown."""
 
-    rows: npt.NDArray[np.integer[Any]]
+    rows: Codes
     weight: float
 
 
-def look_at_rows(answers: DrawAnswers, metric: str, share: float = 1.0) -> RowsTested:
-    """What one row can change of a method's score, which counts by so large a share."""
+def look_at_rows(answers: DrawAnswers, metric: str) -> RowsTested:
+    """What one row can change of a method's score."""
     if metric == "accuracy":
         weights = np.full(answers.labels, 1 / len(answers.gold))
     else:
         gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
         weights = np.mean([_find_largest_changes(gold, each, answers.labels, metric) for each in predicted], axis=0)
-    return RowsTested(answers.rows, answers.gold, answers.predicted, share * weights, metric)
+    return RowsTested(answers.rows, answers.gold, answers.predicted, weights, metric)
 
 
 def look_at_score(tested: RowsTested) -> RowsWeighed:
@@ -102,7 +107,7 @@ def _weigh_any(tested: RowsTested) -> RowsWeighed:
     return RowsWeighed(tested.rows, float(tested.weights.max()))
 
 
-def _list_unlike(gold: npt.NDArray[np.integer[Any]], answers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+def _list_unlike(gold: Codes, answers: Codes) -> npt.NDArray[np.bool_]:
     """The rows (rows,) that are not answered as most of their label are, by answers (fit seeds, rows) together."""
     kinds = np.unique(answers, axis=1, return_inverse=True)[1].reshape(-1)
     unlike = np.zeros(len(gold), dtype=np.bool_)
@@ -130,22 +135,22 @@ def weigh_rows(draws: Sequence[Sequence[RowsWeighed]]) -> tuple[SetWeight, ...]:
     found = []
     for sets in zip(*draws, strict=True):
         rows = np.concatenate([each.rows for each in sets])
-        distinct = len(np.unique(rows))
+        distinct = int(np.count_nonzero(np.bincount(rows)))  # codes are numbered as they come
         weight = sum(each.weight * len(each.rows) for each in sets) / len(sets) / distinct
-        found.append(SetWeight(weight, _count_fresh(len(rows), distinct, len(sets))))
+        found.append(SetWeight(weight, _count_fresh(len(rows), distinct, len(sets)), distinct < len(rows)))
     return tuple(found)
 
 
-def reach_unseen(sets: Sequence[SetWeight], level: float, further: int = 0, rows: float = 1.0) -> float:
+def reach_unseen(sets: Sequence[SetWeight], level: float, further: int = 0) -> float:
     """How far a difference may be, one-sided at a level, though no row of those at hand shows any.
 
     What happens to a share p of rows is seen on none of n with probability (1 - p)^n, at most exp(-n p), which gives
     the exact binomial limit to first order; at 5 % it is the rule of three. Of an accuracy a row adds 1/n. A score that
     moves most by the first row that differs, as Matthews correlation, is bounded too. Of several test sets that counts
-    whose rows add most; with so many `further` draws, or `rows` times as many rows, they add less.
+    whose rows add most; with so many `further` draws they add less.
     """
     most = max((each.weight / (1 + further * each.fresh) for each in sets), default=0.0)
-    return -math.log(level) * most / rows
+    return -math.log(level) * most
 
 
 def _count_fresh(drawn: int, distinct: int, draws: int) -> float:
