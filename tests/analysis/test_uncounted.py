@@ -43,7 +43,7 @@ def test_a_race_that_does_not_tell_its_looks_claims_next_to_nothing(
     raced: Path, tmp_path: Path, lost: str, analyse: Callable[[Path], StudyAnalysis]
 ) -> None:
     before = analyse(raced)
-    assert find_uncounted(before) == [] and before.decisions[0].question.level == pytest.approx(0.0108, abs=1e-4)
+    assert find_uncounted(before) == [] and before.decisions[0].question.level < LEVEL
     out = shutil.copytree(raced, tmp_path / "out")
     lose_looks(out, lost)
     study = analyse(out)
