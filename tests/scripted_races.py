@@ -135,8 +135,13 @@ def race(values: Mapping[str, object], out: Path, executor: Scripted) -> tuple[S
 
 
 def run_race(folder: Path, out: Path | None = None, executor: Scripted | None = None, **values: object) -> Path:
-    """A race of three looks at MEANS, run into `out` or a folder of its own; the rows of its study lie in `folder`."""
-    study = {**write_study(folder), "until": {"within": 0.0005, "most_draws": 8}, "floors": False}
+    """A race by bounds, of three looks at MEANS, run into `out` or a folder of its own; its rows lie in `folder`."""
+    study = {
+        **write_study(folder),
+        "guarantee": "bound",
+        "until": {"within": 0.0005, "most_draws": 8},
+        "floors": False,
+    }
     out = folder / "raced" if out is None else out
     race({**study, **values}, out, executor or Scripted(MEANS, SPREAD))
     return out

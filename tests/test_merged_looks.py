@@ -17,8 +17,6 @@ from fewtune.merging import merge_folders
 from fewtune.records import LookHistory, load_looks, load_records, pack, record_path, write_looks
 from scripted_races import LOST, MEANS, SPREAD, FailingOnce, Scripted, lose_looks, run_race, write_study
 
-pytestmark = pytest.mark.xfail(reason="written for races by a bound: check anew with races by expected loss")
-
 
 @pytest.fixture(scope="module")
 def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
