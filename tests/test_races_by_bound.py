@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from fewtune.analysis.predictions import AnswerReader
+from fewtune.analysis.recommend import Budget, recommend
+from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
 from fewtune.conduct import Looked, StudyEvent
 from fewtune.errors import RecordError
 from fewtune.records import (
     Record,
+    StudyPredictions,
     is_packed,
     load_looks,
     load_planned,
@@ -69,6 +74,28 @@ def test_what_a_race_chose_is_what_the_study_says_though_another_is_above_it(
     assert chosen is not None and chosen.name == "b" and chosen.regret is not None and chosen.regret.above == "a"
     assert standing.stopped.keys() == {"majority"}
     assert result.decision.choice == chosen
+
+
+def test_a_method_that_was_stopped_may_be_used_where_those_above_it_are_beyond_a_budget(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    executor = Priced({"majority": 0.8, "a": 0.86, "b": 0.2}, {"majority": 100.0, "a": 100.0, "b": 2.0}, 0.05)
+    result, looks = race({**values, "until": {"within": 0.001, "most_draws": 5}}, tmp_path / "out", executor)
+    assert executor.draws("b") == 3 < executor.draws("a") and looks[0].standings[0].stopped.keys() == {"b"}
+    contents = read_folder(tmp_path / "out")
+    boards = [group.board for group in result.analysis.groups]
+    reader = AnswerReader(StudyPredictions(tmp_path / "out"))
+    limited = replace(contents.terms, budget=Budget(max_fit_seconds=50))
+    [found] = recommend(boards, contents.records, reader, limited)
+    assert found.choice is not None and found.choice.name == "b"
+    assert {each.name for each in found.contenders if each.excluded} == {"majority", "a"}
+
+
+def test_a_race_in_which_nothing_that_goes_on_may_be_chosen_is_over(values: dict[str, object], tmp_path: Path) -> None:
+    executor = FailingOnce({"majority": 0.5, "a": 0.95, "b": 0.7})
+    result, looks = race(values, tmp_path / "out", executor)
+    assert [look.number for look in looks] == [1] and looks[-1].standings[0].running == ()
+    assert result.decision.choice is None and result.decision.best == "a"
 
 
 def test_a_method_near_a_better_one_that_failed_goes_on_until_it_may_be_chosen(
