@@ -68,6 +68,17 @@ def find_system_error(error: BaseException) -> OSError | None:
     return None
 
 
+def word_full_cache(error: BaseException, what: str, cache: str) -> str | None:
+    """What to say of `what` that the hub's cache has no room for; None where an exception is of something else."""
+    found = find_system_error(error)
+    if found is None or found.errno not in FULL:
+        return None
+    return (
+        f"{what} could not be kept in the cache {cache} ({found.strerror}). Make room there, or set HF_HOME to a "
+        "folder that has some."
+    )
+
+
 def _follow(error: BaseException) -> Iterator[BaseException]:
     """An exception, what it was raised from, and what was being handled when it was raised, however deep."""
     seen: set[int] = set()

@@ -1,8 +1,8 @@
 """What a model's answers to labelled rows are worth: metrics with intervals, and which label was taken for which.
 
 Owns the measuring. Intervals are those of the choice of rows: an accuracy's is Wilson's (1927,
-https://doi.org/10.1080/01621459.1927.10502953), of others normal, by what each row adds. Where no row adds anything, as
-where every answer is right, and where one would hold every score that there is, they say nothing and are left out.
+https://doi.org/10.1080/01621459.1927.10502953), of others normal, by what each row adds, and never shorter than so
+many rows can tell where all are answered alike. One that would hold every score there is says nothing and is left out.
 """
 
 from __future__ import annotations

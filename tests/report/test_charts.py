@@ -86,7 +86,7 @@ def test_an_interval_beyond_its_axis_ends_in_an_arrowhead_that_says_how_far_it_g
     for chart, beginning in (
         (scores, "pattern, in domain: its interval goes on to 0.2"),
         (draw_curves(study.curves), "pattern, in domain, 16 shots: its interval goes on to 0.2"),
-        (decision, "pattern: the interval of its score goes on to 0.2"),
+        (decision, "pattern: its interval goes on to 0.2"),
     ):
         heads = [outline for tip, outline in list_marks(chart).items() if tip.startswith(beginning)]
         assert heads and heads[0].endswith("Z"), chart.kind

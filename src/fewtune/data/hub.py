@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fewtune.causes import FULL, find_system_error
+from fewtune.causes import word_full_cache
 from fewtune.errors import DataError, word_install
 
 
@@ -21,12 +21,8 @@ def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[d
         loaded = datasets.load_dataset(hub_id, config, split=split, revision=revision)
     except Exception as error:
         cache = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-        found = find_system_error(error)
-        if found is not None and found.errno in FULL:
-            raise DataError(
-                f"{hub_id} ({config}, {split}) could not be kept in the cache {cache} ({found.strerror}). Make room "
-                "there, or set HF_HOME to a folder that has some."
-            ) from error
+        if full := word_full_cache(error, f"{hub_id} ({config}, {split})", cache):
+            raise DataError(full) from error
         raise DataError(
             f"{hub_id} ({config}, {split}) is not in the cache {cache} and could not be fetched from the hub "
             f"({type(error).__name__}). Set HF_HOME to a cache that holds it (HF_HUB_OFFLINE=1 then keeps from "

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewtune.causes import FULL, find_system_error
+from fewtune.causes import word_full_cache
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import TEMPLATE, drop_chat, fingerprint_chat, is_chat, read_template
@@ -100,12 +100,8 @@ def _download_from_hub(hub_id: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError as error:
         raise ModelError(f"model {hub_id!r} has no revision {revision or 'main'!r} on the hub. {way_out}") from error
     except Exception as error:  # a proxy or a connection that breaks raises whatever the client below the hub's does
-        found = find_system_error(error)
-        if found is not None and found.errno in FULL:
-            raise ModelError(
-                f"model {hub_id!r} could not be kept in the cache {constants.HF_HUB_CACHE} ({found.strerror}). Make "
-                "room there, or set HF_HOME to a folder that has some."
-            ) from error
+        if full := word_full_cache(error, f"model {hub_id!r}", constants.HF_HUB_CACHE):
+            raise ModelError(full) from error
         raise ModelError(
             f"model {hub_id!r} could not be downloaded and is not in the cache ({describe_error(error)}). {way_out}"
         ) from error

@@ -262,7 +262,9 @@ class Manifest(_Part):
     labels: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2)
     fields: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     scorer: ScorerPart
-    temperature: float = Field(default=1.0, ge=1e-3, le=1e38, description="What the scorer's scores are divided by.")
+    temperature: float = Field(
+        default=1.0, ge=1e-3, le=1e38, description="What scores are divided by; a float32 holds it."
+    )
     abstention: AbstentionPart | None = None
     origin: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict, description="Packages that wrote it.")

@@ -13,7 +13,7 @@ import altair as alt
 
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.stability import Bounds
-from fewtune.report.chart import find_cuts, show_interval
+from fewtune.report.chart import list_cuts, show_interval
 from fewtune.report.look import (
     NARROW,
     WIDE,
@@ -73,7 +73,8 @@ def specify_answer(
         panels = panels.properties(title=make_title("", "") | {"text": sentence, "subtitle": ""})
     points = 100 * decision.question.within
     tolerance = {"points": points, "tip": f"the tolerance: {points:g} points below the best"}
-    datasets = {"rows": rows, "names": names.list_rows(), "cuts": _list_cuts(rows, span), "tolerance": [tolerance]}
+    cuts = list_cuts(rows, span, ("method", "color"), "name")
+    datasets = {"rows": rows, "names": names.list_rows(), "cuts": cuts, "tolerance": [tolerance]}
     return finish_chart(panels, datasets, room)
 
 
@@ -117,20 +118,6 @@ def _span_scores(rows: list[dict[str, Any]]) -> tuple[float, float]:
     low = max(min(values) - 6 * margin, min([*ends, *values])) if values else 0.0
     high = min(max(values) + 6 * margin, max([*ends, *values])) if values else 1.0
     return low - margin, high + margin
-
-
-def _list_cuts(rows: list[dict[str, Any]], span: tuple[float, float]) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": row["method"],
-            "color": row["color"],
-            "side": cut.side,
-            "edge": cut.edge,
-            "tip": f"{row['name']}: the interval of its score {cut.words}",
-        }
-        for row in rows
-        for cut in find_cuts(row["low"], row["high"], span)
-    ]
 
 
 def _layer_scores(decision: Decision, span: tuple[float, float], y: alt.Y, ticks: int) -> list[Any]:

@@ -6,7 +6,7 @@ Owns names, titles, the span of an axis of scores, and what is drawn of an inter
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,6 +85,18 @@ def find_cuts(low: float | None, high: float | None, span: tuple[float, float]) 
     if high is not None and high > span[1]:
         cuts.append(Cut("high", span[1], f"goes on to {word_score(high)}"))
     return cuts
+
+
+def list_cuts(
+    marks: Iterable[Mapping[str, Any]], span: tuple[float, float], kept: Sequence[str], named: str
+) -> list[dict[str, Any]]:
+    """A mark for every end that is cut: its interval's `kept` fields, the side, the axis's edge, the words on hover."""
+    return [
+        {key: mark[key] for key in kept}
+        | {"side": cut.side, "edge": cut.edge, "tip": f"{mark[named]}: its interval {cut.words}"}
+        for mark in marks
+        for cut in find_cuts(mark["low"], mark["high"], span)
+    ]
 
 
 def word_intervals(mark: Literal["line", "band"], cut: bool, missing: bool) -> str:

@@ -17,7 +17,7 @@ from fewtune.report.chart import (
     DRAW,
     ELSEWHERE,
     Chart,
-    find_cuts,
+    list_cuts,
     name_file,
     show_interval,
     span_values,
@@ -146,18 +146,10 @@ def _list_points(inside: Sequence[Curve], panels: Mapping[str, str]) -> list[dic
 
 
 def _list_cuts(points: Sequence[Mapping[str, Any]], span: tuple[float, float]) -> list[dict[str, Any]]:
-    return [
-        {
-            "panel": point["panel"],
-            "shots": point["shots"],
-            "where": "cut",
-            "side": cut.side,
-            "edge": cut.edge,
-            "tip": f"{point['method']}, in domain, {point['shots']} shots: its interval {cut.words}",
-        }
-        for point in points
-        for cut in find_cuts(point["low"], point["high"], span)
+    named = [
+        {**point, "where": "cut", "name": f"{point['method']}, in domain, {point['shots']} shots"} for point in points
     ]
+    return list_cuts(named, span, ("panel", "shots", "where"), "name")
 
 
 def _average_outside(curves: Sequence[Curve], panels: Mapping[str, str], others: Sequence[str]) -> list[dict[str, Any]]:

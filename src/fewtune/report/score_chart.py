@@ -19,9 +19,9 @@ from fewtune.report.chart import (
     DRAW,
     MEAN,
     Chart,
-    find_cuts,
     finish_group_chart,
     head_panel,
+    list_cuts,
     show_interval,
     span_values,
     word_intervals,
@@ -50,7 +50,7 @@ def draw_scores(group: GroupAnalysis, room: Room = WIDE) -> Chart:
     panels = {name: wrap_header(head_panel(board, name), width) for name in board.test_sets}
     marks = _list_marks(group, rows, panels)
     span = _span_marks(marks)
-    marks["cuts"] = _list_cuts(marks["means"], span)
+    marks["cuts"] = list_cuts(marks["means"], span, ("panel", "method"), "where")
     first = [panel for place, panel in enumerate(panels.values()) if place % columns == 0]
     listed = [row for panel in first for row in names.list_rows(panel=panel)]
     lines = word_intervals("line", bool(marks["cuts"]), any(mean["low"] is None for mean in marks["means"]))
@@ -117,20 +117,6 @@ def _list_marks(group: GroupAnalysis, rows: Sequence[LeaderboardRow], panels: Ma
 def _span_marks(marks: _Marks) -> tuple[float, float]:
     values = [dot["value"] for dot in marks["dots"]] + [rule["majority"] for rule in marks["majorities"]]
     return span_values(values, [end for mean in marks["means"] for end in (mean["low"], mean["high"])])
-
-
-def _list_cuts(means: Sequence[Mapping[str, Any]], span: tuple[float, float]) -> list[dict[str, Any]]:
-    return [
-        {
-            "panel": mean["panel"],
-            "method": mean["method"],
-            "side": cut.side,
-            "edge": cut.edge,
-            "tip": f"{mean['where']}: its interval {cut.words}",
-        }
-        for mean in means
-        for cut in find_cuts(mean["low"], mean["high"], span)
-    ]
 
 
 def _layer_scores(names: NameColumn, metric: str, span: tuple[float, float]) -> list[alt.Chart]:
