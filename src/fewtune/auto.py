@@ -283,8 +283,8 @@ def word_raced_rows(task: Task) -> str:
     place, rows = min(Counter(row.label for row in task.train).items(), key=lambda item: item[1])
     few = f" ({task.labels[place or 0]!r} has {rows} in all)" if shots < MOST_SHOTS else ""
     return (
-        f"Each trial of the race was fitted on {shots} rows, about {shots // labels} of each label{few}, and the bound "
-        f"is for so many: on all {len(task.train)}, in the labels' own shares, methods may stand otherwise."
+        f"Each trial of the race was fitted on {shots} rows, about {shots // labels} of each label{few}, and these "
+        f"figures are for so many: on all {len(task.train)}, in the labels' own shares, methods may stand otherwise."
     )
 
 

@@ -129,7 +129,7 @@ def _gather_looks(folders: Iterable[Path]) -> LookHistory | None:
         raise RecordError(
             f"{list_names(str(folder) for folder, _ in told)} were looked at each for itself: at {task!r:.80}, {shots} "
             f"shots, their looks spent {word_percent(spent)} of the error together, and there is "
-            f"{word_percent(MOST_SPENT)}. Leave all of them but one out; parts that `fewtune run --shard` ran have had "
+            f"{word_percent(MOST_SPENT)}. Merge one of them only; parts that `fewtune run --shard` ran have had "
             "no look."
         )
     return history

@@ -67,7 +67,7 @@ class StudyResult:
 
     @property
     def answer(self) -> str:
-        """The decisions in words, a line each: 'sentiment · 16 shots: Use lora: within 2.1 points of the best, …'."""
+        """The decisions in words, a line each: 'sentiment · 16 shots: Use lora: expected to lose 0.2 points …'."""
         from fewtune.report.wording import word_decision, word_question
 
         return "\n".join(f"{word_question(each)}: {word_decision(each)}" for each in self.decisions)

@@ -35,8 +35,8 @@ def decide(choice: Contender | None, further: Further | None = None, lead: float
 
 def test_a_choice_says_what_it_is_expected_to_lose_what_it_costs_and_its_bound() -> None:
     assert word_decision(decide(PATTERN)) == (
-        "Use pattern: expected to lose 0.2 points to the best of these 2 methods (over 99 % to be within 3), fitted on "
-        "16 labelled rows like these; 8.00 s to fit, 1.00 ms a row and 1.00 GiB. At most 2.1 points, with 95 % "
+        "Use pattern: expected to lose 0.2 points to the best of these 2 methods (over 99 % to lose 3 at most), fitted "
+        "on 16 labelled rows like these; 8.00 s to fit, 1.00 ms a row and 1.00 GiB. At most 2.1 points, with 95 % "
         "confidence."
     ), "a bound is never understated"
     assert "; not credibly above always answering the majority class." in word_decision(decide(LORA, lead=-0.01))
@@ -45,20 +45,20 @@ def test_a_choice_says_what_it_is_expected_to_lose_what_it_costs_and_its_bound()
 def test_a_best_bet_says_what_further_draws_are_expected_to_make_of_it() -> None:
     further = Further({"pattern": 2, "lora": 2}, 4, 180.0, 0.004)
     assert word_decision(decide(LORA, further)) == (
-        "Best bet: lora, expected to lose 1.1 points to the best of these 2 methods (91 % to be within 3); 1.50 s to "
-        "fit, 4.20 ms a row and 512 MiB. At most 4.2 points, with 95 % confidence. 2 further draws each of pattern and "
-        "lora (4 trials, 180 s) are expected to bring that to 0.5 or less."
+        "Best bet: lora, expected to lose 1.1 points to the best of these 2 methods (91 % to lose 3 at most); 1.50 s "
+        "to fit, 4.20 ms a row and 512 MiB. At most 4.2 points, with 95 % confidence. 2 further draws each of pattern "
+        "and lora (4 trials, 180 s) are expected to bring the expected loss to 0.5 or less and its risk to 5 %."
     )
     unlike = replace(further, draws={"pattern": 3, "lora": 1})
     assert "Further draws, 3 of pattern and 1 of lora (4 trials, 180 s), are expected to" in word_decision(
         decide(LORA, unlike)
     )
     assert word_decision(decide(LORA, Further({}))).endswith(
-        "100 further draws of these rows would not bring that to 0.5 or less."
+        "100 further draws of these rows would not bring the expected loss to 0.5 or less and its risk to 5 %."
     )
     assert word_decision(decide(LORA, Further({}, rows=MoreRows(5, draws=12)))).endswith(
-        "would not bring that to 0.5 or less; 5 times as many labelled rows to draw from and to test on, at the same "
-        "shots and with 12 draws, are expected to."
+        "would not bring the expected loss to 0.5 or less and its risk to 5 %; 5 times as many labelled "
+        "rows to draw from and to test on, at the same shots and with 12 draws, are expected to."
     )
 
 

@@ -12,8 +12,7 @@ The rule, for one task and number of shots, over every method and model that was
    most; of equally cheap ones the better. Where a bound is asked for as a guarantee, it is the cheapest whose bound is
    within the tolerance.
 4. Where there is none, the answer is the best bet, the method of the least expected loss, with the further draws,
-trials
-   and seconds that are expected to settle it; or how many times as many rows, where draws alone would not.
+   trials and seconds that are expected to settle it; or how many times as many rows, where draws alone would not.
 """
 
 from __future__ import annotations

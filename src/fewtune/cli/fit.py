@@ -238,7 +238,7 @@ def _take_study(source: Source) -> _Chosen:
     choice = read_choice(source.from_, source.task, source.data_dir, say)
     say(f"{word_question(choice.decision)}: {word_decision(choice.decision)}")
     shots, rows = choice.decision.question.shots, len(choice.task.train)
-    told = f"The study's trials were fitted on {word_number(shots, 'row')}, and the bound is for so many: "
+    told = f"The study's trials were fitted on {word_number(shots, 'row')}, and these figures are for so many: "
     told += f"on all {rows} methods may stand otherwise."
     say(told)
     found = {**_tell_choice(choice.result, choice.decision), "raced": told}

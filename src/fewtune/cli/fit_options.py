@@ -67,7 +67,8 @@ class Choice:
         ),
     ] = None
     within: Annotated[
-        float | None, Parameter(help="How far below the best the choice may be: 0.03 is three points.")
+        float | None,
+        Parameter(help="The tolerance (0.03: three points): the choice is expected to lose a sixth of it at most."),
     ] = None
     budget: Annotated[
         str | None, Parameter(help=f"Time that the race may take, as 90s, 15m or 2h; {RACE_BUDGET} if not given.")

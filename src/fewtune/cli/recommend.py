@@ -55,7 +55,11 @@ def recommend(
     /,
     *,
     within: Annotated[
-        float | None, Parameter(help="How far below the best it may be (0.03: three points); else the study's.")
+        float | None,
+        Parameter(
+            help="The tolerance (0.03: three points): the choice is expected to lose a sixth of it at most. Left out: "
+            "the study's."
+        ),
     ] = None,
     guarantee: GuaranteeOption = None,
     limits: Limits = Limits(),

@@ -151,7 +151,10 @@ class Ending:
     ] = None
     within: Annotated[
         float | None,
-        Parameter(help="How far below the best a method may be: 0.03 is three points; the study's own if not given."),
+        Parameter(
+            help="The tolerance (0.03: three points): the choice is expected to lose a sixth of it at most. Left out: "
+            "the study's."
+        ),
     ] = None
     guarantee: GuaranteeOption = None
     budget: Annotated[

@@ -1,1 +1,1 @@
-"""Each metric once, over plain arrays: for trials that score, and for analyses that resample. Knows no task."""
+"""Each metric once, over plain arrays: for trials that score, and for their analysis. Knows no task."""

@@ -39,8 +39,8 @@ def word_decision(decision: Decision) -> str:
 def list_sentences(decision: Decision) -> list[str]:
     """The sentences of a decision, the answer first.
 
-    'Use lora: expected to lose 0.2 points to the best of these 7 methods (over 99 % to be within 3), fitted on 16 rows
-    like these; 15 s to fit, 43 ms a row and 1.60 GiB.', 'At most 3.6 points, with 95 % confidence.'
+    'Use lora: expected to lose 0.2 points to the best of these 7 methods (over 99 % to lose 3 at most), fitted on 16
+    rows like these; 15 s to fit, 43 ms a row and 1.60 GiB.', 'At most 3.6 points, with 95 % confidence.'
     """
     if decision.choice is None:
         return ["No method can be chosen: none was scored without a failure and within the budget."]
@@ -62,7 +62,7 @@ def word_choice(decision: Decision) -> str:
     loss = f"expected to lose {word_lost(choice.loss.expected)} to the best of {len(decision.compared)} methods"
     chance = word_chance(1 - choice.loss.risk)
     colon = ":" if decision.settled else ","
-    return f"{head} {choice.name}{colon} {loss} ({chance} to be within {_word_tolerance(decision)})."
+    return f"{head} {choice.name}{colon} {loss} ({chance} to lose {_word_tolerance(decision)} at most)."
 
 
 def word_beside(decision: Decision) -> str:
@@ -91,7 +91,7 @@ def word_answer(decision: Decision) -> str:
         )
     of = f"to the best of these {len(decision.compared)} methods{_word_limits(decision)}"
     loss = f"expected to lose {word_lost(choice.loss.expected)}"
-    chance = f"({word_chance(1 - choice.loss.risk)} to be within {_word_tolerance(decision)})"
+    chance = f"({word_chance(1 - choice.loss.risk)} to lose {_word_tolerance(decision)} at most)"
     if decision.settled:
         return f"Use {choice.name}: {loss} {of} {chance}, fitted on {rows} like these; {word_cost(choice)}{doubt}."
     return f"Best bet: {choice.name}, {loss} {of} {chance}; {word_cost(choice)}{doubt}."
@@ -122,7 +122,7 @@ def word_further(decision: Decision) -> str:
     bound = decision.question.guarantee == "bound"
     wanted = f"bring the bound within {100 * decision.question.within:g}"
     if not bound:
-        wanted = f"bring that to {100 * decision.question.most_lost:.2g} or less"
+        wanted = f"bring the expected loss to {100 * decision.question.most_lost:.2g} or less and its risk to 5 %"
     if not further.draws:
         alone = f"{MOST_FURTHER_DRAWS} further draws of these rows would not {wanted}"
         if further.rows is None:

@@ -158,7 +158,7 @@ class Race:
         if not is_last and not course.is_open:
             course.absorb(self._count_whole(place, self._reused))
         if self._guarantee == "bound" or is_last or not running or not self._history.of(*place):
-            # Of the rounds by expected loss those are kept whose bounds anyone sees: the first and the last.
+            # Of rounds by expected loss the first and the last are kept: a race that goes on takes the others again.
             self._history = note_look(self._history, look.model_copy(update={"stopped": dict(course.stopped)}))
         return Standing(decision, dict(course.stopped), tuple(running))
 

@@ -232,7 +232,8 @@ class Study(_Frozen):
         ge=0,
         lt=1,
         description="How far below the best a method may be and still be used (0.03: three points): the decision is "
-        "the cheapest method that is expected to lose a sixth of that at most, and more than all of it in 5 % at most.",
+        "the cheapest method that is expected to lose a sixth of that at most, and whose chance of losing more than "
+        "all of it is 5 % at most.",
     )
     guarantee: Literal["expected_loss", "bound"] = Field(
         default="expected_loss",
