@@ -237,7 +237,7 @@ def test_what_cannot_be_fitted_is_told(model_folders: dict[str, Path]) -> None:
     texts = ["one", "two"]
     with pytest.raises(DataError, match="2 rows and 1 label given"):
         fewtune.fit(texts, ["a"], "majority")
-    with pytest.raises(DataError, match=r"1 label was given \(a\)"):
+    with pytest.raises(DataError, match=r"1 label given \(a\): give rows of at least two"):
         fewtune.fit(texts, ["a", "a"], "majority")
     with pytest.raises(DataError, match="row 2 should have a text text and no other"):
         fewtune.fit(["one", {"texts": "two"}], ["a", "b"], "majority")

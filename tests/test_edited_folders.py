@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ def furnish(record: Record) -> Record:
 
 def show_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> StudyAnalysis:
     """Everything that `report`, `audit`, `recommend` and `watch` show, but for the drawing of charts."""
+    monkeypatch.setattr(page, "open_drawing", lambda _: ThreadPoolExecutor(1))
     monkeypatch.setattr(page, "embed_chart", lambda *_: "")
     console = Console(file=StringIO(), width=100)
     study = analyse_folder(out)

@@ -403,7 +403,10 @@ def test_a_card_says_which_model_an_adapter_is_for_and_how_another_machine_gets_
 def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = file.read_text(encoding="utf-8").replace('order 7 📦",praise', 'order 7 📦",late delivery')
+    row = 'it was ""lovely"", order 7 📦",praise'
+    text = file.read_text(encoding="utf-8")
+    assert row in text  # Its wrong label is not among the surest answers.
+    text = text.replace(row, 'it was ""lovely"", it was ""broken"", order 7 📦",late delivery')
     head, first, rest = text.split("\n", 2)
     repeated = "\n".join([head, first, first, rest])  # which is left out, and counts in the numbers of rows
     file.write_text(repeated, encoding="utf-8")
@@ -414,7 +417,7 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     more.write_text("review\nlovely lovely\nlate but lovely\nbroken\n", encoding="utf-8")
     saved = tmp_path / "model"
     given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--unlabelled", more)
-    assert call("fit", file, *given, "--abstain-at", "0.2", "--save", saved) == 0
+    assert call("fit", file, *given, "--abstain-at", "0.1", "--save", saved) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Accuracy out of fold: 0.98" in told and "It abstains where its answer" in told
     with (tmp_path / "model-suspects.csv").open(encoding="utf-8-sig") as stream:
@@ -426,7 +429,7 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     assert ordered[0] == "late but lovely" and len(ordered) == 3
     card = (saved / "README.md").read_text(encoding="utf-8")
     assert "predictor.predict([TEXT])  # None where it abstains" in card
-    assert fewtune.load(saved).predict(["lovely", "late lovely broken"]) == ["praise", None]
+    assert fewtune.load(saved).predict(["lovely", "tomorrow"]) == ["praise", None]
     assert "| log\\_loss |" in card or "| log_loss |" in card
     assert (saved / "reliability.svg").read_text().startswith("<svg")
     manifest = json.loads((saved / "manifest.json").read_text(encoding="utf-8"))

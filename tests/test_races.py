@@ -11,7 +11,7 @@ import pytest
 
 from fewtune.conduct import Looked
 from fewtune.errors import RecordError, StudyError
-from fewtune.records import Record, load_looks, load_planned, load_records
+from fewtune.records import MOST_SPENT, Record, load_looks, load_planned, load_records
 from fewtune.running.job import Job
 from fewtune.running.purse import Purse
 from fewtune.study import load_study, read_study
@@ -184,6 +184,17 @@ def test_what_a_decision_has_to_meet_may_change_in_a_folder(values: dict[str, ob
     result, _ = race({**values, "guarantee": "bound"}, tmp_path / "out", Scripted(means))
     assert result.decision.question.guarantee == "bound"
     assert load_study(tmp_path / "out" / "study.yaml").guarantee == "bound"
+
+
+def test_a_longer_race_spreads_its_levels_over_all_its_draws(values: dict[str, object], tmp_path: Path) -> None:
+    means = {"majority": 0.5, "a": 0.8, "b": 0.8}
+    for most in (4, 12):
+        executor = Scripted(means, spread=0.1)
+        race({**values, "within": 0.001, "until": {"most_draws": most}}, tmp_path / "out", executor)
+    history = load_looks(tmp_path / "out")
+    assert history is not None and history.plan == (3, 4, 12)
+    assert sum(look.level for look in history.looks) < MOST_SPENT
+    assert [look.draws for look in history.looks][-1] == 12 and history.looks[-1].level > 1e-4
 
 
 def test_a_race_has_the_draws_of_its_study_first() -> None:

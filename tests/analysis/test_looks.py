@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.looks import (
+    LEAST_LEVEL,
     LOOKS,
     choose_level,
     find_earlier,
@@ -17,6 +19,7 @@ from fewtune.analysis.looks import (
     find_look,
     fingerprint_trials,
     keep_looked_at,
+    level_round,
     name_outcome,
     plan_further_looks,
     plan_looks,
@@ -25,6 +28,7 @@ from fewtune.analysis.looks import (
 )
 from fewtune.analysis.recommend import recommend
 from fewtune.analysis.study import analyse_folder
+from fewtune.inference.better import LEVEL
 from fewtune.records import Look, LookHistory, Record, load_looks, load_records, write_looks
 from fewtune.running.looks import begin_looks, take_look
 from study_maker import make_study
@@ -92,6 +96,22 @@ def test_a_last_look_at_what_was_looked_at_spends_what_the_plan_has_left() -> No
     assert choose_level(history, looks[1], is_last=True) == pytest.approx(0.03), "of .04, the first look has a quarter"
     assert choose_level(history, looks[1]) == 0.005
     assert choose_level(history, looks[0], is_last=True) == 0.01, "a later look was taken"
+
+
+def test_rounds_share_what_earlier_looks_left_and_the_last_has_a_part_of_its_own() -> None:
+    def look(draws: int, level: float | None = None) -> Look:
+        return Look(task="sentiment", shots=16, draws=draws, methods=2, trials=f"{draws}{level}", level=level or LEVEL)
+
+    raced = LookHistory(plan=(3, 5), looks=(look(3, 0.02), look(5, 0.02)))
+    longer = raced.model_copy(update={"plan": (3, 5, 20)})
+    before = [0.0, 3.0, 6.0, 10.0, 15.0]
+    ends = zip(before, [*before[1:], 20.0], strict=True)
+    levels = [level_round(longer, look(int(now)), was, now, is_last=False) for was, now in ends]
+    assert levels[0] == LEAST_LEVEL, "at so few draws of 20 less may be spent than was"
+    assert math.fsum(levels) <= LEVEL - 0.04 and max(levels) < 0.002
+    # Where all of the plan is spent, one that ends has half of what is kept for looks beyond it.
+    assert level_round(raced, look(5), 4.0, 5.0, is_last=True) == pytest.approx((0.9 * LEVEL - 0.04) / 2)
+    assert level_round(longer, look(20), 15.0, 20.0, is_last=True) == pytest.approx((0.9 * LEVEL - 0.04) / 2)
 
 
 def test_planned_looks_share_four_fifths_of_the_error() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+from fewtune.inference.allocation import find_threats
 from fewtune.inference.differences import Difference
 from fewtune.inference.expected_loss import ExpectedLoss, expect_loss
 from made_up_scores import make_difference
@@ -37,7 +38,7 @@ def test_of_two_alike_a_choice_is_expected_to_lose_half_a_mean_deviation() -> No
     """Nearly normal, as surely better as worse: the mean of what is above 0 of a normal law is error / sqrt(2 pi)."""
     even = expect_loss({"other": make_difference(0.0, 0.02, draws=100_000)}, WITHIN, 1.0)
     assert even.expected == pytest.approx(0.02 / math.sqrt(2 * math.pi), rel=1e-4)
-    assert even.risk == pytest.approx(stats.norm.sf(1.5), rel=1e-3) and even.threat == "other"
+    assert even.risk == pytest.approx(stats.norm.sf(1.5), rel=1e-3)
 
 
 def test_what_is_far_below_costs_nothing_and_what_is_far_above_costs_its_lead() -> None:
@@ -47,11 +48,10 @@ def test_what_is_far_below_costs_nothing_and_what_is_far_above_costs_its_lead() 
     assert above.expected == pytest.approx(0.3, rel=1e-6) and above.risk == pytest.approx(1.0)
 
 
-def test_no_rival_takes_nothing_and_one_of_a_single_draw_is_not_known() -> None:
-    assert expect_loss({}, WITHIN, 1.0) == ExpectedLoss(0.0, 0.0, None)
-    known, single = make_difference(0.01, 0.02), make_difference(0.4, 0.02, draws=1)
-    alone = expect_loss({"known": known}, WITHIN, 1.0)
-    assert expect_loss({"known": known, "single": single}, WITHIN, 1.0) == alone
+def test_no_rival_takes_nothing_and_one_of_a_single_draw_may_take_all_there_is() -> None:
+    assert expect_loss({}, WITHIN, 1.0) == ExpectedLoss(0.0, 0.0)
+    known, single = make_difference(0.01, 0.02), make_difference(-0.4, 0.02, draws=1)
+    assert expect_loss({"known": known, "single": single}, WITHIN, 2.0) == ExpectedLoss(2.0, 1.0)
 
 
 def test_the_greatest_threat_is_the_one_that_adds_most() -> None:
@@ -60,12 +60,12 @@ def test_the_greatest_threat_is_the_one_that_adds_most() -> None:
         "unsure": make_difference(-0.03, 0.08, draws=9),
         "far": make_difference(-0.3, 0.01, draws=9),
     }
-    assert expect_loss(rivals, WITHIN, 1.0).threat == "unsure"
+    assert list(find_threats(rivals, 1.0)) == ["unsure", "near", "far"]
 
 
 def test_a_loss_is_no_more_than_the_metric_can_differ() -> None:
     rivals = {str(place): make_difference(0.9, 0.5, draws=2) for place in range(9)}
-    assert expect_loss(rivals, WITHIN, 1.0) == ExpectedLoss(1.0, 1.0, "0")
+    assert expect_loss(rivals, WITHIN, 1.0) == ExpectedLoss(1.0, 1.0)
     assert expect_loss(rivals, WITHIN, 2.0).expected > 1.5, "of a correlation"
 
 

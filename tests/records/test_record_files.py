@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,21 @@ def test_a_full_disk_takes_no_half_of_a_folder_and_says_how_much_it_would_take(f
             (finished / "within" / "weights").write_bytes(b"x" * 100_000)
         assert told.value.filename == str(folder)
     assert sorted(path.name for path in full_disk.rglob("*")) == ["empty", "events.jsonl", "filler"]
+
+
+def test_what_a_killed_command_left_is_cleared_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, living = (tmp_path / f".{tmp_path.name}.{pid}.x1{files.PART}" for pid in (gone.pid, os.getpid()))
+    left.mkdir()
+    assert files.is_empty(tmp_path)
+    with files.fill_atomically(tmp_path) as finished:
+        assert not left.exists() and not files.is_empty(tmp_path), "it is being filled"
+        living.mkdir()
+        with files.fill_atomically(tmp_path) as second:
+            (second / "b").touch()
+        (finished / "a").touch()
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", living.name}
 
 
 def test_what_a_library_in_rust_says_of_a_disk_is_told_of_the_folder(tmp_path: Path) -> None:

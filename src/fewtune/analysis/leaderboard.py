@@ -1,7 +1,7 @@
 """The leaderboard: one row for each (task, model, shots, variant), with every draw's value and what it cost.
 
 Owns grouping, means over draws, the majority and chance in a metric's own terms, and the share of collapsed
-trials. Does not know about intervals (`statistics`), who wins (`verdict`), or how a table looks (`report`).
+trials. Does not know about intervals (`inference`), who wins (`verdict`), or how a table looks (`report`).
 """
 
 from __future__ import annotations

@@ -170,16 +170,17 @@ def level_round(history: LookHistory, look: Look, before: float, now: float, is_
     """What the bounds of one of many rounds may spend, each of which may be the last that is seen.
 
     `before` and `now` are the mean draws of a method at the round before and at this one: the share of the error goes
-    by them. The last round of a race that a budget ends, whatever was seen, spends all that is left. Rounds that were
-    looked at before keep their level.
+    by them. The last round of a race that a budget ends, whatever was seen, spends all that the plan has left, or as a
+    look beyond it does. Rounds that were looked at before keep their level.
     """
     same = history.find(look)
     if same is not None and not is_last:
         return same.level
     most = history.plan[-1]
-    spent = math.fsum(other.level for other in history.of(look.task, look.shots) if other is not same)
+    spent = [other.level for other in history.of(look.task, look.shots) if other is not same]
     until = spend_by(most if is_last else now, most, LEVEL)
-    return max(LEAST_LEVEL, min(until - spend_by(before, most, LEVEL), until - spent))
+    share = min(until - spend_by(before, most, LEVEL), until - math.fsum(spent))
+    return max(share, spend_beyond(spent, LEVEL) if is_last else LEAST_LEVEL)
 
 
 def choose_level(history: LookHistory, look: Look, is_last: bool = False) -> float:

@@ -19,26 +19,25 @@ from fewtune.inference.differences import Difference, Rivals
 
 @dataclass(frozen=True)
 class ExpectedLoss:
-    """What a choice is expected to lose, in the metric's own unit, and the chance that it loses more than accepted.
-
-    `threat` is the rival that adds most to it, None where there is no rival.
-    """
+    """What a choice is expected to lose, in the metric's own unit, and the chance that it loses more than accepted."""
 
     expected: float
     risk: float
-    threat: str | None = None
 
 
 def expect_loss(rivals: Rivals, within: float, span: float) -> ExpectedLoss:
-    """The expected loss of a method beside its rivals, of a metric whose values lie `span` apart at the most."""
-    known = {name: each for name, each in rivals.items() if each.is_known}
-    if not known:
+    """The expected loss of a method beside its rivals, of a metric whose values lie `span` apart at the most.
+
+    Beside a rival of which nothing is known it may be all of `span`; without rivals it is nothing.
+    """
+    differences = list(rivals.values())
+    if not differences:
         return ExpectedLoss(0.0, 0.0)
-    differences = list(known.values())
+    if not all(each.is_known for each in differences):
+        return ExpectedLoss(span, 1.0)
     certain = _find_certain(differences, span)
     rest = sum(each.integrate_excess(certain, span) for each in differences)
-    threat = max(known, key=lambda name: known[name].integrate_excess(0.0, span))
-    return ExpectedLoss(certain + rest, _bound_chance(differences, within), threat)
+    return ExpectedLoss(certain + rest, _bound_chance(differences, within))
 
 
 def _bound_chance(differences: Sequence[Difference], by: float) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from fewtune.errors import PredictorError, list_names
+from fewtune.plurals import word_number
 
 _NAMED = 3
 """Of the tensors that do not fit, how many a message names."""
@@ -80,7 +81,7 @@ _REMEDY = "Copy the folder anew, or fit the model again."
 
 
 def _count(names: list[str]) -> str:
-    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}: {list_names(names, _NAMED)}"
+    return f"{word_number(len(names), 'tensor')}: {list_names(names, _NAMED)}"
 
 
 def _word(form: TensorForm) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
 
 from fewtune.causes import FULL, find_system_error
 from fewtune.errors import FewtuneError, UnwrittenError
@@ -27,6 +30,8 @@ LITTLE = 1 << 16
 """Bytes of room with less of which a disk counts as full, where an error does not say why it came."""
 PART = ".part"
 """How the name of a file or folder ends while it is being written; it begins with a dot."""
+_WRITER = re.compile(rf"\.(\d+)\.[^.]+{re.escape(PART)}$")
+"""Where a folder's name has the process that writes it."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -77,9 +82,9 @@ def fill_atomically(folder: Path, last: str | None = None, needed: int | None = 
     around = folder if folder.is_dir() else folder.parent
     with _naming(folder, needed):
         around.mkdir(parents=True, exist_ok=True)
-        for left in _list_parts(folder) if around is folder else ():  # by a command that was killed
+        for left in _list_left(folder) if around is folder else ():
             shutil.rmtree(left)
-        scratch = Path(tempfile.mkdtemp(dir=around, prefix=f".{folder.name}.", suffix=PART))
+        scratch = Path(tempfile.mkdtemp(dir=around, prefix=f".{folder.name}.{os.getpid()}.", suffix=PART))
     with _naming(folder, needed, scratch):
         try:
             finished = scratch / "finished"
@@ -101,7 +106,7 @@ def fill_atomically(folder: Path, last: str | None = None, needed: int | None = 
 
 def is_empty(folder: Path) -> bool:
     """Whether a folder can be filled: it holds nothing, or what a command left that was killed while it filled it."""
-    return len(_list_parts(folder)) == len(list(folder.iterdir()))
+    return len(_list_left(folder)) == len(list(folder.iterdir()))
 
 
 def check_room(path: Path, least: int) -> None:
@@ -170,8 +175,10 @@ def _naming(path: Path, needed: int | None = None, part: Path | None = None) -> 
         raise name_path(found, path, needed) from error
 
 
-def _list_parts(folder: Path) -> list[Path]:
-    return [path for path in folder.glob(f".*{PART}") if path.is_dir()]
+def _list_left(folder: Path) -> list[Path]:
+    """What was being written into a folder by commands that were killed; not what one that lives is writing."""
+    names = {path: _WRITER.search(path.name) for path in folder.glob(f".*{PART}") if path.is_dir()}
+    return [path for path, writer in names.items() if writer is None or not psutil.pid_exists(int(writer.group(1)))]
 
 
 def _sync(path: Path) -> None:

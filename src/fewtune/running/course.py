@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from fewtune.analysis.decision import Decision, is_near_enough
 from fewtune.analysis.looks import choose_level, level_round
 from fewtune.inference.allocation import allocate_draws
+from fewtune.inference.differences import FEWEST_DRAWS
 from fewtune.records import Look, LookHistory
 
 DRAWS_A_ROUND = 2
@@ -100,9 +101,9 @@ class LossCourse(Course):
         self.is_open = self.is_open or bool(more)
 
     def cut(self, whole: Mapping[str, int], taken: int) -> bool:
-        """Each method's own whole draws."""
+        """Each method's own whole draws, whatever was looked at before."""
         self.draws = {name: min(self.draws[name], count) for name, count in whole.items()}
-        return self.most_drawn > 0
+        return self.most_drawn >= FEWEST_DRAWS
 
 
 class BoundCourse(Course):

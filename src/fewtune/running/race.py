@@ -31,7 +31,7 @@ class Standing:
     """Where the race of one task and number of shots stands after a round: its decision, and who gets further draws.
 
     `stopped` says by name why methods get none any more; `running` are those that get some in the next round, none
-    where the race is over.
+    where the race is over or goes on with draws that are there already.
     """
 
     decision: Decision
@@ -66,7 +66,9 @@ class Race:
             self._history = begin_looks(out, plan, reused)
             self.looks: Sequence[int] = plan_further_looks(self._history, most)
         else:
-            self._history = begin_looks(out, tuple(dict.fromkeys((plan[0], most))), reused)
+            begun = begin_looks(out, tuple(dict.fromkeys((plan[0], most))), reused)
+            # A race that may have more draws than the one before it in this folder spreads its levels over all of them.
+            self._history = begun if begun.plan[-1] >= most else begun.model_copy(update={"plan": (*begun.plan, most)})
             self.looks = (plan[0],)
         self.number = 0
         """Rounds that were looked at."""
