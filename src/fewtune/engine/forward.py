@@ -30,7 +30,7 @@ from fewtune.engine.packing import (
     run_to_block,
     shared_prefix_length,
 )
-from fewtune.engine.score_cache import NetworkScores
+from fewtune.engine.score_cache import NetworkRows, NetworkScores
 from fewtune.engine.soft import SoftTokens
 from fewtune.engine.splitting import is_split
 from fewtune.errors import ModelError
@@ -59,7 +59,7 @@ class Forward:
         soft: SoftTokens | None = None,
         block: int | None = None,
         options: EngineOptions = DEFAULTS,
-        cache: NetworkScores | None = None,
+        cache: NetworkScores | NetworkRows | None = None,
     ) -> None:
         """`cache`: the scores of a network that never changes."""
         self.network = network

@@ -19,7 +19,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.layers import LINEAR
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.pages import allocate
-from fewtune.engine.score_cache import NetworkScores, ScoreCache
+from fewtune.engine.score_cache import NetworkRows, NetworkScores, RowScores, ScoreCache
 from fewtune.engine.soft import SoftTokens
 from fewtune.engine.splitting import is_split, split_blocks
 from fewtune.models import Precision, max_positions
@@ -82,8 +82,8 @@ class LanguageModel:
     others: Mapping[str, LanguageModel] = field(default_factory=dict)
     """Other models that the trial's method asked for, by name."""
     options: EngineOptions = DEFAULTS
-    cache: ScoreCache | None = None
-    """Where the scores of its frozen networks are kept, if they are."""
+    cache: ScoreCache | RowScores | None = None
+    """Where the scores of its frozen networks are kept, if they are: whole questions, or row by row."""
 
     @property
     def config(self) -> Any:
@@ -129,10 +129,12 @@ class LanguageModel:
     def forward(self, network: PreTrainedModel, soft: SoftTokens | None = None, block: int | None = None) -> Forward:
         """What runs a network of this model: `frozen`, or a copy of it."""
         frozen = soft is None and any(network is each for each in self.networks.alive)
-        cache = None
+        cache: NetworkScores | NetworkRows | None = None
         # A GPU counts the peak of a whole trial alone, so that what a hit saves of it would be lost.
         if self.cache is not None and self.options.score_cache and frozen and self.device.type == "cpu":
-            cache = NetworkScores(self.cache, (self.weights_fingerprint, self.precision, block, self.options))
+            key = (self.weights_fingerprint, self.precision, block, self.options)
+            by_row = isinstance(self.cache, RowScores)
+            cache = NetworkRows(self.cache, key) if by_row else NetworkScores(self.cache, key)
         return Forward(network, self.precision, soft, block, self.options, cache)
 
     def shared_bytes(self, networks: Iterable[PreTrainedModel]) -> int:

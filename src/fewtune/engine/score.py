@@ -28,15 +28,15 @@ def score_prompts(
     if not prompts:
         return np.zeros((0, 0))
     prefix, cut = forward.share_opening(prompts, opening)
-    work = partial(_score, forward, prompts, readout, prefix, cut)
+    work = partial(_score, forward, readout, prefix, cut)
     if forward.cache is None or readout.identity is None:
-        return work()
+        return work(prompts)
     return forward.cache.score((readout.identity, cut), prompts, work)
 
 
 @torch.no_grad()
 def _score(
-    forward: Forward, prompts: Sequence[Sequence[int]], readout: Readout, prefix: Prefix | None, cut: int
+    forward: Forward, readout: Readout, prefix: Prefix | None, cut: int, prompts: Sequence[Sequence[int]]
 ) -> np.ndarray:
     lengths = [len(prompt) - cut + count_tokens(readout.branches) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])

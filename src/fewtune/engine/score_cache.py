@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from fewtune.engine.memory import find_watch
 
 MOST_BYTES = 64 * 2**20
 """Scores of a process take no more together; the least recently used go first."""
+Prompts = Sequence[Sequence[int]]
+"""Tokens of each row."""
 LARGEST_SHARE = 1 / 16
 """Of these bytes, for the scores of one question."""
 
@@ -93,9 +96,49 @@ class NetworkScores:
     cache: ScoreCache
     network: Hashable
 
-    def score(self, question: Hashable, prompts: Sequence[Sequence[int]], work: Callable[[], np.ndarray]) -> np.ndarray:
+    def score(self, question: Hashable, prompts: Prompts, work: Callable[[Prompts], np.ndarray]) -> np.ndarray:
         """`ScoreCache.score` of prompts, and of what is asked of them."""
-        return self.cache.score((self.network, question, digest(prompts)), work)
+        return self.cache.score((self.network, question, digest(prompts)), partial(work, prompts))
+
+
+class RowScores:
+    """The scores of frozen networks row by row, for whoever asks for many parts of the same rows, as folds do.
+
+    Their last bits depend on the rows that were asked with them the first time. The oldest go first.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self.most_bytes = most_bytes
+        self._held_bytes = 0
+        self._kept: dict[Hashable, np.ndarray] = {}
+
+    def score(
+        self, network: Hashable, question: Hashable, prompts: Prompts, work: Callable[[Prompts], np.ndarray]
+    ) -> np.ndarray:
+        """The scores of prompts, (rows, outcomes): those that are kept, and by `work` of the others alone."""
+        keys = [(network, question, digest([prompt])) for prompt in prompts]
+        missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._kept}
+        found = {key: self._kept[key] for key in keys if key in self._kept}
+        if missing:
+            found |= zip(missing, work(list(missing.values())), strict=True)
+        for key in missing:
+            self._kept[key] = found[key].copy()  # a part of a larger array would keep all of it
+            self._held_bytes += found[key].nbytes
+        while self._held_bytes > self.most_bytes:
+            self._held_bytes -= self._kept.pop(next(iter(self._kept))).nbytes
+        return np.stack([found[key] for key in keys])
+
+
+@dataclass(frozen=True)
+class NetworkRows:
+    """The scores of one network that never changes, row by row; `network` tells it from any other."""
+
+    rows: RowScores
+    network: Hashable
+
+    def score(self, question: Hashable, prompts: Prompts, work: Callable[[Prompts], np.ndarray]) -> np.ndarray:
+        """`RowScores.score` of prompts, and of what is asked of them."""
+        return self.rows.score(self.network, question, prompts, work)
 
 
 def digest(prompts: Sequence[Sequence[int]]) -> bytes:

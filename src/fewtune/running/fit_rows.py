@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fewtune.data.row_files import is_text
 from fewtune.errors import DataError, FewtuneError, TrialFailure, shorten
@@ -56,6 +56,12 @@ OnStep = Callable[[int, int, float], None]
 """Hears each step of a fit: its number from 1, how many there are, its loss."""
 
 
+class ReadModel(Protocol):
+    """How a model is come by: read anew, or kept from an earlier fit."""
+
+    def __call__(self, snapshot: ModelSnapshot) -> LanguageModel: ...
+
+
 def hear_nothing(step: int, steps: int, loss: float) -> None:
     """Whoever does not listen."""
 
@@ -75,7 +81,21 @@ def fit_rows(
     return fit_task(make_task(rows, labels), (), FitRequest(method, model, settings or {}, seed))
 
 
-def fit_task(task: Task, pool: Sequence[Example], request: FitRequest, on_step: OnStep = hear_nothing) -> Predictor:
+def read_anew(snapshot: ModelSnapshot) -> LanguageModel:
+    """The model as its files have it, in this machine's precision."""
+    from fewtune.engine.loading import load_model
+    from fewtune.models import resolve_precision
+
+    return load_model(snapshot, resolve_precision("auto"))
+
+
+def fit_task(
+    task: Task,
+    pool: Sequence[Example],
+    request: FitRequest,
+    on_step: OnStep = hear_nothing,
+    read_model: ReadModel = read_anew,
+) -> Predictor:
     """A method fitted on all training rows of a task, beside a pool of unlabelled ones; raises FewtuneError likewise.
 
     Methods that read no unlabelled rows leave the pool alone.
@@ -89,7 +109,7 @@ def fit_task(task: Task, pool: Sequence[Example], request: FitRequest, on_step: 
             f"{method} needs unlabelled rows with these settings, which FewtuneClassifier.fit (X_unlabelled) and a "
             "study (pool_rows) give, and `fewtune fit` does not. Give some there, or settings that need none."
         )
-    loaded = _load_model(known, typed, request, task) if known.uses_model else None
+    loaded = _load_model(known, typed, request, task, read_model) if known.uses_model else None
     rows = fingerprint_rows((*task.train, *pool), ())
     draw = Draw(task.train, tuple(pool), (), hashlib.sha256(rows.encode()).hexdigest())
 
@@ -116,7 +136,9 @@ def fit_task(task: Task, pool: Sequence[Example], request: FitRequest, on_step: 
     return replace(fitted.plan.predictor, origin=origin)
 
 
-def _load_model(method: Method, settings: Any, request: FitRequest, task: Task) -> LanguageModel:
+def _load_model(
+    method: Method, settings: Any, request: FitRequest, task: Task, read_model: ReadModel
+) -> LanguageModel:
     """The model by that name in this machine's precision, with the teachers that settings name.
 
     Raises FewtuneError where the method cannot use them.
@@ -135,22 +157,21 @@ def _load_model(method: Method, settings: Any, request: FitRequest, task: Task) 
         unlike = tell_unlike_vocabulary(teacher, snapshot) if method.shares_vocabulary(settings) else None
         if unlike is not None:
             raise FewtuneError(f"{unlike}.")
-    model = _read_model(snapshot, request.max_tokens)
-    others = {teacher.name: _read_model(teacher, request.max_tokens) for teacher in teachers}
+    model = _read_model(snapshot, request.max_tokens, read_model)
+    others = {teacher.name: _read_model(teacher, request.max_tokens, read_model) for teacher in teachers}
     if name in method.other_models(settings):  # it teaches itself, under the name that was given
         others[name] = model
     return replace(model, others=others)
 
 
-def _read_model(snapshot: ModelSnapshot, max_tokens: int | None) -> LanguageModel:
-    from fewtune.engine.loading import load_model
-    from fewtune.models import inspect_model, max_positions, resolve_precision
+def _read_model(snapshot: ModelSnapshot, max_tokens: int | None, read_model: ReadModel) -> LanguageModel:
+    from fewtune.models import inspect_model, max_positions
 
     positions = max_positions(inspect_model(snapshot))
     if (max_tokens or 0) > positions:
         raise FewtuneError(f"max_tokens is {max_tokens}, and {snapshot.name} reads {positions}. Lower it.")
     longest = min(max_tokens or DEFAULT_MAX_TOKENS, positions)
-    return replace(load_model(snapshot, resolve_precision("auto")), max_tokens=longest)
+    return replace(read_model(snapshot), name=snapshot.name, max_tokens=longest)
 
 
 def make_task(rows: Sequence[Row], labels: Sequence[str], wording: Task | None = None) -> Task:

@@ -109,6 +109,14 @@ class Settings:
 
 def load(settings: Settings, data_dir: Path | None) -> Task:
     """Read the files; raises DataError naming file, row and column where something cannot be used."""
+    return read_files(settings, data_dir)
+
+
+def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool = True) -> Task:
+    """Read the files; `hold_out`: whether draws hold rows out to be tested on, where no file is given to test on.
+
+    Where none are, a label may have one row alone. Raises DataError as `load` does.
+    """
     _check_names(settings)
     base = data_dir if data_dir is not None else Path()
     notes: list[str] = []
@@ -148,7 +156,7 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
     given, told = _read_tests(settings, base, columns, labels)
     notes += told
     held_out = None
-    if IN_DOMAIN not in settings.tests:
+    if IN_DOMAIN not in settings.tests and hold_out:
         held_out = settings.test_fraction
         notes.append(
             f"{IN_DOMAIN}: each draw is tested on {held_out:.3g} of each label's rows, others each time, and fitted on "
@@ -250,7 +258,7 @@ def _check_left(task: Task, path: Path, looks: str) -> None:
             f"texts are left out. Add training rows of that label.{alike}{looks}"
         )
     single = [label for index, label in enumerate(task.labels) if sum(row.label == index for row in task.train) == 1]
-    if task.held_out is not None and single:
+    if single and (task.held_out is not None or len(single) == len(task.labels)):
         raise DataError(
             f"{path}: there is one row alone of the label {list_names(single)}: it cannot be fitted and tested on. "
             "Give more rows of it, or a file of test rows (`--test FILE`, in a study `tests: {in_domain: FILE}`)."

@@ -1,0 +1,239 @@
+"""The contest of candidates over folds of all rows, within a budget: who is fitted next, and when that ends.
+
+Owns the order. What trains no network is judged on all folds first. Each other candidate then has a first fold, in the
+portfolio's order; after that the fold is fitted next that is expected to gain most a second: of a candidate that may be
+above the best bet, or of the best bet itself. What could not be fitted on all rows in the time that is left is not
+tried further, and a fit that turns out so is ended. So the cheapest candidate has a model in any case.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fewtune.errors import DataError, FewtuneError
+from fewtune.fitting.candidates import Candidate, LeftOut
+from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
+from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
+from fewtune.fitting.standing import Answered, Standings, compare
+from fewtune.predictors.predictor import Predictor
+from fewtune.report.wording import word_seconds
+from fewtune.running.fit_rows import OnStep
+from fewtune.tasks.base import Task
+
+LEAST_GAIN = 5e-4
+"""Nothing more is fitted where no candidate is expected to be this much above the best bet: a twentieth of a point."""
+SPARE = 1.2
+"""The last fit is thought to take so many times what the folds' fits say."""
+SURE_STEPS = 3
+"""Steps of a fit after which it is known how long it takes."""
+
+Fit = Callable[[Candidate, Sequence[int], OnStep], Predictor]
+"""A candidate fitted on the rows at some places."""
+
+
+class OutOfTimeError(Exception):
+    """A fit takes longer than there is time; `seconds` is what it would take."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"one fit takes {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class Clock:
+    """The time that a whole command may take, of which earlier ones spent some; `seconds` None: any."""
+
+    def __init__(self, seconds: float | None, began: float, spent: float = 0.0) -> None:
+        self.seconds = seconds
+        self._began = began
+        """By `time.perf_counter`."""
+        self._spent = spent
+
+    def spent(self) -> float:
+        """Seconds since the first command began, times between commands left out."""
+        return self._spent + time.perf_counter() - self._began
+
+    def left(self) -> float:
+        """Seconds that are left, infinite where there is no limit."""
+        return float("inf") if self.seconds is None else self.seconds - self.spent()
+
+
+@dataclass
+class Entry:
+    """A candidate and what its folds' models answered, by the fold's place."""
+
+    candidate: Candidate
+    answers: dict[int, FoldAnswers] = field(default_factory=dict)
+    left_out: LeftOut | None = None
+
+    def count_fit_seconds(self) -> float:
+        """The median time of a fold's fit."""
+        return float(np.median([each.fit_seconds for each in self.answers.values()]))
+
+    def count_row_seconds(self) -> float:
+        """Seconds to answer a row: the most that any fold took, for later ones find some answers kept."""
+        return max(each.seconds_a_row for each in self.answers.values())
+
+
+class Contest:
+    """Candidates over folds (places of the rows tested, each) of a task's rows."""
+
+    def __init__(
+        self,
+        task: Task,
+        candidates: Sequence[Candidate],
+        folds: Sequence[npt.NDArray[np.int64]],
+        within: float,
+        clock: Clock,
+        work: WorkFolder,
+        hear: Callable[[FittingEvent], None],
+    ) -> None:
+        self.entries = [Entry(candidate) for candidate in candidates]
+        self.gold = np.array([row.label for row in task.train], dtype=np.int64)
+        self._task, self._folds, self._within = task, list(folds), within
+        self._clock, self._work, self._hear = clock, work, hear
+
+    def take_kept(self, describe: Callable[[Candidate, int], dict[str, Any]]) -> int:
+        """Take over what an earlier command kept; how many folds that was."""
+        self._describe = describe
+        for entry in self.entries:
+            for place in range(len(self._folds)):
+                kept = self._work.load(describe(entry.candidate, place))
+                if kept is not None:
+                    entry.answers[place] = kept
+        return sum(len(entry.answers) for entry in self.entries)
+
+    def stand(self) -> Standings:
+        """How the candidates stand that answered some fold; there must be one."""
+        return compare(
+            {entry.candidate.name: self.join(entry) for entry in self.entries if entry.answers},
+            self.gold,
+            len(self._task.labels),
+            self._task.primary_metric,
+            self._within,
+        )
+
+    def join(self, entry: Entry) -> Answered:
+        """All that an entry's folds answered, by row."""
+        taken = sorted(entry.answers)
+        places = np.concatenate([self._folds[place] for place in taken])
+        scores = np.concatenate([entry.answers[place].log_probabilities for place in taken])
+        order = np.argsort(places)
+        return Answered(places[order], scores[order])
+
+    def find(self, name: str) -> Entry:
+        """The entry of a candidate's name."""
+        return next(entry for entry in self.entries if entry.candidate.name == name)
+
+    def foresee_last_fit(self, entry: Entry) -> float:
+        """Seconds that a fit on all rows takes."""
+        rows = len(self._task.train)
+        fitted = rows - np.mean([len(self._folds[place]) for place in entry.answers])
+        growth = rows / fitted if entry.candidate.trains else 1.0
+        return SPARE * float(growth) * entry.count_fit_seconds()
+
+    def hold(self, fit: Fit) -> None:
+        """Fit folds until nothing more is to be gained or no time is left; raises FewtuneError where none was fitted."""
+        while (chosen := self._choose_next()) is not None:
+            entry, fold = chosen
+            self._fit_fold(fit, entry, fold)
+        if not any(entry.answers for entry in self.entries):
+            reasons = dict.fromkeys(entry.left_out.reason for entry in self.entries if entry.left_out is not None)
+            raise FewtuneError("no candidate could be fitted: " + " ".join(reasons))
+
+    def _choose_next(self) -> tuple[Entry, int] | None:
+        open_ones = [e for e in self.entries if e.left_out is None and len(e.answers) < len(self._folds)]
+        for entry in open_ones:  # frozen features: all folds; whatever trains: one
+            begun = entry.answers if entry.candidate.trains else ()
+            if not begun and (self._has_time(entry) or not self._any_answered()):
+                return entry, self._next_fold(entry)
+        if not self._any_answered():
+            return None
+        standings = self.stand()
+        best = self.find(standings.best.name)
+        gains = {each.name: each.gain for each in standings.standings}
+        gains[best.candidate.name] = max(gains.values())
+        ranked = sorted(
+            (e for e in open_ones if e.answers and self._has_time(e)),
+            key=lambda e: -gains[e.candidate.name] / max(e.count_fit_seconds(), 0.01),
+        )
+        if ranked and (gains[ranked[0].candidate.name] >= LEAST_GAIN or ranked[0] is best):
+            return ranked[0], self._next_fold(ranked[0])
+        # The best bet is judged on all rows, whoever else may gain: its temperature and its card are of them.
+        return (best, self._next_fold(best)) if best in ranked else None
+
+    def _any_answered(self) -> bool:
+        return any(entry.answers for entry in self.entries)
+
+    def _next_fold(self, entry: Entry) -> int:
+        return next(place for place in range(len(self._folds)) if place not in entry.answers)
+
+    def _has_time(self, entry: Entry) -> bool:
+        """Whether a further fold leaves time for the last fit of the best bet, and of this one should it become that."""
+        if self._clock.seconds is None:
+            return True
+        wanted = entry.count_fit_seconds() if entry.answers else 0.0
+        return self._clock.left() > wanted + self._reserve(entry)
+
+    def _reserve(self, entry: Entry) -> float:
+        last = [self.foresee_last_fit(each) for each in ([entry] if entry.answers else [])]
+        if self._any_answered():
+            last.append(self.foresee_last_fit(self.find(self.stand().best.name)))
+        return max(last, default=0.0)
+
+    def _fit_fold(self, fit: Fit, entry: Entry, fold: int) -> None:
+        name, left = entry.candidate.name, self._folds[fold]
+        self._hear(FoldBegun(name, fold + 1, len(self._folds)))
+        kept = np.setdiff1d(np.arange(len(self._task.train)), left)
+        began = time.perf_counter()
+        try:
+            predictor = fit(entry.candidate, kept.tolist(), self._watch(entry, began, len(kept)))
+            fitted = time.perf_counter()
+            found = predictor.log_probabilities([self._task.train[place].without_label() for place in left])
+        except OutOfTimeError as error:
+            self._leave_out(entry, f"one fit on all rows takes about {word_seconds(error.seconds)}: more than is left.")
+            return
+        except (FewtuneError, DataError) as error:
+            self._leave_out(entry, str(error))
+            return
+        finally:
+            gc.collect()  # or the next network would stand beside this one
+        if not np.isfinite(found).all():
+            self._leave_out(entry, "its answers are no numbers.")
+            return
+        answered = time.perf_counter()
+        answers = FoldAnswers(found, fitted - began, (answered - fitted) / len(left))
+        del predictor
+        entry.answers[fold] = answers
+        self._work.keep(self._describe(entry.candidate, fold), answers)
+        self._work.keep_spent(self._clock.spent())
+        self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
+
+    def _leave_out(self, entry: Entry, reason: str) -> None:
+        entry.left_out = LeftOut(entry.candidate.name, reason)
+        self._hear(Dropped(entry.left_out))
+
+    def _watch(self, entry: Entry, began: float, rows: int) -> OnStep:
+        """Ends a fit that could not be repeated on all rows in what is left after it."""
+        allowed = self._clock.left()
+        if allowed == float("inf") or not self._any_answered():
+            return lambda step, steps, loss: None
+        growth = len(self._task.train) / rows
+        first: list[float] = []
+
+        def hear(step: int, steps: int, loss: float) -> None:
+            first.append(time.perf_counter()) if not first else None
+            if step <= SURE_STEPS:
+                return
+            now = time.perf_counter()
+            whole = first[0] - began + (now - first[0]) / (step - 1) * (steps - 1)
+            if whole * (1 + growth) > allowed and whole - (now - began) > 1.0:
+                raise OutOfTimeError(growth * whole)
+
+        return hear

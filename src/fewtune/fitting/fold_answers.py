@@ -1,0 +1,86 @@
+"""What models that had not seen some rows made of them, kept in a folder so that a command that was killed goes on.
+
+Owns the files: one a fold of a candidate, named by all that decides what is in it, and the seconds that were spent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewtune.records import write_atomically
+
+_SPENT = "spent.json"
+_UNREADABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class FoldAnswers:
+    """Log-probabilities (rows, labels) of a fold's rows by a model fitted without them, and what that took."""
+
+    log_probabilities: np.ndarray
+    fit_seconds: float
+    seconds_a_row: float
+
+
+class WorkFolder:
+    """The folder of one command's unfinished work; None: nothing is kept."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+
+    def load(self, key: Mapping[str, Any]) -> FoldAnswers | None:
+        """What was kept under a key; None where nothing was, or it cannot be read: the fold is fitted again."""
+        if self.path is None:
+            return None
+        try:
+            with np.load(self._name(key), allow_pickle=False) as kept:
+                return FoldAnswers(kept["log_probabilities"], float(kept["fit_seconds"]), float(kept["seconds_a_row"]))
+        except _UNREADABLE:
+            return None
+
+    def keep(self, key: Mapping[str, Any], answers: FoldAnswers) -> None:
+        """Keep answers under a key; raises UnwrittenError where the disk has no room."""
+        if self.path is None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        np.savez(
+            content,
+            log_probabilities=answers.log_probabilities,
+            fit_seconds=answers.fit_seconds,
+            seconds_a_row=answers.seconds_a_row,
+        )
+        write_atomically(self._name(key), content.getvalue())
+
+    def load_spent(self) -> float:
+        """Seconds that earlier commands spent on what is kept here."""
+        if self.path is None:
+            return 0.0
+        try:
+            return float(json.loads((self.path / _SPENT).read_text(encoding="utf-8"))["seconds"])
+        except (*_UNREADABLE, TypeError):
+            return 0.0
+
+    def keep_spent(self, seconds: float) -> None:
+        """Keep how many seconds were spent in all."""
+        if self.path is not None and self.path.is_dir():
+            write_atomically(self.path / _SPENT, json.dumps({"seconds": seconds}).encode())
+
+    def remove(self) -> None:
+        """Let go of all that is kept: the model is saved."""
+        if self.path is not None and self.path.is_dir():
+            shutil.rmtree(self.path)
+
+    def _name(self, key: Mapping[str, Any]) -> Path:
+        assert self.path is not None
+        return self.path / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]}.npz"

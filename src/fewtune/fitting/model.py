@@ -1,0 +1,317 @@
+"""The model that is taken home: chosen among candidates by folds of all rows, fitted on them, calibrated and measured.
+
+Owns the whole way from a task to a predictor, for the command line, the estimator and a finished study alike. Which
+candidate is fitted when is `contest`'s, and how candidates compare is `standing`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fewtune.analysis.decision import MOST_RISK, SHARE_LOST, WITHIN
+from fewtune.errors import DataError, FewtuneError
+from fewtune.evaluation import measure
+from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
+from fewtune.fitting.contest import Clock, Contest, Entry
+from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
+from fewtune.fitting.fold_answers import WorkFolder
+from fewtune.fitting.folds import make_folds
+from fewtune.fitting.kept_models import KeptModels
+from fewtune.fitting.standing import Standing, Standings, bound_score, compare
+from fewtune.metrics.counts import SCORES
+from fewtune.metrics.reliability import describe_calibration
+from fewtune.models import find_model, resolve_precision
+from fewtune.predictors.abstention import choose_abstention
+from fewtune.predictors.temperature import fit_temperature, normalise
+from fewtune.running.fit_rows import FitRequest, OnStep, fit_task, hear_nothing, make_task
+from fewtune.tasks.base import Task, TestSet
+
+if TYPE_CHECKING:
+    from fewtune.predictors.predictor import Predictor
+
+FOLDS = 4
+"""Folds where none are said: three quarters of the rows fit each model."""
+AS_GOOD = 1 / 30
+"""Of the tolerance: a candidate that is expected to lose no more than this beside the best bet is as good."""
+FASTER = 2.0
+"""One that is as good is taken where it answers rows so many times as fast."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a model is chosen and fitted.
+
+    `folds` is how many, 0 for none; None: FOLDS, or fewer where rows are few.
+    """
+
+    within: float = WITHIN
+    seconds: float | None = None
+    """What the whole may take; None: no limit."""
+    seed: int = 0
+    folds: int | None = None
+    risk: float | None = None
+    """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
+    max_tokens: int | None = None
+    """Tokens of one row's prompt; None: as many as in a study."""
+    most_row_seconds: float | None = None
+    """What the model may take to answer a row; None: no limit."""
+    most_fit_seconds: float | None = None
+    """What its last fit may take; None: no limit."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen among which candidates, and by what."""
+
+    standings: Standings
+    """The best bet first, which is the one that was taken unless another is as good and faster."""
+    chosen: Standing
+    settled: bool
+    """Whether the chosen one is expected to lose a sixth of the tolerance at most, at a risk of 5 % at most."""
+    within: float
+    metric: str
+    folds: int
+    rows: int
+    row_seconds: Mapping[str, float]
+    """To answer a row, by candidate."""
+    fit_seconds: Mapping[str, float]
+    """Of a fold's fit, by candidate."""
+    left_out: tuple[LeftOut, ...]
+    seconds: float
+    """That choosing took, last fit left out."""
+
+
+@dataclass(frozen=True)
+class FittedFile:
+    """A file's rows, the predictor fitted on all of them, and what models that had not seen each row made of it."""
+
+    predictor: Predictor
+    rows: Sequence[Mapping[str, str]]
+    numbers: Sequence[str]
+    """Where each stands in the file, from 1, or what its task calls it; repeats and contradictions are left out."""
+    gold: npt.NDArray[np.int64]
+    """The place of each row's label among the predictor's, (rows,)."""
+    judged: npt.NDArray[np.int64]
+    """Places of the rows that the folds' models answered: all but single rows of a label, or those time allowed."""
+    probabilities: np.ndarray | None
+    """Of these, calibrated, (rows judged, labels); None without folds."""
+    choice: Choice | None
+    """None without folds."""
+    refused: str | None = None
+    """Why it always answers although a risk was asked for."""
+
+
+def make_model(
+    task: Task,
+    portfolio: Portfolio,
+    terms: Terms,
+    began: float | None = None,
+    work: WorkFolder | None = None,
+    hear: Callable[[FittingEvent], None] = lambda event: None,
+    on_step: OnStep = hear_nothing,
+    found: Mapping[str, Any] | None = None,
+) -> FittedFile:
+    """Choose among candidates by folds of a task's training rows, fit the choice on all of them and calibrate it.
+
+    `began` is when the command did, by `time.perf_counter`; None: now. In the `work` folder folds are kept until the
+    model is saved. `found` joins what the model says of where it came from; `hear` is told what goes on, `on_step` the
+    steps of each fit. Raises FewtuneError where something cannot be used.
+    """
+    work = WorkFolder() if work is None else work
+    clock = Clock(terms.seconds, time.perf_counter() if began is None else began, work.load_spent())
+    models = KeptModels()
+    rows = [row.fields for row in task.train]
+    labels = [task.labels[row.label] for row in task.train if row.label is not None]
+
+    def fit(candidate: Candidate, places: Sequence[int], watch: OnStep) -> Predictor:
+        def both(step: int, steps: int, loss: float) -> None:
+            watch(step, steps, loss)
+            on_step(step, steps, loss)
+
+        request = FitRequest(candidate.method, candidate.model, candidate.settings, terms.seed, terms.max_tokens)
+        some = make_task([rows[i] for i in places], [labels[i] for i in places], task)
+        return fit_task(some, (), request, both, models)
+
+    folds = _deal_folds(labels, terms, portfolio)
+    contest = Contest(task, portfolio.candidates, folds, terms.within, clock, work, hear)
+    entry, choice = contest.entries[0], None
+    if folds:
+        kept = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
+        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, kept))
+        contest.hold(fit)
+        choice = _choose(contest, portfolio, terms, task.primary_metric, len(folds), clock)
+        entry = contest.find(choice.chosen.name)
+    hear(LastFitBegun(entry.candidate.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
+    predictor = fit(entry.candidate, range(len(rows)), hear_nothing)
+    origin = {**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})}
+    predictor = replace(predictor, origin=origin)
+    judged, probabilities, refused = np.arange(0), None, None
+    if choice is not None:
+        answered = contest.join(entry)
+        judged = answered.places
+        predictor, probabilities = calibrate(predictor, answered.log_probabilities, contest.gold[judged])
+        stated = _state(contest, choice, contest.gold, len(task.labels))
+        predictor = replace(predictor, origin={**predictor.origin, "choice": {**_note(choice), "stated": stated}})
+    if terms.risk is not None:
+        predictor, refused = _abstain(predictor, probabilities, contest.gold[judged], terms.risk)
+    tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}
+    if tests:
+        predictor = replace(predictor, origin={**predictor.origin, "tests": tests})
+    numbers = [row.row_id.removeprefix("train/") for row in task.train]
+    return FittedFile(predictor, rows, numbers, contest.gold, judged, probabilities, choice, refused)
+
+
+def _deal_folds(labels: Sequence[str], terms: Terms, portfolio: Portfolio) -> list[npt.NDArray[np.int64]]:
+    """The rows that each fold answers; none where none are asked for, or no two rows share a label."""
+    several = len(portfolio.candidates) > 1
+    if terms.folds == 0:
+        if several:
+            raise FewtuneError("0 folds: several candidates are told apart by folds. Give 2 or more, or one method.")
+        return []
+    if not several and terms.folds is None and max(Counter(labels).values()) < 2:
+        return []
+    return make_folds(labels, terms.folds or FOLDS, 1, np.random.default_rng(terms.seed))
+
+
+def _describe(task: Task, candidate: Candidate, left: npt.NDArray[np.int64], terms: Terms) -> dict[str, Any]:
+    """All that decides what a fold's model answers."""
+    return {
+        "rows": task.fingerprint,
+        "labels": list(task.labels),
+        "patterns": [repr(pattern) for pattern in task.patterns],
+        "method": candidate.method,
+        "settings": dict(candidate.settings),
+        "weights": None if candidate.model is None else find_model(candidate.model).weights_fingerprint,
+        "precision": resolve_precision("auto"),
+        "max_tokens": terms.max_tokens,
+        "seed": terms.seed,
+        "left": left.tolist(),
+        "fewtune": version("fewtune"),
+    }
+
+
+def _choose(contest: Contest, portfolio: Portfolio, terms: Terms, metric: str, folds: int, clock: Clock) -> Choice:
+    standings = contest.stand()
+    entries = {entry.candidate.name: entry for entry in contest.entries if entry.answers}
+    row_seconds = {name: entry.count_row_seconds() for name, entry in entries.items()}
+    allowed = [each for each in standings.standings if _is_allowed(contest, entries[each.name], terms)]
+    if not allowed:
+        raise FewtuneError(
+            "no candidate keeps within the limits on the seconds that a row or the last fit takes: "
+            + ", ".join(f"{name}: {seconds:.3g} s a row" for name, seconds in row_seconds.items())
+            + ". Raise a limit, or name a smaller model."
+        )
+    best = allowed[0]
+    as_good = [each for each in allowed if each.expected_loss <= best.expected_loss + AS_GOOD * terms.within]
+    fastest = min(as_good, key=lambda each: row_seconds[each.name])
+    chosen = fastest if FASTER * row_seconds[fastest.name] <= row_seconds[best.name] else best
+    return Choice(
+        standings=standings,
+        chosen=chosen,
+        settled=chosen.expected_loss <= SHARE_LOST * terms.within and chosen.risk <= MOST_RISK,
+        within=terms.within,
+        metric=metric,
+        folds=folds,
+        rows=len(contest.gold),
+        row_seconds=row_seconds,
+        fit_seconds={name: entry.count_fit_seconds() for name, entry in entries.items()},
+        left_out=(*portfolio.left_out, *(e.left_out for e in contest.entries if e.left_out is not None)),
+        seconds=clock.spent(),
+    )
+
+
+def _is_allowed(contest: Contest, entry: Entry, terms: Terms) -> bool:
+    if terms.most_row_seconds is not None and entry.count_row_seconds() > terms.most_row_seconds:
+        return False
+    return terms.most_fit_seconds is None or contest.foresee_last_fit(entry) <= terms.most_fit_seconds
+
+
+def _state(contest: Contest, choice: Choice, gold: npt.NDArray[np.int64], labels: int) -> dict[str, Any]:
+    """What the model is expected to score on rows like these, by metric: mean and ends of its interval.
+
+    It is the score by folds, less what the best of several candidates has in excess for being the best.
+    """
+    answered = {entry.candidate.name: contest.join(entry) for entry in contest.entries if entry.answers}
+    stated = {}
+    for metric in dict.fromkeys((choice.metric, "accuracy", "macro_f1")):
+        standings = compare(answered, gold, labels, metric, choice.within)
+        own = standings.find(choice.chosen.name)
+        score = own.score - standings.optimism
+        stated[metric] = [score, *bound_score(score, own.error, own.rows, metric)]
+    return stated
+
+
+def _note(choice: Choice) -> dict[str, Any]:
+    """What the model keeps of how it was chosen."""
+    return {
+        "chosen": choice.chosen.name,
+        "settled": choice.settled,
+        "within": choice.within,
+        "metric": choice.metric,
+        "folds": choice.folds,
+        "rows": choice.rows,
+        "seconds": choice.seconds,
+        "candidates": [
+            {
+                "name": each.name,
+                "score": each.score,
+                "error": each.error,
+                "rows": each.rows,
+                "expected_loss": each.expected_loss,
+                "risk": each.risk,
+                "fit_seconds": choice.fit_seconds[each.name],
+                "row_seconds": choice.row_seconds[each.name],
+            }
+            for each in choice.standings.standings
+        ],
+        "left_out": [{"name": each.name, "reason": each.reason} for each in choice.left_out],
+    }
+
+
+def _abstain(
+    predictor: Predictor, probabilities: np.ndarray | None, gold: npt.NDArray[np.int64], risk: float
+) -> tuple[Predictor, str | None]:
+    """The predictor with a threshold that holds a risk; or as it was, and why it has none."""
+    if probabilities is None:
+        return predictor, "a threshold is chosen by folds of the rows, and there were none."
+    try:
+        return replace(predictor, abstention=choose_abstention(probabilities, gold, risk)), None
+    except DataError as reason:  # minutes of fitting are kept: the model answers all, and says so
+        return predictor, str(reason)
+
+
+def _measure_test(predictor: Predictor, test: TestSet) -> dict[str, Any]:
+    """A test set's metrics with their intervals, and how many rows it has."""
+    gold = np.array([row.label for row in test.rows], dtype=np.int64)
+    probabilities = predictor.predict_probabilities([row.fields for row in test.rows])
+    return {"rows": len(gold), "metrics": _list_scores(probabilities, gold)}
+
+
+def _list_scores(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> dict[str, list[float | None]]:
+    """Each score's mean and the ends of its interval."""
+    found = measure(probabilities, gold).metrics.items()
+    return {name: [bounds.mean, bounds.low, bounds.high] for name, bounds in found if name in SCORES}
+
+
+def calibrate(predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int64]) -> tuple[Predictor, np.ndarray]:
+    """The predictor with a temperature, and the calibrated probabilities (rows, labels), from log-probabilities (rows,
+    labels) of rows that were not fitted on.
+    """
+    temperature = fit_temperature(scores, gold)
+    before, after = np.exp(scores), np.exp(normalise(scores / temperature))
+    learnt = {
+        "rows": len(gold),
+        "before": describe_calibration(before, gold),
+        "after": describe_calibration(after, gold),
+        "metrics": _list_scores(after, gold),
+    }
+    origin = {**predictor.origin, "out_of_fold": learnt}
+    return replace(predictor, origin=origin, temperature=temperature), after
