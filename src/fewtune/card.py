@@ -17,7 +17,8 @@ from fewtune.plurals import word_number
 from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest, WordsPart
 from fewtune.records import write_together
 from fewtune.report.export import make_plain
-from fewtune.report.wording import word_score
+from fewtune.report.model_choice import word_choice, word_stated
+from fewtune.report.wording import word_lost, word_score, word_seconds
 
 CARD = "README.md"
 RELIABILITY = "reliability.svg"
@@ -32,10 +33,14 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
         parts += [make_plain(str(origin["raced"]))] if "raced" in origin else []
         parts += [f"Audit: {make_plain(origin['audit'])}"]
         parts += [_list([make_plain(line) for line in origin.get("findings", ())])]
+    if "choice" in origin:
+        parts += [] if "decision" in origin else ["## How it was chosen"]
+        parts += _describe_choice(origin["choice"])
     if "out_of_fold" in origin:
         parts += ["## What its answers are worth", *_word_folds(origin["out_of_fold"], manifest.temperature)]
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
-    if "decision" in origin and ("tests" in origin or "out_of_fold" in origin):
+    several = len(origin.get("choice", {}).get("candidates", ())) > 1
+    if ("decision" in origin or several) and ("tests" in origin or "out_of_fold" in origin):
         parts.append("The method was chosen by scores on rows of these files: those of new rows may be lower.")
     for name, found in origin.get("tests", {}).items():
         parts += [f"On {make_plain(name)}, {word_number(found['rows'], 'row')}:", _tabulate_scores(found["metrics"])]
@@ -100,6 +105,24 @@ def _word_texts(manifest: Manifest) -> str:
     if isinstance(manifest.scorer, WordsPart):
         return "Its files hold the words and phrases of the rows that it was fitted on."
     return ""
+
+
+def _describe_choice(choice: Mapping[str, Any]) -> list[str]:
+    """Which candidate was chosen among which, and what it is expected to score."""
+    rows = [
+        [
+            make_plain(each["name"]),
+            f"{each['score']:.3f}",
+            str(each["rows"]),
+            word_lost(each["expected_loss"]),
+            word_seconds(each["fit_seconds"]),
+            word_seconds(each["row_seconds"]),
+        ]
+        for each in choice["candidates"]
+    ]
+    heads = ["candidate", f"{choice['metric']} by folds", "rows answered", "expected loss", "a fold's fit", "a row"]
+    left_out = [f"{make_plain(each['name'])} was left out: {make_plain(each['reason'])}" for each in choice["left_out"]]
+    return [make_plain(word_choice(choice)), make_plain(word_stated(choice)), _tabulate(heads, rows), _list(left_out)]
 
 
 def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:

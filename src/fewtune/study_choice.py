@@ -15,7 +15,6 @@ from typing import Any
 
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.recommend import name_contender
-from fewtune.auto import choose_method, word_nothing_learnt
 from fewtune.errors import FewtuneError, RecordError, list_names, name_choices
 from fewtune.methods import get_method
 from fewtune.models import find_model, resolve_precision
@@ -80,6 +79,22 @@ def read_choice(folder: Path, task: str | None, data_dir: Path | None, tell: Cal
     if model is not None:
         _check_model(study, model, trials[0])
     return StudyChoice(read, trials[0].trial.method, model, settings, study.max_tokens, decision, result, trials)
+
+
+def choose_method(decision: Decision) -> str:
+    """The method that a study chose, or its best bet; raises FewtuneError where none was scored."""
+    if decision.choice is None:
+        raise FewtuneError("no method was scored, so that none can be fitted. Run the study with a larger budget.")
+    return decision.choice.name
+
+
+def word_nothing_learnt(decision: Decision) -> str:
+    """What it means that a method which answers every row alike was chosen."""
+    return (
+        f"Always answering one label is the choice by {decision.question.metric}: no method was shown to have learnt "
+        "from these rows. Compare by another metric, such as macro_f1 where one label is much more frequent, ask for a "
+        "smaller tolerance, or give more rows."
+    )
 
 
 def _find_decision(decisions: Sequence[Decision], task: str | None) -> Decision:

@@ -1,48 +1,43 @@
-"""`fewtune fit`: one labelled file in, or a finished study; a calibrated, saved model out, and what its rows say."""
+"""`fewtune fit`: one labelled file in, or a finished study; the best model in reach out, and what its rows say."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fewtune.cli.fit_options import Calibration, Choice, Columns, Source
-from fewtune.cli.output import console, count_steps, say, say_to_copy
+from fewtune.cli.fit_options import BUDGET, Calibration, Choice, Columns, Source
+from fewtune.cli.options import make_flag
+from fewtune.cli.output import console, say, say_error, say_to_copy
+from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.plurals import word_number
 
 if TYPE_CHECKING:
-    from fewtune.analysis.decision import Decision
-    from fewtune.auto import LabelledFile
-    from fewtune.records import Record
-    from fewtune.results import StudyResult
+    from fewtune.fitting.candidates import Candidate, Portfolio
+    from fewtune.fitting.labelled_file import LabelledFile
     from fewtune.tasks.base import Task
 
 LEAST_ROOM = 1 << 16
 """Bytes that any model takes with its card: a disk without so many is told before hours of fitting."""
-WORTH_SAYING = 60.0
-"""Seconds from which on it is said before how long the folds and the last fit take."""
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Asked:
     """What is fitted on which rows, and how that came about."""
 
     task: Task
-    method: str
-    model: str | None
-    settings: Mapping[str, Any] | None = None
-    """A study's; None: those that the method races with."""
+    portfolio: Portfolio
     max_tokens: int | None = None
     found: Mapping[str, Any] = field(default_factory=dict)
     """What the model's card tells of the choice."""
-    trials: Sequence[Record] = ()
-    """The method's, where it was chosen by some."""
+    seconds: float | None = None
+    """What the whole may take."""
 
 
 def fit(
@@ -54,72 +49,65 @@ def fit(
     choice: Choice = Choice(),
     calibration: Calibration = Calibration(),
     source: Source = Source(),
+    force: Annotated[
+        bool, make_flag("End with code 0 even where the model is not clearly above always answering one label.")
+    ] = False,
 ) -> int:
-    """Choose a method by a race on splits of your rows, fit it on all of them, calibrate and save the model.
+    """Try what suits your rows, fit the best of it on all of them, calibrate and save the model.
 
-    With --from it is what a finished study chose.
+    With --from it is what a finished study chose. Killed, the same command goes on where it stopped.
     """
     began = time.perf_counter()
     from fewtune.executors.process import set_up_here
 
     set_up_here()  # for the fits of this process, before torch is imported
-    from fewtune.cli.fit_display import (
-        CURVE,
-        RACE,
-        name_beside,
-        save_with_card,
-        show_folds,
-        show_tests,
-        show_unlabelled,
-    )
+    from fewtune.analysis.decision import WITHIN
+    from fewtune.cli.fit_display import CURVE, WORK, name_beside, save_with_card, show_rows, show_summary
+    from fewtune.cli.fit_panel import FitPanel
     from fewtune.cli.predict import tell_cut
-    from fewtune.fitted import Recipe, fit_file
-    from fewtune.models import place_model
+    from fewtune.fitting.fold_answers import WorkFolder
+    from fewtune.fitting.model import Terms, make_model
 
     source.check(train, columns, choice, calibration)
-    minutes = choice.check()
+    seconds = choice.check()
     calibration.check()
-    save = _make_room(save, choice.out, calibration, columns)
+    save = _make_room(save, calibration, columns)
     file: LabelledFile | None = None
     if train is None:
-        chosen = _take_study(source)
-        _check_rows(chosen.task, columns, calibration)
+        asked = _take_study(source, seconds)
     else:
-        choice = replace(choice, model=place_model(choice.model))
         file = _name_file(train, columns, choice)
-        task = file.read()
-        _check_rows(task, columns, calibration)
-        if choice.method == "auto":
-            folder = name_beside(save, RACE) if choice.out is None else choice.out
-            chosen = _take_race(_race(file, choice, folder, minutes, began), task, choice)
-        else:
-            chosen = _take_named(file, task, choice)
-    _foresee(chosen, calibration)
-    recipe = Recipe(
-        method=chosen.method,
-        model=chosen.model,
+        asked = _take_file(file, choice, seconds)
+    _check_rows(asked.task, file, columns, calibration)
+    if file is not None:
+        show_rows(asked.task, choice.max_tokens)
+    terms = Terms(
+        within=WITHIN if choice.within is None else choice.within,
+        seconds=asked.seconds,
         seed=choice.seed,
         folds=calibration.folds,
         risk=calibration.abstain_at,
-        settings=chosen.settings,
-        max_tokens=chosen.max_tokens,
+        max_tokens=asked.max_tokens,
+        most_row_seconds=choice.read_latency(),
+        most_fit_seconds=choice.max_fit_seconds,
     )
-    with count_steps() as on_step:
-        fitted = fit_file(chosen.task, recipe, chosen.found, say, on_step)
+    work = WorkFolder(name_beside(save, WORK))
+    with FitPanel(began, choice.verbose) as panel:
+        fitted = make_model(asked.task, asked.portfolio, terms, began, work, panel.hear, panel.count_step, asked.found)
     save_with_card(fitted, save)
+    work.remove()
     with _saved(save):
         tell_cut(fitted.predictor)
-        show_folds(fitted, save)
-        show_tests(fitted)
-        if columns.unlabelled is not None:
-            show_unlabelled(fitted, columns.unlabelled, save)
+        is_clear = show_summary(fitted, save, columns.unlabelled)
         if calibration.curve and file is not None:
-            _trace(file, chosen, name_beside(save, CURVE))
+            _trace(file, fitted.predictor.origin, asked, name_beside(save, CURVE))
     say_to_copy(f"model: {save} (fewtune predict {save} ROWS)")
-    return 0 if fitted.refused is None else 1
+    if fitted.refused is not None:
+        return 1
+    return 0 if is_clear or force else 1
 
 
-def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: Columns) -> Path:
+def _make_room(save: Path, calibration: Calibration, columns: Columns) -> Path:
     """Where the model goes, with a folder that can be written to around it, and nothing in its way."""
     from fewtune.cli.fit_display import CURVE, LABEL_NEXT, SUSPECTS, name_beside
     from fewtune.records import check_room, is_empty
@@ -127,8 +115,6 @@ def _make_room(save: Path, out: Path | None, calibration: Calibration, columns: 
     place = save if save.name not in ("", "..") else save.resolve()
     if place.exists() and not (place.is_dir() and is_empty(place)):
         raise FewtuneError(f"{save} exists and is not empty: give --save a new folder.")
-    if out is not None and out.resolve().is_relative_to(place.resolve()):
-        raise FewtuneError(f"--out {out} lies in the model's folder, --save {save}: give the race a folder of its own.")
     wanted = [SUSPECTS] if calibration.folds != 0 else []
     wanted += [LABEL_NEXT] if columns.unlabelled is not None else []
     wanted += [CURVE] if calibration.curve else []
@@ -158,7 +144,7 @@ def _saved(save: Path) -> Iterator[None]:
 
 
 def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:
-    from fewtune.auto import LabelledFile
+    from fewtune.fitting.labelled_file import LabelledFile
 
     return LabelledFile(
         train,
@@ -171,118 +157,77 @@ def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:
     )
 
 
-def _check_rows(task: Task, columns: Columns, calibration: Calibration) -> None:
-    """Refuse folds and curves that the rows are too few for, and unlabelled rows of none, before anything runs."""
-    from fewtune.auto import choose_sizes
+def _check_rows(task: Task, file: LabelledFile | None, columns: Columns, calibration: Calibration) -> None:
+    """Refuse curves that the rows are too few for, and unlabelled rows of none, before anything runs."""
+    from fewtune.fitting.growth import choose_sizes
     from fewtune.predictors.rows import read_texts
-    from fewtune.running.fold_scores import check_folds
 
     if columns.unlabelled is not None:
         read_texts(columns.unlabelled, task.fields)
-    if calibration.folds:
-        check_folds([task.labels[row.label] for row in task.train if row.label is not None], calibration.folds)
-    if calibration.curve:
-        choose_sizes(task)
+    if calibration.curve and file is not None:
+        choose_sizes(file.read(hold_out=True))
 
 
-def _take_named(file: LabelledFile, task: Task, choice: Choice) -> _Chosen:
-    """The method that is named."""
-    from fewtune.methods import get_method
+def _take_file(file: LabelledFile, choice: Choice, seconds: float | None) -> _Asked:
+    """What suits a file's rows, or is named."""
+    from fewtune.fitting.candidates import list_candidates
     from fewtune.models import word_terms
-    from fewtune.tasks.base import IN_DOMAIN
 
-    for note in (*word_terms([choice.model] if choice.model else []), *task.notes):
-        # A race tells them itself, and how it splits rows is no matter of one fit's.
-        if IN_DOMAIN in file.tests or not note.startswith(f"{IN_DOMAIN}:"):
-            say(note)
-    known = get_method(choice.method)  # which refuses an unknown one
-    model = choice.model if known.uses_model else None
-    return _Chosen(task, choice.method, model, max_tokens=choice.max_tokens)
-
-
-def _race(file: LabelledFile, choice: Choice, folder: Path, minutes: float, began: float) -> StudyResult:
-    from fewtune.auto import race_methods
-    from fewtune.cli.report import show_report
-    from fewtune.cli.run_display import RunDisplay
-
-    with RunDisplay(console, began) as display:
-        result = race_methods(
-            file, choice.model, folder, choice.within, minutes, on_event=display.hear, max_tokens=choice.max_tokens
-        )
-    show_report(result)
-    return result
+    task = file.read()
+    portfolio = list_candidates(task, tuple(choice.model or ()), choice.methods, choice.fast)
+    models = [each.model for each in portfolio.candidates if each.model is not None]
+    for note in (*word_terms(models), *task.notes):
+        say(note)
+    for each in portfolio.left_out:
+        say_error(f"{each.name} is left out: {each.reason}")
+    if seconds is None and len(portfolio.candidates) > 1:
+        seconds = parse_seconds("--budget", BUDGET)
+    return _Asked(task, portfolio, choice.max_tokens, seconds=seconds)
 
 
-def _take_race(result: StudyResult, task: Task, choice: Choice) -> _Chosen:
-    """The method that a race chose; raises FewtuneError where that is none that learns."""
-    from fewtune.auto import choose_method, word_nothing_learnt, word_raced_rows
-    from fewtune.methods import get_method
-
-    method = choose_method(result.decision)
-    if get_method(method).constant:
-        raise FewtuneError(word_nothing_learnt(result.decision))
-    told = word_raced_rows(task)
-    say(told)
-    trials = [record for record in result.records if record.trial.variant == method]
-    model = choice.model if get_method(method).uses_model else None
-    found = {**_tell_choice(result, result.decision), "raced": told}
-    return _Chosen(task, method, model, max_tokens=choice.max_tokens, found=found, trials=trials)
-
-
-def _take_study(source: Source) -> _Chosen:
+def _take_study(source: Source, seconds: float | None) -> _Asked:
     """What a finished study chose."""
+    from dataclasses import replace
+
+    from fewtune.fitting.candidates import Candidate, Portfolio
+    from fewtune.report.findings import word_outcome
     from fewtune.report.wording import word_decision, word_question
     from fewtune.study_choice import read_choice
 
     assert source.from_ is not None  # as `check` has it where there is no file
     choice = read_choice(source.from_, source.task, source.data_dir, say)
-    say(f"{word_question(choice.decision)}: {word_decision(choice.decision)}")
+    decision = word_decision(choice.decision)
+    say(f"{word_question(choice.decision)}: {decision}")
     shots, rows = choice.decision.question.shots, len(choice.task.train)
     told = f"The study's trials were fitted on {word_number(shots, 'row')}, and these figures are for so many: "
     told += f"on all {rows} methods may stand otherwise."
     say(told)
-    found = {**_tell_choice(choice.result, choice.decision), "raced": told}
+    findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in choice.result.findings]
+    audit = word_outcome(choice.result.findings)
+    found = {"decision": decision, "audit": audit, "findings": findings, "raced": told}
     task = replace(choice.task, test_sets=())  # the study measured what its methods make of them
-    return _Chosen(task, choice.method, choice.model, choice.settings, choice.max_tokens, found, choice.trials)
+    chosen: Candidate = Candidate(choice.method, choice.model, choice.settings)
+    return _Asked(task, Portfolio((chosen,)), choice.max_tokens, found, seconds)
 
 
-def _tell_choice(result: StudyResult, decision: Decision) -> dict[str, Any]:
-    """What the model's card tells of how its method was chosen."""
-    from fewtune.report.findings import word_outcome
-    from fewtune.report.wording import word_decision
-
-    findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in result.findings]
-    return {"decision": word_decision(decision), "audit": word_outcome(result.findings), "findings": findings}
-
-
-def _foresee(chosen: _Chosen, calibration: Calibration) -> None:
-    """Say how long the folds and the last fit take, by what the trials took, where that is long."""
-    from fewtune.auto import choose_settings
-    from fewtune.fit_forecast import foresee_seconds
-    from fewtune.report.wording import word_about
-    from fewtune.running.fold_scores import choose_folds
-
-    labels = [chosen.task.labels[row.label] for row in chosen.task.train if row.label is not None]
-    folds = choose_folds(labels) if calibration.folds is None else calibration.folds
-    settings = chosen.settings
-    if settings is None:
-        settings = choose_settings(chosen.method, len(labels), chosen.model)
-    seconds = foresee_seconds(chosen.trials, settings, len(labels), folds)
-    if seconds is not None and seconds >= WORTH_SAYING:
-        what = "Folds and the last fit go" if folds else "The last fit goes"
-        once = "; --folds 0 fits once, and calibrates nothing" if folds else ""
-        say(f"{what} through all {word_number(len(labels), 'row')}: {word_about(seconds)}{once}.")
-
-
-def _trace(file: LabelledFile, chosen: _Chosen, out: Path) -> None:
-    from fewtune.auto import trace_growth
+def _trace(file: LabelledFile, origin: Mapping[str, Any], asked: _Asked, out: Path) -> None:
+    """Trace the learning curve of what was fitted."""
     from fewtune.cli.fit_display import show_growth
     from fewtune.cli.run_display import RunDisplay
+    from fewtune.fitting.growth import trace_growth
 
+    name = origin.get("choice", {}).get("chosen")
+    [candidate] = [each for each in asked.portfolio.candidates if each.name == name] or asked.portfolio.candidates[:1]
     say("Tracing the learning curve …")
     with RunDisplay(console, time.perf_counter()) as display:
         growth = trace_growth(
-            file, chosen.method, chosen.model, out, on_event=display.hear, max_tokens=chosen.max_tokens
+            file,
+            candidate.method,
+            candidate.model,
+            candidate.settings,
+            out,
+            on_event=display.hear,
+            max_tokens=asked.max_tokens,
         )
     show_growth(growth, out)
 

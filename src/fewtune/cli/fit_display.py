@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 
 from fewtune.cli.output import console, say, say_error
@@ -18,11 +19,12 @@ from fewtune.terminal import make_text
 
 if TYPE_CHECKING:
     from fewtune.analysis.growth import Growth
-    from fewtune.fitted import FittedFile
+    from fewtune.fitting.model import FittedFile
+    from fewtune.tasks.base import Task
 
 MOST_SHOWN = 10
 """Rows that are shown; files hold all."""
-SUSPECTS, LABEL_NEXT, CURVE, RACE = "suspects.csv", "label-next.csv", "curve", "race"
+SUSPECTS, LABEL_NEXT, CURVE, WORK = "suspects.csv", "label-next.csv", "curve", "unfinished"
 """What stands beside a model, its name before theirs."""
 
 
@@ -42,7 +44,7 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
         from fewtune.report.reliability import specify_reliability
         from fewtune.report.svg import export_svg
 
-        series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold)}
+        series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold[fitted.judged])}
         picture = export_svg(specify_reliability(series))
     predictor = fitted.predictor
     named = ", ".join(f"{field!r}: TEXT" for field in predictor.fields)
@@ -54,36 +56,88 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
         add_card(finished, manifest, loading, picture)
 
 
-def show_folds(fitted: FittedFile, save: Path) -> None:
-    """Show what the folds say: scores, calibration, abstention, labels that look wrong."""
+def show_rows(task: Task, max_tokens: int | None) -> None:
+    """Say what the rows are, before anything is fitted on them."""
+    counts = sorted(task.label_counts.items(), key=lambda item: -item[1])
+    named = [f"{task.labels[place or 0]} {count}" for place, count in counts[:MOST_SHOWN]]
+    more = "" if len(counts) <= MOST_SHOWN else f", and {len(counts) - MOST_SHOWN} more"
+    say(f"{word_number(len(task.train), 'row')}, {word_number(len(task.labels), 'label')}: {', '.join(named)}{more}.")
+
+
+def show_summary(fitted: FittedFile, save: Path, unlabelled: Path | None) -> bool:
+    """Show what was chosen, what the model is worth and what its rows say; whether it is clearly above one answer."""
+    from fewtune.report.model_choice import word_choice, word_stated
+
+    predictor = fitted.predictor
+    if fitted.refused is not None:
+        say_error(f"The model always answers: {fitted.refused}")
+    is_clear = True
+    if fitted.probabilities is not None:
+        _show_candidates(predictor.origin["choice"])
+        say(word_choice(predictor.origin["choice"]))
+        say(word_stated(predictor.origin["choice"]))
+        is_clear = _show_folds(fitted, save)
+    show_tests(fitted)
+    if unlabelled is not None:
+        show_unlabelled(fitted, unlabelled, save)
+    return is_clear
+
+
+def _show_candidates(choice: Mapping[str, Any]) -> None:
+    """The candidates side by side, where there were several."""
+    if len(choice["candidates"]) < 2:
+        return
+    from fewtune.report.wording import word_lost, word_seconds
+
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("candidate")
+    for name in (choice["metric"], "expected loss", "fit", "a row"):
+        table.add_column(name, justify="right")
+    for each in choice["candidates"]:
+        rows = "" if each["rows"] == choice["rows"] else f" of {each['rows']} rows"
+        table.add_row(
+            make_text(each["name"]),
+            f"{each['score']:.3f}{rows}",
+            word_lost(each["expected_loss"]),
+            word_seconds(each["fit_seconds"]),
+            word_seconds(each["row_seconds"]),
+        )
+    console.print(table)
+
+
+def _show_folds(fitted: FittedFile, save: Path) -> bool:
+    """Show what the folds say: calibration, abstention, labels that look wrong; whether the model is clearly above
+    always answering one label.
+    """
     from fewtune.card import word_abstention
     from fewtune.suspects import find_suspects, write_rows
 
-    if fitted.refused is not None:
-        say_error(f"The model always answers: {fitted.refused}")
-    if fitted.probabilities is None:
-        return
+    assert fitted.probabilities is not None
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column(f"out of fold, {word_number(learnt['rows'], 'row')}")
-    for name in ("before", "after"):
-        table.add_column(name, justify="right")
-    for name, value in learnt["before"].items():
-        table.add_row(name, f"{value:.3f}", f"{learnt['after'][name]:.3f}")
-    console.print(table)
-    mean, low, high = learnt["metrics"]["accuracy"]
-    say(f"Accuracy out of fold: {mean:.3f} [{low:.3f}, {high:.3f}]; temperature {predictor.temperature:.3g}.")
+    say(
+        f"Calibrated by {word_number(learnt['rows'], 'row')} that its models had not seen: temperature "
+        f"{predictor.temperature:.3g}, expected calibration error {learnt['after']['ece']:.3f}."
+    )
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
-    suspects = find_suspects(fitted.probabilities, fitted.gold)
+    low, majority = predictor.origin["choice"]["stated"]["accuracy"][1], predictor.origin["choice"]["majority"]
+    if low <= majority:
+        say_error(
+            f"It is not clearly above always answering {predictor.labels[int(np.bincount(fitted.gold).argmax())]!r} "
+            f"({majority:.3f}): its accuracy may be as low as {low:.3f}. Give more rows of the rarer labels, or look "
+            "at the labels; no labels are called wrong by such a model."
+        )
+        return False
+    gold = fitted.gold[fitted.judged]
+    suspects = find_suspects(fitted.probabilities, gold)
     if not suspects:
-        return
+        return True
     rows = [
         _put_before(
-            fitted.rows[place],
-            row=fitted.numbers[place],
-            label=predictor.labels[fitted.gold[place]],
-            probability=f"{fitted.probabilities[place, fitted.gold[place]]:.4f}",
+            fitted.rows[fitted.judged[place]],
+            row=fitted.numbers[fitted.judged[place]],
+            label=predictor.labels[gold[place]],
+            probability=f"{fitted.probabilities[place, gold[place]]:.4f}",
             likelier=predictor.labels[int(fitted.probabilities[place].argmax())],
         )
         for place in suspects
@@ -92,6 +146,7 @@ def show_folds(fitted: FittedFile, save: Path) -> None:
     write_rows(path, rows)
     say(f"Labels that look wrong, by models that had not seen their rows: {word_number(len(rows), 'row')}, in {path}:")
     _show_rows(rows, predictor.fields)
+    return True
 
 
 def show_tests(fitted: FittedFile) -> None:

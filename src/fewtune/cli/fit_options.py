@@ -5,6 +5,7 @@ Owns names, help texts and bounds of its options.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from fewtune.cli.options import DataDir, check_number, check_share, make_flag
-from fewtune.durations import parse_minutes
+from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, list_names
 
 TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
-RACE_BUDGET = "15m"
+AUTO = "auto"
+"""A method's name for those that suit."""
+BUDGET = "5m"
 MOST_FOLDS = 20
 LARGEST_SEED = 2**32 - 1
 MOST_TOKENS = 1 << 20
@@ -55,43 +58,73 @@ class Columns:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Choice:
-    """What is fitted, and how it is chosen."""
+    """What is tried, and how it is chosen."""
 
-    method: Annotated[str, Parameter(help="A method, or auto: those that suit race, and one is chosen.")] = "auto"
-    model: Annotated[str, Parameter(help="The language model.")] = "smollm2-135m"
-    seed: Annotated[int, Parameter(help="Seed of the last fit.")] = 0
+    method: Annotated[
+        list[str] | None, Parameter(help="A method to try, several times for several; those that suit if not given.")
+    ] = None
+    model: Annotated[
+        list[str] | None,
+        Parameter(help="A language model to try, several times for several; those that suit if not given."),
+    ] = None
+    fast: Annotated[bool, make_flag("Try frozen features alone, which takes under a minute.")] = False
+    budget: Annotated[
+        str | None,
+        Parameter(
+            help=f"Time that the whole command may take, as 90s, 5m or 2h; {BUDGET} if not given, none for one "
+            "candidate. With little left it fits and saves what is best so far."
+        ),
+    ] = None
     metric: Annotated[
         str | None,
         Parameter(
-            help="What methods are compared by, such as macro_f1 or mcc; else accuracy, beyond two labels macro_f1."
+            help="What candidates are compared by, such as macro_f1 or mcc; else accuracy, beyond two labels macro_f1."
         ),
     ] = None
     within: Annotated[
         float | None,
         Parameter(help="The tolerance (0.03: three points): the choice is expected to lose a sixth of it at most."),
     ] = None
-    budget: Annotated[
-        str | None, Parameter(help=f"Time that the race may take, as 90s, 15m or 2h; {RACE_BUDGET} if not given.")
+    max_latency: Annotated[
+        str | None, Parameter(help="What the model may take to answer a row, as 50ms or 1s, answered many at once.")
     ] = None
+    max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that one fit on all rows may take.")] = None
+    seed: Annotated[int, Parameter(help="Seed of folds and fits.")] = 0
     max_tokens: Annotated[
         int | None, Parameter(help="Tokens that are read of one row; 512 if not given, longer texts lose their ends.")
     ] = None
-    out: Annotated[Path | None, Parameter(help="Folder of the race's records; the model's with -race behind.")] = None
+    verbose: Annotated[bool, make_flag("Say a line for each fold of each candidate.")] = False
 
-    def check(self) -> float:
-        """The race's minutes; refuse what is out of range."""
+    def check(self) -> float | None:
+        """The seconds of the budget, None where none is given; refuse what is out of range."""
         check_share("--within", self.within, "take the best alone")
         check_number("--seed", self.seed, 0, LARGEST_SEED)
         if self.max_tokens is not None:
             check_number("--max-tokens", self.max_tokens, 1, MOST_TOKENS)
-        of_races = {"--within": self.within, "--budget": self.budget, "--out": self.out}
-        given = [name for name, value in of_races.items() if value is not None]
-        if self.method != "auto" and given:
-            raise FewtuneError(
-                f"{list_names(given)}: for the race of --method auto, and --method {self.method} runs none. Leave out "
-                "what is for races."
-            )
-        return parse_minutes("--budget", RACE_BUDGET if self.budget is None else self.budget)
+        if self.max_fit_seconds is not None and not 0 < self.max_fit_seconds < math.inf:
+            raise FewtuneError(f"--max-fit-seconds is {self.max_fit_seconds:g}; give a number above 0.")
+        if self.fast and self.methods:
+            raise FewtuneError("--fast and --method: --fast says which methods are tried. Leave one of them out.")
+        return None if self.budget is None else parse_seconds("--budget", self.budget)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that are named."""
+        return tuple(name for name in self.method or () if name != AUTO)
+
+    def read_latency(self) -> float | None:
+        """The seconds that a row may take, None: any."""
+        given = self.max_latency
+        if given is None:
+            return None
+        number, unit = (given[:-2], 1e-3) if given.endswith("ms") else (given.removesuffix("s"), 1.0)
+        try:
+            seconds = float(number) * unit
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise FewtuneError(f"--max-latency is {given!r}; give a time such as 50ms or 1s.")
+        return seconds
 
 
 @Parameter(name="*")
@@ -102,8 +135,8 @@ class Calibration:
     folds: Annotated[
         int | None,
         Parameter(
-            help="Parts of the rows, each answered by a model fitted on the others; 0: no calibration; 3 if not given, "
-            "or as many as the rarest label has rows."
+            help="Parts of the rows, each answered by models fitted on the others; 4 if not given. 0, for one "
+            "candidate alone: no calibration."
         ),
     ] = None
     abstain_at: Annotated[
@@ -130,13 +163,13 @@ class Calibration:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Source:
-    """A finished study in place of a file and a race."""
+    """A finished study in place of a file."""
 
     from_: Annotated[
         Path | None,
         Parameter(
             name="--from",
-            help="The folder of a finished study, in place of a file and a race: what it chose is fitted on all rows "
+            help="The folder of a finished study, in place of a file: what it chose is fitted on all rows "
             "of its task, with the settings and the pattern that its trials had.",
         ),
     ] = None

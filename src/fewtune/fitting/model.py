@@ -144,8 +144,8 @@ def make_model(
     contest = Contest(task, portfolio.candidates, folds, terms.within, clock, work, hear)
     entry, choice = contest.entries[0], None
     if folds:
-        kept = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
-        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, kept))
+        taken = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
+        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken))
         contest.hold(fit)
         choice = _choose(contest, portfolio, terms, task.primary_metric, len(folds), clock)
         entry = contest.find(choice.chosen.name)
@@ -159,7 +159,9 @@ def make_model(
         judged = answered.places
         predictor, probabilities = calibrate(predictor, answered.log_probabilities, contest.gold[judged])
         stated = _state(contest, choice, contest.gold, len(task.labels))
-        predictor = replace(predictor, origin={**predictor.origin, "choice": {**_note(choice), "stated": stated}})
+        majority = float(np.bincount(contest.gold[judged]).max() / len(judged))
+        kept = {**_note(choice), "stated": stated, "majority": majority}
+        predictor = replace(predictor, origin={**predictor.origin, "choice": kept})
     if terms.risk is not None:
         predictor, refused = _abstain(predictor, probabilities, contest.gold[judged], terms.risk)
     tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}

@@ -136,9 +136,7 @@ def fit_task(
     return replace(fitted.plan.predictor, origin=origin)
 
 
-def _load_model(
-    method: Method, settings: Any, request: FitRequest, task: Task, read_model: ReadModel
-) -> LanguageModel:
+def _load_model(method: Method, settings: Any, request: FitRequest, task: Task, read_model: ReadModel) -> LanguageModel:
     """The model by that name in this machine's precision, with the teachers that settings name.
 
     Raises FewtuneError where the method cannot use them.

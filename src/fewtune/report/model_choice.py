@@ -30,7 +30,7 @@ def word_choice(choice: Mapping[str, Any], fit_seconds: float | None = None) -> 
     )
 
 
-def word_stated(choice: Mapping[str, Any], majority: float) -> str:
+def word_stated(choice: Mapping[str, Any]) -> str:
     """Word what the model is expected to score on rows like these, beside always answering the commonest label."""
     mean, low, high = choice["stated"]["accuracy"]
     more = [
@@ -41,5 +41,5 @@ def word_stated(choice: Mapping[str, Any], majority: float) -> str:
     also = f"; {', '.join(more)}" if more else ""
     return (
         f"Expected accuracy on rows like these: {mean:.3f} [{low:.3f}, {high:.3f}]{also}. Always answering the "
-        f"commonest label: {majority:.3f}."
+        f"commonest label: {choice['majority']:.3f}."
     )
