@@ -60,9 +60,7 @@ class FitPanel:
                 self._standings = event.standings
                 self._folds_done[event.name] = done = self._folds_done.get(event.name, 0) + 1
                 own = event.standings.find(event.name)
-                line = (
-                    f"{event.name}: {own.score:.3f}, fold {event.fold} of {event.folds}, {word_seconds(event.seconds)}"
-                )
+                line = f"{event.name}: {own.score:.3f}, fold {done} of {event.folds}, {word_seconds(event.seconds)}"
                 if self._verbose or (self._live is None and (done == 1 or done == event.folds)):
                     self._tell(line)
             case Dropped():

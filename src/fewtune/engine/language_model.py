@@ -133,8 +133,10 @@ class LanguageModel:
         # A GPU counts the peak of a whole trial alone, so that what a hit saves of it would be lost.
         if self.cache is not None and self.options.score_cache and frozen and self.device.type == "cpu":
             key = (self.weights_fingerprint, self.precision, block, self.options)
-            by_row = isinstance(self.cache, RowScores)
-            cache = NetworkRows(self.cache, key) if by_row else NetworkScores(self.cache, key)
+            if isinstance(self.cache, RowScores):
+                cache = NetworkRows(self.cache, key)
+            else:
+                cache = NetworkScores(self.cache, key)
         return Forward(network, self.precision, soft, block, self.options, cache)
 
     def shared_bytes(self, networks: Iterable[PreTrainedModel]) -> int:

@@ -1,4 +1,4 @@
-"""The classifier: scikit-learn's parameters and methods around a race, or one method, and the predictor they give.
+"""The classifier: scikit-learn's parameters and methods around `fewtune fit`, or one method, and what they give.
 
 Owns what scikit-learn asks of a classifier. How rows and labels are read is `texts` and `labels`; what is fitted is as
 `fewtune fit` fits it. Source: https://scikit-learn.org/stable/developers/develop.html
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,33 +19,36 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fewtune.durations import parse_minutes
-from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, list_names, name_choices, shorten
+from fewtune.analysis.decision import WITHIN
+from fewtune.durations import parse_seconds
+from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, name_choices, shorten
 from fewtune.estimator.labels import read_labels
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
-from fewtune.methods import METHODS, get_method
+from fewtune.methods import METHODS
 from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor
+from fewtune.report.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     import altair
     import polars
 
-    from fewtune.analysis.decision import Decision
-    from fewtune.results import StudyResult
+    from fewtune.fitting.model import FittedFile
 
 AUTO = "auto"
+DEFAULT = "smollm2-135m"
+"""The model of a named method, where none is given."""
 
 
 class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """A text classifier from few labelled rows: methods race and one is fitted, or the one that is named.
+    """A text classifier from few labelled rows: what suits them is tried and the best fitted, or the method named.
 
-    `method` is one of `fewtune list methods`, or auto: those that suit race on splits of the rows, and the choice is
-    fitted on all of them and calibrated by folds of them, as `fewtune fit` does. `model` is a catalogue name, folder or
-    hub id. `budget` (90s, 10m, 2h; None: none) is the time that the race may take and `within` how far below the best
-    the choice may be, 0.03 being three points (None: as much). `settings` are the named method's own. `random_state`
-    seeds the fit: an int as `fewtune.fit` does.
+    `method` is one of `fewtune list methods`, or auto: candidates are judged by folds of all rows, and the choice is
+    fitted on all of them and calibrated, as `fewtune fit` does. `model` is a catalogue name, folder or hub id, or of
+    auto a list of them (None: those that suit; of a named method smollm2-135m). `budget` (90s, 10m, 2h; None: none) is
+    the time that all of it may take and `within` the tolerance, 0.03 being three points (None: as much). `settings` are
+    the named method's own. `random_state` seeds the fits: an int as `fewtune.fit` does.
 
     X holds one text a row or two: a list of texts, of pairs or of mappings, a NumPy array (rows,), (rows, 1) or
     (rows, 2), a pandas or Polars series or data frame. y is a label a row: text, whole numbers or truth values, and
@@ -65,8 +67,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def __init__(
         self,
         method: str = AUTO,
-        model: str = "smollm2-135m",
-        budget: str | None = "10m",
+        model: str | Sequence[str] | None = None,
+        budget: str | None = "5m",
         within: float | None = 0.03,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = None,
@@ -92,9 +94,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             fields = name_fields(texts)
             rows, names = texts.name_rows(fields), labels.name_rows()
             pool = [] if X_unlabelled is None else read_texts(X_unlabelled, "X_unlabelled").name_rows(fields)
-            race: StudyResult | None = None
             if self.method == AUTO:
-                predictor, race = _race(rows, names, terms)
+                predictor = _choose(rows, names, terms).predictor
             else:
                 predictor = _fit(rows, names, pool, terms)
         self.classes_ = labels.classes
@@ -107,7 +108,6 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self._places = [predictor.labels.index(name) for name in labels.names]
         self._predictor: Predictor | None = predictor
         self._saved: Mapping[str, bytes] = {}
-        self._race = race
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -137,29 +137,27 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.predictor_.save(folder)
 
     @property
-    def decision_(self) -> Decision:
-        """What the race decided: the method to use and how far it may be below the best, or what is missing to say so.
+    def decision_(self) -> ModelChoice:
+        """Which candidate was chosen and what that is expected to lose; as text its sentence.
 
-        Raises NoRaceError, an AttributeError, where none was run.
+        Raises NoRaceError, an AttributeError, where one method was named and nothing chosen.
         """
-        return self._find_race().decision
+        check_is_fitted(self)
+        kept = self.predictor_.origin.get("choice")
+        if kept is None:
+            raise NoRaceError(
+                f"method={self.method!r} was fitted alone, so that there is no decision and no leaderboard. Fit with "
+                f"method={AUTO!r} to have them."
+            )
+        return ModelChoice(kept)
 
     def leaderboard(self) -> polars.DataFrame:
-        """A row for each method that raced: its scores with their intervals, and what it costs; or NoRaceError."""
-        return self._find_race().table()
+        """A row for each candidate, the best bet first, in eight columns; or NoRaceError."""
+        return self.decision_.table()
 
-    def plot(self, kind: str = "decision") -> altair.Chart:
-        """The race as a chart, which a notebook shows: its decision, scores, or what they cost; or NoRaceError."""
-        return self._find_race().plot(kind)
-
-    def _find_race(self) -> StudyResult:
-        check_is_fitted(self)
-        if self._race is None:
-            raise NoRaceError(
-                f"method={self.method_!r} was fitted without a race, so that there is no decision and no leaderboard. "
-                f"Fit with method={AUTO!r} to have them."
-            )
-        return self._race
+    def plot(self) -> altair.LayerChart:
+        """The candidates' scores with their intervals as a chart, which a notebook shows; or NoRaceError."""
+        return self.decision_.plot()
 
     def _read_terms(self) -> _Terms:
         """The parameters, as they were given to scikit-learn; raises FewtuneError where one cannot be used."""
@@ -183,8 +181,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise ArgumentError(f"budget is {budget!r}; give a time as text, such as '90s', '10m' or '2h', or None.")
         return _Terms(
             method=self.method,
-            model=str(self.model),
-            minutes=None if budget is None else parse_minutes("budget", budget),
+            models=() if self.model is None else (self.model,) if isinstance(self.model, str) else tuple(self.model),
+            seconds=None if budget is None else parse_seconds("budget", budget),
             within=None if within is None else float(within),
             settings={name: _make_plain(value) for name, value in (self.settings or {}).items()},
             seed=_draw_seed(self.random_state),
@@ -211,8 +209,8 @@ class _Terms:
     """The classifier's parameters, read."""
 
     method: str
-    model: str
-    minutes: float | None
+    models: tuple[str, ...]
+    seconds: float | None
     within: float | None
     settings: Mapping[str, Any]
     seed: int
@@ -225,33 +223,27 @@ def _fit(
     from fewtune.running.fit_rows import FitRequest, fit_task, make_pool, make_task
 
     task = make_task(rows, labels)
-    request = FitRequest(terms.method, terms.model, terms.settings, terms.seed)
+    request = FitRequest(terms.method, terms.models[0] if terms.models else DEFAULT, terms.settings, terms.seed)
     return fit_task(task, make_pool(task, pool), request)
 
 
-def _race(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Terms) -> tuple[Predictor, StudyResult]:
-    """The method that a race chose fitted on all rows and calibrated, and what the race's records say."""
-    from fewtune.auto import choose_method, race_methods, word_nothing_learnt, write_rows
-    from fewtune.fitted import Recipe, fit_file
+def _choose(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Terms) -> FittedFile:
+    """The best candidate fitted on all rows and calibrated, as `fewtune fit` does."""
+    from fewtune.fitting.candidates import list_candidates
+    from fewtune.fitting.labelled_file import write_rows
+    from fewtune.fitting.model import Terms, make_model
 
-    single = [label for label, count in Counter(labels).items() if count == 1]
-    if single:
-        raise ArgumentError(
-            f"there is one row alone of {list_names(single)}: a race fits some rows of each class and tests on others, "
-            "so that each needs two at least. Give more rows, or name a method."
-        )
     with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
         file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")
         try:
-            for note in file.read().notes:
+            task = file.read()
+            for note in task.notes:
                 if "left out" in note:
                     warnings.warn(note, UserWarning, stacklevel=3)
-            result = race_methods(file, terms.model, Path(scratch) / "race", terms.within, terms.minutes)
-            method = choose_method(result.decision)
-            if get_method(method).constant:
-                warnings.warn(word_nothing_learnt(result.decision), UserWarning, stacklevel=3)
-            model = terms.model if get_method(method).uses_model else None
-            return fit_file(file.read(), Recipe(method, model, terms.seed)).predictor, result
+            portfolio = list_candidates(task, terms.models)
+            within = WITHIN if terms.within is None else terms.within
+            asked = Terms(within=within, seconds=terms.seconds, seed=terms.seed)
+            return make_model(task, portfolio, asked)
         except FewtuneError as error:  # which name a file that its reader never saw
             raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
 

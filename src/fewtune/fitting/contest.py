@@ -139,7 +139,7 @@ class Contest:
         return SPARE * float(growth) * entry.count_fit_seconds()
 
     def hold(self, fit: Fit) -> None:
-        """Fit folds until nothing more is to be gained or no time is left; raises FewtuneError where none was fitted."""
+        """Fit folds until nothing is to be gained or no time is left; raises FewtuneError where none was fitted."""
         while (chosen := self._choose_next()) is not None:
             entry, fold = chosen
             self._fit_fold(fit, entry, fold)
@@ -175,7 +175,7 @@ class Contest:
         return next(place for place in range(len(self._folds)) if place not in entry.answers)
 
     def _has_time(self, entry: Entry) -> bool:
-        """Whether a further fold leaves time for the last fit of the best bet, and of this one should it become that."""
+        """Whether a further fold leaves time for the last fit of the best bet, or of this one should it become that."""
         if self._clock.seconds is None:
             return True
         wanted = entry.count_fit_seconds() if entry.answers else 0.0

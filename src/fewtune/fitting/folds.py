@@ -29,7 +29,8 @@ def make_folds(
     """
     if folds < 2 or repeats < 1:
         raise DataError(
-            f"{word_number(folds, 'fold')} and {word_number(repeats, 'repeat')} asked. Ask at least 2 folds and 1 repeat."
+            f"{word_number(folds, 'fold')} and {word_number(repeats, 'repeat')} asked. Ask at least 2 folds and "
+            "1 repeat."
         )
     _, coded, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     judged = np.flatnonzero(counts[coded] > 1)

@@ -1,15 +1,87 @@
-"""The sentences that tell which candidate was chosen, what it is expected to lose and what it is expected to score.
+"""How a model was chosen among candidates, as the model keeps it: its sentences, table and picture.
 
-Owns their wording, for the terminal, the model's card and the estimator. Reads what a saved model keeps of its choice.
+Owns their wording, for the terminal, the model's card and the estimator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from fewtune.plurals import word_number
 from fewtune.report.wording import word_chance, word_lost, word_seconds
+
+if TYPE_CHECKING:
+    import altair
+    import polars
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What a model keeps of how it was chosen."""
+
+    kept: Mapping[str, Any]
+
+    @property
+    def chosen(self) -> str:
+        """The candidate that was fitted on all rows."""
+        return str(self.kept["chosen"])
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is expected to lose a sixth of the tolerance at most, at a risk of 5 % at most."""
+        return bool(self.kept["settled"])
+
+    @property
+    def expected_loss(self) -> float:
+        """What it is expected to lose to the best candidate, in the metric's own unit."""
+        return float(next(each["expected_loss"] for each in self.kept["candidates"] if each["name"] == self.chosen))
+
+    def __str__(self) -> str:
+        return word_choice(self.kept)
+
+    def table(self) -> polars.DataFrame:
+        """A row a candidate: name, score by folds, its standard error, rows, expected loss, risk, seconds."""
+        import polars as pl
+
+        return pl.DataFrame(
+            [
+                {
+                    "candidate": each["name"],
+                    self.kept["metric"]: each["score"],
+                    "standard_error": each["error"],
+                    "rows": each["rows"],
+                    "expected_loss": each["expected_loss"],
+                    "risk": each["risk"],
+                    "fit_seconds": each["fit_seconds"],
+                    "row_seconds": each["row_seconds"],
+                }
+                for each in self.kept["candidates"]
+            ]
+        )
+
+    def plot(self) -> altair.LayerChart:
+        """Scores by folds with 95 % intervals, the best bet on top."""
+        import altair as alt
+
+        title = f"{self.kept['metric']} by folds, 95 % interval"
+        rows = [
+            {
+                "candidate": each["name"],
+                "score": each["score"],
+                "low": each["score"] - 1.96 * each["error"],
+                "high": each["score"] + 1.96 * each["error"],
+                "chosen": each["name"] == self.chosen,
+            }
+            for each in self.kept["candidates"]
+        ]
+        colours = alt.Scale(domain=[True, False], range=["#1f5fa8", "#8a8f98"])
+        base = alt.Chart(alt.Data(values=rows)).encode(
+            y=alt.Y("candidate:N", sort=None, title=None), color=alt.Color("chosen:N", legend=None, scale=colours)
+        )
+        lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+        return alt.layer(lines, base.mark_circle(size=90, opacity=1).encode(x=alt.X("score:Q", title=title)))
 
 
 def word_choice(choice: Mapping[str, Any], fit_seconds: float | None = None) -> str:
