@@ -94,10 +94,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             fields = name_fields(texts)
             rows, names = texts.name_rows(fields), labels.name_rows()
             pool = [] if X_unlabelled is None else read_texts(X_unlabelled, "X_unlabelled").name_rows(fields)
-            if self.method == AUTO:
-                predictor = _choose(rows, names, terms).predictor
-            else:
-                predictor = _fit(rows, names, pool, terms)
+            alone = self.method != AUTO
+            predictor = _fit(rows, names, pool, terms) if alone else _choose(rows, names, terms).predictor
         self.classes_ = labels.classes
         self.n_features_in_ = texts.columns
         if texts.names is not None:

@@ -77,11 +77,13 @@ class ModelChoice:
             for each in self.kept["candidates"]
         ]
         colours = alt.Scale(domain=[True, False], range=["#1f5fa8", "#8a8f98"])
-        base = alt.Chart(alt.Data(values=rows)).encode(
+        base = alt.Chart(alt.InlineData(values=rows)).encode(
             y=alt.Y("candidate:N", sort=None, title=None), color=alt.Color("chosen:N", legend=None, scale=colours)
         )
         lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
-        return alt.layer(lines, base.mark_circle(size=90, opacity=1).encode(x=alt.X("score:Q", title=title)))
+        points = base.mark_circle(size=90, opacity=1).encode(x=alt.X("score:Q", title=title))
+        chart: altair.LayerChart = lines + points
+        return chart
 
 
 def word_choice(choice: Mapping[str, Any], fit_seconds: float | None = None) -> str:
