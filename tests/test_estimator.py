@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import pickletools
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from sklearn.utils.validation import validate_data
 
 import fewtune
 import tiny_models
-from fewtune import FewtuneClassifier, auto
+from fewtune import FewtuneClassifier
 from fewtune.errors import ArgumentError, FewtuneError, NoRaceError
 
 TEXTS = [f"{word} {noun}" for noun in ("box", "lamp", "kettle", "parcel", "cable", "chair") for word in ("good", "bad")]
@@ -293,7 +292,7 @@ def test_what_is_not_fitted_is_told_as_scikit_learn_does() -> None:
             ask()
     classifier.fit(TEXTS, LABELS)
     for name in ("leaderboard", "plot"):
-        with pytest.raises(NoRaceError, match="method='tfidf' was fitted without a race, so that there is no"):
+        with pytest.raises(NoRaceError, match="method='tfidf' was fitted alone, so that there is no"):
             getattr(classifier, name)()
     with pytest.raises(AttributeError, match="no decision"):
         _ = classifier.decision_
@@ -415,30 +414,23 @@ def test_a_pickle_holds_the_saved_files_and_no_network(model_folders: dict[str, 
     np.testing.assert_array_equal(fewtune.load(tmp_path / "model").predict_probabilities(TEXTS), expected)
 
 
-@pytest.mark.usefixtures("no_workers")
-def test_auto_races_and_fits_the_choice_on_all_rows(
-    model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auto, "RACED", (("in_context", {"contexts": 1, "demonstrations": 2}),))
-    monkeypatch.setattr(auto, "MOST_DRAWS", 3)
+def test_auto_fits_the_best_candidate_on_all_rows_and_tells_why(model_folders: dict[str, Path]) -> None:
     frame = pd.DataFrame({"message": [f"{text} {n}" for n in range(4) for text in TEXTS], "label": ["x"] * 48})
     classes = [label == "praise" for label in LABELS * 4]
-    classifier = FewtuneClassifier(model=str(model_folders["llama"]), budget="60s", within=0.25).fit(frame, classes)
+    encoder = str(model_folders["sentence-encoder"])
+    classifier = FewtuneClassifier(model=encoder, budget="60s", within=0.25).fit(frame, classes)
     decision = classifier.decision_
-    assert decision.choice is not None and decision.question.within == 0.25
-    assert classifier.method_ == decision.choice.name == "tfidf"
+    assert decision.kept["within"] == 0.25 and classifier.method_ == classifier.predictor_.origin["method"]
+    assert decision.chosen.startswith(classifier.method_) and f"{decision}".startswith(
+        f"Use {decision.chosen}: expected"
+    )
     assert classifier.predictor_.origin["rows"] == 48 and classifier.predictor_.origin["out_of_fold"]["rows"] == 48
     assert classifier.predict(frame).tolist() == classes and classifier.classes_.tolist() == [False, True]
     board = classifier.leaderboard()
-    assert set(board["variant"]) == {"majority", "tfidf", "probe", "zero_shot", "in_context"}
-    assert "tfidf" in str(classifier.plot().to_dict()) and classifier.plot("scores").to_dict()["$schema"]
+    assert board.width == 8 and {"tfidf", f"embeddings ({encoder})"} <= set(board["candidate"])
+    assert board["expected_loss"][0] == board["expected_loss"].min()
     again = pickle.loads(pickle.dumps(classifier))
     assert again.leaderboard().equals(board) and again.decision_ == decision
-    assert again.plot("scores").to_dict() == classifier.plot("scores").to_dict()
-    with pytest.warns(UserWarning, match="Always answering one label is the choice by accuracy"):
-        classifier.set_params(within=0.0).fit(frame, [number % 3 == 0 for number in range(48)])
-    undecided = classifier.decision_
-    assert undecided.choice is not None and not undecided.settled and classifier.method_ == undecided.choice.name
-    with pytest.raises(ValueError, match="each needs two") as caught:
-        classifier.fit(TEXTS, ["a", "b", *["c"] * 10])
-    assert "/tmp" not in str(caught.value) and re.search(r"\ba, b\b", str(caught.value))
+    assert again.plot().to_dict() == classifier.plot().to_dict()
+    with pytest.raises(AttributeError, match="was fitted alone, so that there is no decision"):
+        _ = fit_tiny(Path(encoder), "embeddings", {}).decision_

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,14 +19,13 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 import fewtune
 import tiny_models
 from command_line import call
-from fewtune import auto
 from fewtune.analysis.stability import Bounds
-from fewtune.cli import output
 from fewtune.cli.export import _word_loading
 from fewtune.cli.fit_display import _put_before
 from fewtune.evaluation import measure
 from fewtune.exporting.base_model import BaseModel
 from fewtune.exporting.export import Export
+from fewtune.fitting.candidates import choose_settings
 from labelled_reviews import LABELS, write_reviews
 
 
@@ -61,9 +59,9 @@ def test_a_file_becomes_a_model_that_answers_new_rows(
 
 @pytest.mark.parametrize(("rows", "epochs"), [(32, 10), (100, 10), (171, 6), (374, 3), (10_000, 3)])
 def test_the_last_fit_has_fewer_epochs_of_many_rows(rows: int, epochs: int) -> None:
-    assert auto.choose_settings("lora", rows) == {"epochs": epochs}
-    assert auto.choose_settings("pattern", rows) == {"epochs": epochs}
-    assert auto.choose_settings("probe", rows) == {} and "epochs" not in auto.choose_settings("in_context", rows)
+    assert choose_settings("lora", rows) == {"epochs": epochs}
+    assert choose_settings("lora", rows, says_words=False) == {"epochs": epochs, "readout": "head"}
+    assert choose_settings("probe", rows) == {} and "epochs" not in choose_settings("in_context", rows)
 
 
 def test_of_many_labels_evaluate_tells_what_each_was_taken_for_most_often(
@@ -100,20 +98,10 @@ def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path) -> None:
     assert "predictor.predict([{'first': TEXT, 'second': TEXT}])" in (saved / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("no_workers")
 def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_calibrated(
-    file: Path,
-    tmp_path: Path,
-    model_folders: dict[str, Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    file: Path, tmp_path: Path, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(auto, "RACED_ON_STATES", (("embeddings", {}),))
     given = ("--text", "review", "--label", "kind", "--model", model_folders["sentence-encoder"])
-    raced = ("--within", "0.3", "--budget", "2m", "--save", tmp_path / "model")
-    assert call("fit", file, *given, *raced) == 0
-    found = {each.name for each in fewtune.analyse(tmp_path / "model-race").decision.compared}
-    assert "embeddings" in found
     assert call("fit", file, *given, "--method", "embeddings", "--save", tmp_path / "own") == 0
     predictor = fewtune.load(tmp_path / "own")
     assert predictor.origin["method"] == "embeddings" and predictor.temperature != 1.0
@@ -145,9 +133,19 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         "unknown method 'tfdf'. Did you mean 'tfidf'?": (
             *("fit", file, "--text", "review", "--label", "kind", "--method", "tfdf", "--save", tmp_path / "a"),
         ),
-        "--within, --budget, --out: for the race of --method auto, and --method tfidf runs none": (
-            *("fit", file, "--label", "kind", "--method", "tfidf", "--save", tmp_path / "a", "--within", "0.1"),
-            *("--budget", "2h", "--out", tmp_path / "b"),
+        "--fast and --method: --fast says which methods are tried": (
+            *("fit", file, "--label", "kind", "--method", "tfidf", "--fast", "--save", tmp_path / "a"),
+        ),
+        "0 folds: several candidates are told apart by folds": (
+            *("fit", file, "--label", "kind", "--method", "tfidf", "--method", "majority", "--folds", "0"),
+            *("--save", tmp_path / "a"),
+        ),
+        "--max-latency is 'soon'; give a time such as 50ms or 1s": (
+            *("fit", file, "--label", "kind", "--method", "tfidf", "--max-latency", "soon", "--save", tmp_path / "a"),
+        ),
+        "no candidate keeps within the limits on the seconds that a row or the last fit takes": (
+            *("fit", file, "--label", "kind", "--method", "tfidf", "--max-latency", "0.000001ms"),
+            *("--save", tmp_path / "a"),
         ),
         "--test names 'in_domain' twice": (
             *("fit", file, "--label", "kind", "--test", other, "--test", other, "--save", tmp_path / "a"),
@@ -448,31 +446,19 @@ def test_a_risk_that_no_threshold_holds_leaves_a_model_that_always_answers(
     assert fewtune.load(saved).abstention is None and fewtune.load(saved).temperature != 1
 
 
-def test_few_rows_of_a_label_make_fewer_folds(
+def test_a_label_of_one_row_is_kept_and_not_judged(
     write: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(
         "few.csv", "text,label\n" + "".join(f"good {n},praise\nbad {n},blame\n" for n in range(6)) + "hm,other\n"
     )
-    test = write("test.csv", "text,label\nnice,praise\n")
-    assert call("fit", file, "--method", "tfidf", "--test", test, "--save", tmp_path / "one") == 0
-    assert fewtune.load(tmp_path / "one").temperature == 1, "one row of a label is in no fold's fit"
-    file.write_text(file.read_text(encoding="utf-8") + "hm hm,other\n", encoding="utf-8")
-    assert call("fit", file, "--method", "tfidf", "--test", test, "--folds", "3", "--save", tmp_path / "three") == 2
-    assert "3 folds and 2 rows labelled 'other'" in capsys.readouterr().err and not (tmp_path / "three").exists()
+    assert call("fit", file, "--method", "tfidf", "--save", tmp_path / "one") == 0
+    predictor = fewtune.load(tmp_path / "one")
+    assert predictor.origin["rows"] == 13 and "other" in predictor.labels
+    assert predictor.origin["out_of_fold"]["rows"] == 12, "its only row is in every fold's fit"
     capsys.readouterr()
-    assert call("fit", file, "--method", "tfidf", "--test", test, "--save", tmp_path / "two") == 0
-    assert "fold 2 of 2" in capsys.readouterr().out and fewtune.load(tmp_path / "two").temperature != 1
-
-
-@pytest.mark.parametrize("out", ["model", "model/race", "./other/../model"])
-def test_a_races_folder_is_not_the_models(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
-) -> None:
-    (tmp_path / "other").mkdir()
-    assert call("fit", file, "--label", "kind", "--save", tmp_path / "model", "--out", tmp_path / out) == 2
-    assert "lies in the model's folder" in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "model").exists()
+    assert call("fit", file, "--method", "tfidf", "--folds", "6", "--save", tmp_path / "six") == 0
+    assert "fold 6 of 6" in capsys.readouterr().out
 
 
 def test_where_a_model_goes_is_looked_at_before_anything_runs(
@@ -496,17 +482,3 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
-
-
-def test_a_long_fit_says_once_how_long_it_takes_where_no_terminal_shows_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with output.count_steps() as on_step:
-        for steps, seconds in ((100, 10.0), (100, 0.1), (5, 10.0)):
-            for step in range(1, steps + 1):
-                now[0] += seconds
-                on_step(step, steps, 0.5)
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["This fit has 100 steps: about 15 min."], "of ninety steps that are left, ten seconds each"

@@ -11,7 +11,7 @@ import pytest
 
 import fewtune
 from command_line import run_cli
-from fewtune.auto import CURVE_DRAWS, choose_sizes
+from fewtune.fitting.growth import CURVE_DRAWS, choose_sizes
 from fewtune.running.fit_rows import make_task
 from fewtune.tasks.draw import Sampling, make_draw
 

@@ -108,12 +108,8 @@ def _read_cell(folder: str, study: StudyAnalysis, decision: Decision) -> Cell | 
         residuals=values - values.mean(0),
         row_effects=_embed_effects(whole, sorted(keys)),
         seconds=tuple(costs.get(each) for each in whole),
-        fitted=tuple(not get_method(kinds[each]).constant and kinds[each] not in FROZEN for each in whole),
+        fitted=tuple(get_method(kinds[each]).trains for each in whole),
     )
-
-
-FROZEN = ("majority", "zero_shot", "tfidf", "probe", "embeddings", "in_context", "knn_prompting")
-"""Methods that fit no network: these do not collapse."""
 
 
 def _name(record: Record, several: bool) -> str:

@@ -60,7 +60,7 @@ class UnwrittenError(FewtuneError, OSError):
 
 
 class NoRaceError(FewtuneError, AttributeError):
-    """What a race found was asked of a classifier that raced none: it has no such attribute."""
+    """What a choice found was asked of a classifier that chose nothing: it has no such attribute."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,13 +12,10 @@ from scipy.special import log_softmax, softmax
 
 import fewtune
 from fewtune.errors import DataError
-from fewtune.fitted import calibrate
+from fewtune.fitting.model import calibrate
 from fewtune.metrics.reliability import bin_answers, describe_calibration
 from fewtune.predictors.abstention import choose_abstention, count_rows_needed
-from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.temperature import fit_temperature
-from fewtune.running.fit_rows import Row
-from fewtune.running.fold_scores import score_folds
 
 
 def make_scores(rows: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -132,34 +127,6 @@ def test_the_risk_is_held_in_new_rows_as_often_as_is_said() -> None:
         tried += 1
         held += bool((1 - sure[sure >= found.threshold]).mean() <= 0.2)
     assert tried > 100 and held >= 0.92 * tried
-
-
-def test_folds_answer_rows_by_models_that_did_not_see_them() -> None:
-    rows = [f"row {number}" for number in range(12)]
-    labels = ["x", "y"] * 6
-    fits: list[tuple[set[str], set[str]]] = []
-
-    def fit(texts: Sequence[Row], names: Sequence[str]) -> Predictor:
-        """One that notes what it saw and what it is asked, and answers every row by its number."""
-        seen, asked = set(map(str, texts)), set[str]()
-        fits.append((seen, asked))
-
-        def read_rows(given: Sequence[Row]) -> list[str]:
-            asked.update(map(str, given))
-            return list(map(str, given))
-
-        def answer(given: Sequence[str]) -> np.ndarray:
-            return np.array([[float(text.removeprefix("row ")), 0.0] for text in given])
-
-        return Mock(read_rows=read_rows, log_probabilities=answer)
-
-    scores = score_folds(rows, labels, fit, 3)
-    assert scores.tolist() == [[number, 0.0] for number in range(12)], "each row has the answer that is its own"
-    assert [(len(seen), len(asked)) for seen, asked in fits] == [(8, 4)] * 3
-    for seen, asked in fits:
-        assert not seen & asked and seen | asked == set(rows)
-    with pytest.raises(DataError, match=r"3 folds and 2 rows labelled 'z'"):
-        score_folds([*rows, "a", "b"], [*labels, "z", "z"], fit, 3)
 
 
 def test_bins_hold_each_answer_once() -> None:

@@ -11,11 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from fewtune.interruption import Interrupted
-from fewtune.plurals import word_number
 from fewtune.terminal import make_message, open_console
 
-SURE_STEPS, SURE_SECONDS, LONG = 10, 1.0, 60.0
-"""Steps and seconds after which the time that a fit takes is known, and the seconds that are worth saying."""
 console = open_console()
 errors = open_console(stderr=True)
 
@@ -39,42 +36,6 @@ def complain(text: str) -> None:
     """Print a message to standard error, where anyone reads it: a terminal that hung up, or a pipe's end, does not."""
     with contextlib.suppress(OSError, Interrupted):
         say_error(text)
-
-
-@contextlib.contextmanager
-def count_steps() -> Iterator[Callable[[int, int, float], None]]:
-    """Takes each step of one fit after another, and shows it with the time left of its fit, where that is a terminal.
-
-    Elsewhere it is said once of a fit that takes long.
-    """
-    from rich.progress import Progress, TextColumn
-
-    from fewtune.report.wording import word_about
-
-    where = console if console.is_terminal else errors  # on one terminal, lines that are said go above it
-    shown, columns = where.is_terminal, TextColumn("{task.description}", markup=False)
-    with Progress(
-        columns, console=where, transient=True, redirect_stdout=False, redirect_stderr=False, disable=not shown
-    ) as progress:
-        line, began, told = progress.add_task("", total=None), time.monotonic(), False
-
-        def show(step: int, steps: int, loss: float) -> None:
-            nonlocal began, told
-            if step == 1:
-                began, told = time.monotonic(), False  # what comes before the first step's end is of no other
-            taken = time.monotonic() - began
-            # A GPU's steps are heard of many at once: the first of them took no time that could be measured.
-            known = step > 1 and taken >= SURE_SECONDS
-            left = taken / max(step - 1, 1) * (steps - step)
-            if shown:
-                after = f", {word_about(left)} left" if known else ""
-                progress.update(line, description=f"fitting: step {step} of {steps}{after}")
-            elif known and step >= SURE_STEPS and not told:
-                told = True
-                if left >= LONG:
-                    say_error(f"This fit has {word_number(steps, 'step')}: {word_about(left)}.")
-
-        yield show
 
 
 @contextlib.contextmanager

@@ -19,26 +19,22 @@ from fewtune.models.architectures import find_architecture
 from fewtune.study import build_settings, read_settings
 from fewtune.tasks.base import Task
 
-FROZEN_MODELS = ("minilm-l6", "mpnet-base")
-MODELS = (*FROZEN_MODELS, "smollm2-135m")
+ENCODERS = ("minilm-l6", "mpnet-base")
+MODELS = (*ENCODERS, "smollm2-135m")
 """Models that are tried where none is named."""
-FROZEN_METHODS = ("tfidf", "embeddings")
-"""Methods that train no network, in the order in which they are tried."""
-TRAINED_METHODS = ("contrastive", "lora", "pattern")
-EXPENSIVE = frozenset({("contrastive", "minilm-l6"), ("pattern", "mpnet-base")})
-"""Of the models tried where none is named: what another candidate of the same kind does better as a rule."""
+WITHOUT_MODEL: Mapping[str, Mapping[str, Any]] = {"tfidf": {}}
+ON_STATES: Mapping[str, Mapping[str, Any]] = {
+    "embeddings": {},
+    "contrastive": {"most_pairs": 640},
+    "lora": {"readout": "head", "epochs": 10},
+}
+ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": {"epochs": 10}}
+"""Methods that are tried where none is named, with their settings: without a model, on models that say no words such
+as sentence encoders, and on those that do."""
+OUTDONE = frozenset({("contrastive", "minilm-l6"), ("lora", "minilm-l6")})
+"""Of models that are tried where none is named: what the same method does better on another of them."""
 ROWS_SEEN, FEWEST_EPOCHS = 1000, 3
 """A fit goes through so many rows in all its epochs, or through all rows so often."""
-_ON_WORDS: Mapping[str, Mapping[str, Any]] = {
-    "lora": {"epochs": 10},
-    "pattern": {"epochs": 10},
-    "contrastive": {"most_pairs": 640},
-}
-_ON_STATES: Mapping[str, Mapping[str, Any]] = {
-    "lora": {"readout": "head", "epochs": 10},
-    "contrastive": {"most_pairs": 640},
-}
-"""Settings on models that say no words, such as sentence encoders."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Candidate:
     @property
     def trains(self) -> bool:
         """Whether a network is fitted: seconds or minutes, where frozen features take less."""
-        return self.method not in (*FROZEN_METHODS, "probe", "zero_shot", "in_context", "knn_prompting", "majority")
+        return get_method(self.method).trains
 
 
 @dataclass(frozen=True)
@@ -79,46 +75,43 @@ class Portfolio:
 def list_candidates(
     task: Task, models: Sequence[str] = (), methods: Sequence[str] = (), only_frozen: bool = False
 ) -> Portfolio:
-    """The candidates of a task: those of the models and methods that are named, or those that suit.
+    """The candidates of a task, what trains no network first: those of named models and methods, or those that suit.
 
-    A model that cannot be used is left out with its reason. Raises FewtuneError where nothing is left.
+    A model that cannot be used is left out with its reason. Raises FewtuneError where nothing is left, or no model
+    that was named can be used.
     """
-    placed = [place_model(name) for name in models] or list(FROZEN_MODELS if only_frozen else MODELS)
-    wanted = list(methods) or [*FROZEN_METHODS, *(() if only_frozen else TRAINED_METHODS)]
-    candidates, left_out, failed = [], [], []
-    for method in wanted:
-        if not get_method(method).uses_model:
-            candidates.append(Candidate(method, settings=choose_settings(method, len(task.train))))
+    rows, named = len(task.train), bool(methods or models)
+    found, left_out, usable = _list_without_model(methods, rows), list[LeftOut](), list[str]()
+    needs_model = not methods or any(get_method(method).uses_model for method in methods)
+    placed = [place_model(name) for name in models] or list(ENCODERS if only_frozen else MODELS)
+    for model in placed if needs_model else ():
+        try:
+            says_words = _says_words(model)
+        except ModelError as error:
+            left_out.append(LeftOut(model, str(error)))
             continue
-        for model in placed:
-            if model in failed or (not models and not methods and (method, model) in EXPENSIVE):
-                continue
-            try:
-                says_words = _says_words(model)
-            except ModelError as error:
-                failed.append(model)
-                left_out.append(LeftOut(model, str(error)))
-                continue
-            if not methods and method == "embeddings" and says_words:
-                continue  # states of a model that says words are no embeddings of texts
-            if not methods and method == "contrastive" and says_words:
-                continue
-            found = Candidate(method, model, choose_settings(method, len(task.train), says_words))
-            reason = _find_skip_reason(found, task)
-            if reason is None:
-                candidates.append(found)
-            elif methods or models:
-                left_out.append(LeftOut(found.name, reason))
-    if not candidates:
+        usable.append(model)
+        for method in methods or (ON_WORDS if says_words else ON_STATES):
+            candidate = Candidate(method, model, choose_settings(method, rows, says_words))
+            reason = _find_skip_reason(candidate, task) if get_method(method).uses_model else None
+            if reason is not None and named:
+                left_out.append(LeftOut(candidate.name, reason))
+            elif reason is None and get_method(method).uses_model and (named or (method, model) not in OUTDONE):
+                found.append(candidate)
+    found = sorted((each for each in found if not (only_frozen and each.trains)), key=lambda each: each.trains)
+    if not found or (models and needs_model and not usable):
         raise FewtuneError(" ".join(dict.fromkeys(each.reason for each in left_out)))
-    if failed and len(failed) == len(placed) and models and all(each.model is None for each in candidates):
-        raise FewtuneError(" ".join(dict.fromkeys(each.reason for each in left_out)))
-    return Portfolio(tuple(candidates), tuple(left_out))
+    return Portfolio(tuple(found), tuple(left_out))
+
+
+def _list_without_model(methods: Sequence[str], rows: int) -> list[Candidate]:
+    named = [method for method in methods if not get_method(method).uses_model] if methods else list(WITHOUT_MODEL)
+    return [Candidate(method, settings=choose_settings(method, rows)) for method in named]
 
 
 def choose_settings(method: str, rows: int, says_words: bool = True) -> dict[str, Any]:
     """A method's settings for so many rows: its epochs fewer where many rows make each a long one."""
-    settings = dict((_ON_WORDS if says_words else _ON_STATES).get(method, {}))
+    settings = dict((ON_WORDS if says_words else ON_STATES).get(method, {}))
     if "epochs" in settings:
         settings["epochs"] = min(settings["epochs"], max(FEWEST_EPOCHS, math.ceil(ROWS_SEEN / rows)))
     return settings

@@ -43,7 +43,7 @@ class WorkFolder:
         if self.path is None:
             return None
         try:
-            with np.load(self._name(key), allow_pickle=False) as kept:
+            with np.load(io.BytesIO(self._name(key).read_bytes()), allow_pickle=False) as kept:
                 return FoldAnswers(kept["log_probabilities"], float(kept["fit_seconds"]), float(kept["seconds_a_row"]))
         except _UNREADABLE:
             return None

@@ -68,6 +68,8 @@ class Method:
     """Whether anything is random with these settings; where not, a study's fit seeds are one trial."""
     uses_pattern: Callable[[Any], bool] = lambda settings: True
     """Whether these settings read a pattern, where they have one; where not, a study's patterns are one trial."""
+    trains: bool = True
+    """Whether a network's weights or an adapter's are fitted; where not, it takes frozen features or answers."""
     floor: bool = False
     """Whether every study runs it unless told `floors: false`: what any adaptation has to beat."""
     constant: bool = False

@@ -98,6 +98,7 @@ def count_weights(task: Task, model: LanguageModel) -> int:
 
 METHOD = Method(
     name="embeddings",
+    trains=False,
     summary="logistic regression on frozen embeddings of the plain texts",
     source_url="https://arxiv.org/abs/1908.10084",
     settings=Settings,

@@ -145,6 +145,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
 METHOD = Method(
     name="in_context",
+    trains=False,
     summary="demonstrations before the query, best-scoring label word after it; nothing trains",
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,

@@ -131,6 +131,7 @@ def read_anchors(reading: Prompting, rows: Sequence[Example], before: str) -> np
 
 METHOD = Method(
     name="knn_prompting",
+    trains=False,
     revision=4,  # by states, rows that vote and rows that ask are cut alike
     summary="demonstrations before the row; the support rows that the model answers most like it vote; nothing trains",
     source_url="https://arxiv.org/abs/2303.13824",

@@ -32,6 +32,7 @@ def plan(settings: Settings, model: Any, task: Any, draw: Any, rng: np.random.Ge
 
 METHOD = Method(
     name="majority",
+    trains=False,
     summary="most frequent label of the support",
     source_url="https://scikit-learn.org/stable/modules/generated/sklearn.dummy.DummyClassifier.html",
     settings=Settings,

@@ -94,6 +94,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
 METHOD = Method(
     name="probe",
+    trains=False,
     summary="logistic regression on the frozen model's last hidden state, or on one block's output",
     source_url="https://arxiv.org/abs/1610.01644",
     settings=Settings,

@@ -64,6 +64,7 @@ def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.
 
 METHOD = Method(
     name="tfidf",
+    trains=False,
     revision=2,  # single signs are words where a script puts no spaces between them
     summary="TF-IDF features and logistic regression",
     source_url="https://scikit-learn.org/stable/modules/feature_extraction.html",

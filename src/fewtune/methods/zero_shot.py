@@ -42,6 +42,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
 METHOD = Method(
     name="zero_shot",
+    trains=False,
     summary="best-scoring label word after the row alone, calibrated; nothing is shown, nothing trains",
     source_url="https://arxiv.org/abs/2005.14165",
     settings=Settings,

@@ -1,0 +1,183 @@
+"""Which folds of which candidates are fitted within a budget, and what a killed command leaves to go on with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+from fewtune.errors import FewtuneError, ModelError
+from fewtune.fitting import contest as module
+from fewtune.fitting.candidates import Candidate
+from fewtune.fitting.contest import Clock, Contest
+from fewtune.fitting.events import Dropped, FoldEnded
+from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
+from fewtune.predictors.predictor import Predictor
+from fewtune.running.fit_rows import OnStep, make_task
+from fewtune.tasks.base import Example
+
+ROWS = 80
+
+
+class Watch:
+    """A clock of its own, which fits move on."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class Fits:
+    """Fits that take the seconds told, of predictors that are right on the share of rows told; the folds they saw."""
+
+    def __init__(self, watch: Watch, shares: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+        self.watch, self.shares, self.seconds = watch, shares, seconds
+        self.fitted: list[str] = []
+
+    def __call__(self, candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+        self.fitted.append(candidate.method)
+        steps = 10
+        for step in range(1, steps + 1):
+            self.watch.now += self.seconds[candidate.method] / steps
+            on_step(step, steps, 0.5)
+        share = self.shares[candidate.method]
+
+        def answer(rows: Sequence[Example]) -> np.ndarray:
+            assert all(row.label is None for row in rows), "labels are withheld"
+            numbers = [int(row.row_id.removeprefix("train/")) - 1 for row in rows]
+            assert not set(numbers) & set(places), "no row is answered by a model that saw it"
+            right = [(number * 37 % 100) / 100 < share for number in numbers]
+            given = [number % 2 if good else 1 - number % 2 for number, good in zip(numbers, right, strict=True)]
+            return np.log(np.where(np.eye(2, dtype=bool)[given], 0.9, 0.1))
+
+        return Mock(log_probabilities=answer)
+
+
+def hold(
+    monkeypatch: pytest.MonkeyPatch,
+    shares: Mapping[str, float],
+    seconds: Mapping[str, float],
+    budget: float | None = None,
+    work: WorkFolder | None = None,
+    wrap: Callable[[Fits], Any] = lambda fits: fits,
+) -> tuple[Contest, Fits, list[Any]]:
+    watch = Watch()
+    monkeypatch.setattr(module, "time", watch)
+    task = make_task([f"text {number}" for number in range(ROWS)], ["x", "y"] * (ROWS // 2))
+    folds = [np.arange(start, ROWS, 4) for start in range(4)]
+    events: list[Any] = []
+    candidates = [Candidate(name) for name in shares]
+    held = Contest(task, candidates, folds, 0.03, Clock(budget, 0.0), work or WorkFolder(), events.append)
+    held.take_kept(lambda candidate, fold: {"method": candidate.method, "fold": fold})
+    fits = Fits(watch, shares, seconds)
+    held.hold(wrap(fits))
+    return held, fits, events
+
+
+def test_frozen_features_are_judged_on_all_folds_and_a_clear_loser_that_trains_on_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares = {"tfidf": 0.7, "lora": 0.95, "pattern": 0.2}
+    held, fits, _ = hold(monkeypatch, shares, {"tfidf": 0.1, "lora": 10, "pattern": 10})
+    assert fits.fitted[:4] == ["tfidf"] * 4
+    assert (fits.fitted.count("lora"), fits.fitted.count("pattern")) == (4, 1)
+    assert held.stand().best.name == "lora"
+    assert held.join(held.find("lora")).places.tolist() == list(range(ROWS))
+
+
+def test_a_budget_leaves_time_for_the_last_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = {"tfidf": 0.7, "lora": 0.9, "pattern": 0.85}
+    held, fits, _ = hold(monkeypatch, shares, {"tfidf": 1, "lora": 20, "pattern": 20}, budget=100)
+    best = held.find(held.stand().best.name)
+    assert fits.watch.now + held.foresee_last_fit(best) <= 100
+    assert best.candidate.method == "lora" and fits.fitted.count("lora") >= 1
+
+
+def test_a_fit_that_could_not_be_repeated_is_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, fits, events = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1, "lora": 400}, budget=100)
+    [dropped] = [event for event in events if isinstance(event, Dropped)]
+    assert (
+        "one fit on all rows takes about 5" in dropped.left_out.reason
+        and "more than is left" in dropped.left_out.reason
+    )
+    assert not held.find("lora").answers and fits.watch.now < 400
+
+
+def test_the_first_candidate_is_fitted_whatever_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, fits, _ = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 5, "lora": 5}, budget=1)
+    assert fits.fitted == ["tfidf"] and held.stand().best.name == "tfidf"
+
+
+def test_a_candidate_that_cannot_be_fitted_is_left_out_and_all_of_them_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(broken: set[str]) -> Callable[[Fits], Any]:
+        def wrap(fits: Fits) -> Any:
+            def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+                if candidate.method in broken:
+                    raise ModelError("its weights are missing.")
+                return fits(candidate, places, on_step)
+
+            return fit
+
+        return wrap
+
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1.0, "lora": 1.0}
+    held, _, events = hold(monkeypatch, shares, seconds, wrap=fail({"lora"}))
+    assert held.stand().best.name == "tfidf"
+    assert [event.left_out.reason for event in events if isinstance(event, Dropped)] == ["its weights are missing."]
+    with pytest.raises(FewtuneError, match=r"no candidate could be fitted: its weights are missing\."):
+        hold(monkeypatch, shares, seconds, wrap=fail({"tfidf", "lora"}))
+
+
+def test_a_killed_command_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1.0, "lora": 10.0}
+    work = WorkFolder(tmp_path / "unfinished")
+
+    def kill(fits: Fits) -> Any:
+        def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+            if len(fits.fitted) == 6:
+                raise KeyboardInterrupt
+            return fits(candidate, places, on_step)
+
+        return fit
+
+    with pytest.raises(KeyboardInterrupt):
+        hold(monkeypatch, shares, seconds, work=work, wrap=kill)
+    assert work.load_spent() == pytest.approx(24.0)
+    held, fits, events = hold(monkeypatch, shares, seconds, work=work)
+    assert fits.fitted == ["lora", "lora"] and len(held.find("lora").answers) == 4
+    alone, _, whole = hold(monkeypatch, shares, seconds)
+    assert [event.standings for event in events if isinstance(event, FoldEnded)][-1] == [
+        event.standings for event in whole if isinstance(event, FoldEnded)
+    ][-1]
+    assert alone.stand() == held.stand()
+
+
+def test_what_was_kept_and_cannot_be_read_is_fitted_again(tmp_path: Path) -> None:
+    work, key = WorkFolder(tmp_path / "unfinished"), {"method": "tfidf", "fold": 0}
+    answers = FoldAnswers(np.log([[0.2, 0.8]]), 1.5, 0.25)
+    work.keep(key, answers)
+    found = work.load(key)
+    assert (
+        found is not None and found.fit_seconds == 1.5 and found.log_probabilities.tolist() == [[*np.log([0.2, 0.8])]]
+    )
+    assert work.load({**key, "fold": 1}) is None
+    [file] = (tmp_path / "unfinished").glob("*.npz")
+    file.write_bytes(file.read_bytes()[:40])
+    (tmp_path / "unfinished" / "spent.json").write_text("[1]")
+    assert work.load(key) is None and work.load_spent() == 0.0
+    work.remove()
+    assert not (tmp_path / "unfinished").exists()
+    assert WorkFolder().load(key) is None
+
+
+def test_a_clock_counts_what_earlier_commands_spent() -> None:
+    began = time.perf_counter()
+    assert Clock(60.0, began, spent=50.0).left() <= 10.0 and Clock(None, began).left() == float("inf")

@@ -1,0 +1,76 @@
+"""How candidates compare by their answers to the same rows, against computations of another kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm
+
+from fewtune.fitting.standing import INFLATION, Answered, bound_score, compare
+
+ROWS = 400
+
+
+def answer(right: np.ndarray, gold: np.ndarray, places: np.ndarray | None = None) -> Answered:
+    """Answers to two-label rows that are right where told."""
+    places = np.arange(len(gold)) if places is None else places
+    given = np.where(right, gold, 1 - gold)[places]
+    return Answered(places, np.log(np.where(np.eye(2, dtype=bool)[given], 0.9, 0.1)))
+
+
+def make_rows(seed: int = 0) -> tuple[np.ndarray, np.random.Generator]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2, ROWS), rng
+
+
+def test_of_two_candidates_the_loss_is_that_of_a_normal_difference() -> None:
+    gold, rng = make_rows()
+    first, second = rng.random(ROWS) < 0.85, rng.random(ROWS) < 0.83
+    found = compare({"a": answer(first, gold), "b": answer(second, gold)}, gold, 2, "accuracy", 0.03)
+    difference = second.astype(float) - first
+    mean, error = difference.mean(), np.sqrt(INFLATION * difference.var() / ROWS + 1 / ROWS**2)
+    loss = error * norm.pdf(mean / error) + mean * norm.cdf(mean / error)  # of a normal variable, what is above 0
+    assert found.find("a").expected_loss == pytest.approx(loss, rel=0.1)
+    assert found.find("a").risk == pytest.approx(norm.sf((0.03 - mean) / error), abs=0.02)
+    assert found.find("b").expected_loss == pytest.approx(loss - mean, rel=0.1)
+    assert found.best.name == ("a" if mean < 0 else "b") and found.best.gain == 0
+
+
+def test_a_candidate_that_answered_some_rows_is_compared_on_these() -> None:
+    gold, rng = make_rows()
+    easy = np.arange(ROWS) < 100
+    whole = np.where(easy, True, rng.random(ROWS) < 0.6)
+    part = np.where(easy, rng.random(ROWS) < 0.95, True)
+    found = compare(
+        {"whole": answer(whole, gold), "part": answer(part, gold, np.flatnonzero(easy))}, gold, 2, "accuracy", 0.03
+    )
+    assert found.find("part").score == pytest.approx(whole.mean() + part[easy].mean() - 1.0)
+    assert found.best.name == "whole" and found.find("part").rows == 100
+
+
+def test_what_few_rows_show_alike_is_not_known_to_be_alike() -> None:
+    gold = np.arange(8) % 2
+    right = np.ones(8, dtype=bool)
+    found = compare({"a": answer(right, gold), "b": answer(right, gold)}, gold, 2, "accuracy", 0.03)
+    assert found.best.expected_loss > 0.02 and found.best.risk > 0.2
+
+
+def test_the_best_of_many_alike_is_too_high_by_what_is_told() -> None:
+    """Forty candidates that all have .7: the best of them looks better by what the optimism says, on average."""
+    excess, told = [], []
+    for seed in range(20):
+        gold, rng = make_rows(seed)
+        answered = {str(n): answer(rng.random(ROWS) < 0.7, gold) for n in range(40)}
+        found = compare(answered, gold, 2, "accuracy", 0.03)
+        excess.append(max(each.score for each in found.standings) - 0.7)
+        told.append(found.optimism)
+    assert np.mean(told) == pytest.approx(np.mean(excess), rel=0.5)
+    alone = compare({"a": answer(np.ones(ROWS, dtype=bool), gold)}, gold, 2, "accuracy", 0.03)
+    assert alone.optimism == 0 and alone.best.expected_loss == 0
+
+
+def test_the_interval_of_an_accuracy_is_wilsons_of_fewer_rows() -> None:
+    low, high = bound_score(0.8, 0.0, 150, "accuracy")
+    wilson = binomtest(80, 100).proportion_ci(0.95, method="wilson")
+    assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=1e-9)
+    assert bound_score(0.9, 0.1, 150, "macro_f1") == pytest.approx((0.9 - 1.95996 * 0.1, 1.0), abs=1e-4)
