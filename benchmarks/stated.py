@@ -33,7 +33,7 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import recommend, weigh_test_sets
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis, analyse_folder
-from fewtune.inference.better import LEVEL, NOT_COMPARED, Comparison, correct_claims, judge
+from fewtune.inference.better import LEVEL, NOT_COMPARED, Comparison, correct_steps, judge
 from fewtune.inference.differences import subtract
 from fewtune.inference.scores import score_methods
 from fewtune.metrics.counts import RANGES
@@ -355,7 +355,10 @@ class Table(BaseModel):
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + note
 
     def _correct_claims(self, results: Path) -> dict[tuple[str, str], str]:
-        """What the cells that claim an answer say, all of the table's corrected together by Holm's rule."""
+        """What the cells that claim an answer say, all of the table's corrected together by Holm's rule.
+
+        Source: Holm 1979, https://www.jstor.org/stable/4615733. A cell without a p counts as a claim.
+        """
         cells = [
             tuple(part.strip() for part in column.replace("{row}", row).split("|"))
             for row in self.rows
@@ -366,7 +369,7 @@ class Table(BaseModel):
         for place, what in cells:
             study, group = _find_group(results / self.study, place)
             found[place, what] = compare_on(study, group, *what.split()[1:])
-        corrected = correct_claims([each.p for each in found.values()])
+        corrected = correct_steps([each.p for each in found.values()], range(1, len(found) + 1))
         return {
             cell: word_claim(replace(each, answer="cannot tell") if _is_lost(each, p) else each)
             for (cell, each), p in zip(found.items(), corrected, strict=True)

@@ -230,7 +230,7 @@ def decide_scored(
     may_be_chosen = [each.name for each in contenders if each.excluded is None]
     # Beside a rival of which no two draws are shared nothing is known of what a choice may lose.
     known = {n: r for n, r in rivals.items() if len(r) == len(rivals) - 1 and all(e.is_known for e in r.values())}
-    unknown = {name: RegretBound(None, None, 0) for name in rivals}  # of methods that no look was at
+    unknown = {name: RegretBound(None, 0) for name in rivals}  # of methods that no look was at
     looked_at = {name: each for name, each in known.items() if name in limits.highest}
     regrets = unknown | bound_regrets(looked_at, limits, question.span, may_be_chosen)
     losses = {name: expect_loss(each, question.within, question.span) for name, each in known.items()}
