@@ -36,7 +36,7 @@ from fewtune.analysis.study import GroupAnalysis, StudyAnalysis, analyse_folder
 from fewtune.inference.better import LEVEL, NOT_COMPARED, Comparison, correct_steps, judge
 from fewtune.inference.differences import subtract
 from fewtune.inference.scores import score_methods
-from fewtune.metrics.counts import RANGES
+from fewtune.metrics.counts import find_span
 from fewtune.records import Record, load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.wording import (
@@ -83,8 +83,7 @@ def compare_on(
     scored = score_methods({name: answers[name] for name in (first, second)}, group.board.metric, weights)
     if not scored[first].keys() & scored[second].keys():
         return NOT_COMPARED
-    limits = RANGES[group.board.metric]
-    return judge(subtract(scored[first], scored[second]), limits[1] - limits[0])
+    return judge(subtract(scored[first], scored[second]), find_span(group.board.metric))
 
 
 def word_difference(

@@ -33,7 +33,7 @@ from fewtune.inference.better import (
 )
 from fewtune.inference.differences import Difference, pair_methods, subtract
 from fewtune.inference.scores import score_methods
-from fewtune.metrics.counts import RANGES
+from fewtune.metrics.counts import find_span
 from fewtune.records import Record
 
 
@@ -140,8 +140,7 @@ def _judge(
 
 
 def _find_span(lead: GroupLead) -> float:
-    least, most = RANGES.get(lead.metric, (0.0, 1.0))
-    return most - least
+    return find_span(lead.metric) if lead.metric else 0.0  # without a trial there is none, and nothing to compare
 
 
 def _find_level(lead: GroupLead, levels: Mapping[tuple[str, int], float]) -> float:

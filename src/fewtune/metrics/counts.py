@@ -87,3 +87,9 @@ def score_all(counts: IntArray | FloatArray, names: Iterable[str]) -> dict[str, 
 
 RANGES: Mapping[str, tuple[float, float]] = {"accuracy": (0.0, 1.0), "mcc": (-1.0, 1.0), "macro_f1": (0.0, 1.0)}
 """The least and most that each can be: an interval of a mean does not reach beyond."""
+
+
+def find_span(metric: str) -> float:
+    """How far apart two values of one of RANGES can be."""
+    least, most = RANGES[metric]
+    return most - least
