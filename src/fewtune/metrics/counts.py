@@ -69,14 +69,14 @@ OF_TOTALS: Mapping[Score, Callable[[FloatArray, FloatArray, FloatArray], FloatAr
     score_matthews: _matthews_of,
     score_macro_f1: _macro_f1_of,
 }
-"""The same, from right answers, gold and predicted labels, (..., labels) each: whoever resamples has these alone."""
+"""The same, from right answers, gold and predicted labels, (..., labels) each: for whoever moves single rows."""
 
 SCORES: Mapping[str, Score] = {
     "accuracy": score_accuracy,
     "mcc": score_matthews,
     "macro_f1": score_macro_f1,
 }
-"""The primary metrics that can be resampled, by their name in a record."""
+"""The primary metrics, by their name in a record."""
 
 
 def score_all(counts: IntArray | FloatArray, names: Iterable[str]) -> dict[str, float]:
