@@ -33,10 +33,10 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.recommend import recommend, weigh_test_sets
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis, analyse_folder
-from fewtune.inference.better import LEVEL, NOT_COMPARED, Comparison, correct_claims, judge
+from fewtune.inference.better import LEVEL, NOT_COMPARED, Comparison, correct_steps, judge
 from fewtune.inference.differences import subtract
 from fewtune.inference.scores import score_methods
-from fewtune.metrics.counts import RANGES
+from fewtune.metrics.counts import find_span
 from fewtune.records import Record, load_events, load_records
 from fewtune.report.profile import sum_phases
 from fewtune.report.wording import (
@@ -83,8 +83,7 @@ def compare_on(
     scored = score_methods({name: answers[name] for name in (first, second)}, group.board.metric, weights)
     if not scored[first].keys() & scored[second].keys():
         return NOT_COMPARED
-    limits = RANGES[group.board.metric]
-    return judge(subtract(scored[first], scored[second]), limits[1] - limits[0])
+    return judge(subtract(scored[first], scored[second]), find_span(group.board.metric))
 
 
 def word_difference(
@@ -355,7 +354,10 @@ class Table(BaseModel):
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + note
 
     def _correct_claims(self, results: Path) -> dict[tuple[str, str], str]:
-        """What the cells that claim an answer say, all of the table's corrected together by Holm's rule."""
+        """What the cells that claim an answer say, all of the table's corrected together by Holm's rule.
+
+        Source: Holm 1979, https://www.jstor.org/stable/4615733. A cell without a p counts as a claim.
+        """
         cells = [
             tuple(part.strip() for part in column.replace("{row}", row).split("|"))
             for row in self.rows
@@ -366,7 +368,7 @@ class Table(BaseModel):
         for place, what in cells:
             study, group = _find_group(results / self.study, place)
             found[place, what] = compare_on(study, group, *what.split()[1:])
-        corrected = correct_claims([each.p for each in found.values()])
+        corrected = correct_steps([each.p for each in found.values()], range(1, len(found) + 1))
         return {
             cell: word_claim(replace(each, answer="cannot tell") if _is_lost(each, p) else each)
             for (cell, each), p in zip(found.items(), corrected, strict=True)

@@ -16,6 +16,7 @@ import fewtune
 from benchmarks.chaos.small_disk import SmallDisk, can_mount
 from command_line import call, run_cli
 from fewtune.api import run_study
+from fewtune.errors import FewtuneError, RecordError, UnwrittenError
 from fewtune.executors.in_process import InProcess
 from fewtune.records import load_planned, load_records
 from labelled_reviews import write_reviews
@@ -139,6 +140,20 @@ def test_where_a_models_suspects_find_no_room_the_model_is_whole_and_the_message
     )
     assert fewtune.load(save).labels == ("bad", "good") and (save / "README.md").is_file()
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["model"]
+
+
+def test_a_curve_that_finds_no_room_is_not_said_to_go_on_by_a_command_that_would_be_refused() -> None:
+    from fewtune.cli.fit import _saved
+
+    with pytest.raises(FewtuneError) as told, _saved(Path("model")):
+        try:
+            raise UnwrittenError(errno.ENOSPC, NO_SPACE, "model-curve/events.jsonl", "Make room.")
+        except OSError as error:
+            raise RecordError("The same command goes on from there.") from error
+    assert str(told.value).startswith(
+        f"model-curve/events.jsonl: it could not be written ({NO_SPACE}). The model in model"
+    )
+    assert "goes on from there" not in str(told.value)
 
 
 def test_an_export_is_whole_with_its_card_or_not_there(

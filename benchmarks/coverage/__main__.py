@@ -52,7 +52,7 @@ from benchmarks.coverage.pairs import (
 )
 from benchmarks.coverage.studies import KINDS, LOOKED_AT, STUDIES, measure_decisions, measure_looks
 from benchmarks.race.results import describe_commit
-from fewtune.analysis.decision import Guarantee
+from fewtune.guarantee import Guarantee
 
 COUNTS = {
     "pairs": {"repetitions": REPETITIONS},

@@ -21,11 +21,12 @@ from benchmarks.apart import ROOT
 from benchmarks.coverage.pairs import COLLAPSE, LOSS
 from benchmarks.coverage.studies import Kind, make_study, score_made_up
 from fewtune.analysis.answers import read_answers
-from fewtune.analysis.decision import IN_DOMAIN_ALONE, WITHIN, Contender, Decision, Guarantee, Question, decide_scored
+from fewtune.analysis.decision import IN_DOMAIN_ALONE, WITHIN, Contender, Decision, Question, decide_scored
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.looks import LOOKS, choose_level, plan_looks
 from fewtune.analysis.recommend import name_contender
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
+from fewtune.guarantee import Guarantee
 from fewtune.inference.scores import DrawScore, MethodScores, score_methods
 from fewtune.methods import get_method
 from fewtune.metrics.counts import FloatArray

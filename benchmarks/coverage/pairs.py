@@ -13,7 +13,7 @@ from fewtune.analysis.answers import answer_commonest
 from fewtune.analysis.decision import IN_DOMAIN_ALONE
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.inference.answers import DrawAnswers, MethodAnswers
-from fewtune.inference.better import Comparison, LeaderDifferences, judge, judge_leader, judge_selected
+from fewtune.inference.better import Comparison, LeaderDifferences, judge, judge_leaders, judge_selected
 from fewtune.inference.differences import Difference, Rivals, measure_score, pair_methods, subtract
 from fewtune.inference.scores import DrawScore, MethodScores, score_methods
 
@@ -131,7 +131,7 @@ def judge_group(answers: Sequence[MethodAnswers]) -> tuple[dict[int, bool], dict
     _, scored, found = compare_leader(answers)
     leader = (scored.keys() - found.keys()).pop()
     alone = {name: judge(subtract(scored[leader], scored[name]), SPAN) for name in found}
-    plain, corrected = (tell_better(each) for each in (alone, judge_leader(LeaderDifferences(found, SPAN))))
+    plain, corrected = (tell_better(each) for each in (alone, judge_leaders([LeaderDifferences(found, SPAN)])[0]))
     return plain, corrected
 
 

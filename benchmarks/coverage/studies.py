@@ -15,7 +15,7 @@ from fewtune.analysis.decision import IN_DOMAIN_ALONE, WITHIN, Contender, Decisi
 from fewtune.analysis.leaderboard import IN_DOMAIN
 from fewtune.analysis.looks import LEAST_LEVEL, LOOKS, choose_level, foresee_level, plan_looks
 from fewtune.inference.answers import DrawAnswers, MethodAnswers
-from fewtune.inference.better import LeaderDifferences, judge_leader
+from fewtune.inference.better import LeaderDifferences, judge_leaders
 from fewtune.inference.differences import pair_methods
 from fewtune.inference.scores import MethodScores, score_methods
 from fewtune.records import Look, LookHistory
@@ -162,7 +162,8 @@ def look(scored: Mapping[str, MethodScores], have: Mapping[int, int], history: L
     full = [name for name, draws in seen.items() if len(draws) == now.draws]
     leader = max(full, key=lambda name: float(np.mean([draw.score for draw in seen[name].values()])))
     others = {name: each.negate() for name, each in pair_methods(seen)[leader].items()}
-    return Seen(decision, any(tell_better(judge_leader(LeaderDifferences(others, SPAN, now.level))).values())), after
+    [judged] = judge_leaders([LeaderDifferences(others, SPAN, now.level)])
+    return Seen(decision, any(tell_better(judged).values())), after
 
 
 def is_wrong(found: Decision, lower: Sequence[float]) -> bool:

@@ -194,7 +194,7 @@ def conduct_study(
             if history is not None:
                 write_looks(out, look_at_end(history, jobs, cells, study.data_seeds, run.known))
             else:  # the last part of several in one folder makes it whole
-                look_at_whole(out, whole, len(study.data_seeds))
+                look_at_whole(out, whole, study.data_seeds)
     on_event(Closed())
 
 

@@ -3,6 +3,8 @@
 Owns the measuring. Intervals are those of the choice of rows: an accuracy's is Wilson's (1927,
 https://doi.org/10.1080/01621459.1927.10502953), of others normal, by what each row adds, and never shorter than so
 many rows can tell where all are answered alike. One that would hold every score there is says nothing and is left out.
+So is a Matthews correlation's where all rows have one answer, or one label: it is 0 then whatever they are, the only
+score that nothing varies.
 """
 
 from __future__ import annotations

@@ -6,12 +6,11 @@ whole has had. Runs nothing: what is missing is run by `fewtune run` with the me
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
-from fewtune.analysis.looks import name_outcome, plan_looks
+from fewtune.analysis.looks import plan_looks
 from fewtune.analysis.uncounted import find_uncounted
 from fewtune.errors import RecordError, list_names
 from fewtune.records import (
@@ -36,7 +35,7 @@ from fewtune.records import (
     write_record,
 )
 from fewtune.running.folder import list_deciding, open_folder
-from fewtune.running.looks import Place, begin_looks, note_look, plan_no_look, take_look
+from fewtune.running.looks import begin_looks, look_at_all, note_look, plan_no_look
 from fewtune.study import Study, TaskChoice, load_study
 from fewtune.tasks import get_task_module
 
@@ -81,7 +80,7 @@ def _merge(parts: Sequence[Path], out: Path, tell: Callable[[str], None], race: 
             if race is not None and tuple(plan) != history.plan:
                 before = list_names(map(str, history.plan))
                 tell(f"{out}: looks were planned there before, after {before} draws, and stay so.")
-            write_looks(out, _look_at_whole(history, [kept[trial_id] for trial_id in planned], study.data_seeds))
+            write_looks(out, look_at_all(history, [kept[trial_id] for trial_id in planned], study.data_seeds))
         elif taken is not None:
             write_looks(out, taken)
         else:
@@ -132,19 +131,6 @@ def _gather_looks(folders: Iterable[Path]) -> LookHistory | None:
             f"{word_percent(MOST_SPENT)}. Merge one of them only; parts that `fewtune run --shard` ran have had "
             "no look."
         )
-    return history
-
-
-def _look_at_whole(history: LookHistory, records: Sequence[Record], seeds: Sequence[int]) -> LookHistory:
-    """The history after a look at all trials of each task and number of shots, at as many draws as it has."""
-    number = {seed: draws for draws, seed in enumerate(seeds, start=1)}
-    places: dict[Place, list[Record]] = defaultdict(list)
-    for record in records:
-        places[record.trial.task, record.trial.shots].append(record)
-    for members in places.values():
-        outcomes = {name_outcome(record.trial_id, record.status): record.trial.cell for record in members}
-        draws = max(number.get(record.trial.data_seed, len(seeds)) for record in members)
-        history = take_look(history, outcomes, draws)
     return history
 
 

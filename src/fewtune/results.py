@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.audit.finding import Finding
-from fewtune.analysis.decision import Decision, Guarantee
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import FewtuneError, name_choices
+from fewtune.guarantee import Guarantee
 from fewtune.plurals import word_number
 from fewtune.records import Record
 

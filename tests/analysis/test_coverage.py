@@ -13,7 +13,7 @@ from benchmarks.coverage.finite import File, measure_finite
 from benchmarks.coverage.pairs import measure_floors, measure_leaders, measure_pairs
 from benchmarks.coverage.studies import KINDS, measure_decisions
 from benchmarks.page import RESULTS
-from fewtune.analysis.decision import Guarantee
+from fewtune.guarantee import Guarantee
 
 GUARANTEES: tuple[Guarantee, ...] = ("expected_loss", "bound")
 COMMITTED = json.loads((RESULTS / "coverage.json").read_text(encoding="utf-8"))

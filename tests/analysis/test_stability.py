@@ -75,7 +75,7 @@ def test_a_score_and_its_difference_from_nothing_have_one_interval(tmp_path: Pat
     group = score_shared_rows(tmp_path, "mcc")
     bounds, floor = group.stability["pattern"].bounds["in_domain"], group.verdict.against_majority
     assert floor is not None and floor.low is not None and bounds.low is not None
-    assert bounds.low - bounds.mean == pytest.approx(floor.low - (floor.point or 0.0), rel=0.02)  # each resampled anew
+    assert bounds.low - bounds.mean == pytest.approx(floor.low - (floor.point or 0.0))
 
 
 def test_scores_and_gaps_without_an_error_are_no_wider_known_than_their_rows_tell(tmp_path: Path) -> None:

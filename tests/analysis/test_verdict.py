@@ -10,7 +10,7 @@ import pytest
 
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.study import analyse_folder
-from fewtune.analysis.verdict import GroupVerdict, find_lead, judge_leads, judge_study
+from fewtune.analysis.verdict import GroupVerdict, find_lead, judge_leads
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records, write_record
 from fewtune.report.wording import list_comparisons, word_leader
@@ -18,7 +18,7 @@ from study_maker import make_study
 
 
 def judge(out: Path) -> list[GroupVerdict]:
-    return judge_study(load_records(out), AnswerReader(partial(load_predictions, out)))
+    return [group.verdict for group in analyse_folder(out).groups]
 
 
 def say(verdict: GroupVerdict) -> str:
@@ -179,7 +179,7 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> Non
         for r in load_records(tmp_path)
     ]
     with pytest.raises(RecordError, match=r"Did you mean 'mcc'\?"):
-        judge_study(records, AnswerReader(partial(load_predictions, tmp_path)))
+        find_lead(("sentiment", "tiny-model", 16), records, AnswerReader(partial(load_predictions, tmp_path)))
     assert first.primary_metric == "mcc"
 
 

@@ -13,11 +13,9 @@ from scipy import stats
 from fewtune.inference.better import (
     Comparison,
     LeaderDifferences,
-    correct_claims,
     correct_steps,
     count_pairs,
     judge,
-    judge_leader,
     judge_leaders,
     judge_selected,
     share_wins,
@@ -38,6 +36,11 @@ def subtract_scores(*by_draw: float) -> Difference:
 def make_step(mean: float) -> Difference:
     """Three draws a point apart: standard error 0.01 / sqrt(3)."""
     return subtract_scores(mean - 0.01, mean, mean + 0.01)
+
+
+def judge_alone(leader: LeaderDifferences) -> dict[str, Comparison]:
+    """The leader of a single group."""
+    return judge_leaders([leader])[0]
 
 
 def make_interval(point: float, half: float, draws: int = 3) -> Difference:
@@ -114,7 +117,7 @@ def test_a_lower_level_asks_a_clearer_difference_and_says_why_it_was_not_told() 
 def test_a_leaders_comparisons_are_corrected_step_by_step() -> None:
     # t of 52, 10.4 and 5.2 have p of 0.0004, 0.0091 and 0.0351. Levels: 5 % over 6 pairs, then 3, then 1.
     differences = {"nearer": make_step(0.03), "near": make_step(0.06), "clear": make_step(0.3)}
-    found = judge_leader(LeaderDifferences(differences, 1.0))
+    found = judge_alone(LeaderDifferences(differences, 1.0))
     assert {c.answer for c in found.values()} == {"better"} and list(found) == ["nearer", "near", "clear"]
     alone = {name: each.find_level() for name, each in differences.items()}
     expected = {"clear": 6 * alone["clear"], "near": 3 * alone["near"], "nearer": alone["nearer"]}
@@ -123,7 +126,7 @@ def test_a_leaders_comparisons_are_corrected_step_by_step() -> None:
         {"clear": 0.05 / 6, "near": 0.05 / 3, "nearer": 0.05}
     )
     # Without the clear one to go first, `nearer` has its two equals to share 5 % over 3 pairs with.
-    twice = judge_leader(LeaderDifferences({"nearer": make_step(0.03), "other": make_step(0.03)}, 1.0))
+    twice = judge_alone(LeaderDifferences({"nearer": make_step(0.03), "other": make_step(0.03)}, 1.0))
     assert {(c.answer, c.reason) for c in twice.values()} == {("cannot tell", "corrected for several comparisons")}
     assert twice["nearer"].p == pytest.approx(3 * alone["nearer"])
 
@@ -135,20 +138,20 @@ def test_clear_leaders_of_many_are_told_from_five_draws_as_pairs_lend_each_other
         scored = make_scores({name: each.tolist() for name, each in values.items()})
         lent = {name: each.negate() for name, each in pair_methods(scored)["leader"].items()}
         own = {name: subtract(scored["leader"], scored[name]) for name in lent}
-        told += sum(c.answer == "better" for c in judge_leader(LeaderDifferences(lent, 1.0)).values())
-        alone += sum(c.answer == "better" for c in judge_leader(LeaderDifferences(own, 1.0)).values())
+        told += sum(c.answer == "better" for c in judge_alone(LeaderDifferences(lent, 1.0)).values())
+        alone += sum(c.answer == "better" for c in judge_alone(LeaderDifferences(own, 1.0)).values())
     assert told > 0.8 * 9 * studies and alone < 0.6 * 9 * studies
 
 
 def test_a_look_with_less_error_tells_less() -> None:
     differences = {"nearer": make_step(0.03), "clear": make_step(0.3)}
-    found = judge_leader(LeaderDifferences(differences, 1.0, level=0.02))
+    found = judge_alone(LeaderDifferences(differences, 1.0, level=0.02))
     assert {name: c.answer for name, c in found.items()} == {"nearer": "cannot tell", "clear": "better"}
 
 
 def test_one_that_a_single_draw_tells_of_stays_level_and_holds_the_others_to_its_pairs() -> None:
     differences = {"single": make_difference(0.4, 0.01, draws=1), "clear": make_step(0.3), "nearer": make_step(0.03)}
-    found = judge_leader(LeaderDifferences(differences, 1.0))
+    found = judge_alone(LeaderDifferences(differences, 1.0))
     assert found["single"].answer == "cannot tell" and found["single"].p is None
     assert found["clear"].level == pytest.approx(0.05 / 6) and found["clear"].answer == "better"
     # .0351 over the three pairs of the leader, `single` and `nearer`.
@@ -158,7 +161,7 @@ def test_one_that_a_single_draw_tells_of_stays_level_and_holds_the_others_to_its
 def test_leaders_of_several_groups_are_corrected_together() -> None:
     """Two groups of two: a p of .0351 is told in one, and not beside another of which it may be false."""
     one, other = LeaderDifferences({"x": make_step(0.03)}, 1.0), LeaderDifferences({"y": make_step(0.03)}, 1.0)
-    assert judge_leader(one)["x"].answer == "better"
+    assert judge_alone(one)["x"].answer == "better"
     found = judge_leaders([one, other])
     assert [group[name].answer for group, name in zip(found, ("x", "y"), strict=True)] == ["cannot tell"] * 2
     assert found[0]["x"].p == pytest.approx(2 * make_step(0.03).find_level())
@@ -209,7 +212,7 @@ def test_an_exact_test_is_corrected_in_its_own_order() -> None:
     uneven = subtract_scores(0.1, 0.9, 0.2, 2.0, 0.3, 0.5, 1.5, 0.05)
     even = subtract_scores(*[1.0] * 7, -0.05)
     assert even.find_level() < uneven.find_level() < 0.05
-    found = judge_leader(LeaderDifferences({"uneven": uneven, "even": even}, 9.0))
+    found = judge_alone(LeaderDifferences({"uneven": uneven, "even": even}, 9.0))
     assert {c.answer for c in found.values()} == {"better"}
     # 2 and 4 of 256 patterns: the smaller among three pairs, the larger by itself.
     assert found["uneven"].exact_p == pytest.approx(3 * 2 / 256)
@@ -218,7 +221,7 @@ def test_an_exact_test_is_corrected_in_its_own_order() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_claims_are_corrected_by_holms_rule(count: int) -> None:
+def test_counts_of_all_claims_and_then_one_less_each_are_holms_rule(count: int) -> None:
     """The smallest p times all claims, the next one times all but one, and so on; none below one before it."""
     p_values = np.random.default_rng(count).uniform(0, 0.1, count).round(3).tolist()
     order = sorted(range(count), key=p_values.__getitem__)
@@ -226,13 +229,12 @@ def test_claims_are_corrected_by_holms_rule(count: int) -> None:
     for step, place in enumerate(order):
         most = max(most, min(1.0, (count - step) * p_values[place]))
         expected[place] = most
-    assert correct_claims(p_values) == pytest.approx(expected)
+    assert correct_steps(p_values, range(1, count + 1)) == pytest.approx(expected)
 
 
 def test_claims_without_a_p_count_among_all() -> None:
-    assert correct_claims([0.01, None, 0.02]) == [pytest.approx(0.03), None, pytest.approx(0.04)]
-    assert correct_claims([None, None]) == [None, None] and correct_claims([]) == []
-    assert correct_claims([0.01, 0.02, 0.022, 0.09]) == pytest.approx([0.04, 0.06, 0.06, 0.09])
+    assert correct_steps([0.01, None, 0.02], [1, 2, 3]) == [pytest.approx(0.03), None, pytest.approx(0.04)]
+    assert correct_steps([None, None], [1, 2]) == [None, None]
 
 
 def test_sign_flip_is_exact_on_six_draws() -> None:

@@ -98,7 +98,7 @@ def test_what_rows_that_draws_share_do_to_all_of_them_is_worked_out() -> None:
     # Together both rows have 2 (2/8)^2 = 2/16. A single shared row has half of what is added.
     assert vary_on([0, 1], [0, 1]) == pytest.approx(2 / 16)
     assert vary_on([0, 1], [0, 2]) == pytest.approx(1.5 / 16)
-    # Where what one draw gains by a row is what the other loses, rows resampled for both are less than for each.
+    # Where what one draw gains by a row is what the other loses, the row does less to their mean than to each.
     assert vary_on([0, 1], [1, 0]) == pytest.approx(1 / 16)
 
 

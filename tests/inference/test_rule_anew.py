@@ -25,7 +25,7 @@ from fewtune.analysis.study import analyse_folder
 from fewtune.inference.answers import DrawKey
 from fewtune.inference.scores import MethodScores, score_methods
 from fewtune.inference.unseen import look_at_pair
-from fewtune.metrics.counts import RANGES, FloatArray, IntArray
+from fewtune.metrics.counts import FloatArray, IntArray, find_span
 from fewtune.records import Record, load_predictions, load_records
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -198,7 +198,7 @@ def test_committed_studies_are_decided_alike(cell: str, change: Callable[[Scored
     records, scored = read_cell(*CELLS[cell])
     scored = change(scored)
     metric = records[0].primary_metric
-    span = RANGES[metric][1] - RANGES[metric][0]
+    span = find_span(metric)
     seconds = {name: float(place * 7 % 5) for place, name in enumerate(scored)}
     contenders = [
         Contender(name, float(np.mean([draw.score for draw in draws.values()])), seconds[name], 1.0, 1)

@@ -60,7 +60,7 @@ def test_a_constant_prediction_has_no_correlation_and_nothing_is_nan() -> None:
     assert metrics["macro_f1"] == pytest.approx((0 + 0.8) / 2)
     assert all(math.isfinite(value) for value in metrics.values())
     _, metrics = score_test_set(make_set([1, 1]), logs([[0.0, 1.0]] * 2))
-    certain = {"log_loss": 0.0, "brier": 0.0, "recentred_accuracy": 1.0}
+    certain = {"log_loss": 0.0, "brier": 0.0, "recentred_accuracy": 1.0, "calibrated_ece": 0.0}
     assert metrics == {"accuracy": 1.0, "mcc": 0.0, "macro_f1": 1.0, "ece": 0.0, **certain}, "nothing to rank"
 
 

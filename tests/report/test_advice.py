@@ -17,11 +17,11 @@ from fewtune.report.wording import explain_decision, word_chance, word_decision,
 
 PATTERN = Contender(
     "pattern", 0.8, 9.0, 9.0, 1, None, 5, 0, 8.0, 0.001, 2**30, True, False,
-    RegretBound(0.0201, "lora", 5), ExpectedLoss(0.0021, 0.004, "lora"),
+    RegretBound(0.0201, 5), ExpectedLoss(0.0021, 0.004),
 )  # fmt: skip
 LORA = Contender(
     "lora", 0.79, 2.0, 2.0, 1, None, 5, 0, 1.5, 0.0042, 2**29, False, True,
-    RegretBound(0.0412, "pattern", 5), ExpectedLoss(0.011, 0.085, "pattern"),
+    RegretBound(0.0412, 5), ExpectedLoss(0.011, 0.085),
 )  # fmt: skip
 VANILLA = Contender("vanilla", None, 99.0, 99.0, 1, "99 seconds to fit, over 10")
 
@@ -72,7 +72,7 @@ def test_a_bound_that_was_asked_for_is_told_as_what_is_missing() -> None:
 
 
 def test_one_draw_one_method_and_none_are_told_in_a_sentence_each() -> None:
-    unknown = replace(PATTERN, loss=None, regret=RegretBound(None, None, 1))
+    unknown = replace(PATTERN, loss=None, regret=RegretBound(None, 1))
     one_draw = replace(decide(unknown, Further({"pattern": 1, "lora": 1}, 2, 11.0)))
     assert word_decision(one_draw) == (
         "Best bet: pattern, the highest score on the only draw that all methods have. One draw does not show what it "

@@ -9,10 +9,20 @@ import pytest
 from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.records import Checkpoint, Notes, Record, ReferenceNotes, TriedSetting, TuningNotes, write_record
+from fewtune.records import (
+    Checkpoint,
+    Notes,
+    PenaltyNotes,
+    Record,
+    ReferenceNotes,
+    TriedPenalty,
+    TriedSetting,
+    TuningNotes,
+    write_record,
+)
 from fewtune.report.page import write_page
 from fewtune.report.tables import show_leaderboard
-from fewtune.report.tuning import list_choices
+from fewtune.report.tuning import list_choices, list_penalties
 from study_maker import make_study
 
 
@@ -100,3 +110,18 @@ def test_tuning_says_what_was_chosen_how_often_and_at_what_cost(tmp_path: Path, 
     assert line in " ".join(show(tmp_path).split())
     assert line in write_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
     assert list_choices(records) == []
+
+
+def test_penalties_that_regressions_chose_are_told_with_how_often_each_was(tmp_path: Path) -> None:
+    records = make_study(tmp_path, {"tfidf": [0.8, 0.8, 0.8]})
+    tried = [TriedPenalty(inverse_penalty=value, temperature=1.0, log_loss=0.5) for value in (1.0, 10.0)]
+    chosen = [PenaltyNotes(inverse_penalty=value, tried=tried, folds=5, rows=16) for value in (10.0, 1.0)]
+    for record, penalty in zip(records, [*chosen, PenaltyNotes(inverse_penalty=10.0)], strict=True):
+        write_changed(tmp_path, [record], notes=Notes(penalty=penalty))
+    line = (
+        "tfidf · sentiment · 16 shots: inverse_penalty 10 (2 of 3); inverse_penalty 1 (1 of 3). It is the usual one in "
+        "1 of 3, where no two rows could be held out."
+    )
+    assert line in " ".join(show(tmp_path).split())
+    assert line in write_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
+    assert list_penalties(records) == []

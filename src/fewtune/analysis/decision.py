@@ -20,10 +20,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from fewtune.analysis.answers import answer_commonest, keep_fullest
 from fewtune.analysis.leaderboard import IN_DOMAIN
+from fewtune.guarantee import Guarantee
 from fewtune.inference.allocation import Allocation, allocate_draws
 from fewtune.inference.answers import MethodAnswers
 from fewtune.inference.better import LEVEL, MOST_FURTHER_DRAWS
@@ -38,10 +38,7 @@ from fewtune.inference.regret import (
     share_level,
 )
 from fewtune.inference.scores import MethodScores, score_methods
-from fewtune.metrics.counts import RANGES
-
-Guarantee = Literal["expected_loss", "bound"]
-"""What a choice has to meet: a small expected loss and risk, or a regret bound within the tolerance."""
+from fewtune.metrics.counts import find_span
 
 WITHIN = 0.03
 """How far below the best a choice may be, where nothing is asked: 3 points."""
@@ -144,7 +141,7 @@ class Question:
     @property
     def span(self) -> float:
         """How far apart two values of the metric can be."""
-        return RANGES[self.metric][1] - RANGES[self.metric][0]
+        return find_span(self.metric)
 
 
 @dataclass(frozen=True)
@@ -230,7 +227,7 @@ def decide_scored(
     may_be_chosen = [each.name for each in contenders if each.excluded is None]
     # Beside a rival of which no two draws are shared nothing is known of what a choice may lose.
     known = {n: r for n, r in rivals.items() if len(r) == len(rivals) - 1 and all(e.is_known for e in r.values())}
-    unknown = {name: RegretBound(None, None, 0) for name in rivals}  # of methods that no look was at
+    unknown = {name: RegretBound(None, 0) for name in rivals}  # of methods that no look was at
     looked_at = {name: each for name, each in known.items() if name in limits.highest}
     regrets = unknown | bound_regrets(looked_at, limits, question.span, may_be_chosen)
     losses = {name: expect_loss(each, question.within, question.span) for name, each in known.items()}

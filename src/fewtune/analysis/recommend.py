@@ -15,7 +15,6 @@ from fewtune.analysis.decision import (
     WITHIN,
     Contender,
     Decision,
-    Guarantee,
     LookTaken,
     Question,
     decide,
@@ -24,6 +23,7 @@ from fewtune.analysis.frontier import price
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, LeaderboardRow, name_metric, rank_variants
 from fewtune.analysis.looks import find_earlier, find_levels, find_look, foresee_level, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
+from fewtune.guarantee import Guarantee
 from fewtune.inference.differences import FEWEST_DRAWS
 from fewtune.plurals import word_number
 from fewtune.records import LookHistory, Record

@@ -22,7 +22,7 @@ from fewtune.inference.better import LEVEL
 from fewtune.inference.differences import Difference, measure_score
 from fewtune.inference.scores import MethodScores, combine_scores, score_methods
 from fewtune.inference.spread import Spread, interquartile_mean, split_spread
-from fewtune.metrics.counts import RANGES
+from fewtune.metrics.counts import RANGES, find_span
 from fewtune.metrics.probabilities import FIGURES
 from fewtune.records import Record
 
@@ -77,7 +77,7 @@ def summarise_variants(
             [record for record in members if record.trial.variant == row.variant],
             row,
             {name: draws.get(row.variant, {}) for name, draws in scored.items()},
-            RANGES[metric],
+            metric,
             reader,
         )
         for row in rows
@@ -121,7 +121,7 @@ def _summarise(
     trials: Sequence[Record],
     row: LeaderboardRow,
     scored: Mapping[str, MethodScores],
-    limits: tuple[float, float],
+    metric: str,
     reader: AnswerReader,
 ) -> Stability:
     done = [record for record in trials if record.status == "done"]
@@ -130,7 +130,7 @@ def _summarise(
     errors = [r.metrics[IN_DOMAIN]["ece"] for r in whole if "ece" in r.metrics.get(IN_DOMAIN, {})]
     return Stability(
         bounds={
-            name: _bound_score(score.mean, scored[name], limits)
+            name: _bound_score(score.mean, scored[name], RANGES[metric])
             for name, score in row.scores.items()
             if score.mean is not None
         },
@@ -138,7 +138,7 @@ def _summarise(
         worst=min(values),
         spread=split_spread(_cells(done)),
         gaps={
-            name: _bound_gap(scored[IN_DOMAIN], scored[name], limits)
+            name: _bound_gap(scored[IN_DOMAIN], scored[name], find_span(metric))
             for name in row.scores
             if name != IN_DOMAIN and scored[IN_DOMAIN].keys() & scored[name].keys()
         },
@@ -173,9 +173,8 @@ def _cells(done: Sequence[Record]) -> dict[tuple[int, str], list[float]]:
     return cells
 
 
-def _bound_gap(inside: MethodScores, outside: MethodScores, limits: tuple[float, float]) -> Bounds:
+def _bound_gap(inside: MethodScores, outside: MethodScores, span: float) -> Bounds:
     """The score in domain less that on a test set, paired by draw."""
     both = sorted(inside.keys() & outside.keys())
     draws = [combine_scores([(1.0, inside[key]), (-1.0, outside[key])]) for key in both]
-    span = limits[1] - limits[0]
     return bound_mean(measure_score(draws), (-span, span))

@@ -15,7 +15,7 @@ from fewtune import records as store
 from fewtune.analysis.audit.audit import audit
 from fewtune.analysis.audit.finding import Evidence, Finding
 from fewtune.analysis.curves import Curve, trace_curves
-from fewtune.analysis.decision import WITHIN, Contender, Decision, Guarantee
+from fewtune.analysis.decision import WITHIN, Contender, Decision
 from fewtune.analysis.frontier import COSTS, BreakEven, find_break_evens, find_frontier
 from fewtune.analysis.leaderboard import (
     IN_DOMAIN,
@@ -36,6 +36,7 @@ from fewtune.analysis.uncounted import Uncounted, find_uncounted, keep_counted
 from fewtune.analysis.verdict import GroupLead, GroupVerdict, find_lead, judge_leads
 from fewtune.errors import RecordError, shorten
 from fewtune.garbage import collecting_later
+from fewtune.guarantee import Guarantee
 from fewtune.inference.better import REGION
 from fewtune.metrics.counts import SCORES
 from fewtune.records import LookHistory, Record

@@ -6,7 +6,7 @@ it is worded (`report`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,8 @@ from fewtune.analysis.leaderboard import (
     GroupKey,
     average_draws,
     group_by_variant,
-    group_records,
     name_metric,
 )
-from fewtune.analysis.looks import find_levels, keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.inference.answers import MethodAnswers
 from fewtune.inference.better import (
@@ -35,8 +33,8 @@ from fewtune.inference.better import (
 )
 from fewtune.inference.differences import Difference, pair_methods, subtract
 from fewtune.inference.scores import score_methods
-from fewtune.metrics.counts import RANGES
-from fewtune.records import LookHistory, Record
+from fewtune.metrics.counts import find_span
+from fewtune.records import Record
 
 
 @dataclass(frozen=True)
@@ -75,26 +73,6 @@ class GroupLead:
     over_majority: Difference | None
     counts: Mapping[str, int]
     """Trials by status."""
-
-
-def judge_study(
-    records: Iterable[Record],
-    reader: AnswerReader,
-    region: float = REGION,
-    looks: LookHistory | None = None,
-    seeds: Sequence[int] = (),
-) -> list[GroupVerdict]:
-    """Judge every group in domain, on the draws of the last look at it; `seeds` are the study's data seeds in order.
-
-    Failed and skipped trials are counted and never scored.
-    """
-    records = list(records)
-    looked_at = {record.trial_id for record in keep_looked_at(records, looks, seeds)}
-    leads = [
-        find_lead(key, [record for record in members if record.trial_id in looked_at], reader)
-        for key, members in group_records(records).items()
-    ]
-    return judge_leads(leads, find_levels(looks, records, seeds), region)
 
 
 def find_lead(key: GroupKey, members: Sequence[Record], reader: AnswerReader) -> GroupLead:
@@ -162,8 +140,7 @@ def _judge(
 
 
 def _find_span(lead: GroupLead) -> float:
-    least, most = RANGES.get(lead.metric, (0.0, 1.0))
-    return most - least
+    return find_span(lead.metric) if lead.metric else 0.0  # without a trial there is none, and nothing to compare
 
 
 def _find_level(lead: GroupLead, levels: Mapping[tuple[str, int], float]) -> float:

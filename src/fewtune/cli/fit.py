@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from fewtune.causes import find_system_error
 from fewtune.cli.fit_options import BUDGET, Calibration, Choice, Columns, Source
 from fewtune.cli.options import make_flag
 from fewtune.cli.output import console, say, say_error, say_to_copy
@@ -131,16 +132,15 @@ def _make_room(save: Path, calibration: Calibration, columns: Columns) -> Path:
 
 @contextlib.contextmanager
 def _saved(save: Path) -> Iterator[None]:
-    """What fails within, the model is whole in its folder, and the message says so."""
+    """What fails within, the model is whole in its folder, and the message says so: this command is not given again."""
     try:
         yield
-    except UnwrittenError as error:
-        raise FewtuneError(
-            f"{error.filename}: it could not be written ({error.strerror}). The model in {save} is whole. To have this "
-            "too, make room and fit again under another --save."
-        ) from error
     except FewtuneError as error:
-        raise FewtuneError(f"{error} The model in {save} is whole.") from error
+        told, unwritten = str(error), find_system_error(error)
+        if isinstance(unwritten, UnwrittenError):
+            told = f"{unwritten.filename}: it could not be written ({unwritten.strerror})."
+        again = "To have this too, mend that and fit again under another --save."
+        raise FewtuneError(f"{told} The model in {save} is whole. {again}") from error
 
 
 def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:

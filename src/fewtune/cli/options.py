@@ -6,11 +6,12 @@ Owns their help texts, and the refusal of values out of range.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from fewtune.errors import FewtuneError, shorten
+from fewtune.guarantee import Guarantee
 
 
 def make_flag(told: str) -> Parameter:
@@ -31,7 +32,7 @@ Profile = Annotated[bool, make_flag("Print where the time went, by phase and by 
 Strict = Annotated[bool, make_flag("Exit with 1 where the audit finds an error.")]
 
 GuaranteeOption = Annotated[
-    Literal["expected_loss", "bound"] | None,
+    Guarantee | None,
     Parameter(
         help="What a decision has to meet: a small expected loss, or a bound that holds with 95 % confidence and takes "
         "more draws; the study's own if not given."

@@ -13,8 +13,7 @@ A leader is the best of several by chance too. So its comparisons are corrected 
 still level, 0 must be left out at a level of 5 % over k (k - 1) / 2 pairs, the clearest difference first, which then
 leaves k - 1. That keeps the chance of a single false "better" in a group at 5 % or less: where it first goes wrong, all
 methods that truly equal the leader are still among the k, and so are their pairs (Holm's rule with Shaffer's counts,
-https://doi.org/10.1080/01621459.1986.10478341). A table of claims over several groups is corrected by Holm's rule over
-all of them besides (Holm 1979, https://www.jstor.org/stable/4615733).
+https://doi.org/10.1080/01621459.1986.10478341). Of several leaders the pairs of all their groups are counted together.
 """
 
 from __future__ import annotations
@@ -130,11 +129,6 @@ class LeaderDifferences:
     level: float = LEVEL
 
 
-def judge_leader(leader: LeaderDifferences, region: float = REGION) -> dict[str, Comparison]:
-    """Judge the leader of a single group, its comparisons corrected together; the order is kept."""
-    return judge_leaders([leader], region)[0]
-
-
 def judge_leaders(leaders: Sequence[LeaderDifferences], region: float = REGION) -> list[dict[str, Comparison]]:
     """Judge the leaders of several groups, all comparisons corrected together, the clearest of all first.
 
@@ -192,17 +186,6 @@ def judge_selected(
     judged = judge(difference, span, region, level / methods)
     p, exact_p = (None if each is None else min(1.0, methods * each) for each in (judged.p, judged.exact_p))
     return replace(judged, p=p, exact_p=exact_p)
-
-
-def correct_claims(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct the p values of all claims of a table by Holm's rule; None stays None and counts as a claim."""
-    known = [p for p in p_values if p is not None]
-    order = np.argsort(known, kind="stable")
-    steps = np.asarray(known)[order] * np.arange(len(p_values), len(p_values) - len(known), -1)
-    corrected = np.empty(len(known))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
-    values = iter(corrected.tolist())
-    return [None if p is None else next(values) for p in p_values]
 
 
 def count_pairs(methods: int) -> int:

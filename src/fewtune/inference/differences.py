@@ -18,7 +18,7 @@ Differences from nothing, of a score by itself, are made in the same way without
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -134,7 +134,7 @@ class Difference:
         can tell where they show no difference.
         """
         by_draws = -float(special.stdtrit(self._seen_freedom, level)) * self._seen_error
-        by_rows = -float(special.ndtri(level)) * self._resampled_error
+        by_rows = -float(special.ndtri(level)) * self._error_drawn_anew
         return max(by_draws, by_rows, reach_unseen(self.tested, level, self.further))
 
     def find_level(self) -> float:
@@ -142,7 +142,7 @@ class Difference:
         size = abs(self.mean)
         one_side = (
             _find_tail(size, self._seen_error, self._seen_freedom),
-            _find_tail(size, self._resampled_error, math.inf),
+            _find_tail(size, self._error_drawn_anew, math.inf),
             math.exp(-size / self.row_weight) if self.row_weight > 0 else 0.0,
         )
         return min(1.0, 2 * max(one_side))
@@ -156,7 +156,8 @@ class Difference:
         return self._join_freedom(self._seen + self._support)
 
     @property
-    def _resampled_error(self) -> float:
+    def _error_drawn_anew(self) -> float:
+        """The standard error if draws, and of each its rows, were drawn anew from those at hand."""
         again = (1 - 1 / min(self.counts)) * self._seen if self.is_known else 0.0
         return math.sqrt(again + self._own_rows + self._common_rows)
 
@@ -240,7 +241,7 @@ Rivals = Mapping[str, Difference]
 def measure_score(draws: Sequence[DrawScore]) -> Difference:
     """The mean of a score over draws, as its difference from nothing."""
     scores = [each.score for each in draws]
-    variance = _vary(scores, [(each.rows, each.effects) for each in draws])
+    variance = _vary_scores(draws)
     tested = weigh_rows([[look_at_score(tested) for tested in each.tested] for each in draws])
     shared = max(each.shared_support for each in draws)
     mean, count = float(np.mean(scores)), len(draws)
@@ -249,12 +250,14 @@ def measure_score(draws: Sequence[DrawScore]) -> Difference:
 
 def subtract(first: MethodScores, second: MethodScores) -> Difference:
     """First less second, without moderation: of two methods by themselves. They share a draw at the least."""
-    return _put_together(first, second, _vary_method(first), _vary_method(second), _subtract_draws(first, second))
+    return _put_together(
+        first, second, _vary_scores(first.values()), _vary_scores(second.values()), _subtract_draws(first, second)
+    )
 
 
 def pair_methods(scored: Mapping[str, MethodScores]) -> dict[str, Rivals]:
     """Every method's rivals, each less the method, by its name; pairs without a draw in common are left out."""
-    alone = {name: _vary_method(draws) for name, draws in scored.items()}
+    alone = {name: _vary_scores(draws.values()) for name, draws in scored.items()}
     prior = estimate_moderation([each.draws for each in alone.values()], [len(draws) - 1 for draws in scored.values()])
     moderated = {
         name: replace(each, draws=prior.moderate(each.draws, len(scored[name]) - 1)[0]) for name, each in alone.items()
@@ -348,8 +351,8 @@ def _subtract_draws(first: MethodScores, second: MethodScores) -> _PairedDraws:
     return _PairedDraws(tuple(by_draw), _vary(by_draw, effects), shared, weigh_rows(tested))
 
 
-def _vary_method(draws: MethodScores) -> Variance:
-    return _vary([each.score for each in draws.values()], [(each.rows, each.effects) for each in draws.values()])
+def _vary_scores(draws: Collection[DrawScore]) -> Variance:
+    return _vary([each.score for each in draws], [(each.rows, each.effects) for each in draws])
 
 
 def _vary(values: Sequence[float], effects: Sequence[tuple[IntArray, FloatArray]]) -> Variance:

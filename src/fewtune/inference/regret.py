@@ -26,11 +26,10 @@ from fewtune.inference.differences import FEWEST_DRAWS, Rivals
 class RegretBound:
     """A method is at most `bound` below the best, in the metric's own unit; None where that cannot be told yet.
 
-    `rival` is the method that may be above it by so much, None where none may be; `draws` the fewest it was paired on.
+    `draws` are the fewest that it shares with a method that may be the best.
     """
 
     bound: float | None
-    rival: str | None
     draws: int
     least: float = 0.0
     """How far below `above` it is at the least: the truly best method is above 0 as seldom as a bound is wrong."""
@@ -109,8 +108,6 @@ def _bound_one(name: str, rivals: Rivals, limits: UpperLimits, span: float, able
     open_rivals = limits.find_rivals(name)
     fewest = min((len(rivals[other].by_draw) for other in open_rivals), default=FEWEST_DRAWS)
     if fewest < FEWEST_DRAWS:
-        return RegretBound(None, None, fewest)
-    rival = max(open_rivals, key=open_rivals.__getitem__, default=None)
-    if rival is None or open_rivals[rival] <= 0:
-        return RegretBound(0.0, None, fewest, least, above)
-    return RegretBound(min(span, open_rivals[rival]), rival, fewest, least, above)
+        return RegretBound(None, fewest)
+    highest = max((0.0, *open_rivals.values()))
+    return RegretBound(min(span, highest), fewest, least, above)

@@ -18,7 +18,7 @@ from fewtune.inference.answers import Codes, DrawAnswers
 from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, count_answers, total_answers
 
 FEWEST_SHOWN = 3
-"""From so many rows of a label on that show a difference, resampling knows how often such rows come."""
+"""From so many rows of a label on that show a difference, they tell how often such rows come."""
 LARGEST_TOTALS = 4_000_000
 """Totals by label that are held at once."""
 
@@ -120,7 +120,7 @@ def _list_unlike(gold: Codes, answers: Codes) -> npt.NDArray[np.bool_]:
 def _weigh_unshown(tested: RowsTested, weights: FloatArray, *shown: npt.NDArray[np.bool_]) -> RowsWeighed:
     """The largest weight of a label of which fewer than FEWEST_SHOWN rows are in any of `shown` (rows,).
 
-    Where more are, resampling knows what they do.
+    Where more are, what each of them adds (`scores`) tells what they do.
     """
     there = np.bincount(tested.gold, minlength=len(weights)) > 0
     few = np.any([np.bincount(tested.gold[each], minlength=len(weights)) < FEWEST_SHOWN for each in shown], axis=0)

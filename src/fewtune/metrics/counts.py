@@ -69,14 +69,14 @@ OF_TOTALS: Mapping[Score, Callable[[FloatArray, FloatArray, FloatArray], FloatAr
     score_matthews: _matthews_of,
     score_macro_f1: _macro_f1_of,
 }
-"""The same, from right answers, gold and predicted labels, (..., labels) each: whoever resamples has these alone."""
+"""The same, from right answers, gold and predicted labels, (..., labels) each: for whoever moves single rows."""
 
 SCORES: Mapping[str, Score] = {
     "accuracy": score_accuracy,
     "mcc": score_matthews,
     "macro_f1": score_macro_f1,
 }
-"""The primary metrics that can be resampled, by their name in a record."""
+"""The primary metrics, by their name in a record."""
 
 
 def score_all(counts: IntArray | FloatArray, names: Iterable[str]) -> dict[str, float]:
@@ -87,3 +87,9 @@ def score_all(counts: IntArray | FloatArray, names: Iterable[str]) -> dict[str, 
 
 RANGES: Mapping[str, tuple[float, float]] = {"accuracy": (0.0, 1.0), "mcc": (-1.0, 1.0), "macro_f1": (0.0, 1.0)}
 """The least and most that each can be: an interval of a mean does not reach beyond."""
+
+
+def find_span(metric: str) -> float:
+    """How far apart two values of one of RANGES can be."""
+    least, most = RANGES[metric]
+    return most - least

@@ -24,8 +24,8 @@ from fewtune.models.adapters import (
     PrefixTuningConfig,
     PromptTuningConfig,
 )
+from fewtune.predictors.manifest import COPY_ANEW
 
-_REMEDY = "Copy the folder anew, or fit the model again."
 MOST_MODULES = 1000
 """Names of modules that an adapter hangs on; fewtune writes the last parts of names, some ten."""
 LARGEST_ALPHA = 1e12
@@ -151,17 +151,17 @@ def read_adapter_config(path: Path, kinds: Collection[str]) -> PeftConfig:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
     except (ValueError, RecursionError, OSError) as error:
-        raise PredictorError(f"{path}: not readable as JSON. {_REMEDY}") from error
+        raise PredictorError(f"{path}: not readable as JSON. {COPY_ANEW}") from error
     kind = content.get("peft_type") if isinstance(content, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
-        raise PredictorError(f"{path}: {name_choices(str(kind), kinds, 'peft_type')} {_REMEDY}")
+        raise PredictorError(f"{path}: {name_choices(str(kind), kinds, 'peft_type')} {COPY_ANEW}")
     form = FORMS[kind]
     try:
         known = form.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise PredictorError(f"{path}: {shorten(reason, 300)}. {_REMEDY}") from error
+        raise PredictorError(f"{path}: {shorten(reason, 300)}. {COPY_ANEW}") from error
     config = known.build()
     others = {name: value for name, value in content.items() if name not in form.model_fields}
     defaults = json.loads(json.dumps(config.to_dict(), default=list))
@@ -173,7 +173,7 @@ def read_adapter_config(path: Path, kinds: Collection[str]) -> PeftConfig:
     ]
     if asking:
         raise PredictorError(
-            f"{path}: it sets {list_names(asking)}, as fewtune never does, and PEFT might run code for it. {_REMEDY} "
+            f"{path}: it sets {list_names(asking)}, as fewtune never does, and PEFT might run code for it. {COPY_ANEW} "
             f"It was saved with PEFT {shorten(known.peft_version or 'of no said version')}, and this is "
             f"{version('peft')}: where that is newer, update peft."
         )

@@ -25,6 +25,7 @@ from fewtune.predictors.manifest import (
     ADAPTER,
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    COPY_ANEW,
     OLDEST_VERSION,
     SCHEMA_VERSION,
     AdapterPart,
@@ -128,7 +129,7 @@ def _rebuild(manifest: Manifest, folder: Path, base: Path | str | None, precisio
         named = {name.replace("\\", "/") for name in manifest.files}
         for name in (f"{ADAPTER}/{ADAPTER_CONFIG}", f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
             if name not in named:  # what no hash vouches for is not read
-                raise PredictorError(f"{folder}: its manifest does not name {name}. Copy the folder anew.")
+                raise PredictorError(f"{folder}: its manifest does not name {name}. {COPY_ANEW}")
     return _rebuild_language(manifest, part, tensors, folder, base, precision)
 
 
@@ -185,9 +186,9 @@ def read_manifest(folder: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
         content = parse_json(text)
     except RepeatedKeyError as error:
-        raise PredictorError(f"{path}: {error}. Copy the folder anew, or fit the model again.") from error
+        raise PredictorError(f"{path}: {error}. {COPY_ANEW}") from error
     except (ValueError, RecursionError, OSError) as error:
-        raise PredictorError(f"{path}: not readable as JSON. Copy the folder anew, or fit the model again.") from error
+        raise PredictorError(f"{path}: not readable as JSON. {COPY_ANEW}") from error
     told = content.get("schema_version") if isinstance(content, dict) else None
     if type(told) is int and told > SCHEMA_VERSION:
         raise PredictorError(
@@ -208,10 +209,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise PredictorError(f"{path}: not the manifest of a saved model ({shorten(reason, 400)}).") from error
     digest = digest_manifest(content) if manifest.schema_version > OLDEST_VERSION else None
     if manifest.digest != digest:
-        raise PredictorError(
-            f"{path}: its content is not what was saved (it differs from its digest). Copy the folder anew, or fit the "
-            "model again."
-        )
+        raise PredictorError(f"{path}: its content is not what was saved (it differs from its digest). {COPY_ANEW}")
     return manifest
 
 
@@ -224,11 +222,11 @@ def _check_files(folder: Path, files: Mapping[str, str]) -> None:
         except OSError as error:
             raise PredictorError(f"{folder}: {shown} cannot be read ({error.strerror or error}).") from error
         if found is None:
-            raise PredictorError(f"{folder}: {shown}, which its manifest names, is not there. Copy the folder anew.")
+            raise PredictorError(f"{folder}: {shown}, which its manifest names, is not there. {COPY_ANEW}")
         if found != expected:
             raise PredictorError(
-                f"{folder / name}: its content is not what was saved (its SHA-256 differs from the manifest's). Copy "
-                "the folder anew, or fit the model again."
+                f"{folder / name}: its content is not what was saved (its SHA-256 differs from the manifest's). "
+                f"{COPY_ANEW}"
             )
 
 

@@ -18,6 +18,7 @@ from fewtune.errors import DataError, PredictorError
 from fewtune.models.architectures.base import Ability
 from fewtune.predictors.language import LanguageScorer, Prompting, encode_rows, find_by_states, read_words
 from fewtune.predictors.manifest import (
+    COPY_ANEW,
     HeadPart,
     LabelWordsPart,
     LanguagePart,
@@ -96,8 +97,7 @@ def _check_model(part: LanguagePart, model: LanguageModel, folder: Path) -> None
     ):
         if given > most:
             raise PredictorError(
-                f"{folder}: {field} of its manifest is {given}, and its base model has {most}. Copy the folder anew, "
-                "or fit the model again."
+                f"{folder}: {field} of its manifest is {given}, and its base model has {most}. {COPY_ANEW}"
             )
 
 

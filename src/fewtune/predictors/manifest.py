@@ -22,6 +22,8 @@ SCHEMA_VERSION = 3
 OLDEST_VERSION = 2
 ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter", "adapter_config.json", "adapter_model.safetensors"
 """The folder of what PEFT can read, and its files."""
+COPY_ANEW = "Copy the folder anew, or fit the model again."
+"""What to do about a folder that does not hold what was saved."""
 
 
 class _Part(BaseModel):

@@ -40,6 +40,7 @@ from fewtune.predictors.manifest import (
     ADAPTER,
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    COPY_ANEW,
     AdapterPart,
     SoftTokensPart,
     UnchangedPart,
@@ -147,8 +148,8 @@ def list_change_forms(part: NetworkPart, folder: Path, model: LanguageModel) -> 
     unknown = [name for name in part.names if name not in shapes]
     if unknown:
         raise PredictorError(
-            f"{folder}: its manifest replaces weights that the base model has not: {list_names(unknown, 3)}. Copy the "
-            "folder anew, or fit the model again."
+            f"{folder}: its manifest replaces weights that the base model has not: {list_names(unknown, 3)}. "
+            f"{COPY_ANEW}"
         )
     return {f"network.{name}": TensorForm(shapes[name], FLOAT32) for name in part.names}
 
@@ -210,7 +211,7 @@ def _check_targets(path: Path, targets: Collection[str], network: PreTrainedMode
     others = [name for name, module in found if not isinstance(module, LINEAR)]
     if others or not found:
         reason = f"{others[0]}, which is no linear layer" if others else "no module of the base model"
-        raise PredictorError(f"{path}: target_modules names {reason}. Copy the folder anew, or fit the model again.")
+        raise PredictorError(f"{path}: target_modules names {reason}. {COPY_ANEW}")
 
 
 def _check_rank(rank: int, tensors: TensorFile) -> None:
@@ -219,10 +220,7 @@ def _check_rank(rank: int, tensors: TensorFile) -> None:
     others = [name for name, shape in found.items() if shape[:1] != (rank,)]
     if others or not found:
         shown = f"{others[0]} has the shape {list(found[others[0]])}" if others else "it holds no tensor lora_A"
-        raise PredictorError(
-            f"{tensors.place}: {shown}, and {ADAPTER_CONFIG} says that r is {rank}. Copy the folder anew, or fit the "
-            "model again."
-        )
+        raise PredictorError(f"{tensors.place}: {shown}, and {ADAPTER_CONFIG} says that r is {rank}. {COPY_ANEW}")
 
 
 def _check_four_bit(folder: Path, model: LanguageModel) -> None:
@@ -263,8 +261,8 @@ def _compare(place: Path, values: Mapping[str, tuple[object, object]]) -> None:
     for name, (given, needed) in values.items():
         if given != needed:
             raise PredictorError(
-                f"{place}: {name} is {given!r} and must be {needed!r} on this base model, with these tensors. Copy the "
-                "folder anew, or fit the model again."
+                f"{place}: {name} is {given!r} and must be {needed!r} on this base model, with these tensors. "
+                f"{COPY_ANEW}"
             )
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from fewtune.errors import PredictorError, list_names
 from fewtune.plurals import word_number
+from fewtune.predictors.manifest import COPY_ANEW
 
 _NAMED = 3
 """Of the tensors that do not fit, how many a message names."""
@@ -47,14 +48,14 @@ class TensorFile:
         """The values; raises PredictorError naming the tensors that are missing, unexpected, or not as expected."""
         missing = [name for name in expected if name not in self.forms]
         if missing:
-            raise PredictorError(f"{self.place}: it lacks {_count(missing)}. {_REMEDY}")
+            raise PredictorError(f"{self.place}: it lacks {_count(missing)}. {COPY_ANEW}")
         unexpected = [name for name in self.forms if name not in expected]
         if unexpected:
-            raise PredictorError(f"{self.place}: the model has no place for {_count(unexpected)}. {_REMEDY}")
+            raise PredictorError(f"{self.place}: the model has no place for {_count(unexpected)}. {COPY_ANEW}")
         for name, form in expected.items():
             found = self.forms[name]
             if found.shape != form.shape or found.types[0] not in form.types:
-                raise PredictorError(f"{self.place}: {name} is {_word(found)} and must be {_word(form)}. {_REMEDY}")
+                raise PredictorError(f"{self.place}: {name} is {_word(found)} and must be {_word(form)}. {COPY_ANEW}")
         values = {}
         if expected:
             with self._open() as opened:
@@ -62,7 +63,7 @@ class TensorFile:
         for name, value in values.items():
             # Neither copies a large array, and what is no number shows in both.
             if value.size and not (np.isfinite(value.min()) and np.isfinite(value.max())):
-                raise PredictorError(f"{self.place}: {name} holds values that are not finite. {_REMEDY}")
+                raise PredictorError(f"{self.place}: {name} holds values that are not finite. {COPY_ANEW}")
         return values
 
     def _read_header(self) -> dict[str, TensorForm]:
@@ -74,10 +75,7 @@ class TensorFile:
         try:
             return safe_open(self.place, framework="np")
         except (SafetensorError, OSError) as error:
-            raise PredictorError(f"{self.place}: not readable as safetensors ({error}). {_REMEDY}") from error
-
-
-_REMEDY = "Copy the folder anew, or fit the model again."
+            raise PredictorError(f"{self.place}: not readable as safetensors ({error}). {COPY_ANEW}") from error
 
 
 def _count(names: list[str]) -> str:

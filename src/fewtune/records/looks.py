@@ -20,7 +20,7 @@ from fewtune.records.files import write_atomically
 LOOKS = "looks.json"
 
 MOST_SPENT = 0.05
-"""The most that all looks at one task and number of shots may spend of the error: `LEVEL` of `inference`."""
+"""What the levels of all looks at one task and number of shots may come to: the whole error, `LEVEL` of `inference`."""
 MOST_DRAWS = 2**53 - 1
 """More is no number of draws: what is worked out from it would not be exact, or overflow."""
 
@@ -92,7 +92,7 @@ def find_overspent(looks: Iterable[Look]) -> dict[tuple[str, int], float]:
 
 
 def word_percent(share: float) -> str:
-    """Word a share of the error: '5 %'."""
+    """Word a level: '5 %'."""
     return f"{100 * share:.3g} %"
 
 

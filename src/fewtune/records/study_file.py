@@ -6,11 +6,12 @@ Owns which entries these are and what each may be.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fewtune.errors import RecordError
+from fewtune.guarantee import Guarantee
 from fewtune.records.faults import word_error
 
 ENTRIES: dict[str, TypeAdapter[Any]] = {
@@ -19,7 +20,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "tasks": TypeAdapter(list[str | Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]]),
     "equivalence": TypeAdapter(int | float | str),
     "within": TypeAdapter(int | float | str),
-    "guarantee": TypeAdapter(Literal["expected_loss", "bound"]),
+    "guarantee": TypeAdapter(Guarantee),
     "data_seeds": TypeAdapter(list[int]),
     "until": TypeAdapter(dict[str, Any] | str),
 }

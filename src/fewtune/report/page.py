@@ -37,7 +37,7 @@ from fewtune.report.curve_chart import draw_curves
 from fewtune.report.look import NARROW, WIDE, build_fast
 from fewtune.report.score_chart import SCORES
 from fewtune.report.svg import embed_chart, have_drawn, open_drawing
-from fewtune.report.tuning import list_choices
+from fewtune.report.tuning import list_choices, list_penalties
 from fewtune.terminal import make_safe
 
 FILE_NAME = "report.html"
@@ -159,6 +159,7 @@ def render_page(study: StudyAnalysis) -> str:
             unlabelled_note=wording.UNLABELLED_NOTE,
             curves=drawn_curves,
             tuning=list_choices(study.records),
+            penalties=list_penalties(study.records),
             methods=collect_methods(study),
             unfinished=tables.list_unfinished(study.records),
             environments=collect_environments(study.records),

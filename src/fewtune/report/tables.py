@@ -24,7 +24,7 @@ from fewtune.plurals import word_number
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.parted_table import Column, part_table
-from fewtune.report.tuning import list_choices
+from fewtune.report.tuning import list_choices, list_penalties
 from fewtune.report.wording import (
     MAJORITY,
     MAJORITY_NOTE,
@@ -73,7 +73,10 @@ def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
         _show_verdict(console, study.decision(group.board), group.verdict)
     for breakdown in break_down(study):
         _show_breakdown(console, breakdown, study.unlabelled)
-    _show_tuning(console, list_choices(study.records))
+    _show_lines(
+        console, "Tuning: settings chosen by cross-validation on the support alone", list_choices(study.records)
+    )
+    _show_lines(console, "Penalties that regressions chose by rows of the support", list_penalties(study.records))
     _show_unfinished(console, study.records)
 
 
@@ -228,12 +231,12 @@ def _fill_cell(cell: Bounds | None) -> Text:
     return text
 
 
-def _show_tuning(console: Console, choices: Sequence[str]) -> None:
-    if not choices:
+def _show_lines(console: Console, heading: str, lines: Sequence[str]) -> None:
+    if not lines:
         return
     console.print()
-    console.print(make_text("Tuning: settings chosen by cross-validation on the support alone", style="bold"))
-    for line in choices:
+    console.print(make_text(heading, style="bold"))
+    for line in lines:
         console.print(Padding(make_message(line), (0, 0, 0, 1)))
 
 

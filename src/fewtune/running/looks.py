@@ -149,12 +149,28 @@ def look_at_end(
     return history
 
 
-def look_at_whole(out: Path, planned: Mapping[str, Cell], draws: int) -> None:
-    """Write down a look at all planned trials of a folder, where each of them is there; else none."""
-    found = {record.trial_id: record.status for record in load_records(out)} if list_written(out) else {}
-    if planned.keys() <= found.keys():
-        outcomes = {name_outcome(trial_id, found[trial_id]): cell for trial_id, cell in planned.items()}
-        write_looks(out, take_look(begin_looks(out, [draws], ()), outcomes, draws))
+def look_at_whole(out: Path, planned: Collection[str], seeds: Sequence[int]) -> None:
+    """Write down a look at all planned trials of a folder, by their ids, where each of them is there; else none."""
+    found = {record.trial_id: record for record in load_records(out)} if list_written(out) else {}
+    if found.keys() >= set(planned):
+        records = [found[trial_id] for trial_id in planned]
+        write_looks(out, look_at_all(begin_looks(out, [len(seeds)], ()), records, seeds))
+
+
+def look_at_all(history: LookHistory, records: Iterable[Record], seeds: Sequence[int]) -> LookHistory:
+    """The history after a look at all trials of each task and number of shots, at as many draws as it has.
+
+    `seeds` are the study's data seeds in order.
+    """
+    number = {seed: draws for draws, seed in enumerate(seeds, start=1)}
+    places: dict[Place, list[Record]] = defaultdict(list)
+    for record in records:
+        places[record.trial.task, record.trial.shots].append(record)
+    for members in places.values():
+        outcomes = {name_outcome(record.trial_id, record.status): record.trial.cell for record in members}
+        draws = max(number.get(record.trial.data_seed, len(seeds)) for record in members)
+        history = take_look(history, outcomes, draws)
+    return history
 
 
 def count_whole(jobs: Iterable[Job], cells: Mapping[str, Cell], seeds: Sequence[int], have: Collection[str]) -> int:

@@ -13,12 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewtune.analysis.decision import Decision, Guarantee
+from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import rank_variants
 from fewtune.analysis.looks import name_outcome, plan_further_looks, plan_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.study import FolderContents, read_folder
+from fewtune.guarantee import Guarantee
 from fewtune.records import LookHistory, Record, StudyPredictions, list_written, write_looks
 from fewtune.running.circumstances import describe_axes
 from fewtune.running.course import BoundCourse, Course, LossCourse

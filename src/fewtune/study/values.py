@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from fewtune.errors import FewtuneError
+from fewtune.guarantee import Guarantee
 from fewtune.sizes import parse_bytes
 from fewtune.study.draft import LARGEST_INTEGER
 from fewtune.study.yaml_rules import Dumper
@@ -235,7 +236,7 @@ class Study(_Frozen):
         "the cheapest method that is expected to lose a sixth of that at most, and whose chance of losing more than "
         "all of it is 5 % at most.",
     )
-    guarantee: Literal["expected_loss", "bound"] = Field(
+    guarantee: Guarantee = Field(
         default="expected_loss",
         description="What a decision has to meet: a small expected loss, or, for whoever must defend it, a bound "
         "`within` the tolerance at 95 % confidence, all methods at once, which takes more draws.",
