@@ -95,6 +95,15 @@ def find_alike(labels: Iterable[str]) -> list[list[str]]:
     return [group for group in alike.values() if len(group) > 1]
 
 
+def find_respelt(labels: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Those of the labels that are none of the known ones but differ from one in spelling alone, with that one."""
+    spelt = {_spell(label): label for label in known}
+    there = set(spelt.values())
+    return {
+        label: spelt[_spell(label)] for label in dict.fromkeys(labels) if label not in there and _spell(label) in spelt
+    }
+
+
 def _spell(label: str) -> str:
     if is_number(label) and math.isfinite(float(label)):
         return str(Decimal(label).normalize())
