@@ -190,6 +190,17 @@ def test_two_models_are_set_side_by_side(
     assert "know different labels" not in told
 
 
+def test_two_models_may_read_other_columns(
+    saved: Path, tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = [{"note": f"{word} {number}"} for number in range(4) for word in ("swift", "bent", "late")]
+    fewtune.fit(notes, [PRAISE, BROKEN, LATE] * 4, "tfidf").save(tmp_path / "notes-model")
+    rows = write("rows.csv", f"review,note,label\nlate,swift,{LATE}\nlovely,swift,{PRAISE}\nbroken,bent,{PRAISE}\n")
+    assert call("evaluate", saved, rows, "--beside", tmp_path / "notes-model", "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)["beside"]
+    assert (found["first_alone"], found["second_alone"], found["both_right"], found["neither_right"]) == (1, 0, 1, 1)
+
+
 def test_a_second_models_answers_stand_in_json_and_beside_the_wrong_rows(
     saved: Path, tmp_path: Path, write_rows: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -403,6 +414,11 @@ BAD_ROWS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "review,kind\nfine,praise\n",
         ("--label", "knd"),
         "unknown column 'knd'. Did you mean 'kind'?",
+    ),
+    "a column in other case": (
+        "review,kind\nfine,praise\n",
+        ("--label", "KIND"),
+        "unknown column 'KIND'. Did you mean 'kind'?",
     ),
     "a missing label": (
         "review,kind\nfine,praise\nfine,\n",

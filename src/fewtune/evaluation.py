@@ -175,11 +175,12 @@ def evaluate_rows(
     """
     gold = name_labels(labels, predictor.labels)
     rows = (TextRow(number, {name: text[name] for name in predictor.fields}) for number, text in enumerate(texts, 1))
-    found: list[tuple[float, ...]] = []
+    windows, done = [], 0
     for answers in answer_rows(predictor, rows):
-        found += [answer.probabilities for answer in answers]
-        on_rows(len(found))
-    probabilities = np.array(found)
+        windows.append(np.array([answer.probabilities for answer in answers]))
+        done += len(answers)
+        on_rows(done)
+    probabilities = np.concatenate(windows)
     abstained = np.array([label is None for label in predictor.answer(probabilities)])
     return ModelAnswers(gold, probabilities, abstained, measure(probabilities, gold.places))
 

@@ -24,7 +24,7 @@ def evaluate(
     /,
     *,
     label: Annotated[
-        str | None, Parameter(help="The column of labels; `label`, or the one that holds nothing else, if not given.")
+        str | None, Parameter(help="The column of labels; `label`, or the one that holds the model's, if not given.")
     ] = None,
     beside: Annotated[
         Path | None, Parameter(help="A second saved model, to be compared with the first on the same rows.")

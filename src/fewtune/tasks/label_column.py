@@ -97,11 +97,10 @@ def find_alike(labels: Iterable[str]) -> list[list[str]]:
 
 def find_respelt(labels: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Those of the labels that are none of the known ones but differ from one in spelling alone, with that one."""
-    spelt = {_spell(label): label for label in known}
-    there = set(spelt.values())
-    return {
-        label: spelt[_spell(label)] for label in dict.fromkeys(labels) if label not in there and _spell(label) in spelt
-    }
+    allowed = set(known)
+    spelt = {_spell(label): label for label in sorted(allowed)}
+    others = (label for label in dict.fromkeys(labels) if label not in allowed)
+    return {label: spelt[spelling] for label in others if (spelling := _spell(label)) in spelt}
 
 
 def _spell(label: str) -> str:
