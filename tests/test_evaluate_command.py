@@ -177,16 +177,19 @@ def test_two_models_are_set_side_by_side(
         '9 rows have labels that two-labels never saw, and count as wrong: "praise" (8 rows), "billing" (1 row)' in told
     )
     assert "accuracy 0.960 0.640 +0.320" in told
-    assert "reviews-model is better than two-labels: +32.0 points of accuracy [" in told
+    assert "By accuracy reviews-model is better than two-labels: +32.0 points [" in told
     assert "reviews-model alone is right in 8 rows, two-labels alone in 0 (McNemar's exact p 0.0078)." in told
     assert call("evaluate", tmp_path / "two-labels", rows, "--beside", saved) == 0
-    assert "reviews-model is better than two-labels: +32.0 points of accuracy [" in read_told(capsys)
+    assert "By accuracy reviews-model is better than two-labels: +32.0 points [" in read_told(capsys)
     assert call("evaluate", saved, rows, "--beside", saved) == 2
     assert "--beside names the same model" in capsys.readouterr().err
     shutil.copytree(saved, tmp_path / "copy")
     assert call("evaluate", saved, rows, "--beside", tmp_path / "copy") == 0
     told = read_told(capsys)
-    assert "Which is better cannot be told:" in told and "that neither model ever saw, and counts as wrong" in told
+    assert (
+        "By accuracy it cannot be told which is better: +0.0 points for reviews-model [" in told
+        and "that neither model ever saw, and counts as wrong" in told
+    )
     assert "know different labels" not in told
 
 

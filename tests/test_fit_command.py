@@ -133,9 +133,7 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         "--test names 'in_domain' twice": (
             *("fit", file, "--label", "kind", "--test", other, "--test", other, "--save", tmp_path / "a"),
         ),
-        "no row has a label that the model knows. Column 'kind' holds prase; it knows": (
-            *("evaluate", saved, other, "--label", "kind"),
-        ),
+        "Did you mean 'praise' by 'prase'? Write it so, or": ("evaluate", saved, other, "--label", "kind"),
         "exists: give --out a new file": ("predict", saved, file, "--out", other),
         "unknown column 'knd'. Did you mean 'kind'?": ("evaluate", saved, file, "--label", "knd"),
         "there is no such file": ("predict", saved, tmp_path / "none.csv"),

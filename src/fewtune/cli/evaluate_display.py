@@ -121,13 +121,12 @@ def word_pair(pair: PairedModels, names: Sequence[str]) -> str:
     gain, low, high = (word_points(value) for value in (score.difference, score.low, score.high))
     match score.better:
         case "first":
-            return f"{first} is better than {second}: {gain} points of accuracy [{low}, {high}]. {alone}"
+            return f"By accuracy {first} is better than {second}: {gain} points [{low}, {high}]. {alone}"
         case "second":
             gain, high, low = (word_points(-value) for value in (score.difference, score.low, score.high))
-            return f"{second} is better than {first}: {gain} points of accuracy [{low}, {high}]. {alone}"
+            return f"By accuracy {second} is better than {first}: {gain} points [{low}, {high}]. {alone}"
         case None:
-            told = f"{first} less {second} is {gain} points of accuracy [{low}, {high}]"
-            return f"Which is better cannot be told: {told}. {alone}"
+            return f"By accuracy it cannot be told which is better: {gain} points for {first} [{low}, {high}]. {alone}"
 
 
 def _word_labels(report: Report, names: Sequence[str]) -> list[str]:

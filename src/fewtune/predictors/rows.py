@@ -24,7 +24,7 @@ from fewtune.data.row_files import (
     read_cell,
     read_rows,
 )
-from fewtune.errors import DataError, list_names, name_choices
+from fewtune.errors import DataError, find_near, list_names, name_choices, shorten
 from fewtune.tasks.label_column import check_labels, find_respelt
 
 Lacking = Literal["refuse", "blank"]
@@ -111,12 +111,14 @@ def check_known(rows: LabelledRows, labels: Sequence[str], model: str) -> None:
         return
     given = list(dict.fromkeys(rows.labels))
     respelt = find_respelt(given, labels)
-    alike = list_names(f"{one!r} and {other!r}" for one, other in respelt.items())
-    remedy = (
-        f"{alike} differ in spelling alone: write labels as the model has them."
-        if respelt
-        else "Name the column of labels with --label."
-    )
+    near = find_near(given[0], labels)
+    if respelt:
+        alike = list_names(f"{one!r} and {other!r}" for one, other in respelt.items())
+        remedy = f"{alike} differ in spelling alone: write labels as the model has them."
+    elif near is not None:
+        remedy = f"Did you mean {near!r} by {shorten(given[0])!r}? Write it so, or name another column with --label."
+    else:
+        remedy = "Name the column of labels with --label."
     raise DataError(
         f"{rows.file.path}: no row has a label that {model} knows. Column {rows.column!r} holds "
         f"{list_names(map(repr, given))}; it knows {list_names(map(repr, labels))}. {remedy}"
