@@ -98,11 +98,19 @@ class TrialFailure(Exception):  # noqa: N818 - it is recorded as a failure, not 
 def name_choices(given: str, allowed: Iterable[str], what: str) -> str:
     """Word the refusal of an unknown name: what was given, the nearest allowed name, the allowed names."""
     names = sorted(allowed)
-    # Comparing long texts takes minutes, and none of them is a slip of the pen.
-    likely = [name for name in names if len(name) <= MOST_CHARACTERS] if len(given) <= MOST_CHARACTERS else []
-    near = difflib.get_close_matches(given, likely, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = find_near(given, names)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
     return f"unknown {what} {shorten(given)!r}.{hint} Allowed: {list_names(names)}."
+
+
+def find_near(given: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name that a given one is likest, whatever the case of either; None where none is like it."""
+    if len(given) > MOST_CHARACTERS:
+        return None
+    # Comparing long texts takes minutes, and none of them is a slip of the pen.
+    folded = {name.casefold(): name for name in allowed if len(name) <= MOST_CHARACTERS}
+    near = difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
 
 
 def list_names(names: Iterable[str], most: int = MOST_NAMES) -> str:

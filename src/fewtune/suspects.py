@@ -31,9 +31,22 @@ def order_by_margin(probabilities: np.ndarray) -> list[int]:
     return [int(place) for place in np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")]
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal columns as CSV, the whole file or none; marked as UTF-8, for spreadsheets open it."""
-    columns = list(rows[0]) if rows else []
-    text = write_csv_lines([columns, *([row[name] for name in columns] for row in rows)])
+def put_before(texts: Mapping[str, str], **told: Any) -> dict[str, Any]:
+    """What is told of a row, then its texts; told under another name where a text's column has that one."""
+    free = {}
+    for name, value in told.items():
+        while name in texts:
+            name = f"fewtune {name}"
+        free[name] = value
+    return free | dict(texts)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows of equal columns as CSV, the whole file or none; marked as UTF-8, for spreadsheets open it.
+
+    `columns` are the header where there may be no row.
+    """
+    names = list(rows[0]) if rows else list(columns)
+    text = write_csv_lines([names, *([row[name] for name in names] for row in rows)])
     with open_atomically(path) as file:
         file.write(text.encode("utf-8-sig"))

@@ -17,13 +17,14 @@ from cyclopts import App, CycloptsError, Parameter
 from fewtune import __version__
 from fewtune.causes import FULL, find_failure_kind
 from fewtune.cli.audit import audit
+from fewtune.cli.evaluate import evaluate
 from fewtune.cli.export import export
 from fewtune.cli.fit import fit
 from fewtune.cli.listing import list_, schema
 from fewtune.cli.merge import merge
 from fewtune.cli.output import complain, console, errors
 from fewtune.cli.pack import pack
-from fewtune.cli.predict import evaluate, predict
+from fewtune.cli.predict import predict
 from fewtune.cli.recommend import recommend
 from fewtune.cli.report import report
 from fewtune.cli.run import check, run

@@ -5,7 +5,6 @@ Owns tables and files. Texts go to files beside the model, never into it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +109,7 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     always answering one label.
     """
     from fewtune.card import word_abstention
-    from fewtune.suspects import find_suspects, write_rows
+    from fewtune.suspects import find_suspects, put_before, write_rows
 
     assert fitted.probabilities is not None
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
@@ -133,7 +132,7 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     if not suspects:
         return True
     rows = [
-        _put_before(
+        put_before(
             fitted.rows[fitted.judged[place]],
             row=fitted.numbers[fitted.judged[place]],
             label=predictor.labels[gold[place]],
@@ -168,13 +167,13 @@ def show_growth(growth: Growth, out: Path) -> None:
 def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     """Show which rows a label is worth most for."""
     from fewtune.predictors.rows import read_texts
-    from fewtune.suspects import order_by_margin, write_rows
+    from fewtune.suspects import order_by_margin, put_before, write_rows
 
     predictor = fitted.predictor
     texts = read_texts(unlabelled, predictor.fields)
     probabilities = predictor.predict_probabilities(texts)
     rows = [
-        _put_before(
+        put_before(
             texts[place],
             row=place + 1,
             likeliest=predictor.labels[int(probabilities[place].argmax())],
@@ -186,11 +185,6 @@ def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     write_rows(path, rows)
     say(f"{word_number(len(rows), 'row')} without labels, those first that a label is worth most for, in {path}:")
     _show_rows(rows, predictor.fields)
-
-
-def _put_before(texts: Mapping[str, str], **told: Any) -> dict[str, Any]:
-    """What is told of a row, then its texts; told under another name where a text's column has that one."""
-    return {name if name not in texts else f"fewtune {name}": value for name, value in told.items()} | dict(texts)
 
 
 def _show_rows(rows: list[dict[str, Any]], fields: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""`fewtune predict` and `fewtune evaluate`: a saved model on new rows."""
+"""`fewtune predict`: a saved model on new rows."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from fewtune.cli.options import Base
-from fewtune.cli.output import console, count_rows, say, say_error
+from fewtune.cli.output import count_rows, say_error
 from fewtune.data.csv_lines import write_csv_lines
 from fewtune.errors import FewtuneError
 from fewtune.plurals import choose_verb, word_number
-from fewtune.terminal import make_text, write_export
+from fewtune.terminal import write_export
 
 if TYPE_CHECKING:
-    from fewtune.metrics.counts import IntArray
     from fewtune.predictors.predictor import Predictor
-
-MOST_CONFUSED = 10
-"""Labels up to which all that were taken for one another are shown."""
 
 Model = Annotated[Path, Parameter(help="A folder that `fewtune fit` saved.")]
 Rows = Annotated[
@@ -141,82 +136,3 @@ def _open_answers(out: Path | None) -> Iterator[Callable[[str], object]]:
 
     with open_atomically(out) as file:
         yield lambda text: file.write(text.encode())
-
-
-def evaluate(
-    model: Model,
-    test: Annotated[Path, Parameter(help="Labelled rows.")],
-    /,
-    *,
-    label: Annotated[
-        str | None, Parameter(help="The column of labels; `label`, or the one that holds nothing else, if not given.")
-    ] = None,
-    base: Base = None,
-) -> int:
-    """Score a saved model on labelled rows: metrics with 95 % intervals, and which label was taken for which."""
-    import numpy as np
-
-    from fewtune.api import load
-    from fewtune.evaluation import measure
-    from fewtune.executors.process import set_up_here
-    from fewtune.predictors.rows import read_labels, read_texts
-    from fewtune.report.wording import word_score
-
-    set_up_here()
-    predictor = load(model, base)
-    texts = read_texts(test, predictor.fields)
-    gold = np.array(read_labels(test, label, predictor.fields, predictor.labels), dtype=np.int64)
-    probabilities = predictor.predict_probabilities(texts)
-    found = measure(probabilities, gold)
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    for name, bounds in found.metrics.items():
-        interval = "" if bounds.low is None or bounds.high is None else f"{bounds.low:.3f} to {bounds.high:.3f}"
-        table.add_row(name, word_score(bounds.mean), interval)
-    console.print(table)
-    answers = [label is not None for label in predictor.answer(probabilities)]
-    if predictor.abstention is not None:
-        wrong = int((probabilities.argmax(axis=1) != gold)[answers].sum())
-        say(_word_answered(sum(answers), len(gold), wrong, predictor.abstention.risk))
-    say(f"{word_number(len(gold), 'row')}; always answering the commonest label scores {found.majority:.3f} accuracy.")
-    console.print(_tabulate_answers(predictor.labels, found.confusion))
-    tell_cut(predictor)
-    return 0
-
-
-def _tabulate_answers(labels: Sequence[str], confusion: IntArray) -> Table:
-    """Which label was taken for which; of many labels, what each was taken for most often."""
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    if len(labels) <= MOST_CONFUSED:
-        table.add_column("is \\ taken for")
-        for name in labels:
-            table.add_column(make_text(name), justify="right")
-        for name, counts in zip(labels, confusion, strict=True):
-            table.add_row(make_text(name), *map(str, counts.tolist()))
-        return table
-    table.add_column("label")
-    table.add_column("rows", justify="right")
-    table.add_column("right", justify="right")
-    table.add_column("most often taken for")
-    for place, (name, counts) in enumerate(zip(labels, confusion, strict=True)):
-        wrong = counts.copy()
-        wrong[place] = 0
-        most = int(wrong.argmax())
-        mistaken = f"{labels[most]} ({wrong[most]})" if wrong[most] else ""
-        table.add_row(make_text(name), str(counts.sum()), str(counts[place]), make_text(mistaken))
-    return table
-
-
-def _word_answered(answered: int, rows: int, wrong: int, risk: float) -> str:
-    """What a model that abstains did, with the exact 95 % interval of the share that was wrong."""
-    from scipy.stats import binomtest
-
-    if not answered:
-        return f"It abstained on all {word_number(rows, 'row')}."
-    found = binomtest(wrong, answered).proportion_ci()
-    return (
-        f"It answered {answered} of {word_number(rows, 'row')} and abstained on the rest; {wrong / answered:.3f} of "
-        f"its answers are wrong [{found.low:.3f}, {found.high:.3f}], {risk:g} may be."
-    )

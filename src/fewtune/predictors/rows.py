@@ -6,15 +6,26 @@ Owns which columns are read and how what cannot be used is refused. Does not kno
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from fewtune.data.row_files import SUFFIXES, Place, RowFile, RowStream, open_rows, parse_rows, read_cell, read_rows
-from fewtune.errors import DataError, list_names, name_choices
-from fewtune.plurals import word_number
+from fewtune.data.row_files import (
+    SUFFIXES,
+    Place,
+    RowFile,
+    RowStream,
+    is_text,
+    open_rows,
+    parse_rows,
+    read_cell,
+    read_rows,
+)
+from fewtune.errors import DataError, find_near, list_names, name_choices, shorten
+from fewtune.tasks.label_column import check_labels, find_respelt
 
 Lacking = Literal["refuse", "blank"]
 """What is done with a row without a text: no further row is read, or it has no answer."""
@@ -30,6 +41,17 @@ class TextRow:
     texts: dict[str, str]
     """None at all where the row lacks one and is kept all the same: there is nothing to answer."""
     kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """A file's rows as a model reads them, and the label that each has there."""
+
+    file: RowFile
+    column: str
+    """The one that holds the labels."""
+    texts: Sequence[Mapping[str, str]]
+    labels: Sequence[str]
 
 
 def read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
@@ -66,56 +88,80 @@ def open_texts(
         yield _read_stream(parse_rows(standard_input, "standard input", kind), fields, keep, lacking)
 
 
-def read_labels(path: Path, column: str | None, fields: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """The label of every row as its place among these.
+def read_labelled(path: Path, fields: Sequence[str], column: str | None, labels: Sequence[str]) -> LabelledRows:
+    """Read the texts and the label of every row; a label may be none of `labels`, which are a model's.
 
-    Raises DataError where the column is none, or naming every label that is none of them. Without a column it is the
-    only one, beside those of the texts, that holds nothing but these labels.
+    Without a column it is `label`, or the only one beside the texts that holds nothing but these labels, or else the
+    only one that does in more than half of the rows. Raises
+    DataError where a column, a text or a label is missing, or the column holds no labels.
     """
-    file, found = read_rows(path), []
+    file = _read(path, fields, _word_fields(fields))
     chosen = _find_label(file, fields, labels) if column is None else column
     _check_columns(file.columns, [chosen], str(path), "Name the label column with --label.")
-    unknown: dict[str, list[int]] = {}
-    places = {label: place for place, label in enumerate(labels)}
-    for number in range(1, len(file.rows) + 1):
-        said = _read_cell(file, number, chosen)
-        if said in places:
-            found.append(places[said])
-        else:
-            unknown.setdefault(said, []).append(number)
-    if unknown:
-        raise DataError(f"{path}: {_word_unknown(unknown, labels)}")
-    return found
+    numbers = range(1, len(file.rows) + 1)
+    texts = [{name: _read_cell(file, number, name) for name in fields} for number in numbers]
+    found = {number: _read_cell(file, number, chosen) for number in numbers}
+    check_labels(found, chosen, path)
+    return LabelledRows(file, chosen, texts, list(found.values()))
 
 
-def _word_unknown(unknown: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
-    """Which labels a model does not know: the first with its row, and how many rows each has where several do."""
-    first, rows = next(iter(unknown.items()))
-    told = f"row {rows[0]}: {name_choices(first, labels, 'label')} The model was fitted on no other."
-    count = sum(map(len, unknown.values()))
-    if count == 1:
-        return told
-    counted = {label: word_number(len(numbers), "row") for label, numbers in unknown.items()}
-    each = list_names(f"{label!r} ({rows})" for label, rows in counted.items())
-    return f"{told} So it is with {count} rows: {each}. Leave them out to score the model on the labels that it knows."
+def check_known(rows: LabelledRows, labels: Sequence[str], model: str) -> None:
+    """Raise DataError where a model, called so, knows the label of no row at all."""
+    if not set(labels).isdisjoint(rows.labels):
+        return
+    given = list(dict.fromkeys(rows.labels))
+    respelt = find_respelt(given, labels)
+    near = find_near(given[0], labels)
+    if respelt:
+        alike = list_names(f"{one!r} and {other!r}" for one, other in respelt.items())
+        remedy = f"{alike} differ in spelling alone: write labels as the model has them."
+    elif near is not None:
+        remedy = f"Did you mean {near!r} by {shorten(given[0])!r}? Write it so, or name another column with --label."
+    else:
+        remedy = "Name the column of labels with --label."
+    raise DataError(
+        f"{rows.file.path}: no row has a label that {model} knows. Column {rows.column!r} holds "
+        f"{list_names(map(repr, given))}; it knows {list_names(map(repr, labels))}. {remedy}"
+    )
+
+
+def read_kept(file: RowFile) -> list[dict[str, str]]:
+    """Every column of every row as text, as it stands: an empty cell as '', a list or an object as JSON.
+
+    Columns of Parquet that hold no texts (`RowFile.unreadable`) are left out. Raises DataError where a cell is no text.
+    """
+    columns = [name for name in file.columns if name not in file.unreadable]
+    return [
+        {name: _keep_cell(Place(str(file.path), number), row, name) for name in columns}
+        for number, row in enumerate(file.rows, start=1)
+    ]
+
+
+def _keep_cell(place: Place, row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    if isinstance(value, list | dict):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if is_text(text) else json.dumps(value)
+    return read_cell(place, {column: value}, column) or ""
 
 
 def _find_label(file: RowFile, fields: Sequence[str], labels: Sequence[str]) -> str:
     if "label" in file.columns:
         return "label"
-    left = [name for name in file.columns if name not in fields]
-    known = set(labels)
-    numbers = range(1, len(file.rows) + 1)
-    fitting = [name for name in left if all(_reads_as(file, number, name, known) for number in numbers)]
-    return fitting[0] if len(fitting) == 1 else "label"
+    known = {name: _count_known(file, name, set(labels)) for name in file.columns if name not in fields}
+    for least in (len(file.rows), len(file.rows) // 2 + 1):
+        fitting = [name for name, count in known.items() if count >= least]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else "label"
+    return "label"
 
 
-def _reads_as(file: RowFile, number: int, column: str, labels: Collection[str]) -> bool:
-    """Whether a cell is one of the labels, as training rows are read."""
+def _count_known(file: RowFile, column: str, labels: Collection[str]) -> int:
+    """How many cells of a column are one of the labels, as training rows are read; 0 where one is no text."""
     try:
-        return file.read_cell(number, column) in labels
+        return sum(file.read_cell(number, column) in labels for number in range(1, len(file.rows) + 1))
     except DataError:
-        return False
+        return 0
 
 
 def _read_stream(stream: RowStream, fields: Sequence[str], keep: Sequence[str], lacking: Lacking) -> Iterator[TextRow]:

@@ -95,6 +95,14 @@ def find_alike(labels: Iterable[str]) -> list[list[str]]:
     return [group for group in alike.values() if len(group) > 1]
 
 
+def find_respelt(labels: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Those of the labels that are none of the known ones but differ from one in spelling alone, with that one."""
+    allowed = set(known)
+    spelt = {_spell(label): label for label in sorted(allowed)}
+    others = (label for label in dict.fromkeys(labels) if label not in allowed)
+    return {label: spelt[spelling] for label in others if (spelling := _spell(label)) in spelt}
+
+
 def _spell(label: str) -> str:
     if is_number(label) and math.isfinite(float(label)):
         return str(Decimal(label).normalize())
