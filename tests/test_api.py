@@ -117,6 +117,29 @@ def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str
         read_study({**values, "equivalence": float("nan")})
 
 
+def test_a_skewed_file_runs_stratified_as_the_refusal_of_balanced_draws_advises(tmp_path: Path) -> None:
+    rows = [f"{label} text {i},{label}" for label, count in (("a", 24), ("b", 8), ("c", 2)) for i in range(count)]
+    (tmp_path / "skewed.csv").write_text("\n".join(["text,label", *rows]))
+    task = {"own_files": {"train": tmp_path / "skewed.csv"}}
+    study = {
+        "name": "skewed",
+        "tasks": [task],
+        "methods": ["tfidf"],
+        "shots": [12],
+        "data_seeds": [0, 1],
+        "floors": False,
+    }
+    with pytest.raises(StudyError, match=r"'c' has 1 beside .* or set `sampling: stratified`"):
+        fewtune.run_study(study, tmp_path / "balanced", executor=InProcess())
+    result = fewtune.run_study({**study, "sampling": "stratified"}, tmp_path / "out", executor=InProcess())
+    assert [record.status for record in result.records] == ["done", "done"]
+    natural = fewtune.run_study(
+        {**study, "sampling": "natural", "data_seeds": [0]}, tmp_path / "n", executor=InProcess()
+    )
+    ids = {record.trial_id for record in (*result.records, *natural.records)}
+    assert len(ids) == 3, "how draws are sampled is part of a trial's identity"
+
+
 def test_a_study_runs_reuses_and_is_handed_out(values: dict[str, object], tmp_path: Path) -> None:
     heard: list[StudyEvent] = []
     out = tmp_path / "out"

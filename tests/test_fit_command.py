@@ -366,19 +366,32 @@ def test_a_card_says_which_model_an_adapter_is_for_and_how_another_machine_gets_
         assert "`score.weight` is missing" in card and "the adapter's files" in card
 
 
-def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    row = 'it was ""lovely"", order 7 📦",praise'
+WRONG = 'it was ""lovely"", order 7 📦",praise'
+"""A row of the file, whose label tests make a wrong one."""
+
+
+def test_a_label_that_looks_wrong_is_listed_with_its_row(file: Path, tmp_path: Path) -> None:
     text = file.read_text(encoding="utf-8")
-    assert row in text  # Its wrong label is not among the surest answers.
-    text = text.replace(row, 'it was ""lovely"", it was ""broken"", order 7 📦",late delivery')
-    head, first, rest = text.split("\n", 2)
+    assert WRONG in text
+    head, first, rest = text.replace(WRONG, WRONG.replace("praise", "late delivery")).split("\n", 2)
     repeated = "\n".join([head, first, first, rest])  # which is left out, and counts in the numbers of rows
     file.write_text(repeated, encoding="utf-8")
     number = next(
         place for place, line in enumerate(csv.reader(io.StringIO(repeated))) if "order 7" in line[0] and place % 3 == 1
     )
+    given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--save", tmp_path / "model")
+    assert call("fit", file, *given) == 0
+    with (tmp_path / "model-suspects.csv").open(encoding="utf-8-sig") as stream:
+        [suspect] = csv.DictReader(stream)
+    assert (suspect["label"], suspect["likelier"]) == ("late delivery", "praise") and "order 7" in suspect["review"]
+    assert int(suspect["row"]) == number
+
+
+def test_a_fitted_file_is_calibrated_and_says_what_to_label_next(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = file.read_text(encoding="utf-8")  # The wrong label is not among the surest answers.
+    file.write_text(text.replace(WRONG, 'it was ""lovely"", it was ""broken"", order 7 📦",late delivery'), "utf-8")
     more = tmp_path / "more.csv"
     more.write_text("review\nlovely lovely\nlate but lovely\nbroken\n", encoding="utf-8")
     saved = tmp_path / "model"
@@ -386,10 +399,7 @@ def test_a_fitted_file_is_calibrated_and_says_which_labels_look_wrong(
     assert call("fit", file, *given, "--abstain-at", "0.1", "--save", saved) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Accuracy out of fold: 0.98" in told and "It abstains where its answer" in told
-    with (tmp_path / "model-suspects.csv").open(encoding="utf-8-sig") as stream:
-        [suspect] = csv.DictReader(stream)
-    assert (suspect["label"], suspect["likelier"]) == ("late delivery", "praise") and "order 7" in suspect["review"]
-    assert int(suspect["row"]) == number
+    assert not (tmp_path / "model-suspects.csv").exists(), "between two labels it is not sure of another"
     with (tmp_path / "model-label-next.csv").open(encoding="utf-8-sig") as stream:
         ordered = [row["review"] for row in csv.DictReader(stream)]
     assert ordered[0] == "late but lovely" and len(ordered) == 3

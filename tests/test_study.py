@@ -253,7 +253,7 @@ def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Pat
         (
             {"sampling": "balancd"},
             5,
-            "unknown `sampling` value 'balancd'. Did you mean 'balanced'? Allowed: balanced, natural.",
+            "unknown `sampling` value 'balancd'. Did you mean 'balanced'? Allowed: balanced, natural, stratified.",
         ),
         (
             {"metrics": "[acuracy]"},
@@ -278,6 +278,14 @@ def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Pat
             5,
             (
                 "`shots_per: class` asks for equal rows a label and `sampling: natural` does not: "
+                "use `shots_per: total` or `sampling: balanced`."
+            ),
+        ),
+        (
+            {"shots_per": "class", "sampling": "stratified"},
+            5,
+            (
+                "`shots_per: class` asks for equal rows a label and `sampling: stratified` does not: "
                 "use `shots_per: total` or `sampling: balanced`."
             ),
         ),

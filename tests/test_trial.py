@@ -127,6 +127,7 @@ def test_an_id_is_pinned() -> None:
         {"shots": 17},
         {"shots_per": "class"},
         {"sampling": "natural"},
+        {"sampling": "stratified"},
         {"data_seed": 1},
         {"fit_seed": 1},
         {"evaluation": Evaluation(in_domain_rows=None)},

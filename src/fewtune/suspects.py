@@ -1,8 +1,8 @@
 """What a model says of rows: which labels look wrong, and which rows without labels are worth a label.
 
-Owns both orders. Suspicious labels are those that models which had not seen the row find least likely (Northcutt et al.
-2021, https://arxiv.org/abs/1911.00068); rows worth a label are those whose two likeliest labels are nearest (Settles
-2009, https://burrsettles.com/pub/settles.activelearning.pdf).
+Owns both rules and their orders. Suspicious labels are found by confident learning (Northcutt et al. 2021,
+https://arxiv.org/abs/1911.00068), where the models know more than which label is commonest; rows worth a label are
+those whose two likeliest labels are nearest (Settles 2009, https://burrsettles.com/pub/settles.activelearning.pdf).
 """
 
 from __future__ import annotations
@@ -15,14 +15,37 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.data.csv_lines import write_csv_lines
+from fewtune.inference.majority import is_above_majority
 from fewtune.records import open_atomically
+
+KNOWN = 0.5
+"""Mean probability of a label, over rows labelled so, from which on models know it well enough to doubt one of them."""
 
 
 def find_suspects(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> list[int]:
-    """Rows whose own label is not the likeliest, least likely first, from probabilities (rows, labels) out of fold."""
-    own = probabilities[np.arange(len(gold)), gold]
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != gold)
-    return [int(place) for place in wrong[np.argsort(own[wrong], kind="stable")]]
+    """Rows whose own label looks wrong, the clearest first, from probabilities (rows, labels) out of fold.
+
+    A label's threshold is the mean probability of it that rows labelled so have. A row is suspicious where its own
+    label is below that label's threshold, and another one is likelier and not below its own; they are ordered by how
+    much likelier the likeliest of these is. Rows are judged of labels that the models know, those with a threshold of
+    one half at least: they doubt most rows of any other. Nothing is suspicious where answers are not clearly better
+    than the commonest label. Labels of one row have no threshold, and their rows, not judged, may hold NaN.
+    """
+    counts = np.bincount(gold, minlength=probabilities.shape[1])
+    places = np.flatnonzero(counts[gold] > 1)
+    if not places.size:
+        return []
+    judged, given = probabilities[places], gold[places]
+    if not is_above_majority(judged.argmax(axis=1) == given, counts.max() / len(places)):
+        return []
+    own = judged[np.arange(len(given)), given]
+    sums = np.bincount(given, weights=own, minlength=len(counts))
+    thresholds = np.where(counts > 1, sums / np.maximum(counts, 1), np.inf)
+    rivals = np.where(judged >= thresholds, judged, -np.inf)
+    rivals[np.arange(len(given)), given] = -np.inf
+    margins = own - rivals.max(axis=1)
+    found = np.flatnonzero((own < thresholds[given]) & (margins < 0) & (thresholds[given] >= KNOWN))
+    return [int(place) for place in places[found[np.argsort(margins[found], kind="stable")]]]
 
 
 def order_by_margin(probabilities: np.ndarray) -> list[int]:

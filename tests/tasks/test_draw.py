@@ -1,4 +1,4 @@
-"""Draws: deterministic, nested, disjoint, balanced; and refusals."""
+"""Draws: deterministic, nested, disjoint, balanced or stratified; and refusals."""
 
 from __future__ import annotations
 
@@ -61,6 +61,49 @@ def test_natural_supports_are_nested_too(make_small_task: Callable[..., Task]) -
     task = make_small_task((30, 30))
     supports = [set(ids(draw(task, shots, balanced=False).support)) for shots in (8, 16, 32)]
     assert supports[0] < supports[1] < supports[2]
+
+
+skewed = st.lists(st.integers(1, 40), min_size=2, max_size=6).map(tuple)
+
+
+@given(counts=skewed, seed=seeds, share=st.floats(0, 1))
+@settings(max_examples=100, deadline=None)
+def test_stratified_supports_have_the_labels_shares_and_a_row_of_each(
+    make_small_task: Callable[..., Task], counts: tuple[int, ...], seed: int, share: float
+) -> None:
+    shots = len(counts) + int(share * (sum(counts) - len(counts)))
+    made = draw(make_small_task(counts), shots, data_seed=seed, balanced=False, stratified=True)
+    held = Counter(row.label for row in made.support)
+    assert held.total() == shots and len(held) == len(counts)
+    # Webster's rule: no row of a label would go more rightly to another. A label's first row is not to be had.
+    last = [(held[label] - 0.5) / count for label, count in enumerate(counts) if held[label] > 1]
+    following = [(held[label] + 0.5) / count for label, count in enumerate(counts) if held[label] < count]
+    assert max(last, default=0) <= min(following, default=1) + 1e-9
+
+
+def test_stratified_supports_of_a_skewed_file_by_hand(make_small_task: Callable[..., Task]) -> None:
+    task = make_small_task((50, 36, 19, 10, 5))
+    shares = {
+        shots: [
+            Counter(row.label for row in draw(task, shots, seed, balanced=False, stratified=True).support)[label]
+            for label in range(5)
+        ]
+        for shots, seed in ((5, 0), (24, 1), (48, 2), (120, 3))
+    }
+    assert shares == {5: [1, 1, 1, 1, 1], 24: [10, 7, 4, 2, 1], 48: [20, 14, 8, 4, 2], 120: [50, 36, 19, 10, 5]}
+
+
+@given(counts=skewed, seed=seeds, more=st.integers(0, 20), yet=st.integers(0, 20))
+@settings(max_examples=60, deadline=None)
+def test_stratified_supports_are_nested_too(
+    make_small_task: Callable[..., Task], counts: tuple[int, ...], seed: int, more: int, yet: int
+) -> None:
+    task, rows = make_small_task(counts), sum(counts)
+    small, large = (
+        ids(draw(task, min(rows, len(counts) + shots), seed, balanced=False, stratified=True).support)
+        for shots in (more, more + yet)
+    )
+    assert [row for row in large if row in set(small)] == small
 
 
 @given(counts=counts, seed=seeds, shots=st.integers(4, 16))
@@ -139,10 +182,13 @@ def test_checking_shots_agrees_with_drawing(make_small_task: Callable[..., Task]
     check_sampling(task, Sampling(8, pool_rows=12))
     found = draw(task, 8, pool_rows=12)
     assert (len(found.support), len(found.pool)) == (8, 12)
-    with pytest.raises(DataError, match="Ask fewer shots, or set `sampling: natural`"):
+    with pytest.raises(DataError, match="Ask fewer shots, or set `sampling: stratified`"):
         check_sampling(task, Sampling(10))
+    assert len(draw(task, 10, balanced=False, stratified=True).support) == 10, "what is advised can be drawn"
 
 
 def test_a_natural_support_without_a_label_is_refused(make_small_task: Callable[..., Task]) -> None:
-    with pytest.raises(DataError, match="hold no row labelled label1"):
+    with pytest.raises(DataError, match=r"hold no row labelled label1.* or set `sampling: stratified`"):
         draw(make_small_task((500, 1)), 2, balanced=False)
+    found = draw(make_small_task((500, 1)), 2, balanced=False, stratified=True)
+    assert {row.label for row in found.support} == {0, 1}

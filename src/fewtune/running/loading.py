@@ -48,6 +48,7 @@ def load_trial(job: Job, state: WorkerState, meter: Meter) -> Loaded:
         sampling = Sampling(
             trial.shots,
             balanced=trial.sampling == "balanced",
+            stratified=trial.sampling == "stratified",
             pool_rows=trial.pool_rows,
             in_domain_rows=trial.evaluation.in_domain_limit,
             out_of_domain_rows=trial.evaluation.out_of_domain_rows,

@@ -24,26 +24,27 @@ MOST_SEEDS_TRIED = 200
 
 def check_rows(study: Study, task: Task) -> None:
     """Raise DataError where a task has too few rows for a study's shots, pool or folds."""
-    balanced = study.sampling == "balanced"
+    by_chance = study.sampling == "natural"
     sampling = Sampling(
         min(study.shots),
         per_class=study.shots_per == "class",
-        balanced=balanced,
+        balanced=study.sampling == "balanced",
+        stratified=study.sampling == "stratified",
         pool_rows=study.pool_rows,
         in_domain_rows=1,
         out_of_domain_rows=1,
     )
     for shots in study.shots:
         check_sampling(task, replace(sampling, shots=shots))
-    # Supports nest over shots: the smallest has the fewest rows of every label. Balanced draws hold equal rows a label
-    # whatever the seed: one tells of all.
+    # Supports nest over shots: the smallest has the fewest rows of every label. Where that is not left to chance, draws
+    # hold as many rows of a label whatever the seed: one tells of all.
     split = study.data_seeds[:1] if study.tuning is not None or any(map(_list_held_out, study.methods)) else ()
     unusable: dict[int, DataError] = {}
-    for data_seed in split if balanced else study.data_seeds:
+    for data_seed in study.data_seeds if by_chance else split:
         try:
             _check_draw(study, task, sampling, data_seed)
         except DataError as error:
-            if balanced:
+            if not by_chance:
                 raise
             unusable[data_seed] = error
     if unusable:

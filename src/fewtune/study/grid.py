@@ -38,7 +38,7 @@ class Trial:
     shots: int
     """Labelled rows, counted as `shots_per` says; see `resolve_shots`."""
     shots_per: Literal["total", "class"]
-    sampling: Literal["balanced", "natural"]
+    sampling: Literal["balanced", "stratified", "natural"]
     data_seed: int
     fit_seed: int
     """The study's first where the method uses none."""

@@ -70,10 +70,11 @@ def resolve_study(draft: Draft) -> Study | None:
     metrics = body.get("metrics")
     if isinstance(metrics, list) and metrics == ["ece"]:
         draft.refuse(("metrics",), f"results cannot be judged by ece: name one of {', '.join(SCORES)} before it.")
-    if body.get("shots_per") == "class" and body.get("sampling") == "natural":
+    sampling = body.get("sampling")
+    if body.get("shots_per") == "class" and sampling in ("stratified", "natural"):
         draft.refuse(
             ("shots_per",),
-            "`shots_per: class` asks for equal rows a label and `sampling: natural` does not: "
+            f"`shots_per: class` asks for equal rows a label and `sampling: {sampling}` does not: "
             "use `shots_per: total` or `sampling: balanced`.",
         )
     study = validate(draft, (), Study, body, "key")

@@ -186,8 +186,10 @@ class Study(_Frozen):
     shots_per: Literal["total", "class"] = Field(
         default="total", description="Whether `shots` counts the whole support set or each label's rows."
     )
-    sampling: Literal["balanced", "natural"] = Field(
-        default="balanced", description="Equal rows a label, or labels as frequent as in the training rows."
+    sampling: Literal["balanced", "stratified", "natural"] = Field(
+        default="balanced",
+        description="Equal rows a label; each label's share of the training rows, one row of it at least; or rows at "
+        "random, which may lack a label.",
     )
     data_seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_INTEGER)], ...] = Field(
         default=(0,),

@@ -29,6 +29,8 @@ class Sampling:
     per_class: bool = False
     balanced: bool = True
     """Whether labels have as equal shares as can be; else those of the training rows."""
+    stratified: bool = False
+    """Whether, where not balanced, these shares hold in every draw, with a row of every label, and not by chance."""
     pool_rows: int = 0
     """Unlabelled rows."""
     in_domain_rows: int | None = None
@@ -72,15 +74,16 @@ def check_sampling(task: Task, sampling: Sampling) -> None:
         if have < most:
             raise DataError(
                 f"{task.name}: {said}, balanced, take up to {word_number(most, 'row')} of every label, but {label!r} "
-                f"has {have}{but}. Ask fewer shots, or set `sampling: natural`."
+                f"has {have}{but}. Ask fewer shots, or set `sampling: stratified`."
             )
 
 
 def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
     """Sample a task's rows: equal arguments give equal draws; supports of one data seed nest over shots.
 
-    Balanced: the shots are split as evenly as possible over the labels. Otherwise they are the first rows of
-    a permutation, and DataError is raised where a label is missing. Test sets keep their order; each is
+    Balanced: the shots are split as evenly as possible over the labels. Stratified: each label has its share of the
+    training rows, and one row at least. Otherwise they are the first rows of a permutation, and DataError is raised
+    where a label is missing. Test sets keep their order; each is
     limited to a sample that is the same for all shots (None: all rows). A task that names a share to hold out has that
     much of each label's training rows as test rows, the same for all shots, and the support from the others.
     """
@@ -90,6 +93,8 @@ def make_draw(task: Task, sampling: Sampling, data_seed: int) -> Draw:
     permutation = _permute(len(task.train), task.name, data_seed, "support")
     if sampling.balanced:
         chosen = _choose_balanced(task, total, data_seed, permutation)
+    elif sampling.stratified:
+        chosen = _choose_stratified(task, total, permutation)
     else:
         chosen = permutation[:total]
         _check_labels(task, chosen, data_seed)
@@ -150,13 +155,29 @@ def _choose_balanced(task: Task, total: int, data_seed: int, permutation: Sequen
     return chosen
 
 
+def _choose_stratified(task: Task, total: int, permutation: Sequence[int]) -> list[int]:
+    """One row of every label, then each label's rows as its share comes to them, so that supports nest over shots.
+
+    Shares are rounded as Webster's method of apportionment does, whose seats nest too
+    (https://en.wikipedia.org/wiki/Sainte-Lagu%C3%AB_method).
+    """
+    met: Counter[int | None] = Counter()
+    turns: dict[int, float] = {}
+    for row in permutation:
+        label = task.train[row].label
+        turns[row] = (met[label] + 0.5) / task.label_counts[label] if met[label] else 0.0
+        met[label] += 1
+    return sorted(turns, key=lambda row: turns[row])[:total]
+
+
 def _check_labels(task: Task, chosen: Sequence[int], data_seed: int) -> None:
     present = {task.train[row].label for row in chosen}
     missing = [label for index, label in enumerate(task.labels) if index not in present]
     if missing:
         raise DataError(
             f"{task.name}: the {word_number(len(chosen), 'shot')} of data seed {data_seed} hold no row labelled "
-            f"{list_names(missing)}. Ask more shots, take another data seed, or set `sampling: balanced`."
+            f"{list_names(missing)}. Ask more shots, take another data seed, or set "
+            "`sampling: stratified`."
         )
 
 
