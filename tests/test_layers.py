@@ -50,6 +50,7 @@ LAYERS = [
     {"exporting"},
     {"api", "card", "evaluation", "suspects"},
     {"auto", "fit_forecast", "serving"},
+    {"fitting"},
     {"fitted"},
     {"study_choice"},
     {"estimator"},
