@@ -14,7 +14,15 @@ from fewtune.metrics.probabilities import CALIBRATED
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import drop_chat
 from fewtune.plurals import word_number
-from fewtune.predictors.manifest import AbstentionPart, LanguagePart, Manifest, WordsPart
+from fewtune.predictors.manifest import (
+    AbstentionPart,
+    BasePart,
+    LanguagePart,
+    Manifest,
+    StackPart,
+    WordsPart,
+    list_members,
+)
 from fewtune.records import write_together
 from fewtune.report.export import make_plain
 from fewtune.report.model_choice import word_choice, word_stated
@@ -78,16 +86,10 @@ def _describe(manifest: Manifest) -> list[str]:
     if origin.get("collapsed_fits"):
         times = word_number(origin["collapsed_fits"], "time")
         lines.append(f"It was fitted again {times} with another seed: every row had been given one label.")
-    if isinstance(manifest.scorer, LanguagePart):
-        base = manifest.scorer.base
-        known, named = CATALOGUE.get(drop_chat(base.name)), name_base(base)
-        name = base.name if known is not None or named is None else named.name
-        commit = "" if named is None or named.revision is None else f"commit {named.revision}; "
-        licence = "see the base model's own pages" if known is None else known.licence
-        lines.append(
-            f"Base model: {make_plain(name)} ({'' if known is None else f'{known.identity}; '}{commit}fingerprint "
-            f"{base.weights_fingerprint[:12]}…, {base.precision}). Its licence holds for what is made of it: {licence}."
-        )
+    if isinstance(manifest.scorer, StackPart):
+        lines.append(_word_members(manifest.scorer))
+    bases = [part.base for part in list_members(manifest.scorer) if isinstance(part, LanguagePart)]
+    lines += dict.fromkeys(map(_word_base, bases))
     lines.append(_word_texts(manifest))
     if "data" in origin:
         lines.append(f"Fingerprint of the rows (SHA-256): {origin['data']}")
@@ -96,15 +98,36 @@ def _describe(manifest: Manifest) -> list[str]:
     return [*(line for line in lines if line), _tabulate(["label", "rows"], rows)]
 
 
+def _word_members(stack: StackPart) -> str:
+    """What a stack pools, and by which weights."""
+    named = [
+        f"{make_plain(str(member.origin.get('method', member.scorer.kind)))} ({weight:.3g})"
+        for member, weight in zip(stack.members, stack.weights, strict=True)
+    ]
+    return f"It pools the answers of {word_number(len(named), 'model')}, by weights: {', '.join(named)}."
+
+
+def _word_base(base: BasePart) -> str:
+    known, named = CATALOGUE.get(drop_chat(base.name)), name_base(base)
+    name = base.name if known is not None or named is None else named.name
+    commit = "" if named is None or named.revision is None else f"commit {named.revision}; "
+    licence = "see the base model's own pages" if known is None else known.licence
+    return (
+        f"Base model: {make_plain(name)} ({'' if known is None else f'{known.identity}; '}{commit}fingerprint "
+        f"{base.weights_fingerprint[:12]}…, {base.precision}). Its licence holds for what is made of it: {licence}."
+    )
+
+
 def _word_texts(manifest: Manifest) -> str:
     """What of the rows' own texts is in the model's files."""
-    if isinstance(manifest.scorer, LanguagePart) and any(
-        context.before or context.nearest for context in manifest.scorer.contexts
-    ):
-        return "Its files hold labelled rows word for word: they stand before every row that it reads."
-    if isinstance(manifest.scorer, WordsPart):
-        return "Its files hold the words and phrases of the rows that it was fitted on."
-    return ""
+    parts = list_members(manifest.scorer)
+    shown = [context for part in parts if isinstance(part, LanguagePart) for context in part.contexts]
+    told = []
+    if any(context.before or context.nearest for context in shown):
+        told.append("Its files hold labelled rows word for word: they stand before every row that it reads.")
+    if any(isinstance(part, WordsPart) for part in parts):
+        told.append("Its files hold the words and phrases of the rows that it was fitted on.")
+    return " ".join(told)
 
 
 def _describe_choice(choice: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ from fewtune.predictors.mistaken_folder import Mistaken, tell_kind
 from fewtune.predictors.predictor import Predictor
 from fewtune.tasks.base import Draw, Pattern, Task
 from method_cases import run
-from saved_cases import ALL, ROWS
+from saved_cases import ALL, ROWS, STACK
 
 # Answers rows with every export, as its users do; importing fewtune fails.
 READER = """
@@ -86,7 +86,8 @@ def exported(saved_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     root = tmp_path_factory.mktemp("exports")
     (root / "rows.json").write_text(json.dumps([{"text": text} for text in ROWS]))
     for saved in sorted(saved_cases.glob("*/saved")):
-        precision, architecture, name, values = ALL[int(saved.parent.name)]
+        stacked: tuple[Any, ...] = ("float32", "several", STACK, {})
+        precision, architecture, name, values = stacked if saved.parent.name == STACK else ALL[int(saved.parent.name)]
         # No form looks for rows that are near (tests/methods/test_in_context.py, test_knn_prompting.py).
         if precision != "float32" or values.get("selection") == "nearest" or name == "knn_prompting":
             continue
@@ -128,7 +129,7 @@ def test_a_program_is_written_only_where_no_classifier_can_be(exported: Path) ->
     reasons = set()
     for told in sorted(exported.glob("*/exported.json")):
         content = json.loads(told.read_text())
-        if content["form"] == "program" and content["case"][1] not in ("majority", "tfidf"):
+        if content["form"] == "program" and content["case"][1] not in ("majority", "tfidf", STACK):
             reasons.add(content["reason"].split(":")[0].split(" (")[0])
     assert reasons == {
         "its answers are no linear map of one state",

@@ -34,12 +34,17 @@ from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.predictors.abstention import AbstentionPart
 from fewtune.predictors.folder import MANIFEST
+from fewtune.predictors.stack import stack_predictors
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, run
 
 ROWS = ["a pilot is a joy to know", "this kettle broke on day one!", "GOOD"]
 ADAPTER, ADAPTER_WEIGHTS = "adapter/adapter_config.json", "adapter/adapter_model.safetensors"
 WEIGHTS = "weights.safetensors"
+STACK = "stack"
+STACKED = [("llama", "tfidf", {}), ("llama", "lora", {"epochs": 3}), ("bert", "embeddings", {})]
+"""The members of a stack; `members/1` has an adapter."""
+MEMBERS_FILES = ("members/0/weights.safetensors", f"members/1/{ADAPTER_WEIGHTS}", "members/2/weights.safetensors")
 ABSTENTION = AbstentionPart(
     risk=0.1, confidence=0.9, threshold=0.5, coverage=0.5, coverage_low=0.4, coverage_high=0.6, rows=40, errors=1
 )
@@ -60,7 +65,7 @@ class Saved:
 def saved(
     tmp_path_factory: pytest.TempPathFactory, models: dict[str, LanguageModel], task: Task, draw: Draw
 ) -> dict[str, Saved]:
-    """Every method under each of its settings, by both, and a few on an encoder."""
+    """Every method under each of its settings, by both, a few on an encoder, and a stack."""
     root = tmp_path_factory.mktemp("saved")
     on_encoder = [("bert", "vanilla", {"epochs": 1}), ("bert", "pattern", {"epochs": 1}), ("bert", "embeddings", {})]
     on_decoders = [("opt" if name == "bitfit" else "llama", name, values) for name, values in CASES]
@@ -75,6 +80,13 @@ def saved(
         predictor = replace(made, temperature=1.7, abstention=ABSTENTION, origin={"method": name})
         predictor.save(root / str(number))
         found[told] = Saved(root / str(number), predictor.predict_probabilities(ROWS))
+    members = [
+        run(get_method(name), get_method(name).settings(**values), models[architecture], task, draw).predictor
+        for architecture, name, values in STACKED
+    ]
+    predictor = replace(stack_predictors(members, [0.5, 0.3, 0.4], [0.2, 0.0]), abstention=ABSTENTION)
+    predictor.save(root / STACK)
+    found[STACK] = Saved(root / STACK, predictor.predict_probabilities(ROWS))
     return found
 
 
@@ -164,6 +176,19 @@ def test_modules_that_match_fewer_than_there_are_tensors_for_are_refused(changed
         (KNN, ("scorer", "readout", "labels_of"), [0, 0, 0, 0, 1, 2], "labels_of names label 2, and there are 2"),
         (KNN, ("scorer", "readout", "labels_of"), [0, 1], r"anchors is F32 of shape \[6, 400\] and must be"),
         ("llama zero_shot", ("scorer", "contexts", 0, "log_prior"), [-1.0], r"contexts\.0\.log_prior is of 1 labels"),
+        (STACK, ("labels",), ["bad", "good", "extra"], r"scorer\.bias is of 2 labels, and labels names 3"),
+        (STACK, ("scorer", "bias"), [0.2], r"scorer\.bias is of 1 labels, and labels names 2"),
+        (STACK, ("scorer", "weights"), [0.5, 0.5], "weights are 2, and members 3"),
+        (STACK, ("scorer", "weights", 1), 0.0, r"weights\.1: Input should be greater than 0"),
+        (STACK, ("scorer", "members", 1, "scorer"), {"kind": "stack"}, r"members\.1\.scorer: Input tag 'stack'"),
+        (STACK, ("scorer", "members", 1, "temperature"), 0.0, r"members\.1\.temperature: Input should be greater"),
+        (STACK, ("scorer", "members", 0, "scorer", "template"), "{body}", "reads 'body', which fields does not name"),
+        (
+            STACK,
+            ("scorer", "members", 0, "scorer", "regression", "labels"),
+            3,
+            r"scorer\.members\.0\.scorer\.regression\.labels is of 3 labels, and labels names 2",
+        ),
     ],
 )
 def test_a_manifest_at_odds_with_itself_or_its_files_is_refused_by_the_field(
@@ -173,6 +198,22 @@ def test_a_manifest_at_odds_with_itself_or_its_files_is_refused_by_the_field(
     content = json.loads((folder / MANIFEST).read_text())
     write_manifest(folder, change_value(content, place, "replace", value))
     with pytest.raises(PredictorError, match=told):
+        fewtune.load(folder)
+
+
+@pytest.mark.parametrize("file", MEMBERS_FILES)
+def test_a_members_file_that_is_missing_or_damaged_is_named(file: str, changed: Callable[[str], Path]) -> None:
+    folder = changed(STACK)
+    content = bytearray((folder / file).read_bytes())
+    content[-1] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(PredictorError, match=f"{file}: its content is not what was saved"):
+        fewtune.load(folder)
+    (folder / file).unlink()
+    with pytest.raises(PredictorError, match=f"{file}, which its manifest names, is not there"):
+        fewtune.load(folder)
+    change_manifest(folder, lambda content: content["files"].pop(file))
+    with pytest.raises(PredictorError, match=r"lacks \d tensors|its manifest does not name members/1/adapter"):
         fewtune.load(folder)
 
 
@@ -331,7 +372,11 @@ def test_changed_settings_of_an_adapter_are_refused_or_answer_every_row(
 
 
 @FUZZED
-@given(data=st.data(), way=st.sampled_from(sorted(TENSOR_CHANGES)), file=st.sampled_from([WEIGHTS, ADAPTER_WEIGHTS]))
+@given(
+    data=st.data(),
+    way=st.sampled_from(sorted(TENSOR_CHANGES)),
+    file=st.sampled_from([WEIGHTS, ADAPTER_WEIGHTS, *MEMBERS_FILES]),
+)
 def test_changed_tensors_are_refused_by_their_file(
     data: st.DataObject, way: str, file: str, saved: dict[str, Saved], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tiny_models
-from saved_cases import ALL
+from saved_cases import ALL, STACK
 
 # Loads what is saved and scores the rows, where nothing that unpickles works.
 LOADER = """
@@ -51,6 +51,11 @@ def test_a_fitted_method_answers_the_same_in_a_fresh_process(number: int, saved_
         assert architecture in tiny_models.ENCODERS or (architecture, name) == ("llama", "bitfit"), "it lacks nothing"
         return
     np.testing.assert_array_equal(np.load(loaded / f"{number:03}.npy"), np.load(folder / "log_probabilities.npy"))
+
+
+def test_a_stack_answers_the_same_in_a_fresh_process(saved_cases: Path, loaded: Path) -> None:
+    expected = np.load(saved_cases / STACK / "log_probabilities.npy")
+    np.testing.assert_array_equal(np.load(loaded / f"{STACK}.npy"), expected)
 
 
 def test_nothing_that_could_run_code_is_written(saved_cases: Path) -> None:

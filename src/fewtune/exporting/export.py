@@ -19,6 +19,7 @@ import numpy as np
 
 from fewtune.errors import PredictorError
 from fewtune.exporting.base_model import BaseModel, find_base
+from fewtune.exporting.program import naming_member, write_language_program, write_stack_program, write_word_program
 from fewtune.exporting.prompt_tokenizer import PROBES
 from fewtune.models.quiet import quiet_transformers
 from fewtune.predictors.constant import ConstantScorer
@@ -28,6 +29,7 @@ from fewtune.predictors.manifest import LanguagePart
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Adapter
 from fewtune.predictors.predictor import Predictor
+from fewtune.predictors.stack import StackScorer, list_scorers
 from fewtune.predictors.temperature import normalise
 from fewtune.predictors.words import WordScorer
 from fewtune.records import fill_atomically
@@ -121,8 +123,8 @@ def _write_onnx(predictor: Predictor, folder: Path, rows: Sequence[Mapping[str, 
     if answer is None or not linear or not isinstance(scorer, LanguageScorer) or scorer.prompting.encoder.closing:
         raise PredictorError(
             "this model has no ONNX form: only answers that are one linear map of a decoder's state have, not label "
-            "words of several tokens or contexts, chat templates, embeddings or a model of words. Leave --onnx out; "
-            "in_context has one with `contexts: 1`."
+            "words of several tokens or contexts, chat templates, embeddings, a model of words or a stack. Leave "
+            "--onnx out; in_context has one with `contexts: 1`."
         )
     folder.mkdir()
     source = build_graph_source(scorer, answer, predictor.labels)
@@ -137,9 +139,10 @@ def _answer(rows: Sequence[Mapping[str, str]], predictor: Predictor) -> tuple[li
     around that are lost, and one that the network does not know is none to fewtune alone.
     """
     expected = predictor.predict_probabilities(rows)
-    scorer = predictor.scorer
     kept = list(range(len(rows)))
-    if isinstance(scorer, LanguageScorer):
+    for scorer in list_scorers(predictor.scorer).values():
+        if not isinstance(scorer, LanguageScorer):
+            continue
         encoder = scorer.prompting.encoder
         cut = set(encoder.list_cut())
         texts = [encoder.tokenise([row[name] for name in predictor.fields]) for row in rows]
@@ -158,6 +161,11 @@ def _make_rows(fields: Sequence[str]) -> list[dict[str, str]]:
 def _refuse_formless(predictor: Predictor) -> None:
     """Raise PredictorError where no form answers as the model does."""
     scorer = predictor.scorer
+    if isinstance(scorer, StackScorer):
+        for number, member in enumerate(scorer.members, start=1):
+            with naming_member(number, member):
+                _refuse_formless(member)
+        return
     if isinstance(scorer, (WordScorer, ConstantScorer)):
         return
     if not isinstance(scorer, LanguageScorer):
@@ -177,9 +185,10 @@ def _refuse_formless(predictor: Predictor) -> None:
 
 def _write(predictor: Predictor, folder: Path, out: Path, options: ExportOptions) -> Export:
     scorer = predictor.scorer
+    if isinstance(scorer, StackScorer):
+        write_stack_program(predictor, scorer, out)
+        return Export("program", predictor.fields)
     if isinstance(scorer, (WordScorer, ConstantScorer)):
-        from fewtune.exporting.program import write_word_program
-
         write_word_program(predictor, scorer, out)
         return Export("program", predictor.fields)
     assert isinstance(scorer, LanguageScorer)  # others have no form
@@ -192,7 +201,6 @@ def _write_language(
     from fewtune.exporting.adapter import write_adapter
     from fewtune.exporting.classifier import build_classifier
     from fewtune.exporting.linear import read_linear
-    from fewtune.exporting.program import write_language_program
     from fewtune.exporting.sentence_transformer import write_sentence_transformer
 
     answer = read_linear(scorer, predictor.temperature)
@@ -274,13 +282,13 @@ def _read_sentence_transformer(folder: Path, texts: Sequence[str]) -> np.ndarray
 
 
 def _load_program(folder: Path) -> Any:
-    """The classifier of an export's program, loaded from its file."""
+    """The classifier of an export's program, loaded from its file; nothing is written beside it."""
     spec = importlib.util.spec_from_file_location("fewtune_exported_program", folder / "classify.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
+        return module.Classifier(folder)  # which loads the programs of a stack's members
     finally:
         sys.dont_write_bytecode = before
-    return module.Classifier(folder)

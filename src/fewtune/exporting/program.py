@@ -1,13 +1,15 @@
 """What no classifier of another tool's can hold, as a plain model and a small program beside it.
 
 Owns what the program reads: label words of several tokens, several contexts, a prior or an offset where the model has
-no place for one, states of a block before the last, prefixes of keys and values; and models of words, which need no
-language model. The programs themselves are `scripts`.
+no place for one, states of a block before the last, prefixes of keys and values; models of words, which need no
+language model; and stacks, whose members are programs in folders of their own. The programs themselves are `scripts`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from safetensors.torch import save_file
 from fewtune.engine.readouts import LabelWordReadout, StateReadout
 from fewtune.engine.soft import SoftPrefix, SoftPrompt
 from fewtune.errors import PredictorError
-from fewtune.exporting.linear import LinearAnswer
+from fewtune.exporting.linear import LinearAnswer, read_linear
 from fewtune.exporting.merge import merge_network, read_soft_tokens
 from fewtune.exporting.virtual_tokens import embed_virtual_tokens
 from fewtune.models.architectures import architecture_of
@@ -27,6 +29,7 @@ from fewtune.predictors.constant import ConstantScorer
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.regression import LOWEST
+from fewtune.predictors.stack import StackScorer
 from fewtune.predictors.words import WORDS, WordScorer
 
 PROGRAM = "classify.py"
@@ -124,6 +127,37 @@ def write_word_program(predictor: Predictor, scorer: WordScorer | ConstantScorer
             "lowest": float(min(LOWEST, scorer.scores.min())),
         }
     _write(content, "words", folder)
+
+
+def write_stack_program(predictor: Predictor, scorer: StackScorer, folder: Path) -> None:
+    """Write a program for each member, how they are pooled, and the program that does so.
+
+    Raises PredictorError naming the member that no program can hold.
+    """
+    names = []
+    for number, member in enumerate(scorer.members, start=1):
+        names.append(f"member_{number}")
+        place = folder / names[-1]
+        place.mkdir()
+        with naming_member(number, member):
+            if isinstance(member.scorer, (WordScorer, ConstantScorer)):
+                write_word_program(member, member.scorer, place)
+            else:
+                assert isinstance(member.scorer, LanguageScorer)  # no other is a member
+                answer = read_linear(member.scorer, member.temperature)
+                write_language_program(member, member.scorer, answer, place)
+    pooling = {"members": names, "weights": scorer.weights, "bias": scorer.bias, "lowest": LOWEST}
+    _write(_describe(predictor, predictor.temperature) | pooling, "stack", folder)
+
+
+@contextlib.contextmanager
+def naming_member(number: int, member: Predictor) -> Iterator[None]:
+    """Within it a PredictorError says which member of a stack it is about."""
+    try:
+        yield
+    except PredictorError as error:
+        method = f", {member.origin['method']}" if "method" in member.origin else ""
+        raise PredictorError(f"of this stack, member {number}{method}: {error}") from error
 
 
 def _write_network(scorer: LanguageScorer, folder: Path) -> list[int]:

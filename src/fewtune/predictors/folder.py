@@ -1,7 +1,7 @@
 """A predictor's folder: written whole or not at all, and read only where it is what its manifest says.
 
-Owns the files: `manifest.json`, `weights.safetensors`, and `adapter/` in PEFT's own layout. No pickle is written, and
-no file is read that the manifest does not name.
+Owns the files: `manifest.json`, `weights.safetensors`, and `adapter/` in PEFT's own layout; of a stack the latter two
+for each member, in `members/0` and so on. No pickle is written, and no file is read that the manifest does not name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from fewtune.data.strict_json import RepeatedKeyError, parse_json
+from fewtune.engine.model_cache import ModelCache
 from fewtune.errors import ModelError, PredictorError, shorten
 from fewtune.models import ModelSnapshot, Precision
 from fewtune.predictors.constant import ConstantScorer
@@ -33,12 +35,16 @@ from fewtune.predictors.manifest import (
     ConstantPart,
     LanguagePart,
     Manifest,
+    ScorerPart,
     SoftTokensPart,
+    StackPart,
     WordsPart,
     digest_manifest,
+    list_members,
 )
 from fewtune.predictors.mistaken_folder import word_mistaken
-from fewtune.predictors.predictor import Predictor, Scorer
+from fewtune.predictors.predictor import Arrays, Predictor, Scorer
+from fewtune.predictors.stack import StackScorer, list_scorers, name_member_folder
 from fewtune.predictors.tensors import TensorFile
 from fewtune.predictors.words import WordScorer
 from fewtune.records import fill_atomically, is_empty, write_atomically
@@ -64,8 +70,11 @@ def saving(predictor: Predictor, folder: Path) -> Iterator[tuple[Path, Manifest]
     It stands as `folder` once this ends without an error; else nothing is there.
     """
     check_free(folder)
-    arrays = {name: np.ascontiguousarray(array) for name, array in predictor.scorer.arrays().items()}
-    needed = sum(array.nbytes for array in arrays.values()) or None  # what is not an array is small
+    arrays = {
+        at: {name: np.ascontiguousarray(array) for name, array in scorer.arrays().items()}
+        for at, scorer in list_scorers(predictor.scorer).items()
+    }
+    needed = sum(array.nbytes for each in arrays.values() for array in each.values()) or None  # all else is small
     # The manifest last: a folder without one is no model, whatever else is there.
     with fill_atomically(folder, MANIFEST, needed) as finished:
         _write_parts(predictor, arrays, finished)
@@ -78,10 +87,12 @@ def check_free(folder: Path) -> None:
         raise PredictorError(f"{folder} exists and is not empty: give a new folder to save a model into.")
 
 
-def _write_parts(predictor: Predictor, arrays: dict[str, np.ndarray], folder: Path) -> None:
-    if arrays:
-        save_file(arrays, folder / _WEIGHTS)
-    predictor.scorer.write_more(folder)
+def _write_parts(predictor: Predictor, arrays: Mapping[str, Arrays], folder: Path) -> None:
+    for at, scorer in list_scorers(predictor.scorer).items():
+        (folder / at).mkdir(parents=True, exist_ok=True)
+        if arrays[at]:
+            save_file(arrays[at], folder / at / _WEIGHTS)
+        scorer.write_more(folder / at)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = Manifest(
         labels=predictor.labels,
@@ -100,7 +111,8 @@ def _write_parts(predictor: Predictor, arrays: dict[str, np.ndarray], folder: Pa
 def load_predictor(folder: Path | str, base: Path | str | None = None, precision: Precision | None = None) -> Predictor:
     """Read a predictor that `Predictor.save` wrote; its scores equal those it gave when it was saved.
 
-    `base` is where its base model lies, a folder, catalogue name or hub id; None: the name it was fitted under.
+    `base` is where its base model lies, a folder, catalogue name or hub id; None: the name it was fitted under. Of a
+    stack it is the base of the members that were fitted on that model.
     `precision` is what it computes in; None: what it was fitted in. Raises
     PredictorError where the folder is no predictor's, is damaged or newer, or the base is another model; ModelError
     where the base cannot be found or read.
@@ -111,49 +123,91 @@ def load_predictor(folder: Path | str, base: Path | str | None = None, precision
     return Predictor(
         manifest.labels,
         manifest.fields,
-        _rebuild(manifest, folder, base, precision),
+        _rebuild(manifest.scorer, _Saved(manifest, folder, None if base is None else str(base), precision)),
         manifest.origin,
         manifest.temperature,
         manifest.abstention,
     )
 
 
-def _rebuild(manifest: Manifest, folder: Path, base: Path | str | None, precision: Precision | None) -> Scorer:
-    part = manifest.scorer
-    tensors = TensorFile(folder / _WEIGHTS, there=_WEIGHTS in manifest.files)
+@dataclass(frozen=True)
+class _Saved:
+    """What scorers are rebuilt from: a folder, its manifest, and what its reader asked for."""
+
+    manifest: Manifest
+    folder: Path
+    base: str | None
+    precision: Precision | None
+    models: ModelCache = field(default_factory=ModelCache)
+    """Members of a stack that were fitted on one base share it."""
+
+
+def _rebuild(part: ScorerPart, saved: _Saved, at: str = "") -> Scorer:
+    """A scorer whose files are in `at`, below the folder."""
+    manifest, folder = saved.manifest, saved.folder / at
+    if isinstance(part, StackPart):
+        members = tuple(
+            Predictor(
+                manifest.labels,
+                manifest.fields,
+                _rebuild(member.scorer, saved, name_member_folder(place)),
+                member.origin,
+                member.temperature,
+            )
+            for place, member in enumerate(part.members)
+        )
+        return StackScorer(members, part.weights, part.bias)
+    named = {name.replace("\\", "/") for name in manifest.files}
+    tensors = TensorFile(folder / _WEIGHTS, there=_join(at, _WEIGHTS) in named)
     if isinstance(part, ConstantPart):
         return ConstantScorer.rebuild(tensors, len(manifest.labels))
     if isinstance(part, WordsPart):
         return WordScorer.rebuild(part, tensors)
     if isinstance(part.network, (AdapterPart, SoftTokensPart)):
-        named = {name.replace("\\", "/") for name in manifest.files}
-        for name in (f"{ADAPTER}/{ADAPTER_CONFIG}", f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
+        for name in (_join(at, ADAPTER, ADAPTER_CONFIG), _join(at, ADAPTER, ADAPTER_WEIGHTS)):
             if name not in named:  # what no hash vouches for is not read
-                raise PredictorError(f"{folder}: its manifest does not name {name}. {COPY_ANEW}")
-    return _rebuild_language(manifest, part, tensors, folder, base, precision)
-
-
-def _rebuild_language(
-    manifest: Manifest,
-    part: LanguagePart,
-    tensors: TensorFile,
-    folder: Path,
-    base: Path | str | None,
-    precision: Precision | None,
-) -> Scorer:
-    from fewtune.engine.loading import load_model
-    from fewtune.models import find_model
-    from fewtune.models.chat import CHAT, drop_chat, is_chat
+                raise PredictorError(f"{saved.folder}: its manifest does not name {name}. {COPY_ANEW}")
     from fewtune.predictors.language_rebuild import rebuild_language
 
-    named = str(base) if base is not None else part.base.name
-    if is_chat(part.base.name):
-        named = drop_chat(named) + CHAT
-    snapshot = _find_base(named, part.base) if base is None else find_model(named)
-    if snapshot.weights_fingerprint != part.base.weights_fingerprint:
-        raise PredictorError(_word_other_base(folder, snapshot.path, part.base))
-    model = load_model(snapshot, precision or part.base.precision)
-    return rebuild_language(manifest, part, tensors, folder, model)
+    model = saved.models.get(_find_snapshot(part.base, saved), saved.precision or part.base.precision)
+    return rebuild_language(part, len(manifest.labels), manifest.fields, tensors, folder, model)
+
+
+def _join(*parts: str) -> str:
+    """A path as a manifest names it."""
+    return "/".join(part for part in parts if part)
+
+
+def _find_snapshot(part: BasePart, saved: _Saved) -> ModelSnapshot:
+    """The base model that a scorer was fitted on; raises PredictorError where what is found is another."""
+    given, members = saved.base, list_members(saved.manifest.scorer)
+    others = [m.base for m in members if isinstance(m, LanguagePart) and m.base != part]
+    if given is None or (any(_fits(given, other) for other in others) and not _fits(given, part)):
+        snapshot = _find_base(part.name, part)
+    else:
+        snapshot = _find_given(given, part)
+    if not _is_base(snapshot, part):
+        raise PredictorError(_word_other_base(saved.folder, snapshot.path, part))
+    return snapshot
+
+
+def _is_base(snapshot: ModelSnapshot, base: BasePart) -> bool:
+    return snapshot.weights_fingerprint == base.weights_fingerprint
+
+
+def _fits(name: str, base: BasePart) -> bool:
+    """Whether a name that was given is that of a base."""
+    with contextlib.suppress(ModelError):
+        return _is_base(_find_given(name, base), base)
+    return False
+
+
+def _find_given(name: str, base: BasePart) -> ModelSnapshot:
+    """The model of a name that was given in place of a base's own; asked by its chat template where the base was."""
+    from fewtune.models import find_model
+    from fewtune.models.chat import CHAT, drop_chat, is_chat
+
+    return find_model(drop_chat(name) + CHAT if is_chat(base.name) else name)
 
 
 def _find_base(name: str, base: BasePart) -> ModelSnapshot:
@@ -165,7 +219,7 @@ def _find_base(name: str, base: BasePart) -> ModelSnapshot:
     except ModelError:
         with contextlib.suppress(ModelError):
             found = find_model(name)
-            if base.revision is not None and found.weights_fingerprint == base.weights_fingerprint:
+            if base.revision is not None and _is_base(found, base):
                 return found
         raise
 

@@ -22,7 +22,6 @@ from fewtune.predictors.manifest import (
     HeadPart,
     LabelWordsPart,
     LanguagePart,
-    Manifest,
     NeighboursPart,
     RegressionPart,
     SoftTokensPart,
@@ -42,14 +41,14 @@ LACKING: dict[Ability, str] = {
 
 
 def rebuild_language(
-    manifest: Manifest, part: LanguagePart, tensors: TensorFile, folder: Path, model: LanguageModel
+    part: LanguagePart, labels: int, fields: Sequence[str], tensors: TensorFile, folder: Path, model: LanguageModel
 ) -> LanguageScorer:
-    """The scorer that was saved, on its base model, which is not changed.
+    """The scorer that was saved with files in a folder, on its base model, which is not changed.
 
     Raises PredictorError where what the manifest says, the folder's tensors and the model do not go together.
     """
     _check_model(part, model, folder)
-    arrays = tensors.read(_list_forms(part, len(manifest.labels), folder, model, tensors.forms))
+    arrays = tensors.read(_list_forms(part, labels, folder, model, tensors.forms))
     forward, change = rebuild_forward(part.network, arrays, folder, model, part.block)
     encoder = Encoder(model.tokenizer, part.max_tokens, part.max_positions)
     reader: Regression | Neighbours | None = None
@@ -70,7 +69,7 @@ def rebuild_language(
     near: NearestDemonstrations | None = None
     if part.contexts[0].nearest is not None:
         near = find_by_states(part.contexts[0].nearest, arrays["nearest.states"], prompting)
-    _check_room(part, manifest.fields, prompting, folder)
+    _check_room(part, fields, prompting, folder)
     return LanguageScorer(model, prompting, change, part.contexts, reader, near)
 
 

@@ -24,6 +24,9 @@ ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter", "adapter_config.json", "ad
 """The folder of what PEFT can read, and its files."""
 COPY_ANEW = "Copy the folder anew, or fit the model again."
 """What to do about a folder that does not hold what was saved."""
+LARGEST_WEIGHT, LARGEST_BIAS = 1e6, 1e6
+"""Of a stack's member, and of a label in a stack: sums of such are finite."""
+Temperature = Annotated[float, Field(ge=1e-3, le=1e38, description="What scores are divided by; a float32 holds it.")]
 
 
 class _Part(BaseModel):
@@ -232,7 +235,32 @@ class LanguagePart(_Part):
         return self
 
 
-ScorerPart = Annotated[ConstantPart | WordsPart | LanguagePart, Field(discriminator="kind")]
+class MemberPart(_Part):
+    """One member of a stack; its files are in a folder of its own."""
+
+    scorer: Annotated[ConstantPart | WordsPart | LanguagePart, Field(discriminator="kind")]
+    temperature: Temperature = 1.0
+    origin: dict[str, Any] = Field(default_factory=dict)
+
+
+class StackPart(_Part):
+    """Members whose log-probabilities are summed by weights, and normalised."""
+
+    kind: Literal["stack"] = "stack"
+    members: tuple[MemberPart, ...] = Field(min_length=1)
+    weights: tuple[Annotated[float, Field(gt=0, le=LARGEST_WEIGHT)], ...] = Field(description="One a member.")
+    bias: tuple[Annotated[float, Field(ge=-LARGEST_BIAS, le=LARGEST_BIAS)], ...] | None = Field(
+        default=None, description="What is added to the sum, one number a label."
+    )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if len(self.weights) != len(self.members):
+            _refuse(f"weights are {len(self.weights)}, and members {len(self.members)}")
+        return self
+
+
+ScorerPart = Annotated[ConstantPart | WordsPart | LanguagePart | StackPart, Field(discriminator="kind")]
 
 
 class AbstentionPart(_Part):
@@ -264,9 +292,7 @@ class Manifest(_Part):
     labels: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2)
     fields: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     scorer: ScorerPart
-    temperature: float = Field(
-        default=1.0, ge=1e-3, le=1e38, description="What scores are divided by; a float32 holds it."
-    )
+    temperature: Temperature = 1.0
     abstention: AbstentionPart | None = None
     origin: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict, description="Packages that wrote it.")
@@ -277,7 +303,7 @@ class Manifest(_Part):
     def _check_labels(self) -> Self:
         _refuse_repeated("labels", self.labels)
         _refuse_repeated("fields", self.fields)
-        for place, count in _count_labels(self.scorer):
+        for place, count in _count_labels(self.scorer, "scorer"):
             if count != len(self.labels):
                 _refuse(f"{place} is of {count} labels, and labels names {len(self.labels)}")
         return self
@@ -294,29 +320,42 @@ class Manifest(_Part):
         return self
 
 
-def _count_labels(part: ScorerPart) -> list[tuple[str, int]]:
-    """Every field that has something of each label, and how many it has."""
+def list_members(part: ScorerPart) -> list[ConstantPart | WordsPart | LanguagePart]:
+    """What scores rows by itself: the members of a stack, or else the scorer."""
+    return [member.scorer for member in part.members] if isinstance(part, StackPart) else [part]
+
+
+def _count_labels(part: ScorerPart, at: str) -> list[tuple[str, int]]:
+    """Every field that has something of each label, and how many it has; `at` is the scorer's own."""
+    if isinstance(part, StackPart):
+        counts = [] if part.bias is None else [(f"{at}.bias", len(part.bias))]
+        for place, member in enumerate(part.members):
+            counts += _count_labels(member.scorer, f"{at}.members.{place}.scorer")
+        return counts
     if isinstance(part, WordsPart):
-        return [("scorer.regression.labels", part.regression.labels)]
+        return [(f"{at}.regression.labels", part.regression.labels)]
     if not isinstance(part, LanguagePart):
         return []
     counts = [
-        (f"scorer.contexts.{place}.log_prior", len(context.log_prior))
+        (f"{at}.contexts.{place}.log_prior", len(context.log_prior))
         for place, context in enumerate(part.contexts)
         if context.log_prior is not None
     ]
     if isinstance(part.readout, LabelWordsPart):
-        counts.append(("scorer.readout.tokens", len(part.readout.tokens)))
+        counts.append((f"{at}.readout.tokens", len(part.readout.tokens)))
     elif not isinstance(part.readout, HeadPart):
-        counts.append(("scorer.readout.labels", part.readout.labels))
+        counts.append((f"{at}.readout.labels", part.readout.labels))
     return counts
 
 
 def _list_templates(part: ScorerPart) -> list[str]:
-    if isinstance(part, ConstantPart):
-        return []
-    near = [c.nearest.template for c in part.contexts if c.nearest] if isinstance(part, LanguagePart) else []
-    return [part.template, *near]
+    found: list[str] = []
+    for member in list_members(part):
+        if not isinstance(member, ConstantPart):
+            found.append(member.template)
+        if isinstance(member, LanguagePart):
+            found += [context.nearest.template for context in member.contexts if context.nearest]
+    return found
 
 
 def digest_manifest(content: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """A predictor: a fitted method as a value.
 
 Owns what every fitted method has, whatever scores its rows: labels, the text columns it reads, where it came from.
-Three kinds of scorer stand behind it: `constant`, `words` and `language`. How it is saved is `folder`.
+Four kinds of scorer stand behind it: `constant`, `words`, `language`, and `stack`, which pools predictors of the other
+three. How it is saved is `folder`.
 """
 
 from __future__ import annotations
