@@ -74,12 +74,14 @@ class _Tree:
         self.peak_bytes = max(self.peak_bytes, held)
 
     def end(self) -> None:
-        """End all that still runs."""
-        for process in reversed(self._list()):
+        """End all that still runs, and wait until what the root began is gone."""
+        processes = self._list()
+        for process in reversed(processes):
             try:
                 process.kill()
             except psutil.Error:  # it has just ended
                 continue
+        psutil.wait_procs(processes[1:], timeout=10)
 
     def _list(self) -> list[psutil.Process]:
         try:
