@@ -168,6 +168,9 @@ def test_ranks_are_shared_by_ties_and_last_without_a_model() -> None:
     found = rank_contenders(place_records(records), names, "accuracy")
     assert [found[name].mean for name in names] == [2.0, 1.75, 3.5, 2.75]
     assert {mean.cells for mean in found.values()} == {2}
+    losses = [make_record("x", name, 0.5, log_loss=loss) for name, loss in (("tfidf-lr", 0.4), ("mpnet-lr", 0.6))]
+    by_loss = rank_contenders(place_records(losses), names[:2], "log_loss")
+    assert [by_loss[name].mean for name in names[:2]] == [1.0, 2.0]
 
 
 def test_differences_are_over_the_cells_that_both_made_a_model_of() -> None:

@@ -18,6 +18,7 @@ from benchmarks.page import fill_block
 from benchmarks.take_home.contenders import CONTENDERS, find_contenders
 from benchmarks.take_home.files import FILES
 from benchmarks.take_home.summary import (
+    BETTER,
     Mean,
     Place,
     Record,
@@ -37,6 +38,9 @@ from fewtune.report.svg import embed_chart
 PAGE = ROOT / "docs" / "take-home.md"
 CHART = ROOT / "docs" / "take-home.svg"
 DASH = "–"
+WORDS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
+COMPARED = ("accuracy", "macro_f1")
+"""Figures whose differences are told in points."""
 MARKS: Mapping[str, tuple[str, str]] = {
     "fewtune-3m": (BLUE, "diamond"),
     "fewtune-fast": (BLUE, "triangle-up"),
@@ -63,10 +67,10 @@ def write_page(text: str, records: Sequence[Record]) -> str:
 
 
 def write_ranks(records: Sequence[Record]) -> str:
-    """A row a contender: mean rank, by accuracy and by macro F1, and how many models it made."""
+    """A row a contender: its mean rank by each figure, and how many models it made."""
     placed = place_records(records)
     names = _list_tried(placed)
-    by_figure = {figure: rank_contenders(placed, names, figure) for figure in ("accuracy", "macro_f1")}
+    by_figure = {figure: rank_contenders(placed, names, figure) for figure in BETTER}
     rows = [
         [
             CONTENDERS[name].title,
@@ -76,7 +80,8 @@ def write_ranks(records: Sequence[Record]) -> str:
         for name in sorted(names, key=lambda name: by_figure["accuracy"][name].mean)
     ]
     shared = max((found.cells for found in by_figure["accuracy"].values()), default=0)
-    table = write_markdown(("contender", "mean rank, accuracy", "mean rank, macro F1", "models of its cells"), rows)
+    heads = [f"mean rank, {WORDS[figure]}" for figure in BETTER]
+    table = write_markdown(("contender", *heads, "models of its cells"), rows)
     return f"{table}\n\nRanks are over the {shared} cells that all of these were run on."
 
 
@@ -99,16 +104,12 @@ def write_differences(records: Sequence[Record]) -> str:
     rows = [
         [
             CONTENDERS[peer].title,
-            *(
-                _word_mean(subtract(placed, name, peer, figure), "{:+.1f}", 100)
-                for name in ours
-                for figure in ("accuracy", "macro_f1")
-            ),
+            *(_word_mean(subtract(placed, name, peer, figure), "{:+.1f}", 100) for name in ours for figure in COMPARED),
         ]
         for peer in find_contenders("peers")
         if _is_tried(placed, peer)
     ]
-    heads = [f"{CONTENDERS[name].title}, {word}" for name in ours for word in ("accuracy", "macro F1")]
+    heads = [f"{CONTENDERS[name].title}, {WORDS[figure]}" for name in ours for figure in COMPARED]
     return write_markdown(("points above", *heads), rows)
 
 
@@ -151,9 +152,15 @@ def write_hindsight(records: Sequence[Record]) -> str:
         realised, stated = lose_to_hindsight(placed, ours, find_contenders("hindsight"), "accuracy")
         if realised.cells:
             rows.append(
-                [CONTENDERS[ours].title, _word_mean(realised, "{:+.1f}", 100), _word_mean(stated, "{:.1f}", 100)]
+                [
+                    CONTENDERS[ours].title,
+                    _word_mean(realised, "{:+.1f}", 100),
+                    _word_mean(stated, "{:.1f}", 100),
+                    f"{stated.mean / realised.mean:.2f}" if stated.files and realised.mean > 0 else DASH,
+                ]
             )
-    return write_markdown(("choice", "points below the best in hindsight", "points it said to expect"), rows)
+    heads = ("choice", "points below the best in hindsight", "points it said to expect", "stated over realised")
+    return write_markdown(heads, rows)
 
 
 def write_costs(records: Sequence[Record]) -> str:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ Texts = Sequence[Sequence[str]]
 Answer = Callable[[Texts], np.ndarray]
 """Probabilities (rows, labels) of texts."""
 JOIN = "\n"
+AUTOINTENT_PACKAGES = ("autointent", "sentence-transformers", "transformers", "torch")
+"""Of its own environment, whose releases are others than fewtune's."""
 EARLY = 0.9
 """The share of its cap after which SetFit is told to stop training: a model of fewer steps is better than none."""
 
@@ -154,7 +157,7 @@ def make_autointent(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any
     def decide(given: Texts) -> list[str | None]:
         return [None if place is None else own[int(place)] for place in pipeline.predict(_join(given))]
 
-    return Made(own, answer, answer, decide=decide)
+    return Made(own, answer, answer, {"versions": {name: version(name) for name in AUTOINTENT_PACKAGES}}, decide)
 
 
 def open_fewtune(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], folder: Path) -> Made:

@@ -19,6 +19,8 @@ Place = tuple[str, int, int]
 """File, labelled rows, sample."""
 LEVEL = 0.95
 DONE = "done"
+BETTER: Mapping[str, int] = {"accuracy": 1, "macro_f1": 1, "log_loss": -1}
+"""Each figure, and whether more of it (1) or less of it (-1) is better."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def rank_contenders(
     for (file, _, _), own in placed.items():
         if all(name in own for name in contenders):
             scores = [read_figure(own[name], figure) for name in contenders]
-            found = stats.rankdata([inf if score is None else -score for score in scores])
+            found = stats.rankdata([inf if score is None else -BETTER[figure] * score for score in scores])
             for name, rank in zip(contenders, found, strict=True):
                 ranks[name].setdefault(file, []).append(float(rank))
     return {name: average_over_files(own) for name, own in ranks.items()}
