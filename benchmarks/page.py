@@ -94,11 +94,17 @@ def fill_blocks(text: str, blocks: Blocks, results: Path) -> str:
         file = results / f"{name}.json"
         if not file.is_file():
             continue
-        table = write(json.loads(file.read_text(encoding="utf-8"))).replace("\\", r"\\")  # none stands for a group
-        block = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text, count = block.subn(rf"\g<1>\n{table}\n\n\g<2>", text)
-        if count != 1:
-            raise ValueError(f"the page has {count} blocks {name!r}: it needs one")
+        text = fill_block(text, name, write(json.loads(file.read_text(encoding="utf-8"))))
+    return text
+
+
+def fill_block(text: str, name: str, table: str) -> str:
+    """The page with one block's table; ValueError where it has no block of that name, or more than one."""
+    block = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    escaped = table.replace("\\", r"\\")  # none stands for a group
+    text, count = block.subn(rf"\g<1>\n{escaped}\n\n\g<2>", text)
+    if count != 1:
+        raise ValueError(f"the page has {count} blocks {name!r}: it needs one")
     return text
 
 

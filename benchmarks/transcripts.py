@@ -1,6 +1,6 @@
 """One labelled file taken all the way, as a user would: fit, evaluate, predict, export, serve.
 
-    python -m benchmarks.take_home NAME [NAME …]   writes docs/transcripts/NAME.txt
+    python -m benchmarks.transcripts NAME [NAME …]   writes docs/transcripts/NAME.txt
 
 Files are made of what packages ship: `four-classes` (questions of the chatterbot-corpus package in four classes, with
 quotes, commas, CRLF, emoji and label names of several words), `sentiment` (160 review snippets, 300 others to be tested
