@@ -5,6 +5,7 @@ Owns tables and files. Texts go to files beside the model, never into it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,7 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     always answering one label.
     """
     from fewtune.card import word_abstention
+    from fewtune.inference.majority import is_above_majority
     from fewtune.suspects import find_suspects, put_before, write_rows
 
     assert fitted.probabilities is not None
@@ -119,15 +121,15 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     )
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
-    low, majority = predictor.origin["choice"]["stated"]["accuracy"][1], predictor.origin["choice"]["majority"]
-    if low <= majority:
+    gold, majority = fitted.gold[fitted.judged], predictor.origin["choice"]["majority"]
+    right = fitted.probabilities.argmax(axis=1) == gold
+    if not is_above_majority(right, majority):
         say_error(
-            f"It is not clearly above always answering {predictor.labels[int(np.bincount(fitted.gold).argmax())]!r} "
-            f"({majority:.3f}): its accuracy may be as low as {low:.3f}. Give more rows of the rarer labels, or look "
-            "at the labels; no labels are called wrong by such a model."
+            f"This model is not clearly better than always answering "
+            f"{predictor.labels[int(np.bincount(gold).argmax())]!r}: {right.mean():.3f} of {len(gold)} rows against "
+            f"{majority:.3f}. Give more rows, or look at the labels. --force ends with code 0 all the same."
         )
         return False
-    gold = fitted.gold[fitted.judged]
     suspects = find_suspects(fitted.probabilities, gold)
     if not suspects:
         return True

@@ -111,13 +111,26 @@ class Contest:
 
     def stand(self) -> Standings:
         """How the candidates stand that answered some fold; there must be one."""
-        return compare(
-            {entry.candidate.name: self.join(entry) for entry in self.entries if entry.answers},
-            self.gold,
-            len(self._task.labels),
-            self._task.primary_metric,
-            self._within,
-        )
+        return compare(self.list_answered(), self.gold, len(self._task.labels), self._task.primary_metric, self._within)
+
+    def list_answered(self) -> dict[str, Answered]:
+        """What each candidate answered, by its name."""
+        return {entry.candidate.name: self.join(entry) for entry in self.entries if entry.answers}
+
+    def is_whole(self, entry: Entry) -> bool:
+        """Whether a candidate answered all folds."""
+        return len(entry.answers) == len(self._folds)
+
+    def count_folds(self) -> int:
+        """How many folds there are."""
+        return len(self._folds)
+
+    def number_folds(self) -> npt.NDArray[np.int64]:
+        """Which fold each row is in, (rows,); -1 where none answers it."""
+        found = np.full(len(self.gold), -1, dtype=np.int64)
+        for place, rows in enumerate(self._folds):
+            found[rows] = place
+        return found
 
     def join(self, entry: Entry) -> Answered:
         """All that an entry's folds answered, by row."""

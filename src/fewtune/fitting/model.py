@@ -6,6 +6,7 @@ candidate is fitted when is `contest`'s, and how candidates compare is `standing
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +21,18 @@ from fewtune.analysis.decision import MOST_RISK, SHARE_LOST, WITHIN
 from fewtune.errors import DataError, FewtuneError
 from fewtune.evaluation import measure
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
-from fewtune.fitting.contest import Clock, Contest, Entry
+from fewtune.fitting.contest import Clock, Contest
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
 from fewtune.fitting.kept_models import KeptModels
-from fewtune.fitting.standing import Standing, Standings, bound_score, compare
+from fewtune.fitting.stacking import Stack, propose_stack
+from fewtune.fitting.standing import Answered, Standing, Standings, bound_score, compare
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
 from fewtune.models import find_model, resolve_precision
 from fewtune.predictors.abstention import choose_abstention
+from fewtune.predictors.stack import stack_predictors
 from fewtune.predictors.temperature import fit_temperature, normalise
 from fewtune.running.fit_rows import FitRequest, OnStep, fit_task, hear_nothing, make_task
 from fewtune.tasks.base import Task, TestSet
@@ -87,6 +90,10 @@ class Choice:
     left_out: tuple[LeftOut, ...]
     seconds: float
     """That choosing took, last fit left out."""
+    members: Mapping[str, float]
+    """The candidates that are fitted for it, with their weights: itself alone, unless a stack was chosen."""
+    answered: Mapping[str, Answered]
+    """What each candidate answered."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +149,28 @@ def make_model(
 
     folds = _deal_folds(labels, terms, portfolio)
     contest = Contest(task, portfolio.candidates, folds, terms.within, clock, work, hear)
-    entry, choice = contest.entries[0], None
+    choice = None
     if folds:
         taken = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
         hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken))
         contest.hold(fit)
-        choice = _choose(contest, portfolio, terms, task.primary_metric, len(folds), clock)
-        entry = contest.find(choice.chosen.name)
-    hear(LastFitBegun(entry.candidate.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
-    predictor = fit(entry.candidate, range(len(rows)), hear_nothing)
+        stack = propose_stack(contest, contest.stand(), clock.left())
+        choice = _choose(contest, stack, portfolio, terms, task, clock)
+    members = [portfolio.candidates[0]] if choice is None else [contest.find(name).candidate for name in choice.members]
+    fitted = []
+    for member in members:
+        entry = contest.find(member.name)
+        hear(LastFitBegun(member.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
+        fitted.append(fit(member, range(len(rows)), hear_nothing))
+    predictor = fitted[0] if len(fitted) == 1 or choice is None else _pool(fitted, list(choice.members.values()))
     origin = {**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})}
     predictor = replace(predictor, origin=origin)
     judged, probabilities, refused = np.arange(0), None, None
     if choice is not None:
-        answered = contest.join(entry)
+        answered = choice.answered[choice.chosen.name]
         judged = answered.places
         predictor, probabilities = calibrate(predictor, answered.log_probabilities, contest.gold[judged])
-        stated = _state(contest, choice, contest.gold, len(task.labels))
+        stated = _state(choice, contest.gold, len(task.labels))
         majority = float(np.bincount(contest.gold[judged]).max() / len(judged))
         kept = {**_note(choice), "stated": stated, "majority": majority}
         predictor = replace(predictor, origin={**predictor.origin, "choice": kept})
@@ -200,11 +212,25 @@ def _describe(task: Task, candidate: Candidate, left: npt.NDArray[np.int64], ter
     }
 
 
-def _choose(contest: Contest, portfolio: Portfolio, terms: Terms, metric: str, folds: int, clock: Clock) -> Choice:
-    standings = contest.stand()
+def _choose(
+    contest: Contest, stack: Stack | None, portfolio: Portfolio, terms: Terms, task: Task, clock: Clock
+) -> Choice:
+    answered = contest.list_answered()
     entries = {entry.candidate.name: entry for entry in contest.entries if entry.answers}
     row_seconds = {name: entry.count_row_seconds() for name, entry in entries.items()}
-    allowed = [each for each in standings.standings if _is_allowed(contest, entries[each.name], terms)]
+    fit_seconds = {name: entry.count_fit_seconds() for name, entry in entries.items()}
+    last_fit = {name: contest.foresee_last_fit(entry) for name, entry in entries.items()}
+    if stack is not None:
+        answered[stack.name] = stack.answered
+        row_seconds[stack.name], fit_seconds[stack.name] = stack.row_seconds, stack.fit_seconds
+        last_fit[stack.name] = sum(last_fit[name] for name in stack.weights)
+    standings = compare(answered, contest.gold, len(task.labels), task.primary_metric, terms.within)
+    allowed = [
+        each
+        for each in standings.standings
+        if row_seconds[each.name] <= (terms.most_row_seconds or math.inf)
+        and last_fit[each.name] <= (terms.most_fit_seconds or math.inf)
+    ]
     if not allowed:
         raise FewtuneError(
             "no candidate keeps within the limits on the seconds that a row or the last fit takes: "
@@ -215,36 +241,39 @@ def _choose(contest: Contest, portfolio: Portfolio, terms: Terms, metric: str, f
     as_good = [each for each in allowed if each.expected_loss <= best.expected_loss + AS_GOOD * terms.within]
     fastest = min(as_good, key=lambda each: row_seconds[each.name])
     chosen = fastest if FASTER * row_seconds[fastest.name] <= row_seconds[best.name] else best
+    pooled = stack is not None and chosen.name == stack.name
     return Choice(
         standings=standings,
         chosen=chosen,
         settled=chosen.expected_loss <= SHARE_LOST * terms.within and chosen.risk <= MOST_RISK,
         within=terms.within,
-        metric=metric,
-        folds=folds,
+        metric=task.primary_metric,
+        folds=contest.count_folds(),
         rows=len(contest.gold),
         row_seconds=row_seconds,
-        fit_seconds={name: entry.count_fit_seconds() for name, entry in entries.items()},
+        fit_seconds=fit_seconds,
         left_out=(*portfolio.left_out, *(e.left_out for e in contest.entries if e.left_out is not None)),
         seconds=clock.spent(),
+        members=stack.weights if stack is not None and pooled else {chosen.name: 1.0},
+        answered=answered,
     )
 
 
-def _is_allowed(contest: Contest, entry: Entry, terms: Terms) -> bool:
-    if terms.most_row_seconds is not None and entry.count_row_seconds() > terms.most_row_seconds:
-        return False
-    return terms.most_fit_seconds is None or contest.foresee_last_fit(entry) <= terms.most_fit_seconds
+def _pool(fitted: Sequence[Predictor], weights: Sequence[float]) -> Predictor:
+    """Members fitted on all rows as one model, which keeps what is alike of where they came from."""
+    pooled = stack_predictors(fitted, weights)
+    alike = {key: value for key, value in fitted[0].origin.items() if all(e.origin.get(key) == value for e in fitted)}
+    return replace(pooled, origin={**alike, "method": "stack"})
 
 
-def _state(contest: Contest, choice: Choice, gold: npt.NDArray[np.int64], labels: int) -> dict[str, Any]:
+def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int) -> dict[str, Any]:
     """What the model is expected to score on rows like these, by metric: mean and ends of its interval.
 
     It is the score by folds, less what the best of several candidates has in excess for being the best.
     """
-    answered = {entry.candidate.name: contest.join(entry) for entry in contest.entries if entry.answers}
     stated = {}
     for metric in dict.fromkeys((choice.metric, "accuracy", "macro_f1")):
-        standings = compare(answered, gold, labels, metric, choice.within)
+        standings = compare(choice.answered, gold, labels, metric, choice.within)
         own = standings.find(choice.chosen.name)
         score = own.score - standings.optimism
         stated[metric] = [score, *bound_score(score, own.error, own.rows, metric)]
