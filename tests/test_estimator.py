@@ -442,3 +442,12 @@ def test_auto_races_and_fits_the_choice_on_all_rows(
     with pytest.raises(ValueError, match="each needs two") as caught:
         classifier.fit(TEXTS, ["a", "b", *["c"] * 10])
     assert "/tmp" not in str(caught.value) and re.search(r"\ba, b\b", str(caught.value))
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_choice_that_is_not_settled_is_told_by_the_decision_and_by_no_warning(model_folders: dict[str, Path]) -> None:
+    """Every warning is an error here. The best bet is an answer, and a search would warn in each fold."""
+    texts = [f"{text} {number}" for number in range(2) for text in TEXTS]
+    encoder = str(model_folders["sentence-encoder"])
+    classifier = FewtuneClassifier(model=encoder, budget="5s", within=0.0).fit(texts, LABELS * 2)
+    assert not classifier.decision_.settled and classifier.method_ != "majority"
