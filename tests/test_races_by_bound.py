@@ -13,6 +13,7 @@ from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
+from fewtune.cli.run_display import word_look
 from fewtune.conduct import Looked, StudyEvent
 from fewtune.errors import RecordError
 from fewtune.records import (
@@ -39,6 +40,7 @@ def test_a_clear_race_ends_at_its_first_look(values: dict[str, object], tmp_path
     executor = Scripted({"majority": 0.5, "a": 0.9, "b": 0.7})
     result, looks = race(values, tmp_path / "out", executor)
     assert [(look.number, draws_at(look)) for look in looks] == [(1, 3)]
+    assert word_look(looks[0])[0].startswith("look 1 of 5, after 3 draws · ")
     assert len(executor.ran) == 9
     assert result.decision.choice is not None and result.decision.choice.name == "a"
     assert result.decision.question.level == pytest.approx(0.00917, abs=1e-5), "the first look's share of 5 %"

@@ -113,7 +113,7 @@ class Looked:
     """A race looked at its draws."""
 
     number: int
-    """Which round it was, from 1."""
+    """Which round it was, from 1; of a race by bounds, which look."""
     looks: Sequence[int]
     """The draws of each look that may be; the first round's alone where it is not known how many there will be."""
     standings: Sequence[Standing]

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.table import Table
 
 from fewtune.cli.output import console, say, say_error
@@ -110,7 +109,6 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     always answering one label.
     """
     from fewtune.card import word_abstention
-    from fewtune.inference.majority import is_above_majority
     from fewtune.suspects import find_suspects, put_before, write_rows
 
     assert fitted.probabilities is not None
@@ -121,15 +119,10 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     )
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
-    gold, majority = fitted.gold[fitted.judged], predictor.origin["choice"]["majority"]
-    right = fitted.probabilities.argmax(axis=1) == gold
-    if not is_above_majority(right, majority):
-        say_error(
-            f"This model is not clearly better than always answering "
-            f"{predictor.labels[int(np.bincount(gold).argmax())]!r}: {right.mean():.3f} of {len(gold)} rows against "
-            f"{majority:.3f}. Give more rows, or look at the labels. --force ends with code 0 all the same."
-        )
+    if fitted.unclear is not None:
+        say_error(f"{fitted.unclear} --force ends with code 0 all the same.")
         return False
+    gold = fitted.gold[fitted.judged]
     suspects = find_suspects(fitted.probabilities, gold)
     if not suspects:
         return True

@@ -152,17 +152,13 @@ def word_left_out(event: LeftOut) -> str:
 
 
 def word_look(event: Looked) -> list[str]:
-    """Say what a race's look found, a line a task and number of shots: its answer."""
+    """Say what a race found, a line a task and number of shots: after a round its answer, by bounds after a look."""
     lines = []
-    for standing in event.standings:
-        of = (
-            f" of {len(event.looks)}, after {word_number(standing.decision.draws, 'draw')}"
-            if len(event.looks) > 1
-            else ""
-        )
-        head = f"round {event.number}{of}"
-        line = f"{head} · {word_question(standing.decision)}: {word_decision(standing.decision)}"
-        lines.append(line)
+    for decision in (standing.decision for standing in event.standings):
+        head = f"round {event.number}"
+        if decision.question.guarantee == "bound":
+            head = f"look {event.number} of {len(event.looks)}, after {word_number(decision.draws, 'draw')}"
+        lines.append(f"{head} · {word_question(decision)}: {word_decision(decision)}")
     return lines
 
 

@@ -241,9 +241,12 @@ def _choose(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Te
             portfolio = list_candidates(task, terms.models)
             within = WITHIN if terms.within is None else terms.within
             asked = Terms(within=within, seconds=terms.seconds, seed=terms.seed)
-            return make_model(task, portfolio, asked)
+            fitted = make_model(task, portfolio, asked)
         except FewtuneError as error:  # which name a file that its reader never saw
             raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
+    if fitted.unclear is not None:
+        warnings.warn(fitted.unclear, UserWarning, stacklevel=3)
+    return fitted
 
 
 def _draw_seed(random_state: Any) -> int:

@@ -55,7 +55,7 @@ class JoinedCluster:
         if self._node is not None and not answers(self._node):
             raise ExecutorError(
                 f"the Ray node that this command runs on has ended: its raylet at {_word(self._node)} does not answer. "
-                "It ends where it is killed, as by a system without memory, and with any of its agents."
+                "It ends where it is killed, as by a system without memory, and perhaps with one of its agents."
             )
 
 

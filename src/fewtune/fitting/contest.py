@@ -31,9 +31,6 @@ LEAST_GAIN = 5e-4
 """Nothing more is fitted where no candidate is expected to be this much above the best bet: a twentieth of a point."""
 SPARE = 1.2
 """The last fit is thought to take so many times what the folds' fits say."""
-SURE_STEPS = 3
-"""Steps of a fit after which it is known how long it takes."""
-
 Fit = Callable[[Candidate, Sequence[int], OnStep], Predictor]
 """A candidate fitted on the rows at some places."""
 
@@ -241,12 +238,13 @@ class Contest:
         first: list[float] = []
 
         def hear(step: int, steps: int, loss: float) -> None:
-            first.append(time.perf_counter()) if not first else None
-            if step <= SURE_STEPS:
-                return
             now = time.perf_counter()
-            whole = first[0] - began + (now - first[0]) / (step - 1) * (steps - 1)
-            if whole * (1 + growth) > allowed and whole - (now - began) > 1.0:
+            if not first:
+                first.append(now)
+            # The first step may take long for what is made once; of it alone no more is known than that it ended.
+            steady = (now - first[0]) / (step - 1) if step > 1 else 0.0
+            whole = first[0] - began + steady * (steps - 1)
+            if whole * (1 + growth) > allowed and step < steps:
                 raise OutOfTimeError(growth * whole)
 
         return hear

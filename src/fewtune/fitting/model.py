@@ -28,9 +28,11 @@ from fewtune.fitting.folds import make_folds
 from fewtune.fitting.kept_models import KeptModels
 from fewtune.fitting.stacking import Stack, propose_stack
 from fewtune.fitting.standing import Answered, Standing, Standings, bound_score, compare
+from fewtune.inference.majority import is_above_majority
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
 from fewtune.models import find_model, resolve_precision
+from fewtune.plurals import word_number
 from fewtune.predictors.abstention import choose_abstention
 from fewtune.predictors.stack import stack_predictors
 from fewtune.predictors.temperature import fit_temperature, normalise
@@ -114,6 +116,24 @@ class FittedFile:
     """None without folds."""
     refused: str | None = None
     """Why it always answers although a risk was asked for."""
+
+    @property
+    def unclear(self) -> str | None:
+        """What says that the model is not clearly better than always answering one label; None where it is, or no fold
+        shows it.
+        """
+        if self.probabilities is None:
+            return None
+        gold = self.gold[self.judged]
+        right, counts = self.probabilities.argmax(axis=1) == gold, np.bincount(gold)
+        share = float(counts.max() / len(gold))
+        if is_above_majority(right, share):
+            return None
+        return (
+            f"This model is not clearly better than always answering {self.predictor.labels[int(counts.argmax())]!r}: "
+            f"{right.mean():.3f} of {word_number(len(gold), 'row')} are right, against {share:.3f}. Give more rows, or "
+            "look at their labels."
+        )
 
 
 def make_model(

@@ -22,13 +22,20 @@ LOWEST = -30.0
 """Log-probability of a label that the regression never saw, and the least of any."""
 
 
+LARGEST_ALONE = 4_000_000
+"""Features of all rows that one thread takes."""
+
+
 def fit_logistic(
     features: np.ndarray | spmatrix, labels: Sequence[int | None], inverse_penalty: float, *, intercept: bool = True
 ) -> Any:
     """scikit-learn's `LogisticRegression` on features (rows, features); many labels of few rows each are no mistake."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    # Small products take longer on several threads, and many times as long beside another busy process.
+    threads = 1 if features.shape[0] * features.shape[1] <= LARGEST_ALONE else None
+    with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         return LogisticRegression(C=inverse_penalty, max_iter=1000, fit_intercept=intercept).fit(features, labels)
 

@@ -1,6 +1,7 @@
-"""Where a race stands, in a terminal: who is still in, how far each may be below the best, what the next look takes.
+"""Where a race stands, in a terminal: who gets draws, what each is expected to lose and may lose, what comes next.
 
-Owns the table and the words. Used by `run` after each look and by `watch`.
+Owns the table and the words: a race by expected loss has rounds, one by bounds planned looks. Used by `run` after each
+of them, and by `watch`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fewtune.terminal import make_text
 
 
 def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
-    """A race's methods after a look, the highest mean first; `running` are those that go on."""
+    """A race's methods after a round or look, the highest mean first; `running` are those that go on."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("method", overflow="fold")
     table.add_column("mean", justify="right")
@@ -51,7 +52,7 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
 
 
 def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[Cell], workers: int) -> str | None:
-    """Say which look comes next and what it takes; None where none is planned or no trial waits for it.
+    """Say what the round under way takes, or which look comes next; None where none does or no trial waits for it.
 
     'race: look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
     """

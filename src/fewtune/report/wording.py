@@ -32,7 +32,7 @@ UNLABELLED_NOTE = f"{UNLABELLED_MARK} learnt from rows without labels too"
 
 
 def word_decision(decision: Decision) -> str:
-    """Word the decision, its bound and what would firm it up, in one to four sentences."""
+    """Word the decision, its bound and what would firm it up, in one to five sentences."""
     return " ".join(list_sentences(decision))
 
 

@@ -122,7 +122,8 @@ def tune(
         tried.append(TriedSetting(settings=chosen, seconds=round(_now() - started, 3), **judged))
     sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]
     if not sound:
-        raise TrialFailure("error", f"no setting of the grid's {len(tried)} was scored; the first: {tried[0].failure}")
+        which = word_number(len(tried), "setting")
+        raise TrialFailure("error", f"none of the grid's {which} could be scored. The first failed: {tried[0].failure}")
     best, _, _ = max(sound, key=lambda each: (each[1], -(each[2] or 0.0), -each[0]))
     notes = TuningNotes(
         chosen=tried[best].settings,

@@ -274,8 +274,8 @@ def _add_refusals(app: FastAPI) -> None:
 def _describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     reasons = {
         400: "The body is not UTF-8 or not JSON.",
-        401: "The token is missing or another.",
-        403: "Host or Origin names another than may ask.",
+        401: "The token is missing or wrong.",
+        403: "Host or Origin is none that this server answers.",
         404: "Another model is served.",
         408: "The body took too long to arrive.",
         413: "The body is too long.",
