@@ -142,12 +142,14 @@ class ModelAnswers:
     @cached_property
     def predicted(self) -> IntArray:
         """The place of each row's likeliest label (rows,)."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        likeliest: IntArray = self.probabilities.argmax(axis=1).astype(np.int64)
+        return likeliest
 
     @property
     def wrong(self) -> npt.NDArray[np.bool_]:
         """Rows (rows,) whose likeliest label is not theirs."""
-        return self.predicted != self.gold.places
+        wrong: npt.NDArray[np.bool_] = self.predicted != self.gold.places
+        return wrong
 
     def score_labels(self) -> list[LabelScore]:
         """The scores of each label, those that the model has never seen at the end."""
