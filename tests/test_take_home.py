@@ -8,6 +8,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from benchmarks.take_home.cells import (
     read_records,
 )
 from benchmarks.take_home.contenders import CONTENDERS, FOUR_FILES, find_contenders
+from benchmarks.take_home.embedding import AT_ONCE, embed_file, list_texts, name_embeddings
 from benchmarks.take_home.files import (
     FILES,
     TEST_ROWS,
@@ -75,7 +77,8 @@ def make_record(file: str, contender: str, accuracy: float | None, rows: int = 3
 
 def test_rare_labels_are_as_rare_in_samples_as_in_their_file() -> None:
     file = LabelledFile("one-in-40", ("text",), make_rows({"common": 1950, "rare": 50}), (32, 200))
-    rare = [Counter(row.label for row in draw_sample(file, 32, sample).train)["rare"] for sample in range(400)]
+    files = [replace(file, name=f"one-in-40, {number}") for number in range(400)]
+    rare = [Counter(row.label for row in draw_sample(file, 32, 0).train)["rare"] for file in files]
     # Of 32 rows .8 are rare on average, and two in five samples have none: one row a label, or any share that is kept,
     # would always have some.
     assert np.mean(rare) == pytest.approx(0.8, abs=0.15)
@@ -85,8 +88,11 @@ def test_rare_labels_are_as_rare_in_samples_as_in_their_file() -> None:
 def test_no_text_is_in_a_sample_and_its_test_rows() -> None:
     file = LabelledFile("made-up", ("text",), make_rows({"a": 2000, "b": 600}), (32, 200, 1000))
     drawn = draw_sample(file, 200, 0)
-    assert len(drawn.train) == 200 and len(drawn.test) == 1600
-    assert not {row.texts for row in drawn.train} & {row.texts for row in drawn.test}
+    assert len(drawn.train) == 200 and len(drawn.test) == 600
+    other = draw_sample(file, 1000, 1)
+    assert other.test == drawn.test
+    shown = [row.texts for row in (*drawn.train, *other.train, *drawn.test)]
+    assert len(set(shown)) == len(shown) == 1800
     assert len(draw_sample(LabelledFile("x", ("text",), make_rows({"a": 3000}), (32,)), 32, 0).test) == TEST_ROWS
 
 
@@ -268,7 +274,8 @@ def test_a_cell_is_made_in_a_process_of_its_own_and_its_record_has_no_text() -> 
     record = make_cell(Cell(file.name, 16, 1, "tfidf-lr"), file, Circumstances())
     assert record["ended"] == "done" and record["accuracy"] > record["majority"]
     assert record["seconds"] > 0 and record["peak_bytes"] > 2**20 and 0 < record["latency_seconds"] < record["seconds"]
-    assert (record["labels"], record["labels_seen"], record["test_rows"]) == (2, 2, 56)
+    assert not record["busy"]
+    assert (record["labels"], record["labels_seen"], record["test_rows"]) == (2, 2, 32)
     assert not any(row.texts[0] in json.dumps(record) for row in file.rows)
 
 
@@ -321,6 +328,10 @@ def test_embeddings_of_test_rows_are_made_once(tmp_path: Path) -> None:
     assert keep_embeddings(file, ["a", "bcd"], embed).tolist() == [[1, 1], [3, 1]]
     assert keep_embeddings(file, ["bcd", "ef", "a"], embed).tolist() == [[3, 1], [2, 1], [1, 1]]
     assert asked == ["a", "bcd", "ef"]
+    texts, left = list_texts(make_up_file()), iter((True, False))
+    assert len(texts) == 80
+    assert embed_file(texts * 9, file, embed, lambda: next(left)) == 720 - AT_ONCE
+    assert name_embeddings("minilm-l6", "sst2-1-in-10") == name_embeddings("minilm-l6", "sst2")
 
 
 def test_fewtune_is_run_as_a_user_types_it_and_its_manifest_is_read(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from benchmarks.apart import ROOT
 from benchmarks.take_home.cells import (
     CAP_SECONDS,
     RESULTS,
-    SCRATCH,
     Circumstances,
     Record,
     list_cells,
@@ -26,6 +25,7 @@ from benchmarks.take_home.cells import (
     read_records,
 )
 from benchmarks.take_home.contenders import CONTENDERS, Part, find_contenders
+from benchmarks.take_home.embedding import SCRATCH, embed_file, list_texts, name_embeddings, open_encoder
 from benchmarks.take_home.files import FILES, SAMPLES, make_up_file, read_file
 from benchmarks.take_home.page import CHART, PAGE, draw_page, write_page, write_tables
 from fewtune.errors import FewtuneError
@@ -51,6 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except FewtuneError as error:
             raise SystemExit(str(error)) from None
         contenders, results = given.contenders or list_contenders(given.part), given.results
+
+    def has_time() -> bool:
+        return given.budget_minutes is None or time.monotonic() - began < 60 * given.budget_minutes
+
+    if given.embed:
+        for encoder in dict.fromkeys(CONTENDERS[name].encoder for name in contenders if CONTENDERS[name].encoder):
+            embed = open_encoder(encoder)
+            for file in files:
+                left = embed_file(list_texts(file), name_embeddings(encoder, file.name), embed, has_time)
+                print(f"{encoder}, {file.name}: {left} texts are left", flush=True)
+        return
     cells = [
         cell
         for cell in list_cells(files, contenders, given.samples)
@@ -61,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {file.name: file for file in files},
         results,
         partial(is_wanted, given.again),
-        lambda: given.budget_minutes is None or time.monotonic() - began < 60 * given.budget_minutes,
+        has_time,
         partial(make_cell, here=find_circumstances(given)),
     )
     print(write_tables(read_records(results)))
@@ -80,13 +91,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", nargs="+", choices=parts, default=["fewtune", "peers"], help="whose cells")
     parser.add_argument("--files", nargs="+", choices=FILES, default=list(FILES), metavar="FILE", help="whose rows")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help="these, of whatever part")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="of each file and size")
+    parser.add_argument("--samples", type=int, choices=range(1, SAMPLES + 1), default=SAMPLES, help="of each file")
     parser.add_argument("--most-rows", type=int, metavar="N", help="no cells of more labelled rows")
     parser.add_argument("--budget-minutes", type=float, metavar="M", help="begin no cell after so long")
     parser.add_argument(
         "--cap-minutes", type=float, default=CAP_SECONDS / 60, metavar="M", help="what a model may take"
     )
     parser.add_argument("--busy", action="store_true", help="other work runs here: scores alone count, seconds do not")
+    parser.add_argument("--embed", action="store_true", help="embed all texts once, for cells of --busy; make no cell")
     parser.add_argument("--again", choices=AGAIN, help="make anew cells that failed, ran beside other work, or all")
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".." / "shared" / "data", help="the evaluation data")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of records")

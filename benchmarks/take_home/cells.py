@@ -19,17 +19,16 @@ import numpy as np
 from benchmarks.apart import ROOT
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from benchmarks.take_home.contenders import CONTENDERS, Contender
-from benchmarks.take_home.files import FILES, LabelledFile, Row, Sample, count_majority, draw_sample
+from benchmarks.take_home.embedding import name_embeddings
+from benchmarks.take_home.files import LabelledFile, Row, Sample, count_majority, draw_sample
 from benchmarks.take_home.ours import MODEL, read_stated, write_command
 from benchmarks.take_home.scores import place_labels, score_answers
-from benchmarks.take_home.side import ANSWERS, ASKED, LABEL, MADE, TEST, TRAIN, write_rows
+from benchmarks.take_home.side import ANSWERS, ASKED, LABEL, MADE, NOT_TIMED, TEST, TRAIN, write_rows
 from benchmarks.take_home.watched import Cap, Watched, watch
 from fewtune.models import find_model
 from fewtune.processor import usable_cores
 
 RESULTS = ROOT / "results" / "take-home"
-SCRATCH = ROOT / "out" / "take-home"
-"""What is kept on this machine alone: embeddings of test rows, and the environments of peers."""
 CAP_SECONDS = 600.0
 Record = dict[str, Any]
 
@@ -54,7 +53,8 @@ class Circumstances:
 
     cap_seconds: float = CAP_SECONDS
     busy: bool = False
-    """Whether the machine does other work too: seconds are then no figures, and the cap counts processor time."""
+    """Whether the machine does other work too: seconds are then no figures, the cap counts processor time, and frozen
+    encoders' embeddings are those that were made beforehand (`embedding`), where there are any."""
     pythons: Mapping[str, Path] = field(default_factory=dict)
     """By kind of contender, the Python of an environment of its own."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -190,13 +190,15 @@ def _write_folder(folder: Path, file: LabelledFile, sample: Sample, contender: C
 
     write_rows(folder / TRAIN, [*file.fields, LABEL], list_cells_of(sample.train, labelled=True))
     write_rows(folder / TEST, file.fields, list_cells_of(sample.test, labelled=False))
-    source = FILES[file.name].of or file.name if file.name in FILES else file.name
     asked = {
         "kind": contender.kind,
         "fields": file.fields,
         "labels": file.labels,
         "encoder": None if contender.encoder is None else str(find_model(contender.encoder).path),
-        "kept_embeddings": str(SCRATCH / "embeddings" / f"{contender.encoder}-{source}.npz"),
+        "kept_embeddings": str(name_embeddings(contender.encoder, file.name))
+        if here.busy and contender.encoder
+        else None,
+        "timed": not here.busy,
         "cap_seconds": here.cap_seconds,
         "cap_by_processor": here.busy,
         "cores": usable_cores(),
@@ -211,4 +213,5 @@ def _judge(folder: Path, file: LabelledFile, sample: Sample) -> Record:
         latency = float(answers["latency"])
     notes = json.loads((folder / MADE).read_text(encoding="utf-8"))["notes"]
     figures = {name: round(value, 6) for name, value in scores.items()}
-    return {**figures, "latency_seconds": round(latency, 6), **({"notes": notes} if notes else {})}
+    timed = {} if latency == NOT_TIMED else {"latency_seconds": round(latency, 6)}
+    return {**figures, **timed, **({"notes": notes} if notes else {})}

@@ -104,14 +104,15 @@ def keep_once(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 
 def draw_sample(file: LabelledFile, rows: int, sample: int) -> Sample:
-    """A random sample of a file's rows, and as many of the others as there are to be tested on, TEST_ROWS at most.
+    """A random sample of a file's rows, and as many as there are that no sample has to be tested on, TEST_ROWS at most.
 
-    The samples of one number are nested, and their test rows the same for all sizes.
+    Samples of different numbers share no row; those of one number are nested. All are tested on the same rows.
     """
-    rng = np.random.default_rng([sample, _number(file.name)])
+    rng = np.random.default_rng(_number(file.name))
     order = [file.rows[place] for place in rng.permutation(len(file.rows))]
     largest = max(file.sizes)
-    return Sample(tuple(order[:rows]), tuple(order[largest : largest + TEST_ROWS]))
+    first = sample * largest
+    return Sample(tuple(order[first : first + rows]), tuple(order[SAMPLES * largest :][:TEST_ROWS]))
 
 
 def skew(rows: Sequence[Row], label: str, one_in: int) -> list[Row]:

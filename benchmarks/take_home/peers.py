@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,46 +47,45 @@ def make_tfidf(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], fo
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000)).fit(_join(texts), labels)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000)).fit(join_texts(texts), labels)
 
     def answer(rows: Texts) -> np.ndarray:
-        return np.asarray(model.predict_proba(_join(rows)))
+        return np.asarray(model.predict_proba(join_texts(rows)))
 
     return Made([str(label) for label in model.classes_], answer, answer)
 
 
 def make_embeddings(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], folder: Path) -> Made:
-    """Sentence embeddings and logistic regression, defaults of both."""
+    """Sentence embeddings and logistic regression, defaults of both; embeddings that are kept are not made again."""
     from sklearn.linear_model import LogisticRegression
 
-    encoder = _read_encoder(asked["encoder"])
+    read = cache(lambda: _read_encoder(asked["encoder"]))
 
     def embed(rows: Sequence[str]) -> np.ndarray:
-        return np.asarray(encoder.encode(list(rows), normalize_embeddings=True, show_progress_bar=False))
+        return np.asarray(read().encode(list(rows), normalize_embeddings=True, show_progress_bar=False))
 
-    model = LogisticRegression(max_iter=1000).fit(embed(_join(texts)), labels)
-    kept = asked.get("kept_embeddings")
-    many = embed if kept is None else lambda rows: keep_embeddings(Path(kept), rows, embed)
-    return Made(
-        [str(label) for label in model.classes_],
-        lambda rows: np.asarray(model.predict_proba(many(_join(rows)))),
-        lambda rows: np.asarray(model.predict_proba(embed(_join(rows)))),
-    )
+    def find(rows: Texts) -> np.ndarray:
+        kept = asked["kept_embeddings"]
+        return embed(join_texts(rows)) if kept is None else keep_embeddings(Path(kept), join_texts(rows), embed)
+
+    model = LogisticRegression(max_iter=1000).fit(find(texts), labels)
+
+    def answer(rows: Texts) -> np.ndarray:
+        return np.asarray(model.predict_proba(find(rows)))
+
+    return Made([str(label) for label in model.classes_], answer, answer)
 
 
 def keep_embeddings(file: Path, texts: Sequence[str], embed: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
-    """Embeddings (rows, width) of texts; those that `file` holds are not made again, and it holds the others then.
-
-    For test rows, whose time is not measured: those of one file come again with every size and sample.
-    """
+    """Embeddings (rows, width) of texts; those that `file` holds are not made again, and it holds the others then."""
     hashes = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
     found: dict[str, np.ndarray] = {}
     if file.is_file():
         with np.load(file) as held:
             found = dict(zip(held["hashes"].tolist(), held["embeddings"], strict=True))
-    new = [place for place, name in enumerate(hashes) if name not in found]
+    new = {name: text for name, text in zip(hashes, texts, strict=True) if name not in found}
     if new:
-        found |= zip([hashes[place] for place in new], embed([texts[place] for place in new]), strict=True)
+        found |= zip(new, embed(list(new.values())), strict=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part.npz")
         np.savez(part, hashes=np.array(list(found)), embeddings=np.stack(list(found.values())))
@@ -115,14 +115,14 @@ def make_setfit(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], f
         args=TrainingArguments(
             output_dir=str(folder / "setfit"), show_progress_bar=False, report_to="none", save_strategy="no"
         ),
-        train_dataset=Dataset.from_dict({"text": _join(texts), "label": list(labels)}),
+        train_dataset=Dataset.from_dict({"text": join_texts(texts), "label": list(labels)}),
         callbacks=[StopInTime()],
     )
     trainer.train()
     state = trainer.st_trainer.state
 
     def answer(rows: Texts) -> np.ndarray:
-        return np.asarray(model.predict_proba(_join(rows), as_numpy=True, show_progress_bar=False))
+        return np.asarray(model.predict_proba(join_texts(rows), as_numpy=True, show_progress_bar=False))
 
     notes = {"steps": int(state.global_step), "steps_due": int(state.max_steps)}
     return Made(list(model.labels), answer, answer, notes)
@@ -142,7 +142,9 @@ def make_autointent(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any
     from autointent.configs import LoggingConfig, SentenceTransformerEmbeddingConfig
 
     own = sorted(set(labels))
-    rows = [{"utterance": text, "label": own.index(label)} for text, label in zip(_join(texts), labels, strict=True)]
+    rows = [
+        {"utterance": text, "label": own.index(label)} for text, label in zip(join_texts(texts), labels, strict=True)
+    ]
     dataset = Dataset.from_dict({"train": rows, "intents": [{"id": place} for place in range(len(own))]})
     pipeline = Pipeline.from_preset("classic-light")
     pipeline.set_config(SentenceTransformerEmbeddingConfig(model_name=asked["encoder"], device="cpu", use_cache=False))
@@ -150,12 +152,12 @@ def make_autointent(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any
     pipeline.fit(dataset, refit_after=True)
 
     def answer(given: Texts) -> np.ndarray:
-        found = pipeline.predict_with_metadata(_join(given)).utterances
+        found = pipeline.predict_with_metadata(join_texts(given)).utterances
         scores = np.array([each.score for each in found], dtype=np.float64)
         return scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
     def decide(given: Texts) -> list[str | None]:
-        return [None if place is None else own[int(place)] for place in pipeline.predict(_join(given))]
+        return [None if place is None else own[int(place)] for place in pipeline.predict(join_texts(given))]
 
     return Made(own, answer, answer, {"versions": {name: version(name) for name in AUTOINTENT_PACKAGES}}, decide)
 
@@ -172,7 +174,8 @@ def open_fewtune(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], 
     return Made(predictor.labels, answer, answer)
 
 
-def _join(texts: Texts) -> list[str]:
+def join_texts(texts: Texts) -> list[str]:
+    """One text a row."""
     return [JOIN.join(row) for row in texts]
 
 
