@@ -8,12 +8,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 import fewtune
@@ -327,9 +329,16 @@ def test_an_export_answers_plain_texts_on_its_own(
     assert call("export", saved, tmp_path / "o", "--onnx") == 2 and "has no ONNX form" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("method", "more"), [("vanilla", []), ("lora", []), ("lora", ["--merge"])])
-def test_a_cards_own_lines_load_the_export(
-    method: str, more: list[str], write: Callable[[str, str], Path], tmp_path: Path, model_folders: dict[str, Path]
+@pytest.mark.parametrize(
+    ("method", "more"), [("vanilla", []), ("lora", []), ("lora", ["--merge"]), ("tfidf", []), ("in_context", [])]
+)
+def test_a_cards_own_lines_run_as_they_stand(
+    method: str,
+    more: list[str],
+    write: Callable[[str, str], Path],
+    tmp_path: Path,
+    model_folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     saved, out = tmp_path / "model", tmp_path / "out"
     rows = "".join(f"was late {number},bad\nis lovely {number},good\n" for number in range(4))
@@ -344,9 +353,14 @@ def test_a_cards_own_lines_load_the_export(
     )
     [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     found: dict[str, object] = {}
-    exec(lines.replace("FOLDER", repr(str(out))).replace("review texts", "'it was late', 'lovely'"), found)
-    expected = fewtune.load(saved).predict_probabilities(["it was late", "lovely"])
-    assert np.allclose(found["probabilities"].detach().numpy(), expected, atol=0.02)  # type: ignore[attr-defined]
+    monkeypatch.chdir(out)
+    monkeypatch.syspath_prepend(out)
+    with torch.no_grad():
+        exec(lines, found)
+    sys.modules.pop("classify", None)
+    shown = [list(map(float, row)) for row in cast(Iterable[Iterable[float]], found["probabilities"])]
+    expected = fewtune.load(saved).predict_probabilities(["first review", "second review"])[: len(shown)]
+    assert shown and np.allclose(shown, expected, atol=0.02)
 
 
 def test_a_card_says_which_model_an_adapter_is_for_and_how_another_machine_gets_it(tmp_path: Path) -> None:
@@ -362,7 +376,7 @@ def test_a_card_says_which_model_an_adapter_is_for_and_how_another_machine_gets_
     assert f"BASE = {json.dumps(str(tmp_path))}" in own and "give the folder of a copy of it" in own
     for card in (packaged, hub, own):
         [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-        compile(lines.replace("[text texts]", "texts"), "card", "exec")
+        compile(lines, "card", "exec")
         assert "`score.weight` is missing" in card and "the adapter's files" in card
 
 

@@ -12,8 +12,9 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,17 @@ SMOKE = 2
 
 
 def attack(
-    kinds: Mapping[str, Kind], smoke: bool, jobs: int, tell: Any = print, most: int | None = None
+    kinds: Mapping[str, Kind],
+    smoke: bool,
+    jobs: int,
+    tell: Any = print,
+    most: int | None = None,
+    patience: float = 1.0,
 ) -> dict[str, Any]:
-    """Run the kinds' cases, at most so many of each, and count what they came to, by kind; in the smoke version two."""
+    """Run the kinds' cases, at most so many of each, and count what they came to, by kind; in the smoke version two.
+
+    `patience` is how many times as long as on a machine of its own a command may take.
+    """
     # Threads that wait by spinning starve each other where several cases share the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     multiprocessing.set_forkserver_preload(PRELOADED)
@@ -43,18 +52,19 @@ def attack(
         material = Path(folder) / "material"
         material.mkdir()
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            pool.submit(prepare, material, not smoke).result()
+            pool.submit(prepare, material, not smoke, patience).result()
             work = [(kind, case) for kind in kinds.values() for case in choose_cases(kind, smoke, most)]
             for alone in (False, True):
-                results |= run_all([w for w in work if w[0].alone == alone], material, pool, jobs, tell, alone)
+                chosen = [w for w in work if w[0].alone == alone]
+                results |= run_all(chosen, partial(time_case, material=material, patience=patience), pool, tell, alone)
     return {name: results[name] for name in kinds if name in results}
 
 
-def prepare(material: Path, finished: bool) -> None:
+def prepare(material: Path, finished: bool, patience: float) -> None:
     """In a process of the pool: make what cases start from."""
     reuse_fork_server()
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the model being saved
-        make_material(material, finished)
+        make_material(material, finished, patience)
 
 
 def choose_cases(kind: Kind, smoke: bool, most: int | None = None) -> Sequence[Case]:
@@ -68,13 +78,17 @@ def choose_cases(kind: Kind, smoke: bool, most: int | None = None) -> Sequence[C
 
 
 def run_all(
-    work: Sequence[tuple[Kind, Case]], material: Path, pool: ProcessPoolExecutor, jobs: int, tell: Any, alone: bool
+    work: Sequence[tuple[Kind, Case]],
+    run: Callable[[Case], tuple[Verdict, float]],
+    pool: ProcessPoolExecutor,
+    tell: Any,
+    alone: bool,
 ) -> dict[str, dict[str, Any]]:
     """Run cases, one at a time where they must be alone, and count them by kind."""
     found: dict[str, list[tuple[str, Verdict, float]]] = {kind.name: [] for kind, _ in work}
     for batch in [[each] for each in work] if alone else [list(work)]:
         waiting: dict[Future[tuple[Verdict, float]], tuple[Kind, Case]] = {
-            pool.submit(time_case, case, material): (kind, case) for kind, case in batch
+            pool.submit(run, case): (kind, case) for kind, case in batch
         }
         for future in as_completed(waiting):
             kind, case = waiting[future]
@@ -89,10 +103,10 @@ def run_all(
     return {name: count(items[name], each) for name, each in found.items()}
 
 
-def time_case(case: Case, material: Path) -> tuple[Verdict, float]:
+def time_case(case: Case, material: Path, patience: float) -> tuple[Verdict, float]:
     """In a process of the pool: a case's verdict and its seconds."""
     started = time.perf_counter()
-    verdict = run_case(case, material)
+    verdict = run_case(case, material, patience)
     return verdict, time.perf_counter() - started
 
 

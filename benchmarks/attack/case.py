@@ -44,13 +44,13 @@ class Kind:
     """Whether its cases need the machine to themselves: they time something."""
 
 
-def run_case(case: Case, material: Path) -> Verdict:
+def run_case(case: Case, material: Path, patience: float = 1.0) -> Verdict:
     """Run one case in a folder of its own; what the attack itself does wrong is raised."""
     reuse_fork_server()
     folder = Path(tempfile.mkdtemp(prefix="attack-", dir=material.parent))
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars of models being saved
-            case.act(Stage(folder, material), **case.given)
+            case.act(Stage(folder, material, patience), **case.given)
     except Caught as caught:
         told = caught.verdict.detail.replace(str(folder), "CASE").replace(str(material), "MATERIAL")
         return Verdict(caught.verdict.word, told)

@@ -167,15 +167,15 @@ def end_ray(stage: Stage, name: str) -> None:
         outcome = stage.real_command(
             "run", study, "--out", out, "--executor", "ray", "--workers", "1", "--set", "resources={memory: 256MiB}",
             terms=Terms(limit=180, environment={"RAY_TMPDIR": folder, "RAY_ADDRESS": ""}),
-            meanwhile=partial(_kill_once, out=out, name=name),
+            meanwhile=partial(_kill_once, out=out, name=name, seconds=90 * stage.patience),
         )  # fmt: skip
     judge_refusal(outcome, ["Ray", f"Finished trials are kept in {out}", "the same command goes on"])
     require_done(out, stage.command("run", study, "--out", out, terms=terms))
 
 
-def _kill_once(command: int, out: Path, name: str) -> None:
+def _kill_once(command: int, out: Path, name: str, seconds: float) -> None:
     """Once a trial has its record, kill the processes that a command started and that are called so."""
-    until = time.monotonic() + 90
+    until = time.monotonic() + seconds
     while not any(out.glob("trials/*.json")) and psutil.pid_exists(command) and time.monotonic() < until:
         time.sleep(0.05)
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -255,7 +255,7 @@ def end_command(stage: Stage, number: int, delay: float) -> None:
                 outcome.arguments, 130 if outcome.code in TOLD_TO_END else outcome.code, outcome.output, outcome.seconds
             )
         )
-    wait_for_workers(running)
+    wait_for_workers(running, 10 * stage.patience)
     require_resumed(stage, out)
 
 
@@ -282,7 +282,7 @@ def stop_worker(stage: Stage) -> None:
     """A worker that stands still is ended after a stated time, and recorded as ended."""
     out = stage.folder / "out"
     terms = Terms(limit=90)
-    arguments = ("run", stage.material / "study.yaml", "--out", out, f"--stall-after={STALLED:g}")
+    arguments = ("run", stage.material / "study.yaml", "--out", out, f"--stall-after={STALLED * stage.patience:g}")
     running = stage.start(*arguments, terms=terms)
     _wait_for(lambda: bool(running.worker_pids()), running)
     time.sleep(0.2)
@@ -352,9 +352,9 @@ def require_resumed(stage: Stage, out: Path) -> None:
     judge_crash(stage.command("watch", out))
 
 
-def wait_for_workers(running: Running) -> None:
-    """Workers of a command that is gone end by themselves; Caught where they live on."""
-    until = time.monotonic() + 10
+def wait_for_workers(running: Running, seconds: float) -> None:
+    """Workers of a command that is gone end by themselves within that time; Caught where they live on."""
+    until = time.monotonic() + seconds
     while alive := [pid for pid in running.worker_pids() if _is_alive(pid)]:
         if time.monotonic() > until:
             _end_quietly(alive[0])

@@ -400,7 +400,7 @@ def report_large(stage: Stage, trials: int) -> None:
         )
         started = time.perf_counter()
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.perf_counter() - started > 4 * bound:
+            if time.perf_counter() - started > 4 * bound * stage.patience:
                 process.kill()
                 break
             time.sleep(0.05)

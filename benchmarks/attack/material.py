@@ -56,7 +56,7 @@ VOLATILE = ("seconds", "tokens_per_second", "memory", "started_at", "latency", "
 """Parts of names of figures that differ between two equal runs."""
 
 
-def make_material(folder: Path, finished: bool) -> None:
+def make_material(folder: Path, finished: bool, patience: float) -> None:
     """Make model, data, study and, where asked, the finished folder; ends the attack where the study does not run."""
     import tiny_models
 
@@ -69,16 +69,17 @@ def make_material(folder: Path, finished: bool) -> None:
     write_study(folder / "study.yaml", model=model, data=folder / "rows.csv")
     if not finished:
         return
-    outcome = Stage(folder, folder).command("run", "study.yaml", "--out", "finished", terms=Terms(limit=120))
+    stage = Stage(folder, folder, patience)
+    outcome = stage.command("run", "study.yaml", "--out", "finished", terms=Terms(limit=120))
     if outcome.code != 0:
         raise SystemExit(f"the unattacked study does not run: {outcome}\n{outcome.output}")
-    told = Stage(folder, folder).command("report", "finished", "--format", "json")
+    told = stage.command("report", "finished", "--format", "json")
     (folder / "report.json").write_text(told.output)
-    make_race(folder / "race")
-    save_models(folder, model)
+    make_race(stage)
+    save_models(stage, model)
 
 
-def save_models(folder: Path, model: Path) -> None:
+def save_models(stage: Stage, model: Path) -> None:
     """Fit and save every model on a tiny base, and what each answers; ends the attack where one is refused as saved."""
     import tiny_models
     from fewtune.engine.loading import load_model
@@ -87,25 +88,26 @@ def save_models(folder: Path, model: Path) -> None:
     from fewtune.tasks.draw import Sampling, make_draw
     from method_cases import run
 
-    task = tiny_models.make_task()
+    folder, task = stage.folder, tiny_models.make_task()
     draw, base = make_draw(task, Sampling(8, pool_rows=6), data_seed=0), load_model(find_model(str(model)), "float32")
     with (folder / ASKED).open("w", newline="") as file:
         csv.writer(file).writerows([["text"], *([text] for text in TEXTS)])
     for name, (method, values) in SAVED.items():
         chosen = get_method(method)
         run(chosen, chosen.settings(**values), base, task, draw).predictor.save(folder / "saved" / name)
-        outcome = Stage(folder, folder).command("predict", folder / "saved" / name, ASKED, "--out", f"{name}.{HEALTHY}")
+        outcome = stage.command("predict", folder / "saved" / name, ASKED, "--out", f"{name}.{HEALTHY}")
         if outcome.code != 0:
             raise SystemExit(f"the unattacked model {name} does not answer: {outcome}\n{outcome.output}")
 
 
-def make_race(folder: Path) -> None:
+def make_race(stage: Stage) -> None:
     """Make the folder of a race of three looks, `raced`, and what is reported of it."""
     import scripted_races
 
+    folder = stage.folder / "race"
     folder.mkdir()
     out = scripted_races.run_race(folder)
-    told = Stage(folder, folder.parent).command("report", out, "--format", "json")
+    told = stage.command("report", out, "--format", "json")
     (folder / "report.json").write_text(told.output)
 
 

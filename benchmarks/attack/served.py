@@ -27,7 +27,7 @@ TEXTS = ["came early and whole", "a pleasure to use", "crushed and wet", "it sto
 LABELS = ["praise", "praise", "complaint", "complaint"]
 TOKEN = "s3cret-token"
 BODY = b'{"inputs": "wet"}'
-PATIENCE = 10.0
+WAIT = 10.0
 """Seconds that a client waits for an answer."""
 MOST_SENT = 16 << 20
 """Bytes that a client without end sends at most."""
@@ -45,10 +45,12 @@ class Server:
 
     running: Running
     port: int
+    patience: float
+    """How many times as long as usual a client waits."""
 
     def connect(self) -> socket.socket:
         """A client's connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT * self.patience)
 
     def ask(self, request: bytes) -> Answer:
         """What a client gets that sends this and reads."""
@@ -88,7 +90,7 @@ def serving(stage: Stage, *options: str) -> Iterator[Server]:
     fewtune.fit(TEXTS, LABELS, "tfidf").save(stage.folder / "model")
     running = stage.start("serve", stage.folder / "model", "--port", "0", *options, terms=Terms(limit=60))
     try:
-        server = Server(running, _wait_for_port(running))
+        server = Server(running, _wait_for_port(running), stage.patience)
         yield server
     except BaseException:
         running.process.kill()
@@ -102,7 +104,7 @@ def serving(stage: Stage, *options: str) -> Iterator[Server]:
 
 
 def _wait_for_port(running: Running) -> int:
-    end = time.monotonic() + 30
+    end = time.monotonic() + running.terms.limit
     while time.monotonic() < end:
         told = running.log.read_text() if running.log.is_file() else ""
         if found := re.search(r"answers at http://127\.0\.0\.1:(\d+)", told):
@@ -145,7 +147,7 @@ def require_health(server: Server) -> None:
     """Caught where `/health` is late or no good."""
     began = time.perf_counter()
     require_status(server.ask(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), 200)
-    if time.perf_counter() - began > LONGEST_HEALTH:
+    if time.perf_counter() - began > LONGEST_HEALTH * server.patience:
         raise Caught("hang", f"/health took {time.perf_counter() - began:.1f} s meanwhile")
 
 
@@ -191,7 +193,7 @@ def stall(stage: Stage, sent: int, drip: bool) -> None:
     with serving(stage, "--max-receive", str(RECEIVE)) as server, server.connect() as client:
         request = write_request(["a: " + "b" * 1000], BODY + b" " * 1000)
         client.sendall(request[:sent])
-        end = time.monotonic() + RECEIVE + PATIENCE
+        end = time.monotonic() + RECEIVE + WAIT * stage.patience
         for byte in request[sent:] if drip else b"":
             if time.monotonic() > end or select.select([client], [], [], 0.05)[0]:
                 break
@@ -219,9 +221,9 @@ def end_meanwhile(stage: Stage, clients: int, sent: int, goes_on: bool) -> None:
         lost = [answer for answer in answers if answer.status != (200 if goes_on else 408)]
         if lost:
             raise Caught("silent_wrong", f"{len(lost)} of {clients} clients were not answered, such as {lost[0]}")
-        server.running.process.join(PATIENCE)
+        server.running.process.join(WAIT * stage.patience)
         if server.running.process.is_alive():
-            raise Caught("hang", f"it has not ended {PATIENCE:.0f} s after its last answer")
+            raise Caught("hang", f"it has not ended {WAIT * stage.patience:.0f} s after its last answer")
 
 
 def repeat_key(stage: Stage, path: str, body: str, key: str) -> None:

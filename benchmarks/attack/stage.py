@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -103,15 +103,16 @@ class Running:
 class Stage:
     """The folder of one case, with the material every case starts from."""
 
-    def __init__(self, folder: Path, material: Path) -> None:
-        self.folder, self.material = folder, material
+    def __init__(self, folder: Path, material: Path, patience: float = 1.0) -> None:
+        """`patience` is how many times as long as their terms say commands may take: a busy machine is slow."""
+        self.folder, self.material, self.patience = folder, material, patience
         self.cache = material / "cache"
 
     def start(self, *arguments: str | Path, terms: Terms | None = None) -> Running:
         """Start a command, forked."""
         terms = terms or Terms()
         environment = {"FEWTUNE_CACHE": str(self.cache), **terms.environment}
-        given = Terms(**{**vars(terms), "environment": environment})
+        given = replace(terms, environment=environment, limit=terms.limit * self.patience)
         return Running([str(a) for a in arguments], self.folder, given)
 
     def command(self, *arguments: str | Path, terms: Terms | None = None) -> Outcome:
@@ -139,7 +140,7 @@ class Stage:
                 meanwhile(process.pid)
             code: int | None = None
             try:
-                code = process.wait(max(0.0, terms.limit - (time.perf_counter() - started)))
+                code = process.wait(max(0.0, terms.limit * self.patience - (time.perf_counter() - started)))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -173,6 +173,17 @@ def test_a_study_of_failures_still_has_a_page(tmp_path: Path) -> None:
     assert "no memory" in text
 
 
+def test_a_reason_that_many_trials_have_is_told_once_and_in_whole_lines(tmp_path: Path) -> None:
+    """In no table: on a phone its reasons were scrolled out of sight."""
+    told = "the model says no words"
+    make_study(tmp_path, {"probe": [0.8]}, skips={"lora": told, "pattern": told}, failures={"ia3": "no memory"})
+    source = write_page(analyse_folder(tmp_path), tmp_path).read_text()
+    section = source[source.index('<section id="unfinished">') :].partition("</section>")[0]
+    assert "<table" not in section and section.count(told) == section.count("no memory") == 1
+    assert "<strong>lora · sentiment · tiny-model; pattern · sentiment · tiny-model</strong>" in section
+    assert f"skipped (2 trials): {told}" in section and "error: no memory" in section
+
+
 def test_an_unfinished_study_is_not_said_to_be_done(tmp_path: Path) -> None:
     records = make_study(tmp_path, {"lora": [0.8, 0.9]})
     assert "None: every trial was done." in read_page(tmp_path).text

@@ -72,16 +72,19 @@ _KINDS = {
 }
 
 
+_FOLDER = 'FOLDER = "."  # where this file lies'
+
+
 def _word_adapter(base: BaseModel, labels: Sequence[str], texts: str) -> str:
     """The card's lines on an adapter: how it is put onto its base model, what that is, and what is said meanwhile."""
     from fewtune.models.catalogue import CATALOGUE
 
     entry = CATALOGUE.get(base.name)
-    place, revision = f"\nBASE = {json.dumps(base.name)}", ""
+    place, revision = f"\n{_FOLDER}\nBASE = {json.dumps(base.name)}", ""
     if entry is not None and entry.packaged is not None:
         packages = dict.fromkeys(f"{piece.package} {piece.version}" for piece in entry.packaged.pieces)
         place = (
-            "from fewtune.models import find_model\n\n"
+            f"from fewtune.models import find_model\n\n{_FOLDER}\n"
             f"BASE = find_model({json.dumps(base.name)}).path  # or where a copy of that folder lies"
         )
         said = (
@@ -124,32 +127,36 @@ The labels in the order of the logits:
 
 def _word_loading(found: Export, labels: Sequence[str], onnx: bool, least: float | None) -> list[str]:
     """The card's lines: how the export is loaded, and what it is given."""
-    texts = ", ".join(f"[{name} texts]" for name in found.fields)
-    one = ", ".join(f'"{name}"' for name in found.fields)
+    columns = [[f"first {name}", f"second {name}"] for name in found.fields]
+    texts = ", ".join(json.dumps(column, ensure_ascii=False) for column in columns)
+    row = json.dumps({name: f"first {name}" for name in found.fields}, ensure_ascii=False)
     lines = {
         "classifier": f"""```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+{_FOLDER}
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
 given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 probabilities = model(**given).logits.softmax(-1)
 ```""",
         "adapter": "" if found.base is None else _word_adapter(found.base, labels, texts),
-        "sentence_transformer": """```python
+        "sentence_transformer": f"""```python
 from scipy.special import softmax
 from sentence_transformers import SentenceTransformer
 
+{_FOLDER}
 model = SentenceTransformer(FOLDER)
-probabilities = softmax(model.encode([text, ...]), axis=1)
+probabilities = softmax(model.encode({texts}), axis=1)
 ```
 
 The labels in their order are `id2label` of `config.json`.""",
         "program": f"""```python
-from classify import Classifier  # FOLDER/classify.py
+from classify import Classifier  # classify.py beside this file
 
+{_FOLDER}
 classifier = Classifier(FOLDER)
-classifier.probabilities([text, ...])  # or mappings with {one}; in the order of classifier.labels
+probabilities = classifier.probabilities([{row}])  # in the order of classifier.labels
 ```""",
     }
     told = [lines[found.form]]

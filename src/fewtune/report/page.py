@@ -90,7 +90,7 @@ class MethodPart:
     trained: tuple[tuple[str, str, str, str, str], ...]
     """Parameter groups as (name, model, tensors, parameters, peak rate)."""
     label_words: tuple[str, ...]
-    unfinished: tuple[tuple[str, str, str, int], ...]
+    unfinished: tuple[tuple[str, str, str], ...]
 
 
 def write_page(study: StudyAnalysis, out_dir: Path) -> Path:
@@ -116,6 +116,7 @@ def _find_template() -> Template:
         "points": wording.word_points,
         "mark": wording.mark_unlabelled,
         "share": wording.word_share,
+        "percent": wording.word_percent,
         "seconds": wording.word_seconds,
         "milliseconds": wording.word_milliseconds,
         "bytes": wording.word_bytes,

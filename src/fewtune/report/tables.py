@@ -86,16 +86,22 @@ def show_models(console: Console, study: StudyAnalysis) -> None:
         console.print(make_text(line, style="dim"))
 
 
-def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str, int]]:
-    """List why trials failed or did not run: (where, status or kind, message, trials), equal ones as one."""
-    reasons: dict[tuple[str, str, str], int] = {}
+def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str]]:
+    """List why trials failed or did not run, each reason once: (where, its kind and how many trials, message)."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for record in records:
         if record.failure is not None:
             axes = record.trial
             where = " · ".join([axes.variant, axes.task, axes.model or "no language model"])
-            key = (where, record.failure.kind.replace("_", " "), record.failure.message)
-            reasons[key] = reasons.get(key, 0) + 1
-    return [(*key, count) for key, count in reasons.items()]
+            reasons.setdefault((record.failure.kind.replace("_", " "), record.failure.message), []).append(where)
+    return [
+        (
+            "; ".join(dict.fromkeys(places)),
+            f"{kind} ({word_number(len(places), 'trial')})" if len(places) > 1 else kind,
+            message,
+        )
+        for (kind, message), places in reasons.items()
+    ]
 
 
 def _show_scores(console: Console, analysis: GroupAnalysis, told: str) -> None:
@@ -246,10 +252,5 @@ def _show_unfinished(console: Console, records: Sequence[Record]) -> None:
         return
     console.print()
     console.print(make_text("Trials that failed or did not run", style="bold"))
-    reasons: dict[tuple[str, str], dict[str, int]] = {}
-    for where, kind, message, count in unfinished:
-        reasons.setdefault((kind, message), {})[where] = count
-    for (kind, message), places in reasons.items():
-        count = sum(places.values())
-        times = f" ({word_number(count, 'trial')})" if count > 1 else ""
-        console.print(Padding(make_message(f"{'; '.join(places)}: {kind}{times}: {message}"), (0, 0, 0, 1)))
+    for reason in unfinished:
+        console.print(Padding(make_message(": ".join(reason)), (0, 0, 0, 1)))

@@ -411,6 +411,11 @@ def word_share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{100 * value:.0f}%"
 
 
+def word_percent(share: float) -> str:
+    """Word a level or a chance within a sentence: '95 %'."""
+    return f"{100 * share:g} %"
+
+
 def word_seconds(seconds: float | None) -> str:
     """Word seconds with the unit that suits their size."""
     if seconds is None:
