@@ -434,8 +434,8 @@ def test_auto_fits_the_best_candidate_on_all_rows_and_tells_why(model_folders: d
     assert again.plot().to_dict() == classifier.plot().to_dict()
     with pytest.raises(AttributeError, match="was fitted alone, so that there is no decision"):
         _ = fit_tiny(Path(encoder), "embeddings", {}).decision_
-    with pytest.warns(UserWarning, match="not clearly better than always answering 'False'"):
-        classifier.fit(frame, [number % 3 == 0 for number in range(48)])
+    with pytest.warns(UserWarning, match="not clearly better than always answering 'false'"):
+        classifier.fit(frame, [number % 7 == 0 for number in range(48)])
 
 
 def test_a_choice_that_is_not_settled_is_told_by_the_decision_and_by_no_warning(model_folders: dict[str, Path]) -> None:

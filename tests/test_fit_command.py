@@ -412,7 +412,7 @@ def test_a_fitted_file_is_calibrated_and_says_what_to_label_next(
     given = ("--text", "review", "--label", "kind", "--method", "tfidf", "--unlabelled", more)
     assert call("fit", file, *given, "--abstain-at", "0.1", "--save", saved) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "Accuracy out of fold: 0.98" in told and "It abstains where its answer" in told
+    assert "Expected accuracy on rows like these: 0.98" in told and "It abstains where its answer" in told
     assert not (tmp_path / "model-suspects.csv").exists(), "between two labels it is not sure of another"
     with (tmp_path / "model-label-next.csv").open(encoding="utf-8-sig") as stream:
         ordered = [row["review"] for row in csv.DictReader(stream)]

@@ -55,9 +55,9 @@ def test_what_a_study_chose_is_fitted_on_all_rows_with_its_pattern_and_settings(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = tmp_path / "model"
-    assert call("fit", "--from", study, "--folds", "2", "--save", saved) == 0
+    assert call("fit", "--from", study, "--folds", "2", "--force", "--save", saved) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "things · 8 shots: Use in_context" in told and "Fitting in_context on all 40 rows" in told
+    assert "things · 8 shots: Use in_context" in told and "on all 40 rows …" in told
     assert "The study's trials were fitted on 8 rows, and these figures are for so many: on all 40 methods may" in told
     predictor = fewtune.load(saved)
     assert isinstance(predictor.scorer, LanguageScorer)
