@@ -292,7 +292,7 @@ def test_predict_says_what_is_wrong_before_any_line_of_answers(
     change_manifest(folder, lambda content: content["labels"].append("extra"))
     assert call("predict", folder, tmp_path / "rows.csv") == 2
     told = capsys.readouterr()
-    assert (not told.out and "labels names 3" in told.err) or "must be" in told.err
+    assert not told.out and ("labels names 3" in told.err or "must be" in told.err)
 
 
 def test_predict_says_that_weights_overflow_before_any_line_of_answers(

@@ -243,7 +243,7 @@ def draw_bars(board: LeaderboardGroup, room: Room = WIDE) -> Chart:
         .transform_filter("datum.kind === 'bars'")
         .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2, size=BAR_HEIGHT - 3)
         .encode(
-            x=alt.X("value:Q", title=None, axis=make_axis(tickCount=3)),
+            x=alt.X("value:Q", title=None, axis=make_axis(tickCount=3, labelFlush=False)),
             y=y,
             description=alt.Description("tip:N"),
         )
