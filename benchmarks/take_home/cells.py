@@ -1,6 +1,6 @@
 """One cell: a contender's model of one sample of one file, made in processes of its own, judged, and kept.
 
-Owns what a record holds and where it lies. A record has figures and names of labels' numbers, and no text.
+Owns what a record holds and where it lies. A record has figures and no text.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def make_cell(cell: Cell, file: LabelledFile, here: Circumstances) -> Record:
         folder = Path(scratch)
         _write_folder(folder, file, sample, contender, here)
         side = [str(here.pythons.get(contender.kind, sys.executable)), "-m", "benchmarks.take_home.side", scratch]
-        variables = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+        variables = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "HF_HUB_OFFLINE": "1"}  # models lie in folders
         if contender.kind == "fewtune":
             made = watch(write_command(file.fields, contender.options), folder, here.cap, environment=variables)
             if made.ending != "capped" and is_saved(folder / MODEL):
