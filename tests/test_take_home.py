@@ -41,7 +41,7 @@ from benchmarks.take_home.files import (
     read_file,
     skew,
 )
-from benchmarks.take_home.ours import read_stated, write_command
+from benchmarks.take_home.ours import Stated, is_saved, read_stated, write_command
 from benchmarks.take_home.page import CHART, PAGE, TABLES, draw_page, write_page, write_tables
 from benchmarks.take_home.peers import keep_embeddings
 from benchmarks.take_home.scores import score_answers
@@ -204,23 +204,26 @@ def test_the_best_peer_is_that_of_the_mean_of_samples() -> None:
 
 
 def test_cards_are_held_against_test_rows() -> None:
-    def state(score: float, low: float, high: float) -> dict[str, Any]:
-        return {"metric": "accuracy", "score": score, "low": low, "high": high, "expected_loss": 0.01}
+    def state(*bounds: float, metric: str = "accuracy") -> dict[str, Any]:
+        scores = {"accuracy": bounds, "macro_f1": (0.5, 0.0, 1.0)}
+        return {"chosen": "tfidf", "metric": metric, "scores": scores, "expected_loss": 0.01, "settled": True}
 
+    singles = {"single-tfidf": 0.6, "single-pattern-smollm2-135m": 0.72}
     records = [
         make_record("x", "fewtune-3m", 0.7, stated=state(0.75, 0.65, 0.85)),
         make_record("x", "fewtune-3m", 0.7, sample=1, stated=state(0.75, 0.71, 0.85)),
-        make_record("y", "fewtune-3m", 0.8, stated=state(0.75, 0.65, 0.85)),
-        *(
-            make_record("x", name, score)
-            for name, score in (("single-tfidf", 0.6), ("single-pattern-smollm2-135m", 0.72))
-        ),
+        make_record("y", "fewtune-3m", 0.8, stated=state(0.75, 0.65, 0.85, metric="macro_f1")),
+        make_record("z", "fewtune-3m", 0.8),
+        *(make_record(file, name, score) for file in ("x", "y") for name, score in singles.items()),
     ]
     placed = place_records(records)
-    kept = hold_stated(placed, ["fewtune-3m", "fewtune-fast"])
+    kept = hold_stated(placed, "fewtune-3m", "accuracy")
     assert (kept.cells, kept.covered, kept.error.mean) == (3, 2, pytest.approx(0.0))
-    realised, stated = lose_to_hindsight(placed, "fewtune-3m", find_contenders("hindsight"), "accuracy")
-    assert (realised.mean, realised.cells, stated.mean) == (pytest.approx(0.02), 1, 0.01)
+    assert hold_stated(placed, "fewtune-3m", "macro_f1").error.mean == pytest.approx((0.15 + 0.1) / 2)
+    assert hold_stated(placed, "fewtune-fast", "accuracy").cells == 0
+    realised, stated = lose_to_hindsight(placed, "fewtune-3m", find_contenders("hindsight"))
+    # .72 - .7, and in macro F1 .36 - .4.
+    assert (realised.mean, realised.cells, stated.mean) == (pytest.approx((0.02 - 0.04) / 2), 2, 0.01)
 
 
 def test_records_of_other_rows_are_not_set_side_by_side() -> None:
@@ -340,10 +343,22 @@ def test_fewtune_is_run_as_a_user_types_it_and_its_manifest_is_read(tmp_path: Pa
         "fit", "train.csv", "--text", "question1", "--text", "question2", "--label", "label", "--save", "model",
         "--budget", "3m",
     ]  # fmt: skip
-    origin = {"method": "embeddings", "out_of_fold": {"metrics": {"accuracy": [0.8, 0.7, 0.9]}}}
-    (tmp_path / "manifest.json").write_text(json.dumps({"origin": origin}))
+    assert not is_saved(tmp_path)
+    choice = {
+        "chosen": "embeddings (mpnet-base)",
+        "metric": "macro_f1",
+        "settled": True,
+        "stated": {"macro_f1": [0.7, 0.6, 0.8], "accuracy": [0.8, 0.7, 0.9]},
+        "candidates": [
+            {"name": "tfidf", "expected_loss": 0.3},
+            {"name": "embeddings (mpnet-base)", "expected_loss": 0.004},
+        ],
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps({"origin": {"choice": choice}}))
     found = read_stated(tmp_path)
-    assert (found.method, found.metric, found.score, found.low, found.high) == ("embeddings", "accuracy", 0.8, 0.7, 0.9)
+    assert found == Stated("embeddings (mpnet-base)", "macro_f1", choice["stated"], 0.004, True)
+    (tmp_path / "manifest.json").write_text(json.dumps({"origin": {}}))
+    assert is_saved(tmp_path) and read_stated(tmp_path) is None
 
 
 def test_tables_and_chart_show_what_records_have() -> None:

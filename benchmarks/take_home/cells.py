@@ -1,6 +1,6 @@
 """One cell: a contender's model of one sample of one file, made in processes of its own, judged, and kept.
 
-Owns what a record holds and where it lies. A record has figures and names of labels' numbers, and no text.
+Owns what a record holds and where it lies. A record has figures and no text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.race.results import describe_machine, describe_moment, write_res
 from benchmarks.take_home.contenders import CONTENDERS, Contender
 from benchmarks.take_home.embedding import name_embeddings
 from benchmarks.take_home.files import LabelledFile, Row, Sample, count_majority, draw_sample
-from benchmarks.take_home.ours import MODEL, read_stated, write_command
+from benchmarks.take_home.ours import MODEL, is_saved, read_stated, write_command
 from benchmarks.take_home.scores import place_labels, score_answers
 from benchmarks.take_home.side import ANSWERS, ASKED, LABEL, MADE, NOT_TIMED, TEST, TRAIN, write_rows
 from benchmarks.take_home.watched import Cap, Watched, watch
@@ -89,11 +89,12 @@ def make_cell(cell: Cell, file: LabelledFile, here: Circumstances) -> Record:
         folder = Path(scratch)
         _write_folder(folder, file, sample, contender, here)
         side = [str(here.pythons.get(contender.kind, sys.executable)), "-m", "benchmarks.take_home.side", scratch]
-        variables = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+        variables = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "HF_HUB_OFFLINE": "1"}  # models lie in folders
         if contender.kind == "fewtune":
             made = watch(write_command(file.fields, contender.options), folder, here.cap, environment=variables)
-            if made.ending == "done":
-                record["stated"] = asdict(read_stated(folder / MODEL))
+            if made.ending != "capped" and is_saved(folder / MODEL):
+                stated = read_stated(folder / MODEL)
+                record |= {} if stated is None else {"stated": asdict(stated)}
                 made = _join(made, watch(side, folder, Cap(CAP_SECONDS), folder / MADE, variables))
         else:
             made = watch(side, folder, here.cap, folder / MADE, variables)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.take_home.side import LABEL, TRAIN
+from fewtune.predictors.folder import MANIFEST
 
 MODEL = "model"
 """The folder that the command saves the model in."""
@@ -20,15 +21,17 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class Stated:
-    """What a card says: of which metric, the score and the ends of its interval, and what the choice may lose."""
+    """What a saved model says of itself."""
 
-    method: str | None
-    model: str | None = None
-    metric: str | None = None
-    score: float | None = None
-    low: float | None = None
-    high: float | None = None
-    expected_loss: float | None = None
+    chosen: str
+    """The candidate that was chosen."""
+    metric: str
+    """What candidates were compared by."""
+    scores: Mapping[str, Sequence[float]]
+    """By metric: what is expected on rows like these, and the ends of its interval."""
+    expected_loss: float | None
+    """What the choice is expected to lose to the best of the candidates, in that metric."""
+    settled: bool
 
 
 def write_command(fields: Sequence[str], options: Sequence[str]) -> list[str]:
@@ -37,16 +40,15 @@ def write_command(fields: Sequence[str], options: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "fewtune.cli", "fit", TRAIN, *texts, "--label", LABEL, "--save", MODEL, *options]
 
 
-def read_stated(folder: Path) -> Stated:
-    """What the manifest of a saved model states; what it does not state is None."""
-    origin: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["origin"]
-    metrics = origin.get("out_of_fold", {}).get("metrics", {})
-    score, low, high = metrics.get("accuracy", (None, None, None))
-    return Stated(
-        method=origin.get("method"),
-        model=origin.get("model"),
-        metric="accuracy" if score is not None else None,
-        score=score,
-        low=low,
-        high=high,
-    )
+def is_saved(folder: Path) -> bool:
+    """Whether the command saved a model: it may do so and still end with a code that warns of it."""
+    return (folder / MANIFEST).is_file()
+
+
+def read_stated(folder: Path) -> Stated | None:
+    """What the manifest of a saved model states; None where nothing was chosen by folds."""
+    choice: dict[str, Any] | None = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["origin"].get("choice")
+    if choice is None:
+        return None
+    losses = {each["name"]: each["expected_loss"] for each in choice["candidates"]}
+    return Stated(choice["chosen"], choice["metric"], choice["stated"], losses.get(choice["chosen"]), choice["settled"])

@@ -117,19 +117,17 @@ def write_shortfalls(records: Sequence[Record]) -> str:
     """fewtune beside the best peer of every file and size, the worst first."""
     placed = place_records(records)
     peers = find_contenders("peers")
-    rows = [
-        [
-            CONTENDERS[ours].title,
-            each.file,
-            str(each.rows),
-            f"{each.score:.3f}",
-            f"{each.peer_score:.3f} {CONTENDERS[each.peer].title}",
-            f"{each.points:+.1f}",
-        ]
-        for ours in find_contenders("fewtune")
-        for each in list_shortfalls(placed, ours, peers, "accuracy")
-    ]
-    return write_markdown(("model", "file", "rows", "accuracy", "best peer", "points above it"), rows)
+    rows = []
+    for ours in find_contenders("fewtune"):
+        found = {figure: list_shortfalls(placed, ours, peers, figure) for figure in COMPARED}
+        for each in found["accuracy"]:
+            row = [CONTENDERS[ours].title, each.file, str(each.rows)]
+            for same in (each, *(s for s in found["macro_f1"] if (s.file, s.rows) == (each.file, each.rows))):
+                peer = f"{same.peer_score:.3f} {CONTENDERS[same.peer].title}"
+                row += [f"{same.score:.3f}", peer, f"{same.points:+.1f}"]
+            rows.append(row)
+    heads = [head for figure in COMPARED for head in (WORDS[figure], "best peer", "points above it")]
+    return write_markdown(("model", "file", "rows", *heads), rows)
 
 
 def write_stated(records: Sequence[Record]) -> str:
@@ -137,11 +135,14 @@ def write_stated(records: Sequence[Record]) -> str:
     placed = place_records(records)
     rows = []
     for ours in find_contenders("fewtune"):
-        kept = hold_stated(placed, [ours])
-        if kept.cells:
-            share = f"{100 * kept.covered / kept.cells:.0f} % of {kept.cells}"
-            rows.append([CONTENDERS[ours].title, share, _word_mean(kept.error, "{:+.1f}", 100)])
-    return write_markdown(("card", "intervals that hold the score on test rows", "stated less realised, points"), rows)
+        for figure in COMPARED:
+            kept = hold_stated(placed, ours, figure)
+            if kept.cells:
+                share = f"{100 * kept.covered / kept.cells:.0f} % of {kept.cells}"
+                error = _word_mean(kept.error, "{:+.1f}", 100)
+                rows.append([CONTENDERS[ours].title, WORDS[figure], share, error])
+    heads = ("card", "of", "intervals that hold the score on test rows", "stated less realised, points")
+    return write_markdown(heads, rows)
 
 
 def write_hindsight(records: Sequence[Record]) -> str:
@@ -149,7 +150,7 @@ def write_hindsight(records: Sequence[Record]) -> str:
     placed = place_records(records)
     rows = []
     for ours in find_contenders("fewtune"):
-        realised, stated = lose_to_hindsight(placed, ours, find_contenders("hindsight"), "accuracy")
+        realised, stated = lose_to_hindsight(placed, ours, find_contenders("hindsight"))
         if realised.cells:
             rows.append(
                 [

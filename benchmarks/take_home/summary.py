@@ -128,35 +128,35 @@ def list_shortfalls(
     return sorted(found, key=lambda each: each.points)
 
 
-def hold_stated(placed: Mapping[Place, Mapping[str, Record]], ours: Sequence[str]) -> Kept:
-    """Stated scores with intervals against the same metric on test rows."""
+def hold_stated(placed: Mapping[Place, Mapping[str, Record]], ours: str, metric: str) -> Kept:
+    """Stated scores with their intervals against the same metric on test rows."""
     errors: dict[str, list[float]] = {}
     covered = 0
     for (file, _, _), own in placed.items():
-        for name in ours:
-            stated = own[name].get("stated") if has_model(own, name) else None
-            if stated is None or None in (stated["score"], stated["low"], stated["high"]):
-                continue
-            realised = own[name][stated["metric"]]
-            errors.setdefault(file, []).append(stated["score"] - realised)
-            covered += stated["low"] <= realised <= stated["high"]
+        stated = own[ours].get("stated") if has_model(own, ours) else None
+        if stated is not None:
+            score, low, high = stated["scores"][metric]
+            errors.setdefault(file, []).append(score - own[ours][metric])
+            covered += low <= own[ours][metric] <= high
     return Kept(sum(map(len, errors.values())), covered, average_over_files(errors))
 
 
 def lose_to_hindsight(
-    placed: Mapping[Place, Mapping[str, Record]], ours: str, singles: Sequence[str], figure: str
+    placed: Mapping[Place, Mapping[str, Record]], ours: str, singles: Sequence[str]
 ) -> tuple[Mean, Mean]:
-    """How far fewtune's choice is below the best single method of each cell, and what its cards said to expect."""
+    """How far fewtune's choice is below the best single method of each cell, and what its cards said to expect.
+
+    Each in the metric that the choice was made by.
+    """
     realised: dict[str, list[float]] = {}
     stated: dict[str, list[float]] = {}
     for (file, _, _), own in placed.items():
-        alone = [float(own[name][figure]) for name in singles if has_model(own, name)]
-        if not alone or not has_model(own, ours):
-            continue
-        realised.setdefault(file, []).append(max(alone) - own[ours][figure])
-        told = own[ours]["stated"]["expected_loss"]
-        if told is not None:
-            stated.setdefault(file, []).append(told)
+        tried = [name for name in singles if has_model(own, name)]
+        told = own[ours].get("stated") if has_model(own, ours) else None
+        if tried and told is not None and told["expected_loss"] is not None:
+            best = max(float(own[name][told["metric"]]) for name in tried)
+            realised.setdefault(file, []).append(best - own[ours][told["metric"]])
+            stated.setdefault(file, []).append(told["expected_loss"])
     return average_over_files(realised), average_over_files(stated)
 
 
