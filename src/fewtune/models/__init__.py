@@ -4,7 +4,7 @@ Owns nothing but the names that the rest of fewtune uses. Torch is imported only
 """
 
 from fewtune.models.architectures import refuse_unsuited
-from fewtune.models.catalogue import CATALOGUE, word_identity, word_terms
+from fewtune.models.catalogue import CATALOGUE, is_english, word_identity, word_terms
 from fewtune.models.configuration import max_positions, read_config
 from fewtune.models.inspection import count_parameters, inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
@@ -20,6 +20,7 @@ __all__ = [
     "find_model",
     "has_native_bfloat16",
     "inspect_model",
+    "is_english",
     "max_positions",
     "place_model",
     "read_config",

@@ -48,6 +48,8 @@ class CatalogueEntry:
     packaged: PackagedModel | None = None
     terms: str | None = None
     """Where the terms stand that whoever uses it accepts; None where its licence asks for no such thing."""
+    multilingual: bool = False
+    """Whether it was trained on many languages; the others, say their makers, mostly on English."""
 
     def word_terms(self) -> str | None:
         """Say what terms its user accepts; None where there are none."""
@@ -105,6 +107,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
                 "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             ),
             terms="https://ai.google.dev/gemma/terms",
+            multilingual=True,
         ),
         CatalogueEntry(
             "minilm-l6",
@@ -154,6 +157,12 @@ def word_identity(name: str) -> str | None:
     entry = CATALOGUE.get(drop_chat(name))
     asked = "asked by its chat template" if is_chat(name) else "prompts are plain text, without a chat template"
     return None if entry is None else f"{entry.identity}; {asked}"
+
+
+def is_english(name: str) -> bool | None:
+    """Whether a model of the catalogue was trained mostly on English; None of any other, of which that is not known."""
+    entry = CATALOGUE.get(drop_chat(name))
+    return None if entry is None else not entry.multilingual
 
 
 def word_terms(names: Iterable[str]) -> list[str]:

@@ -67,6 +67,20 @@ class TestSet:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """How many rows of a file of training rows are not trained on, by why."""
+
+    unfilled: int = 0
+    """Without a text or a label."""
+    repeated: int = 0
+    """Of the text and the label of an earlier row."""
+    contradictory: int = 0
+    """Of a text that carries different labels."""
+    tested: int = 0
+    """Of a text that stands among the test rows."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A classification problem with its rows loaded.
 
@@ -91,6 +105,8 @@ class Task:
     """What the user should know about how the rows were read: rows left out and why, patterns derived."""
     held_out: float | None = None
     """Share of each label's training rows that each draw holds out, anew, as its test rows in domain."""
+    left_out: LeftOut = LeftOut()
+    """Of a user's own file; what a task module leaves out of its data set is told in its notes alone."""
 
     @cached_property
     def label_counts(self) -> Mapping[int | None, int]:

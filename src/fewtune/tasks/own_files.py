@@ -8,7 +8,7 @@ read (`row_files`), which columns are read (`columns`), what a label may be (`la
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from fewtune.data.row_files import read_rows
 from fewtune.errors import DataError, list_names, name_choices
 from fewtune.metrics.table import METRICS, choose_primary_metric
-from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
+from fewtune.tasks.base import IN_DOMAIN, Example, LeftOut, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.columns import Columns, find_columns
 from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
@@ -141,6 +141,7 @@ def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool 
             f"{path}: {describe_contradictions(contradictions, labels)}. Correct their labels; `--conflicts drop`, "
             "in a study `conflicts: drop`, leaves such rows out."
         )
+    contradictory = sum(map(len, contradictions))
     train, repeats = drop_repeats(train, "train")
     if not train:
         raise DataError(
@@ -178,8 +179,14 @@ def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool 
         held_out=held_out,
     )
     built = build_task(task)
+    left_out = LeftOut(
+        unfilled=len(file.rows) - len(train_rows),
+        repeated=len(train_rows) - contradictory - len(train),
+        contradictory=contradictory,
+        tested=len(train) - len(built.train),
+    )
     _check_left(built, path, describe_id(len(labels), len(train_rows), label))
-    return built
+    return replace(built, left_out=left_out)
 
 
 def _check_names(settings: Settings) -> None:
