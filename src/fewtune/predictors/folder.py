@@ -183,7 +183,7 @@ def _find_snapshot(part: BasePart, saved: _Saved) -> ModelSnapshot:
     given, members = saved.base, list_members(saved.manifest.scorer)
     others = [m.base for m in members if isinstance(m, LanguagePart) and m.base != part]
     if given is None or (any(_fits(given, other) for other in others) and not _fits(given, part)):
-        snapshot = _find_base(part.name, part)
+        snapshot = _find_base(part)
     else:
         snapshot = _find_given(given, part)
     if not _is_base(snapshot, part):
@@ -210,15 +210,15 @@ def _find_given(name: str, base: BasePart) -> ModelSnapshot:
     return find_model(drop_chat(name) + CHAT if is_chat(base.name) else name)
 
 
-def _find_base(name: str, base: BasePart) -> ModelSnapshot:
+def _find_base(base: BasePart) -> ModelSnapshot:
     """The base model at its commit; where that cannot be had, what its name gives now, if it is the same model."""
     from fewtune.models import find_model
 
     try:
-        return find_model(name, base.revision)
+        return find_model(base.name, base.revision)
     except ModelError:
         with contextlib.suppress(ModelError):
-            found = find_model(name)
+            found = find_model(base.name)
             if base.revision is not None and _is_base(found, base):
                 return found
         raise
