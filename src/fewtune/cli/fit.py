@@ -81,7 +81,7 @@ def fit(
         asked = _take_file(file, choice, seconds)
     _check_rows(asked.task, file, columns, calibration)
     if file is not None:
-        show_rows(asked.task, choice.max_tokens)
+        show_rows(asked.task, asked.portfolio, choice.max_tokens)
     terms = Terms(
         within=WITHIN if choice.within is None else choice.within,
         seconds=asked.seconds,

@@ -18,6 +18,7 @@ from fewtune.terminal import make_text
 
 if TYPE_CHECKING:
     from fewtune.analysis.growth import Growth
+    from fewtune.fitting.candidates import Portfolio
     from fewtune.fitting.model import FittedFile
     from fewtune.tasks.base import Task
 
@@ -55,12 +56,13 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
         add_card(finished, manifest, loading, picture)
 
 
-def show_rows(task: Task, max_tokens: int | None) -> None:
-    """Say what the rows are, before anything is fitted on them."""
-    counts = sorted(task.label_counts.items(), key=lambda item: -item[1])
-    named = [f"{task.labels[place or 0]} {count}" for place, count in counts[:MOST_SHOWN]]
-    more = "" if len(counts) <= MOST_SHOWN else f", and {len(counts) - MOST_SHOWN} more"
-    say(f"{word_number(len(task.train), 'row')}, {word_number(len(task.labels), 'label')}: {', '.join(named)}{more}.")
+def show_rows(task: Task, portfolio: Portfolio, max_tokens: int | None) -> None:
+    """Show what the rows are, and what the candidates' models read of them, before anything is fitted."""
+    from fewtune.fitting.row_look import look_at_rows, read_model_facts, word_look
+
+    models = dict.fromkeys(each.model for each in portfolio.candidates if each.model is not None)
+    for line in word_look(look_at_rows(task, [read_model_facts(model, max_tokens) for model in models])):
+        say(line)
 
 
 def show_summary(fitted: FittedFile, save: Path, unlabelled: Path | None) -> bool:
