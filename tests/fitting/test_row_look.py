@@ -56,7 +56,7 @@ def test_a_look_counts_what_a_file_holds_and_what_is_left_out_of_it(skewed: Task
         "10 rows, 3 labels: common 6, rare 3, once 1.",
         "Median 4 words, longest 8.",
         "Rows left out: 3 repeated, 2 contradictory, 1 among the test rows, 1 unfilled.",
-        "once has one row: fitted on, never judged; rare has under 5: recall unknown.",
+        "once has one row: fitted on, never judged; rare has under 5 rows: hard to judge.",
         "Always answering common is right on 60 %; 10 rows tell accuracy to ±31 points.",
     ]
 

@@ -45,9 +45,8 @@ if TYPE_CHECKING:
 FOLDS = 4
 """Folds where none are said: three quarters of the rows fit each model."""
 AS_GOOD = 1 / 30
-"""Of the tolerance: a candidate that is expected to lose no more than this beside the best bet is as good."""
-FASTER = 2.0
-"""One that is as good is taken where it answers rows so many times as fast."""
+"""Of the tolerance: what a candidate may be expected to lose more than the best bet, and be as good. Of those that are
+as good the one is taken that answers rows the fastest."""
 
 
 @dataclass(frozen=True)
@@ -259,8 +258,7 @@ def _choose(
         )
     best = allowed[0]
     as_good = [each for each in allowed if each.expected_loss <= best.expected_loss + AS_GOOD * terms.within]
-    fastest = min(as_good, key=lambda each: row_seconds[each.name])
-    chosen = fastest if FASTER * row_seconds[fastest.name] <= row_seconds[best.name] else best
+    chosen = min(as_good, key=lambda each: row_seconds[each.name])
     pooled = stack is not None and chosen.name == stack.name
     return Choice(
         standings=standings,

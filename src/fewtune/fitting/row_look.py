@@ -212,9 +212,12 @@ def _word_rare(look: RowLook) -> str:
         told.append((f"{_join(single)} {has} {means}", f"{word_number(len(single), 'label')} {has} {means}"))
     if rare:
         has = choose_verb(len(rare), "has", "have")
-        means = f"under {RARE}: recall unknown"
+        means = f"under {RARE} rows: hard to judge"
         told.append((f"{_join(rare)} {has} {means}", f"{word_number(len(rare), 'label')} {has} {means}"))
-    return _choose(*("; ".join(words) + "." for words in zip(*told, strict=True))) if told else ""
+    wordings = ["; ".join(words) + "." for words in zip(*told, strict=True)]
+    if single and rare:
+        wordings.append(f"{len(single)} of one row, never judged; {len(rare)} of under {RARE} rows, hard to judge.")
+    return _choose(*wordings) if told else ""
 
 
 def _word_worth(look: RowLook) -> str:

@@ -115,7 +115,8 @@ def load(settings: Settings, data_dir: Path | None) -> Task:
 def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool = True) -> Task:
     """Read the files; `hold_out`: whether draws hold rows out to be tested on, where no file is given to test on.
 
-    Where none are, a label may have one row alone. Raises DataError as `load` does.
+    Where none are, a label may have one row alone, and no study words the pattern, so that no note tells of it.
+    Raises DataError as `load` does.
     """
     _check_names(settings)
     base = data_dir if data_dir is not None else Path()
@@ -164,7 +165,7 @@ def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool 
             "the rest."
         )
         given.insert(0, TestSet(IN_DOMAIN, (), labels, tuple(range(len(labels)))))
-    patterns = _make_patterns(settings.patterns, fields, labels, notes)
+    patterns = _make_patterns(settings.patterns, fields, labels, notes if hold_out else [])
     task = Task(
         name=NAME,
         source_url=SOURCE_URL,
