@@ -149,7 +149,10 @@ def test_a_file_that_is_there_is_not_written_over(
             "unknown column 'idd'. Did you mean 'id'? Allowed: id, review. Name each column",
         ),
         (("rows.csv", "--keep", "id", "--keep", "id"), "--keep names 'id' twice."),
-        (("other.csv",), "unknown column 'review'. Did you mean 'reviews'? Allowed: reviews. The model reads review."),
+        (
+            ("other.csv",),
+            "Did you mean 'reviews'? Allowed: reviews. The model reads review: name the file's columns so.",
+        ),
         (("rows.csv", "--format", "xml"), "unknown format 'xml'. Allowed: csv, jsonl, parquet, tsv."),
         (("rows.csv", "--format", "parquet"), "cannot be read as Parquet"),
         (("-",), "the standard input is of no said format: give --format csv, tsv or jsonl, and Parquet as a file."),

@@ -195,7 +195,7 @@ def _check_columns(given: Sequence[str], wanted: Sequence[str], file: str, remed
 
 
 def _word_fields(fields: Sequence[str]) -> str:
-    return f"The model reads {list_names(fields)}."
+    return f"The model reads {list_names(fields)}: name the file's columns so."
 
 
 def _read_cell(file: RowFile, number: int, column: str) -> str:

@@ -87,8 +87,14 @@ def test_metrics_by_name_and_value_are_cells_of_their_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("who,accuracy", "no method column among who, accuracy. Name one of them method or variant"),
-        ("method,result", "no score column among method, result. Name one of them accuracy or acc"),
+        (
+            "who,accuracy",
+            "method column among who, accuracy. Say which it is, such as --column method=NAME, or name it",
+        ),
+        (
+            "method,result",
+            "score column among method, result. Say which it is, such as --column score=NAME, or",
+        ),
     ],
 )
 def test_a_table_that_names_no_method_or_score_is_refused(tmp_path: Path, header: str, words: str) -> None:

@@ -251,7 +251,8 @@ def _place_names(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 def _miss_column(path: Path, header: Sequence[str], what: str, allowed: Sequence[str], more: str = "") -> RecordError:
     return RecordError(
-        f"{path}: no {what} column among {list_names(header)}. Name one of them {' or '.join(allowed[:4])}{more}."
+        f"{path}: no {what} column among {list_names(header)}. Say which it is, such as --column {what}=NAME, or name "
+        f"it {' or '.join(allowed[:4])}{more}."
     )
 
 
