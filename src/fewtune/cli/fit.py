@@ -198,16 +198,32 @@ def _take_study(source: Source, seconds: float | None) -> _Asked:
     choice = read_choice(source.from_, source.task, source.data_dir, say)
     decision = word_decision(choice.decision)
     say(f"{word_question(choice.decision)}: {decision}")
-    shots, rows = choice.decision.question.shots, len(choice.task.train)
+    task = _take_some(choice.task, source.rows)
+    shots, rows = choice.decision.question.shots, len(task.train)
     told = f"The study's trials were fitted on {word_number(shots, 'row')}, and these figures are for so many: "
-    told += f"on all {rows} methods may stand otherwise."
+    told += f"on {'all' if source.rows is None else 'these'} {rows} methods may stand otherwise."
     say(told)
     findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in choice.result.findings]
     audit = word_outcome(choice.result.findings)
     found = {"decision": decision, "audit": audit, "findings": findings, "raced": told}
-    task = replace(choice.task, test_sets=())  # the study measured what its methods make of them
+    task = replace(task, test_sets=())  # the study measured what its methods make of them
     chosen: Candidate = Candidate(choice.method, choice.model, choice.settings)
     return _Asked(task, Portfolio((chosen,)), choice.max_tokens, found, seconds)
+
+
+def _take_some(task: Task, rows: int | None) -> Task:
+    """The task with so many of its training rows, in the labels' own shares; None: all."""
+    from dataclasses import replace
+
+    from fewtune.tasks.build import fingerprint_rows
+    from fewtune.tasks.draw import Sampling, check_sampling, make_draw
+
+    if rows is None or rows >= len(task.train):
+        return task
+    sampling = Sampling(rows, balanced=False, stratified=True, in_domain_rows=1, out_of_domain_rows=1)
+    check_sampling(task, sampling)
+    some = make_draw(task, sampling, 0).support
+    return replace(task, train=some, fingerprint=fingerprint_rows(some, ()))
 
 
 def _trace(file: LabelledFile, origin: Mapping[str, Any], asked: _Asked, out: Path) -> None:

@@ -24,6 +24,7 @@ BUDGET = "5m"
 MOST_FOLDS = 20
 LARGEST_SEED = 2**32 - 1
 MOST_TOKENS = 1 << 20
+MOST_ROWS = 100_000_000
 
 
 @Parameter(name="*")
@@ -174,10 +175,15 @@ class Source:
         ),
     ] = None
     task: Annotated[str | None, Parameter(help="Which task of the study, where it has several.")] = None
+    rows: Annotated[
+        int | None, Parameter(help="Fit on so many of the task's rows, with its shares of labels; all if not given.")
+    ] = None
     data_dir: DataDir = None
 
     def check(self, train: Path | None, columns: Columns, choice: Choice, calibration: Calibration) -> None:
         """Refuse options of a file beside a study's folder, and of a study beside a file."""
+        if self.rows is not None:
+            check_number("--rows", self.rows, 2, MOST_ROWS)
         if self.from_ is None:
             given = _list_given(Source(), self)
             if given:
