@@ -332,7 +332,7 @@ def test_embeddings_of_test_rows_are_made_once(tmp_path: Path) -> None:
     assert keep_embeddings(file, ["bcd", "ef", "a"], embed).tolist() == [[3, 1], [2, 1], [1, 1]]
     assert asked == ["a", "bcd", "ef"]
     texts, left = list_texts(make_up_file()), iter((True, False))
-    assert len(texts) == 80
+    assert len(texts) == 80 and len(list_texts(make_up_file(), 16)) == 64 and list_texts(make_up_file(), 15) == []
     assert embed_file(texts * 9, file, embed, lambda: next(left)) == 720 - AT_ONCE
     assert name_embeddings("minilm-l6", "sst2-1-in-10") == name_embeddings("minilm-l6", "sst2")
 

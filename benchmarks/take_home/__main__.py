@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for encoder in dict.fromkeys(CONTENDERS[name].encoder for name in contenders if CONTENDERS[name].encoder):
             embed = open_encoder(encoder)
             for file in files:
-                left = embed_file(list_texts(file), name_embeddings(encoder, file.name), embed, has_time)
+                texts = list_texts(file, given.most_rows)
+                left = embed_file(texts, name_embeddings(encoder, file.name), embed, has_time)
                 print(f"{encoder}, {file.name}: {left} texts are left", flush=True)
         return
     cells = [

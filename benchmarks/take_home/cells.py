@@ -89,7 +89,7 @@ def make_cell(cell: Cell, file: LabelledFile, here: Circumstances) -> Record:
         folder = Path(scratch)
         _write_folder(folder, file, sample, contender, here)
         side = [str(here.pythons.get(contender.kind, sys.executable)), "-m", "benchmarks.take_home.side", scratch]
-        variables = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "HF_HUB_OFFLINE": "1"}  # models lie in folders
+        variables = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
         if contender.kind == "fewtune":
             made = watch(write_command(file.fields, contender.options), folder, here.cap, environment=variables)
             if made.ending != "capped" and is_saved(folder / MODEL):
@@ -97,7 +97,8 @@ def make_cell(cell: Cell, file: LabelledFile, here: Circumstances) -> Record:
                 record |= {} if stated is None else {"stated": asdict(stated)}
                 made = _join(made, watch(side, folder, Cap(CAP_SECONDS), folder / MADE, variables))
         else:
-            made = watch(side, folder, here.cap, folder / MADE, variables)
+            offline = {"HF_HUB_OFFLINE": "1"}  # a peer's model lies in a folder, whatever else it would look for
+            made = watch(side, folder, here.cap, folder / MADE, variables | offline)
         record |= _describe_making(here) | {
             "ended": made.ending,
             "seconds": round(made.seconds, 2),

@@ -30,10 +30,11 @@ def name_embeddings(encoder: str, file: str) -> Path:
     return SCRATCH / "embeddings" / f"{encoder}-{source or file}.npz"
 
 
-def list_texts(file: LabelledFile) -> list[str]:
-    """Every text that cells of a file read."""
-    samples = [draw_sample(file, max(file.sizes), sample) for sample in range(SAMPLES)]
-    rows = [*samples[0].test, *(row for sample in samples for row in sample.train)]
+def list_texts(file: LabelledFile, most_rows: int | None = None) -> list[str]:
+    """Every text that cells of a file read, those of no more labelled rows than given; test rows first."""
+    sizes = [size for size in file.sizes if most_rows is None or size <= most_rows]
+    samples = [draw_sample(file, max(sizes), sample) for sample in range(SAMPLES)] if sizes else []
+    rows = [*(samples[0].test if samples else ()), *(row for sample in samples for row in sample.train)]
     return join_texts([row.texts for row in rows])
 
 

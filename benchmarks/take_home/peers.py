@@ -7,6 +7,7 @@ break, as all of these take one text. Imports no package before it is used.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -138,6 +139,7 @@ def measure_cap(asked: Mapping[str, Any]) -> Callable[[], float]:
 
 def make_autointent(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], folder: Path) -> Made:
     """AutoIntent's light preset, with the encoder of the others for its own, fitted on all rows once it has chosen."""
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # its embeddings are kept for this cell and no later one
     from autointent import Dataset, Pipeline
     from autointent.configs import LoggingConfig, SentenceTransformerEmbeddingConfig
 
@@ -147,7 +149,7 @@ def make_autointent(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any
     ]
     dataset = Dataset.from_dict({"train": rows, "intents": [{"id": place} for place in range(len(own))]})
     pipeline = Pipeline.from_preset("classic-light")
-    pipeline.set_config(SentenceTransformerEmbeddingConfig(model_name=asked["encoder"], device="cpu", use_cache=False))
+    pipeline.set_config(SentenceTransformerEmbeddingConfig(model_name=asked["encoder"], device="cpu"))
     pipeline.set_config(LoggingConfig(project_dir=folder / "autointent"))
     pipeline.fit(dataset, refit_after=True)
 
