@@ -18,18 +18,18 @@ from fewtune.data.csv_lines import write_csv_lines
 from fewtune.inference.majority import is_above_majority
 from fewtune.records import open_atomically
 
-KNOWN = 0.5
-"""Mean probability of a label, over rows labelled so, from which on models know it well enough to doubt one of them."""
+FAR_BELOW = 0.2
+"""Share of its label's threshold that a row's own label may have. Below the threshold alone, as the paper has it, are
+half of the rows that a weak model knows little of; wrong labels are far below it."""
 
 
 def find_suspects(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> list[int]:
     """Rows whose own label looks wrong, the clearest first, from probabilities (rows, labels) out of fold.
 
     A label's threshold is the mean probability of it that rows labelled so have. A row is suspicious where its own
-    label is below that label's threshold, and another one is likelier and not below its own; they are ordered by how
-    much likelier the likeliest of these is. Rows are judged of labels that the models know, those with a threshold of
-    one half at least: they doubt most rows of any other. Nothing is suspicious where answers are not clearly better
-    than the commonest label. Labels of one row have no threshold, and their rows, not judged, may hold NaN.
+    label is far below that label's threshold, and another one is likelier and not below its own; they are ordered by
+    how much likelier the likeliest of these is. Nothing is suspicious where answers are not clearly better than the
+    commonest label. Labels of one row have no threshold, and their rows, not judged, may hold NaN.
     """
     counts = np.bincount(gold, minlength=probabilities.shape[1])
     places = np.flatnonzero(counts[gold] > 1)
@@ -44,7 +44,7 @@ def find_suspects(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> lis
     rivals = np.where(judged >= thresholds, judged, -np.inf)
     rivals[np.arange(len(given)), given] = -np.inf
     margins = own - rivals.max(axis=1)
-    found = np.flatnonzero((own < thresholds[given]) & (margins < 0) & (thresholds[given] >= KNOWN))
+    found = np.flatnonzero((own < FAR_BELOW * thresholds[given]) & (margins < 0))
     return [int(place) for place in places[found[np.argsort(margins[found], kind="stable")]]]
 
 
