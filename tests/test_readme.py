@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fewtune import auto, cli, load
+from fewtune import cli, load
 from fewtune.analysis.study import analyse_folder
 from fewtune.cli.app import app
 from fewtune.methods import METHODS
@@ -149,18 +149,17 @@ def test_the_python_lines_run_as_they_stand(
     assert (tmp_path / "out" / "tickets" / "report.html").is_file()
 
 
-@pytest.mark.usefixtures("no_workers")
-@pytest.mark.filterwarnings("ignore:No method is known to be near enough")
 def test_the_classifiers_lines_run_as_they_stand(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (found,) = re.findall(r"```python\n(import polars\n.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(auto, "RACED", (("in_context", {"contexts": 1, "demonstrations": 1}),))
-    monkeypatch.setattr(auto, "MOST_DRAWS", 3)
     rows = [f"my {word} does not start,repairs\nan invoice for my {word},billing" for word in "abcdefgh"]
     (tmp_path / "tickets.csv").write_text("message,team\n" + "\n".join(rows) + "\n")
-    exec(found.replace("FewtuneClassifier(b", f"FewtuneClassifier(model={str(model_folders['llama'])!r}, b"), {})
+    exec(
+        found.replace("FewtuneClassifier(b", f"FewtuneClassifier(model={str(model_folders['sentence-encoder'])!r}, b"),
+        {},
+    )
     told = capsys.readouterr().out
-    assert "tfidf" in told and ("['billing']" in told or "['repairs']" in told)
+    assert "tfidf" in told and "embeddings" in told and ("['billing']" in told or "['repairs']" in told)
     assert load(tmp_path / "tickets-classifier").labels == ("billing", "repairs")

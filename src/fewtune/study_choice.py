@@ -1,6 +1,6 @@
 """What a finished study chose: the method, with its settings and its task, to be fitted on all labelled rows.
 
-Owns which decision is meant and which settings are taken where trials had several. How it is fitted is `fitted`'s.
+Owns which decision is meant and which settings are taken where trials had several. How it is fitted is `fitting`'s.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from fewtune.cli.options import DataDir, check_number, check_share, make_flag
 from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, list_names
 
-TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain); splits of the training rows where none."
+TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain): the model is measured on them."
 AUTO = "auto"
 """A method's name for those that suit."""
 BUDGET = "5m"
@@ -68,7 +68,7 @@ class Choice:
         list[str] | None,
         Parameter(help="A language model to try, several times for several; those that suit if not given."),
     ] = None
-    fast: Annotated[bool, make_flag("Try frozen features alone, which takes under a minute.")] = False
+    fast: Annotated[bool, make_flag("Try frozen features alone: the quickest, no network trains.")] = False
     budget: Annotated[
         str | None,
         Parameter(
