@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     began = time.monotonic()
     if given.smoke:
-        files, contenders, results = [make_up_file()], SMOKE, Path(tempfile.mkdtemp())
+        files, results = [make_up_file()], Path(tempfile.mkdtemp())
+        contenders: Sequence[str] = SMOKE
     else:
         try:
             files = [read_file(name, given.data_dir) for name in given.files]
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return given.budget_minutes is None or time.monotonic() - began < 60 * given.budget_minutes
 
     if given.embed:
-        for encoder in dict.fromkeys(CONTENDERS[name].encoder for name in contenders if CONTENDERS[name].encoder):
+        for encoder in dict.fromkeys(each for name in contenders if (each := CONTENDERS[name].encoder) is not None):
             embed = open_encoder(encoder)
             for file in files:
                 texts = list_texts(file, given.most_rows)

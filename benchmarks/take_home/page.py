@@ -234,7 +234,7 @@ def draw_page(records: Sequence[Record]) -> str:
                     {"place": f"{file}, {size}", "accuracy": fmean(scores), "contender": CONTENDERS[name].title}
                 )
     chart = (
-        alt.Chart(alt.Data(values=values), width=520, height={"step": 22})
+        alt.Chart(alt.InlineData(values=values), width=520, height={"step": 22})
         .mark_point(filled=True, size=75, opacity=0.9)
         .encode(
             x=alt.X("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False), axis=make_axis(format=".2f")),

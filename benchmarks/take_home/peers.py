@@ -104,7 +104,7 @@ def make_setfit(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], f
 
     used, cap = measure_cap(asked), EARLY * asked["cap_seconds"]
 
-    class StopInTime(TrainerCallback):  # type: ignore[misc]
+    class StopInTime(TrainerCallback):
         """Ends training where most of the cap is used up."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -156,7 +156,8 @@ def make_autointent(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any
     def answer(given: Texts) -> np.ndarray:
         found = pipeline.predict_with_metadata(join_texts(given)).utterances
         scores = np.array([each.score for each in found], dtype=np.float64)
-        return scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        shares: np.ndarray = scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        return shares
 
     def decide(given: Texts) -> list[str | None]:
         return [None if place is None else own[int(place)] for place in pipeline.predict(join_texts(given))]
@@ -171,7 +172,8 @@ def open_fewtune(texts: Texts, labels: Sequence[str], asked: Mapping[str, Any], 
     predictor, fields = fewtune.load(folder / "model"), asked["fields"]
 
     def answer(rows: Texts) -> np.ndarray:
-        return predictor.predict_probabilities([dict(zip(fields, row, strict=True)) for row in rows])
+        found: np.ndarray = predictor.predict_probabilities([dict(zip(fields, row, strict=True)) for row in rows])
+        return found
 
     return Made(predictor.labels, answer, answer)
 
