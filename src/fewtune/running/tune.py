@@ -123,7 +123,7 @@ def tune(
     sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]
     if not sound:
         which = word_number(len(tried), "setting")
-        raise TrialFailure("error", f"none of the grid's {which} could be scored. The first failed: {tried[0].failure}")
+        raise TrialFailure("error", f"all {which} of the grid failed; the first: {tried[0].failure}")
     best, _, _ = max(sound, key=lambda each: (each[1], -(each[2] or 0.0), -each[0]))
     notes = TuningNotes(
         chosen=tried[best].settings,
