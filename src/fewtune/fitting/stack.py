@@ -27,7 +27,7 @@ def fit_weights(
     sum of the rows' log losses and half the penalty times the squared distance of the weights from 1/members: it counts
     the less, the more rows there are. Without a row weights are equal.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import Bounds, minimize
     from scipy.special import logsumexp
 
     members, rows, labels = log_probabilities.shape
@@ -48,7 +48,7 @@ def fit_weights(
         np.full(members, equal),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, LARGEST_WEIGHT)] * members,
+        bounds=Bounds(0.0, LARGEST_WEIGHT),
         options={"ftol": 1e-12, "gtol": 1e-7},
     )
     return np.asarray(found.x, dtype=np.float64)
