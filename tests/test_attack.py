@@ -39,6 +39,7 @@ def judged(judge: Callable[[], None]) -> str:
         (1, REFUSAL, "unclear"),
         (2, "fewtune: row 3 has no label.", "unclear"),
         (2, REFUSAL + "x" * 5000, "unclear"),
+        (2, "a report\n" * 500 + REFUSAL, "right"),
         (2, f"Traceback (most recent call last):\n{REFUSAL}", "traceback"),
         (1, "rich.errors.MarkupError: closing tag '[/b]' at position 9 doesn't match any open tag", "traceback"),
         (1, "", "traceback"),

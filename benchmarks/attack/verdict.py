@@ -92,5 +92,6 @@ def judge_refusal(outcome: Outcome, names: Sequence[str]) -> None:
         raise Caught("unclear", f"names no {', '.join(missing)}: {outcome}")
     if outcome.code != 2:
         raise Caught("unclear", f"no refusal: {outcome}")
-    if len(outcome.output) > LONGEST_MESSAGE:
-        raise Caught("unclear", f"{len(outcome.output)} characters of message: {outcome}")
+    told = outcome.output[max(0, outcome.output.find("fewtune: ")) :]  # a report may stand before it
+    if len(told) > LONGEST_MESSAGE:
+        raise Caught("unclear", f"{len(told)} characters of message: {outcome}")

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import psutil
 import pytest
 
-from fewtune.executors.parent import watch_parent
+from fewtune.executors.parent import STARVED, begin_worker, watch_parent
 from fewtune.executors.process import WORKER_ENVIRONMENT
 
 SCRIPT = """
@@ -48,6 +49,27 @@ def test_freed_memory_is_used_again_without_asking_the_system() -> None:
 
 def test_what_the_users_environment_says_stays() -> None:
     assert count_faults("set", GOMP_SPINCOUNT="77")[1] == "77"
+
+
+def _starve() -> None:
+    raise MemoryError
+
+
+class _Starving:
+    """Something whose reading imports more than memory holds."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _starve, ()
+
+
+def test_a_worker_without_memory_for_its_imports_says_so_by_its_code(capfd: pytest.CaptureFixture[str]) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=begin_worker, args=(theirs,))
+    process.start()
+    ours.send((_Starving(), None))
+    process.join(60)
+    assert process.exitcode == STARVED and "Traceback" not in capfd.readouterr().err
 
 
 def _wait_for_parent(pipe: Connection) -> None:

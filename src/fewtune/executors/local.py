@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from fewtune.executors.parent import begin_worker
+from fewtune.executors.parent import STARVED, begin_worker
 from fewtune.executors.process import (
     STALL_SECONDS,
     WORKER_ENVIRONMENT,
@@ -39,8 +39,6 @@ from fewtune.running.worker import WorkerState
 from fewtune.running.worker_count import choose_workers
 from fewtune.without_main import no_main
 
-STARVED = 77
-"""Exit status of a worker that ran out of memory and could not report it."""
 WAIT, LONGEST_DELAY = 1.0, 30.0
 """Seconds that workers are listened to at a time, and by how many more this takes where the command was not stopped."""
 LONGEST_END = 10.0
@@ -269,11 +267,9 @@ def _end(worker: _Worker) -> None:
 
 
 def _work(pipe: Connection, options: WorkerOptions) -> None:
-    """Run a worker's process; it exits with STARVED where memory does not suffice even to report a failure."""
+    """Run a worker's process, until it is told to end or the command that started it is gone."""
     try:
         _take_jobs(pipe, options)
-    except MemoryError:
-        os._exit(STARVED)
     except (BrokenPipeError, ConnectionResetError, EOFError):
         os._exit(1)  # the command that started it is gone: nobody is left to tell
 

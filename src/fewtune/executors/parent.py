@@ -15,13 +15,18 @@ from multiprocessing.connection import Connection, wait
 
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of `prctl`."""
+STARVED = 77
+"""Exit code of a worker whose memory does not suffice even to report a failure, or to import what it works with."""
 
 
 def begin_worker(pipe: Connection) -> None:
     """The first function of a worker; the pipe's first message is the function that goes on, and that one's options."""
     watch_parent()
-    work, options = pipe.recv()
-    work(pipe, options)
+    try:
+        work, options = pipe.recv()  # which imports all that it works with
+        work(pipe, options)
+    except MemoryError:
+        os._exit(STARVED)
 
 
 def watch_parent() -> None:

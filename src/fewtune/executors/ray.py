@@ -178,6 +178,8 @@ class RayActors:
         for actor in list(self._team):
             self._end(actor)
         self._carried.clear()
+        if self._joined is not None:
+            self._joined.leave()
         self._joined = None
         if self._ours:
             ray.shutdown()

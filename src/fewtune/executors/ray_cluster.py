@@ -1,22 +1,21 @@
 """Whether the Ray cluster that this process has joined goes on: its own node, and the head.
 
 Owns noticing that either ended. Ray ends a process whose node is gone, at the next word to it, and one whose head does
-not come back within 60 seconds, by itself: with code 1, and nobody can say why any more. So it is asked before.
+not come back within 60 seconds, by itself: with code 1, and nobody can say why any more. So it is asked before; where
+Ray is faster, another process says it (`last_words`).
 """
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import Any
 
 from fewtune.errors import ExecutorError
+from fewtune.executors.last_words import Address, LastWords, answers
 
 HEAD_SECONDS = 40.0
 """Seconds that a head may be away, as while it starts anew; Ray itself waits 60."""
-CONNECT_SECONDS = 2.0
-
-Address = tuple[str, int]
+KEPT = "Finished trials are kept in the study's folder; the same command goes on from there."
 
 
 class JoinedCluster:
@@ -29,12 +28,14 @@ class JoinedCluster:
         self._heard = time.monotonic()
         self._node: Address | None = None
         self._head: Address | None = None
+        self._last_words: LastWords | None = None
         if not ray.util.client.ray.is_connected():  # which has no node, and ends no process
             context = ray.get_runtime_context()
             own = next(node for node in self._nodes if node["NodeID"] == context.get_node_id())
             self._node = own["NodeManagerAddress"], own["NodeManagerPort"]
             host, _, port = context.gcs_address.rpartition(":")
             self._head = host.strip("[]"), int(port)
+            self._last_words = LastWords(self._node, f"fewtune: {self._word_node(', and the command with it')} {KEPT}")
 
     def list_nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive, as the head says; while it is away, as it said last."""
@@ -53,19 +54,19 @@ class JoinedCluster:
     def check_node(self) -> None:
         """Raise ExecutorError where this process's own node has ended."""
         if self._node is not None and not answers(self._node):
-            raise ExecutorError(
-                f"the Ray node that this command runs on has ended: its raylet at {_word(self._node)} does not answer. "
-                "It ends where it is killed, as by a system without memory, and perhaps with one of its agents."
-            )
+            raise ExecutorError(self._word_node())
 
+    def leave(self) -> None:
+        """Let nobody speak for this process any more."""
+        if self._last_words is not None:
+            self._last_words.leave_unsaid()
 
-def answers(address: Address) -> bool:
-    """Whether a process listens there."""
-    try:
-        socket.create_connection(address, CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    def _word_node(self, more: str = "") -> str:
+        assert self._node is not None
+        return (
+            f"the Ray node that this command runs on has ended{more}: its raylet at {_word(self._node)} does not "
+            "answer. It ends where it is killed, as by a system without memory, and with any of its agents."
+        )
 
 
 def _word(address: Address) -> str:
