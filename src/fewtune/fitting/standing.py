@@ -115,13 +115,13 @@ def _measure(
 
     whole = {name: score(each, each.places) for name, each in answered.items()}
     reference = max(answered, key=lambda name: (len(answered[name].places), whole[name][0]))
-    beside = answered[reference]
+    beside, (lowest, highest) = answered[reference], RANGES[metric]
     scores, effects, errors = [], [], []
     for name, each in answered.items():
         value, spread = whole[name]
         if len(each.places) < len(beside.places):
             there, there_spread = score(beside, each.places)
-            scores.append(whole[reference][0] + value - there)
+            scores.append(min(highest, max(lowest, whole[reference][0] + value - there)))
             effects.append(spread - there_spread)
             own = spread - there_spread + whole[reference][1]
         else:
@@ -138,7 +138,10 @@ def _draw(scores: np.ndarray, effects: np.ndarray, rows: Sequence[int]) -> np.nd
     Two candidates differ by the weight of one row at the least: fewer rows than one show nothing less.
     """
     rng = np.random.default_rng(0)
-    by_row = rng.standard_normal((DRAWS, effects.shape[1])) @ (math.sqrt(INFLATION) * effects.T)
+    # The covariance's square root, so that a draw takes a number a candidate and not one a row.
+    values, vectors = np.linalg.eigh(INFLATION * effects @ effects.T)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    by_row = rng.standard_normal((DRAWS, len(scores))) @ root
     alone = rng.standard_normal((DRAWS, len(scores))) / (math.sqrt(2) * np.array(rows))
     drawn: np.ndarray = scores + by_row + alone
     return drawn
