@@ -5,6 +5,7 @@ Owns both. What is told at the end is `fit_display`'s.
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from fewtune.cli.output import console, say
 from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.standing import Standings
-from fewtune.plurals import word_number
+from fewtune.plurals import choose_verb, word_number
 from fewtune.report.wording import word_about, word_lost, word_seconds
 
 EVERY_SECONDS = 10.0
@@ -28,7 +29,11 @@ class FitPanel:
 
     def __init__(self, began: float, verbose: bool = False) -> None:
         self._began, self._verbose = began, verbose
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live: Live | None = None
+        if console.is_terminal:  # redrawn by itself too, for the seconds go on where nothing is told
+            self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2, transient=True)
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(target=self._tick_on, daemon=True)
         self._standings: Standings | None = None
         self._folds_done: dict[str, int] = {}
         self._begun: Begun | None = None
@@ -39,13 +44,18 @@ class FitPanel:
     def __enter__(self) -> FitPanel:
         if self._live is not None:
             self._live.start()
+        else:
+            self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._live is not None:
             self._live.stop()
+        else:
+            self._ticker.join()
 
     def hear(self, event: FittingEvent) -> None:
         """Take an event."""
@@ -53,12 +63,13 @@ class FitPanel:
         match event:
             case Begun():
                 self._begun = event
+                self._folds_done = dict(event.kept)
                 self._tell(_word_begun(event))
             case FoldBegun():
                 self._stage = f"{event.name}, fold {event.fold} of {event.folds}"
             case FoldEnded():
                 self._standings = event.standings
-                self._folds_done[event.name] = done = self._folds_done.get(event.name, 0) + 1
+                self._folds_done[event.name] = done = event.fold
                 own = event.standings.find(event.name)
                 line = f"{event.name}: {own.score:.3f}, fold {done} of {event.folds}, {word_seconds(event.seconds)}"
                 if self._verbose or (self._live is None and (done == 1 or done == event.folds)):
@@ -69,24 +80,26 @@ class FitPanel:
                 about = "" if event.seconds is None or event.seconds < 1 else f", {word_about(event.seconds)}"
                 self._stage = f"Fitting {event.name} on all {word_number(event.rows, 'row')}{about} …"
                 self._tell(self._stage)
-        self._show()
 
     def count_step(self, step: int, steps: int, loss: float) -> None:
         """Take a step of a fit."""
         self._step = f"step {step} of {steps}"
-        if self._live is not None:
-            self._show()
-        elif time.monotonic() - self._said >= EVERY_SECONDS:
-            self._tell(f"{self._stage}: {self._step}")
+
+    def tick(self) -> None:
+        """Say what goes on where no panel shows it and nothing was said for EVERY_SECONDS."""
+        if self._live is None and self._stage and time.monotonic() - self._said >= EVERY_SECONDS:
+            self._tell(self._word_now())
+
+    def _tick_on(self) -> None:
+        while not self._ended.wait(1.0):
+            self.tick()
 
     def _tell(self, line: str) -> None:
         say(line)
         self._said = time.monotonic()
 
-    def _show(self) -> None:
-        if self._live is None:
-            return
-        self._live.update(Group(self._make_table(), Text(self._word_now())), refresh=True)
+    def _draw(self) -> Group:
+        return Group(self._make_table(), Text(self._word_now()))
 
     def _word_now(self) -> str:
         taken = time.perf_counter() - self._began
@@ -96,8 +109,9 @@ class FitPanel:
 
     def _make_table(self) -> Table:
         table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-        for name in ("candidate", "folds", "score", "expected loss"):
-            table.add_column(name, justify="left" if name == "candidate" else "right")
+        table.add_column("candidate", overflow="fold")
+        for name in ("folds", "score", "expected loss"):
+            table.add_column(name, justify="right", no_wrap=True)
         if self._standings is not None:
             for each in self._standings.standings:
                 done = str(self._folds_done.get(each.name, ""))
@@ -108,7 +122,9 @@ class FitPanel:
 def _word_begun(event: Begun) -> str:
     names = [candidate.name for candidate in event.portfolio.candidates]
     limit = "" if event.seconds is None else f", in {word_seconds(event.seconds)} at most"
-    kept = f" {word_number(event.kept, 'fold')} of an earlier command stand." if event.kept else ""
+    taken = sum(event.kept.values())
+    kept = f" {word_number(taken, 'fold')} of an earlier command {choose_verb(taken, 'stands', 'stand')}."
+    kept = kept if taken else ""
     folds = f"{word_number(event.folds, 'fold')} of {word_number(event.rows, 'row')}"
     if len(names) == 1:
         return f"Judging {names[0]} by {folds}{limit}.{kept}"

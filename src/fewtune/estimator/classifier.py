@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewtune.analysis.decision import WITHIN
 from fewtune.durations import parse_seconds
-from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, name_choices, shorten
+from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, list_names, name_choices, shorten
 from fewtune.estimator.labels import read_labels
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
@@ -170,6 +170,12 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 f"settings ({', '.join(map(str, self.settings))}) belong to one method and method is {AUTO!r}: name "
                 "the method, or leave them out."
             )
+        models = () if self.model is None else (self.model,) if isinstance(self.model, str) else tuple(self.model)
+        if self.method != AUTO and len(models) > 1:
+            raise ArgumentError(
+                f"method={self.method!r} is fitted on one model and {len(models)} are given ({list_names(models)}): "
+                f"name one, or method={AUTO!r} to try them all."
+            )
         within, budget = self.within, self.budget
         if within is not None and not (isinstance(within, int | float | np.number) and 0 <= within < 1):
             raise ArgumentError(
@@ -179,7 +185,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise ArgumentError(f"budget is {budget!r}; give a time as text, such as '90s', '10m' or '2h', or None.")
         return _Terms(
             method=self.method,
-            models=() if self.model is None else (self.model,) if isinstance(self.model, str) else tuple(self.model),
+            models=models,
             seconds=None if budget is None else parse_seconds("budget", budget),
             within=None if within is None else float(within),
             settings={name: _make_plain(value) for name, value in (self.settings or {}).items()},
@@ -230,14 +236,14 @@ def _choose(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Te
     from fewtune.fitting.candidates import list_candidates
     from fewtune.fitting.labelled_file import write_rows
     from fewtune.fitting.model import Terms, make_model
+    from fewtune.fitting.row_look import word_left_out
 
     with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
         file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")
         try:
             task = file.read()
-            for note in task.notes:
-                if "left out" in note:
-                    warnings.warn(note, UserWarning, stacklevel=3)
+            if told := word_left_out(task.left_out):
+                warnings.warn(told, UserWarning, stacklevel=3)
             portfolio = list_candidates(task, terms.models)
             within = WITHIN if terms.within is None else terms.within
             asked = Terms(within=within, seconds=terms.seconds, seed=terms.seed)

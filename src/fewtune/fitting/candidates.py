@@ -77,13 +77,14 @@ def list_candidates(
 ) -> Portfolio:
     """The candidates of a task, what trains no network first: those of named models and methods, or those that suit.
 
-    A model that cannot be used is left out with its reason. Raises FewtuneError where nothing is left, or no model
-    that was named can be used.
+    A model that cannot be used is left out with its reason, and one that is named twice is tried once. Raises
+    FewtuneError where nothing is left, or no model that was named can be used.
     """
+    methods = tuple(dict.fromkeys(methods))
     rows, named = len(task.train), bool(methods or models)
     found, left_out, usable = _list_without_model(methods, rows), list[LeftOut](), list[str]()
     needs_model = not methods or any(get_method(method).uses_model for method in methods)
-    placed = [place_model(name) for name in models] or list(ENCODERS if only_frozen else MODELS)
+    placed = list(dict.fromkeys(map(place_model, models))) or list(ENCODERS if only_frozen else MODELS)
     for model in placed if needs_model else ():
         try:
             says_words = _says_words(model)
@@ -94,11 +95,13 @@ def list_candidates(
         for method in methods or (ON_WORDS if says_words else ON_STATES):
             candidate = Candidate(method, model, choose_settings(method, rows, says_words))
             reason = _find_skip_reason(candidate, task) if get_method(method).uses_model else None
+            if reason is None and only_frozen and candidate.trains:
+                reason = "it trains a network, and frozen features alone were asked for."
             if reason is not None and named:
                 left_out.append(LeftOut(candidate.name, reason))
             elif reason is None and get_method(method).uses_model and (named or (method, model) not in OUTDONE):
                 found.append(candidate)
-    found = sorted((each for each in found if not (only_frozen and each.trains)), key=lambda each: each.trains)
+    found.sort(key=lambda each: each.trains)
     if not found or (models and needs_model and not usable):
         raise FewtuneError(" ".join(dict.fromkeys(each.reason for each in left_out)))
     return Portfolio(tuple(found), tuple(left_out))

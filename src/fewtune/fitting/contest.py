@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.errors import DataError, FewtuneError
+from fewtune.causes import find_failure_kind
+from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.fitting.candidates import Candidate, LeftOut
 from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
@@ -44,17 +45,20 @@ class OutOfTimeError(Exception):
 
 
 class Clock:
-    """The time that a whole command may take, of which earlier ones spent some; `seconds` None: any."""
+    """The time that a whole command may take, `seconds`, or None: any; `began` is by `time.perf_counter`."""
 
-    def __init__(self, seconds: float | None, began: float, spent: float = 0.0) -> None:
+    def __init__(self, seconds: float | None, began: float) -> None:
         self.seconds = seconds
         self._began = began
-        """By `time.perf_counter`."""
-        self._spent = spent
+        self._earlier = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count what an earlier command spent on what this one takes over."""
+        self._earlier += seconds
 
     def spent(self) -> float:
-        """Seconds since the first command began, times between commands left out."""
-        return self._spent + time.perf_counter() - self._began
+        """Seconds since the command began, and those that earlier ones spent for it."""
+        return self._earlier + time.perf_counter() - self._began
 
     def left(self) -> float:
         """Seconds that are left, infinite where there is no limit."""
@@ -72,6 +76,10 @@ class Entry:
     def count_fit_seconds(self) -> float:
         """The median time of a fold's fit."""
         return float(np.median([each.fit_seconds for each in self.answers.values()]))
+
+    def count_alone_seconds(self) -> float:
+        """The time of a fit by itself: of frozen features the longest, for later ones find states kept."""
+        return self.count_fit_seconds() if self.candidate.trains else max(e.fit_seconds for e in self.answers.values())
 
     def count_row_seconds(self) -> float:
         """Seconds to answer a row: the most that any fold took, for later ones find some answers kept."""
@@ -95,20 +103,26 @@ class Contest:
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
         self._task, self._folds, self._within = task, list(folds), within
         self._clock, self._work, self._hear = clock, work, hear
+        self._stood: Standings | None = None
+        """How they stand; None where that has changed since."""
 
-    def take_kept(self, describe: Callable[[Candidate, int], dict[str, Any]]) -> int:
-        """Take over what an earlier command kept; how many folds that was."""
+    def take_kept(self, describe: Callable[[Candidate, int], dict[str, Any]]) -> dict[str, int]:
+        """Take over what an earlier command kept; how many folds that was, by candidate."""
         self._describe = describe
         for entry in self.entries:
             for place in range(len(self._folds)):
                 kept = self._work.load(describe(entry.candidate, place))
                 if kept is not None:
                     entry.answers[place] = kept
-        return sum(len(entry.answers) for entry in self.entries)
+                    self._clock.add(kept.seconds)
+        return {entry.candidate.name: len(entry.answers) for entry in self.entries if entry.answers}
 
     def stand(self) -> Standings:
         """How the candidates stand that answered some fold; there must be one."""
-        return compare(self.list_answered(), self.gold, len(self._task.labels), self._task.primary_metric, self._within)
+        if self._stood is None:
+            answered, labels = self.list_answered(), len(self._task.labels)
+            self._stood = compare(answered, self.gold, labels, self._task.primary_metric, self._within)
+        return self._stood
 
     def list_answered(self) -> dict[str, Answered]:
         """What each candidate answered, by its name."""
@@ -117,6 +131,10 @@ class Contest:
     def is_whole(self, entry: Entry) -> bool:
         """Whether a candidate answered all folds."""
         return len(entry.answers) == len(self._folds)
+
+    def count_judged(self) -> int:
+        """How many rows the folds answer together: all but single rows of a label."""
+        return sum(map(len, self._folds))
 
     def count_folds(self) -> int:
         """How many folds there are."""
@@ -149,11 +167,11 @@ class Contest:
         return SPARE * float(growth) * entry.count_fit_seconds()
 
     def hold(self, fit: Fit) -> None:
-        """Fit folds until nothing is to be gained or no time is left; raises FewtuneError where none was fitted."""
+        """Fit folds until nothing is to be gained or no time is left; raises FewtuneError where none can be fitted."""
         while (chosen := self._choose_next()) is not None:
             entry, fold = chosen
             self._fit_fold(fit, entry, fold)
-        if not any(entry.answers for entry in self.entries):
+        if not self._any_answered():
             reasons = dict.fromkeys(entry.left_out.reason for entry in self.entries if entry.left_out is not None)
             raise FewtuneError("no candidate could be fitted: " + " ".join(reasons))
 
@@ -188,14 +206,19 @@ class Contest:
         """Whether a further fold leaves time for the last fit of the best bet, or of this one should it become that."""
         if self._clock.seconds is None:
             return True
-        wanted = entry.count_fit_seconds() if entry.answers else 0.0
-        return self._clock.left() > wanted + self._reserve(entry)
-
-    def _reserve(self, entry: Entry) -> float:
-        last = [self.foresee_last_fit(each) for each in ([entry] if entry.answers else [])]
+        wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
+        last = self.foresee_last_fit(entry) if entry.answers else SPARE * wanted
         if self._any_answered():
-            last.append(self.foresee_last_fit(self.find(self.stand().best.name)))
-        return max(last, default=0.0)
+            last = max(last, self.foresee_last_fit(self.find(self.stand().best.name)))
+        return self._clock.left() > wanted + last
+
+    def _guess_fit_seconds(self, entry: Entry) -> float:
+        """What a first fit takes at the least: as long as the fastest of its kind, or as any that trains no network."""
+        answered = [each for each in self.entries if each.answers]
+        alike = [each for each in answered if each.candidate.trains == entry.candidate.trains]
+        if alike or not entry.candidate.trains:
+            return min((each.count_alone_seconds() for each in alike), default=0.0)
+        return max((each.count_alone_seconds() for each in answered), default=0.0)
 
     def _fit_fold(self, fit: Fit, entry: Entry, fold: int) -> None:
         name, left = entry.candidate.name, self._folds[fold]
@@ -209,21 +232,30 @@ class Contest:
         except OutOfTimeError as error:
             self._leave_out(entry, f"one fit on all rows takes about {word_seconds(error.seconds)}: more than is left.")
             return
-        except (FewtuneError, DataError) as error:
-            self._leave_out(entry, str(error))
+        except Exception as error:
+            self.drop(entry, error)
             return
         finally:
             gc.collect()  # or the next network would stand beside this one
         if not np.isfinite(found).all():
-            self._leave_out(entry, "its answers are no numbers.")
+            self.drop(entry, FewtuneError("its answers are no numbers."))
             return
         answered = time.perf_counter()
         answers = FoldAnswers(found, fitted - began, (answered - fitted) / len(left))
         del predictor
         entry.answers[fold] = answers
+        self._stood = None
         self._work.keep(self._describe(entry.candidate, fold), answers)
-        self._work.keep_spent(self._clock.spent())
         self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
+
+    def drop(self, entry: Entry, error: Exception) -> None:
+        """Leave out a candidate that cannot be fitted, whatever it answered; what is no reason for that is raised."""
+        out_of_memory = find_failure_kind(error) == "out_of_memory"
+        if not out_of_memory and (isinstance(error, UnwrittenError) or not isinstance(error, FewtuneError)):
+            raise error
+        entry.answers.clear()
+        self._stood = None
+        self._leave_out(entry, "memory did not suffice for it." if out_of_memory else str(error))
 
     def _leave_out(self, entry: Entry, reason: str) -> None:
         entry.left_out = LeftOut(entry.candidate.name, reason)
@@ -235,15 +267,16 @@ class Contest:
         if allowed == float("inf") or not self._any_answered():
             return lambda step, steps, loss: None
         growth = len(self._task.train) / rows
-        first: list[float] = []
+        first = began
 
         def hear(step: int, steps: int, loss: float) -> None:
+            nonlocal first
             now = time.perf_counter()
-            if not first:
-                first.append(now)
+            if step == 1:  # of the fit, or of another one where that collapsed
+                first = now
             # The first step may take long for what is made once; of it alone no more is known than that it ended.
-            steady = (now - first[0]) / (step - 1) if step > 1 else 0.0
-            whole = first[0] - began + steady * (steps - 1)
+            steady = (now - first) / (step - 1) if step > 1 else 0.0
+            whole = first - began + steady * (steps - 1)
             if whole * (1 + growth) > allowed and step < steps:
                 raise OutOfTimeError(growth * whole)
 

@@ -5,6 +5,7 @@ Owns the kinds of event. Sentences are made where they are shown.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fewtune.fitting.candidates import LeftOut, Portfolio
@@ -19,8 +20,8 @@ class Begun:
     rows: int
     folds: int
     seconds: float | None
-    kept: int
-    """Folds that an earlier command fitted."""
+    kept: Mapping[str, int]
+    """Folds that an earlier command fitted, by candidate."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What models that had not seen some rows made of them, kept in a folder so that a command that was killed goes on.
 
-Owns the files: one a fold of a candidate, named by all that decides what is in it, and the seconds that were spent.
+Owns the files: one a fold of a candidate, named by all that decides what is in it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from fewtune.records import write_atomically
+from fewtune.records import is_empty, write_atomically
+from fewtune.records.files import PART
 
-_SPENT = "spent.json"
+_ENDING = ".npz"
 _UNREADABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile)
 
 
@@ -30,6 +30,11 @@ class FoldAnswers:
     log_probabilities: np.ndarray
     fit_seconds: float
     seconds_a_row: float
+
+    @property
+    def seconds(self) -> float:
+        """What fitting and answering took together."""
+        return self.fit_seconds + self.seconds_a_row * len(self.log_probabilities)
 
 
 class WorkFolder:
@@ -52,7 +57,6 @@ class WorkFolder:
         """Keep answers under a key; raises UnwrittenError where the disk has no room."""
         if self.path is None:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         np.savez(
             content,
@@ -62,25 +66,15 @@ class WorkFolder:
         )
         write_atomically(self._name(key), content.getvalue())
 
-    def load_spent(self) -> float:
-        """Seconds that earlier commands spent on what is kept here."""
-        if self.path is None:
-            return 0.0
-        try:
-            return float(json.loads((self.path / _SPENT).read_text(encoding="utf-8"))["seconds"])
-        except (*_UNREADABLE, TypeError):
-            return 0.0
-
-    def keep_spent(self, seconds: float) -> None:
-        """Keep how many seconds were spent in all."""
-        if self.path is not None and self.path.is_dir():
-            write_atomically(self.path / _SPENT, json.dumps({"seconds": seconds}).encode())
-
     def remove(self) -> None:
-        """Let go of all that is kept: the model is saved."""
-        if self.path is not None and self.path.is_dir():
-            shutil.rmtree(self.path)
+        """Let go of all that is kept, for the model is saved; what else a user has in the folder stays there."""
+        if self.path is None or not self.path.is_dir():
+            return
+        for file in (*self.path.glob(f"*{_ENDING}"), *self.path.glob(f".*{PART}")):
+            file.unlink(missing_ok=True)
+        if is_empty(self.path):
+            self.path.rmdir()
 
     def _name(self, key: Mapping[str, Any]) -> Path:
         assert self.path is not None
-        return self.path / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]}.npz"
+        return self.path / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]}{_ENDING}"

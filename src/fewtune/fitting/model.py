@@ -21,7 +21,7 @@ from fewtune.analysis.decision import MOST_RISK, SHARE_LOST, WITHIN
 from fewtune.errors import DataError, FewtuneError
 from fewtune.evaluation import measure
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
-from fewtune.fitting.contest import Clock, Contest
+from fewtune.fitting.contest import Clock, Contest, Entry, Fit
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
@@ -84,6 +84,7 @@ class Choice:
     metric: str
     folds: int
     rows: int
+    """That the folds answer together."""
     row_seconds: Mapping[str, float]
     """To answer a row, by candidate."""
     fit_seconds: Mapping[str, float]
@@ -152,7 +153,7 @@ def make_model(
     steps of each fit. Raises FewtuneError where something cannot be used.
     """
     work = WorkFolder() if work is None else work
-    clock = Clock(terms.seconds, time.perf_counter() if began is None else began, work.load_spent())
+    clock = Clock(terms.seconds, time.perf_counter() if began is None else began)
     models = KeptModels()
     rows = [row.fields for row in task.train]
     labels = [task.labels[row.label] for row in task.train if row.label is not None]
@@ -172,15 +173,16 @@ def make_model(
     if folds:
         taken = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
         hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken))
-        contest.hold(fit)
-        stack = propose_stack(contest, contest.stand(), clock.left())
-        choice = _choose(contest, stack, portfolio, terms, task, clock)
-    members = [portfolio.candidates[0]] if choice is None else [contest.find(name).candidate for name in choice.members]
-    fitted = []
-    for member in members:
-        entry = contest.find(member.name)
-        hear(LastFitBegun(member.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
-        fitted.append(fit(member, range(len(rows)), hear_nothing))
+    while True:
+        members = [contest.entries[0]]
+        if folds:
+            contest.hold(fit)
+            stack = propose_stack(contest, contest.stand(), clock.left())
+            choice = _choose(contest, stack, portfolio, terms, task, clock)
+            members = [contest.find(name) for name in choice.members]
+        fitted = _fit_members(contest, members, fit, hear)
+        if fitted is not None:
+            break
     predictor = fitted[0] if len(fitted) == 1 or choice is None else _pool(fitted, list(choice.members.values()))
     origin = {**predictor.origin, "label_counts": dict(Counter(labels)), **(found or {})}
     predictor = replace(predictor, origin=origin)
@@ -200,6 +202,24 @@ def make_model(
         predictor = replace(predictor, origin={**predictor.origin, "tests": tests})
     numbers = [row.row_id.removeprefix("train/") for row in task.train]
     return FittedFile(predictor, rows, numbers, contest.gold, judged, probabilities, choice, refused)
+
+
+def _fit_members(
+    contest: Contest, members: Sequence[Entry], fit: Fit, hear: Callable[[FittingEvent], None]
+) -> list[Predictor] | None:
+    """What was chosen, fitted on all rows; None where one of it cannot be, which is left out so that others may be."""
+    fitted = []
+    for entry in members:
+        rows = range(len(contest.gold))
+        hear(LastFitBegun(entry.candidate.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
+        try:
+            fitted.append(fit(entry.candidate, rows, hear_nothing))
+        except Exception as error:
+            if not entry.answers:  # without folds there is no other
+                raise
+            contest.drop(entry, error)
+            return None
+    return fitted
 
 
 def _deal_folds(labels: Sequence[str], terms: Terms, portfolio: Portfolio) -> list[npt.NDArray[np.int64]]:
@@ -237,7 +257,7 @@ def _choose(
     answered = contest.list_answered()
     entries = {entry.candidate.name: entry for entry in contest.entries if entry.answers}
     row_seconds = {name: entry.count_row_seconds() for name, entry in entries.items()}
-    fit_seconds = {name: entry.count_fit_seconds() for name, entry in entries.items()}
+    fit_seconds = {name: entry.count_alone_seconds() for name, entry in entries.items()}
     last_fit = {name: contest.foresee_last_fit(entry) for name, entry in entries.items()}
     if stack is not None:
         answered[stack.name] = stack.answered
@@ -267,7 +287,7 @@ def _choose(
         within=terms.within,
         metric=task.primary_metric,
         folds=contest.count_folds(),
-        rows=len(contest.gold),
+        rows=contest.count_judged(),
         row_seconds=row_seconds,
         fit_seconds=fit_seconds,
         left_out=(*portfolio.left_out, *(e.left_out for e in contest.entries if e.left_out is not None)),

@@ -139,7 +139,7 @@ def word_look(look: RowLook) -> list[str]:
         _word_labels(look),
         _word_lengths(look),
         _word_languages(look),
-        _word_left_out(look.left_out),
+        word_left_out(look.left_out),
         _word_rare(look),
         _word_worth(look),
     )
@@ -188,7 +188,8 @@ def _word_languages(look: RowLook) -> str:
     )
 
 
-def _word_left_out(left_out: LeftOut) -> str:
+def word_left_out(left_out: LeftOut) -> str:
+    """How many rows are left out and why; nothing where none is."""
     contradictory = f"{left_out.contradictory:,} contradictory"
     counts = {
         f"{left_out.repeated:,} repeated": left_out.repeated,

@@ -61,6 +61,6 @@ def propose_stack(contest: Contest, standings: Standings, left: float) -> Stack 
     return Stack(
         weights={entry.candidate.name: float(weight) for entry, weight in zip(chosen, weights, strict=True)},
         answered=Answered(places, found),
-        fit_seconds=sum(entry.count_fit_seconds() for entry in chosen),
+        fit_seconds=sum(entry.count_alone_seconds() for entry in chosen),
         row_seconds=sum(entry.count_row_seconds() for entry in chosen),
     )

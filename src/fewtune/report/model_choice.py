@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fewtune.metrics.counts import RANGES
 from fewtune.plurals import word_number
 from fewtune.report.wording import word_chance, word_lost, word_seconds
 
@@ -65,13 +66,14 @@ class ModelChoice:
         """Scores by folds with 95 % intervals, the best bet on top."""
         import altair as alt
 
+        lowest, highest = RANGES[self.kept["metric"]]
         title = f"{self.kept['metric']} by folds, 95 % interval"
         rows = [
             {
                 "candidate": each["name"],
                 "score": each["score"],
-                "low": each["score"] - 1.96 * each["error"],
-                "high": each["score"] + 1.96 * each["error"],
+                "low": max(lowest, each["score"] - 1.96 * each["error"]),
+                "high": min(highest, each["score"] + 1.96 * each["error"]),
                 "chosen": each["name"] == self.chosen,
             }
             for each in self.kept["candidates"]
@@ -93,6 +95,8 @@ def word_choice(choice: Mapping[str, Any], fit_seconds: float | None = None) -> 
     seconds = own["fit_seconds"] if fit_seconds is None else fit_seconds
     cost = f"{word_seconds(seconds)} to fit, {word_seconds(own['row_seconds'])} a row"
     folds = f"{word_number(choice['folds'], 'fold')} of {word_number(choice['rows'], 'row')}"
+    if own["rows"] < choice["rows"]:
+        folds = f"{own['rows']} of the {word_number(choice['rows'], 'row')} of {word_number(choice['folds'], 'fold')}"
     if len(standings) == 1:
         return f"{own['name']}: the only candidate that was tried, by {folds}; {cost}."
     head = "Use" if choice["settled"] else "Best bet:"
