@@ -26,6 +26,7 @@ import fewtune
 import tiny_models
 from fewtune import FewtuneClassifier
 from fewtune.errors import ArgumentError, FewtuneError, NoRaceError
+from fewtune.fitting.candidates import Candidate, Portfolio
 
 TEXTS = [f"{word} {noun}" for noun in ("box", "lamp", "kettle", "parcel", "cable", "chair") for word in ("good", "bad")]
 LABELS = ["praise", "complaint"] * 6
@@ -444,3 +445,20 @@ def test_a_choice_that_is_not_settled_is_told_by_the_decision_and_by_no_warning(
     encoder = str(model_folders["sentence-encoder"])
     classifier = FewtuneClassifier(model=encoder, budget="5s", within=0.0).fit(texts, LABELS * 2)
     assert not classifier.decision_.settled and classifier.method_ != "majority"
+
+
+def test_a_named_method_is_fitted_on_one_model_and_no_other_is_ignored() -> None:
+    with pytest.raises(ValueError, match=r"fitted on one model and 2 are given \(a, b\): name one, or method='auto'"):
+        FewtuneClassifier("lora", ["a", "b"]).fit(TEXTS, LABELS)
+
+
+def test_rows_that_are_left_out_are_told_in_one_warning_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "fewtune.fitting.candidates.list_candidates", lambda task, models: Portfolio((Candidate("tfidf"),))
+    )
+    texts, labels = [*TEXTS, TEXTS[0], TEXTS[1].upper(), TEXTS[2]], [*LABELS, LABELS[0], LABELS[1], LABELS[3]]
+    with pytest.warns(UserWarning) as told:
+        FewtuneClassifier().fit(texts, labels)
+    assert [str(each.message) for each in told if "left out" in str(each.message)] == [
+        "Rows left out: 2 repeated, 2 contradictory (a text, several labels)."
+    ]

@@ -23,10 +23,12 @@ import tiny_models
 from command_line import call
 from fewtune.analysis.stability import Bounds
 from fewtune.cli.export import _word_loading
+from fewtune.cli.fit_panel import FitPanel
 from fewtune.evaluation import measure
 from fewtune.exporting.base_model import BaseModel
 from fewtune.exporting.export import Export
 from fewtune.fitting.candidates import choose_settings
+from fewtune.fitting.events import FittingEvent, LastFitBegun
 from fewtune.suspects import put_before
 from labelled_reviews import LABELS, write_reviews
 
@@ -474,3 +476,60 @@ def test_where_a_model_goes_is_looked_at_before_anything_runs(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert call(*given, "--save", ".") == 0 and fewtune.load(tmp_path / "here").labels
+
+
+def test_killed_before_its_last_fit_the_same_command_goes_on_and_clears_away_what_it_kept(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf", "--save")
+    hear = FitPanel.hear
+
+    def kill(self: FitPanel, event: FittingEvent) -> None:
+        if isinstance(event, LastFitBegun):
+            raise KeyboardInterrupt
+        hear(self, event)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FitPanel, "hear", kill)
+        assert call(*given, tmp_path / "model") == 130
+    assert len(list((tmp_path / "model-unfinished").iterdir())) == 4 and not (tmp_path / "model").exists()
+    capsys.readouterr()
+    assert call(*given, tmp_path / "model") == 0
+    assert "4 folds of an earlier command stand." in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "model-unfinished").exists()
+    assert call(*given, tmp_path / "straight") == 0
+    answers = [fewtune.load(tmp_path / name).predict_probabilities(["late", "new"]) for name in ("model", "straight")]
+    assert np.array_equal(*answers)
+
+
+def test_a_file_where_unfinished_work_would_go_is_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model-unfinished").write_text("mine")
+    given = ("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf", "--save", tmp_path / "model")
+    assert call(*given) == 2
+    told = capsys.readouterr().err
+    assert "model-unfinished" in told and "could not be written" in " ".join(told.split()) and "Traceback" not in told
+    assert (tmp_path / "model-unfinished").read_text() == "mine" and not (tmp_path / "model").exists()
+
+
+def test_test_rows_that_stand_in_the_training_file_are_not_fitted_on_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_file(tmp_path / "rows.csv", "text,label\n" + SOUND)
+    test = write_file(tmp_path / "test.csv", "text,label\nRow 0 of good!,good\nrow 1 of bad,bad\nquite new,good\n")
+    assert call("fit", path, "--test", test, "--method", "tfidf", "--save", tmp_path / "model") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Rows left out: 2 among the test rows." in told and "Accuracy on in_domain, 3 rows:" in told
+    assert fewtune.load(tmp_path / "model").origin["rows"] == 10
+
+
+def test_rows_of_two_texts_are_judged_by_folds_as_others_are(tmp_path: Path) -> None:
+    path, saved = tmp_path / "pairs.csv", tmp_path / "model"
+    rows = "".join(f"it {n} is,{'fine' if n % 2 else 'bad'} {n},{'yes' if n % 2 else 'no'}\n" for n in range(16))
+    path.write_text("first,second,label\n" + rows)
+    given = ("--text", "first", "--text", "second", "--label", "label", "--method", "tfidf", "--method", "majority")
+    assert call("fit", path, *given, "--save", saved) == 0
+    predictor = fewtune.load(saved)
+    assert predictor.fields == ("first", "second") and predictor.origin["choice"]["chosen"].startswith("tfidf")
+    assert predictor.predict([{"first": "it is", "second": "bad"}]) == ["no"]

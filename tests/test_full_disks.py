@@ -110,7 +110,7 @@ def test_a_model_is_saved_whole_or_not_at_all_and_the_same_command_goes_on(
 def test_a_disk_without_room_for_any_model_is_told_before_the_fit(
     file: Path, tmp_path: Path, disk: SmallDisk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewtune.fitted.fit_file", lambda *given: pytest.fail("it was fitted"))
+    monkeypatch.setattr("fewtune.fitting.model.make_model", lambda *given: pytest.fail("it was fitted"))
     disk.leave(0)
     code, _, told = run_cli("fit", str(file), *FIT, "--save", tmp_path / "disk" / "model", capsys=capsys)
     require_refusal(code, told, tmp_path / "disk" / "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from fewtune.errors import FewtuneError, ModelError
+from fewtune.errors import FewtuneError, ModelError, UnwrittenError
 from fewtune.fitting import contest as module
 from fewtune.fitting.candidates import Candidate
 from fewtune.fitting.contest import Clock, Contest
@@ -150,7 +151,6 @@ def test_a_killed_command_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(KeyboardInterrupt):
         hold(monkeypatch, shares, seconds, work=work, wrap=kill)
-    assert work.load_spent() == pytest.approx(24.0)
     held, fits, events = hold(monkeypatch, shares, seconds, work=work)
     assert fits.fitted == ["lora", "lora"] and len(held.find("lora").answers) == 4
     alone, _, whole = hold(monkeypatch, shares, seconds)
@@ -171,13 +171,104 @@ def test_what_was_kept_and_cannot_be_read_is_fitted_again(tmp_path: Path) -> Non
     assert work.load({**key, "fold": 1}) is None
     [file] = (tmp_path / "unfinished").glob("*.npz")
     file.write_bytes(file.read_bytes()[:40])
-    (tmp_path / "unfinished" / "spent.json").write_text("[1]")
-    assert work.load(key) is None and work.load_spent() == 0.0
+    assert work.load(key) is None
+    (tmp_path / "unfinished" / ".half.12.part").write_bytes(b"of a command that was killed as it wrote")
     work.remove()
     assert not (tmp_path / "unfinished").exists()
     assert WorkFolder().load(key) is None
 
 
-def test_a_clock_counts_what_earlier_commands_spent() -> None:
+def test_what_a_user_has_in_a_folder_of_that_name_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "unfinished" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    work = WorkFolder(mine.parent)
+    work.keep({"fold": 0}, FoldAnswers(np.log([[0.2, 0.8]]), 1.5, 0.25))
+    work.remove()
+    assert list(mine.parent.iterdir()) == [mine]
+
+
+def test_a_budget_counts_what_earlier_commands_spent_on_what_is_taken_over_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1.0, "lora": 10.0}
+    work = WorkFolder(tmp_path / "unfinished")
+    hold(monkeypatch, shares, seconds, work=work)  # 4 folds of either: 44 s
+    _, fits, _ = hold(monkeypatch, shares, seconds, budget=50, work=work)
+    assert not fits.fitted
+    other = {"tfidf": 0.7, "pattern": 0.9}  # another command under the same name: of it tfidf's 4 s count alone
+    _, fits, _ = hold(monkeypatch, other, {"tfidf": 1.0, "pattern": 10.0}, budget=60, work=work)
+    assert fits.fitted == ["pattern"] * 4
     began = time.perf_counter()
-    assert Clock(60.0, began, spent=50.0).left() <= 10.0 and Clock(None, began).left() == float("inf")
+    clock = Clock(60.0, began)
+    clock.add(50.0)
+    assert clock.left() <= 10.0 and Clock(None, began).left() == float("inf")
+
+
+def test_a_fit_that_collapsed_and_is_done_again_is_not_taken_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def collapse(fits: Fits) -> Any:
+        def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+            if candidate.method == "lora":
+                for step in range(1, 11):
+                    fits.watch.now += 1.0
+                    on_step(step, 10, 0.7)
+            return fits(candidate, places, on_step)
+
+        return fit
+
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1.0, "lora": 10.0}
+    held, _, events = hold(monkeypatch, shares, seconds, budget=150, wrap=collapse)
+    assert not [event for event in events if isinstance(event, Dropped)]
+    assert held.stand().best.name == "lora" and held.is_whole(held.find("lora"))
+
+
+def test_a_first_fit_is_not_begun_in_less_time_than_any_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = {"tfidf": 0.7, "lora": 0.9, "pattern": 0.95}
+    _, fits, _ = hold(monkeypatch, shares, {"tfidf": 1, "lora": 20, "pattern": 20}, budget=4 + 20 + 4 * 20 + 40)
+    assert "pattern" in fits.fitted, "there is time for it"
+    _, fits, _ = hold(monkeypatch, shares, {"tfidf": 1, "lora": 20, "pattern": 20}, budget=4 + 20 + 30)
+    assert fits.fitted == ["tfidf"] * 4 + ["lora"], "of 30 s one fold and the last fit would take 44"
+
+
+def test_memory_that_does_not_suffice_leaves_a_candidate_out_and_a_fault_of_ours_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(error: Exception) -> Callable[[Fits], Any]:
+        def wrap(fits: Fits) -> Any:
+            def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+                if candidate.method == "lora" and "lora" in fits.fitted:
+                    raise error
+                return fits(candidate, places, on_step)
+
+            return fit
+
+        return wrap
+
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1.0, "lora": 1.0}
+    held, _, events = hold(monkeypatch, shares, seconds, wrap=fail(RuntimeError("CUDA out of memory.")))
+    [reason] = [event.left_out.reason for event in events if isinstance(event, Dropped)]
+    assert reason == "memory did not suffice for it."
+    assert [each.name for each in held.stand().standings] == ["tfidf"], "what cannot be fitted is not chosen"
+    with pytest.raises(ZeroDivisionError):
+        hold(monkeypatch, shares, seconds, wrap=fail(ZeroDivisionError()))
+
+
+def test_a_disk_that_is_full_between_folds_ends_the_command_and_leaves_no_candidate_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    work = WorkFolder(tmp_path / "unfinished")
+    keep, kept = work.keep, list[FoldAnswers]()
+
+    def fill(key: Mapping[str, Any], answers: FoldAnswers) -> None:
+        if len(kept) == 2:
+            raise UnwrittenError(errno.ENOSPC, "No space left on device", str(tmp_path), "Make room.")
+        kept.append(answers)
+        keep(key, answers)
+
+    monkeypatch.setattr(work, "keep", fill)
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1.0, "lora": 10.0}
+    with pytest.raises(UnwrittenError, match=r"could not be written \(No space left on device\)\. Make room\."):
+        hold(monkeypatch, shares, seconds, work=work)
+    _, fits, events = hold(monkeypatch, shares, seconds, work=WorkFolder(work.path))
+    assert fits.fitted[:3] == ["tfidf", "tfidf", "lora"], "the two folds that were kept are not fitted again"
+    assert not [event for event in events if isinstance(event, Dropped)]

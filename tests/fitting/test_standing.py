@@ -48,6 +48,32 @@ def test_a_candidate_that_answered_some_rows_is_compared_on_these() -> None:
     assert found.best.name == "whole" and found.find("part").rows == 100
 
 
+def test_no_score_is_more_than_a_score_can_be() -> None:
+    gold, _ = make_rows()
+    hard = np.arange(ROWS) < 40
+    whole, part = ~hard, np.ones(ROWS, dtype=bool)  # right on all but the rows that the other one was right on
+    found = compare(
+        {"whole": answer(whole, gold), "part": answer(part, gold, np.flatnonzero(hard))}, gold, 2, "accuracy", 0.03
+    )
+    assert found.find("part").score == 1.0
+    for each in found.standings:
+        low, high = bound_score(each.score, each.error, each.rows, "accuracy")
+        assert 0 <= low <= each.score <= high + 1e-9 and high <= 1
+
+
+def test_of_candidates_that_answer_alike_in_part_losses_are_those_of_rows_drawn_anew() -> None:
+    """Three candidates whose answers go together, against a bootstrap of rows with as much variance more."""
+    gold, rng = make_rows(3)
+    shared = rng.random(ROWS) < 0.8
+    right = [np.where(rng.random(ROWS) < 0.85, shared, rng.random(ROWS) < p) for p in (0.8, 0.75, 0.85)]
+    found = compare({str(n): answer(each, gold) for n, each in enumerate(right)}, gold, 2, "accuracy", 0.03)
+    drawn = np.stack(right)[:, rng.integers(0, ROWS, (4000, ROWS))].mean(axis=2)
+    means = np.stack(right).mean(axis=1)[:, None]
+    scores = means + np.sqrt(INFLATION) * (drawn - means)
+    losses = (scores.max(axis=0) - scores).mean(axis=1)
+    assert [found.find(str(n)).expected_loss for n in range(3)] == pytest.approx(losses.tolist(), abs=0.002)
+
+
 def test_what_few_rows_show_alike_is_not_known_to_be_alike() -> None:
     gold = np.arange(8) % 2
     right = np.ones(8, dtype=bool)

@@ -1,0 +1,77 @@
+"""The sentences, table and picture of a choice among candidates, as a model keeps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fewtune.report.model_choice import ModelChoice, word_choice, word_stated
+
+
+def keep(settled: bool = True, *names: str, **more: Any) -> dict[str, Any]:
+    """A choice of the first of some candidates, on 58 rows."""
+    candidates = [
+        {
+            "name": name,
+            "score": 0.95 - 0.1 * place,
+            "error": 0.04,
+            "rows": 58,
+            "expected_loss": 0.002 + 0.1 * place,
+            "risk": 0.02,
+            "fit_seconds": 12.0,
+            "row_seconds": 0.043,
+        }
+        for place, name in enumerate(names or ("tfidf", "lora (mine)"))
+    ]
+    choice: dict[str, Any] = {
+        "chosen": candidates[0]["name"],
+        "settled": settled,
+        "within": 0.03,
+        "metric": "accuracy",
+        "folds": 4,
+        "rows": 58,
+        "candidates": candidates,
+        "stated": {"accuracy": [0.94, 0.85, 0.98], "macro_f1": [0.93, 0.86, 1.0]},
+        "majority": 0.552,
+    }
+    return choice | more
+
+
+def test_a_settled_choice_is_to_be_used_and_another_is_the_best_bet() -> None:
+    assert word_choice(keep()) == (
+        "Use tfidf: expected to lose 0.2 points to the best of these 2 candidates (98 % to lose 3 at most), by 4 folds "
+        "of 58 rows; 12 s to fit, 0.04 s a row."
+    )
+    told = word_choice(keep(False))
+    assert told.startswith("Best bet: tfidf, expected to lose 0.2 points to the best of these 2 candidates")
+    choice = ModelChoice(keep(False))
+    assert (choice.chosen, choice.settled, choice.expected_loss, str(choice)) == ("tfidf", False, 0.002, told)
+
+
+def test_the_only_candidate_is_not_said_to_be_the_best_of_any() -> None:
+    told = word_choice(keep(True, "tfidf"))
+    assert told == "tfidf: the only candidate that was tried, by 4 folds of 58 rows; 12 s to fit, 0.04 s a row."
+
+
+def test_a_candidate_that_answered_some_rows_is_not_said_to_be_judged_by_all() -> None:
+    choice = keep(False)
+    choice["candidates"][0]["rows"] = 15
+    assert ", by 15 of the 58 rows of 4 folds; " in word_choice(choice)
+
+
+def test_what_is_stated_stands_beside_the_commonest_label() -> None:
+    assert word_stated(keep()) == (
+        "Expected accuracy on rows like these: 0.940 [0.850, 0.980]; macro_f1 0.930 [0.860, 1.000]. Always answering "
+        "the commonest label: 0.552."
+    )
+
+
+def test_the_table_has_a_row_a_candidate_and_the_picture_ends_where_scores_end() -> None:
+    table = ModelChoice(keep()).table()
+    assert table["candidate"].to_list() == ["tfidf", "lora (mine)"] and table["accuracy"].to_list() == [0.95, 0.85]
+    pytest.importorskip("altair")
+    drawn = ModelChoice(keep()).plot().to_dict()
+    [values] = [layer["data"]["values"] for layer in (drawn, *drawn["layer"]) if "values" in layer.get("data", {})][:1]
+    assert [each["chosen"] for each in values] == [True, False]
+    assert values[0]["high"] == 1.0 and values[1]["high"] == pytest.approx(0.85 + 1.96 * 0.04)
