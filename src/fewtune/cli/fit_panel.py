@@ -12,13 +12,13 @@ from types import TracebackType
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from fewtune.cli.output import console, say
 from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.standing import Standings
 from fewtune.plurals import choose_verb, word_number
 from fewtune.report.wording import word_about, word_lost, word_seconds
+from fewtune.terminal import make_text
 
 EVERY_SECONDS = 10.0
 """Where no terminal shows a panel, something is said this often at the least while a fit goes on."""
@@ -99,7 +99,7 @@ class FitPanel:
         self._said = time.monotonic()
 
     def _draw(self) -> Group:
-        return Group(self._make_table(), Text(self._word_now()))
+        return Group(self._make_table(), make_text(self._word_now()))
 
     def _word_now(self) -> str:
         taken = time.perf_counter() - self._began
@@ -115,7 +115,7 @@ class FitPanel:
         if self._standings is not None:
             for each in self._standings.standings:
                 done = str(self._folds_done.get(each.name, ""))
-                table.add_row(Text(each.name), done, f"{each.score:.3f}", word_lost(each.expected_loss))
+                table.add_row(make_text(each.name), done, f"{each.score:.3f}", word_lost(each.expected_loss))
         return table
 
 

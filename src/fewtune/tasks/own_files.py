@@ -266,7 +266,8 @@ def _check_left(task: Task, path: Path, looks: str) -> None:
             f"texts are left out. Add training rows of that label.{alike}{looks}"
         )
     single = [label for index, label in enumerate(task.labels) if sum(row.label == index for row in task.train) == 1]
-    if single and (task.held_out is not None or len(single) == len(task.labels)):
+    tested = any(test_set.name == IN_DOMAIN for test_set in task.test_sets) and task.held_out is None
+    if single and (task.held_out is not None or (len(single) == len(task.labels) and not tested)):
         raise DataError(
             f"{path}: there is one row alone of the label {list_names(single)}: it cannot be fitted and tested on. "
             "Give more rows of it, or a file of test rows (`--test FILE`, in a study `tests: {in_domain: FILE}`)."
