@@ -116,7 +116,7 @@ def test_on_a_terminal_the_last_frame_is_readable_at_eighty_columns(monkeypatch:
     assert all(len(line) <= 80 for line in lines)
     head, first, *rest = lines
     assert head.split() == ["candidate", "folds", "score", "expected", "loss"]
-    assert first.split() == ["tfidf", "3", "0.900", "1", "point"]
+    assert first.split() == ["tfidf", "3", "0.900", "1.0", "point"]
     shown = "".join("".join(rest).split())
-    assert "".join(LONG.model or "") in shown.replace("0.8001point", ""), "no name is cut"
+    assert "".join(LONG.model or "") in shown.replace("0.8001.0point", ""), "no name is cut"
     assert "12sof300s" in shown and "fold1of4·step3of10" in shown

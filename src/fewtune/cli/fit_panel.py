@@ -29,9 +29,6 @@ class FitPanel:
 
     def __init__(self, began: float, verbose: bool = False) -> None:
         self._began, self._verbose = began, verbose
-        self._live: Live | None = None
-        if console.is_terminal:  # redrawn by itself too, for the seconds go on where nothing is told
-            self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2, transient=True)
         self._ended = threading.Event()
         self._ticker = threading.Thread(target=self._tick_on, daemon=True)
         self._standings: Standings | None = None
@@ -40,6 +37,9 @@ class FitPanel:
         self._stage = ""
         self._step = ""
         self._said = time.monotonic()
+        self._live: Live | None = None
+        if console.is_terminal:  # redrawn by itself too, for the seconds go on where nothing is told
+            self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> FitPanel:
         if self._live is not None:
@@ -103,8 +103,8 @@ class FitPanel:
 
     def _word_now(self) -> str:
         taken = time.perf_counter() - self._began
-        limit = "" if self._begun is None or self._begun.seconds is None else f" of {self._begun.seconds:.0f}"
-        parts = [f"{taken:.0f}{limit} s", self._stage, self._step]
+        limit = "" if self._begun is None or self._begun.seconds is None else f" of {self._begun.seconds:.0f} s"
+        parts = [f"{taken:.0f} s{limit}", self._stage, self._step]
         return " · ".join(part for part in parts if part)
 
     def _make_table(self) -> Table:
