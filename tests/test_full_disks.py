@@ -120,10 +120,11 @@ def test_a_disk_without_room_for_any_model_is_told_before_the_fit(
 def test_where_a_models_suspects_find_no_room_the_model_is_whole_and_the_message_says_so(
     tmp_path: Path, disk: SmallDisk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from fewtune import suspects
     from fewtune.cli import fit_display
 
     path, save = tmp_path / "rows.csv", tmp_path / "disk" / "model"
-    rows = [f"{word} thing number {n},{word if n % 9 else 'good'}" for n in range(30) for word in ("good", "bad")]
+    rows = [f"{word} thing number {n},{word if n != 7 else 'good'}" for n in range(30) for word in ("good", "bad")]
     path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
     save_with_card = fit_display.save_with_card
 
@@ -132,6 +133,7 @@ def test_where_a_models_suspects_find_no_room_the_model_is_whole_and_the_message
         disk.leave(0)
 
     monkeypatch.setattr(fit_display, "save_with_card", save_and_fill)
+    monkeypatch.setattr(suspects, "find_suspects", lambda *given: [0])  # whatever the rule says of these rows
     code, _, told = run_cli("fit", path, "--method", "tfidf", "--save", save, capsys=capsys)
     words = " ".join(told.split())
     assert (

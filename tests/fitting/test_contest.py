@@ -111,8 +111,10 @@ def test_a_fit_that_could_not_be_repeated_is_ended_early(monkeypatch: pytest.Mon
 
 
 def test_the_first_candidate_is_fitted_whatever_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, fits, _ = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 5, "lora": 5}, budget=1)
+    held, fits, events = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 5, "lora": 5}, budget=1)
     assert fits.fitted == ["tfidf"] and held.stand().best.name == "tfidf"
+    told = [event.left_out for event in events if isinstance(event, Dropped)]
+    assert [(each.name, each.reason) for each in told] == [("lora", "no time was left for it.")]
 
 
 def test_a_candidate_that_cannot_be_fitted_is_left_out_and_all_of_them_are_an_error(

@@ -72,6 +72,6 @@ def test_the_table_has_a_row_a_candidate_and_the_picture_ends_where_scores_end()
     assert table["candidate"].to_list() == ["tfidf", "lora (mine)"] and table["accuracy"].to_list() == [0.95, 0.85]
     pytest.importorskip("altair")
     drawn = ModelChoice(keep()).plot().to_dict()
-    [values] = [layer["data"]["values"] for layer in (drawn, *drawn["layer"]) if "values" in layer.get("data", {})][:1]
+    [values] = drawn["datasets"].values() if "datasets" in drawn else [drawn["data"]["values"]]
     assert [each["chosen"] for each in values] == [True, False]
     assert values[0]["high"] == 1.0 and values[1]["high"] == pytest.approx(0.85 + 1.96 * 0.04)

@@ -174,6 +174,9 @@ class Contest:
         if not self._any_answered():
             reasons = dict.fromkeys(entry.left_out.reason for entry in self.entries if entry.left_out is not None)
             raise FewtuneError("no candidate could be fitted: " + " ".join(reasons))
+        for entry in self.entries:
+            if not entry.answers and entry.left_out is None:
+                self._leave_out(entry, "no time was left for it.")
 
     def _choose_next(self) -> tuple[Entry, int] | None:
         open_ones = [e for e in self.entries if e.left_out is None and len(e.answers) < len(self._folds)]
