@@ -121,18 +121,18 @@ def test_where_a_models_suspects_find_no_room_the_model_is_whole_and_the_message
     tmp_path: Path, disk: SmallDisk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fewtune import suspects
-    from fewtune.cli import fit_display
+    from fewtune.fitting.fold_answers import WorkFolder
 
     path, save = tmp_path / "rows.csv", tmp_path / "disk" / "model"
     rows = [f"{word} thing number {n},{word if n != 7 else 'good'}" for n in range(30) for word in ("good", "bad")]
     path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
-    save_with_card = fit_display.save_with_card
+    remove = WorkFolder.remove
 
-    def save_and_fill(*given: object) -> None:
-        save_with_card(*given)  # type: ignore[arg-type]
+    def remove_and_fill(work: WorkFolder) -> None:
+        remove(work)  # once the model is saved
         disk.leave(0)
 
-    monkeypatch.setattr(fit_display, "save_with_card", save_and_fill)
+    monkeypatch.setattr(WorkFolder, "remove", remove_and_fill)
     monkeypatch.setattr(suspects, "find_suspects", lambda *given: [0])  # whatever the rule says of these rows
     code, _, told = run_cli("fit", path, "--method", "tfidf", "--save", save, capsys=capsys)
     words = " ".join(told.split())
