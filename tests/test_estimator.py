@@ -25,7 +25,7 @@ from sklearn.utils.validation import validate_data
 import fewtune
 import tiny_models
 from fewtune import FewtuneClassifier
-from fewtune.errors import ArgumentError, FewtuneError, NoRaceError
+from fewtune.errors import ArgumentError, FewtuneError, NoChoiceError
 from fewtune.fitting.candidates import Candidate, Portfolio
 
 TEXTS = [f"{word} {noun}" for noun in ("box", "lamp", "kettle", "parcel", "cable", "chair") for word in ("good", "bad")]
@@ -293,7 +293,7 @@ def test_what_is_not_fitted_is_told_as_scikit_learn_does() -> None:
             ask()
     classifier.fit(TEXTS, LABELS)
     for name in ("leaderboard", "plot"):
-        with pytest.raises(NoRaceError, match="method='tfidf' was fitted alone, so that there is no"):
+        with pytest.raises(NoChoiceError, match="method='tfidf' was fitted alone, so that there is no"):
             getattr(classifier, name)()
     with pytest.raises(AttributeError, match="no decision"):
         _ = classifier.decision_

@@ -59,7 +59,7 @@ class UnwrittenError(FewtuneError, OSError):
         return f"{self.filename}: it could not be written ({self.strerror}). {self.remedy}".rstrip()
 
 
-class NoRaceError(FewtuneError, AttributeError):
+class NoChoiceError(FewtuneError, AttributeError):
     """What a choice found was asked of a classifier that chose nothing: it has no such attribute."""
 
 

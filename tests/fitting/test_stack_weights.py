@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from fewtune.fitting.stack import fit_weights, judge_stack
+from fewtune.fitting.stack_weights import fit_weights, judge_stack
 from fewtune.predictors.stack import pool
 
 

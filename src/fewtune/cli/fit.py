@@ -22,6 +22,7 @@ from fewtune.plurals import word_number
 if TYPE_CHECKING:
     from fewtune.fitting.candidates import Candidate, Portfolio
     from fewtune.fitting.labelled_file import LabelledFile
+    from fewtune.fitting.model import Choice as ModelChoice
     from fewtune.tasks.base import Task
 
 LEAST_ROOM = 1 << 16
@@ -101,7 +102,7 @@ def fit(
         tell_cut(fitted.predictor)
         is_clear = show_summary(fitted, save, columns.unlabelled)
         if calibration.curve and file is not None:
-            _trace(file, fitted.predictor.origin, asked, name_beside(save, CURVE))
+            _trace(file, fitted.choice, asked, name_beside(save, CURVE))
     say_to_copy(f"model: {save} (fewtune predict {save} ROWS)")
     if fitted.refused is not None:
         return 1
@@ -226,15 +227,16 @@ def _take_some(task: Task, rows: int | None) -> Task:
     return replace(task, train=some, fingerprint=fingerprint_rows(some, ()))
 
 
-def _trace(file: LabelledFile, origin: Mapping[str, Any], asked: _Asked, out: Path) -> None:
-    """Trace the learning curve of what was fitted."""
+def _trace(file: LabelledFile, choice: ModelChoice | None, asked: _Asked, out: Path) -> None:
+    """Trace the learning curve of what was fitted; of a stack that of the member that counts most."""
     from fewtune.cli.fit_display import show_growth
     from fewtune.cli.run_display import RunDisplay
     from fewtune.fitting.growth import trace_growth
 
-    name = origin.get("choice", {}).get("chosen")
-    [candidate] = [each for each in asked.portfolio.candidates if each.name == name] or asked.portfolio.candidates[:1]
-    say("Tracing the learning curve …")
+    candidates = {each.name: each for each in asked.portfolio.candidates}
+    weights = dict.fromkeys(candidates, 1.0) if choice is None else choice.members
+    candidate = candidates[max(weights, key=lambda name: weights[name])]
+    say(f"Tracing the learning curve of {candidate.name} …")
     with RunDisplay(console, time.perf_counter()) as display:
         growth = trace_growth(
             file,

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewtune.analysis.decision import WITHIN
 from fewtune.durations import parse_seconds
-from fewtune.errors import ArgumentError, FewtuneError, NoRaceError, TrialFailure, list_names, name_choices, shorten
+from fewtune.errors import ArgumentError, FewtuneError, NoChoiceError, TrialFailure, list_names, name_choices, shorten
 from fewtune.estimator.labels import read_labels
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
@@ -138,23 +138,23 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def decision_(self) -> ModelChoice:
         """Which candidate was chosen and what that is expected to lose; as text its sentence.
 
-        Raises NoRaceError, an AttributeError, where one method was named and nothing chosen.
+        Raises NoChoiceError, an AttributeError, where one method was named and nothing chosen.
         """
         check_is_fitted(self)
         kept = self.predictor_.origin.get("choice")
         if kept is None:
-            raise NoRaceError(
+            raise NoChoiceError(
                 f"method={self.method!r} was fitted alone, so that there is no decision and no leaderboard. Fit with "
                 f"method={AUTO!r} to have them."
             )
         return ModelChoice(kept)
 
     def leaderboard(self) -> polars.DataFrame:
-        """A row for each candidate, the best bet first, in eight columns; or NoRaceError."""
+        """A row for each candidate, the best bet first, in eight columns; or NoChoiceError."""
         return self.decision_.table()
 
     def plot(self) -> altair.LayerChart:
-        """The candidates' scores with their intervals as a chart, which a notebook shows; or NoRaceError."""
+        """The candidates' scores with their intervals as a chart, which a notebook shows; or NoChoiceError."""
         return self.decision_.plot()
 
     def _read_terms(self) -> _Terms:

@@ -229,7 +229,7 @@ class Contest:
         kept = np.setdiff1d(np.arange(len(self._task.train)), left)
         began = time.perf_counter()
         try:
-            predictor = fit(entry.candidate, kept.tolist(), self._watch(entry, began, len(kept)))
+            predictor = fit(entry.candidate, kept.tolist(), self._watch(began, len(kept)))
             fitted = time.perf_counter()
             found = predictor.log_probabilities([self._task.train[place].without_label() for place in left])
         except OutOfTimeError as error:
@@ -264,7 +264,7 @@ class Contest:
         entry.left_out = LeftOut(entry.candidate.name, reason)
         self._hear(Dropped(entry.left_out))
 
-    def _watch(self, entry: Entry, began: float, rows: int) -> OnStep:
+    def _watch(self, began: float, rows: int) -> OnStep:
         """Ends a fit that could not be repeated on all rows in what is left after it."""
         allowed = self._clock.left()
         if allowed == float("inf") or not self._any_answered():

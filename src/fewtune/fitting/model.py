@@ -53,7 +53,7 @@ as good the one is taken that answers rows the fastest."""
 class Terms:
     """How a model is chosen and fitted.
 
-    `folds` is how many, 0 for none; None: FOLDS, or fewer where rows are few.
+    `folds` is how many, 0 for none; None: FOLDS.
     """
 
     within: float = WITHIN

@@ -1,6 +1,6 @@
 """A stack as one more candidate: the strongest candidates' answers pooled, judged by the same folds.
 
-Owns which candidates are its members and whether there is time for it. How weights are found is `stack`'s.
+Owns which candidates are its members and whether there is time for it. How weights are found is `stack_weights`'.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewtune.fitting.contest import Contest
-from fewtune.fitting.stack import fit_weights, judge_stack
+from fewtune.fitting.stack_weights import fit_weights, judge_stack
 from fewtune.fitting.standing import Answered, Standings
 
 MOST_MEMBERS = 3

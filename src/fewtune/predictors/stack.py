@@ -1,8 +1,8 @@
 """A stack: fitted predictors of the same labels whose answers are pooled.
 
 Owns the pooling, and how a stack is made of predictors. It is log-linear: a weighted sum of the members' calibrated
-log-probabilities and of an offset a label, normalised again. How weights are found is `fitting.stack`. Source: Genest
-and Zidek 1986, https://doi.org/10.1214/ss/1177013825
+log-probabilities and of an offset a label, normalised again. How weights are found is `fitting.stack_weights`. Source:
+Genest and Zidek 1986, https://doi.org/10.1214/ss/1177013825
 """
 
 from __future__ import annotations

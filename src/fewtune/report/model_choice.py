@@ -88,12 +88,11 @@ class ModelChoice:
         return chart
 
 
-def word_choice(choice: Mapping[str, Any], fit_seconds: float | None = None) -> str:
+def word_choice(choice: Mapping[str, Any]) -> str:
     """Word a choice as a model keeps it: 'Use tfidf: expected to lose 0.2 points to the best of these 4 candidates'."""
     standings = {each["name"]: each for each in choice["candidates"]}
     own = standings[choice["chosen"]]
-    seconds = own["fit_seconds"] if fit_seconds is None else fit_seconds
-    cost = f"{word_seconds(seconds)} to fit, {word_seconds(own['row_seconds'])} a row"
+    cost = f"{word_seconds(own['fit_seconds'])} to fit, {word_seconds(own['row_seconds'])} a row"
     folds = f"{word_number(choice['folds'], 'fold')} of {word_number(choice['rows'], 'row')}"
     if own["rows"] < choice["rows"]:
         folds = f"{own['rows']} of the {word_number(choice['rows'], 'row')} of {word_number(choice['folds'], 'fold')}"
