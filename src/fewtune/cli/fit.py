@@ -22,7 +22,6 @@ from fewtune.plurals import word_number
 if TYPE_CHECKING:
     from fewtune.fitting.candidates import Candidate, Portfolio
     from fewtune.fitting.labelled_file import LabelledFile
-    from fewtune.fitting.model import Choice as ModelChoice
     from fewtune.tasks.base import Task
 
 LEAST_ROOM = 1 << 16
@@ -102,7 +101,8 @@ def fit(
         tell_cut(fitted.predictor)
         is_clear = show_summary(fitted, save, columns.unlabelled)
         if calibration.curve and file is not None:
-            _trace(file, fitted.choice, asked, name_beside(save, CURVE))
+            weights = {} if fitted.choice is None else fitted.choice.members
+            _trace(file, weights, asked, name_beside(save, CURVE))
     say_to_copy(f"model: {save} (fewtune predict {save} ROWS)")
     if fitted.refused is not None:
         return 1
@@ -227,15 +227,14 @@ def _take_some(task: Task, rows: int | None) -> Task:
     return replace(task, train=some, fingerprint=fingerprint_rows(some, ()))
 
 
-def _trace(file: LabelledFile, choice: ModelChoice | None, asked: _Asked, out: Path) -> None:
-    """Trace the learning curve of what was fitted; of a stack that of the member that counts most."""
+def _trace(file: LabelledFile, weights: Mapping[str, float], asked: _Asked, out: Path) -> None:
+    """Trace the learning curve of the candidate that counts most in what was fitted; without weights there is one."""
     from fewtune.cli.fit_display import show_growth
     from fewtune.cli.run_display import RunDisplay
     from fewtune.fitting.growth import trace_growth
 
     candidates = {each.name: each for each in asked.portfolio.candidates}
-    weights = dict.fromkeys(candidates, 1.0) if choice is None else choice.members
-    candidate = candidates[max(weights, key=lambda name: weights[name])]
+    candidate = candidates[max(candidates, key=lambda name: weights.get(name, 0.0))]
     say(f"Tracing the learning curve of {candidate.name} …")
     with RunDisplay(console, time.perf_counter()) as display:
         growth = trace_growth(

@@ -188,13 +188,8 @@ def make_model(
     predictor = replace(predictor, origin=origin)
     judged, probabilities, refused = np.arange(0), None, None
     if choice is not None:
-        answered = choice.answered[choice.chosen.name]
-        judged = answered.places
-        predictor, probabilities = calibrate(predictor, answered.log_probabilities, contest.gold[judged])
-        stated = _state(choice, contest.gold, len(task.labels))
-        majority = float(np.bincount(contest.gold[judged]).max() / len(judged))
-        kept = {**_note(choice), "stated": stated, "majority": majority}
-        predictor = replace(predictor, origin={**predictor.origin, "choice": kept})
+        judged = choice.answered[choice.chosen.name].places
+        predictor, probabilities = _learn_from_folds(predictor, choice, contest.gold)
     if terms.risk is not None:
         predictor, refused = _abstain(predictor, probabilities, contest.gold[judged], terms.risk)
     tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}
@@ -302,6 +297,20 @@ def _pool(fitted: Sequence[Predictor], weights: Sequence[float]) -> Predictor:
     pooled = stack_predictors(fitted, weights)
     alike = {key: value for key, value in fitted[0].origin.items() if all(e.origin.get(key) == value for e in fitted)}
     return replace(pooled, origin={**alike, "method": "stack"})
+
+
+def _learn_from_folds(
+    predictor: Predictor, choice: Choice, gold: npt.NDArray[np.int64]
+) -> tuple[Predictor, np.ndarray]:
+    """The predictor calibrated by what the folds' models answered, with what it is expected to score; and these
+    answers' probabilities (rows judged, labels).
+    """
+    answered = choice.answered[choice.chosen.name]
+    known = gold[answered.places]
+    predictor, probabilities = calibrate(predictor, answered.log_probabilities, known)
+    stated = _state(choice, gold, len(predictor.labels))
+    kept = {**_note(choice), "stated": stated, "majority": float(np.bincount(known).max() / len(known))}
+    return replace(predictor, origin={**predictor.origin, "choice": kept}), probabilities
 
 
 def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int) -> dict[str, Any]:
