@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
+from sklearn.metrics import f1_score
 
 from fewtune.fitting.standing import INFLATION, Answered, bound_score, compare
 
@@ -100,3 +101,22 @@ def test_the_interval_of_an_accuracy_is_wilsons_of_fewer_rows() -> None:
     wilson = binomtest(80, 100).proportion_ci(0.95, method="wilson")
     assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=1e-9)
     assert bound_score(0.9, 0.1, 150, "macro_f1") == pytest.approx((0.9 - 1.95996 * 0.1, 1.0), abs=1e-4)
+
+
+def test_of_few_rows_of_many_labels_one_right_answer_more_moves_a_macro_f1_by_what_it_changes() -> None:
+    """Eight of forty rows have seven labels; by themselves they would tell a macro F1 of another kind."""
+    gold = np.arange(40) % 10
+    known = np.where(np.arange(40) % 4 == 3, (gold + 1) % 10, gold)
+    part = np.arange(8)
+    more = known.copy()
+    more[3] = gold[3]
+
+    def tell(given: np.ndarray, places: np.ndarray) -> Answered:
+        return Answered(places, np.log(np.where(np.eye(10, dtype=bool)[given[places]], 0.91, 0.01)))
+
+    answered = {"whole": tell(known, np.arange(40)), "part": tell(more, part)}
+    found = compare(answered, gold, 10, "macro_f1", 0.03)
+    before, after = (f1_score(gold, given, average="macro") for given in (known, more))
+    assert found.find("whole").score == pytest.approx(before)
+    assert found.find("part").score == pytest.approx(before + 5 * (after - before))
+    assert not found.best.risk < 0.05, "one row of eight settles nothing"

@@ -3,9 +3,10 @@
 Owns the comparison. The unit is the row: candidates answer the same rows, by the same folds, so that differences are
 paired. What all candidates' scores may truly be is drawn from a normal distribution whose covariance is that of the
 rows' effects, times INFLATION: folds share the rows that they are fitted on, so that answers vary together more than
-rows alone say. A candidate that answered some of the rows is compared on these. Sources: Bates, Hastie and Tibshirani
-2023, https://doi.org/10.1080/01621459.2023.2197686 (the variance of cross-validation); Chick and Inoue 2001,
-https://doi.org/10.1287/opre.49.5.732.10615 (expected opportunity cost).
+rows alone say. A candidate that answered some of the rows is compared on these: there its answers take the place of
+those of the candidate that answered most, and what that changes is taken as often as there are rows to each of its own.
+Sources: Bates, Hastie and Tibshirani 2023, https://doi.org/10.1080/01621459.2023.2197686 (the variance of
+cross-validation); Chick and Inoue 2001, https://doi.org/10.1287/opre.49.5.732.10615 (expected opportunity cost).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Standing:
 
     name: str
     score: float
-    """On the rows that it answered, moved by how the best known candidate does on these and on all."""
+    """Of one that answered some rows what it is expected to be on all."""
     error: float
     """Standard error of the score, of the choice of rows and of folds."""
     rows: int
@@ -105,30 +106,36 @@ def _measure(
     standard errors of the scores themselves.
     """
 
-    def score(each: Answered, places: npt.NDArray[np.int64]) -> tuple[float, np.ndarray]:
-        predicted = each.log_probabilities.argmax(axis=1).astype(np.int64)
-        taken = np.isin(each.places, places)
-        value, effects = score_with_effects(gold[each.places[taken]], predicted[taken][None], labels, metric)
+    predicted = {name: np.zeros(len(gold), dtype=np.int64) for name in answered}
+    for name, each in answered.items():
+        predicted[name][each.places] = each.log_probabilities.argmax(axis=1)
+
+    def score(places: npt.NDArray[np.int64], given: npt.NDArray[np.int64]) -> tuple[float, np.ndarray]:
+        value, effects = score_with_effects(gold[places], given[places][None], labels, metric)
         spread = np.zeros(len(gold))
-        spread[each.places[taken]] = effects
+        spread[places] = effects
         return value, spread
 
-    whole = {name: score(each, each.places) for name, each in answered.items()}
+    whole = {name: score(each.places, predicted[name]) for name, each in answered.items()}
     reference = max(answered, key=lambda name: (len(answered[name].places), whole[name][0]))
-    beside, (lowest, highest) = answered[reference], RANGES[metric]
+    places, (base, base_spread), (lowest, highest) = answered[reference].places, whole[reference], RANGES[metric]
     scores, effects, errors = [], [], []
     for name, each in answered.items():
         value, spread = whole[name]
-        if len(each.places) < len(beside.places):
-            there, there_spread = score(beside, each.places)
-            scores.append(min(highest, max(lowest, whole[reference][0] + value - there)))
-            effects.append(spread - there_spread)
-            own = spread - there_spread + whole[reference][1]
-        else:
-            scores.append(value)
-            effects.append(spread - whole[reference][1])
-            own = spread
-        errors.append(math.sqrt(INFLATION * float((own**2).sum()) + (1 / len(each.places)) ** 2 / 2))
+        difference = spread - base_spread
+        if len(each.places) < len(places):
+            mixed = predicted[reference].copy()
+            mixed[each.places] = predicted[name][each.places]
+            there, there_spread = score(places, mixed)
+            times = len(places) / len(each.places)
+            value = min(highest, max(lowest, base + times * (there - base)))
+            own = (there_spread - base_spread)[each.places]
+            difference = np.zeros(len(gold))
+            difference[each.places] = times * (own - own.mean())
+            spread = base_spread + difference
+        scores.append(value)
+        effects.append(difference)
+        errors.append(math.sqrt(INFLATION * float((spread**2).sum()) + (1 / len(each.places)) ** 2 / 2))
     return np.array(scores), np.array(effects), errors
 
 
