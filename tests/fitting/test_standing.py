@@ -45,7 +45,7 @@ def test_a_candidate_that_answered_some_rows_is_compared_on_these() -> None:
     found = compare(
         {"whole": answer(whole, gold), "part": answer(part, gold, np.flatnonzero(easy))}, gold, 2, "accuracy", 0.03
     )
-    assert found.find("part").score == pytest.approx(whole.mean() + part[easy].mean() - 1.0)
+    assert found.find("part").score == pytest.approx(whole.mean() + (part[easy].mean() - 1.0) / 4)
     assert found.best.name == "whole" and found.find("part").rows == 100
 
 
@@ -118,5 +118,5 @@ def test_of_few_rows_of_many_labels_one_right_answer_more_moves_a_macro_f1_by_wh
     found = compare(answered, gold, 10, "macro_f1", 0.03)
     before, after = (f1_score(gold, given, average="macro") for given in (known, more))
     assert found.find("whole").score == pytest.approx(before)
-    assert found.find("part").score == pytest.approx(before + 5 * (after - before))
+    assert found.find("part").score == pytest.approx(after) and after > before
     assert not found.best.risk < 0.05, "one row of eight settles nothing"

@@ -4,7 +4,7 @@ Owns the comparison. The unit is the row: candidates answer the same rows, by th
 paired. What all candidates' scores may truly be is drawn from a normal distribution whose covariance is that of the
 rows' effects, times INFLATION: folds share the rows that they are fitted on, so that answers vary together more than
 rows alone say. A candidate that answered some of the rows is compared on these: there its answers take the place of
-those of the candidate that answered most, and what that changes is taken as often as there are rows to each of its own.
+those of the candidate that answered most, as if it were as good on the others; that it may not be is in its variance.
 Sources: Bates, Hastie and Tibshirani 2023, https://doi.org/10.1080/01621459.2023.2197686 (the variance of
 cross-validation); Chick and Inoue 2001, https://doi.org/10.1287/opre.49.5.732.10615 (expected opportunity cost).
 """
@@ -42,7 +42,7 @@ class Standing:
 
     name: str
     score: float
-    """Of one that answered some rows what it is expected to be on all."""
+    """Of one that answered some rows as if it were as good on the others as the one that answered most."""
     error: float
     """Standard error of the score, of the choice of rows and of folds."""
     rows: int
@@ -118,7 +118,7 @@ def _measure(
 
     whole = {name: score(each.places, predicted[name]) for name, each in answered.items()}
     reference = max(answered, key=lambda name: (len(answered[name].places), whole[name][0]))
-    places, (base, base_spread), (lowest, highest) = answered[reference].places, whole[reference], RANGES[metric]
+    places, base_spread = answered[reference].places, whole[reference][1]
     scores, effects, errors = [], [], []
     for name, each in answered.items():
         value, spread = whole[name]
@@ -126,9 +126,8 @@ def _measure(
         if len(each.places) < len(places):
             mixed = predicted[reference].copy()
             mixed[each.places] = predicted[name][each.places]
-            there, there_spread = score(places, mixed)
+            value, there_spread = score(places, mixed)
             times = len(places) / len(each.places)
-            value = min(highest, max(lowest, base + times * (there - base)))
             own = (there_spread - base_spread)[each.places]
             difference = np.zeros(len(gold))
             difference[each.places] = times * (own - own.mean())
