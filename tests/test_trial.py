@@ -117,6 +117,14 @@ def test_an_id_is_pinned() -> None:
     assert identify_trial(TRIAL, **GIVEN) == "808726b06086ec78"
 
 
+def test_a_setting_that_came_after_records_is_no_part_of_an_id_where_it_is_null() -> None:
+    ids = [
+        identify_trial(replace(TRIAL, candidates=({"rank": 8, "readout": "head"} | later,)), **GIVEN)
+        for later in ({}, {"class_weight": None}, {"class_weight": "balanced"})
+    ]
+    assert ids[0] == ids[1] != ids[2]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from fewtune.methods import embeddings
 from fewtune.methods.base import MOST_EPOCHS, Method
+from fewtune.methods.class_weights import ClassWeight
 from fewtune.methods.embeddings import USUAL_PENALTY
 from fewtune.methods.optimisation import LearningRate, Recipe, read_optimisation
 from fewtune.methods.penalty import InversePenalty
@@ -45,6 +47,7 @@ class Settings(Recipe):
     ] = 2000
     learning_rate: LearningRate = 1e-4
     inverse_penalty: InversePenalty = USUAL_PENALTY
+    class_weight: ClassWeight = None
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -80,8 +83,10 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
 
     penalties: list[PenaltyNotes | None] = []  # of each reading, the last one's is the predictor's
 
+    regression = embeddings.Settings(settings.inverse_penalty, settings.class_weight)
+
     def read_out() -> Predictor:
-        predictor, penalty = read_embeddings(model, task, draw, prompting, trained.change, settings.inverse_penalty)
+        predictor, penalty = read_embeddings(model, task, draw, prompting, trained.change, regression)
         penalties.append(penalty)
         return predictor
 

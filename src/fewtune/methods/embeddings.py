@@ -7,11 +7,12 @@ of a sentence encoder what it was trained for. Source: Reimers and Gurevych 2019
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewtune.methods.base import Method
+from fewtune.methods.class_weights import ClassWeight
 from fewtune.methods.penalty import InversePenalty, choose_penalty
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Settings:
     """How strongly the regression is held back."""
 
     inverse_penalty: InversePenalty = "auto"
+    class_weight: ClassWeight = None
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -44,7 +46,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     assert model is not None
     forward = model.forward(model.frozen)
     prompting = prompt_plainly(model, task, forward)
-    predictor, penalty = read_embeddings(model, task, draw, prompting, Unchanged(), settings.inverse_penalty)
+    predictor, penalty = read_embeddings(model, task, draw, prompting, Unchanged(), settings)
     return Plan(
         predictor=predictor,
         forward=forward,
@@ -73,7 +75,7 @@ def read_embeddings(
     draw: Draw,
     prompting: Prompting,
     change: Change,
-    inverse_penalty: float | Literal["auto"],
+    settings: Settings,
 ) -> tuple[Predictor, PenaltyNotes | None]:
     """A predictor by a logistic regression on the support's embeddings as the network gives them now."""
     from fewtune.methods.held_out import know_label
@@ -83,9 +85,14 @@ def read_embeddings(
 
     features, labels = prompting.read(draw.support), [know_label(row.label) for row in draw.support]
     penalty = choose_penalty(
-        inverse_penalty, USUAL_PENALTY, labels, lambda fitted, others: (features[fitted], features[others])
+        settings.inverse_penalty,
+        USUAL_PENALTY,
+        labels,
+        lambda fitted, others: (features[fitted], features[others]),
+        settings.class_weight,
     )
-    regression = Regression.fit(features, labels, len(task.labels), penalty.inverse).soften(penalty.temperature)
+    fitted = Regression.fit(features, labels, len(task.labels), penalty.inverse, class_weight=settings.class_weight)
+    regression = fitted.soften(penalty.temperature)
     scorer = LanguageScorer(model, prompting, change, reader=regression)
     return Predictor(task.labels, task.fields, scorer), penalty.notes
 

@@ -17,6 +17,7 @@ from fewtune.engine.readouts import Readout
 from fewtune.engine.schedule import Optimisation
 from fewtune.engine.sending import send
 from fewtune.methods.answer import Answer
+from fewtune.methods.class_weights import weigh_labels
 from fewtune.methods.held_out import hold_out, know_label
 from fewtune.methods.optimisation import FineTuning, read_optimisation
 from fewtune.methods.plan import Plan
@@ -49,11 +50,16 @@ def plan_split(
 ) -> Plan:
     """`plan_training` on rows that are fitted and rows that choose the epoch, told apart already (`hold_out`)."""
 
+    fitted, held_out = split
+    known = [know_label(row.label) for row in fitted]
+    weights = torch.tensor(weigh_labels(settings.class_weight, known, len(answer.task.labels)), dtype=torch.float32)
+
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
-        return answer.loss(scores, send(torch.tensor([know_label(e.label) for e in batch]), scores.device))
+        labels = torch.tensor([know_label(e.label) for e in batch])
+        losses = answer.loss(scores, send(labels, scores.device))
+        return losses if settings.class_weight is None else losses * send(weights[labels], scores.device)
 
-    fitted, held_out = split
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
     steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation
     return assemble_plan(answer, trained, examples, loss, steps, validation)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from fewtune.engine.schedule import Optimisation
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_EPOCHS
+from fewtune.methods.class_weights import ClassWeight
 
 if TYPE_CHECKING:
     from fewtune.models.architectures.base import Ability
@@ -83,6 +84,7 @@ class FineTuning(Recipe):
 
     epochs: Epochs = 40
     validation_fraction: ValidationFraction = 0.0
+    class_weight: ClassWeight = None
 
 
 EPOCHS_BY_READOUT: Mapping[ReadoutKind, int] = {"label_words": 10, "head": 40}

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER
+from fewtune.methods.class_weights import weigh_labels
 
 if TYPE_CHECKING:
     from fewtune.records import PenaltyNotes
@@ -54,7 +55,11 @@ class Penalty:
 
 
 def choose_penalty(
-    given: float | Literal["auto"], usual: float, labels: Sequence[int], make_features: MakeFeatures
+    given: float | Literal["auto"],
+    usual: float,
+    labels: Sequence[int],
+    make_features: MakeFeatures,
+    class_weight: Literal["balanced"] | None = None,
 ) -> Penalty:
     """The penalty given, or the one that suits these labels (rows,) and their features, around the usual one.
 
@@ -68,12 +73,13 @@ def choose_penalty(
     if given != "auto":
         return Penalty(given)
     tried = [usual * 10.0**power for power in POWERS]
-    scores, gold, folds = _answer_rows(np.asarray(labels), make_features, tried)
+    scores, gold, folds = _answer_rows(np.asarray(labels), make_features, tried, class_weight)
     if len(gold) < 2:
         return Penalty(usual, notes=PenaltyNotes(inverse_penalty=usual))
     temperatures = [fit_temperature(each, gold, _SPREAD) for each in scores]
     scaled = [normalise(each / temperature) for each, temperature in zip(scores, temperatures, strict=True)]
     losses = -np.stack([each[np.arange(len(gold)), gold] for each in scaled])
+    losses *= weigh_labels(class_weight, gold.tolist(), scores.shape[2])[gold]
     means = losses.mean(axis=1)
     further = losses - losses[means.argmin()]
     errors = further.std(axis=1, ddof=1) / math.sqrt(len(gold))
@@ -93,7 +99,10 @@ def choose_penalty(
 
 
 def _answer_rows(
-    labels: np.ndarray, make_features: MakeFeatures, tried: Sequence[float]
+    labels: np.ndarray,
+    make_features: MakeFeatures,
+    tried: Sequence[float],
+    class_weight: Literal["balanced"] | None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Log-probabilities (values tried, rows held out, labels), these rows' labels, and of how many folds they are."""
     from fewtune.predictors.regression import Regression
@@ -106,7 +115,7 @@ def _answer_rows(
         fitted, left = chosen[fold_of != folds - 1], chosen[fold_of == folds - 1]
         features, others = compress(*make_features(fitted, left))
         known = labels[fitted].tolist()
-        fits = [Regression.fit(features, known, count, value) for value in tried]
+        fits = [Regression.fit(features, known, count, value, class_weight=class_weight) for value in tried]
         scores.append(np.stack([fit.log_probabilities(others) for fit in fits]))
         gold.append(labels[left])
         if sum(map(len, gold)) >= ENOUGH_ANSWERED:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import MOST_BLOCKS, Method, refuse_beyond_blocks
+from fewtune.methods.class_weights import ClassWeight
 from fewtune.methods.penalty import InversePenalty, choose_penalty
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Settings:
     prompted: Annotated[bool, Field(description="Read the pattern's prompt instead of the plain texts.")] = True
     pattern: Annotated[str | None, Field(description="Name of the task's pattern; null: its first.")] = None
     inverse_penalty: InversePenalty = USUAL_PENALTY
+    class_weight: ClassWeight = None
     layer: Annotated[
         int | None,
         Field(
@@ -77,9 +79,9 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         scaler = StandardScaler().fit(states[fitted])
         return scaler.transform(states[fitted]), scaler.transform(states[others])
 
-    penalty = choose_penalty(settings.inverse_penalty, USUAL_PENALTY, labels, standardise)
-    regression = Regression.fit(states, labels, len(task.labels), penalty.inverse, StandardScaler())
-    regression = regression.soften(penalty.temperature)
+    penalty = choose_penalty(settings.inverse_penalty, USUAL_PENALTY, labels, standardise, settings.class_weight)
+    fitted = Regression.fit(states, labels, len(task.labels), penalty.inverse, StandardScaler(), settings.class_weight)
+    regression = fitted.soften(penalty.temperature)
     scorer = LanguageScorer(model, prompting, Unchanged(), reader=regression)
     return Plan(
         predictor=Predictor(task.labels, task.fields, scorer),

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import Method
+from fewtune.methods.class_weights import ClassWeight
 from fewtune.methods.penalty import InversePenalty, choose_penalty
 from fewtune.prompts.template import plain_template, render
 
@@ -30,6 +31,7 @@ class Settings:
 
     longest_phrase: Annotated[int, Field(ge=1, le=5, description="Longest run of words counted as one feature.")] = 2
     inverse_penalty: InversePenalty = "auto"
+    class_weight: ClassWeight = None
 
 
 def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
@@ -49,10 +51,11 @@ def plan(settings: Settings, model: Any, task: Task, draw: Draw, rng: np.random.
         counted = make_vectoriser(settings.longest_phrase, "runs_and_signs")
         return counted.fit_transform([texts[i] for i in fitted]), counted.transform([texts[i] for i in others])
 
-    penalty = choose_penalty(settings.inverse_penalty, USUAL_PENALTY, labels, count_words)
+    penalty = choose_penalty(settings.inverse_penalty, USUAL_PENALTY, labels, count_words, settings.class_weight)
     vectoriser = make_vectoriser(settings.longest_phrase, "runs_and_signs")
     features = vectoriser.fit_transform(texts)
-    regression = Regression.fit(features, labels, len(task.labels), penalty.inverse).soften(penalty.temperature)
+    fitted = Regression.fit(features, labels, len(task.labels), penalty.inverse, class_weight=settings.class_weight)
+    regression = fitted.soften(penalty.temperature)
     words = tuple(vectoriser.get_feature_names_out().tolist())
     scorer = WordScorer(template, settings.longest_phrase, words, vectoriser.idf_, regression, "runs_and_signs")
     return Plan(

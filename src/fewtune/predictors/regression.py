@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,7 +27,12 @@ LARGEST_ALONE = 4_000_000
 
 
 def fit_logistic(
-    features: np.ndarray | spmatrix, labels: Sequence[int | None], inverse_penalty: float, *, intercept: bool = True
+    features: np.ndarray | spmatrix,
+    labels: Sequence[int | None],
+    inverse_penalty: float,
+    *,
+    intercept: bool = True,
+    class_weight: Literal["balanced"] | None = None,
 ) -> Any:
     """scikit-learn's `LogisticRegression` on features (rows, features); many labels of few rows each are no mistake."""
     from sklearn.linear_model import LogisticRegression
@@ -37,7 +42,10 @@ def fit_logistic(
     threads = 1 if features.shape[0] * features.shape[1] <= LARGEST_ALONE else None
     with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
-        return LogisticRegression(C=inverse_penalty, max_iter=1000, fit_intercept=intercept).fit(features, labels)
+        regression = LogisticRegression(
+            C=inverse_penalty, max_iter=1000, fit_intercept=intercept, class_weight=class_weight
+        )
+        return regression.fit(features, labels)
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,15 @@ class Regression:
         count: int,
         inverse_penalty: float,
         scaler: Any = None,
+        class_weight: Literal["balanced"] | None = None,
     ) -> Regression:
-        """Fit labels (rows,) of `count` possible ones; a `StandardScaler`, given, is fitted on the features first."""
+        """Fit labels (rows,) of `count` possible ones; a `StandardScaler`, given, is fitted on the features first.
+
+        `class_weight` is what rows count, as `LogisticRegression` has it.
+        """
         if scaler is not None:
             features = scaler.fit_transform(features)
-        fitted = fit_logistic(features, labels, inverse_penalty)
+        fitted = fit_logistic(features, labels, inverse_penalty, class_weight=class_weight)
         return Regression(
             tuple(int(label) for label in fitted.classes_),
             count,

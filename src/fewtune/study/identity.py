@@ -3,8 +3,8 @@
 **What enters an id.** Everything that decides the result, and nothing else:
 - the task's name and revision, the fingerprint of its rows, and that of its patterns;
 - the draw: shots and what they count, sampling, data seed, pool rows, limits on test rows, the share held out;
-- the method's name, revision and every setting, and where it is tuned its candidates, the folds and the metric, where
-  that is the user's to choose;
+- the method's name, revision and every setting (of UNCOUNTED where they are not null), and where it is tuned its
+  candidates, the folds and the metric, where that is the user's to choose;
 - the fit seed, where the method uses it;
 - where the method uses a model: the fingerprint of its weights, precision, tokens a prompt may have.
 
@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from fewtune.study.grid import Trial, uses_fit_seed
 from fewtune.tasks.base import Pattern
+
+UNCOUNTED = frozenset({"class_weight"})
+"""Settings that came after records were made: where they are null, what they were made with is the same."""
 
 
 def identify_trial(
@@ -60,19 +63,23 @@ def identify_trial(
             "in_domain_rows": trial.evaluation.in_domain_limit,
             "out_of_domain_rows": trial.evaluation.out_of_domain_rows,
         },
-        "method": [trial.method.name, method_revision, trial.settings],
+        "method": [trial.method.name, method_revision, _count(trial.settings)],
         "fit_seed": trial.fit_seed if uses_fit_seed(trial.method) else None,
         "model": [weights_fingerprint, trial.precision, trial.max_tokens] if uses_model else None,
     }
     if trial.evaluation.checkpoint_every:
         identity["draw"]["checkpoint_every"] = trial.evaluation.checkpoint_every
     if trial.tuning is not None:
-        identity["tuning"] = {"candidates": trial.candidates, "folds": trial.tuning.folds}
+        identity["tuning"] = {"candidates": [*map(_count, trial.candidates)], "folds": trial.tuning.folds}
         if chosen_metric is not None:
             identity["tuning"]["metric"] = chosen_metric
     if held_out is not None:
         identity["draw"]["held_out"] = held_out
     return hashlib.sha256(write_canonically(identity)).hexdigest()[:16]
+
+
+def _count(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None or name not in UNCOUNTED}
 
 
 def fingerprint_patterns(patterns: Iterable[Pattern]) -> str:
