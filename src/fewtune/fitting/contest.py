@@ -239,7 +239,8 @@ class Contest:
             self.drop(entry, error)
             return
         finally:
-            gc.collect()  # or the next network would stand beside this one
+            if entry.candidate.trains:
+                gc.collect()  # or the next network would stand beside this one
         if not np.isfinite(found).all():
             self.drop(entry, FewtuneError("its answers are no numbers."))
             return

@@ -4,7 +4,8 @@ Owns the comparison. The unit is the row: candidates answer the same rows, by th
 paired. What all candidates' scores may truly be is drawn from a normal distribution whose covariance is that of the
 rows' effects, times INFLATION: folds share the rows that they are fitted on, so that answers vary together more than
 rows alone say. A candidate that answered some of the rows is compared on these: there its answers take the place of
-those of the candidate that answered most, as if it were as good on the others; that it may not be is in its variance.
+those of the candidate that answered most. Where that is worse, it is taken as often as there are rows to each of its
+own; where it is better, once: many scores of a part are no scores of the whole, macro F1 above all.
 Sources: Bates, Hastie and Tibshirani 2023, https://doi.org/10.1080/01621459.2023.2197686 (the variance of
 cross-validation); Chick and Inoue 2001, https://doi.org/10.1287/opre.49.5.732.10615 (expected opportunity cost).
 """
@@ -42,7 +43,9 @@ class Standing:
 
     name: str
     score: float
-    """Of one that answered some rows as if it were as good on the others as the one that answered most."""
+    """Of one that answered some rows what it is thought to be on all: no better on the others than the one that
+    answered most.
+    """
     error: float
     """Standard error of the score, of the choice of rows and of folds."""
     rows: int
@@ -118,7 +121,7 @@ def _measure(
 
     whole = {name: score(each.places, predicted[name]) for name, each in answered.items()}
     reference = max(answered, key=lambda name: (len(answered[name].places), whole[name][0]))
-    places, base_spread = answered[reference].places, whole[reference][1]
+    places, (base, base_spread), (lowest, _) = answered[reference].places, whole[reference], RANGES[metric]
     scores, effects, errors = [], [], []
     for name, each in answered.items():
         value, spread = whole[name]
@@ -126,8 +129,9 @@ def _measure(
         if len(each.places) < len(places):
             mixed = predicted[reference].copy()
             mixed[each.places] = predicted[name][each.places]
-            value, there_spread = score(places, mixed)
+            there, there_spread = score(places, mixed)
             times = len(places) / len(each.places)
+            value = there if there > base else max(lowest, base + times * (there - base))
             own = (there_spread - base_spread)[each.places]
             difference = np.zeros(len(gold))
             difference[each.places] = times * (own - own.mean())
