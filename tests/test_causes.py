@@ -29,6 +29,7 @@ from fewtune.errors import DataError, ModelError, TrialFailure
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        SystemError("error return without exception set"),
         ImportError("libc10.so: failed to map segment from shared object"),
         ImportError("libtorch.so: cannot allocate symbol data"),
         TrialFailure("out_of_memory", "told by a method"),

@@ -201,6 +201,9 @@ def test_figures_are_all_there_or_none_and_those_of_before_stay(
     code, _, told = run_cli("report", finished, "--figures", place, capsys=capsys)
     require_refusal(code, told, Path(told.split("fewtune: ")[1].split(": ")[0]))
     assert str(place) in told and list_all(tmp_path / "disk") == earlier
+    new = tmp_path / "disk" / "new" / "figures"
+    code, _, told = run_cli("report", finished, "--figures", new, capsys=capsys)
+    assert code != 0 and list_all(tmp_path / "disk") == earlier, "nor is a folder that was not there"
 
 
 def test_a_study_that_cannot_be_packed_or_taken_apart_for_want_of_room_stays_what_it_was(

@@ -28,6 +28,7 @@ OUT_OF_MEMORY = (
     "bad_alloc",  # C++, bare or behind "std::"
     "bad allocation",
     "can't start new thread",  # Python; mostly its stack finds no room
+    "error return without exception set",  # compiled code that had no room to say what it lacked
     "_alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED and its siblings
     # oneDNN names what it could not make, not that memory was missing. With shapes it has run before it is memory.
     "could not create a primitive",

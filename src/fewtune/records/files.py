@@ -6,12 +6,13 @@ Knows no record.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -42,17 +43,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write several files, all of them or none; an UnwrittenError names the one that could not be written."""
     parts: dict[Path, Path] = {}
-    try:
-        for path, content in contents.items():
-            with _open_part(path, len(content)) as (file, parts[path]):
-                file.write(content)
-        for path, part in parts.items():
-            with _naming(path):
-                part.replace(path)
-    except BaseException:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-        raise
+    with _leaving_no_folder(contents):
+        try:
+            for path, content in contents.items():
+                with _open_part(path, len(content)) as (file, parts[path]):
+                    file.write(content)
+            for path, part in parts.items():
+                with _naming(path):
+                    part.replace(path)
+        except BaseException:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -61,14 +63,15 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
     An UnwrittenError names `path`; what else is raised within, as of a file that is read, is raised as it is.
     """
-    with _open_part(path) as (file, part):
-        yield file
-    try:
-        with _naming(path):
-            part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with _leaving_no_folder([path]):
+        with _open_part(path) as (file, part):
+            yield file
+        try:
+            with _naming(path):
+                part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -137,6 +140,19 @@ def name_path(error: OSError, path: Path, needed: int | None = None) -> Unwritte
         remedy = f"{format_bytes(_measure_room(path))} free there{takes}: make room, or name another place"
     told = f"{remedy[0].upper()}{remedy[1:]}, and give the command again: what was finished is kept."
     return UnwrittenError(error.errno, error.strerror or str(error), str(path), told)
+
+
+@contextmanager
+def _leaving_no_folder(paths: Iterable[Path]) -> Iterator[None]:
+    """On an error folders around these paths that were not there before are not there afterwards, if nothing is in."""
+    new = {each for path in paths for each in path.absolute().parents if not each.exists()}
+    try:
+        yield
+    except BaseException:
+        for folder in sorted(new, reverse=True):  # inner ones first
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _measure_room(path: Path) -> int:
