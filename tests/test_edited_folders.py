@@ -110,7 +110,7 @@ def furnish(record: Record) -> Record:
 
 
 def show_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> StudyAnalysis:
-    """Everything that `report`, `audit`, `recommend` and `watch` show; charts are specified, for one room, and not drawn."""
+    """Everything that `report`, `audit`, `recommend` and `watch` show; charts are specified for one room, not drawn."""
     monkeypatch.setattr(page, "ROOMS", (WIDE,))
     monkeypatch.setattr(page, "open_drawing", lambda _: ThreadPoolExecutor(1))
     monkeypatch.setattr(page, "embed_chart", lambda *_: "")
