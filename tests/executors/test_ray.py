@@ -39,8 +39,8 @@ ROOM = Resources(memory=2**28)
 
 @pytest.fixture(scope="module")
 def jobs(study_file: Path) -> list[Job]:
-    """A fit, and trials beside it."""
-    methods = "methods=[lora: {epochs: 1}, majority, tfidf]"
+    """A fit long enough to be caught at work, and trials beside it."""
+    methods = "methods=[lora: {epochs: 120}, majority, tfidf]"
     return prepare_jobs(load_study(study_file, [methods, "data_seeds=[0]"]), None)[0]
 
 
@@ -62,12 +62,9 @@ def kill_actor(executor: RayActors, job: Job) -> None:
 
 
 def test_a_trial_whose_actor_died_runs_again_and_gives_what_it_gives_undisturbed(
-    cluster: Any, study_file: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fewtune.executors.ray.HEAR_SECONDS", 0.05)  # a fast machine ends the fit within a second
-    # A fit long enough to be caught at work, and trials beside it.
-    methods = "methods=[lora: {epochs: 60}, majority, tfidf]"
-    jobs = prepare_jobs(load_study(study_file, [methods, "data_seeds=[0]"]), None)[0]
     killed: list[Job] = []
 
     def disturb(executor: RayActors, event: Event) -> None:
