@@ -25,6 +25,7 @@ def analyse(folder: Path) -> StudyAnalysis:
     return analyse_folder(folder)
 
 
+@pytest.mark.usefixtures("no_charts")  # specified, and not drawn
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_committed_study_has_a_page(folder: Path) -> None:
     study = analyse(folder)

@@ -36,6 +36,7 @@ from fewtune.report.advice import show_decisions
 from fewtune.report.against import show_against
 from fewtune.report.export import FORMATS
 from fewtune.report.findings import show_findings
+from fewtune.report.look import WIDE
 from fewtune.report.page import render_page
 from fewtune.report.profile import show_profile
 from fewtune.report.tables import show_leaderboard
@@ -109,7 +110,8 @@ def furnish(record: Record) -> Record:
 
 
 def show_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> StudyAnalysis:
-    """Everything that `report`, `audit`, `recommend` and `watch` show, but for the drawing of charts."""
+    """Everything that `report`, `audit`, `recommend` and `watch` show; charts are specified for one room, not drawn."""
+    monkeypatch.setattr(page, "ROOMS", (WIDE,))
     monkeypatch.setattr(page, "open_drawing", lambda _: ThreadPoolExecutor(1))
     monkeypatch.setattr(page, "embed_chart", lambda *_: "")
     console = Console(file=StringIO(), width=100)

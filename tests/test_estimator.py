@@ -416,8 +416,8 @@ def test_a_pickle_holds_the_saved_files_and_no_network(model_folders: dict[str, 
 
 
 def test_auto_fits_the_best_candidate_on_all_rows_and_tells_why(model_folders: dict[str, Path]) -> None:
-    frame = pd.DataFrame({"message": [f"{text} {n}" for n in range(4) for text in TEXTS], "label": ["x"] * 48})
-    classes = [label == "praise" for label in LABELS * 4]
+    frame = pd.DataFrame({"message": [f"{text} {n}" for n in range(2) for text in TEXTS], "label": ["x"] * 24})
+    classes = [label == "praise" for label in LABELS * 2]
     encoder = str(model_folders["sentence-encoder"])
     classifier = FewtuneClassifier(model=encoder, budget="60s", within=0.25).fit(frame, classes)
     decision = classifier.decision_
@@ -425,7 +425,7 @@ def test_auto_fits_the_best_candidate_on_all_rows_and_tells_why(model_folders: d
     assert decision.chosen.startswith(classifier.method_) and f"{decision}".startswith(
         f"Use {decision.chosen}: expected"
     )
-    assert classifier.predictor_.origin["rows"] == 48 and classifier.predictor_.origin["out_of_fold"]["rows"] == 48
+    assert classifier.predictor_.origin["rows"] == 24 and classifier.predictor_.origin["out_of_fold"]["rows"] == 24
     assert classifier.predict(frame).tolist() == classes and classifier.classes_.tolist() == [False, True]
     board = classifier.leaderboard()
     assert board.width == 8 and {"tfidf", f"embeddings ({encoder})"} <= set(board["candidate"])
@@ -436,7 +436,7 @@ def test_auto_fits_the_best_candidate_on_all_rows_and_tells_why(model_folders: d
     with pytest.raises(AttributeError, match="was fitted alone, so that there is no decision"):
         _ = fit_tiny(Path(encoder), "embeddings", {}).decision_
     with pytest.warns(UserWarning, match="not clearly better than always answering 'false'"):
-        classifier.fit(frame, [number % 7 == 0 for number in range(48)])
+        classifier.fit(frame, [number % 7 == 0 for number in range(24)])
 
 
 def test_a_choice_that_is_not_settled_is_told_by_the_decision_and_by_no_warning(model_folders: dict[str, Path]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from fewtune.cli.run_display import word_look
 from fewtune.conduct import Looked
 from fewtune.errors import RecordError, StudyError
 from fewtune.records import MOST_SPENT, Record, load_looks, load_planned, load_records
+from fewtune.results import StudyResult
 from fewtune.running.job import Job
 from fewtune.running.purse import Purse
 from fewtune.study import load_study, read_study
@@ -25,6 +28,25 @@ CLOSE = {"majority": 0.6, "a": 0.8, "b": 0.79}
 def values(tmp_path: Path) -> dict[str, object]:
     """A study of three methods, to be told apart by less than a point."""
     return {**write_study(tmp_path), "within": 0.006}
+
+
+@dataclass(frozen=True)
+class Raced:
+    """A race that nothing interrupted: its study, its folder, what ran, what it came to and each look at it."""
+
+    values: dict[str, object]
+    out: Path
+    executor: Scripted
+    result: StudyResult
+    looks: list[Looked]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Raced:
+    folder, executor = tmp_path_factory.mktemp("undisturbed"), Scripted(CLOSE, 0.04)
+    values: dict[str, object] = {**write_study(folder), "within": 0.006}
+    result, looks = race(values, folder / "out", executor)
+    return Raced(values, folder / "out", executor, result, looks)
 
 
 def list_draws(executor: Scripted) -> dict[str, int]:
@@ -42,15 +64,12 @@ def test_a_clear_race_ends_at_its_first_round(values: dict[str, object], tmp_pat
     assert not result.analysis.waiting
 
 
-def test_draws_go_to_the_best_bet_and_its_threat_and_the_others_are_paused(
-    values: dict[str, object], tmp_path: Path
-) -> None:
-    executor = Scripted(CLOSE, 0.04)
-    result, looks = race(values, tmp_path / "out", executor)
-    draws = list_draws(executor)
+def test_draws_go_to_the_best_bet_and_its_threat_and_the_others_are_paused(undisturbed: Raced) -> None:
+    result, looks = undisturbed.result, undisturbed.looks
+    draws = list_draws(undisturbed.executor)
     assert draws["majority"] < min(draws["a"], draws["b"])
     assert all("majority" not in look.standings[0].running for look in looks[:4])
-    assert len(load_records(tmp_path / "out")) == sum(draws.values()) == len(load_planned(tmp_path / "out") or ())
+    assert len(load_records(undisturbed.out)) == sum(draws.values()) == len(load_planned(undisturbed.out) or ())
     assert not result.analysis.missing, "a paused method's draws are not missing"
     assert {record.status for record in result.records} == {"done"}
     assert result.decision.settled
@@ -98,36 +117,33 @@ def test_a_race_ends_as_a_best_bet_at_the_most_draws(values: dict[str, object], 
     assert history is not None and sum(look.level for look in history.looks) <= 0.04 + 1e-12
 
 
-def test_each_round_may_spend_its_share_of_the_error_and_no_more(values: dict[str, object], tmp_path: Path) -> None:
-    _, looks = race(values, tmp_path / "out", Scripted(CLOSE, 0.04))
-    levels = [look.standings[0].decision.question.level for look in looks]
+def test_each_round_may_spend_its_share_of_the_error_and_no_more(undisturbed: Raced) -> None:
+    levels = [look.standings[0].decision.question.level for look in undisturbed.looks]
     assert len(levels) > 3 and sum(levels) < 0.04
-    history = load_looks(tmp_path / "out")
+    history = load_looks(undisturbed.out)
     assert history is not None
     assert [look.level for look in history.looks] == pytest.approx([levels[0], levels[-1]]), "those that anyone sees"
 
 
 @pytest.mark.parametrize("stop_after", [1, 8, 9, 10, 12])
-def test_an_interrupted_race_decides_as_an_undisturbed_one(
-    values: dict[str, object], tmp_path: Path, stop_after: int
-) -> None:
-    whole, _ = race(values, tmp_path / "whole", Scripted(CLOSE, 0.04))
+def test_an_interrupted_race_decides_as_an_undisturbed_one(undisturbed: Raced, tmp_path: Path, stop_after: int) -> None:
+    whole = undisturbed.result
     assert len(whole.records) > 12
     with pytest.raises(KeyboardInterrupt):
-        race(values, tmp_path / "out", Scripted(CLOSE, 0.04, stop_after))
+        race(undisturbed.values, tmp_path / "out", Scripted(CLOSE, 0.04, stop_after))
     second = Scripted(CLOSE, 0.04)
-    result, _ = race(values, tmp_path / "out", second)
+    result, _ = race(undisturbed.values, tmp_path / "out", second)
     assert len(second.ran) == len(whole.records) - stop_after, "nothing runs twice"
     assert {r.trial_id for r in result.records} == {r.trial_id for r in whole.records}
-    assert load_looks(tmp_path / "out") == load_looks(tmp_path / "whole")
+    assert load_looks(tmp_path / "out") == load_looks(undisturbed.out)
     assert result.decision == whole.decision
 
 
-def test_a_race_that_has_ended_runs_nothing_again(values: dict[str, object], tmp_path: Path) -> None:
-    race(values, tmp_path / "out", Scripted(CLOSE, 0.04))
+def test_a_race_that_has_ended_runs_nothing_again(undisturbed: Raced, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed.out, tmp_path / "out")
     before = (tmp_path / "out" / "looks.json").read_bytes()
     again = Scripted(CLOSE, 0.04)
-    race(values, tmp_path / "out", again)
+    race(undisturbed.values, tmp_path / "out", again)
     assert again.ran == [] and (tmp_path / "out" / "looks.json").read_bytes() == before
 
 

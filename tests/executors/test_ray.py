@@ -72,7 +72,8 @@ def test_a_trial_whose_actor_died_runs_again_and_gives_what_it_gives_undisturbed
             killed.append(event.job)
             kill_actor(executor, event.job)
 
-    events = run(RayActors(resources=ROOM), jobs, disturb)
+    # One actor and its successor, not one a core: each takes seconds to start.
+    events = run(RayActors(WorkerOptions(1), ROOM, auto=False), jobs, disturb)
     assert [job.trial.method.name for job in killed] == ["lora"]
     ends = {event.job.trial_id: event for event in events if isinstance(event, Finished)}
     assert ends.keys() == {job.trial_id for job in jobs}

@@ -20,6 +20,7 @@ from fewtune.report.look import (
     Room,
     finish_chart,
     make_axis,
+    make_marks,
     make_scale,
     make_title,
     name_data,
@@ -61,7 +62,7 @@ def specify_answer(
     span = _span_scores(rows)
     panels = alt.hconcat(
         alt.layer(
-            names.layer(alt.Chart(name_data("names")), bare), *_layer_scores(decision, span, bare, 2 if narrow else 3)
+            names.layer(bare, name_data("names")), *_layer_scores(decision, span, bare, 2 if narrow else 3)
         ).properties(width=width, **size),
         _draw_regrets(decision, rows, bare, narrow).properties(width=width, **size),
         _draw_costs(bare, narrow).properties(width=cost_width, **size),
@@ -126,21 +127,20 @@ def _layer_scores(decision: Decision, span: tuple[float, float], y: alt.Y, ticks
     def x(field: str) -> alt.X:
         return alt.X(field, title=decision.question.metric, scale=scale, axis=_axis(tickCount=ticks))
 
-    base, tip = alt.Chart(), alt.Description("tip:N")
+    tip = alt.Description("tip:N")
     color = alt.Color("color:N", scale=None)
     arrowheads = [
-        alt.Chart(name_data("cuts"))
+        make_marks("point", name_data("cuts"), shape=shape, filled=True, size=60, opacity=1, xOffset=inwards)
         .transform_filter(f"datum.side === '{side}'")
-        .mark_point(shape=shape, filled=True, size=60, opacity=1, xOffset=inwards)
         .encode(x=x("edge:Q"), y=y, color=color, description=tip)
         for side, shape, inwards in (("low", "triangle-left", 3), ("high", "triangle-right", -3))
     ]
     return [
-        base.mark_rule(strokeWidth=3, opacity=0.45, clip=True).encode(
-            x=x("low:Q"), x2="high:Q", y=y, color=color, description=tip
+        make_marks("rule", strokeWidth=3, opacity=0.45, clip=True).encode(
+            x=x("low:Q"), x2=alt.X2("high:Q"), y=y, color=color, description=tip
         ),
         *arrowheads,
-        base.mark_circle(size=110, opacity=1).encode(x=x("score:Q"), y=y, color=color, description=tip),
+        make_marks("circle", size=110, opacity=1).encode(x=x("score:Q"), y=y, color=color, description=tip),
     ]
 
 
@@ -153,24 +153,28 @@ def _draw_regrets(decision: Decision, rows: list[dict[str, Any]], y: alt.Y, narr
     x, zero, loss = (
         alt.X(f"{field}:Q", title=title, scale=scale, axis=_axis(values=values)) for field in ("points", "zero", "loss")
     )
-    base, tip = alt.Chart(), alt.Description("tip:N")
+    tip = alt.Description("tip:N")
     color = alt.Color("color:N", scale=None)
-    rule = alt.Chart(name_data("tolerance")).mark_rule(color=VERMILION, strokeWidth=1.5, strokeDash=[5, 3])
+    rule = make_marks("rule", name_data("tolerance"), color=VERMILION, strokeWidth=1.5, strokeDash=[5, 3])
     return alt.layer(
-        base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(x=loss, x2="points:Q", y=y, color=color, description=tip),
-        base.mark_tick(thickness=1.5, size=9, opacity=0.6).encode(x=x, y=y, color=color, description=tip),
-        base.mark_rule(strokeWidth=9, opacity=0.35).encode(x=zero, x2="loss:Q", y=y, color=color, description=tip),
-        base.mark_circle(size=110, opacity=1).encode(x=loss, y=y, color=color, description=tip),
+        make_marks("rule", strokeWidth=1.5, opacity=0.6).encode(
+            x=loss, x2=alt.X2("points:Q"), y=y, color=color, description=tip
+        ),
+        make_marks("tick", thickness=1.5, size=9, opacity=0.6).encode(x=x, y=y, color=color, description=tip),
+        make_marks("rule", strokeWidth=9, opacity=0.35).encode(
+            x=zero, x2=alt.X2("loss:Q"), y=y, color=color, description=tip
+        ),
+        make_marks("circle", size=110, opacity=1).encode(x=loss, y=y, color=color, description=tip),
         rule.encode(x=x, description=tip),
     )
 
 
 def _draw_costs(y: alt.Y, narrow: bool) -> Any:
-    text = alt.Chart().mark_text(align="right", fontSize=FONT_SIZE, color=INK)
+    text = make_marks("text", align="right", fontSize=FONT_SIZE, color=INK)
     axis = _axis(values=[], grid=False)
     title = ["fit,", "1,000", "rows"] if narrow else "fit, 1,000 rows"
     where = alt.X("zero:Q", title=title, scale=make_scale(domain=[-1, 0]), axis=axis)
-    return text.encode(x=where, y=y, text="cost:N", description=alt.Description("tip:N"))
+    return text.encode(x=where, y=y, text=alt.Text("cost:N"), description=alt.Description("tip:N"))
 
 
 def _axis(**options: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from fewtune.report.look import (
     Room,
     make_axis,
     make_header,
+    make_marks,
     make_scale,
     make_title,
     mark_logarithmic,
@@ -170,20 +171,18 @@ def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool,
     layers: list[alt.Chart] = []
     if has_majority:
         layers.append(
-            alt.Chart(name_data("majority"))
-            .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
-            .encode(y=y, description=tip_of_row)
+            make_marks("rule", name_data("majority"), color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3]).encode(
+                y=y, description=tip_of_row
+            )
         )
     if has_lines:
         layers.append(
-            alt.Chart(name_data("lines"))
-            .mark_rule(color=QUIET, strokeWidth=1, aria=False)
-            .encode(x=x, y=y, x2="cost_end:Q", y2="score_end:Q")
+            make_marks("rule", name_data("lines"), color=QUIET, strokeWidth=1, aria=False).encode(
+                x=x, y=y, x2=alt.X2("cost_end:Q"), y2=alt.Y2("score_end:Q")
+            )
         )
     layers += [
-        alt.Chart(name_data("points"))
-        .mark_point(filled=True, opacity=0.9)
-        .encode(
+        make_marks("point", name_data("points"), filled=True, opacity=0.9).encode(
             x=x,
             y=y,
             # Shape, colour and size stand in the rows themselves.
@@ -192,17 +191,17 @@ def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool,
             size=alt.Size("size:Q", scale=None),
             description=tip_of_row,
         ),
-        alt.Chart(name_data("names"))
-        .mark_text(
-            align=alt.expr("datum.align"),
+        make_marks(
+            "text",
+            name_data("names"),
+            align={"expr": "datum.align"},
             baseline="middle",
-            dy=alt.expr("datum.up"),
+            dy={"expr": "datum.up"},
             lineBreak="\n",
             lineHeight=LINE_HEIGHT,
             color=INK,
             fontSize=FONT_SIZE,
-        )
-        .encode(x=x, y=y, text="text:N", description=tip_of_row),
+        ).encode(x=x, y=y, text=alt.Text("text:N"), description=tip_of_row),
     ]
     return layers
 
@@ -239,9 +238,8 @@ def draw_bars(board: LeaderboardGroup, room: Room = WIDE) -> Chart:
         axis=make_axis(ticks=False, domain=False, labels=False),
     )
     bars = (
-        alt.Chart()
+        make_marks("bar", color=DRAW, opacity=0.85, cornerRadiusEnd=2, size=BAR_HEIGHT - 3)
         .transform_filter("datum.kind === 'bars'")
-        .mark_bar(color=DRAW, opacity=0.85, cornerRadiusEnd=2, size=BAR_HEIGHT - 3)
         .encode(
             x=alt.X("value:Q", title=None, axis=make_axis(tickCount=3, labelFlush=False)),
             y=y,
@@ -249,7 +247,7 @@ def draw_bars(board: LeaderboardGroup, room: Room = WIDE) -> Chart:
         )
     )
     chart = (
-        alt.layer(names.layer(alt.Chart(), y), bars, data=name_data("rows"))
+        alt.layer(names.layer(y), bars, data=name_data("rows"))
         .properties(width=width, height=names.measure_row(BAR_HEIGHT) * len(rows))
         .facet(
             facet=alt.Facet("panel:N", sort=[str(panel) for panel in shown], title=None, header=make_header()),

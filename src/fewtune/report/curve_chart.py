@@ -30,6 +30,7 @@ from fewtune.report.look import (
     finish_chart,
     make_axis,
     make_header,
+    make_marks,
     make_scale,
     make_title,
     name_data,
@@ -98,31 +99,30 @@ def _layer_curves(metric: str, shots: Sequence[int], span: tuple[float, float]) 
         scale = make_scale(domain=span, nice=False, zero=False)
         return alt.Y(field, title=metric, scale=scale, axis=make_axis(tickCount=4))
 
-    base = alt.Chart()
-
-    def only(test: str) -> Any:
-        return base.transform_filter(test)
-
     tip = alt.Description("tip:N")
     inside, outside = "datum.where === 'in domain'", "datum.where === 'elsewhere'"
     arrowheads = [
-        only(f"datum.where === 'cut' && datum.side === '{side}'")
-        .mark_point(shape=shape, filled=True, color=DRAW, size=45, opacity=1, yOffset=inwards)
+        make_marks("point", shape=shape, filled=True, color=DRAW, size=45, opacity=1, yOffset=inwards)
+        .transform_filter(f"datum.where === 'cut' && datum.side === '{side}'")
         .encode(x=x, y=y("edge:Q"), description=tip)
         for side, shape, inwards in (("low", "triangle-down", -3), ("high", "triangle-up", 3))
     ]
     # Bands and lines have no hover text: as one mark each they would tell of their first point alone.
     return [
-        only(f"{inside} && datum.low !== null")
-        .mark_area(color=DRAW, opacity=0.15, clip=True, aria=False)
-        .encode(x=x, y=y("low:Q"), y2="high:Q"),
+        make_marks("area", color=DRAW, opacity=0.15, clip=True, aria=False)
+        .transform_filter(f"{inside} && datum.low !== null")
+        .encode(x=x, y=y("low:Q"), y2=alt.Y2("high:Q")),
         *arrowheads,
-        only(outside)
-        .mark_line(color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3], aria=False)
+        make_marks("line", color=ELSEWHERE, strokeWidth=2, strokeDash=[5, 3], aria=False)
+        .transform_filter(outside)
         .encode(x=x, y=y("mean:Q")),
-        only(outside).mark_square(color=ELSEWHERE, size=40, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
-        only(inside).mark_line(color=DRAW, strokeWidth=2, aria=False).encode(x=x, y=y("mean:Q")),
-        only(inside).mark_circle(color=DRAW, size=55, opacity=1).encode(x=x, y=y("mean:Q"), description=tip),
+        make_marks("square", color=ELSEWHERE, size=40, opacity=1)
+        .transform_filter(outside)
+        .encode(x=x, y=y("mean:Q"), description=tip),
+        make_marks("line", color=DRAW, strokeWidth=2, aria=False).transform_filter(inside).encode(x=x, y=y("mean:Q")),
+        make_marks("circle", color=DRAW, size=55, opacity=1)
+        .transform_filter(inside)
+        .encode(x=x, y=y("mean:Q"), description=tip),
     ]
 
 

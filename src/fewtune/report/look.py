@@ -63,6 +63,11 @@ def make_axis(**options: Any) -> Part:
     return {"titleFontWeight": "normal", "titlePadding": 10, "labelPadding": 6, **options}
 
 
+def make_marks(kind: str, data: Any = alt.Undefined, **options: Any) -> alt.Chart:
+    """A layer of marks of Vega-Lite's `kind`; `options` are its too."""
+    return alt.Chart(data, mark=cast("Any", {"type": kind, **options}))
+
+
 def make_scale(**options: Any) -> Part:
     """A scale; `options` are Vega-Lite's."""
     return options
@@ -105,27 +110,33 @@ def mark_logarithmic(first: float, last: float) -> list[float]:
     return [t for t in (step * 10.0**power for power in powers for step in steps) if first <= t <= last]
 
 
+LOOK: Part = {
+    "background": CARD,
+    "font": FONT,
+    "axis": {
+        "labelColor": QUIET,
+        "titleColor": QUIET,
+        "gridColor": GRID,
+        "domainColor": GRID,
+        "tickColor": GRID,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    },
+    "title": {"color": INK, "subtitleColor": QUIET},
+}
+"""What every chart's configuration says, beside its padding and its frame."""
+
+
 def finish_chart(chart: Any, datasets: Mapping[str, list[dict[str, Any]]], room: Room = WIDE) -> dict[str, Any]:
     """The Vega-Lite specification of an Altair chart, with the look of all and the rows that its parts name."""
-    configured = chart.configure(
-        background=CARD,
-        font=FONT,
-        padding=room.padding,
-        view=alt.ViewConfig(stroke=None),
-        axis=alt.AxisConfig(
-            labelColor=QUIET,
-            titleColor=QUIET,
-            gridColor=GRID,
-            domainColor=GRID,
-            tickColor=GRID,
-            labelFontSize=12,
-            titleFontSize=12,
-        ),
-        title=alt.TitleConfig(color=INK, subtitleColor=QUIET),
-    )
-    specification: dict[str, Any] = configured.to_dict(validate=False)
+    specification: dict[str, Any] = chart.to_dict(validate=False)
     # Put in last: Altair copies what a chart holds at every step.
-    whole = {**specification, "datasets": {**specification.get("datasets", {}), **datasets}}
+    config = specification["config"]
+    whole = {
+        **specification,
+        "config": {**config, **LOOK, "padding": room.padding, "view": {**config["view"], "stroke": None}},
+        "datasets": {**specification.get("datasets", {}), **datasets},
+    }
     return cast("dict[str, Any]", _make_safe(whole))
 
 

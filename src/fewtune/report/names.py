@@ -12,7 +12,7 @@ from typing import Any
 import altair as alt
 from rich.cells import cell_len
 
-from fewtune.report.look import HEADER_SIZE, LETTER, Room
+from fewtune.report.look import HEADER_SIZE, LETTER, Room, make_marks
 from fewtune.report.palette import INK
 from fewtune.report.wrapping import wrap_text
 
@@ -52,21 +52,23 @@ class NameColumn:
             for name, text in self.lines.items()
         ]
 
-    def layer(self, base: alt.Chart, y: alt.Y) -> Any:
+    def layer(self, y: alt.Y, data: Any = alt.Undefined) -> Any:
         """The layer of the names, each left of its row, its lines around the middle."""
         return (
-            base.transform_filter(f"datum.kind === '{NAMES}'")
-            .mark_text(
+            make_marks(
+                "text",
+                data,
                 align="right",
                 baseline="middle",
-                dy=alt.expr("datum.up"),
+                dy={"expr": "datum.up"},
                 lineBreak="\n",
                 lineHeight=self._line_height,
                 fontSize=self.font_size,
                 color=INK,
                 aria=False,
             )
-            .encode(x=alt.value(-GAP), y=y, text="text:N")
+            .transform_filter(f"datum.kind === '{NAMES}'")
+            .encode(x=alt.value(-GAP), y=y, text=alt.Text("text:N"))
         )
 
     @property

@@ -13,7 +13,7 @@ import altair as alt
 
 from fewtune.metrics.reliability import ReliabilityBin
 from fewtune.plurals import word_number
-from fewtune.report.look import finish_chart, make_axis, make_scale, make_title, name_data
+from fewtune.report.look import finish_chart, make_axis, make_marks, make_scale, make_title, name_data
 from fewtune.report.palette import BLUE, QUIET, VERMILION
 
 SIDE = 320
@@ -47,17 +47,17 @@ def specify_reliability(series: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
             legend={"title": None, "orient": "top", "symbolOpacity": 1},
         )
     tip = alt.Description("tip:N")
-    base = alt.Chart(name_data("rows"))
+    rows_data = name_data("rows")
     chart = alt.layer(
-        alt.Chart(name_data("ideal"))
-        .mark_line(color=QUIET, strokeDash=[5, 3], strokeWidth=1.5)
-        .encode(x=x, y=alt.Y("accuracy:Q", title="share that is right", scale=scale, axis=axis)),
-        base.mark_rule(strokeWidth=2, opacity=0.6).encode(
-            x=x, y=alt.Y("low:Q", title="share that is right"), y2="high:Q", color=colour, description=tip
+        make_marks("line", name_data("ideal"), color=QUIET, strokeDash=[5, 3], strokeWidth=1.5).encode(
+            x=x, y=alt.Y("accuracy:Q", title="share that is right", scale=scale, axis=axis)
         ),
-        base.mark_circle(opacity=0.9).encode(
+        make_marks("rule", rows_data, strokeWidth=2, opacity=0.6).encode(
+            x=x, y=alt.Y("low:Q", title="share that is right"), y2=alt.Y2("high:Q"), color=colour, description=tip
+        ),
+        make_marks("circle", rows_data, opacity=0.9).encode(
             x=x,
-            y="accuracy:Q",
+            y=alt.Y("accuracy:Q"),
             color=colour,
             size=alt.Size("rows:Q", scale={"range": [30, 260], "zero": True}, legend=None),
             description=tip,

@@ -26,7 +26,17 @@ from fewtune.report.chart import (
     span_values,
     word_intervals,
 )
-from fewtune.report.look import NARROW, WIDE, Room, make_axis, make_header, make_scale, make_title, name_data
+from fewtune.report.look import (
+    NARROW,
+    WIDE,
+    Room,
+    make_axis,
+    make_header,
+    make_marks,
+    make_scale,
+    make_title,
+    name_data,
+)
 from fewtune.report.names import NameColumn, set_names, wrap_header
 from fewtune.report.palette import QUIET
 from fewtune.report.wording import MAJORITY, word_score
@@ -132,32 +142,27 @@ def _layer_scores(names: NameColumn, metric: str, span: tuple[float, float]) -> 
     def x(field: str) -> alt.X:
         return alt.X(field, title=metric, scale=scale, axis=make_axis(tickCount=5))
 
-    base = alt.Chart()
-
-    def only(test: str) -> Any:
-        return base.transform_filter(test)
-
     tip = alt.Description("tip:N")
     arrowheads = [
-        only(f"datum.kind === 'cuts' && datum.side === '{side}'")
-        .mark_point(shape=shape, filled=True, color=QUIET, size=55, opacity=1, xOffset=inwards)
+        make_marks("point", shape=shape, filled=True, color=QUIET, size=55, opacity=1, xOffset=inwards)
+        .transform_filter(f"datum.kind === 'cuts' && datum.side === '{side}'")
         .encode(x=x("edge:Q"), y=y, description=tip)
         for side, shape, inwards in (("low", "triangle-left", 3), ("high", "triangle-right", -3))
     ]
     return [
-        names.layer(base, y),
-        only("datum.kind === 'majorities'")
-        .mark_rule(color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+        names.layer(y),
+        make_marks("rule", color=BASELINE, strokeWidth=1.5, strokeDash=[5, 3])
+        .transform_filter("datum.kind === 'majorities'")
         .encode(x=x("majority:Q"), description=tip),
-        only("datum.kind === 'means' && datum.low !== null")
-        .mark_rule(color=QUIET, strokeWidth=2, clip=True)
-        .encode(x=x("low:Q"), x2="high:Q", y=y, description=tip),
+        make_marks("rule", color=QUIET, strokeWidth=2, clip=True)
+        .transform_filter("datum.kind === 'means' && datum.low !== null")
+        .encode(x=x("low:Q"), x2=alt.X2("high:Q"), y=y, description=tip),
         *arrowheads,
-        only("datum.kind === 'dots'")
-        .mark_circle(color=DRAW, size=70, opacity=0.65)
+        make_marks("circle", color=DRAW, size=70, opacity=0.65)
+        .transform_filter("datum.kind === 'dots'")
         .encode(x=x("value:Q"), y=y, description=tip),
-        only("datum.kind === 'means'")
-        .mark_tick(color=MEAN, thickness=3, size=20)
+        make_marks("tick", color=MEAN, thickness=3, size=20)
+        .transform_filter("datum.kind === 'means'")
         .encode(x=x("mean:Q"), y=y, description=tip),
     ]
 
