@@ -128,9 +128,12 @@ def test_what_cannot_be_used_is_told_before_anything_runs(
         "--max-latency is 'soon'; give a time such as 50ms or 1s": (
             *("fit", file, "--label", "kind", "--method", "tfidf", "--max-latency", "soon", "--save", tmp_path / "a"),
         ),
-        "no candidate keeps within the limits on the seconds that a row or the last fit takes": (
+        "no candidate could be fitted. tfidf: it takes": (
             *("fit", file, "--label", "kind", "--method", "tfidf", "--max-latency", "0.000001ms"),
             *("--save", tmp_path / "a"),
+        ),
+        "--max-memory is 'much'; give a number of bytes above 0": (
+            *("fit", file, "--label", "kind", "--method", "tfidf", "--max-memory", "much", "--save", tmp_path / "a"),
         ),
         "--test names 'in_domain' twice": (
             *("fit", file, "--label", "kind", "--test", other, "--test", other, "--save", tmp_path / "a"),

@@ -155,9 +155,28 @@ def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:
     return [
         f"Each of the {found['rows']} rows was answered by a model fitted without it.",
         _tabulate_scores(found["metrics"]),
+        *_describe_labels(found),
         f"Probabilities are divided by a temperature of {temperature:.3g} in the logarithm, found on the same answers:",
         _tabulate(["lower is better", "before", "after"], figures),
     ]
+
+
+def _describe_labels(found: Mapping[str, Any]) -> list[str]:
+    """How well each label is told, and what is taken for what; nothing of models that kept neither."""
+    rows = [
+        [
+            make_plain(each["label"]),
+            str(each["rows"]),
+            *(word_score(each[name]) for name in ("precision", "recall", "f1")),
+        ]
+        for each in found.get("labels", ())
+    ]
+    wrong = [
+        [make_plain(each["label"]), make_plain(each["taken_for"]), f"{each['count']} of {each['rows']}"]
+        for each in found.get("confusions", ())
+    ]
+    parts = [_tabulate(["label", "rows", "precision", "recall", "F1"], rows)] if rows else []
+    return parts + ([_tabulate(["label", "taken for", "rows"], wrong)] if wrong else [])
 
 
 def _tabulate_scores(metrics: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from fewtune.fitting.candidates import Candidate
 from fewtune.fitting.contest import Clock, Contest
 from fewtune.fitting.events import Dropped, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
+from fewtune.fitting.terms import ANYTHING, Limits, Terms
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.fit_rows import OnStep, make_task
 from fewtune.tasks.base import Example
@@ -67,6 +68,7 @@ def hold(
     budget: float | None = None,
     work: WorkFolder | None = None,
     wrap: Callable[[Fits], Any] = lambda fits: fits,
+    limits: Limits = ANYTHING,
 ) -> tuple[Contest, Fits, list[Any]]:
     watch = Watch()
     monkeypatch.setattr(module, "time", watch)
@@ -75,7 +77,9 @@ def hold(
     folds = [np.arange(start, ROWS, 4) for start in range(4)]
     events: list[Any] = []
     candidates = [Candidate(name) for name in shares]
-    held = Contest(task, candidates, folds, 0.03, Clock(budget, 0.0), work or WorkFolder(), events.append)
+    held = Contest(
+        task, candidates, folds, Terms(limits=limits), Clock(budget, 0.0), work or WorkFolder(), events.append
+    )
     held.take_kept(lambda candidate, fold: {"method": candidate.method, "fold": fold})
     fits = Fits(watch, shares, seconds)
     held.hold(wrap(fits))
@@ -111,6 +115,38 @@ def test_a_fit_that_could_not_be_repeated_is_ended_early(monkeypatch: pytest.Mon
     assert not held.find("lora").answers and fits.watch.now < 400
 
 
+def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9, "pattern": 0.95}, {"tfidf": 1, "lora": 20, "pattern": 60}
+    held, fits, events = hold(monkeypatch, shares, seconds, limits=Limits(fit_seconds=40))
+    [dropped] = [event.left_out for event in events if isinstance(event, Dropped)]
+    assert (
+        dropped.name == "pattern"
+        and dropped.reason == "one fit on all rows takes about 80 s: more than the 40 s it may."
+    )
+    assert fits.watch.now < 4 * 1 + 4 * 20 + 60, "its fit was ended on the way"
+    assert held.stand().best.name == "lora" and not held.find("pattern").answers
+
+    def answer_slowly(fits: Fits) -> Any:
+        def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+            predictor: Any = fits(candidate, places, on_step)
+            answer = predictor.log_probabilities
+
+            def read(rows: Sequence[Example]) -> np.ndarray:
+                fits.watch.now += len(rows) * (0.5 if candidate.method == "lora" else 0.01)
+                return np.asarray(answer(rows))
+
+            return Mock(log_probabilities=read)
+
+        return fit
+
+    held, fits, events = hold(monkeypatch, shares, seconds, wrap=answer_slowly, limits=Limits(row_seconds=0.05))
+    [dropped] = [event.left_out for event in events if isinstance(event, Dropped)]
+    assert (dropped.name, dropped.reason) == ("lora", "it takes 500 ms a row, above 50 ms.")
+    assert fits.fitted.count("lora") == 1 and held.stand().best.name == "pattern"
+
+
 def test_the_first_candidate_is_fitted_whatever_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     held, fits, events = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 5, "lora": 5}, budget=1)
     assert fits.fitted == ["tfidf"] and held.stand().best.name == "tfidf"
@@ -136,7 +172,7 @@ def test_a_candidate_that_cannot_be_fitted_is_left_out_and_all_of_them_are_an_er
     held, _, events = hold(monkeypatch, shares, seconds, wrap=fail({"lora"}))
     assert held.stand().best.name == "tfidf"
     assert [event.left_out.reason for event in events if isinstance(event, Dropped)] == ["its weights are missing."]
-    with pytest.raises(FewtuneError, match=r"no candidate could be fitted: its weights are missing\."):
+    with pytest.raises(FewtuneError, match=r"no candidate could be fitted\. .*: its weights are missing\."):
         hold(monkeypatch, shares, seconds, wrap=fail({"tfidf", "lora"}))
 
 

@@ -19,9 +19,9 @@ from fewtune.fitting.candidates import Candidate, Portfolio
 from fewtune.fitting.contest import Contest
 from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
-from fewtune.fitting.model import FittedFile, Terms, make_model
+from fewtune.fitting.model import FittedFile, make_model
 from fewtune.fitting.stacking import Stack, propose_stack
-from fewtune.fitting.standing import Standings
+from fewtune.fitting.terms import Limits, Terms
 from fewtune.predictors.predictor import Predictor
 from fewtune.report.model_choice import word_choice
 from fewtune.running.fit_rows import make_task
@@ -58,9 +58,9 @@ def load_again(fitted: FittedFile, folder: Path) -> str:
 def test_a_stack_that_is_chosen_is_fitted_saved_and_told(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def praise(contest: Contest, standings: Standings, left: float) -> Stack:
+    def praise(contest: Contest, left: float, limits: Limits) -> Stack:
         """The stack that there is, as if it had answered all rows right and at once."""
-        stack = propose_stack(contest, standings, left)
+        stack = propose_stack(contest, left, limits)
         assert stack is not None and len(stack.weights) == 2
         right = np.log(np.where(np.eye(2, dtype=bool)[contest.gold[stack.answered.places]], 0.9, 0.1))
         return replace(stack, answered=replace(stack.answered, log_probabilities=right), row_seconds=0.0)
@@ -79,6 +79,9 @@ def test_a_stack_that_is_chosen_is_fitted_saved_and_told(
     assert "settings" not in fitted.predictor.origin, "which are each member's own"
     card = load_again(fitted, tmp_path / "model")
     assert "It pools the answers of 2 models, by weights: " in card and "stack of " in card
+    monkeypatch.undo()
+    fitted = fit(make_rows(), TFIDF, encoder, limits=Limits(model_bytes=1))
+    assert fitted.choice is not None and len(fitted.choice.members) == 1, "together they take more than they may"
 
 
 def test_a_budget_too_small_for_anything_gives_the_first_candidates_model_and_says_by_what_it_was_judged(
@@ -192,5 +195,5 @@ def test_what_cannot_be_fitted_on_all_rows_leaves_the_place_to_the_next_best(mon
     assert kept["left_out"] == [{"name": "tfidf", "reason": "its loss became nan."}]
     assert [event.left_out.name for event in heard if isinstance(event, Dropped)] == ["tfidf"]
     monkeypatch.setattr(module, "fit_task", fail({"tfidf", "majority"}))
-    with pytest.raises(FewtuneError, match=r"no candidate could be fitted: its loss became nan\."):
+    with pytest.raises(FewtuneError, match=r"no candidate could be fitted. tfidf: its loss became nan\. majority: its"):
         fit(make_rows(), TFIDF, MAJORITY)

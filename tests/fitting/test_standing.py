@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm
 from sklearn.metrics import f1_score
 
-from fewtune.fitting.standing import INFLATION, Answered, bound_score, compare
+from fewtune.fitting.standing import INFLATION, Answered, Standings, bound_score, compare, is_settled
 
 ROWS = 400
 
@@ -35,6 +35,21 @@ def test_of_two_candidates_the_loss_is_that_of_a_normal_difference() -> None:
     assert found.find("a").risk == pytest.approx(norm.sf((0.03 - mean) / error), abs=0.02)
     assert found.find("b").expected_loss == pytest.approx(loss - mean, rel=0.1)
     assert found.best.name == ("a" if mean < 0 else "b") and found.best.gain == 0
+
+
+def test_as_many_rows_as_are_named_settle_what_so_few_do_not() -> None:
+    gold, places = np.arange(60) % 2, np.arange(60)
+    right = {"better": places >= 9, "worse": (places < 4) | (places >= 16)}
+
+    def settle(times: int) -> Standings:
+        answered = {name: answer(np.tile(each, times), np.tile(gold, times)) for name, each in right.items()}
+        return compare(answered, np.tile(gold, times), 2, "accuracy", 0.03)
+
+    few = settle(1)
+    assert few.enough_rows is not None and few.enough_rows > 60
+    assert not is_settled(few.best.expected_loss, few.best.risk, 0.03)
+    enough = settle(round(few.enough_rows / 60) + 1)
+    assert is_settled(enough.best.expected_loss, enough.best.risk, 0.03)
 
 
 def test_a_candidate_that_answered_some_rows_is_compared_on_these() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fewtune.report.model_choice import ModelChoice, word_choice, word_stated
+from fewtune.report.model_choice import ModelChoice, word_choice, word_mistakes, word_stated
 
 
 def keep(settled: bool = True, *names: str, **more: Any) -> dict[str, Any]:
@@ -47,6 +47,30 @@ def test_a_settled_choice_is_to_be_used_and_another_is_the_best_bet() -> None:
     assert told.startswith("Best bet: tfidf, expected to lose 0.2 points to the best of these 2 candidates")
     choice = ModelChoice(keep(False))
     assert (choice.chosen, choice.settled, choice.expected_loss, str(choice)) == ("tfidf", False, 0.002, told)
+
+
+def test_a_best_bet_says_what_would_settle_it() -> None:
+    choice = keep(False, enough_rows=174)
+    assert word_choice(choice).endswith(" With about 174 labelled rows like these it should be clear which is best.")
+    choice["candidates"][1]["rows"] = 15
+    assert word_choice(choice).endswith(" 1 candidate had no time for all folds: a longer budget judges more of them.")
+    assert "174" not in word_choice(keep(True, enough_rows=174)), "a settled choice needs none"
+
+
+def test_the_commonest_mistakes_and_a_rare_label_are_told() -> None:
+    labels = [
+        {"label": "billing", "rows": 40, "recall": 0.95},
+        {"label": "refund", "rows": 5, "recall": 0.4},
+    ]
+    wrong = [
+        {"label": "refund", "taken_for": "billing", "count": 3, "rows": 5},
+        {"label": "billing", "taken_for": "refund", "count": 2, "rows": 40},
+    ]
+    assert word_mistakes({"labels": labels, "confusions": wrong}) == [
+        "Most often it takes 'refund' for 'billing' (3 of 5 rows), 'billing' for 'refund' (2 of 40 rows).",
+        "Of the 5 rows of 'refund', the rarest label, it finds 2.",
+    ]
+    assert word_mistakes({"labels": labels[:1], "confusions": []}) == []
 
 
 def test_the_only_candidate_is_not_said_to_be_the_best_of_any() -> None:

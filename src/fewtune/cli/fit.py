@@ -67,10 +67,11 @@ def fit(
     from fewtune.cli.fit_panel import FitPanel
     from fewtune.cli.predict import tell_cut
     from fewtune.fitting.fold_answers import WorkFolder
-    from fewtune.fitting.model import Terms, make_model
+    from fewtune.fitting.model import make_model
+    from fewtune.fitting.terms import Terms
 
     source.check(train, columns, choice, calibration)
-    seconds = choice.check()
+    seconds, limits = choice.check(), choice.read_limits()
     calibration.check()
     save = _make_room(save, calibration, columns)
     file: LabelledFile | None = None
@@ -89,8 +90,7 @@ def fit(
         folds=calibration.folds,
         risk=calibration.abstain_at,
         max_tokens=asked.max_tokens,
-        most_row_seconds=choice.read_latency(),
-        most_fit_seconds=choice.max_fit_seconds,
+        limits=limits,
     )
     work = WorkFolder(name_beside(save, WORK))
     with FitPanel(began, choice.verbose) as panel:
@@ -175,7 +175,7 @@ def _take_file(file: LabelledFile, choice: Choice, seconds: float | None) -> _As
     from fewtune.models import word_terms
 
     task = file.read()
-    portfolio = list_candidates(task, tuple(choice.model or ()), choice.methods, choice.fast)
+    portfolio = list_candidates(task, tuple(choice.model or ()), choice.methods, choice.fast, choice.read_limits())
     models = [each.model for each in portfolio.candidates if each.model is not None]
     for note in (*word_terms(models), *task.notes):
         say(note)

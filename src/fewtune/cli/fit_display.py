@@ -111,6 +111,7 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     always answering one label.
     """
     from fewtune.card import word_abstention
+    from fewtune.report.model_choice import word_mistakes
     from fewtune.suspects import find_suspects, put_before, write_rows
 
     assert fitted.probabilities is not None
@@ -119,6 +120,8 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
         f"Calibrated by {word_number(learnt['rows'], 'row')} that its models had not seen: temperature "
         f"{predictor.temperature:.3g}, expected calibration error {learnt['after']['ece']:.3f}."
     )
+    for line in word_mistakes(learnt):
+        say(line)
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
     if fitted.unclear is not None:

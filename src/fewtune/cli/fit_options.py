@@ -9,13 +9,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from fewtune.cli.options import DataDir, check_number, check_share, make_flag
 from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, list_names
+from fewtune.sizes import parse_bytes
+
+if TYPE_CHECKING:
+    from fewtune.fitting.terms import Limits
 
 TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain): the model is measured on them."
 AUTO = "auto"
@@ -90,6 +94,9 @@ class Choice:
         str | None, Parameter(help="What the model may take to answer a row, as 50ms or 1s, answered many at once.")
     ] = None
     max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that one fit on all rows may take.")] = None
+    max_memory: Annotated[
+        str | None, Parameter(help="Memory that the weights of the model may take, such as 400MB or 1GiB.")
+    ] = None
     seed: Annotated[int, Parameter(help="Seed of folds and fits.")] = 0
     max_tokens: Annotated[
         int | None, Parameter(help="Tokens that are read of one row; 512 if not given, longer texts lose their ends.")
@@ -113,11 +120,20 @@ class Choice:
         """The methods that are named."""
         return tuple(name for name in self.method or () if name != AUTO)
 
-    def read_latency(self) -> float | None:
-        """The seconds that a row may take, None: any."""
+    def read_limits(self) -> Limits:
+        """What the saved model may take."""
+        from fewtune.fitting.terms import Limits
+
+        return Limits(
+            row_seconds=self._read_latency(),
+            fit_seconds=math.inf if self.max_fit_seconds is None else self.max_fit_seconds,
+            model_bytes=math.inf if self.max_memory is None else parse_bytes("--max-memory", self.max_memory),
+        )
+
+    def _read_latency(self) -> float:
         given = self.max_latency
         if given is None:
-            return None
+            return math.inf
         number, unit = (given[:-2], 1e-3) if given.endswith("ms") else (given.removesuffix("s"), 1.0)
         try:
             seconds = float(number) * unit

@@ -235,8 +235,9 @@ def _choose(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Te
     """The best candidate fitted on all rows and calibrated, as `fewtune fit` does."""
     from fewtune.fitting.candidates import list_candidates
     from fewtune.fitting.labelled_file import write_rows
-    from fewtune.fitting.model import Terms, make_model
+    from fewtune.fitting.model import make_model
     from fewtune.fitting.row_look import word_left_out
+    from fewtune.fitting.terms import Terms
 
     with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
         file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fewtune.errors import FewtuneError, ModelError
+from fewtune.fitting.terms import ANYTHING, Limits
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
-from fewtune.models import find_model, inspect_model, place_model
+from fewtune.models import count_parameters, find_model, inspect_model, place_model, resolve_precision
 from fewtune.models.architectures import find_architecture
+from fewtune.sizes import format_bytes
 from fewtune.study import build_settings, read_settings
 from fewtune.tasks.base import Task
 
@@ -33,6 +35,8 @@ ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": 
 as sentence encoders, and on those that do."""
 OUTDONE = frozenset({("contrastive", "minilm-l6"), ("lora", "minilm-l6")})
 """Of models that are tried where none is named: what the same method does better on another of them."""
+WIDTHS = {"float32": 4, "bfloat16": 2}
+"""Bytes of a weight."""
 ROWS_SEEN, FEWEST_EPOCHS = 1000, 3
 """A fit goes through so many rows in all its epochs, or through all rows so often."""
 
@@ -73,7 +77,11 @@ class Portfolio:
 
 
 def list_candidates(
-    task: Task, models: Sequence[str] = (), methods: Sequence[str] = (), only_frozen: bool = False
+    task: Task,
+    models: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    only_frozen: bool = False,
+    limits: Limits = ANYTHING,
 ) -> Portfolio:
     """The candidates of a task, what trains no network first: those of named models and methods, or those that suit.
 
@@ -87,9 +95,13 @@ def list_candidates(
     placed = list(dict.fromkeys(map(place_model, models))) or list(ENCODERS if only_frozen else MODELS)
     for model in placed if needs_model else ():
         try:
-            says_words = _says_words(model)
+            says_words, size = _says_words(model), count_bytes(model)
         except ModelError as error:
             left_out.append(LeftOut(model, str(error)))
+            continue
+        if size > limits.model_bytes:
+            told = f"its weights take {format_bytes(size)}, above {format_bytes(int(limits.model_bytes))}."
+            left_out.append(LeftOut(model, told))
             continue
         usable.append(model)
         for method in methods or (ON_WORDS if says_words else ON_STATES):
@@ -118,6 +130,13 @@ def choose_settings(method: str, rows: int, says_words: bool = True) -> dict[str
     if "epochs" in settings:
         settings["epochs"] = min(settings["epochs"], max(FEWEST_EPOCHS, math.ceil(ROWS_SEEN / rows)))
     return settings
+
+
+def count_bytes(model: str | None) -> int:
+    """Bytes of the weights that a model of that name loads to answer on this machine; none without a model."""
+    if model is None:
+        return 0
+    return WIDTHS[resolve_precision("auto")] * count_parameters(find_model(model))
 
 
 def _says_words(model: str) -> bool:

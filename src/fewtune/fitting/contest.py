@@ -9,6 +9,7 @@ tried further, and a fit that turns out so is ended. So the cheapest candidate h
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from fewtune.fitting.candidates import Candidate, LeftOut
 from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
 from fewtune.fitting.standing import Answered, Standings, compare
+from fewtune.fitting.terms import Terms
 from fewtune.predictors.predictor import Predictor
 from fewtune.report.wording import word_seconds
 from fewtune.running.fit_rows import OnStep
@@ -94,14 +96,14 @@ class Contest:
         task: Task,
         candidates: Sequence[Candidate],
         folds: Sequence[npt.NDArray[np.int64]],
-        within: float,
+        terms: Terms,
         clock: Clock,
         work: WorkFolder,
         hear: Callable[[FittingEvent], None],
     ) -> None:
         self.entries = [Entry(candidate) for candidate in candidates]
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
-        self._task, self._folds, self._within = task, list(folds), within
+        self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
         self._stood: Standings | None = None
         """How they stand; None where that has changed since."""
@@ -121,7 +123,7 @@ class Contest:
         """How the candidates stand that answered some fold; there must be one."""
         if self._stood is None:
             answered, labels = self.list_answered(), len(self._task.labels)
-            self._stood = compare(answered, self.gold, labels, self._task.primary_metric, self._within)
+            self._stood = compare(answered, self.gold, labels, self._task.primary_metric, self._terms.within)
         return self._stood
 
     def list_answered(self) -> dict[str, Answered]:
@@ -172,13 +174,15 @@ class Contest:
             entry, fold = chosen
             self._fit_fold(fit, entry, fold)
         if not self._any_answered():
-            reasons = dict.fromkeys(entry.left_out.reason for entry in self.entries if entry.left_out is not None)
-            raise FewtuneError("no candidate could be fitted: " + " ".join(reasons))
+            reasons = [f"{each.left_out.name}: {each.left_out.reason}" for each in self.entries if each.left_out]
+            raise FewtuneError("no candidate could be fitted. " + " ".join(reasons))
         for entry in self.entries:
             if not entry.answers and entry.left_out is None:
                 self._leave_out(entry, "no time was left for it.")
 
     def _choose_next(self) -> tuple[Entry, int] | None:
+        for entry in self.entries:
+            self._hold_to_limits(entry)
         open_ones = [e for e in self.entries if e.left_out is None and len(e.answers) < len(self._folds)]
         for entry in open_ones:  # frozen features: all folds; whatever trains: one
             begun = entry.answers if entry.candidate.trains else ()
@@ -233,7 +237,7 @@ class Contest:
             fitted = time.perf_counter()
             found = predictor.log_probabilities([self._task.train[place].without_label() for place in left])
         except OutOfTimeError as error:
-            self._leave_out(entry, f"one fit on all rows takes about {word_seconds(error.seconds)}: more than is left.")
+            self._leave_out(entry, _word_long_fit(error.seconds, self._terms.limits.fit_seconds))
             return
         except Exception as error:
             self.drop(entry, error)
@@ -252,14 +256,27 @@ class Contest:
         self._work.keep(self._describe(entry.candidate, fold), answers)
         self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
 
+    def _hold_to_limits(self, entry: Entry) -> None:
+        """Leave out a candidate whose folds show that it takes longer than the saved model may."""
+        if not entry.answers:
+            return
+        limits, row, fit = self._terms.limits, entry.count_row_seconds(), self.foresee_last_fit(entry)
+        if row > limits.row_seconds:
+            self._forget(entry, f"it takes {1e3 * row:.3g} ms a row, above {1e3 * limits.row_seconds:.3g} ms.")
+        elif fit > limits.fit_seconds:
+            self._forget(entry, _word_long_fit(fit, limits.fit_seconds))
+
     def drop(self, entry: Entry, error: Exception) -> None:
         """Leave out a candidate that cannot be fitted, whatever it answered; what is no reason for that is raised."""
         out_of_memory = find_failure_kind(error) == "out_of_memory"
         if not out_of_memory and (isinstance(error, UnwrittenError) or not isinstance(error, FewtuneError)):
             raise error
+        self._forget(entry, "memory did not suffice for it." if out_of_memory else str(error))
+
+    def _forget(self, entry: Entry, reason: str) -> None:
         entry.answers.clear()
         self._stood = None
-        self._leave_out(entry, "memory did not suffice for it." if out_of_memory else str(error))
+        self._leave_out(entry, reason)
 
     def _leave_out(self, entry: Entry, reason: str) -> None:
         entry.left_out = LeftOut(entry.candidate.name, reason)
@@ -267,8 +284,8 @@ class Contest:
 
     def _watch(self, began: float, rows: int) -> OnStep:
         """Ends a fit that could not be repeated on all rows in what is left after it."""
-        allowed = self._clock.left()
-        if allowed == float("inf") or not self._any_answered():
+        left, most = self._clock.left() if self._any_answered() else math.inf, self._terms.limits.fit_seconds
+        if math.isinf(left) and math.isinf(most):
             return lambda step, steps, loss: None
         growth = len(self._task.train) / rows
         first = began
@@ -281,7 +298,12 @@ class Contest:
             # The first step may take long for what is made once; of it alone no more is known than that it ended.
             steady = (now - first) / (step - 1) if step > 1 else 0.0
             whole = first - began + steady * (steps - 1)
-            if whole * (1 + growth) > allowed and step < steps:
+            if (whole * (1 + growth) > left or growth * whole > most) and step < steps:
                 raise OutOfTimeError(growth * whole)
 
         return hear
+
+
+def _word_long_fit(seconds: float, most: float) -> str:
+    told = f"one fit on all rows takes about {word_seconds(seconds)}: "
+    return told + ("more than is left." if seconds <= most else f"more than the {word_seconds(most)} it may.")

@@ -6,20 +6,18 @@ candidate is fitted when is `contest`'s, and how candidates compare is `standing
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.analysis.decision import MOST_RISK, SHARE_LOST, WITHIN
 from fewtune.errors import DataError, FewtuneError
-from fewtune.evaluation import measure
+from fewtune.evaluation import list_confusions, measure, score_labels
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.contest import Clock, Contest, Entry, Fit
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
@@ -27,7 +25,8 @@ from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
 from fewtune.fitting.kept_models import KeptModels
 from fewtune.fitting.stacking import Stack, propose_stack
-from fewtune.fitting.standing import Answered, Standing, Standings, bound_score, compare
+from fewtune.fitting.standing import Answered, Standing, Standings, bound_score, compare, is_settled
+from fewtune.fitting.terms import Terms
 from fewtune.inference.majority import is_above_majority
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
@@ -44,31 +43,11 @@ if TYPE_CHECKING:
 
 FOLDS = 4
 """Folds where none are said: three quarters of the rows fit each model."""
+MOST_CONFUSIONS = 20
+"""That a model keeps, the commonest ones."""
 AS_GOOD = 1 / 30
 """Of the tolerance: what a candidate may be expected to lose more than the best bet, and be as good. Of those that are
 as good the one is taken that answers rows the fastest."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How a model is chosen and fitted.
-
-    `folds` is how many, 0 for none; None: FOLDS.
-    """
-
-    within: float = WITHIN
-    seconds: float | None = None
-    """What the whole may take; None: no limit."""
-    seed: int = 0
-    folds: int | None = None
-    risk: float | None = None
-    """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
-    max_tokens: int | None = None
-    """Tokens of one row's prompt; None: as many as in a study."""
-    most_row_seconds: float | None = None
-    """What the model may take to answer a row; None: no limit."""
-    most_fit_seconds: float | None = None
-    """What its last fit may take; None: no limit."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +147,7 @@ def make_model(
         return fit_task(some, (), request, both, models)
 
     folds = _deal_folds(labels, terms, portfolio)
-    contest = Contest(task, portfolio.candidates, folds, terms.within, clock, work, hear)
+    contest = Contest(task, portfolio.candidates, folds, terms, clock, work, hear)
     choice = None
     if folds:
         taken = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
@@ -177,7 +156,7 @@ def make_model(
         members = [contest.entries[0]]
         if folds:
             contest.hold(fit)
-            stack = propose_stack(contest, contest.stand(), clock.left())
+            stack = propose_stack(contest, clock.left(), terms.limits)
             choice = _choose(contest, stack, portfolio, terms, task, clock)
             members = [contest.find(name) for name in choice.members]
         fitted = _fit_members(contest, members, fit, hear)
@@ -253,32 +232,18 @@ def _choose(
     entries = {entry.candidate.name: entry for entry in contest.entries if entry.answers}
     row_seconds = {name: entry.count_row_seconds() for name, entry in entries.items()}
     fit_seconds = {name: entry.count_alone_seconds() for name, entry in entries.items()}
-    last_fit = {name: contest.foresee_last_fit(entry) for name, entry in entries.items()}
     if stack is not None:
         answered[stack.name] = stack.answered
         row_seconds[stack.name], fit_seconds[stack.name] = stack.row_seconds, stack.fit_seconds
-        last_fit[stack.name] = sum(last_fit[name] for name in stack.weights)
     standings = compare(answered, contest.gold, len(task.labels), task.primary_metric, terms.within)
-    allowed = [
-        each
-        for each in standings.standings
-        if row_seconds[each.name] <= (terms.most_row_seconds or math.inf)
-        and last_fit[each.name] <= (terms.most_fit_seconds or math.inf)
-    ]
-    if not allowed:
-        raise FewtuneError(
-            "no candidate keeps within the limits on the seconds that a row or the last fit takes: "
-            + ", ".join(f"{name}: {seconds:.3g} s a row" for name, seconds in row_seconds.items())
-            + ". Raise a limit, or name a smaller model."
-        )
-    best = allowed[0]
-    as_good = [each for each in allowed if each.expected_loss <= best.expected_loss + AS_GOOD * terms.within]
+    least = standings.best.expected_loss
+    as_good = [each for each in standings.standings if each.expected_loss <= least + AS_GOOD * terms.within]
     chosen = min(as_good, key=lambda each: row_seconds[each.name])
     pooled = stack is not None and chosen.name == stack.name
     return Choice(
         standings=standings,
         chosen=chosen,
-        settled=chosen.expected_loss <= SHARE_LOST * terms.within and chosen.risk <= MOST_RISK,
+        settled=is_settled(chosen.expected_loss, chosen.risk, terms.within),
         within=terms.within,
         metric=task.primary_metric,
         folds=contest.count_folds(),
@@ -337,6 +302,7 @@ def _note(choice: Choice) -> dict[str, Any]:
         "folds": choice.folds,
         "rows": choice.rows,
         "seconds": choice.seconds,
+        "enough_rows": None if choice.settled else choice.standings.enough_rows,
         "candidates": [
             {
                 "name": each.name,
@@ -385,11 +351,14 @@ def calibrate(predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int
     """
     temperature = fit_temperature(scores, gold)
     before, after = np.exp(scores), np.exp(normalise(scores / temperature))
+    answers = after.argmax(axis=1).astype(np.int64)
     learnt = {
         "rows": len(gold),
         "before": describe_calibration(before, gold),
         "after": describe_calibration(after, gold),
         "metrics": _list_scores(after, gold),
+        "labels": [asdict(each) for each in score_labels(gold, answers, predictor.labels)],
+        "confusions": [asdict(each) for each in list_confusions(gold, answers, predictor.labels)[:MOST_CONFUSIONS]],
     }
     origin = {**predictor.origin, "out_of_fold": learnt}
     return replace(predictor, origin=origin, temperature=temperature), after

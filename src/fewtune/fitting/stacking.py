@@ -5,14 +5,16 @@ Owns which candidates are its members and whether there is time for it. How weig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fewtune.fitting.contest import Contest
+from fewtune.fitting.candidates import count_bytes
+from fewtune.fitting.contest import Contest, Entry
 from fewtune.fitting.stack_weights import fit_weights, judge_stack
-from fewtune.fitting.standing import Answered, Standings
+from fewtune.fitting.standing import Answered
+from fewtune.fitting.terms import Limits
 
 MOST_MEMBERS = 3
 FEWEST_ROWS = 24
@@ -34,15 +36,16 @@ class Stack:
         return f"stack of {' + '.join(self.weights)}"
 
 
-def propose_stack(contest: Contest, standings: Standings, left: float) -> Stack | None:
-    """A stack of the best candidates that answered all rows; None where there are too few, or too little time is left.
+def propose_stack(contest: Contest, left: float, limits: Limits) -> Stack | None:
+    """A stack of the best candidates that answered all rows; None where too few keep together within what is left of
+    the time, in seconds, and within the limits.
 
-    `left` is in seconds. Members of no weight are left out.
+    Members of no weight are left out.
     """
-    ranked = sorted(standings.standings, key=lambda each: -each.score)
+    ranked = sorted(contest.stand().standings, key=lambda each: -each.score)
     entries = [contest.find(each.name) for each in ranked]
     members = [entry for entry in entries if contest.is_whole(entry)][:MOST_MEMBERS]
-    while len(members) > 1 and sum(map(contest.foresee_last_fit, members)) > left:
+    while len(members) > 1 and not _keeps_within(contest, members, left, limits):
         members = members[:-1]
     if len(members) < 2:
         return None
@@ -64,3 +67,11 @@ def propose_stack(contest: Contest, standings: Standings, left: float) -> Stack 
         fit_seconds=sum(entry.count_alone_seconds() for entry in chosen),
         row_seconds=sum(entry.count_row_seconds() for entry in chosen),
     )
+
+
+def _keeps_within(contest: Contest, members: Sequence[Entry], left: float, limits: Limits) -> bool:
+    """Whether candidates keep together within the time that is left, in seconds, and within the limits."""
+    fit = sum(map(contest.foresee_last_fit, members))
+    row = sum(entry.count_row_seconds() for entry in members)
+    bytes_loaded = sum(count_bytes(model) for model in {entry.candidate.model for entry in members})
+    return fit <= min(left, limits.fit_seconds) and row <= limits.row_seconds and bytes_loaded <= limits.model_bytes

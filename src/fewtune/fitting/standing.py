@@ -20,11 +20,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from fewtune.analysis.decision import MOST_RISK, SHARE_LOST
 from fewtune.inference.scores import score_with_effects
 from fewtune.metrics.counts import RANGES
 
 INFLATION = 1.5
 """By how much the variance over rows understates that of a difference of cross-validated scores."""
+TIMES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+MOST_TIMES = TIMES[-1]
+"""As many rows as there are, so many times, are looked at for what would settle a choice."""
 DRAWS = 4000
 """Of all candidates' scores, from which expected losses are means."""
 
@@ -62,6 +66,10 @@ class Standings:
     standings: tuple[Standing, ...]
     optimism: float
     """By how much the best of so many scores is too high, for being the best."""
+    enough_rows: int | None
+    """Rows like these by which a best bet is thought to be settled, if candidates stand to each other as they do now;
+    None: more than MOST_TIMES as many as there are.
+    """
 
     @property
     def best(self) -> Standing:
@@ -99,7 +107,24 @@ def compare(
         for place, name in enumerate(names)
     ]
     standings.sort(key=lambda each: (each.name != names[bet], each.expected_loss))
-    return Standings(tuple(standings), max(0.0, optimism))
+    rows = max(len(each.places) for each in answered.values())
+    return Standings(tuple(standings), max(0.0, optimism), _find_enough_rows(scores, draws - scores, rows, within))
+
+
+def is_settled(expected_loss: float, risk: float, within: float) -> bool:
+    """Whether a choice is expected to lose a sixth of the tolerance at most, at a risk of 5 % at most."""
+    return expected_loss <= SHARE_LOST * within and risk <= MOST_RISK
+
+
+def _find_enough_rows(scores: np.ndarray, off: np.ndarray, rows: int, within: float) -> int | None:
+    """Rows by which a best bet of these scores (candidates,) is settled; draws are now `off` (DRAWS, candidates)."""
+    for times in TIMES:
+        draws = scores + off / math.sqrt(times)
+        losses = draws.max(axis=1)[:, None] - draws
+        bet = int(losses.mean(axis=0).argmin())
+        if is_settled(float(losses[:, bet].mean()), float((losses[:, bet] > within).mean()), within):
+            return math.ceil(times * rows)
+    return None
 
 
 def _measure(

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     import altair
     import polars
 
+MOST_TOLD = 3
+"""Confusions that are told in a sentence."""
+SKEWED = 3
+"""A label is rare where another has so many times its rows."""
+
 
 @dataclass(frozen=True)
 class ModelChoice:
@@ -103,8 +108,38 @@ def word_choice(choice: Mapping[str, Any]) -> str:
     chance = f"{word_chance(1 - own['risk'])} to lose {100 * choice['within']:g} at most"
     return (
         f"{head} {own['name']}{colon} expected to lose {word_lost(own['expected_loss'])} to the best of these "
-        f"{len(standings)} candidates ({chance}), by {folds}; {cost}."
+        f"{len(standings)} candidates ({chance}), by {folds}; {cost}.{'' if choice['settled'] else _word_more(choice)}"
     )
+
+
+def _word_more(choice: Mapping[str, Any]) -> str:
+    """Word what would settle a choice: ' With about 90 labelled rows like these it should be clear which is best.'"""
+    told, enough = "", choice.get("enough_rows")
+    if enough is not None and enough > choice["rows"]:
+        told += f" With about {enough} labelled rows like these it should be clear which is best."
+    short = sum(each["rows"] < choice["rows"] for each in choice["candidates"])
+    if short:
+        told += f" {word_number(short, 'candidate')} had no time for all folds: a longer budget judges more of them."
+    return told
+
+
+def word_mistakes(learnt: Mapping[str, Any]) -> list[str]:
+    """Word what a model's folds take for what, the commonest first, and how often its rarest label is found."""
+    told = []
+    if learnt["confusions"]:
+        pairs = [
+            f"{each['label']!r} for {each['taken_for']!r} ({each['count']} of {word_number(each['rows'], 'row')})"
+            for each in learnt["confusions"][:MOST_TOLD]
+        ]
+        told.append(f"Most often it takes {', '.join(pairs)}.")
+    judged = [each for each in learnt["labels"] if each["rows"]]
+    rarest = min(judged, key=lambda each: each["rows"])
+    if rarest["rows"] < max(each["rows"] for each in judged) / SKEWED:
+        found = round(rarest["recall"] * rarest["rows"])
+        told.append(
+            f"Of the {word_number(rarest['rows'], 'row')} of {rarest['label']!r}, the rarest label, it finds {found}."
+        )
+    return told
 
 
 def word_stated(choice: Mapping[str, Any]) -> str:

@@ -1,0 +1,45 @@
+"""How a model is chosen and fitted, and what the saved one may take.
+
+Owns these values. What holds to them is `candidates`' (memory), `contest`'s and `model`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fewtune.analysis.decision import WITHIN
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the saved model may take; infinite: anything."""
+
+    row_seconds: float = math.inf
+    """To answer a row, of many answered at once."""
+    fit_seconds: float = math.inf
+    """Of its fit on all rows."""
+    model_bytes: float = math.inf
+    """Of the weights that it loads."""
+
+
+ANYTHING = Limits()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a model is chosen and fitted.
+
+    `folds` is how many, 0 for none; None: FOLDS.
+    """
+
+    within: float = WITHIN
+    seconds: float | None = None
+    """What the whole may take; None: no limit."""
+    seed: int = 0
+    folds: int | None = None
+    risk: float | None = None
+    """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
+    max_tokens: int | None = None
+    """Tokens of one row's prompt; None: as many as in a study."""
+    limits: Limits = ANYTHING
