@@ -118,3 +118,19 @@ def test_a_world_drawn_from_records_is_raced_to_an_answer_by_both_rules() -> Non
     for each in found.values():
         assert each["worlds"] == 3 and each["trials"] >= 12
         assert 0 <= each["lost"] <= 0.36 and len(each["bins"]) > 0
+
+
+def test_committed_choices_by_expected_loss_come_true_in_worlds_drawn_from_records() -> None:
+    worlds = {cell["guarantee"]: cell for cell in COMMITTED["choices"] if cell["kind"] == "from records"}
+    found, by_bound = worlds["expected_loss"], worlds["bound"]
+    assert found["worlds"] == by_bound["worlds"] >= 400
+    assert found["decided"] >= 0.9 and found["trials"] <= 0.65 * by_bound["trials"]
+    assert found["lost"] <= 0.0025 and found["beyond"] <= 0.02
+    assert 0.5 <= found["stated_decided"] / found["lost_decided"] <= 2
+    for cell in found["bins"]:
+        assert cell["stated"] >= 0.5 * cell["lost"], cell
+
+
+def test_the_hard_worlds_stand_beside() -> None:
+    kinds = {(cell["kind"], cell["guarantee"]) for cell in COMMITTED["choices"]}
+    assert kinds == {(kind, rule) for kind in ("from records", *(each.name for each in KINDS)) for rule in GUARANTEES}
