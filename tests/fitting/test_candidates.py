@@ -74,6 +74,23 @@ def test_without_names_those_that_suit_are_tried_and_models_that_cannot_be_had_a
     assert list_names(list_candidates(rows)) == ["tfidf"], "no model at all is no reason for no model of the rows"
 
 
+def test_where_uneven_labels_count_alike_embeddings_are_tried_with_balanced_weights_too(
+    encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_of(labels: list[str], methods: tuple[str, ...] = ()) -> list[str]:
+        rows = make_task([f"text {number}" for number in range(len(labels))], labels)
+        return list_names(list_candidates(rows, [encoder], methods, only_frozen=not methods))
+
+    plain = ["tfidf", f"embeddings ({encoder})"]
+    assert list_of([*"xxxxxxyyyyzz"]) == [*plain, f"embeddings, balanced ({encoder})"]
+    assert list_of([*"xxxxyyyyzzzz"]) == plain, "weights that are all alike"
+    assert list_of([*"xxxxxxxxyyyy"]) == plain, "judged by accuracy, in which common labels count more"
+    assert list_of([*"xxxxxxyyyyzz"], ("embeddings",)) == plain[1:], "what is named is tried"
+    skewed = make_task([f"text {number}" for number in range(12)], [*"xxxxxxyyyyzz"])
+    balanced = list_candidates(skewed, [encoder]).candidates[2]
+    assert balanced.settings == {"class_weight": "balanced"} and balanced.method == "embeddings"
+
+
 def test_a_named_model_that_cannot_be_used_is_left_out_and_refused_where_it_is_the_only_one(
     rows: Task, encoder: str, broken: str
 ) -> None:

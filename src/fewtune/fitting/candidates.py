@@ -7,8 +7,9 @@ is that of what is cheap and strong first: frozen features, then what trains.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fewtune.errors import FewtuneError, ModelError
@@ -33,6 +34,8 @@ ON_STATES: Mapping[str, Mapping[str, Any]] = {
 ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": {"epochs": 10}}
 """Methods that are tried where none is named, with their settings: without a model, on models that say no words such
 as sentence encoders, and on those that do."""
+BALANCED = frozenset({"embeddings"})
+"""Methods that are tried with balanced weights besides, where labels of unlike numbers of rows count alike."""
 OUTDONE = frozenset({("contrastive", "minilm-l6"), ("lora", "minilm-l6")})
 """Of models that are tried where none is named: what the same method does better on another of them."""
 WIDTHS = {"float32": 4, "bfloat16": 2}
@@ -48,11 +51,18 @@ class Candidate:
     method: str
     model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    variant: str | None = None
+    """What tells it from the same method on the same model."""
 
     @property
     def name(self) -> str:
         """What it is called wherever candidates stand beside one another."""
-        return self.method if self.model is None else f"{self.method} ({self.model})"
+        method = self.method if self.variant is None else f"{self.method}, {self.variant}"
+        return method if self.model is None else f"{method} ({self.model})"
+
+    def balance(self) -> Candidate:
+        """The same with balanced weights."""
+        return replace(self, settings={**self.settings, "class_weight": "balanced"}, variant="balanced")
 
     @property
     def trains(self) -> bool:
@@ -113,10 +123,17 @@ def list_candidates(
                 left_out.append(LeftOut(candidate.name, reason))
             elif reason is None and get_method(method).uses_model and (named or (method, model) not in OUTDONE):
                 found.append(candidate)
+                found += [candidate.balance()] if not methods and method in BALANCED and _is_uneven(task) else []
     found.sort(key=lambda each: each.trains)
     if not found or (models and needs_model and not usable):
         raise FewtuneError(" ".join(dict.fromkeys(each.reason for each in left_out)))
     return Portfolio(tuple(found), tuple(left_out))
+
+
+def _is_uneven(task: Task) -> bool:
+    """Whether labels count alike in a task's metric and have unlike numbers of rows."""
+    rows = Counter(row.label for row in task.train)
+    return task.primary_metric == "macro_f1" and len(set(rows.values())) > 1
 
 
 def _list_without_model(methods: Sequence[str], rows: int) -> list[Candidate]:

@@ -44,7 +44,10 @@ def propose_stack(contest: Contest, left: float, limits: Limits) -> Stack | None
     """
     ranked = sorted(contest.stand().standings, key=lambda each: -each.score)
     entries = [contest.find(each.name) for each in ranked]
-    members = [entry for entry in entries if contest.is_whole(entry)][:MOST_MEMBERS]
+    apart: dict[tuple[str, str | None], Entry] = {}
+    for entry in filter(contest.is_whole, entries):  # the best of a method on a model: its variants say much the same
+        apart.setdefault((entry.candidate.method, entry.candidate.model), entry)
+    members = list(apart.values())[:MOST_MEMBERS]
     while len(members) > 1 and not _keeps_within(contest, members, left, limits):
         members = members[:-1]
     if len(members) < 2:
