@@ -147,6 +147,17 @@ def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fol
     assert fits.fitted.count("lora") == 1 and held.stand().best.name == "pattern"
 
 
+def test_a_variant_costs_what_the_first_of_its_method_and_model_took_to_read_the_rows() -> None:
+    plain = Candidate("embeddings", "encoder")
+    task = make_task([f"text {number}" for number in range(ROWS)], ["x", "y"] * (ROWS // 2))
+    candidates = [plain, plain.balance(), Candidate("tfidf")]
+    held = Contest(task, candidates, [np.arange(ROWS)], Terms(), Clock(None, 0.0), WorkFolder(), lambda event: None)
+    for entry, (fit, row) in zip(held.entries, [(4.0, 0.1), (0.01, 0.001), (1.0, 0.002)], strict=True):
+        entry.take(0, FoldAnswers(np.zeros((ROWS, 2)), fit, row))
+    assert [entry.count_row_seconds() for entry in held.entries] == [0.1, 0.1, 0.002]
+    assert [entry.count_alone_seconds() for entry in held.entries] == [4.0, 4.0, 1.0]
+
+
 def test_the_first_candidate_is_fitted_whatever_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     held, fits, events = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 5, "lora": 5}, budget=1)
     assert fits.fitted == ["tfidf"] and held.stand().best.name == "tfidf"

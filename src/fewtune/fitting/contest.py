@@ -74,6 +74,13 @@ class Entry:
     candidate: Candidate
     answers: dict[int, FoldAnswers] = field(default_factory=dict)
     left_out: LeftOut | None = None
+    costs: list[FoldAnswers] = field(default_factory=list)
+    """What folds took of this method on this model, whatever the variant: what one has read another finds kept."""
+
+    def take(self, fold: int, answers: FoldAnswers) -> None:
+        """Have a fold's answers."""
+        self.answers[fold] = answers
+        self.costs.append(answers)
 
     def count_fit_seconds(self) -> float:
         """The median time of a fold's fit."""
@@ -81,11 +88,11 @@ class Entry:
 
     def count_alone_seconds(self) -> float:
         """The time of a fit by itself: of frozen features the longest, for later ones find states kept."""
-        return self.count_fit_seconds() if self.candidate.trains else max(e.fit_seconds for e in self.answers.values())
+        return self.count_fit_seconds() if self.candidate.trains else max(each.fit_seconds for each in self.costs)
 
     def count_row_seconds(self) -> float:
         """Seconds to answer a row: the most that any fold took, for later ones find some answers kept."""
-        return max(each.seconds_a_row for each in self.answers.values())
+        return max(each.seconds_a_row for each in self.costs)
 
 
 class Contest:
@@ -101,7 +108,8 @@ class Contest:
         work: WorkFolder,
         hear: Callable[[FittingEvent], None],
     ) -> None:
-        self.entries = [Entry(candidate) for candidate in candidates]
+        costs: dict[tuple[str, str | None], list[FoldAnswers]] = {}
+        self.entries = [Entry(each, costs=costs.setdefault((each.method, each.model), [])) for each in candidates]
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
         self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
@@ -115,7 +123,7 @@ class Contest:
             for place in range(len(self._folds)):
                 kept = self._work.load(describe(entry.candidate, place))
                 if kept is not None:
-                    entry.answers[place] = kept
+                    entry.take(place, kept)
                     self._clock.add(kept.seconds)
         return {entry.candidate.name: len(entry.answers) for entry in self.entries if entry.answers}
 
@@ -251,7 +259,7 @@ class Contest:
         answered = time.perf_counter()
         answers = FoldAnswers(found, fitted - began, (answered - fitted) / len(left))
         del predictor
-        entry.answers[fold] = answers
+        entry.take(fold, answers)
         self._stood = None
         self._work.keep(self._describe(entry.candidate, fold), answers)
         self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
