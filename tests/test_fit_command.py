@@ -75,12 +75,16 @@ def test_rows_that_a_model_cannot_read_whole_are_told_after_the_fit(
     assert "1 row was longer than the model was fitted to read" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path) -> None:
+def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, saved = tmp_path / "pairs.csv", tmp_path / "model"
     path.write_text("first,second,label\n" + "".join(f"a {n},b {n},{'yes' if n % 2 else 'no'}\n" for n in range(12)))
     given = ("--text", "first", "--text", "second", "--label", "label", "--method", "tfidf", "--folds", "0")
     assert call("fit", path, *given, "--save", saved) == 0
-    assert "predictor.predict([{'first': TEXT, 'second': TEXT}])" in (saved / "README.md").read_text(encoding="utf-8")
+    card = (saved / "README.md").read_text(encoding="utf-8")
+    [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert """predictor.predict([{"first": "Its first.", "second": "Its second."}])""" in lines
+    monkeypatch.chdir(saved)
+    exec(lines, {})  # as they stand
 
 
 def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_calibrated(
@@ -423,7 +427,7 @@ def test_a_fitted_file_is_calibrated_and_says_what_to_label_next(
         ordered = [row["review"] for row in csv.DictReader(stream)]
     assert ordered[0] == "late but lovely" and len(ordered) == 3
     card = (saved / "README.md").read_text(encoding="utf-8")
-    assert "predictor.predict([TEXT])  # None where it abstains" in card
+    assert """predictor.predict(["A text of yours."])  # None where it abstains""" in card
     assert fewtune.load(saved).predict(["lovely", "tomorrow"]) == ["praise", None]
     assert "| log\\_loss |" in card or "| log_loss |" in card
     assert (saved / "reliability.svg").read_text().startswith("<svg")

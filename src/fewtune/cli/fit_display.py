@@ -5,6 +5,7 @@ Owns tables and files. Texts go to files beside the model, never into it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,11 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
         series = {"out of fold, calibrated": bin_answers(fitted.probabilities, fitted.gold[fitted.judged])}
         picture = export_svg(specify_reliability(series))
     predictor = fitted.predictor
-    named = ", ".join(f"{field!r}: TEXT" for field in predictor.fields)
-    asked = f"predictor.predict([{'TEXT' if len(predictor.fields) == 1 else f'{{{named}}}'}])"
-    if predictor.abstention is not None:
-        asked += "  # None where it abstains"
-    loading = [f"```python\nimport fewtune\n\npredictor = fewtune.load(FOLDER)\n{asked}\n```"]
+    named = json.dumps({field: f"Its {field}." for field in predictor.fields}, ensure_ascii=False)
+    row = '"A text of yours."' if len(predictor.fields) == 1 else named
+    asked = f"predictor.predict([{row}])" + ("  # None where it abstains" if predictor.abstention is not None else "")
+    read = 'predictor = fewtune.load(".")  # the folder where this file lies'
+    loading = [f"```python\nimport fewtune\n\n{read}\n{asked}\n```"]
     with saving(predictor, save) as (finished, manifest):
         add_card(finished, manifest, loading, picture)
 
