@@ -17,7 +17,10 @@ from fewtune.fitting.standing import Standing, Standings
 LONG = Candidate("embeddings", "/home/somebody/models/of/the/whole/department/sentence-encoder-large")
 NAMES = ("tfidf", LONG.name)
 STANDINGS = Standings(
-    tuple(Standing(name, 0.9 - 0.1 * place, 0.03, 60, 0.01, 0.02, 0.0) for place, name in enumerate(NAMES)), 0.0
+    tuple(Standing(name, 0.9 - 0.1 * place, 0.03, 60, 0.01, 0.02, 0.0) for place, name in enumerate(NAMES)),
+    0.0,
+    None,
+    None,
 )
 
 
@@ -44,7 +47,7 @@ def open_panel(
 
 
 def begin(panel: FitPanel, **kept: int) -> None:
-    panel.hear(Begun(Portfolio((Candidate("tfidf"), LONG)), 60, 4, 300.0, kept))
+    panel.hear(Begun(Portfolio((Candidate("tfidf"), LONG)), 60, 4, 300.0, kept, "accuracy"))
 
 
 def answer(panel: FitPanel, name: str, fold: int) -> None:
@@ -61,8 +64,8 @@ def test_piped_each_stage_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     panel.hear(LastFitBegun("tfidf", 60, 0.1))
     assert console.export_text().splitlines() == [
         f"Trying 2 candidates on 4 folds of 60 rows, in 300 s at most: tfidf, {LONG.name}.",
-        "tfidf: 0.900, fold 1 of 4, 1.50 s",
-        "tfidf: 0.900, fold 4 of 4, 1.50 s",
+        "tfidf: accuracy 0.900 after fold 1 of 4, 1.50 s",
+        "tfidf: accuracy 0.900 after fold 4 of 4, 1.50 s",
         f"{LONG.name} is left out: one fit on all rows takes about 9 min: more than is left.",
         "Fitting tfidf on all 60 rows …",
     ]
@@ -100,7 +103,7 @@ def test_folds_of_an_earlier_command_are_counted_and_told(monkeypatch: pytest.Mo
     begin(panel, tfidf=3)
     answer(panel, "tfidf", 4)
     told = console.export_text()
-    assert "3 folds of an earlier command stand." in told and "tfidf: 0.900, fold 4 of 4" in told
+    assert "3 folds of an earlier command stand." in told and "tfidf: accuracy 0.900 after fold 4 of 4" in told
 
 
 def test_on_a_terminal_the_last_frame_is_readable_at_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +118,7 @@ def test_on_a_terminal_the_last_frame_is_readable_at_eighty_columns(monkeypatch:
     lines = console.export_text().splitlines()
     assert all(len(line) <= 80 for line in lines)
     head, first, *rest = lines
-    assert head.split() == ["candidate", "folds", "score", "expected", "loss"]
+    assert head.split() == ["candidate", "folds", "accuracy", "expected", "loss"]
     assert first.split() == ["tfidf", "3", "0.900", "1.0", "point"]
     shown = "".join("".join(rest).split())
     assert "".join(LONG.model or "") in shown.replace("0.8001.0point", ""), "no name is cut"

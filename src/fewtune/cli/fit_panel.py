@@ -71,7 +71,8 @@ class FitPanel:
                 self._standings = event.standings
                 self._folds_done[event.name] = done = event.fold
                 own = event.standings.find(event.name)
-                line = f"{event.name}: {own.score:.3f}, fold {done} of {event.folds}, {word_seconds(event.seconds)}"
+                score = f"{self._metric} {own.score:.3f} after fold {done} of {event.folds}"
+                line = f"{event.name}: {score}, {word_seconds(event.seconds)}"
                 if self._verbose or (self._live is None and (done == 1 or done == event.folds)):
                     self._tell(line)
             case Dropped():
@@ -89,6 +90,10 @@ class FitPanel:
         """Say what goes on where no panel shows it and nothing was said for EVERY_SECONDS."""
         if self._live is None and self._stage and time.monotonic() - self._said >= EVERY_SECONDS:
             self._tell(self._word_now())
+
+    @property
+    def _metric(self) -> str:
+        return "score" if self._begun is None else self._begun.metric
 
     def _tick_on(self) -> None:
         while not self._ended.wait(1.0):
@@ -110,7 +115,7 @@ class FitPanel:
     def _make_table(self) -> Table:
         table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
         table.add_column("candidate", overflow="fold")
-        for name in ("folds", "score", "expected loss"):
+        for name in ("folds", self._metric, "expected loss"):
             table.add_column(name, justify="right", no_wrap=True)
         if self._standings is not None:
             for each in self._standings.standings:

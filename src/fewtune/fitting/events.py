@@ -22,6 +22,8 @@ class Begun:
     seconds: float | None
     kept: Mapping[str, int]
     """Folds that an earlier command fitted, by candidate."""
+    metric: str
+    """That candidates are compared by."""
 
 
 @dataclass(frozen=True)

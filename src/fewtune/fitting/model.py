@@ -151,7 +151,7 @@ def make_model(
     choice = None
     if folds:
         taken = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
-        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken))
+        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken, task.primary_metric))
     while True:
         members = [contest.entries[0]]
         if folds:
