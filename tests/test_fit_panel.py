@@ -18,9 +18,8 @@ LONG = Candidate("embeddings", "/home/somebody/models/of/the/whole/department/se
 NAMES = ("tfidf", LONG.name)
 STANDINGS = Standings(
     tuple(Standing(name, 0.9 - 0.1 * place, 0.03, 60, 0.01, 0.02, 0.0) for place, name in enumerate(NAMES)),
-    0.0,
-    None,
-    None,
+    optimism=0.0,
+    enough_rows=None,
 )
 
 
