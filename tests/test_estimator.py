@@ -99,7 +99,11 @@ def test_a_fit_leaves_parameters_alone_and_adds_fitted_attributes_only() -> None
     assert classifier.fit(TEXTS, LABELS) is classifier
     assert {name: vars(classifier)[name] for name in before} == before and classifier.settings is settings
     assert all(name.startswith("_") or name.endswith("_") for name in vars(classifier) if name not in before)
-    assert classifier.predictor_.origin["settings"] == {"inverse_penalty": 2.0, "longest_phrase": 1}
+    assert classifier.predictor_.origin["settings"] == {
+        "inverse_penalty": 2.0,
+        "longest_phrase": 1,
+        "class_weight": None,
+    }
     assert clone(classifier).get_params() == before | {"settings": settings}
 
 
