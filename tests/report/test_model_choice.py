@@ -51,7 +51,9 @@ def test_a_settled_choice_is_to_be_used_and_another_is_the_best_bet() -> None:
 
 def test_a_best_bet_says_what_would_settle_it() -> None:
     choice = keep(False, enough_rows=174)
-    assert word_choice(choice).endswith(" With about 174 labelled rows like these it should be clear which is best.")
+    assert word_choice(choice).endswith(
+        " About 174 labelled rows like these would tell which is best, if they differ as much as now."
+    )
     choice["candidates"][1]["rows"] = 15
     assert word_choice(choice).endswith(" 1 candidate had no time for all folds: a longer budget judges more of them.")
     assert "174" not in word_choice(keep(True, enough_rows=174)), "a settled choice needs none"
@@ -68,7 +70,7 @@ def test_the_commonest_mistakes_and_a_rare_label_are_told() -> None:
     ]
     assert word_mistakes({"labels": labels, "confusions": wrong}) == [
         "Most often it takes 'refund' for 'billing' (3 of 5 rows), 'billing' for 'refund' (2 of 40 rows).",
-        "Of the 5 rows of 'refund', the rarest label, it finds 2.",
+        "Of the 5 rows of 'refund', a rare label, it finds 2.",
     ]
     assert word_mistakes({"labels": labels[:1], "confusions": []}) == []
 

@@ -22,6 +22,7 @@ from fewtune.plurals import word_number
 if TYPE_CHECKING:
     from fewtune.fitting.candidates import Candidate, Portfolio
     from fewtune.fitting.labelled_file import LabelledFile
+    from fewtune.fitting.terms import Limits
     from fewtune.tasks.base import Task
 
 LEAST_ROOM = 1 << 16
@@ -79,7 +80,7 @@ def fit(
         asked = _take_study(source, seconds)
     else:
         file = _name_file(train, columns, choice)
-        asked = _take_file(file, choice, seconds)
+        asked = _take_file(file, choice, seconds, limits)
     _check_rows(asked.task, file, columns, calibration)
     if file is not None:
         show_rows(asked.task, asked.portfolio, choice.max_tokens)
@@ -169,13 +170,13 @@ def _check_rows(task: Task, file: LabelledFile | None, columns: Columns, calibra
         choose_sizes(file.read(hold_out=True))
 
 
-def _take_file(file: LabelledFile, choice: Choice, seconds: float | None) -> _Asked:
+def _take_file(file: LabelledFile, choice: Choice, seconds: float | None, limits: Limits) -> _Asked:
     """What suits a file's rows, or is named."""
     from fewtune.fitting.candidates import list_candidates
     from fewtune.models import word_terms
 
     task = file.read()
-    portfolio = list_candidates(task, tuple(choice.model or ()), choice.methods, choice.fast, choice.read_limits())
+    portfolio = list_candidates(task, tuple(choice.model or ()), choice.methods, choice.fast, limits)
     models = [each.model for each in portfolio.candidates if each.model is not None]
     for note in (*word_terms(models), *task.notes):
         say(note)

@@ -3,7 +3,9 @@
 Owns the order. What trains no network is judged on all folds first. Each other candidate then has a first fold, in the
 portfolio's order; after that the fold is fitted next that is expected to gain most a second: of a candidate that may be
 above the best bet, or of the best bet itself. What could not be fitted on all rows in the time that is left is not
-tried further, and a fit that turns out so is ended. So the cheapest candidate has a model in any case.
+tried further, and a fit that turns out so is ended; a candidate beyond the limits of the saved model is left out at its
+first fold. The cheapest candidate that
+keeps within them has a model in any case.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ Fit = Callable[[Candidate, Sequence[int], OnStep], Predictor]
 
 
 class OutOfTimeError(Exception):
-    """A fit takes longer than there is time; `seconds` is what it would take."""
+    """A fit on all rows would take longer than there is time for, or than it may; `seconds` is what it would take."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"one fit takes {seconds:.0f} s")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 FOLDS = 4
 """Folds where none are said: three quarters of the rows fit each model."""
-MOST_CONFUSIONS = 20
+CONFUSIONS_KEPT = 20
 """That a model keeps, the commonest ones."""
 AS_GOOD = 1 / 30
 """Of the tolerance: what a candidate may be expected to lose more than the best bet, and be as good. Of those that are
@@ -358,7 +358,7 @@ def calibrate(predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int
         "after": describe_calibration(after, gold),
         "metrics": _list_scores(after, gold),
         "labels": [asdict(each) for each in score_labels(gold, answers, predictor.labels)],
-        "confusions": [asdict(each) for each in list_confusions(gold, answers, predictor.labels)[:MOST_CONFUSIONS]],
+        "confusions": [asdict(each) for each in list_confusions(gold, answers, predictor.labels)[:CONFUSIONS_KEPT]],
     }
     origin = {**predictor.origin, "out_of_fold": learnt}
     return replace(predictor, origin=origin, temperature=temperature), after

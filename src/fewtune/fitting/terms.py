@@ -1,6 +1,7 @@
 """How a model is chosen and fitted, and what the saved one may take.
 
-Owns these values. What holds to them is `candidates`' (memory), `contest`'s and `model`'s.
+Owns these values. Limits are applied in `candidates` (memory), in `contest` (seconds) and, of several models together,
+in `stacking`.
 """
 
 from __future__ import annotations

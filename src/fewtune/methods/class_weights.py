@@ -21,7 +21,7 @@ ClassWeight = Annotated[
 ]
 
 
-def weigh_labels(class_weight: Literal["balanced"] | None, labels: Sequence[int], count: int) -> np.ndarray:
+def weigh_labels(class_weight: ClassWeight, labels: Sequence[int], count: int) -> np.ndarray:
     """What a row of each of `count` labels counts, (labels,), from the labels of the fitted rows: 1 on average.
 
     A label without rows counts 1.

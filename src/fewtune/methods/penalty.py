@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from fewtune.methods.base import LARGEST_NUMBER, SMALLEST_NUMBER
-from fewtune.methods.class_weights import weigh_labels
+from fewtune.methods.class_weights import ClassWeight, weigh_labels
 
 if TYPE_CHECKING:
     from fewtune.records import PenaltyNotes
@@ -59,7 +59,7 @@ def choose_penalty(
     usual: float,
     labels: Sequence[int],
     make_features: MakeFeatures,
-    class_weight: Literal["balanced"] | None = None,
+    class_weight: ClassWeight = None,
 ) -> Penalty:
     """The penalty given, or the one that suits these labels (rows,) and their features, around the usual one.
 
@@ -102,7 +102,7 @@ def _answer_rows(
     labels: np.ndarray,
     make_features: MakeFeatures,
     tried: Sequence[float],
-    class_weight: Literal["balanced"] | None,
+    class_weight: ClassWeight,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Log-probabilities (values tried, rows held out, labels), these rows' labels, and of how many folds they are."""
     from fewtune.predictors.regression import Regression

@@ -113,10 +113,10 @@ def word_choice(choice: Mapping[str, Any]) -> str:
 
 
 def _word_more(choice: Mapping[str, Any]) -> str:
-    """Word what would settle a choice: ' With about 90 labelled rows like these it should be clear which is best.'"""
+    """Word what would settle a choice: ' About 90 labelled rows like these would tell …'"""
     told, enough = "", choice.get("enough_rows")
     if enough is not None and enough > choice["rows"]:
-        told += f" With about {enough} labelled rows like these it should be clear which is best."
+        told += f" About {enough} labelled rows like these would tell which is best, if they differ as much as now."
     short = sum(each["rows"] < choice["rows"] for each in choice["candidates"])
     if short:
         told += f" {word_number(short, 'candidate')} had no time for all folds: a longer budget judges more of them."
@@ -124,7 +124,7 @@ def _word_more(choice: Mapping[str, Any]) -> str:
 
 
 def word_mistakes(learnt: Mapping[str, Any]) -> list[str]:
-    """Word what a model's folds take for what, the commonest first, and how often its rarest label is found."""
+    """Word what a model's folds take for what, the commonest first, and how often a rare label is found."""
     told = []
     if learnt["confusions"]:
         pairs = [
@@ -137,7 +137,7 @@ def word_mistakes(learnt: Mapping[str, Any]) -> list[str]:
     if rarest["rows"] < max(each["rows"] for each in judged) / SKEWED:
         found = round(rarest["recall"] * rarest["rows"])
         told.append(
-            f"Of the {word_number(rarest['rows'], 'row')} of {rarest['label']!r}, the rarest label, it finds {found}."
+            f"Of the {word_number(rarest['rows'], 'row')} of {rarest['label']!r}, a rare label, it finds {found}."
         )
     return told
 

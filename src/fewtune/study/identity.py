@@ -3,7 +3,7 @@
 **What enters an id.** Everything that decides the result, and nothing else:
 - the task's name and revision, the fingerprint of its rows, and that of its patterns;
 - the draw: shots and what they count, sampling, data seed, pool rows, limits on test rows, the share held out;
-- the method's name, revision and every setting (of UNCOUNTED where they are not null), and where it is tuned its
+- the method's name, revision and every setting (of ADDED_SETTINGS where they are not null), and where it is tuned its
   candidates, the folds and the metric, where that is the user's to choose;
 - the fit seed, where the method uses it;
 - where the method uses a model: the fingerprint of its weights, precision, tokens a prompt may have.
@@ -24,7 +24,7 @@ from typing import Any
 from fewtune.study.grid import Trial, uses_fit_seed
 from fewtune.tasks.base import Pattern
 
-UNCOUNTED = frozenset({"class_weight"})
+ADDED_SETTINGS = frozenset({"class_weight"})
 """Settings that came after records were made: where they are null, what they were made with is the same."""
 
 
@@ -79,7 +79,7 @@ def identify_trial(
 
 
 def _count(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None or name not in UNCOUNTED}
+    return {name: value for name, value in settings.items() if value is not None or name not in ADDED_SETTINGS}
 
 
 def fingerprint_patterns(patterns: Iterable[Pattern]) -> str:
