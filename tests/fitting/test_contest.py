@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,13 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from fewtune.engine.resuming import Resumption
 from fewtune.errors import FewtuneError, ModelError, UnwrittenError
+from fewtune.fitting import clock as clock_module
 from fewtune.fitting import contest as module
 from fewtune.fitting.candidates import Candidate
-from fewtune.fitting.contest import Clock, Contest
+from fewtune.fitting.clock import Clock
+from fewtune.fitting.contest import Contest
 from fewtune.fitting.events import Dropped, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
 from fewtune.fitting.terms import ANYTHING, Limits, Terms
@@ -42,7 +44,9 @@ class Fits:
         self.watch, self.shares, self.seconds = watch, shares, seconds
         self.fitted: list[str] = []
 
-    def __call__(self, candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+    def __call__(
+        self, candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+    ) -> Predictor:
         self.fitted.append(candidate.method)
         steps = 10
         for step in range(1, steps + 1):
@@ -72,6 +76,7 @@ def hold(
 ) -> tuple[Contest, Fits, list[Any]]:
     watch = Watch()
     monkeypatch.setattr(module, "time", watch)
+    monkeypatch.setattr(clock_module, "time", watch)
     monkeypatch.setattr(module, "gc", Mock())  # no network stands here, and looking through all libraries takes long
     task = make_task([f"text {number}" for number in range(ROWS)], ["x", "y"] * (ROWS // 2))
     folds = [np.arange(start, ROWS, 4) for start in range(4)]
@@ -129,8 +134,10 @@ def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fol
     assert held.stand().best.name == "lora" and not held.find("pattern").answers
 
     def answer_slowly(fits: Fits) -> Any:
-        def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
-            predictor: Any = fits(candidate, places, on_step)
+        def fit(
+            candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+        ) -> Predictor:
+            predictor: Any = fits(candidate, places, on_step, resumption)
             answer = predictor.log_probabilities
 
             def read(rows: Sequence[Example]) -> np.ndarray:
@@ -170,10 +177,12 @@ def test_a_candidate_that_cannot_be_fitted_is_left_out_and_all_of_them_are_an_er
 ) -> None:
     def fail(broken: set[str]) -> Callable[[Fits], Any]:
         def wrap(fits: Fits) -> Any:
-            def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+            def fit(
+                candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+            ) -> Predictor:
                 if candidate.method in broken:
                     raise ModelError("its weights are missing.")
-                return fits(candidate, places, on_step)
+                return fits(candidate, places, on_step, resumption)
 
             return fit
 
@@ -192,10 +201,12 @@ def test_a_killed_command_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPat
     work = WorkFolder(tmp_path / "unfinished")
 
     def kill(fits: Fits) -> Any:
-        def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+        def fit(
+            candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+        ) -> Predictor:
             if len(fits.fitted) == 6:
                 raise KeyboardInterrupt
-            return fits(candidate, places, on_step)
+            return fits(candidate, places, on_step, resumption)
 
         return fit
 
@@ -251,21 +262,38 @@ def test_a_budget_counts_what_earlier_commands_spent_on_what_is_taken_over_and_n
     assert fits.fitted == ["pattern"] * 4
 
 
-def test_a_clock_counts_what_is_taken_over() -> None:
-    began = time.perf_counter()
-    clock = Clock(60.0, began)
-    clock.add(50.0)
-    assert clock.left() <= 10.0 and Clock(None, began).left() == float("inf")
+def test_a_clock_goes_on_where_a_killed_command_of_the_same_question_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    watch = Watch()
+    monkeypatch.setattr(clock_module, "time", watch)
+    work, asked = WorkFolder(tmp_path / "unfinished"), {"candidates": ["tfidf"]}
+
+    def start(command: dict[str, Any], taken: float) -> Clock:
+        clock = Clock(60.0, watch.now)
+        clock.go_on(work, command, taken)
+        return clock
+
+    first = start(asked, 0.0)
+    watch.now += 50.0
+    first.keep()
+    watch.now += 0.5
+    first.keep()  # half a second later: killed before it is kept again
+    assert start(asked, 20.0).spent() == 50.0, "folds are a part of what was spent"
+    assert start({"candidates": ["lora"]}, 20.0).left() == 40.0, "of another question it is the folds alone"
+    assert Clock(None, watch.now).left() == float("inf")
 
 
 def test_a_fit_that_collapsed_and_is_done_again_is_not_taken_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def collapse(fits: Fits) -> Any:
-        def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+        def fit(
+            candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+        ) -> Predictor:
             if candidate.method == "lora":
                 for step in range(1, 11):
                     fits.watch.now += 1.0
                     on_step(step, 10, 0.7)
-            return fits(candidate, places, on_step)
+            return fits(candidate, places, on_step, resumption)
 
         return fit
 
@@ -288,10 +316,12 @@ def test_memory_that_does_not_suffice_leaves_a_candidate_out_and_a_fault_of_ours
 ) -> None:
     def fail(error: Exception) -> Callable[[Fits], Any]:
         def wrap(fits: Fits) -> Any:
-            def fit(candidate: Candidate, places: Sequence[int], on_step: OnStep) -> Predictor:
+            def fit(
+                candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+            ) -> Predictor:
                 if candidate.method == "lora" and "lora" in fits.fitted:
                     raise error
-                return fits(candidate, places, on_step)
+                return fits(candidate, places, on_step, resumption)
 
             return fit
 

@@ -14,6 +14,7 @@ import pytest
 import fewtune
 from fewtune.cli.fit_display import save_with_card
 from fewtune.errors import FewtuneError
+from fewtune.fitting import fold_answers
 from fewtune.fitting import model as module
 from fewtune.fitting.candidates import Candidate, Portfolio
 from fewtune.fitting.contest import Contest
@@ -122,6 +123,37 @@ def test_killed_the_same_call_goes_on_to_the_same_model(
     np.testing.assert_allclose(
         resumed.predictor.predict_probabilities(NEW), straight.predictor.predict_probabilities(NEW), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kill_at", [2, 10])
+def test_a_fit_that_is_killed_on_its_way_goes_on_from_where_it_stood(
+    kill_at: int, model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the second step of a fold's fit, and of the fit on all rows."""
+    monkeypatch.setattr(fold_answers, "FIT_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(fold_answers, "FIT_SHARE", 1.0)
+    lora, work = Candidate("lora", str(model_folders["llama"]), LORA), WorkFolder(tmp_path / "model-unfinished")
+    steps: list[int] = []
+
+    def count(step: int, of: int, loss: float) -> None:
+        steps.append(step)
+        if len(steps) == kill_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_model(make_rows(), Portfolio((lora,)), Terms(), work=work, on_step=count)
+    done = steps[-1]
+    assert done > 1
+    resumed = make_model(make_rows(), Portfolio((lora,)), Terms(), work=work, on_step=count)
+    assert steps[kill_at] == done, "the step that was not kept is the first one"
+    straight = fit(make_rows(), lora)
+    assert resumed.choice is not None and straight.choice is not None
+    assert resumed.choice.standings == straight.choice.standings
+    np.testing.assert_allclose(
+        resumed.predictor.predict_probabilities(NEW), straight.predictor.predict_probabilities(NEW), atol=1e-5
+    )
+    work.remove()
+    assert work.path is not None and not work.path.exists()
 
 
 def test_folds_of_other_rows_labels_or_seeds_are_not_taken_over(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class Resumption:
 
     path: Path
     every_seconds: float = EVERY_SECONDS
+    largest_share: float = 1.0
+    """Of a fit's time, that writing may take."""
     resumed_at: list[int] = field(default_factory=list)
     """Steps at which earlier processes were followed by another, this one last."""
     seconds: float = 0.0
@@ -47,6 +49,8 @@ class Resumption:
     _began: float = 0.0
     _tokens: int = 0
     _written: float = 0.0
+    _writing: float = 0.0
+    """Seconds that the last writing took."""
 
     def load(self, fit: str) -> FitState | None:
         """The state that a process left of this very fit; None where there is none, or it cannot be read.
@@ -70,7 +74,8 @@ class Resumption:
 
     @property
     def is_due(self) -> bool:
-        return time.monotonic() - self._written >= self.every_seconds
+        wait = max(self.every_seconds, self._writing * (1 / self.largest_share - 1))
+        return time.monotonic() - self._written >= wait
 
     def write(self, fit: str, step: int, state: FitState) -> None:
         """Keep where the fit stands; a disk that is full keeps nothing, and the fit goes on."""
@@ -82,9 +87,11 @@ class Resumption:
             "tokens": self.tokens + token_clock.now() - self._tokens,
             "resumed_at": self.resumed_at,
         }
+        began = time.monotonic()
         with suppress(OSError), open_atomically(self.path) as file:
             _stream(file, state.tensors, {"fit": json.dumps(told)})
         self._written = time.monotonic()
+        self._writing = self._written - began
 
     def remove(self) -> None:
         """The trial has ended: nothing is left to resume."""

@@ -4,8 +4,7 @@ Owns the order. What trains no network is judged on all folds first. Each other 
 portfolio's order; after that the fold is fitted next that is expected to gain most a second: of a candidate that may be
 above the best bet, or of the best bet itself. What could not be fitted on all rows in the time that is left is not
 tried further, and a fit that turns out so is ended; a candidate beyond the limits of the saved model is left out at its
-first fold. The cheapest candidate that
-keeps within them has a model in any case.
+first fold. The cheapest candidate that keeps within them has a model in any case.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from fewtune.causes import find_failure_kind
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.fitting.candidates import Candidate, LeftOut
+from fewtune.fitting.clock import Clock
 from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
 from fewtune.fitting.standing import Answered, Standings, compare
@@ -32,12 +32,17 @@ from fewtune.report.wording import word_seconds
 from fewtune.running.fit_rows import OnStep
 from fewtune.tasks.base import Task
 
+if TYPE_CHECKING:
+    from fewtune.engine.resuming import Resumption
+
 LEAST_GAIN = 5e-4
 """Nothing more is fitted where no candidate is expected to be this much above the best bet: a twentieth of a point."""
 SPARE = 1.2
 """The last fit is thought to take so many times what the folds' fits say."""
-Fit = Callable[[Candidate, Sequence[int], OnStep], Predictor]
-"""A candidate fitted on the rows at some places."""
+Fit = Callable[[Candidate, Sequence[int], OnStep, "Resumption | None"], Predictor]
+"""A candidate fitted on the rows at some places, and where a fit of them that was killed stands."""
+Describe = Callable[[Candidate, int | None], dict[str, Any]]
+"""All that decides what a candidate's model of a fold answers, by the fold's place; None: of all rows."""
 
 
 class OutOfTimeError(Exception):
@@ -46,27 +51,6 @@ class OutOfTimeError(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"one fit takes {seconds:.0f} s")
         self.seconds = seconds
-
-
-class Clock:
-    """The time that a whole command may take, `seconds`, or None: any; `began` is by `time.perf_counter`."""
-
-    def __init__(self, seconds: float | None, began: float) -> None:
-        self.seconds = seconds
-        self._began = began
-        self._earlier = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count what an earlier command spent on what this one takes over."""
-        self._earlier += seconds
-
-    def spent(self) -> float:
-        """Seconds since the command began, and those that earlier ones spent for it."""
-        return self._earlier + time.perf_counter() - self._began
-
-    def left(self) -> float:
-        """Seconds that are left, infinite where there is no limit."""
-        return float("inf") if self.seconds is None else self.seconds - self.spent()
 
 
 @dataclass
@@ -118,16 +102,22 @@ class Contest:
         self._stood: Standings | None = None
         """How they stand; None where that has changed since."""
 
-    def take_kept(self, describe: Callable[[Candidate, int], dict[str, Any]]) -> dict[str, int]:
+    def take_kept(self, describe: Describe) -> dict[str, int]:
         """Take over what an earlier command kept; how many folds that was, by candidate."""
-        self._describe = describe
+        self._describe, seconds = describe, 0.0
         for entry in self.entries:
             for place in range(len(self._folds)):
                 kept = self._work.load(describe(entry.candidate, place))
                 if kept is not None:
                     entry.take(place, kept)
-                    self._clock.add(kept.seconds)
+                    seconds += kept.seconds
+        command = {"candidates": [describe(entry.candidate, None) for entry in self.entries]}
+        self._clock.go_on(self._work, command, seconds)
         return {entry.candidate.name: len(entry.answers) for entry in self.entries if entry.answers}
+
+    def resume(self, entry: Entry, fold: int | None) -> Resumption | None:
+        """Where a fit of a fold, or None: of all rows, stands that an earlier command began."""
+        return self._work.resume(self._describe(entry.candidate, fold)) if entry.candidate.trains else None
 
     def stand(self) -> Standings:
         """How the candidates stand that answered some fold; there must be one."""
@@ -241,9 +231,9 @@ class Contest:
         name, left = entry.candidate.name, self._folds[fold]
         self._hear(FoldBegun(name, fold + 1, len(self._folds)))
         kept = np.setdiff1d(np.arange(len(self._task.train)), left)
-        began = time.perf_counter()
+        resumption, began = self.resume(entry, fold), time.perf_counter()
         try:
-            predictor = fit(entry.candidate, kept.tolist(), self._watch(began, len(kept)))
+            predictor = fit(entry.candidate, kept.tolist(), self._watch(began, len(kept)), resumption)
             fitted = time.perf_counter()
             found = predictor.log_probabilities([self._task.train[place].without_label() for place in left])
         except OutOfTimeError as error:
@@ -259,11 +249,15 @@ class Contest:
             self.drop(entry, FewtuneError("its answers are no numbers."))
             return
         answered = time.perf_counter()
-        answers = FoldAnswers(found, fitted - began, (answered - fitted) / len(left))
+        earlier = 0.0 if resumption is None else resumption.seconds
+        answers = FoldAnswers(found, fitted - began + earlier, (answered - fitted) / len(left))
         del predictor
         entry.take(fold, answers)
         self._stood = None
         self._work.keep(self._describe(entry.candidate, fold), answers)
+        if resumption is not None:
+            resumption.remove()
+        self._clock.keep()
         self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
 
     def _hold_to_limits(self, entry: Entry) -> None:
@@ -298,15 +292,16 @@ class Contest:
         if math.isinf(left) and math.isinf(most):
             return lambda step, steps, loss: None
         growth = len(self._task.train) / rows
-        first = began
+        first, first_step, last_step = began, 0, 0
 
         def hear(step: int, steps: int, loss: float) -> None:
-            nonlocal first
+            nonlocal first, first_step, last_step
             now = time.perf_counter()
-            if step == 1:  # of the fit, or of another one where that collapsed
-                first = now
+            if not first_step or step <= last_step:  # of the fit, or of another one where that collapsed
+                first, first_step = now, step
+            last_step = step
             # The first step may take long for what is made once; of it alone no more is known than that it ended.
-            steady = (now - first) / (step - 1) if step > 1 else 0.0
+            steady = (now - first) / (step - first_step) if step > first_step else 0.0
             whole = first - began + steady * (steps - 1)
             if (whole * (1 + growth) > left or growth * whole > most) and step < steps:
                 raise OutOfTimeError(growth * whole)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from fewtune.errors import DataError, FewtuneError
 from fewtune.evaluation import list_confusions, measure, score_labels
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
-from fewtune.fitting.contest import Clock, Contest, Entry, Fit
+from fewtune.fitting.clock import Clock
+from fewtune.fitting.contest import Contest, Entry, Fit
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
@@ -39,6 +40,7 @@ from fewtune.running.fit_rows import FitRequest, OnStep, fit_task, hear_nothing,
 from fewtune.tasks.base import Task, TestSet
 
 if TYPE_CHECKING:
+    from fewtune.engine.resuming import Resumption
     from fewtune.predictors.predictor import Predictor
 
 FOLDS = 4
@@ -137,20 +139,23 @@ def make_model(
     rows = [row.fields for row in task.train]
     labels = [task.labels[row.label] for row in task.train if row.label is not None]
 
-    def fit(candidate: Candidate, places: Sequence[int], watch: OnStep) -> Predictor:
+    def fit(candidate: Candidate, places: Sequence[int], watch: OnStep, resumption: Resumption | None) -> Predictor:
         def both(step: int, steps: int, loss: float) -> None:
+            clock.keep()
             watch(step, steps, loss)
             on_step(step, steps, loss)
 
         request = FitRequest(candidate.method, candidate.model, candidate.settings, terms.seed, terms.max_tokens)
         some = make_task([rows[i] for i in places], [labels[i] for i in places], task)
-        return fit_task(some, (), request, both, models)
+        return fit_task(some, (), request, both, models, resumption)
+
+    def describe(candidate: Candidate, fold: int | None) -> dict[str, Any]:
+        return _describe(task, candidate, () if fold is None else folds[fold].tolist(), terms)
 
     folds = _deal_folds(labels, terms, portfolio)
     contest = Contest(task, portfolio.candidates, folds, terms, clock, work, hear)
-    choice = None
+    choice, taken = None, contest.take_kept(describe)
     if folds:
-        taken = contest.take_kept(lambda candidate, fold: _describe(task, candidate, folds[fold], terms))
         hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken, task.primary_metric))
     while True:
         members = [contest.entries[0]]
@@ -187,7 +192,7 @@ def _fit_members(
         rows = range(len(contest.gold))
         hear(LastFitBegun(entry.candidate.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
         try:
-            fitted.append(fit(entry.candidate, rows, hear_nothing))
+            fitted.append(fit(entry.candidate, rows, hear_nothing, contest.resume(entry, None)))
         except Exception as error:
             if not entry.answers:  # without folds there is no other
                 raise
@@ -208,8 +213,8 @@ def _deal_folds(labels: Sequence[str], terms: Terms, portfolio: Portfolio) -> li
     return make_folds(labels, terms.folds or FOLDS, 1, np.random.default_rng(terms.seed))
 
 
-def _describe(task: Task, candidate: Candidate, left: npt.NDArray[np.int64], terms: Terms) -> dict[str, Any]:
-    """All that decides what a fold's model answers."""
+def _describe(task: Task, candidate: Candidate, left: Sequence[int], terms: Terms) -> dict[str, Any]:
+    """All that decides what a candidate's model answers that is fitted without the rows at some places."""
     return {
         "rows": task.fingerprint,
         "labels": list(task.labels),
@@ -220,7 +225,7 @@ def _describe(task: Task, candidate: Candidate, left: npt.NDArray[np.int64], ter
         "precision": resolve_precision("auto"),
         "max_tokens": terms.max_tokens,
         "seed": terms.seed,
-        "left": left.tolist(),
+        "left": list(left),
         "fewtune": version("fewtune"),
     }
 

@@ -32,6 +32,7 @@ from fewtune.tasks.label_column import order_labels
 if TYPE_CHECKING:
     from fewtune.engine.fit import FitReport
     from fewtune.engine.language_model import LanguageModel
+    from fewtune.engine.resuming import Resumption
     from fewtune.methods.plan import Plan
     from fewtune.models import ModelSnapshot
 
@@ -95,10 +96,12 @@ def fit_task(
     request: FitRequest,
     on_step: OnStep = hear_nothing,
     read_model: ReadModel = read_anew,
+    resumption: Resumption | None = None,
 ) -> Predictor:
     """A method fitted on all training rows of a task, beside a pool of unlabelled ones; raises FewtuneError likewise.
 
-    Methods that read no unlabelled rows leave the pool alone.
+    Methods that read no unlabelled rows leave the pool alone. With a `resumption` the fit goes on where a process that
+    was killed left it.
     """
     method, seed = request.method, request.seed
     given, known = read_settings(method, request.settings), get_method(method)
@@ -116,7 +119,8 @@ def fit_task(
     def fit(attempt: int) -> tuple[Plan, FitReport | None]:
         again = ("again", attempt) if attempt else ()
         rng = make_rng("fit", task.name, len(task.train), 0, seed, *again)
-        return fit_plan(make_plan(known, typed, loaded, task, draw, rng), rng, on_step)
+        plan = make_plan(known, typed, loaded, task, draw, rng)
+        return fit_plan(plan, rng, on_step, resumption=None if attempt else resumption)
 
     try:
         fitted = fit_again_where_collapsed(fit, draw)
