@@ -210,7 +210,7 @@ def test_a_program_cuts_long_pairs_as_its_model_does(pairs: Predictor, tmp_path:
     for first, second in ((90, 70), (4, 90), (90, 4), (300, 299), (1, 1)):
         row = {"text_1": "the cook is a joy to know " * first, "text_2": "this 😀 kettle broke " * second}
         [mine] = encoder.encode(template, pairs.read_rows([row]), reserve=program._answer_tokens())
-        assert program._encode(row, "") == mine, (first, second)
+        assert program._encode(row, "", template) == mine, (first, second)
 
 
 def test_every_export_is_told_from_a_saved_model(exported: Path) -> None:

@@ -63,6 +63,7 @@ def write_language_program(
     # The linear map of states has the temperature in it already.
     content = _describe(predictor, 1.0 if words is None else predictor.temperature) | {
         "template": prompting.template,
+        "compared": prompting.compared,
         "opening": opening,
         "max_tokens": encoder.max_tokens,
         "max_positions": encoder.max_positions + len(opening) - len(encoder.opening),

@@ -43,6 +43,8 @@ def write_sentence_transformer(
             "an encoder's form for other tools is a Sentence Transformers folder, and sentence-transformers is not "
             f"installed here to compare it: {word_install('sentences')}."
         )
+    if prompting.compared is not None:
+        raise PredictorError("this model compares two texts, and Sentence Transformers embed one.")
     if prompting.template != plain_template(fields) or len(fields) != 1 or scorer.contexts[0].before:
         raise PredictorError("Sentence Transformers embed a text as it is, and this model reads it within a prompt.")
     if forward.block is not None:

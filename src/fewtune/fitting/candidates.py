@@ -36,6 +36,8 @@ ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": 
 as sentence encoders, and on those that do."""
 BALANCED = frozenset({"embeddings"})
 """Methods that are tried with balanced weights besides, where labels of unlike numbers of rows count alike."""
+APART = frozenset({"embeddings"})
+"""Methods that are tried with the two texts of a row read apart besides: as one they hardly say how they compare."""
 OUTDONE = frozenset({("contrastive", "minilm-l6"), ("lora", "minilm-l6")})
 """Of models that are tried where none is named: what the same method does better on another of them."""
 WIDTHS = {"float32": 4, "bfloat16": 2}
@@ -62,7 +64,15 @@ class Candidate:
 
     def balance(self) -> Candidate:
         """The same with balanced weights."""
-        return replace(self, settings={**self.settings, "class_weight": "balanced"}, variant="balanced")
+        return self._vary("balanced", class_weight="balanced")
+
+    def read_apart(self) -> Candidate:
+        """The same that reads the two texts of a row apart, and compares them."""
+        return self._vary("texts apart", texts="apart")
+
+    def _vary(self, told: str, **settings: Any) -> Candidate:
+        variant = told if self.variant is None else f"{self.variant}, {told}"
+        return replace(self, settings={**self.settings, **settings}, variant=variant)
 
     @property
     def trains(self) -> bool:
@@ -122,12 +132,21 @@ def list_candidates(
             if reason is not None and named:
                 left_out.append(LeftOut(candidate.name, reason))
             elif reason is None and get_method(method).uses_model and (named or (method, model) not in OUTDONE):
-                found.append(candidate)
-                found += [candidate.balance()] if not methods and method in BALANCED and _is_uneven(task) else []
+                found += [candidate] if methods else _list_variants(candidate, task)
     found.sort(key=lambda each: each.trains)
     if not found or (models and needs_model and not usable):
         raise FewtuneError(" ".join(dict.fromkeys(each.reason for each in left_out)))
     return Portfolio(tuple(found), tuple(left_out))
+
+
+def _list_variants(candidate: Candidate, task: Task) -> list[Candidate]:
+    """A candidate, and what is tried besides of its method on a task's rows."""
+    found = [candidate]
+    if candidate.method in APART and len(task.fields) == 2:
+        found.append(candidate.read_apart())
+    if candidate.method in BALANCED and _is_uneven(task):
+        found += [each.balance() for each in found]
+    return found
 
 
 def _is_uneven(task: Task) -> bool:

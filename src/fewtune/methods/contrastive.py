@@ -103,7 +103,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         ),
         forward=forward,
         trainable_parameters=sum(p.numel() for group in trained.groups for p in group.parameters),
-        total_parameters=model.total_parameters + count_weights(task, model),
+        total_parameters=model.total_parameters + count_weights(task, model.width),
         report=lambda: MethodNotes(
             prompt=PromptNotes(template=prompting.template, cut=prompting.encoder.count_cut()),
             penalty=penalties[-1],

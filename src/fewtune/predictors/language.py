@@ -16,6 +16,7 @@ from fewtune.engine.forward import Forward
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, LabelWordReadout, Readout, StateReadout, WordsOver
 from fewtune.engine.score import score_prompts
+from fewtune.predictors.compared import compare_embeddings
 from fewtune.predictors.manifest import (
     BasePart,
     ContextPart,
@@ -50,18 +51,25 @@ class Prompting:
     encoder: Encoder
     template: str
     readout: Readout
+    compared: str | None = None
+    """The template of a row's second text, where it is read apart from the first: what is read is how they compare."""
 
     def read(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:
         """What the readout makes of rows behind a text, (rows, outcomes), float64."""
-        prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
+        first = self._read(self.template, rows, before)
+        return first if self.compared is None else compare_embeddings(first, self._read(self.compared, rows, before))
+
+    def _read(self, template: str, rows: Sequence[Example], before: Before) -> np.ndarray:
+        prompts = encode_rows(self.encoder, template, self.readout, rows, before)
         shared = isinstance(before, str) and before
         opening = [*self.encoder.opening, *self.encoder.tokenise([str(before)])[0]] if shared else []
         return score_prompts(self.forward, prompts, self.readout, opening)
 
     def count_tokens(self, rows: Sequence[Example], before: Before = "") -> np.ndarray:
         """Tokens of each row's prompt behind a text, (rows,)."""
-        prompts = encode_rows(self.encoder, self.template, self.readout, rows, before)
-        return np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+        templates = [self.template] if self.compared is None else [self.template, self.compared]
+        prompts = [encode_rows(self.encoder, each, self.readout, rows, before) for each in templates]
+        return np.array([sum(map(len, each)) for each in zip(*prompts, strict=True)], dtype=np.int64)
 
     def score(self, rows: Sequence[Example], before: Before = "", log_prior: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities over what is read, (rows, outcomes), less a log prior where one is given."""
@@ -118,6 +126,7 @@ class LanguageScorer:
                 revision=model.revision,
             ),
             template=self.prompting.template,
+            compared=self.prompting.compared,
             max_tokens=encoder.given_tokens,
             max_positions=encoder.max_positions,
             contexts=self.contexts,

@@ -16,6 +16,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import HeadReadout, NearnessReadout, Readout, StateReadout
 from fewtune.errors import DataError, PredictorError
 from fewtune.models.architectures.base import Ability
+from fewtune.predictors.compared import count_features
 from fewtune.predictors.language import LanguageScorer, Prompting, encode_rows, find_by_states, read_words
 from fewtune.predictors.manifest import (
     COPY_ANEW,
@@ -65,7 +66,7 @@ def rebuild_language(
         readout = HeadReadout(head)
     else:
         readout = read_words(encoder, part.readout.tokens, part.readout.over, part.readout.per_token)
-    prompting = Prompting(forward, encoder, part.template, readout)
+    prompting = Prompting(forward, encoder, part.template, readout, part.compared)
     near: NearestDemonstrations | None = None
     if part.contexts[0].nearest is not None:
         near = find_by_states(part.contexts[0].nearest, arrays["nearest.states"], prompting)
@@ -107,7 +108,8 @@ def _list_forms(
     width = model.width if part.block is None else int(model.config.hidden_size)
     forms = list_change_forms(part.network, folder, model)
     if isinstance(part.readout, RegressionPart):
-        forms |= Regression.list_forms(part.readout, width, there)
+        features = width if part.compared is None else count_features(width)
+        forms |= Regression.list_forms(part.readout, features, there)
     elif isinstance(part.readout, NeighboursPart):
         forms |= Neighbours.list_forms(part.readout, _count_words(model) if part.readout.by == "vocabulary" else width)
     elif isinstance(part.readout, HeadPart):
@@ -127,7 +129,8 @@ def _check_room(part: LanguagePart, fields: Sequence[str], prompting: Prompting,
             texts = [text + context.nearest.separator for text in context.nearest.texts]
             before = "".join(sorted(texts, key=len)[-context.nearest.count :])
         try:
-            encode_rows(prompting.encoder, prompting.template, prompting.readout, [blank], before)
+            for template in filter(None, (prompting.template, prompting.compared)):
+                encode_rows(prompting.encoder, template, prompting.readout, [blank], before)
         except DataError as error:
             raise PredictorError(f"{folder}: no row can be read as its manifest says: {error}") from error
 

@@ -215,6 +215,9 @@ class LanguagePart(_Part):
     kind: Literal["language"] = "language"
     base: BasePart
     template: str
+    compared: str | None = Field(
+        default=None, description="Template of a row's second text, where two are read apart and compared."
+    )
     max_tokens: int = Field(ge=1, description="Tokens that one rendered row may have.")
     max_positions: int = Field(ge=1, description="Tokens that a whole prompt may have.")
     contexts: tuple[ContextPart, ...] = Field(min_length=1, description="Probabilities are averaged over them.")
@@ -230,6 +233,8 @@ class LanguagePart(_Part):
             _refuse(f"contexts are one plain text where {self.readout.kind} reads the answer")
         if self.block is not None and not isinstance(self.readout, RegressionPart):
             _refuse(f"block is {self.block}, and only a regression reads one")
+        if self.compared is not None and not (isinstance(self.readout, RegressionPart) and self.readout.unit):
+            _refuse("compared is given, and only a regression on embeddings of length one reads two texts apart")
         if any(context.nearest != self.contexts[0].nearest for context in self.contexts):
             _refuse("contexts have unlike demonstrations to choose the nearest from")
         return self
@@ -355,6 +360,7 @@ def _list_templates(part: ScorerPart) -> list[str]:
             found.append(member.template)
         if isinstance(member, LanguagePart):
             found += [context.nearest.template for context in member.contexts if context.nearest]
+            found += [] if member.compared is None else [member.compared]
     return found
 
 

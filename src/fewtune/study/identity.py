@@ -24,7 +24,7 @@ from typing import Any
 from fewtune.study.grid import Trial, uses_fit_seed
 from fewtune.tasks.base import Pattern
 
-ADDED_SETTINGS = frozenset({"class_weight"})
+ADDED_SETTINGS = frozenset({"class_weight", "texts"})
 """Settings that came after records were made: where they are null, what they were made with is the same."""
 
 

@@ -53,7 +53,7 @@ class Classifier:
             part = rows[start : start + at_once]
             each = []
             for context in self.content["contexts"]:
-                scores = self._read([self._encode(row, context["before"]) for row in part]).log_softmax(-1)
+                scores = self._answer(part, context["before"]).log_softmax(-1)
                 if context["log_prior"] is not None:
                     scores = (scores - torch.tensor(context["log_prior"], device=self.device)).log_softmax(-1)
                 each.append(scores)
@@ -61,7 +61,19 @@ class Classifier:
             found += (mean / self.content["temperature"]).softmax(-1).tolist()
         return found
 
-    def _encode(self, row: Any, before: str) -> list[int]:
+    def _answer(self, rows: list[Any], before: str) -> torch.Tensor:
+        """Scores (rows, labels) behind a text."""
+        prompts = [self._encode(row, before, self.content["template"]) for row in rows]
+        if self.content["label_tokens"] is not None:
+            return self._read(prompts)
+        states = self._pool(prompts).double()
+        if self.content["compared"] is not None:
+            others = self._pool([self._encode(row, before, self.content["compared"]) for row in rows]).double()
+            states = compare(states, others)
+        scores: torch.Tensor = states @ self.arrays["weight"].T + self.arrays["offset"]
+        return scores
+
+    def _encode(self, row: Any, before: str, template: str) -> list[int]:
         fields = self.content["fields"]
         texts = {fields[0]: row} if isinstance(row, str) else row
         texts = {name: texts[name].strip() for name in fields}
@@ -69,19 +81,19 @@ class Classifier:
         around = len(self.content["opening"]) + len(self.content["closing"])
         left = self.content["max_positions"] - around - taken
         room = min(self.content["max_tokens"], left) - self._answer_tokens()
-        prompt = self._tokenise(before + self._render(texts))
+        prompt = self._tokenise(before + render(template, texts))
         limit = room
         while len(prompt) > taken + room:
-            prompt = self._tokenise(before + self._render(self._shorten(texts, limit)))
+            prompt = self._tokenise(before + render(template, self._shorten(template, texts, limit)))
             limit -= 1  # joined texts may tokenise to a little more than apart
         asked = [] if self.content["mask"] is None else [self.content["mask"]] * self._answer_tokens()
         return [*self.content["opening"], *prompt, *asked, *self.content["closing"]]
 
-    def _shorten(self, texts: dict[str, str], limit: int) -> dict[str, str]:
+    def _shorten(self, template: str, texts: dict[str, str], limit: int) -> dict[str, str]:
         """The texts such that the prompt has at most so many tokens: the longest lose their ends, never the prompt."""
         texts = dict(texts)
-        named = [name for _, name, _, _ in string.Formatter().parse(self.content["template"]) if name is not None]
-        while (length := len(self._tokenise(self._render(texts)))) > limit:
+        named = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        while (length := len(self._tokenise(render(template, texts)))) > limit:
             tokens = {name: self._tokenise(texts[name]) for name in named}
             most = max(map(len, tokens.values()), default=0)
             if most == 0:
@@ -94,10 +106,6 @@ class Classifier:
                     texts[name] = self.tokenizer.decode(own[:most]).rstrip("\ufffd")
         return texts
 
-    def _render(self, texts: dict[str, str]) -> str:
-        parts = string.Formatter().parse(self.content["template"])
-        return "".join(literal + ("" if name is None else texts[name]) for literal, name, _, _ in parts)
-
     def _tokenise(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
@@ -106,9 +114,6 @@ class Classifier:
 
     def _read(self, prompts: list[list[int]]) -> torch.Tensor:
         words = self.content["label_tokens"]
-        if words is None:
-            scores: torch.Tensor = self._pool(prompts).double() @ self.arrays["weight"].T + self.arrays["offset"]
-            return scores
         if self.content["mask"] is not None:
             ids, inside = self._pad(prompts)
             said = self.model(input_ids=ids, attention_mask=inside).logits
@@ -185,6 +190,19 @@ class Classifier:
         block = self.content["block"]
         out = self.model.base_model(input_ids=ids, attention_mask=mask, output_hidden_states=block is not None, **given)
         return (out.last_hidden_state if block is None else out.hidden_states[block]), ends
+
+
+def render(template: str, texts: dict[str, str]) -> str:
+    """A template with texts in it."""
+    parts = string.Formatter().parse(template)
+    return "".join(literal + ("" if name is None else texts[name]) for literal, name, _, _ in parts)
+
+
+def compare(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """What is read of two texts that are read apart: both states (rows, width), and how they compare."""
+    product = first * second
+    parts = (first, second, (first - second).abs(), product * first.shape[-1] ** 0.5)
+    return torch.cat([*(part / 2 for part in parts), product.sum(-1, keepdim=True)], dim=-1)
 
 
 if __name__ == "__main__":
