@@ -25,7 +25,7 @@ from fewtune.predictors.manifest import (
 )
 from fewtune.records import write_together
 from fewtune.report.export import make_plain
-from fewtune.report.model_choice import word_choice, word_stated
+from fewtune.report.model_choice import word_choice, word_none_label, word_stated
 from fewtune.report.wording import word_lost, word_score, word_seconds
 
 CARD = "README.md"
@@ -45,7 +45,10 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
         parts += [] if "decision" in origin else ["## How it was chosen"]
         parts += _describe_choice(origin["choice"])
     if "out_of_fold" in origin:
-        parts += ["## What its answers are worth", *_word_folds(origin["out_of_fold"], manifest.temperature)]
+        parts += [
+            "## What its answers are worth",
+            *_word_folds(origin["out_of_fold"], manifest.temperature, origin.get("none_label")),
+        ]
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
     several = len(origin.get("choice", {}).get("candidates", ())) > 1
     if ("decision" in origin or several) and ("tests" in origin or "out_of_fold" in origin):
@@ -148,15 +151,20 @@ def _describe_choice(choice: Mapping[str, Any]) -> list[str]:
     return [make_plain(word_choice(choice)), make_plain(word_stated(choice)), _tabulate(heads, rows), _list(left_out)]
 
 
-def _word_folds(found: Mapping[str, Any], temperature: float) -> list[str]:
+def _word_folds(found: Mapping[str, Any], temperature: float, none: Mapping[str, Any] | None) -> list[str]:
     before, after = found["before"], found["after"]
     names = {"ece": "calibration error", CALIBRATED: "the same of a calibrated model, on so many rows"}
     figures = [[names.get(name, name), f"{before[name]:.3f}", f"{after[name]:.3f}"] for name in before]
+    answered = (
+        f"Each of the {found['rows']} rows was answered by a model fitted without it. What to expect of new rows, "
+    )
+    used = found.get("temperature", temperature)
     return [
-        f"Each of the {found['rows']} rows was answered by a model fitted without it.",
-        _tabulate_scores(found["metrics"]),
+        answered + "with intervals, stands above; this is what these rows had.",
+        *([] if none is None else [make_plain(word_none_label(none))]),
+        _tabulate(["metric", "value"], [[name, word_score(value[0])] for name, value in found["metrics"].items()]),
         *_describe_labels(found),
-        f"Probabilities are divided by a temperature of {temperature:.3g} in the logarithm, found on the same answers:",
+        f"Probabilities are calibrated with a temperature of {used:.3g}, found on the same answers:",
         _tabulate(["lower is better", "before", "after"], figures),
     ]
 

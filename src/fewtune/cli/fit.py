@@ -92,6 +92,7 @@ def fit(
         risk=calibration.abstain_at,
         max_tokens=asked.max_tokens,
         limits=limits,
+        none_label=calibration.none_label,
     )
     work = WorkFolder(name_beside(save, WORK))
     with FitPanel(began, choice.verbose) as panel:

@@ -112,15 +112,17 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     always answering one label.
     """
     from fewtune.card import word_abstention
-    from fewtune.report.model_choice import word_mistakes
+    from fewtune.report.model_choice import word_mistakes, word_none_label
     from fewtune.suspects import find_suspects, put_before, write_rows
 
     assert fitted.probabilities is not None
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
     say(
         f"Calibrated by {word_number(learnt['rows'], 'row')} that its models had not seen: temperature "
-        f"{predictor.temperature:.3g}, expected calibration error {learnt['after']['ece']:.3f}."
+        f"{learnt['temperature']:.3g}, expected calibration error {learnt['after']['ece']:.3f}."
     )
+    if "none_label" in predictor.origin:
+        say(word_none_label(predictor.origin["none_label"]))
     for line in word_mistakes(learnt):
         say(line)
     if predictor.abstention is not None:

@@ -159,6 +159,13 @@ class Calibration:
     abstain_at: Annotated[
         float | None, Parameter(help="Say nothing where unsure, so that at most this share of answers is wrong.")
     ] = None
+    none_label: Annotated[
+        str | None,
+        Parameter(
+            help="The label of rows that belong to none of the others: it is given as readily as finds most of them "
+            "and keeps most others right."
+        ),
+    ] = None
     curve: Annotated[
         bool,
         make_flag("Fit on more and more of the rows, and say what twice as many would bring."),

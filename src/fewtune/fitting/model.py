@@ -25,6 +25,7 @@ from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
 from fewtune.fitting.kept_models import KeptModels
+from fewtune.fitting.none_label import add_offset, check_none_label, choose_offset
 from fewtune.fitting.stacking import Stack, propose_stack
 from fewtune.fitting.standing import Answered, Standing, Standings, bound_score, compare, is_settled
 from fewtune.fitting.terms import Terms
@@ -133,6 +134,8 @@ def make_model(
     model is saved. `found` joins what the model says of where it came from; `hear` is told what goes on, `on_step` the
     steps of each fit. Raises FewtuneError where something cannot be used.
     """
+    if terms.none_label is not None:
+        check_none_label(task, terms.none_label, terms.folds)
     work = WorkFolder() if work is None else work
     clock = Clock(terms.seconds, time.perf_counter() if began is None else began)
     models = KeptModels()
@@ -173,7 +176,7 @@ def make_model(
     judged, probabilities, refused = np.arange(0), None, None
     if choice is not None:
         judged = choice.answered[choice.chosen.name].places
-        predictor, probabilities = _learn_from_folds(predictor, choice, contest.gold)
+        predictor, probabilities = _learn_from_folds(predictor, choice, contest.gold, terms.none_label)
     if terms.risk is not None:
         predictor, refused = _abstain(predictor, probabilities, contest.gold[judged], terms.risk)
     tests = {test.name: _measure_test(predictor, test) for test in task.test_sets if test.rows}
@@ -270,17 +273,19 @@ def _pool(fitted: Sequence[Predictor], weights: Sequence[float]) -> Predictor:
 
 
 def _learn_from_folds(
-    predictor: Predictor, choice: Choice, gold: npt.NDArray[np.int64]
+    predictor: Predictor, choice: Choice, gold: npt.NDArray[np.int64], none_label: str | None
 ) -> tuple[Predictor, np.ndarray]:
     """The predictor calibrated by what the folds' models answered, with what it is expected to score; and these
     answers' probabilities (rows judged, labels).
     """
     answered = choice.answered[choice.chosen.name]
     known = gold[answered.places]
-    predictor, probabilities = calibrate(predictor, answered.log_probabilities, known)
+    predictor, scores = calibrate(predictor, answered.log_probabilities, known, none_label)
+    answers = {**choice.answered, choice.chosen.name: replace(answered, log_probabilities=scores)}
+    choice = replace(choice, answered=answers)
     stated = _state(choice, gold, len(predictor.labels))
     kept = {**_note(choice), "stated": stated, "majority": float(np.bincount(known).max() / len(known))}
-    return replace(predictor, origin={**predictor.origin, "choice": kept}), probabilities
+    return replace(predictor, origin={**predictor.origin, "choice": kept}), np.exp(scores)
 
 
 def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int) -> dict[str, Any]:
@@ -350,20 +355,27 @@ def _list_scores(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> dict
     return {name: [bounds.mean, bounds.low, bounds.high] for name, bounds in found if name in SCORES}
 
 
-def calibrate(predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int64]) -> tuple[Predictor, np.ndarray]:
-    """The predictor with a temperature, and the calibrated probabilities (rows, labels), from log-probabilities (rows,
-    labels) of rows that were not fitted on.
+def calibrate(
+    predictor: Predictor, scores: np.ndarray, gold: npt.NDArray[np.int64], none_label: str | None = None
+) -> tuple[Predictor, np.ndarray]:
+    """The predictor with a temperature, and calibrated log-probabilities (rows, labels), from those of rows that were
+    not fitted on; with what is added to the label of rows of none, where there is one.
     """
     temperature = fit_temperature(scores, gold)
-    before, after = np.exp(scores), np.exp(normalise(scores / temperature))
+    predictor, calibrated, none = replace(predictor, temperature=temperature), normalise(scores / temperature), {}
+    if none_label is not None:
+        place = predictor.labels.index(none_label)
+        chosen, calibrated = choose_offset(calibrated, gold, none_label, place)
+        predictor, none = add_offset(predictor, place, chosen.offset), {"none_label": asdict(chosen)}
+    before, after = np.exp(scores), np.exp(calibrated)
     answers = after.argmax(axis=1).astype(np.int64)
     learnt = {
         "rows": len(gold),
+        "temperature": temperature,
         "before": describe_calibration(before, gold),
         "after": describe_calibration(after, gold),
         "metrics": _list_scores(after, gold),
         "labels": [asdict(each) for each in score_labels(gold, answers, predictor.labels)],
         "confusions": [asdict(each) for each in list_confusions(gold, answers, predictor.labels)[:CONFUSIONS_KEPT]],
     }
-    origin = {**predictor.origin, "out_of_fold": learnt}
-    return replace(predictor, origin=origin, temperature=temperature), after
+    return replace(predictor, origin={**predictor.origin, "out_of_fold": learnt, **none}), calibrated

@@ -5,6 +5,7 @@ Owns their wording, for the terminal, the model's card and the estimator.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,21 @@ def word_mistakes(learnt: Mapping[str, Any]) -> list[str]:
             f"Of the {word_number(rarest['rows'], 'row')} of {rarest['label']!r}, a rare label, it finds {found}."
         )
     return told
+
+
+def word_none_label(kept: Mapping[str, Any]) -> str:
+    """Word how readily a model gives the label of rows of none, from what it keeps of that."""
+    if not kept["offset"]:
+        return (
+            f"{kept['label']!r} is given as it comes: of rows that the models had not seen, {kept['found']} of "
+            f"{kept['rows']} are found, and no readier answer finds more than it costs."
+        )
+    return (
+        f"{kept['label']!r} is given more readily, its probability times {math.exp(kept['offset']):.3g}: of rows that "
+        f"the models had not seen, {kept['found']} of {kept['rows']} are found ({kept['found_before']} before), and of "
+        f"other labels {kept['right']} of {word_number(kept['others'], 'row')} are right ({kept['right_before']} "
+        "before). This was chosen on these rows: of new ones it may be a little less."
+    )
 
 
 def word_stated(choice: Mapping[str, Any]) -> str:
