@@ -26,6 +26,7 @@ from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
 from benchmarks.in_context_settings import write_table as write_in_context
+from benchmarks.killed_fit import write_table as write_killed_fit
 from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.many_trials import write_table as write_many_trials
@@ -83,6 +84,7 @@ PAGES: Mapping[Path, Blocks] = {
         "calibration": write_calibration,
         "predict_rows": write_predict,
         "exports": write_exports,
+        "killed_fit": write_killed_fit,
     },
     ROOT / "docs" / "serving.md": {"serve": write_serve, "serve_profile": write_serve_profile},
 }

@@ -27,6 +27,7 @@ import tiny_models
 from fewtune import FewtuneClassifier
 from fewtune.errors import ArgumentError, FewtuneError, NoChoiceError
 from fewtune.fitting.candidates import Candidate, Portfolio
+from fewtune.fitting.events import Begun, FoldEnded, LastFitBegun
 
 TEXTS = [f"{word} {noun}" for noun in ("box", "lamp", "kettle", "parcel", "cable", "chair") for word in ("good", "bad")]
 LABELS = ["praise", "complaint"] * 6
@@ -440,7 +441,38 @@ def test_auto_fits_the_best_candidate_on_all_rows_and_tells_why(model_folders: d
     with pytest.raises(AttributeError, match="was fitted alone, so that there is no decision"):
         _ = fit_tiny(Path(encoder), "embeddings", {}).decision_
     with pytest.warns(UserWarning, match="not clearly better than always answering 'false'"):
-        classifier.fit(frame, [number % 7 == 0 for number in range(24)])
+        classifier.set_params(fast=True).fit(frame, [number % 7 == 0 for number in range(24)])
+
+
+def test_a_choice_takes_what_the_command_takes_and_tells_what_goes_on(
+    model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = str(model_folders["sentence-encoder"])
+    texts = [f"{text} {number}" for number in range(2) for text in TEXTS] + [f"what of {n}" for n in range(6)]
+    classes = [1, 2] * 12 + [0] * 6
+    heard: list[Any] = []
+    given = {"fast": True, "metric": "mcc", "none_label": 0, "verbose": True}
+    classifier = FewtuneClassifier(model=encoder, callback=heard.append, **given).fit(texts, classes)
+    assert classifier.decision_.kept["metric"] == "mcc"
+    assert set(classifier.leaderboard()["candidate"]) >= {"tfidf", f"embeddings ({encoder})"}
+    assert classifier.predictor_.origin["none_label"]["label"] == "0"
+    assert isinstance(heard[0], Begun) and isinstance(heard[-1], LastFitBegun)
+    assert sum(isinstance(event, FoldEnded) for event in heard) == 8, "no network trains"
+    assert "tfidf: mcc" in capsys.readouterr().out
+    for wrong, told in (
+        ({"none_label": 3}, r"none_label is 3, and the classes are 0, 1, 2\."),
+        ({"max_latency": "soon"}, "max_latency is 'soon'; give a time such as 50ms or 1s"),
+        ({"max_memory": 3}, "max_memory is 3; give text such as"),
+        ({"max_fit_seconds": "1m"}, "max_fit_seconds is '1m'; give a number of seconds"),
+        ({"metric": "beauty"}, "beauty"),
+        ({"model": encoder, "max_memory": "1kB"}, "its weights take .* above 1000 B"),
+        (
+            {"method": "tfidf", "fast": True},
+            r"fast: of a choice among candidates, and method='tfidf' is fitted alone\.",
+        ),
+    ):
+        with pytest.raises(ValueError, match=told):
+            FewtuneClassifier(**wrong).fit(texts, classes)
 
 
 def test_a_choice_that_is_not_settled_is_told_by_the_decision_and_by_no_warning(model_folders: dict[str, Path]) -> None:
@@ -458,7 +490,7 @@ def test_a_named_method_is_fitted_on_one_model_and_no_other_is_ignored() -> None
 
 def test_rows_that_are_left_out_are_told_in_one_warning_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "fewtune.fitting.candidates.list_candidates", lambda task, models: Portfolio((Candidate("tfidf"),))
+        "fewtune.fitting.candidates.list_candidates", lambda task, models, **asked: Portfolio((Candidate("tfidf"),))
     )
     texts, labels = [*TEXTS, TEXTS[0], TEXTS[1].upper(), TEXTS[2]], [*LABELS, LABELS[0], LABELS[1], LABELS[3]]
     with pytest.warns(UserWarning) as told:

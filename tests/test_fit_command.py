@@ -14,9 +14,9 @@ import pytest
 import fewtune
 import tiny_models
 from command_line import call
-from fewtune.cli.fit_panel import FitPanel
 from fewtune.fitting.candidates import choose_settings
 from fewtune.fitting.events import FittingEvent, LastFitBegun
+from fewtune.fitting.panel import FitPanel
 from fewtune.suspects import put_before
 from labelled_reviews import LABELS, write_reviews
 

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from fewtune.engine import pulse
 from fewtune.engine.resuming import Resumption
 from fewtune.errors import FewtuneError, ModelError, UnwrittenError
 from fewtune.fitting import clock as clock_module
@@ -309,6 +310,71 @@ def test_a_first_fit_is_not_begun_in_less_time_than_any_took(monkeypatch: pytest
     assert "pattern" in fits.fitted, "there is time for it"
     _, fits, _ = hold(monkeypatch, shares, {"tfidf": 1, "lora": 20, "pattern": 20}, budget=4 + 20 + 30)
     assert fits.fitted == ["tfidf"] * 4 + ["lora"], "of 30 s one fold and the last fit would take 44"
+
+
+def test_reading_many_rows_is_not_begun_where_a_few_show_that_it_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoders = ("slow-encoder", "fast-encoder")
+    read: list[tuple[str, int]] = []
+
+    def hold_many(seconds_a_row: float) -> tuple[Contest, list[Any]]:
+        watch, events = Watch(), list[Any]()
+        for each in (module, clock_module):
+            monkeypatch.setattr(each, "time", watch)
+        read.clear()
+        rows = 1024
+        task = make_task([f"text {number}" for number in range(rows)], ["x"] * (rows - 2) + ["y"] * 2)
+        slow, fast = (Candidate("embeddings", name) for name in encoders)
+        candidates = [Candidate("tfidf"), slow, fast]
+        folds = [np.arange(start, rows, 4) for start in range(4)]
+        held = Contest(task, candidates, folds, Terms(), Clock(100.0, 0.0), WorkFolder(), events.append)
+        held.take_kept(lambda candidate, fold: {"name": candidate.name, "fold": fold})
+        seen: set[tuple[str, int]] = set()
+
+        def fit(
+            candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+        ) -> Predictor:
+            read.append((candidate.name, len(places)))
+            new = {(candidate.name, place) for place in places} - seen
+            seen.update(new)
+            labels = {task.train[place].label for place in places}
+            assert labels == {0, 1}, "a label of two rows is among the few"
+            watch.now += 0.1 + len(new) * (seconds_a_row if candidate == slow else 0.0)
+            return Mock(log_probabilities=lambda asked: np.log(np.full((len(asked), 2), 0.5)))
+
+        held.hold(fit)
+        return held, events
+
+    held, events = hold_many(0.5)
+    told = [event.left_out.reason for event in events if isinstance(event, Dropped)]
+    assert told == ["reading all rows takes about 512 s: more than is left."]
+    assert [count for name, count in read if name.endswith(f"({encoders[0]})")] == [64, 128, 128]
+    assert held.find(f"embeddings ({encoders[1]})").answers, "what is fast enough is still tried"
+    held, events = hold_many(0.001)
+    assert held.find(f"embeddings ({encoders[0]})").answers
+    assert not [event for event in events if isinstance(event, Dropped)]
+
+
+def test_what_has_no_steps_is_ended_where_the_last_fit_needs_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "SECONDS_APART", 0.0)
+
+    def beat_on(fits: Fits) -> Any:
+        def fit(
+            candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+        ) -> Predictor:
+            for _ in range(100 if candidate.method == "embeddings" else 0):
+                fits.watch.now += 1.0
+                pulse.beat()
+            return fits(candidate, places, on_step, resumption)
+
+        return fit
+
+    shares, seconds = {"tfidf": 0.7, "embeddings": 0.9}, {"tfidf": 1.0, "embeddings": 1.0}
+    held, fits, events = hold(monkeypatch, shares, seconds, budget=30, wrap=beat_on)
+    [dropped] = [event.left_out for event in events if isinstance(event, Dropped)]
+    assert (dropped.name, dropped.reason) == ("embeddings", "no time was left for all of it.")
+    assert fits.watch.now <= 30 and held.stand().best.name == "tfidf"
 
 
 def test_memory_that_does_not_suffice_leaves_a_candidate_out_and_a_fault_of_ours_is_raised(

@@ -65,10 +65,10 @@ def fit(
     set_up_here()  # for the fits of this process, before torch is imported
     from fewtune.analysis.decision import WITHIN
     from fewtune.cli.fit_display import CURVE, WORK, name_beside, save_with_card, show_rows, show_summary
-    from fewtune.cli.fit_panel import FitPanel
     from fewtune.cli.predict import tell_cut
     from fewtune.fitting.fold_answers import WorkFolder
     from fewtune.fitting.model import make_model
+    from fewtune.fitting.panel import FitPanel
     from fewtune.fitting.terms import Terms
 
     source.check(train, columns, choice, calibration)
@@ -95,7 +95,7 @@ def fit(
         none_label=calibration.none_label,
     )
     work = WorkFolder(name_beside(save, WORK))
-    with FitPanel(began, choice.verbose) as panel:
+    with FitPanel(console, began, choice.verbose) as panel:
         fitted = make_model(asked.task, asked.portfolio, terms, began, work, panel.hear, panel.count_step, asked.found)
     save_with_card(fitted, save)
     work.remove()

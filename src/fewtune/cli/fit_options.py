@@ -5,7 +5,6 @@ Owns names, help texts and bounds of its options.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,6 @@ from cyclopts import Parameter
 from fewtune.cli.options import DataDir, check_number, check_share, make_flag
 from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, list_names
-from fewtune.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from fewtune.fitting.terms import Limits
@@ -109,8 +107,6 @@ class Choice:
         check_number("--seed", self.seed, 0, LARGEST_SEED)
         if self.max_tokens is not None:
             check_number("--max-tokens", self.max_tokens, 1, MOST_TOKENS)
-        if self.max_fit_seconds is not None and not 0 < self.max_fit_seconds < math.inf:
-            raise FewtuneError(f"--max-fit-seconds is {self.max_fit_seconds:g}; give a number above 0.")
         if self.fast and self.methods:
             raise FewtuneError("--fast and --method: --fast says which methods are tried. Leave one of them out.")
         return None if self.budget is None else parse_seconds("--budget", self.budget)
@@ -122,26 +118,9 @@ class Choice:
 
     def read_limits(self) -> Limits:
         """What the saved model may take."""
-        from fewtune.fitting.terms import Limits
+        from fewtune.fitting.terms import read_limits
 
-        return Limits(
-            row_seconds=self._read_latency(),
-            fit_seconds=math.inf if self.max_fit_seconds is None else self.max_fit_seconds,
-            model_bytes=math.inf if self.max_memory is None else parse_bytes("--max-memory", self.max_memory),
-        )
-
-    def _read_latency(self) -> float:
-        given = self.max_latency
-        if given is None:
-            return math.inf
-        number, unit = (given[:-2], 1e-3) if given.endswith("ms") else (given.removesuffix("s"), 1.0)
-        try:
-            seconds = float(number) * unit
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds < math.inf:
-            raise FewtuneError(f"--max-latency is {given!r}; give a time such as 50ms or 1s.")
-        return seconds
+        return read_limits(self.max_latency, self.max_fit_seconds, self.max_memory, name_option)
 
 
 @Parameter(name="*")
@@ -230,4 +209,9 @@ def _list_given(defaults: Any, given: Any) -> list[str]:
     values: Mapping[str, tuple[Any, Any]] = {
         each.name: (getattr(defaults, each.name), getattr(given, each.name)) for each in fields(defaults)
     }
-    return [f"--{name.strip('_').replace('_', '-')}" for name, (default, value) in values.items() if value != default]
+    return [name_option(name) for name, (default, value) in values.items() if value != default]
+
+
+def name_option(name: str) -> str:
+    """How an option is written on the command line."""
+    return f"--{name.strip('_').replace('_', '-')}"

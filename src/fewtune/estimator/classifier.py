@@ -7,10 +7,11 @@ Owns what scikit-learn asks of a classifier. How rows and labels are read is `te
 from __future__ import annotations
 
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from fewtune.analysis.decision import WITHIN
 from fewtune.durations import parse_seconds
 from fewtune.errors import ArgumentError, FewtuneError, NoChoiceError, TrialFailure, list_names, name_choices, shorten
-from fewtune.estimator.labels import read_labels
+from fewtune.estimator.labels import Labels, read_labels
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
 from fewtune.methods import METHODS
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import altair
     import polars
 
+    from fewtune.fitting.events import FittingEvent
     from fewtune.fitting.model import FittedFile
 
 AUTO = "auto"
@@ -49,6 +51,10 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     auto a list of them (None: those that suit; of a named method smollm2-135m). `budget` (90s, 10m, 2h; None: none) is
     the time that all of it may take and `within` the tolerance, 0.03 being three points (None: as much). `settings` are
     the named method's own. `random_state` seeds the fits: an int as `fewtune.fit` does.
+
+    Of auto alone: `metric` is what candidates are compared by, `fast` tries frozen features alone, `max_latency`
+    (50ms), `max_fit_seconds` and `max_memory` (300MB) bound what is fitted; `none_label` is the class of rows of none
+    of the others; `verbose` shows what goes on, and `callback` hears its events (`fewtune.fitting.events`).
 
     X holds one text a row or two: a list of texts, of pairs or of mappings, a NumPy array (rows,), (rows, 1) or
     (rows, 2), a pandas or Polars series or data frame. y is a label a row: text, whole numbers or truth values, and
@@ -72,6 +78,14 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         within: float | None = 0.03,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = None,
+        metric: str | None = None,
+        fast: bool = False,
+        max_latency: str | None = None,
+        max_fit_seconds: float | None = None,
+        max_memory: str | None = None,
+        none_label: Any = None,
+        verbose: bool = False,
+        callback: Callable[[FittingEvent], None] | None = None,
     ) -> None:
         self.method = method
         self.model = model
@@ -79,6 +93,14 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.within = within
         self.settings = settings
         self.random_state = random_state
+        self.metric = metric
+        self.fast = fast
+        self.max_latency = max_latency
+        self.max_fit_seconds = max_fit_seconds
+        self.max_memory = max_memory
+        self.none_label = none_label
+        self.verbose = verbose
+        self.callback = callback
 
     def fit(self, X: Any, y: Any, X_unlabelled: Any = None) -> FewtuneClassifier:  # noqa: N803 - scikit-learn's name
         """Fit on rows and their labels; `X_unlabelled` are further rows, for methods that read some without labels.
@@ -95,7 +117,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             rows, names = texts.name_rows(fields), labels.name_rows()
             pool = [] if X_unlabelled is None else read_texts(X_unlabelled, "X_unlabelled").name_rows(fields)
             alone = self.method != AUTO
-            predictor = _fit(rows, names, pool, terms) if alone else _choose(rows, names, terms).predictor
+            none = self._name_none_label(labels)
+            predictor = _fit(rows, names, pool, terms) if alone else self._choose(rows, names, none, terms).predictor
         self.classes_ = labels.classes
         self.n_features_in_ = texts.columns
         if texts.names is not None:
@@ -176,6 +199,11 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 f"method={self.method!r} is fitted on one model and {len(models)} are given ({list_names(models)}): "
                 f"name one, or method={AUTO!r} to try them all."
             )
+        if self.method != AUTO and (given := self._list_of_auto()):
+            raise ArgumentError(
+                f"{list_names(given)}: of a choice among candidates, and method={self.method!r} is fitted alone. Leave "
+                f"them out, or give method={AUTO!r}."
+            )
         within, budget = self.within, self.budget
         if within is not None and not (isinstance(within, int | float | np.number) and 0 <= within < 1):
             raise ArgumentError(
@@ -183,6 +211,11 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             )
         if budget is not None and not isinstance(budget, str):
             raise ArgumentError(f"budget is {budget!r}; give a time as text, such as '90s', '10m' or '2h', or None.")
+        for name, value in (("max_latency", self.max_latency), ("max_memory", self.max_memory)):
+            if value is not None and not isinstance(value, str):
+                raise ArgumentError(f"{name} is {value!r}; give text such as '50ms' or '300MB', or None.")
+        if self.max_fit_seconds is not None and not isinstance(self.max_fit_seconds, int | float | np.number):
+            raise ArgumentError(f"max_fit_seconds is {self.max_fit_seconds!r}; give a number of seconds, or None.")
         return _Terms(
             method=self.method,
             models=models,
@@ -191,6 +224,82 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             settings={name: _make_plain(value) for name, value in (self.settings or {}).items()},
             seed=_draw_seed(self.random_state),
         )
+
+    def _list_of_auto(self) -> list[str]:
+        """The parameters given that say how candidates are chosen among."""
+        given = {
+            "metric": self.metric,
+            "fast": self.fast or None,
+            "max_latency": self.max_latency,
+            "max_fit_seconds": self.max_fit_seconds,
+            "max_memory": self.max_memory,
+            "none_label": self.none_label,
+            "callback": self.callback,
+        }
+        return [name for name, value in given.items() if value is not None]
+
+    def _name_none_label(self, labels: Labels) -> str | None:
+        """What the class of rows of none is called as a label; raises ArgumentError where there is no such class."""
+        if self.none_label is None:
+            return None
+        for given, name in zip(labels.classes.tolist(), labels.names, strict=True):
+            if given == self.none_label:
+                return name
+        classes = ", ".join(map(repr, labels.classes.tolist()))
+        raise ArgumentError(f"none_label is {shorten(repr(self.none_label))}, and the classes are {classes}.")
+
+    def _choose(
+        self, rows: Sequence[Mapping[str, str]], labels: Sequence[str], none_label: str | None, terms: _Terms
+    ) -> FittedFile:
+        """The best candidate fitted on all rows and calibrated, as `fewtune fit` does."""
+        from fewtune.fitting.candidates import list_candidates
+        from fewtune.fitting.labelled_file import write_rows
+        from fewtune.fitting.model import make_model
+        from fewtune.fitting.row_look import word_left_out
+        from fewtune.fitting.terms import Terms, read_limits
+
+        limits = read_limits(self.max_latency, self.max_fit_seconds, self.max_memory)
+        asked = Terms(
+            within=WITHIN if terms.within is None else terms.within,
+            seconds=terms.seconds,
+            seed=terms.seed,
+            limits=limits,
+            none_label=none_label,
+        )
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
+            file = replace(write_rows(rows, labels, Path(scratch) / "rows.jsonl"), metric=self.metric)
+            try:
+                task = file.read()
+                if told := word_left_out(task.left_out):
+                    warnings.warn(told, UserWarning, stacklevel=3)
+                portfolio = list_candidates(task, terms.models, only_frozen=self.fast, limits=limits)
+                with self._hearing(began) as hear:
+                    fitted = make_model(task, portfolio, asked, began, hear=hear)
+            except FewtuneError as error:  # which name a file that its reader never saw
+                raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
+        if fitted.unclear is not None:
+            warnings.warn(fitted.unclear, UserWarning, stacklevel=3)
+        return fitted
+
+    @contextmanager
+    def _hearing(self, began: float) -> Iterator[Callable[[FittingEvent], None]]:
+        """Whoever is told what goes on: the callback, and a panel where it is to be seen."""
+        callback = self.callback
+        if not self.verbose:
+            yield (lambda event: None) if callback is None else callback
+            return
+        from fewtune.fitting.panel import FitPanel
+        from fewtune.terminal import open_console
+
+        with FitPanel(open_console(), began, verbose=True) as panel:
+
+            def both(event: FittingEvent) -> None:
+                panel.hear(event)
+                if callback is not None:
+                    callback(event)
+
+            yield both
 
     def __getstate__(self) -> dict[str, Any]:
         """The predictor as the bytes of its saved files, all else as it stands: no network is ever pickled."""
@@ -229,31 +338,6 @@ def _fit(
     task = make_task(rows, labels)
     request = FitRequest(terms.method, terms.models[0] if terms.models else DEFAULT, terms.settings, terms.seed)
     return fit_task(task, make_pool(task, pool), request)
-
-
-def _choose(rows: Sequence[Mapping[str, str]], labels: Sequence[str], terms: _Terms) -> FittedFile:
-    """The best candidate fitted on all rows and calibrated, as `fewtune fit` does."""
-    from fewtune.fitting.candidates import list_candidates
-    from fewtune.fitting.labelled_file import write_rows
-    from fewtune.fitting.model import make_model
-    from fewtune.fitting.row_look import word_left_out
-    from fewtune.fitting.terms import Terms
-
-    with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
-        file = write_rows(rows, labels, Path(scratch) / "rows.jsonl")
-        try:
-            task = file.read()
-            if told := word_left_out(task.left_out):
-                warnings.warn(told, UserWarning, stacklevel=3)
-            portfolio = list_candidates(task, terms.models)
-            within = WITHIN if terms.within is None else terms.within
-            asked = Terms(within=within, seconds=terms.seconds, seed=terms.seed)
-            fitted = make_model(task, portfolio, asked)
-        except FewtuneError as error:  # which name a file that its reader never saw
-            raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
-    if fitted.unclear is not None:
-        warnings.warn(fitted.unclear, UserWarning, stacklevel=3)
-    return fitted
 
 
 def _draw_seed(random_state: Any) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.causes import find_failure_kind
+from fewtune.engine import pulse
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.fitting.candidates import Candidate, LeftOut
 from fewtune.fitting.clock import Clock
@@ -39,6 +40,9 @@ LEAST_GAIN = 5e-4
 """Nothing more is fitted where no candidate is expected to be this much above the best bet: a twentieth of a point."""
 SPARE = 1.2
 """The last fit is thought to take so many times what the folds' fits say."""
+PROBED_ROWS = 64
+"""Rows that are read to learn what reading all of them takes, where these are MANY_TIMES as many or more."""
+MANY_TIMES = 8
 Fit = Callable[[Candidate, Sequence[int], OnStep, "Resumption | None"], Predictor]
 """A candidate fitted on the rows at some places, and where a fit of them that was killed stands."""
 Describe = Callable[[Candidate, int | None], dict[str, Any]]
@@ -46,11 +50,7 @@ Describe = Callable[[Candidate, int | None], dict[str, Any]]
 
 
 class OutOfTimeError(Exception):
-    """A fit on all rows would take longer than there is time for, or than it may; `seconds` is what it would take."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"one fit takes {seconds:.0f} s")
-        self.seconds = seconds
+    """A fit takes longer than there is time for, or than it may; its message says so."""
 
 
 @dataclass
@@ -60,6 +60,8 @@ class Entry:
     candidate: Candidate
     answers: dict[int, FoldAnswers] = field(default_factory=dict)
     left_out: LeftOut | None = None
+    closed: bool = False
+    """It has no further fold: there was no time for the last one that was begun."""
     costs: list[FoldAnswers] = field(default_factory=list)
     """What folds took of this method on this model, whatever the variant: what one has read another finds kept."""
 
@@ -183,7 +185,9 @@ class Contest:
     def _choose_next(self) -> tuple[Entry, int] | None:
         for entry in self.entries:
             self._hold_to_limits(entry)
-        open_ones = [e for e in self.entries if e.left_out is None and len(e.answers) < len(self._folds)]
+        open_ones = [
+            e for e in self.entries if e.left_out is None and not e.closed and len(e.answers) < len(self._folds)
+        ]
         for entry in open_ones:  # frozen features: all folds; whatever trains: one
             begun = entry.answers if entry.candidate.trains else ()
             if not begun and (self._has_time(entry) or not self._any_answered()):
@@ -215,8 +219,7 @@ class Contest:
             return True
         wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
         last = self.foresee_last_fit(entry) if entry.answers else SPARE * wanted
-        if self._any_answered():
-            last = max(last, self.foresee_last_fit(self.find(self.stand().best.name)))
+        last = max(last, self._foresee_best())
         return self._clock.left() > wanted + last
 
     def _guess_fit_seconds(self, entry: Entry) -> float:
@@ -233,11 +236,16 @@ class Contest:
         kept = np.setdiff1d(np.arange(len(self._task.train)), left)
         resumption, began = self.resume(entry, fold), time.perf_counter()
         try:
-            predictor = fit(entry.candidate, kept.tolist(), self._watch(began, len(kept)), resumption)
-            fitted = time.perf_counter()
-            found = predictor.log_probabilities([self._task.train[place].without_label() for place in left])
+            with pulse.heard_by(self._hold_to_time):
+                if not entry.answers and not entry.candidate.trains:
+                    self._probe(fit, entry)
+                predictor = fit(entry.candidate, kept.tolist(), self._watch(began, len(kept)), resumption)
+                fitted = time.perf_counter()
+                found = predictor.log_probabilities([self._task.train[place].without_label() for place in left])
         except OutOfTimeError as error:
-            self._leave_out(entry, _word_long_fit(error.seconds, self._terms.limits.fit_seconds))
+            entry.closed = True
+            if not entry.answers:
+                self._leave_out(entry, str(error))
             return
         except Exception as error:
             self.drop(entry, error)
@@ -259,6 +267,36 @@ class Contest:
             resumption.remove()
         self._clock.keep()
         self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
+
+    def _probe(self, fit: Fit, entry: Entry) -> None:
+        """Raise OutOfTimeError where a frozen network would take too long to read all rows, by what some take.
+
+        What it read is kept, so that nothing is lost where there is time.
+        """
+        rows = len(self._task.train)
+        if entry.candidate.model is None or rows < MANY_TIMES * PROBED_ROWS or math.isinf(self._clock.left()):
+            return
+        mixed = np.random.default_rng(self._terms.seed).permutation(rows)
+        mixed = mixed[np.argsort(_count_before(self.gold[mixed]), kind="stable")]  # of each label one, then another one
+        times = []
+        # The first loads the model besides, and the last finds all rows read: what it takes the second took as well.
+        for count in (PROBED_ROWS, 2 * PROBED_ROWS, 2 * PROBED_ROWS):
+            began = time.perf_counter()
+            fit(entry.candidate, mixed[:count].tolist(), lambda step, steps, loss: None, None)
+            times.append(time.perf_counter() - began)
+        seconds = max(0.0, times[1] - times[2]) / PROBED_ROWS * rows
+        if seconds > self._clock.left() - self._foresee_best():
+            raise OutOfTimeError(f"reading all rows takes about {word_seconds(seconds)}: more than is left.")
+
+    def _foresee_best(self) -> float:
+        """Seconds that the last fit of the best bet takes; none where there is none yet."""
+        return self.foresee_last_fit(self.find(self.stand().best.name)) if self._any_answered() else 0.0
+
+    def _hold_to_time(self) -> None:
+        """Raise OutOfTimeError where no more is left than the last fit takes, unless there is no candidate for that."""
+        self._clock.keep()
+        if self._any_answered() and self._clock.left() < self._foresee_best():
+            raise OutOfTimeError("no time was left for all of it.")
 
     def _hold_to_limits(self, entry: Entry) -> None:
         """Leave out a candidate whose folds show that it takes longer than the saved model may."""
@@ -304,7 +342,7 @@ class Contest:
             steady = (now - first) / (step - first_step) if step > first_step else 0.0
             whole = first - began + steady * (steps - 1)
             if (whole * (1 + growth) > left or growth * whole > most) and step < steps:
-                raise OutOfTimeError(growth * whole)
+                raise OutOfTimeError(_word_long_fit(growth * whole, most))
 
         return hear
 
@@ -312,3 +350,12 @@ class Contest:
 def _word_long_fit(seconds: float, most: float) -> str:
     told = f"one fit on all rows takes about {word_seconds(seconds)}: "
     return told + ("more than is left." if seconds <= most else f"more than the {word_seconds(most)} it may.")
+
+
+def _count_before(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many rows of its label stand before each row, (rows,)."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    before = np.empty(len(labels), dtype=np.int64)
+    before[order] = np.arange(len(labels)) - np.repeat(starts, np.diff([*starts, len(labels)]))
+    return before

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from fewtune.engine.language_model import LanguageModel
 
 
+MOST_BYTES = 2**30
+"""Of frozen scores: 20,000 rows' embeddings by several models, so that each fold finds them kept."""
+
+
 class KeptModels:
     """Reads models (`ReadModel`) and keeps them, in this machine's precision."""
 
     def __init__(self) -> None:
         self._models = ModelCache()
-        self._rows = RowScores()
+        self._rows = RowScores(MOST_BYTES)
 
     def __call__(self, snapshot: ModelSnapshot) -> LanguageModel:
         return replace(self._models.get(snapshot, resolve_precision("auto")), cache=self._rows)

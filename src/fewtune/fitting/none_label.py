@@ -45,15 +45,23 @@ class NoneLabel:
 def check_none_label(task: Task, label: str, folds: int | None) -> None:
     """Raise FewtuneError where a label cannot be that of rows of none."""
     if folds == 0:
-        raise FewtuneError("--none-label needs folds of the rows to choose by: give --folds 2 or more.")
+        raise FewtuneError(
+            "0 folds: how readily the label of rows of none is given is chosen by folds. Give 2 or more."
+        )
     if label not in task.labels:
-        raise FewtuneError(f"--none-label is {label!r}, and the labels are {list_names(task.labels)}.")
+        raise FewtuneError(
+            f"no row has {label!r}, the label of rows of none: the labels are {list_names(task.labels)}."
+        )
     if len(task.labels) < 3:
-        raise FewtuneError("--none-label is for rows of none of two labels or more: there is one other here.")
+        raise FewtuneError(
+            f"{label!r} is to be the label of rows of none of two others or more, and there is one other."
+        )
     place = task.labels.index(label)
     rows = sum(row.label == place for row in task.train)
     if rows < FEWEST_ROWS:
-        raise FewtuneError(f"--none-label {label!r}: it has {word_number(rows, 'row')}. Give {FEWEST_ROWS} or more.")
+        raise FewtuneError(
+            f"{label!r}, the label of rows of none, has {word_number(rows, 'row')}: give {FEWEST_ROWS} or more."
+        )
 
 
 def choose_offset(

@@ -7,9 +7,13 @@ in `stacking`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fewtune.analysis.decision import WITHIN
+from fewtune.durations import parse_latency
+from fewtune.errors import FewtuneError
+from fewtune.sizes import parse_bytes
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,22 @@ class Limits:
 
 
 ANYTHING = Limits()
+
+
+def read_limits(
+    max_latency: str | None,
+    max_fit_seconds: float | None,
+    max_memory: str | None,
+    word_option: Callable[[str], str] = str,
+) -> Limits:
+    """Limits as users write them, None: anything; raises FewtuneError that calls an option as `word_option` does."""
+    if max_fit_seconds is not None and not 0 < max_fit_seconds < math.inf:
+        raise FewtuneError(f"{word_option('max_fit_seconds')} is {max_fit_seconds:g}; give a number above 0.")
+    return Limits(
+        row_seconds=math.inf if max_latency is None else parse_latency(word_option("max_latency"), max_latency),
+        fit_seconds=math.inf if max_fit_seconds is None else max_fit_seconds,
+        model_bytes=math.inf if max_memory is None else parse_bytes(word_option("max_memory"), max_memory),
+    )
 
 
 @dataclass(frozen=True)

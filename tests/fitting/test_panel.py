@@ -7,11 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from fewtune.cli import fit_panel as module
-from fewtune.cli import output
-from fewtune.cli.fit_panel import FitPanel
+from fewtune.fitting import panel as module
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.events import Begun, Dropped, FoldBegun, FoldEnded, LastFitBegun
+from fewtune.fitting.panel import FitPanel
 from fewtune.fitting.standing import Standing, Standings
 
 LONG = Candidate("embeddings", "/home/somebody/models/of/the/whole/department/sentence-encoder-large")
@@ -39,10 +38,8 @@ def open_panel(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, verbose: bool = False
 ) -> tuple[FitPanel, Watch, Console]:
     console, watch = Console(force_terminal=terminal, width=80, file=io.StringIO(), record=True), Watch()
-    monkeypatch.setattr(module, "console", console)
-    monkeypatch.setattr(output, "console", console)
     monkeypatch.setattr(module, "time", watch)
-    return FitPanel(0.0, verbose), watch, console
+    return FitPanel(console, 0.0, verbose), watch, console
 
 
 def begin(panel: FitPanel, **kept: int) -> None:

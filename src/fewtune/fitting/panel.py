@@ -1,6 +1,6 @@
-"""What `fewtune fit` shows while it works: one live panel on a terminal, a line a stage elsewhere.
+"""What is shown while a model is chosen and fitted: one live panel on a terminal, a line a stage elsewhere.
 
-Owns both. What is told at the end is `fit_display`'s.
+Owns both. What is told at the end is the command's.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ import threading
 import time
 from types import TracebackType
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from fewtune.cli.output import console, say
 from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.standing import Standings
 from fewtune.plurals import choose_verb, word_number
 from fewtune.report.wording import word_about, word_lost, word_seconds
-from fewtune.terminal import make_text
+from fewtune.terminal import make_message, make_text
 
 EVERY_SECONDS = 10.0
 """Where no terminal shows a panel, something is said this often at the least while a fit goes on."""
@@ -27,8 +26,8 @@ EVERY_SECONDS = 10.0
 class FitPanel:
     """Hears what goes on and shows it; `verbose`: a line a fold too."""
 
-    def __init__(self, began: float, verbose: bool = False) -> None:
-        self._began, self._verbose = began, verbose
+    def __init__(self, console: Console, began: float, verbose: bool = False) -> None:
+        self._console, self._began, self._verbose = console, began, verbose
         self._ended = threading.Event()
         self._ticker = threading.Thread(target=self._tick_on, daemon=True)
         self._standings: Standings | None = None
@@ -100,7 +99,7 @@ class FitPanel:
             self.tick()
 
     def _tell(self, line: str) -> None:
-        say(line)
+        self._console.print(make_message(line), soft_wrap=not self._console.is_terminal)
         self._said = time.monotonic()
 
     def _draw(self) -> Group:
