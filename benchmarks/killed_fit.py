@@ -58,13 +58,14 @@ def write_table(results: dict[str, Any]) -> str:
 
 
 def write_rows(path: Path) -> Path:
-    """The first rows of each label, as a user's file."""
+    """The first rows of each label, as many of each, as a user's file."""
     task = sentiment.load(sentiment.Settings(), None)
+    of_label = [[row for row in task.train if row.label == label] for label in range(len(task.labels))]
+    taken = [row for rows in of_label for row in rows[: ROWS // len(of_label)]]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
-        for row in task.train[:ROWS]:
-            writer.writerow([row.fields[task.fields[0]], task.labels[row.label or 0]])
+        writer.writerows([row.fields[task.fields[0]], task.labels[row.label or 0]] for row in taken)
     return path
 
 
@@ -99,6 +100,8 @@ def measure(rows: Path, save: Path, kills: Sequence[float]) -> dict[str, Any]:
                 os.killpg(process.pid, signal.SIGKILL)
                 codes.append(process.wait())
     seconds = time.monotonic() - began
+    if codes[-1]:
+        raise SystemExit(f"the last command ended with code {codes[-1]}; what it says stands above")
     choice = json.loads((save / "manifest.json").read_text(encoding="utf-8"))["origin"]["choice"]
     kept = {each["name"]: each["rows"] for each in choice["candidates"]}
     return {"seconds": round(seconds, 1), "codes": codes, "chosen": choice["chosen"], "rows answered": kept}
