@@ -93,6 +93,14 @@ def test_what_is_stated_stands_beside_the_commonest_label() -> None:
     )
 
 
+def test_labels_of_one_row_say_that_others_are_absent_and_what_that_costs() -> None:
+    told = word_stated({**keep(), "single_labels": 7, "absent_share": 7 / 300})
+    assert told.endswith(
+        " 7 labels have one row: if the rows are a random sample, about 2.3 % of new rows have a label that the file "
+        "lacks, and accuracy and macro F1 count these as wrong."
+    )
+
+
 def test_the_table_has_a_row_a_candidate_and_the_picture_ends_where_scores_end() -> None:
     table = ModelChoice(keep()).table()
     assert table["candidate"].to_list() == ["tfidf", "lora (mine)"] and table["accuracy"].to_list() == [0.95, 0.85]

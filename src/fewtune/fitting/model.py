@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fewtune.errors import DataError, FewtuneError
 from fewtune.evaluation import list_confusions, measure, score_labels
+from fewtune.fitting.absent_labels import AbsentLabels, find_absent_labels
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.clock import Clock
 from fewtune.fitting.contest import Contest, Entry, Fit
@@ -283,22 +284,30 @@ def _learn_from_folds(
     predictor, scores = calibrate(predictor, answered.log_probabilities, known, none_label)
     answers = {**choice.answered, choice.chosen.name: replace(answered, log_probabilities=scores)}
     choice = replace(choice, answered=answers)
-    stated = _state(choice, gold, len(predictor.labels))
+    absent = find_absent_labels(gold)
+    stated = _state(choice, gold, len(predictor.labels), absent)
     kept = {**_note(choice), "stated": stated, "majority": float(np.bincount(known).max() / len(known))}
+    kept["single_labels"], kept["absent_share"] = absent.single, absent.share
     return replace(predictor, origin={**predictor.origin, "choice": kept}), np.exp(scores)
 
 
-def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int) -> dict[str, Any]:
+def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int, absent: AbsentLabels) -> dict[str, Any]:
     """What the model is expected to score on rows like these, by metric: mean and ends of its interval.
 
-    It is the score by folds, less what the best of several candidates has in excess for being the best.
+    It is the score by folds, less what the best of several candidates has in excess for being the best, and, of an
+    accuracy or a macro F1, less what rows of labels that the file lacks cost.
     """
-    stated = {}
+    stated, answered = {}, choice.answered[choice.chosen.name]
+    known, predicted = gold[answered.places], answered.log_probabilities.argmax(axis=1).astype(np.int64)
     for metric in dict.fromkeys((choice.metric, "accuracy", "macro_f1")):
         standings = compare(choice.answered, gold, labels, metric, choice.within)
         own = standings.find(choice.chosen.name)
-        score = own.score - standings.optimism
-        stated[metric] = [score, *bound_score(score, own.error, own.rows, metric)]
+        score, error = own.score - standings.optimism, own.error
+        if metric == "accuracy":
+            score = absent.lower_accuracy(score)
+        elif metric == "macro_f1":
+            score, error = absent.lower_macro_f1(score, error, known, predicted)
+        stated[metric] = [score, *bound_score(score, error, own.rows, metric)]
     return stated
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fewtune.metrics.counts import RANGES
-from fewtune.plurals import word_number
+from fewtune.plurals import choose_verb, word_number
 from fewtune.report.wording import word_chance, word_lost, word_seconds
 
 if TYPE_CHECKING:
@@ -167,7 +167,15 @@ def word_stated(choice: Mapping[str, Any]) -> str:
         if name != "accuracy"
     ]
     also = f"; {', '.join(more)}" if more else ""
-    return (
+    told = (
         f"Expected accuracy on rows like these: {mean:.3f} [{low:.3f}, {high:.3f}]{also}. Always answering the "
         f"commonest label: {choice['majority']:.3f}."
     )
+    if choice.get("single_labels"):
+        single = choice["single_labels"]
+        told += (
+            f" {word_number(single, 'label')} {choose_verb(single, 'has', 'have')} one row: if the rows are a random "
+            f"sample, about {100 * choice['absent_share']:.2g} % of new rows have a label that the file lacks, and "
+            "accuracy and macro F1 count these as wrong."
+        )
+    return told
