@@ -344,19 +344,21 @@ def test_fewtune_is_run_as_a_user_types_it_and_its_manifest_is_read(tmp_path: Pa
         "--budget", "3m",
     ]  # fmt: skip
     assert not is_saved(tmp_path)
-    choice = {
+    choice: dict[str, Any] = {
         "chosen": "embeddings (mpnet-base)",
         "metric": "macro_f1",
         "settled": True,
         "stated": {"macro_f1": [0.7, 0.6, 0.8], "accuracy": [0.8, 0.7, 0.9]},
-        "candidates": [
-            {"name": "tfidf", "expected_loss": 0.3},
-            {"name": "embeddings (mpnet-base)", "expected_loss": 0.004},
-        ],
     }
+    kept = [
+        {"name": "tfidf", "score": 0.5, "rows": 60, "fit_seconds": 0.1},
+        {"name": "embeddings (mpnet-base)", "score": 0.72, "rows": 60, "fit_seconds": 2.0},
+    ]
+    losses = (0.3, 0.004)
+    choice["candidates"] = [{**each, "expected_loss": lost} for each, lost in zip(kept, losses, strict=True)]
     (tmp_path / "manifest.json").write_text(json.dumps({"origin": {"choice": choice}}))
     found = read_stated(tmp_path)
-    assert found == Stated("embeddings (mpnet-base)", "macro_f1", choice["stated"], 0.004, True)
+    assert found == Stated("embeddings (mpnet-base)", "macro_f1", choice["stated"], 0.004, True, kept)
     (tmp_path / "manifest.json").write_text(json.dumps({"origin": {}}))
     assert is_saved(tmp_path) and read_stated(tmp_path) is None
 

@@ -32,6 +32,8 @@ class Stated:
     expected_loss: float | None
     """What the choice is expected to lose to the best of the candidates, in that metric."""
     settled: bool
+    candidates: Sequence[Mapping[str, Any]] = ()
+    """Each one's name, score by folds, rows that it was judged on and seconds of a fold's fit."""
 
 
 def write_command(fields: Sequence[str], options: Sequence[str]) -> list[str]:
@@ -51,4 +53,6 @@ def read_stated(folder: Path) -> Stated | None:
     if choice is None:
         return None
     losses = {each["name"]: each["expected_loss"] for each in choice["candidates"]}
-    return Stated(choice["chosen"], choice["metric"], choice["stated"], losses.get(choice["chosen"]), choice["settled"])
+    kept = [{key: each[key] for key in ("name", "score", "rows", "fit_seconds")} for each in choice["candidates"]]
+    lost = losses.get(choice["chosen"])
+    return Stated(choice["chosen"], choice["metric"], choice["stated"], lost, choice["settled"], kept)
