@@ -1,6 +1,6 @@
 """How long `fewtune fit --budget 3m` takes of a wall clock: beside busy cores, and killed twice and given again.
 
-    python -m benchmarks.killed_fit      a quarter of an hour; writes benchmarks/results/killed_fit.json
+    python -m benchmarks.killed_fit      six minutes; writes benchmarks/results/killed_fit.json
 
 The rows are 64 of `sentiment`. A process spins on each core all the time. The command runs once to its end; then it is
 killed twice, each time after a third of its budget, and given again at once: its seconds are those of all three.

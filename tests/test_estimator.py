@@ -6,6 +6,7 @@ import pickle
 import pickletools
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -465,6 +466,9 @@ def test_a_choice_takes_what_the_command_takes_and_tells_what_goes_on(
         ({"max_memory": 3}, "max_memory is 3; give text such as"),
         ({"max_fit_seconds": "1m"}, "max_fit_seconds is '1m'; give a number of seconds"),
         ({"metric": "beauty"}, "beauty"),
+        ({"metric": 3}, "metric is 3; give a name such as"),
+        ({"callback": 3}, "callback is 3; give a function of one event"),
+        ({"method": "tfidf", "verbose": True}, "verbose: of a choice among candidates"),
         ({"model": encoder, "max_memory": "1kB"}, "its weights take .* above 1000 B"),
         (
             {"method": "tfidf", "fast": True},
@@ -473,6 +477,23 @@ def test_a_choice_takes_what_the_command_takes_and_tells_what_goes_on(
     ):
         with pytest.raises(ValueError, match=told):
             FewtuneClassifier(**wrong).fit(texts, classes)
+
+
+def test_a_callback_is_shared_by_clones_and_left_behind_by_pickles() -> None:
+    class Recorder:
+        """Holds what cannot be copied."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def hear(self, event: object) -> None:
+            raise AssertionError("nothing is fitted")
+
+    recorder = Recorder()
+    given = FewtuneClassifier(metric="mcc", callback=recorder.hear)
+    twin = clone(given)
+    assert twin is not given and twin.metric == "mcc" and twin.callback is given.callback
+    assert pickle.loads(pickle.dumps(given)).callback is None
 
 
 def test_a_choice_that_is_not_settled_is_told_by_the_decision_and_by_no_warning(model_folders: dict[str, Path]) -> None:

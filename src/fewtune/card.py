@@ -102,7 +102,9 @@ def _describe(manifest: Manifest) -> list[str]:
 
 
 def _word_members(stack: StackPart) -> str:
-    """What a stack pools, and by which weights."""
+    """What a stack pools, and by which weights; nothing where it is one model that an offset was added to."""
+    if len(stack.members) == 1:
+        return ""
     named = [
         f"{make_plain(str(member.origin.get('method', member.scorer.kind)))} ({weight:.3g})"
         for member, weight in zip(stack.members, stack.weights, strict=True)

@@ -121,6 +121,37 @@ def test_a_fit_that_could_not_be_repeated_is_ended_early(monkeypatch: pytest.Mon
     assert not held.find("lora").answers and fits.watch.now < 400
 
 
+def test_a_fit_that_goes_on_is_held_to_the_steps_that_are_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def go_on(fits: Fits) -> Any:
+        def fit(
+            candidate: Candidate, places: Sequence[int], on_step: OnStep, resumption: Resumption | None
+        ) -> Predictor:
+            def hear(step: int, steps: int, loss: float) -> None:
+                if step <= 8 and fits.fitted.count("lora") == 1:
+                    fits.watch.now -= 10  # an earlier command took that step
+                else:
+                    on_step(step, steps, loss)
+
+            return fits(candidate, places, hear if candidate.method == "lora" else on_step, resumption)
+
+        return fit
+
+    held, _, events = hold(monkeypatch, {"tfidf": 0.7, "lora": 0.9}, {"tfidf": 1, "lora": 100}, 200, wrap=go_on)
+    assert held.find("lora").answers and not [event for event in events if isinstance(event, Dropped)]
+
+
+def test_what_a_killed_command_took_for_a_fold_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shares, seconds = {"tfidf": 0.7, "lora": 0.9, "pattern": 0.95}, {"tfidf": 1, "lora": 20, "pattern": 20}
+    budget = 4 + 20 + 40
+    _, fits, _ = hold(monkeypatch, shares, seconds, budget, WorkFolder(tmp_path / "work"))
+    assert "pattern" not in fits.fitted
+    monkeypatch.setattr(Resumption, "read_seconds", lambda self: 15.0)
+    _, fits, _ = hold(monkeypatch, shares, seconds, budget, WorkFolder(tmp_path / "other"))
+    assert "pattern" in fits.fitted
+
+
 def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,12 +189,14 @@ def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fol
 def test_a_variant_costs_what_the_first_of_its_method_and_model_took_to_read_the_rows() -> None:
     plain = Candidate("embeddings", "encoder")
     task = make_task([f"text {number}" for number in range(ROWS)], ["x", "y"] * (ROWS // 2))
-    candidates = [plain, plain.balance(), Candidate("tfidf")]
+    candidates = [plain, plain.balance(), Candidate("tfidf"), plain.read_apart()]
     held = Contest(task, candidates, [np.arange(ROWS)], Terms(), Clock(None, 0.0), WorkFolder(), lambda event: None)
-    for entry, (fit, row) in zip(held.entries, [(4.0, 0.1), (0.01, 0.001), (1.0, 0.002)], strict=True):
+    for entry, (fit, row) in zip(held.entries, [(4.0, 0.1), (0.01, 0.001), (1.0, 0.002), (8.0, 0.2)], strict=True):
         entry.take(0, FoldAnswers(np.zeros((ROWS, 2)), fit, row))
-    assert [entry.count_row_seconds() for entry in held.entries] == [0.1, 0.1, 0.002]
-    assert [entry.count_alone_seconds() for entry in held.entries] == [4.0, 4.0, 1.0]
+    assert [entry.count_row_seconds() for entry in held.entries] == [0.1, 0.1, 0.002, 0.2]
+    assert [entry.count_alone_seconds() for entry in held.entries] == [4.0, 4.0, 1.0, 8.0], (
+        "texts apart are other prompts"
+    )
 
 
 def test_the_first_candidate_is_fitted_whatever_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +351,7 @@ def test_reading_many_rows_is_not_begun_where_a_few_show_that_it_takes_too_long(
     encoders = ("slow-encoder", "fast-encoder")
     read: list[tuple[str, int]] = []
 
-    def hold_many(seconds_a_row: float) -> tuple[Contest, list[Any]]:
+    def hold_many(seconds_a_row: float, *first: Candidate) -> tuple[Contest, list[Any]]:
         watch, events = Watch(), list[Any]()
         for each in (module, clock_module):
             monkeypatch.setattr(each, "time", watch)
@@ -326,7 +359,7 @@ def test_reading_many_rows_is_not_begun_where_a_few_show_that_it_takes_too_long(
         rows = 1024
         task = make_task([f"text {number}" for number in range(rows)], ["x"] * (rows - 2) + ["y"] * 2)
         slow, fast = (Candidate("embeddings", name) for name in encoders)
-        candidates = [Candidate("tfidf"), slow, fast]
+        candidates = [*first, slow, fast]
         folds = [np.arange(start, rows, 4) for start in range(4)]
         held = Contest(task, candidates, folds, Terms(), Clock(100.0, 0.0), WorkFolder(), events.append)
         held.take_kept(lambda candidate, fold: {"name": candidate.name, "fold": fold})
@@ -346,14 +379,16 @@ def test_reading_many_rows_is_not_begun_where_a_few_show_that_it_takes_too_long(
         held.hold(fit)
         return held, events
 
-    held, events = hold_many(0.5)
+    held, events = hold_many(0.5, Candidate("tfidf"))
     told = [event.left_out.reason for event in events if isinstance(event, Dropped)]
     assert told == ["reading all rows takes about 512 s: more than is left."]
     assert [count for name, count in read if name.endswith(f"({encoders[0]})")] == [64, 128, 128]
     assert held.find(f"embeddings ({encoders[1]})").answers, "what is fast enough is still tried"
-    held, events = hold_many(0.001)
+    held, events = hold_many(0.001, Candidate("tfidf"))
     assert held.find(f"embeddings ({encoders[0]})").answers
     assert not [event for event in events if isinstance(event, Dropped)]
+    held, events = hold_many(0.5)
+    assert held.find(f"embeddings ({encoders[0]})").answers, "the first candidate is fitted in any case"
 
 
 def test_what_has_no_steps_is_ended_where_the_last_fit_needs_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

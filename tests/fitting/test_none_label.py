@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,12 +62,13 @@ def test_what_cannot_be_a_label_of_none_is_told_before_anything_is_fitted() -> N
     texts = [f"text {number}" for number in range(7)]
     three = make_task(texts, ["x", "y", "x", "y", "x", "y", "none"])
     for task, label, folds, told in (
-        (three, "other", None, "no row has 'other', the label of rows of none: the labels are none, x, y."),
+        (three, "other", None, "no row has 'other', the label of rows of none. The labels are none, x, y."),
+        (three, "nine", None, "the label of rows of none. Did you mean 'none'? The labels"),
         (three, "none", None, "'none', the label of rows of none, has 1 row: give 2 or more."),
         (three, "x", 0, "0 folds: how readily"),
-        (make_task(texts[:4], ["x", "none"] * 2), "none", None, "and there is one other."),
+        (make_task(texts[:4], ["x", "none"] * 2), "none", None, "there is one other label, and two or more are needed."),
     ):
-        with pytest.raises(FewtuneError, match=told.replace(".", r"\.")):
+        with pytest.raises(FewtuneError, match=re.escape(told)):
             check_none_label(task, label, folds)
 
 
@@ -82,6 +84,6 @@ def test_the_command_tells_what_it_found_and_what_that_cost(tmp_path: Path, caps
     head = "'none' is given " + ("more readily" if learnt["offset"] else "as it comes")
     assert head in said and head in " ".join((tmp_path / "model" / "README.md").read_text().split())
     assert call("fit", file, "--method", "tfidf", "--none-label", "x", "--save", tmp_path / "other") == 2
-    assert "no row has 'x', the label of rows of none: the labels are bad, good, none." in " ".join(
+    assert "no row has 'x', the label of rows of none. The labels are bad, good, none." in " ".join(
         capsys.readouterr().err.split()
     )

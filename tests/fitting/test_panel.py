@@ -102,6 +102,16 @@ def test_folds_of_an_earlier_command_are_counted_and_told(monkeypatch: pytest.Mo
     assert "3 folds of an earlier command stand." in told and "tfidf: accuracy 0.900 after fold 4 of 4" in told
 
 
+def test_what_a_killed_command_spent_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    panel, watch, console = open_panel(monkeypatch, terminal=False)
+    panel.hear(Begun(Portfolio((Candidate("tfidf"), LONG)), 60, 4, 300.0, {}, "accuracy", 60.0))
+    panel.hear(FoldBegun("tfidf", 1, 4))
+    watch.now = 20.0
+    panel.tick()
+    told = console.export_text()
+    assert "in 300 s at most (60 s of it are spent)" in told and "80 s of 300 s" in told
+
+
 def test_on_a_terminal_the_last_frame_is_readable_at_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     panel, watch, console = open_panel(monkeypatch, terminal=True)
     begin(panel, tfidf=2)

@@ -141,8 +141,8 @@ class Calibration:
     none_label: Annotated[
         str | None,
         Parameter(
-            help="The label of rows that belong to none of the others: it is given as readily as finds most of them "
-            "and keeps most others right."
+            help="The label of rows that belong to none of the others. How readily it is given is chosen by folds, so "
+            "that the mean of two shares is largest: of its rows found, and of all others answered right."
         ),
     ] = None
     curve: Annotated[

@@ -32,6 +32,9 @@ class FitState:
     values: Mapping[str, Any]
 
 
+_UNREADABLE = (OSError, SafetensorError, KeyError, ValueError, TypeError)
+
+
 @dataclass
 class Resumption:
     """The file of one fit's state."""
@@ -68,9 +71,17 @@ class Resumption:
                 state = FitState(tensors, told["values"])
                 self.resumed_at = [*told["resumed_at"], told["step"]]
                 self.seconds, self.tokens = float(told["seconds"]), int(told["tokens"])
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):  # it is begun anew, which costs time alone
+        except _UNREADABLE:  # it is begun anew, which costs time alone
             return None
         return state
+
+    def read_seconds(self) -> float:
+        """Seconds of the steps that an earlier process kept; 0 where it kept none that can be read."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                return float(json.loads((file.metadata() or {})["fit"])["seconds"])
+        except _UNREADABLE:
+            return 0.0
 
     @property
     def is_due(self) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from fewtune.fitting.events import FittingEvent
     from fewtune.fitting.model import FittedFile
+    from fewtune.running.fit_rows import OnStep
 
 AUTO = "auto"
 DEFAULT = "smollm2-135m"
@@ -214,6 +215,10 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         for name, value in (("max_latency", self.max_latency), ("max_memory", self.max_memory)):
             if value is not None and not isinstance(value, str):
                 raise ArgumentError(f"{name} is {value!r}; give text such as '50ms' or '300MB', or None.")
+        if self.metric is not None and not isinstance(self.metric, str):
+            raise ArgumentError(f"metric is {self.metric!r}; give a name such as 'macro_f1', or None.")
+        if self.callback is not None and not callable(self.callback):
+            raise ArgumentError(f"callback is {self.callback!r}; give a function of one event, or None.")
         if self.max_fit_seconds is not None and not isinstance(self.max_fit_seconds, int | float | np.number):
             raise ArgumentError(f"max_fit_seconds is {self.max_fit_seconds!r}; give a number of seconds, or None.")
         return _Terms(
@@ -234,6 +239,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             "max_fit_seconds": self.max_fit_seconds,
             "max_memory": self.max_memory,
             "none_label": self.none_label,
+            "verbose": self.verbose or None,
             "callback": self.callback,
         }
         return [name for name, value in given.items() if value is not None]
@@ -245,7 +251,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         for given, name in zip(labels.classes.tolist(), labels.names, strict=True):
             if given == self.none_label:
                 return name
-        classes = ", ".join(map(repr, labels.classes.tolist()))
+        classes = list_names(map(repr, labels.classes.tolist()))
         raise ArgumentError(f"none_label is {shorten(repr(self.none_label))}, and the classes are {classes}.")
 
     def _choose(
@@ -274,8 +280,8 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 if told := word_left_out(task.left_out):
                     warnings.warn(told, UserWarning, stacklevel=3)
                 portfolio = list_candidates(task, terms.models, only_frozen=self.fast, limits=limits)
-                with self._hearing(began) as hear:
-                    fitted = make_model(task, portfolio, asked, began, hear=hear)
+                with self._hearing(began) as (hear, on_step):
+                    fitted = make_model(task, portfolio, asked, began, hear=hear, on_step=on_step)
             except FewtuneError as error:  # which name a file that its reader never saw
                 raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
         if fitted.unclear is not None:
@@ -283,11 +289,13 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return fitted
 
     @contextmanager
-    def _hearing(self, began: float) -> Iterator[Callable[[FittingEvent], None]]:
-        """Whoever is told what goes on: the callback, and a panel where it is to be seen."""
+    def _hearing(self, began: float) -> Iterator[tuple[Callable[[FittingEvent], None], OnStep]]:
+        """Whoever is told what goes on, and each step: the callback, and a panel where it is to be seen."""
+        from fewtune.running.fit_rows import hear_nothing
+
         callback = self.callback
         if not self.verbose:
-            yield (lambda event: None) if callback is None else callback
+            yield (lambda event: None) if callback is None else callback, hear_nothing
             return
         from fewtune.fitting.panel import FitPanel
         from fewtune.terminal import open_console
@@ -299,11 +307,20 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 if callback is not None:
                     callback(event)
 
-            yield both
+            yield both, panel.count_step
+
+    def __sklearn_clone__(self) -> FewtuneClassifier:
+        """One with the same parameters, and the callback itself: a copy of it would hear events that nobody sees."""
+        given = self.get_params(deep=False)
+        callback = given.pop("callback")
+        return type(self)(**{name: clone(value, safe=False) for name, value in given.items()}, callback=callback)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The predictor as the bytes of its saved files, all else as it stands: no network is ever pickled."""
-        state = dict(vars(self))
+        """The predictor as the bytes of its saved files, all else as it stands: no network is ever pickled.
+
+        Nor is the callback, which belongs to this process.
+        """
+        state = {**vars(self), "callback": None}
         if state.get("_predictor") is not None:
             state["_saved"], state["_predictor"] = write_bytes(state["_predictor"]), None
         return state

@@ -42,9 +42,9 @@ class AbsentLabels:
     ) -> tuple[float, float]:
         """A macro F1 and its error over all labels, from those on rows of the labels that folds judge, (rows,) each.
 
-        A label of one row is taken to be found as those of two are, for the folds' models had one row of these; an
-        absent label's F1 is 0. Where labels are absent, which ones the file has is a draw too: the error is at least
-        that of a mean over labels drawn at random.
+        A label of one row is taken to be found as those of two are, for the folds' models had one row of these, and
+        not at all where there are none of two; an absent label's F1 is 0. Where labels are absent, which ones the
+        file has is a draw too: the error is at least that of a mean over labels drawn at random.
         """
         if not self.single:
             return score, error
@@ -54,7 +54,7 @@ class AbsentLabels:
         judged = given > 0
         own = 2 * right[judged] / (given + answered)[judged]
         pairs = own[given[judged] == 2]
-        alike = float(pairs.mean() if pairs.size else own.mean())
+        alike = float(pairs.mean()) if pairs.size else 0.0
         labels = judged.sum() + (~judged & (answered > 0)).sum()  # that the score is the mean over
         rng = np.random.default_rng(0)
         single = np.concatenate([[self.single], rng.poisson(self.single, DRAWS)])

@@ -22,7 +22,8 @@ class Clock:
     def __init__(self, seconds: float | None, began: float) -> None:
         self.seconds = seconds
         self._began = began
-        self._earlier = 0.0
+        self.earlier = 0.0
+        """Seconds that killed commands spent for it."""
         self._kept_at = 0.0
         self._work, self._command = WorkFolder(), dict[str, Any]()
 
@@ -32,7 +33,7 @@ class Clock:
         Of commands that asked something else it is what they spent on what is taken over, in seconds.
         """
         earlier = work.load_seconds(command)
-        self._earlier = taken if earlier is None else max(taken, earlier)
+        self.earlier = taken if earlier is None else max(taken, earlier)
         self._work, self._command = work, dict(command)
 
     def keep(self) -> None:
@@ -46,7 +47,7 @@ class Clock:
 
     def spent(self) -> float:
         """Seconds since the command began, and those that earlier ones spent for it."""
-        return self._earlier + time.perf_counter() - self._began
+        return self.earlier + time.perf_counter() - self._began
 
     def left(self) -> float:
         """Seconds that are left, infinite where there is no limit."""

@@ -63,7 +63,7 @@ class Entry:
     closed: bool = False
     """It has no further fold: there was no time for the last one that was begun."""
     costs: list[FoldAnswers] = field(default_factory=list)
-    """What folds took of this method on this model, whatever the variant: what one has read another finds kept."""
+    """What folds took of all variants that read the same prompts: what one reads another finds kept."""
 
     def take(self, fold: int, answers: FoldAnswers) -> None:
         """Have a fold's answers."""
@@ -96,8 +96,11 @@ class Contest:
         work: WorkFolder,
         hear: Callable[[FittingEvent], None],
     ) -> None:
-        costs: dict[tuple[str, str | None], list[FoldAnswers]] = {}
-        self.entries = [Entry(each, costs=costs.setdefault((each.method, each.model), [])) for each in candidates]
+        costs: dict[Any, list[FoldAnswers]] = {}
+        self.entries = [
+            Entry(each, costs=costs.setdefault((each.method, each.model, each.settings.get("texts")), []))
+            for each in candidates
+        ]
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
         self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
@@ -220,7 +223,9 @@ class Contest:
         wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
         last = self.foresee_last_fit(entry) if entry.answers else SPARE * wanted
         last = max(last, self._foresee_best())
-        return self._clock.left() > wanted + last
+        begun = self.resume(entry, self._next_fold(entry))
+        done = 0.0 if begun is None else min(wanted, begun.read_seconds())
+        return self._clock.left() > wanted - done + last
 
     def _guess_fit_seconds(self, entry: Entry) -> float:
         """What a first fit takes at the least: as long as the fastest of its kind, or as any that trains no network."""
@@ -271,10 +276,10 @@ class Contest:
     def _probe(self, fit: Fit, entry: Entry) -> None:
         """Raise OutOfTimeError where a frozen network would take too long to read all rows, by what some take.
 
-        What it read is kept, so that nothing is lost where there is time.
+        What it read is kept, so that nothing is lost where there is time. The first candidate is fitted in any case.
         """
-        rows = len(self._task.train)
-        if entry.candidate.model is None or rows < MANY_TIMES * PROBED_ROWS or math.isinf(self._clock.left()):
+        rows, endless = len(self._task.train), math.isinf(self._clock.left())
+        if entry.candidate.model is None or rows < MANY_TIMES * PROBED_ROWS or endless or not self._any_answered():
             return
         mixed = np.random.default_rng(self._terms.seed).permutation(rows)
         mixed = mixed[np.argsort(_count_before(self.gold[mixed]), kind="stable")]  # of each label one, then another one
@@ -340,9 +345,10 @@ class Contest:
             last_step = step
             # The first step may take long for what is made once; of it alone no more is known than that it ended.
             steady = (now - first) / (step - first_step) if step > first_step else 0.0
-            whole = first - began + steady * (steps - 1)
-            if (whole * (1 + growth) > left or growth * whole > most) and step < steps:
-                raise OutOfTimeError(_word_long_fit(growth * whole, most))
+            begun = first - began
+            this, last = begun + steady * (steps - first_step), growth * (begun + steady * (steps - 1))
+            if (this + last > left or last > most) and step < steps:
+                raise OutOfTimeError(_word_long_fit(last, most))
 
         return hear
 

@@ -24,6 +24,8 @@ class Begun:
     """Folds that an earlier command fitted, by candidate."""
     metric: str
     """That candidates are compared by."""
+    earlier_seconds: float = 0.0
+    """That killed commands spent of those seconds."""
 
 
 @dataclass(frozen=True)

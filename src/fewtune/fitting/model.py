@@ -160,7 +160,7 @@ def make_model(
     contest = Contest(task, portfolio.candidates, folds, terms, clock, work, hear)
     choice, taken = None, contest.take_kept(describe)
     if folds:
-        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken, task.primary_metric))
+        hear(Begun(portfolio, len(labels), len(folds), terms.seconds, taken, task.primary_metric, clock.earlier))
     while True:
         members = [contest.entries[0]]
         if folds:
@@ -286,7 +286,7 @@ def _learn_from_folds(
     choice = replace(choice, answered=answers)
     absent = find_absent_labels(gold)
     stated = _state(choice, gold, len(predictor.labels), absent)
-    kept = {**_note(choice), "stated": stated, "majority": float(np.bincount(known).max() / len(known))}
+    kept = {**_note(choice), "stated": stated, "majority": float(np.bincount(gold).max() / len(gold))}
     kept["single_labels"], kept["absent_share"] = absent.single, absent.share
     return replace(predictor, origin={**predictor.origin, "choice": kept}), np.exp(scores)
 

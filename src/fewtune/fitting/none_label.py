@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.errors import FewtuneError, list_names
+from fewtune.errors import FewtuneError, find_near, list_names
 from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.stack import StackScorer, stack_predictors
@@ -49,12 +49,14 @@ def check_none_label(task: Task, label: str, folds: int | None) -> None:
             "0 folds: how readily the label of rows of none is given is chosen by folds. Give 2 or more."
         )
     if label not in task.labels:
+        near = find_near(label, task.labels)
+        hint = "" if near is None else f" Did you mean {near!r}?"
         raise FewtuneError(
-            f"no row has {label!r}, the label of rows of none: the labels are {list_names(task.labels)}."
+            f"no row has {label!r}, the label of rows of none.{hint} The labels are {list_names(task.labels)}."
         )
     if len(task.labels) < 3:
         raise FewtuneError(
-            f"{label!r} is to be the label of rows of none of two others or more, and there is one other."
+            f"{label!r} cannot be the label of rows of none: there is one other label, and two or more are needed."
         )
     place = task.labels.index(label)
     rows = sum(row.label == place for row in task.train)

@@ -106,7 +106,8 @@ class FitPanel:
         return Group(self._make_table(), make_text(self._word_now()))
 
     def _word_now(self) -> str:
-        taken = time.perf_counter() - self._began
+        earlier = 0.0 if self._begun is None else self._begun.earlier_seconds
+        taken = earlier + time.perf_counter() - self._began
         limit = "" if self._begun is None or self._begun.seconds is None else f" of {self._begun.seconds:.0f} s"
         parts = [f"{taken:.0f} s{limit}", self._stage, self._step]
         return " · ".join(part for part in parts if part)
@@ -126,6 +127,8 @@ class FitPanel:
 def _word_begun(event: Begun) -> str:
     names = [candidate.name for candidate in event.portfolio.candidates]
     limit = "" if event.seconds is None else f", in {word_seconds(event.seconds)} at most"
+    if limit and event.earlier_seconds >= 1:
+        limit += f" ({word_seconds(event.earlier_seconds)} of it are spent)"
     taken = sum(event.kept.values())
     kept = f" {word_number(taken, 'fold')} of an earlier command {choose_verb(taken, 'stands', 'stand')}."
     kept = kept if taken else ""

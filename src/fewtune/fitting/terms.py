@@ -65,4 +65,4 @@ class Terms:
     """Tokens of one row's prompt; None: as many as in a study."""
     limits: Limits = ANYTHING
     none_label: str | None = None
-    """The label of rows that belong to none of the others, which is given as readily as finds such rows best."""
+    """The label of rows that belong to none of the others; folds choose how readily it is given."""
