@@ -66,7 +66,12 @@ def test_what_cannot_be_a_label_of_none_is_told_before_anything_is_fitted() -> N
         (three, "nine", None, "the label of rows of none. Did you mean 'none'? The labels"),
         (three, "none", None, "'none', the label of rows of none, has 1 row: give 2 or more."),
         (three, "x", 0, "0 folds: how readily"),
-        (make_task(texts[:4], ["x", "none"] * 2), "none", None, "there is one other label, and two or more are needed."),
+        (
+            make_task(texts[:4], ["x", "none"] * 2),
+            "none",
+            None,
+            "there is one other label, and two or more are needed.",
+        ),
     ):
         with pytest.raises(FewtuneError, match=re.escape(told)):
             check_none_label(task, label, folds)

@@ -40,6 +40,8 @@ LEAST_GAIN = 5e-4
 """Nothing more is fitted where no candidate is expected to be this much above the best bet: a twentieth of a point."""
 SPARE = 1.2
 """The last fit is thought to take so many times what the folds' fits say."""
+PACES = 3
+"""Steps are timed so often before it is foreseen what the others take: the first few may take long."""
 PROBED_ROWS = 64
 """Rows that are read to learn what reading all of them takes, where these are MANY_TIMES as many or more."""
 MANY_TIMES = 8
@@ -335,20 +337,22 @@ class Contest:
         if math.isinf(left) and math.isinf(most):
             return lambda step, steps, loss: None
         growth = len(self._task.train) / rows
-        first, first_step, last_step = began, 0, 0
+        last_step, ended, paces = 0, began, list[float]()
 
         def hear(step: int, steps: int, loss: float) -> None:
-            nonlocal first, first_step, last_step
+            nonlocal last_step, ended
             now = time.perf_counter()
-            if not first_step or step <= last_step:  # of the fit, or of another one where that collapsed
-                first, first_step = now, step
-            last_step = step
-            # The first step may take long for what is made once; of it alone no more is known than that it ended.
-            steady = (now - first) / (step - first_step) if step > first_step else 0.0
-            begun = first - began
-            this, last = begun + steady * (steps - first_step), growth * (begun + steady * (steps - 1))
+            if step <= last_step:  # of another fit, where this one collapsed
+                paces.clear()
+            elif last_step:  # the first step is none: it takes long for what is made once
+                paces.append(now - ended)
+            last_step, ended = step, now
+            pace = float(np.median(paces)) if len(paces) >= PACES else 0.0
+            this = now - began + pace * (steps - step)
+            last = growth * max(now - began, pace * steps)
             if (this + last > left or last > most) and step < steps:
-                raise OutOfTimeError(_word_long_fit(last, most))
+                whole = steps * float(np.median(paces)) if paces else now - began
+                raise OutOfTimeError(_word_long_fit(growth * max(whole, now - began), most))
 
         return hear
 
