@@ -23,7 +23,7 @@ from fewtune.records.files import PART
 if TYPE_CHECKING:
     from fewtune.engine.resuming import Resumption
 
-FIT_EVERY_SECONDS, FIT_SHARE = 10.0, 0.05
+FIT_EVERY_SECONDS, FIT_SHARE = 60.0, 0.05
 """Of a fit, between two writings of where it stands; the share of its time that these may take."""
 _ANSWERS, _FIT, _SECONDS = ".npz", ".safetensors", ".json"
 _DIGITS = 24
