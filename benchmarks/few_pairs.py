@@ -2,8 +2,8 @@
 
     python -m benchmarks.few_pairs    half an hour; writes benchmarks/results/few_pairs.json, goes on
 
-Rows are of the other domains of `sentiment` (Amazon, NYT, tweets), on which `take_home` tests no model: 32 drawn at random,
-and 300 others that each model answers. `fewtune fit` has three minutes.
+Rows are of the other domains of `sentiment` (Amazon, NYT, tweets), on which `take_home` tests no model: 32 drawn at
+random, and 300 others that each model answers. `fewtune fit` has three minutes.
 """
 
 from __future__ import annotations

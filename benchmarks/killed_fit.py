@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_commit, describe_machine
+from fewtune.processor import usable_cores
 from fewtune.tasks import sentiment
 
 ROWS, BUDGET = 64, 180.0
@@ -37,7 +38,7 @@ OUT = ROOT / "benchmarks" / "results" / "killed_fit.json"
 def main() -> None:
     """Measure both and write what was found."""
     found: dict[str, Any] = {"rows": ROWS, "budget_seconds": BUDGET, "commit": describe_commit()}
-    found["machine"] = describe_machine(os.cpu_count() or 1)
+    found["machine"] = describe_machine(usable_cores())
     with tempfile.TemporaryDirectory() as folder, keep_cores_busy():
         rows = write_rows(Path(folder) / "rows.csv")
         for name, kills in RUNS.items():
@@ -72,7 +73,7 @@ def write_rows(path: Path) -> Path:
 @contextmanager
 def keep_cores_busy() -> Iterator[None]:
     """Within it a process spins for each core."""
-    spinning = [multiprocessing.Process(target=spin, daemon=True) for _ in range(os.cpu_count() or 1)]
+    spinning = [multiprocessing.Process(target=spin, daemon=True) for _ in range(usable_cores())]
     for process in spinning:
         process.start()
     try:

@@ -103,6 +103,20 @@ def test_frozen_features_are_judged_on_all_folds_and_a_clear_loser_that_trains_o
     assert held.join(held.find("lora")).places.tolist() == list(range(ROWS))
 
 
+def test_whoever_may_be_the_best_is_judged_on_all_rows_before_another_is_begun_where_there_is_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares = {"tfidf": 0.7, "contrastive": 0.9, "lora": 0.6}
+    seconds = {"tfidf": 1, "contrastive": 20, "lora": 20}
+    held, fits, _ = hold(monkeypatch, shares, seconds, budget=4 + 4 * 20 + 40)
+    assert fits.fitted == ["tfidf"] * 4 + ["contrastive"] * 4
+    assert held.stand().best.name == "contrastive" and held.is_whole(held.find("contrastive"))
+    _, fits, _ = hold(monkeypatch, shares, seconds, budget=4 + 3 * 20 + 40)
+    assert fits.fitted[:6] == ["tfidf"] * 4 + ["contrastive", "lora"], "there is no time for all folds of it"
+    _, fits, _ = hold(monkeypatch, {**shares, "contrastive": 0.5}, seconds, budget=4 + 4 * 20 + 40)
+    assert fits.fitted[:6] == ["tfidf"] * 4 + ["contrastive", "lora"], "it is clearly below the best"
+
+
 def test_a_budget_leaves_time_for_the_last_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = {"tfidf": 0.7, "lora": 0.9, "pattern": 0.85}
     held, fits, _ = hold(monkeypatch, shares, {"tfidf": 1, "lora": 20, "pattern": 20}, budget=100)

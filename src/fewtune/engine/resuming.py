@@ -64,7 +64,7 @@ class Resumption:
         self._tokens = token_clock.now()
         try:
             with safe_open(self.path, "pt") as file:
-                told = json.loads((file.metadata() or {})["fit"])
+                told = _read_told(file)
                 if told["fit"] != fit:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -79,7 +79,7 @@ class Resumption:
         """Seconds of the steps that an earlier process kept; 0 where it kept none that can be read."""
         try:
             with safe_open(self.path, "pt") as file:
-                return float(json.loads((file.metadata() or {})["fit"])["seconds"])
+                return float(_read_told(file)["seconds"])
         except _UNREADABLE:
             return 0.0
 
@@ -108,6 +108,12 @@ class Resumption:
         """The trial has ended: nothing is left to resume."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def _read_told(file: Any) -> dict[str, Any]:
+    """What stands beside a state's tensors."""
+    told: dict[str, Any] = json.loads((file.metadata() or {})["fit"])
+    return told
 
 
 _TYPES = {

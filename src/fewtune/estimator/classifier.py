@@ -1,6 +1,7 @@
 """The classifier: scikit-learn's parameters and methods around `fewtune fit`, or one method, and what they give.
 
-Owns what scikit-learn asks of a classifier. How rows and labels are read is `texts` and `labels`; what is fitted is as
+Owns what scikit-learn asks of a classifier. How parameters, rows and labels are read is
+`parameters`, `texts` and `labels`; what is fitted is as
 `fewtune fit` fits it. Source: https://scikit-learn.org/stable/developers/develop.html
 """
 
@@ -11,22 +12,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags, check_random_state
+from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 from sklearn.utils.validation import check_is_fitted
 
-from fewtune.analysis.decision import WITHIN
-from fewtune.durations import parse_seconds
-from fewtune.errors import ArgumentError, FewtuneError, NoChoiceError, TrialFailure, list_names, name_choices, shorten
-from fewtune.estimator.labels import Labels, read_labels
+from fewtune.errors import ArgumentError, FewtuneError, NoChoiceError, TrialFailure
+from fewtune.estimator.labels import read_labels
+from fewtune.estimator.parameters import AUTO, Parameters, read_parameters
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
-from fewtune.methods import METHODS
 from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor
 from fewtune.report.model_choice import ModelChoice
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from fewtune.fitting.model import FittedFile
     from fewtune.running.fit_rows import OnStep
 
-AUTO = "auto"
 DEFAULT = "smollm2-135m"
 """The model of a named method, where none is given."""
 
@@ -109,7 +107,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Raises ArgumentError, a ValueError, where something cannot be used.
         """
         with _word_as_value_error():
-            terms = self._read_terms()
+            asked = read_parameters(self.get_params(deep=False))
             labels, texts = read_labels(y), read_texts(X)
             if len(texts.rows) != len(labels.codes):
                 given = f"X has {word_number(len(texts.rows), 'row')} and y {word_number(len(labels.codes), 'label')}"
@@ -117,9 +115,11 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             fields = name_fields(texts)
             rows, names = texts.name_rows(fields), labels.name_rows()
             pool = [] if X_unlabelled is None else read_texts(X_unlabelled, "X_unlabelled").name_rows(fields)
-            alone = self.method != AUTO
-            none = self._name_none_label(labels)
-            predictor = _fit(rows, names, pool, terms) if alone else self._choose(rows, names, none, terms).predictor
+            if asked.method == AUTO:
+                none = None if asked.none_label is None else labels.name(asked.none_label, "none_label")
+                predictor = _choose(rows, names, none, asked).predictor
+            else:
+                predictor = _fit(rows, names, pool, asked)
         self.classes_ = labels.classes
         self.n_features_in_ = texts.columns
         if texts.names is not None:
@@ -181,134 +181,6 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """The candidates' scores with their intervals as a chart, which a notebook shows; or NoChoiceError."""
         return self.decision_.plot()
 
-    def _read_terms(self) -> _Terms:
-        """The parameters, as they were given to scikit-learn; raises FewtuneError where one cannot be used."""
-        if not isinstance(self.method, str) or self.method not in (AUTO, *METHODS):
-            raise ArgumentError(name_choices(str(self.method), (AUTO, *METHODS), "method"))
-        if self.settings is not None and not isinstance(self.settings, Mapping):
-            raise ArgumentError(
-                f"settings is {shorten(repr(self.settings))}; give a mapping of the method's settings, or None."
-            )
-        if self.method == AUTO and self.settings:
-            raise ArgumentError(
-                f"settings ({', '.join(map(str, self.settings))}) belong to one method and method is {AUTO!r}: name "
-                "the method, or leave them out."
-            )
-        models = () if self.model is None else (self.model,) if isinstance(self.model, str) else tuple(self.model)
-        if self.method != AUTO and len(models) > 1:
-            raise ArgumentError(
-                f"method={self.method!r} is fitted on one model and {len(models)} are given ({list_names(models)}): "
-                f"name one, or method={AUTO!r} to try them all."
-            )
-        if self.method != AUTO and (given := self._list_of_auto()):
-            raise ArgumentError(
-                f"{list_names(given)}: of a choice among candidates, and method={self.method!r} is fitted alone. Leave "
-                f"them out, or give method={AUTO!r}."
-            )
-        within, budget = self.within, self.budget
-        if within is not None and not (isinstance(within, int | float | np.number) and 0 <= within < 1):
-            raise ArgumentError(
-                f"within is {within!r}; give a share from 0 to below 1 (0.03 is three points), or None."
-            )
-        if budget is not None and not isinstance(budget, str):
-            raise ArgumentError(f"budget is {budget!r}; give a time as text, such as '90s', '10m' or '2h', or None.")
-        for name, value in (("max_latency", self.max_latency), ("max_memory", self.max_memory)):
-            if value is not None and not isinstance(value, str):
-                raise ArgumentError(f"{name} is {value!r}; give text such as '50ms' or '300MB', or None.")
-        if self.metric is not None and not isinstance(self.metric, str):
-            raise ArgumentError(f"metric is {self.metric!r}; give a name such as 'macro_f1', or None.")
-        if self.callback is not None and not callable(self.callback):
-            raise ArgumentError(f"callback is {self.callback!r}; give a function of one event, or None.")
-        if self.max_fit_seconds is not None and not isinstance(self.max_fit_seconds, int | float | np.number):
-            raise ArgumentError(f"max_fit_seconds is {self.max_fit_seconds!r}; give a number of seconds, or None.")
-        return _Terms(
-            method=self.method,
-            models=models,
-            seconds=None if budget is None else parse_seconds("budget", budget),
-            within=None if within is None else float(within),
-            settings={name: _make_plain(value) for name, value in (self.settings or {}).items()},
-            seed=_draw_seed(self.random_state),
-        )
-
-    def _list_of_auto(self) -> list[str]:
-        """The parameters given that say how candidates are chosen among."""
-        given = {
-            "metric": self.metric,
-            "fast": self.fast or None,
-            "max_latency": self.max_latency,
-            "max_fit_seconds": self.max_fit_seconds,
-            "max_memory": self.max_memory,
-            "none_label": self.none_label,
-            "verbose": self.verbose or None,
-            "callback": self.callback,
-        }
-        return [name for name, value in given.items() if value is not None]
-
-    def _name_none_label(self, labels: Labels) -> str | None:
-        """What the class of rows of none is called as a label; raises ArgumentError where there is no such class."""
-        if self.none_label is None:
-            return None
-        for given, name in zip(labels.classes.tolist(), labels.names, strict=True):
-            if given == self.none_label:
-                return name
-        classes = list_names(map(repr, labels.classes.tolist()))
-        raise ArgumentError(f"none_label is {shorten(repr(self.none_label))}, and the classes are {classes}.")
-
-    def _choose(
-        self, rows: Sequence[Mapping[str, str]], labels: Sequence[str], none_label: str | None, terms: _Terms
-    ) -> FittedFile:
-        """The best candidate fitted on all rows and calibrated, as `fewtune fit` does."""
-        from fewtune.fitting.candidates import list_candidates
-        from fewtune.fitting.labelled_file import write_rows
-        from fewtune.fitting.model import make_model
-        from fewtune.fitting.row_look import word_left_out
-        from fewtune.fitting.terms import Terms, read_limits
-
-        limits = read_limits(self.max_latency, self.max_fit_seconds, self.max_memory)
-        asked = Terms(
-            within=WITHIN if terms.within is None else terms.within,
-            seconds=terms.seconds,
-            seed=terms.seed,
-            limits=limits,
-            none_label=none_label,
-        )
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
-            file = replace(write_rows(rows, labels, Path(scratch) / "rows.jsonl"), metric=self.metric)
-            try:
-                task = file.read()
-                if told := word_left_out(task.left_out):
-                    warnings.warn(told, UserWarning, stacklevel=3)
-                portfolio = list_candidates(task, terms.models, only_frozen=self.fast, limits=limits)
-                with self._hearing(began) as (hear, on_step):
-                    fitted = make_model(task, portfolio, asked, began, hear=hear, on_step=on_step)
-            except FewtuneError as error:  # which name a file that its reader never saw
-                raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
-        if fitted.unclear is not None:
-            warnings.warn(fitted.unclear, UserWarning, stacklevel=3)
-        return fitted
-
-    @contextmanager
-    def _hearing(self, began: float) -> Iterator[tuple[Callable[[FittingEvent], None], OnStep]]:
-        """Whoever is told what goes on, and each step: the callback, and a panel where it is to be seen."""
-        from fewtune.running.fit_rows import hear_nothing
-
-        callback = self.callback
-        if not self.verbose:
-            yield (lambda event: None) if callback is None else callback, hear_nothing
-            return
-        from fewtune.fitting.panel import FitPanel
-        from fewtune.terminal import open_console
-
-        with FitPanel(open_console(), began, verbose=True) as panel:
-
-            def both(event: FittingEvent) -> None:
-                panel.hear(event)
-                if callback is not None:
-                    callback(event)
-
-            yield both, panel.count_step
-
     def __sklearn_clone__(self) -> FewtuneClassifier:
         """One with the same parameters, and the callback itself: a copy of it would hear events that nobody sees."""
         given = self.get_params(deep=False)
@@ -334,41 +206,67 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         )
 
 
-@dataclass(frozen=True)
-class _Terms:
-    """The classifier's parameters, read."""
-
-    method: str
-    models: tuple[str, ...]
-    seconds: float | None
-    within: float | None
-    settings: Mapping[str, Any]
-    seed: int
-
-
 def _fit(
-    rows: Sequence[Mapping[str, str]], labels: Sequence[str], pool: Sequence[Mapping[str, str]], terms: _Terms
+    rows: Sequence[Mapping[str, str]], labels: Sequence[str], pool: Sequence[Mapping[str, str]], asked: Parameters
 ) -> Predictor:
     """The named method fitted on all rows."""
     from fewtune.running.fit_rows import FitRequest, fit_task, make_pool, make_task
 
     task = make_task(rows, labels)
-    request = FitRequest(terms.method, terms.models[0] if terms.models else DEFAULT, terms.settings, terms.seed)
+    request = FitRequest(asked.method, asked.models[0] if asked.models else DEFAULT, asked.settings, asked.seed)
     return fit_task(task, make_pool(task, pool), request)
 
 
-def _draw_seed(random_state: Any) -> int:
-    """An int as it is, so that fits equal those of `fewtune fit --seed`; else one that the state draws."""
-    try:
-        state = check_random_state(random_state)
-    except ValueError as error:
-        raise ArgumentError(f"random_state: {error}") from error
-    return int(random_state) if isinstance(random_state, int | np.integer) else int(state.randint(2**31 - 1))
+def _choose(
+    rows: Sequence[Mapping[str, str]], labels: Sequence[str], none_label: str | None, asked: Parameters
+) -> FittedFile:
+    """The best candidate fitted on all rows and calibrated, as `fewtune fit` does."""
+    from fewtune.fitting.candidates import list_candidates
+    from fewtune.fitting.labelled_file import write_rows
+    from fewtune.fitting.model import make_model
+    from fewtune.fitting.row_look import word_left_out
+    from fewtune.fitting.terms import Terms
+
+    terms = Terms(
+        within=asked.within, seconds=asked.seconds, seed=asked.seed, limits=asked.limits, none_label=none_label
+    )
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="fewtune-") as scratch:
+        file = replace(write_rows(rows, labels, Path(scratch) / "rows.jsonl"), metric=asked.metric)
+        try:
+            task = file.read()
+            if told := word_left_out(task.left_out):
+                warnings.warn(told, UserWarning, stacklevel=3)
+            portfolio = list_candidates(task, asked.models, only_frozen=asked.fast, limits=asked.limits)
+            with _hearing(asked, began) as (hear, on_step):
+                fitted = make_model(task, portfolio, terms, began, hear=hear, on_step=on_step)
+        except FewtuneError as error:  # which name a file that its reader never saw
+            raise ArgumentError(str(error).replace(f"{file.train}: ", "X and y: ")) from error
+    if fitted.unclear is not None:
+        warnings.warn(fitted.unclear, UserWarning, stacklevel=3)
+    return fitted
 
 
-def _make_plain(value: Any) -> Any:
-    """A setting as a study holds it: grids are often arrays of NumPy's numbers."""
-    return value.item() if isinstance(value, np.generic) else value
+@contextmanager
+def _hearing(asked: Parameters, began: float) -> Iterator[tuple[Callable[[FittingEvent], None], OnStep]]:
+    """Whoever is told what goes on, and each step: the callback, and a panel where it is to be seen."""
+    from fewtune.running.fit_rows import hear_nothing
+
+    callback = asked.callback
+    if not asked.verbose:
+        yield (lambda event: None) if callback is None else callback, hear_nothing
+        return
+    from fewtune.fitting.panel import FitPanel
+    from fewtune.terminal import open_console
+
+    with FitPanel(open_console(), began, verbose=True) as panel:
+
+        def both(event: FittingEvent) -> None:
+            panel.hear(event)
+            if callback is not None:
+                callback(event)
+
+        yield both, panel.count_step
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from fewtune.data.row_files import is_text
-from fewtune.errors import ArgumentError, list_names
+from fewtune.errors import ArgumentError, list_names, shorten
 from fewtune.estimator.texts import as_array, is_missing
 
 
@@ -30,6 +30,14 @@ class Labels:
     def name_rows(self) -> list[str]:
         """Each row's label as a method reads it."""
         return [self.names[code] for code in self.codes]
+
+    def name(self, given: Any, parameter: str) -> str:
+        """What methods call a class that a parameter names; raises ArgumentError where there is no such class."""
+        for value, name in zip(self.classes.tolist(), self.names, strict=True):
+            if value == given:
+                return name
+        classes = list_names(map(repr, self.classes.tolist()))
+        raise ArgumentError(f"{parameter} is {shorten(repr(given))}, and the classes are {classes}.")
 
 
 def read_labels(given: Any) -> Labels:

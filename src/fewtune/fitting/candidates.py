@@ -72,6 +72,11 @@ class Candidate:
         """The same that reads the two texts of a row apart, and compares them."""
         return self._vary("texts apart", texts="apart")
 
+    @property
+    def prompts(self) -> tuple[str, str | None, str]:
+        """What it reads and by what: of two alike, one finds kept what the other has read."""
+        return self.method, self.model, str(self.settings.get("texts"))
+
     def _vary(self, told: str, **settings: Any) -> Candidate:
         variant = told if self.variant is None else f"{self.variant}, {told}"
         return replace(self, settings={**self.settings, **settings}, variant=variant)

@@ -1,8 +1,9 @@
 """The contest of candidates over folds of all rows, within a budget: who is fitted next, and when that ends.
 
 Owns the order. What trains no network is judged on all folds first. Each other candidate then has a first fold, in the
-portfolio's order; after that the fold is fitted next that is expected to gain most a second: of a candidate that may be
-above the best bet, or of the best bet itself. What could not be fitted on all rows in the time that is left is not
+portfolio's order; but whoever is the best bet to the tolerance, and can be judged on all rows in time, is before
+another one is begun. After that the fold is fitted next that is expected to gain most a second: of a candidate that may
+be above the best bet, or of the best bet itself. What could not be fitted on all rows in the time that is left is not
 tried further, and a fit that turns out so is ended; a candidate beyond the limits of the saved model is left out at its
 first fold. The cheapest candidate that keeps within them has a model in any case.
 """
@@ -98,11 +99,8 @@ class Contest:
         work: WorkFolder,
         hear: Callable[[FittingEvent], None],
     ) -> None:
-        costs: dict[Any, list[FoldAnswers]] = {}
-        self.entries = [
-            Entry(each, costs=costs.setdefault((each.method, each.model, each.settings.get("texts")), []))
-            for each in candidates
-        ]
+        costs: dict[tuple[str, str | None, str], list[FoldAnswers]] = {}
+        self.entries = [Entry(each, costs=costs.setdefault(each.prompts, [])) for each in candidates]
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
         self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
@@ -193,24 +191,33 @@ class Contest:
         open_ones = [
             e for e in self.entries if e.left_out is None and not e.closed and len(e.answers) < len(self._folds)
         ]
-        for entry in open_ones:  # frozen features: all folds; whatever trains: one
-            begun = entry.answers if entry.candidate.trains else ()
-            if not begun and (self._has_time(entry) or not self._any_answered()):
-                return entry, self._next_fold(entry)
+        next_new = next((e for e in open_ones if self._is_new(e) and self._has_time(e)), None)
+        if not self._any_answered():
+            next_new = next(iter(open_ones), None)
+        if next_new is not None and not (next_new.candidate.trains and self._any_answered()):
+            return next_new, self._next_fold(next_new)
         if not self._any_answered():
             return None
+        begun = [e for e in open_ones if not self._is_new(e) and self._has_time(e)]
+        chosen = self._choose_begun(begun if next_new is None else [e for e in begun if self._is_level(e)])
+        chosen = next_new if chosen is None else chosen
+        return None if chosen is None else (chosen, self._next_fold(chosen))
+
+    def _choose_begun(self, begun: Sequence[Entry]) -> Entry | None:
+        """Whose further fold is expected to gain most a second; None where none of them is expected to gain."""
         standings = self.stand()
         best = self.find(standings.best.name)
         gains = {each.name: each.gain for each in standings.standings}
         gains[best.candidate.name] = max(gains.values())
-        ranked = sorted(
-            (e for e in open_ones if e.answers and self._has_time(e)),
-            key=lambda e: -gains[e.candidate.name] / max(e.count_fit_seconds(), 0.01),
-        )
+        ranked = sorted(begun, key=lambda e: -gains[e.candidate.name] / max(e.count_fit_seconds(), 0.01))
         if ranked and (gains[ranked[0].candidate.name] >= LEAST_GAIN or ranked[0] is best):
-            return ranked[0], self._next_fold(ranked[0])
+            return ranked[0]
         # The best bet is judged on all rows, whoever else may gain: its temperature and its card are of them.
-        return (best, self._next_fold(best)) if best in ranked else None
+        return best if best in ranked else None
+
+    def _is_new(self, entry: Entry) -> bool:
+        """Whether a candidate has its first turn still: of frozen features all folds, of whatever trains one."""
+        return not (entry.answers and entry.candidate.trains)
 
     def _any_answered(self) -> bool:
         return any(entry.answers for entry in self.entries)
@@ -228,6 +235,14 @@ class Contest:
         begun = self.resume(entry, self._next_fold(entry))
         done = 0.0 if begun is None else min(wanted, begun.read_seconds())
         return self._clock.left() > wanted - done + last
+
+    def _is_level(self, entry: Entry) -> bool:
+        """Whether a candidate is the best bet to the tolerance, and can be judged on all rows in the time left."""
+        standings, folds = self.stand(), len(self._folds) - len(entry.answers)
+        if standings.find(entry.candidate.name).expected_loss > standings.best.expected_loss + self._terms.within:
+            return False
+        last = max(self.foresee_last_fit(entry), self._foresee_best())
+        return self._clock.left() > folds * entry.count_fit_seconds() + last
 
     def _guess_fit_seconds(self, entry: Entry) -> float:
         """What a first fit takes at the least: as long as the fastest of its kind, or as any that trains no network."""
