@@ -25,6 +25,7 @@ from benchmarks.constrained_words import write_table as write_constrained
 from benchmarks.coverage.table import write_table as write_coverage
 from benchmarks.demo import write_table as write_demo
 from benchmarks.exports import write_table as write_exports
+from benchmarks.few_pairs import write_table as write_few_pairs
 from benchmarks.in_context_settings import write_table as write_in_context
 from benchmarks.killed_fit import write_table as write_killed_fit
 from benchmarks.labels import write_table as write_labels
@@ -84,6 +85,7 @@ PAGES: Mapping[Path, Blocks] = {
         "calibration": write_calibration,
         "predict_rows": write_predict,
         "exports": write_exports,
+        "few_pairs": write_few_pairs,
         "killed_fit": write_killed_fit,
     },
     ROOT / "docs" / "serving.md": {"serve": write_serve, "serve_profile": write_serve_profile},

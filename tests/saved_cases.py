@@ -26,7 +26,7 @@ ALL: list[tuple[Precision, str, str, dict[str, Any]]] = [("float32", *case) for 
 ALL += [
     ("bfloat16", architecture, name, values)
     for architecture, name, values in SAVED_CASES
-    if architecture in ("gpt2", "llama") and get_method(name).uses_model
+    if architecture == "llama" and get_method(name).uses_model
 ]
 ROWS = [
     "a pilot is a joy to know",

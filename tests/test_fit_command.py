@@ -383,7 +383,7 @@ def test_killed_before_its_last_fit_the_same_command_goes_on_and_clears_away_wha
     assert len(list((tmp_path / "model-unfinished").glob("*.npz"))) == 4 and not (tmp_path / "model").exists()
     capsys.readouterr()
     assert call(*given, tmp_path / "model") == 0
-    assert "4 folds of an earlier command stand." in " ".join(capsys.readouterr().out.split())
+    assert "4 folds are kept from an earlier command." in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "model-unfinished").exists()
     assert call(*given, tmp_path / "straight") == 0
     answers = [fewtune.load(tmp_path / name).predict_probabilities(["late", "new"]) for name in ("model", "straight")]

@@ -28,7 +28,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
 ) -> None:
     out = tmp_path / "out"
     # The second trial is long enough to be interrupted.
-    methods = "methods=[majority, pattern: {epochs: 200}]"
+    methods = "methods=[majority, pattern: {epochs: 60}]"
     command = ["run", str(study_file), "--out", str(out), "--set", methods, "--set", "data_seeds=[0]"]
     running = subprocess.Popen(
         [sys.executable, "-m", "fewtune.cli", *command],

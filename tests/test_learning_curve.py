@@ -29,7 +29,7 @@ def test_a_learning_curve_says_what_more_rows_would_bring(
     code, told, _ = run_cli("fit", file, *given, "--save", saved, capsys=capsys)
     told = " ".join(told.split())
     assert code == 0
-    assert "Fitted on 45 rows it scores 1.000, where the curve has 1.000; on 90" in told
+    assert "Mean score with 45 rows: 1.000 (1.000 on the fitted curve). Expected with 90" in told
     assert "Accuracy on later, 3 rows: 0.667" in told
     shots = {record.trial.shots for record in fewtune.analyse(tmp_path / "model-curve").records}
     assert shots == {11, 22, 45}
@@ -60,4 +60,4 @@ def test_a_learning_curve_of_uneven_labels_is_refused_or_traced(
     assert "44 rows, 4 of the rarest of 2 labels, are too few for a learning curve" in " ".join(told.split())
     assert not (tmp_path / "few").exists()
     code, told, _ = run_cli("fit", write_counts(60, 20), *given, tmp_path / "enough", capsys=capsys)
-    assert code == 0 and "on 120" in told
+    assert code == 0 and "Expected with 120" in told

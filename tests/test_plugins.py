@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,16 @@ def read_example(path: str) -> str:
 
 
 def install(folder: Path, name: str, entries: str) -> Path:
-    """Install a wheel of the two worked examples into a folder of its own, with pip, and return that folder."""
-    info = f"{name}-1.0.dist-info"
-    wheel = folder / f"{name}-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(f"{name}/__init__.py", "")
-        archive.writestr(f"{name}/norms.py", read_example("src/fewtune/methods/norms.py"))
-        archive.writestr(f"{name}/parity.py", read_example("src/fewtune/tasks/parity.py"))
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/entry_points.txt", entries)
-        archive.writestr(f"{info}/RECORD", "")
+    """The two worked examples as an installation of their wheel lays them out, in a folder of its own: that folder."""
     target = folder / "installed"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target)]
-    subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
+    package, told = target / name, target / f"{name}-1.0.dist-info"
+    package.mkdir(parents=True)
+    told.mkdir()
+    (package / "__init__.py").touch()
+    (package / "norms.py").write_text(read_example("src/fewtune/methods/norms.py"), encoding="utf-8")
+    (package / "parity.py").write_text(read_example("src/fewtune/tasks/parity.py"), encoding="utf-8")
+    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
+    (told / "entry_points.txt").write_text(entries, encoding="utf-8")
     return target
 
 

@@ -52,7 +52,7 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
     several = len(origin.get("choice", {}).get("candidates", ())) > 1
     if ("decision" in origin or several) and ("tests" in origin or "out_of_fold" in origin):
-        parts.append("The method was chosen by scores on rows of these files: those of new rows may be lower.")
+        parts.append("These scores are on data that the method was chosen on: those of new rows may be lower.")
     for name, found in origin.get("tests", {}).items():
         parts += [f"On {make_plain(name)}, {word_number(found['rows'], 'row')}:", _tabulate_scores(found["metrics"])]
     if manifest.abstention is not None:
@@ -68,10 +68,10 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
 def word_abstention(part: AbstentionPart) -> str:
     """What a model that abstains keeps: its threshold, the risk it holds and the share that it answers."""
     return (
-        f"It abstains where its answer has a probability under {part.threshold:.6g}. Models fitted without the rows "
-        f"that they answered gave {part.coverage:.0%} of {word_number(part.rows, 'answer')} [{part.coverage_low:.0%}, "
-        f"{part.coverage_high:.0%}] above that, {part.errors} of them wrong: at most {part.risk:.3g} of such answers "
-        f"are, with {part.confidence:.0%} confidence."
+        f"It abstains where its answer has a probability under {part.threshold:.6g}. Of "
+        f"{word_number(part.rows, 'row')} that the folds' models had not seen, {part.coverage:.0%} "
+        f"[{part.coverage_low:.0%}, {part.coverage_high:.0%}] were answered, {part.errors} of them wrong: with "
+        f"{part.confidence:.0%} confidence, at most {part.risk:.3g} of such answers are wrong."
     )
 
 

@@ -92,7 +92,7 @@ def test_a_budget_too_small_for_anything_gives_the_first_candidates_model_and_sa
     fitted = fit(make_rows(), TFIDF, llama, seconds=1e-3)
     choice = fitted.predictor.origin["choice"]
     assert [each["name"] for each in choice["candidates"]] == ["tfidf"] and len(fitted.judged) == 7
-    assert "by 7 of the 28 rows of 4 folds" in word_choice(choice)
+    assert "by 7 of 28 rows in 4 folds" in word_choice(choice)
     assert "Each of the 7 rows was answered by a model fitted without it." in load_again(fitted, tmp_path / "model")
 
 
@@ -181,7 +181,7 @@ def test_the_only_row_of_a_label_is_fitted_on_and_in_no_sentence_judged(tmp_path
     fitted = fit(make_rows([("what is this", "odd")]), TFIDF)
     assert fitted.predictor.labels == ("bad", "good", "odd") and fitted.predictor.origin["rows"] == 29
     assert len(fitted.judged) == 28 and 28 not in fitted.judged
-    assert "by 4 folds of 28 rows" in word_choice(fitted.predictor.origin["choice"])
+    assert "by 28 rows in 4 folds" in word_choice(fitted.predictor.origin["choice"])
     load_again(fitted, tmp_path / "model")
 
 

@@ -59,7 +59,7 @@ def test_piped_each_stage_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     panel.hear(Dropped(LeftOut(LONG.name, "one fit on all rows takes about 9 min: more than is left.")))
     panel.hear(LastFitBegun("tfidf", 60, 0.1))
     assert console.export_text().splitlines() == [
-        f"Trying 2 candidates on 4 folds of 60 rows, in 300 s at most: tfidf, {LONG.name}.",
+        f"Trying 2 candidates on 60 rows in 4 folds, in 300 s at most: tfidf, {LONG.name}.",
         "tfidf: accuracy 0.900 after fold 1 of 4, 1.50 s",
         "tfidf: accuracy 0.900 after fold 4 of 4, 1.50 s",
         f"{LONG.name} is left out: one fit on all rows takes about 9 min: more than is left.",
@@ -99,7 +99,7 @@ def test_folds_of_an_earlier_command_are_counted_and_told(monkeypatch: pytest.Mo
     begin(panel, tfidf=3)
     answer(panel, "tfidf", 4)
     told = console.export_text()
-    assert "3 folds of an earlier command stand." in told and "tfidf: accuracy 0.900 after fold 4 of 4" in told
+    assert "3 folds are kept from an earlier command." in told and "tfidf: accuracy 0.900 after fold 4 of 4" in told
 
 
 def test_what_a_killed_command_spent_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_what_a_killed_command_spent_is_told_and_counted(monkeypatch: pytest.Mon
     watch.now = 20.0
     panel.tick()
     told = console.export_text()
-    assert "in 300 s at most (60 s of it are spent)" in told and "80 s of 300 s" in told
+    assert "in 300 s at most (60 s already spent)" in told and "80 s of 300 s" in told
 
 
 def test_on_a_terminal_the_last_frame_is_readable_at_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ def keep(settled: bool = True, *names: str, **more: Any) -> dict[str, Any]:
 
 def test_a_settled_choice_is_to_be_used_and_another_is_the_best_bet() -> None:
     assert word_choice(keep()) == (
-        "Use tfidf: expected to lose 0.2 points to the best of these 2 candidates (98 % to lose 3 at most), by 4 folds "
-        "of 58 rows; 12 s to fit, 0.04 s a row."
+        "Use tfidf: expected to lose 0.2 points to the best of these 2 candidates (98 % to lose 3 at most), by 58 rows "
+        "in 4 folds; 12 s to fit a fold, 0.04 s a row."
     )
     told = word_choice(keep(False))
     assert told.startswith("Best bet: tfidf, expected to lose 0.2 points to the best of these 2 candidates")
@@ -55,7 +55,9 @@ def test_a_best_bet_says_what_would_settle_it() -> None:
         " About 174 labelled rows like these would tell which is best, if they differ as much as now."
     )
     choice["candidates"][1]["rows"] = 15
-    assert word_choice(choice).endswith(" 1 candidate had no time for all folds: a longer budget judges more of them.")
+    assert word_choice(choice).endswith(
+        " 1 candidate did not answer all folds: a longer budget may judge more of them."
+    )
     assert "174" not in word_choice(keep(True, enough_rows=174)), "a settled choice needs none"
 
 
@@ -77,13 +79,13 @@ def test_the_commonest_mistakes_and_a_rare_label_are_told() -> None:
 
 def test_the_only_candidate_is_not_said_to_be_the_best_of_any() -> None:
     told = word_choice(keep(True, "tfidf"))
-    assert told == "tfidf: the only candidate that was tried, by 4 folds of 58 rows; 12 s to fit, 0.04 s a row."
+    assert told == "tfidf: the only candidate that was tried, by 58 rows in 4 folds; 12 s to fit a fold, 0.04 s a row."
 
 
 def test_a_candidate_that_answered_some_rows_is_not_said_to_be_judged_by_all() -> None:
     choice = keep(False)
     choice["candidates"][0]["rows"] = 15
-    assert ", by 15 of the 58 rows of 4 folds; " in word_choice(choice)
+    assert ", by 15 of 58 rows in 4 folds; " in word_choice(choice)
 
 
 def test_what_is_stated_stands_beside_the_commonest_label() -> None:

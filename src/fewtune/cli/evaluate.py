@@ -38,7 +38,7 @@ def evaluate(
     base: Base = None,
     beside_base: Annotated[str | None, Parameter(help="The same as --base, of the second model.")] = None,
 ) -> int:
-    """Score a saved model on labelled rows: metrics with 95 % intervals, each label's scores, what is taken for what.
+    """Score a saved model on labelled rows: metrics with 95 % intervals, each label's scores, confusions.
 
     A row whose label the model has never seen counts as answered wrong.
     """

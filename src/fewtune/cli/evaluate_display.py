@@ -56,7 +56,7 @@ def show_report(report: Report) -> None:
     for table in _tabulate_metrics(first) if pair is None else _tabulate_pair(pair, first, names):
         console.print(table)
     majority = _quote(first.gold.names[first.evaluation.majority_label])
-    _print(f"majority: always answering {majority}, the commonest label that {names[0]} knows.")
+    _print(f"majority: always answering {majority}, the commonest of these rows' labels that {names[0]} knows.")
     if pair is not None:
         _print(word_pair(pair, names))
     for name, answers, risk in zip(names, report.answers, report.risks, strict=True):
@@ -241,14 +241,14 @@ def _show_confusions(confusions: Sequence[Confusion], report: Report) -> None:
 def _word_answered(name: str, answers: ModelAnswers, risk: float) -> str:
     """What a model that abstains did, with the exact 95 % interval of the share that was wrong."""
     rows, answered = len(answers.abstained), int((~answers.abstained).sum())
-    likeliest = "Scores are of its likeliest labels, said or not."
+    likeliest = "Scores count its likeliest label of every row."
     if not answered:
         return f"On all {word_number(rows, 'row')} {name} abstained: it says nothing here. {likeliest}"
     wrong = int(answers.wrong[~answers.abstained].sum())
     found = binomtest(wrong, answered).proportion_ci()
     return (
         f"Of {word_number(rows, 'row')} {name} answered {answered} and abstained on the rest; {wrong / answered:.3f} "
-        f"of its answers are wrong [{found.low:.3f}, {found.high:.3f}], {risk:g} may be. {likeliest}"
+        f"of its answers are wrong [{found.low:.3f}, {found.high:.3f}]; {risk:g} are allowed. {likeliest}"
     )
 
 

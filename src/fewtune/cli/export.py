@@ -40,7 +40,7 @@ def export(
 ) -> int:
     """Write a saved model so that Transformers, PEFT or ONNX Runtime load it without fewtune.
 
-    It is compared with the model before it is left there, and computes in float32.
+    It computes in float32, and is kept only if its probabilities match the model's.
     """
     from fewtune.card import RELIABILITY, add_card
     from fewtune.exporting.export import ExportOptions, exporting

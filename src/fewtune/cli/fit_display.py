@@ -93,7 +93,7 @@ def _show_candidates(choice: Mapping[str, Any]) -> None:
 
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("candidate")
-    for name in (choice["metric"], "expected loss", "fit", "a row"):
+    for name in (choice["metric"], "expected loss", "a fold's fit", "a row"):
         table.add_column(name, justify="right")
     for each in choice["candidates"]:
         rows = "" if each["rows"] == choice["rows"] else f" of {each['rows']} rows"
@@ -118,7 +118,7 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     assert fitted.probabilities is not None
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
     say(
-        f"Calibrated by {word_number(learnt['rows'], 'row')} that its models had not seen: temperature "
+        f"Calibrated on {word_number(learnt['rows'], 'row')} that the folds' models had not seen: temperature "
         f"{learnt['temperature']:.3g}, expected calibration error {learnt['after']['ece']:.3f}."
     )
     if "none_label" in predictor.origin:
@@ -128,7 +128,8 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     if predictor.abstention is not None:
         say(word_abstention(predictor.abstention))
     if fitted.unclear is not None:
-        say_error(f"{fitted.unclear} --force ends with code 0 all the same.")
+        forced = "" if fitted.refused is not None else " With --force the command ends with code 0 all the same."
+        say_error(f"{fitted.unclear}{forced}")
         return False
     gold = fitted.gold[fitted.judged]
     suspects = find_suspects(fitted.probabilities, gold)
@@ -146,7 +147,7 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     ]
     path = name_beside(save, SUSPECTS)
     write_rows(path, rows)
-    say(f"Labels that look wrong, by models that had not seen their rows: {word_number(len(rows), 'row')}, in {path}:")
+    say(f"{word_number(len(rows), 'row')} whose label looks wrong to models that had not seen them, in {path}:")
     _show_rows(rows, predictor.fields)
     return True
 
@@ -161,9 +162,9 @@ def show_tests(fitted: FittedFile) -> None:
 def show_growth(growth: Growth, out: Path) -> None:
     """Say what twice as many rows are expected to bring."""
     say(
-        f"Fitted on {growth.shots} rows it scores {growth.score:.3f}, where the curve has {growth.fitted:.3f}; on "
-        f"{2 * growth.shots} {growth.expected:.3f} is expected [{growth.low:.3f}, {growth.high:.3f}], "
-        f"{100 * growth.gain:+z.1f} points along the curve. The curve: {out}/report.html"
+        f"Mean score with {growth.shots} rows: {growth.score:.3f} ({growth.fitted:.3f} on the fitted curve). Expected "
+        f"with {2 * growth.shots}: {growth.expected:.3f} [{growth.low:.3f}, {growth.high:.3f}], "
+        f"{100 * growth.gain:+z.1f} points along the curve. Learning curve: {out}/report.html"
     )
 
 
@@ -186,7 +187,7 @@ def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     ]
     path = name_beside(save, LABEL_NEXT)
     write_rows(path, rows)
-    say(f"{word_number(len(rows), 'row')} without labels, those first that a label is worth most for, in {path}:")
+    say(f"{word_number(len(rows), 'row')} without labels in {path}, the most useful to label first:")
     _show_rows(rows, predictor.fields)
 
 

@@ -45,8 +45,8 @@ class Columns:
     conflicts: Annotated[
         Literal["drop", "refuse"],
         Parameter(
-            help="Rows of one text with different labels: leave all of them out of what is trained on, or stop; both "
-            "list them, and those of test files."
+            help="Rows of one text with different labels: leave all of them out of training, or stop. Both list them, "
+            "and those of test files."
         ),
     ] = "drop"
     missing: Annotated[
@@ -54,7 +54,7 @@ class Columns:
         Parameter(help="Rows without a text or a label: stop and list them, or leave them out and count them."),
     ] = "refuse"
     unlabelled: Annotated[
-        Path | None, Parameter(help="Rows without labels, to be put in the order in which labels are worth most.")
+        Path | None, Parameter(help="File of rows without labels, to be ranked by how useful a label would be.")
     ] = None
 
 
@@ -68,14 +68,16 @@ class Choice:
     ] = None
     model: Annotated[
         list[str] | None,
-        Parameter(help="A language model to try, several times for several; those that suit if not given."),
+        Parameter(
+            help="A language model or sentence encoder to try, several times for several; those that suit if not given."
+        ),
     ] = None
     fast: Annotated[bool, make_flag("Try frozen features alone: the quickest, no network trains.")] = False
     budget: Annotated[
         str | None,
         Parameter(
-            help=f"Time that the whole command may take, as 90s, 5m or 2h; {BUDGET} if not given, none for one "
-            "candidate. With little left it fits and saves what is best so far."
+            help="Time for choosing and fitting, from the command's start, as 90s, 5m or 2h; "
+            f"{BUDGET} if not given, none for one candidate. With little left it fits and saves what is best so far."
         ),
     ] = None
     metric: Annotated[
@@ -86,7 +88,7 @@ class Choice:
     ] = None
     within: Annotated[
         float | None,
-        Parameter(help="The tolerance (0.03: three points): the choice is expected to lose a sixth of it at most."),
+        Parameter(help="The tolerance (0.03: three points): for `Use X` the expected loss is a sixth of it at most."),
     ] = None
     max_latency: Annotated[
         str | None, Parameter(help="What the model may take to answer a row, as 50ms or 1s, answered many at once.")
@@ -97,7 +99,8 @@ class Choice:
     ] = None
     seed: Annotated[int, Parameter(help="Seed of folds and fits.")] = 0
     max_tokens: Annotated[
-        int | None, Parameter(help="Tokens that are read of one row; 512 if not given, longer texts lose their ends.")
+        int | None,
+        Parameter(help="Tokens read of one row; 512 if not given, or what a model can. Longer texts lose their ends."),
     ] = None
     verbose: Annotated[bool, make_flag("Say a line for each fold of each candidate.")] = False
 
@@ -141,8 +144,8 @@ class Calibration:
     none_label: Annotated[
         str | None,
         Parameter(
-            help="The label of rows that belong to none of the others. How readily it is given is chosen by folds, so "
-            "that the mean of two shares is largest: of its rows found, and of all others answered right."
+            help="The label of rows that belong to none of the others. Folds choose how readily it is given: so that "
+            "the mean of two shares is largest, its rows found and other rows answered right."
         ),
     ] = None
     curve: Annotated[

@@ -57,8 +57,8 @@ def recommend(
     within: Annotated[
         float | None,
         Parameter(
-            help="The tolerance (0.03: three points): the choice is expected to lose a sixth of it at most. Left out: "
-            "the study's."
+            help="The tolerance (0.03: three points): for `Use X` the expected loss is a sixth of it at most. Left "
+            "out: the study's."
         ),
     ] = None,
     guarantee: GuaranteeOption = None,

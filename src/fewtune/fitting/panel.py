@@ -128,11 +128,11 @@ def _word_begun(event: Begun) -> str:
     names = [candidate.name for candidate in event.portfolio.candidates]
     limit = "" if event.seconds is None else f", in {word_seconds(event.seconds)} at most"
     if limit and event.earlier_seconds >= 1:
-        limit += f" ({word_seconds(event.earlier_seconds)} of it are spent)"
+        limit += f" ({word_seconds(event.earlier_seconds)} already spent)"
     taken = sum(event.kept.values())
-    kept = f" {word_number(taken, 'fold')} of an earlier command {choose_verb(taken, 'stands', 'stand')}."
+    kept = f" {word_number(taken, 'fold')} {choose_verb(taken, 'is', 'are')} kept from an earlier command."
     kept = kept if taken else ""
-    folds = f"{word_number(event.folds, 'fold')} of {word_number(event.rows, 'row')}"
+    folds = f"{word_number(event.rows, 'row')} in {word_number(event.folds, 'fold')}"
     if len(names) == 1:
         return f"Judging {names[0]} by {folds}{limit}.{kept}"
     return f"Trying {word_number(len(names), 'candidate')} on {folds}{limit}: {', '.join(names)}.{kept}"

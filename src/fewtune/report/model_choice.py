@@ -98,10 +98,10 @@ def word_choice(choice: Mapping[str, Any]) -> str:
     """Word a choice as a model keeps it: 'Use tfidf: expected to lose 0.2 points to the best of these 4 candidates'."""
     standings = {each["name"]: each for each in choice["candidates"]}
     own = standings[choice["chosen"]]
-    cost = f"{word_seconds(own['fit_seconds'])} to fit, {word_seconds(own['row_seconds'])} a row"
-    folds = f"{word_number(choice['folds'], 'fold')} of {word_number(choice['rows'], 'row')}"
+    cost = f"{word_seconds(own['fit_seconds'])} to fit a fold, {word_seconds(own['row_seconds'])} a row"
+    folds = f"{word_number(choice['rows'], 'row')} in {word_number(choice['folds'], 'fold')}"
     if own["rows"] < choice["rows"]:
-        folds = f"{own['rows']} of the {word_number(choice['rows'], 'row')} of {word_number(choice['folds'], 'fold')}"
+        folds = f"{own['rows']} of {word_number(choice['rows'], 'row')} in {word_number(choice['folds'], 'fold')}"
     if len(standings) == 1:
         return f"{own['name']}: the only candidate that was tried, by {folds}; {cost}."
     head = "Use" if choice["settled"] else "Best bet:"
@@ -120,7 +120,7 @@ def _word_more(choice: Mapping[str, Any]) -> str:
         told += f" About {enough} labelled rows like these would tell which is best, if they differ as much as now."
     short = sum(each["rows"] < choice["rows"] for each in choice["candidates"])
     if short:
-        told += f" {word_number(short, 'candidate')} had no time for all folds: a longer budget judges more of them."
+        told += f" {word_number(short, 'candidate')} did not answer all folds: a longer budget may judge more of them."
     return told
 
 
@@ -147,8 +147,8 @@ def word_none_label(kept: Mapping[str, Any]) -> str:
     """Word how readily a model gives the label of rows of none, from what it keeps of that."""
     if not kept["offset"]:
         return (
-            f"{kept['label']!r} is given as it comes: of rows that the models had not seen, {kept['found']} of "
-            f"{kept['rows']} are found, and no readier answer finds more than it costs."
+            f"Giving {kept['label']!r} more readily would not pay: of rows that the models had not seen, "
+            f"{kept['found']} of {kept['rows']} are found as it is."
         )
     return (
         f"{kept['label']!r} is given more readily, its probability times {math.exp(kept['offset']):.3g}: of rows that "
