@@ -22,7 +22,7 @@ from fewtune.records import load_records
 from fewtune.terminal import open_console
 
 
-@pytest.mark.usefixtures("no_workers")
+@pytest.mark.usefixtures("no_workers", "no_charts")
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
     study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

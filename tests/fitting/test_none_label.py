@@ -86,7 +86,7 @@ def test_the_command_tells_what_it_found_and_what_that_cost(tmp_path: Path, caps
     predictor = fewtune.load(tmp_path / "model")
     learnt = predictor.origin["none_label"]
     assert learnt["rows"] == 6 and learnt["others"] == len(ROWS) - 6 and learnt["found"] >= learnt["found_before"]
-    head = "'none' is given " + ("more readily" if learnt["offset"] else "as it comes")
+    head = "'none' is given more readily" if learnt["offset"] else "Giving 'none' more readily would not pay"
     assert head in said and head in " ".join((tmp_path / "model" / "README.md").read_text().split())
     assert call("fit", file, "--method", "tfidf", "--none-label", "x", "--save", tmp_path / "other") == 2
     assert "no row has 'x', the label of rows of none. The labels are bad, good, none." in " ".join(
