@@ -25,7 +25,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.executors.in_process import InProcess
 from fewtune.executors.local import LocalProcesses
-from fewtune.executors.process import set_up_worker
+from fewtune.executors.process import import_engine
 from fewtune.models import find_model
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
@@ -87,7 +87,7 @@ def long_files_leave_no_garbage(request: pytest.FixtureRequest) -> Iterator[None
 @pytest.fixture(scope="session")
 def imports_apart() -> None:
     """What trials import, imported and kept out of garbage collections as workers do: each trial asks for several."""
-    set_up_worker()
+    import_engine()
 
 
 @pytest.fixture

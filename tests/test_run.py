@@ -266,7 +266,7 @@ def test_pages_wait_for_another_draw_of_the_trial_that_left_them(
 
 def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_word() -> None:
     code = (
-        "import gc, sys; from fewtune.executors.process import set_up_worker; set_up_worker(); "
+        "import gc, sys; from fewtune.executors.process import import_engine; import_engine(); "
         "assert {'peft', 'torch', 'transformers', 'sklearn'} <= set(sys.modules); "
         "assert gc.get_freeze_count() > 100_000 and len(gc.get_objects()) < 10_000"
     )

@@ -112,12 +112,12 @@ def test_what_was_done_before_a_worker_died_is_kept_and_the_next_trial_waits_for
 
 
 def _import_without_memory(pipe: Connection, options: WorkerOptions) -> None:
-    local.set_up_worker = Mock(side_effect=MemoryError)
+    local.set_up_for = Mock(side_effect=MemoryError)
     local._work(pipe, options)
 
 
 def _record_without_memory(pipe: Connection, options: WorkerOptions) -> None:
-    local.set_up_worker = Mock()  # seconds of imports that nothing here needs
+    local.set_up_for = Mock()  # seconds of imports that nothing here needs
     local.run_trial = Mock(side_effect=MemoryError)
     local._work(pipe, options)
 

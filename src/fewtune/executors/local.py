@@ -25,7 +25,7 @@ from fewtune.executors.process import (
     WORKER_ENVIRONMENT,
     describe_failure,
     harms_process,
-    set_up_worker,
+    set_up_for,
     word_stall,
 )
 from fewtune.executors.team import LEFT_ALONE, gather_team
@@ -276,17 +276,15 @@ def _work(pipe: Connection, options: WorkerOptions) -> None:
 
 def _take_jobs(pipe: Connection, options: WorkerOptions) -> None:
     """The life of a worker: take a job, run it, send what came of it; it writes nothing itself."""
-    team = contextlib.ExitStack()
-    try:
-        state = WorkerState(options)
-        set_up_worker()
-        pass_on = team.enter_context(gather_team(options))
-    except Exception as error:  # a finding about the trial it was started for; libraries half imported serve no other
-        pipe.recv()
-        pipe.send(describe_failure(error, "the process for this trial could not start: "))
-        return
-    with team:
+    with contextlib.ExitStack() as team:
+        state, pass_on = WorkerState(options), None
         while (job := pipe.recv()) is not None:
+            try:
+                pass_on = pass_on or team.enter_context(gather_team(options))
+                set_up_for(job)
+            except Exception as error:  # a finding about this trial; libraries half imported serve no other
+                pipe.send(describe_failure(error, "the process for this trial could not start: "))
+                return
             pass_on(job)
             try:
                 ended: Any = run_trial(job, state, pipe.send)

@@ -10,10 +10,12 @@ import gc
 import os
 import sys
 import traceback
+from functools import cache
 
 from fewtune.causes import find_failure_kind
+from fewtune.methods import get_method
 from fewtune.records import Failure
-from fewtune.running.job import Progress
+from fewtune.running.job import Job, Progress
 
 WORKER_ENVIRONMENT = {
     # OpenMP threads that wait by spinning starve each other as soon as the cores are shared with anything else: by
@@ -89,25 +91,42 @@ def word_stall(silent: float, last: Progress | None) -> str:
     )
 
 
-def set_up_worker() -> None:
-    """Import what trials import, and set how this process collects garbage, keeps freed pages and adds on a GPU.
+def set_up_for(job: Job) -> None:
+    """Import what a job's trial imports, and set how this process keeps freed pages and adds on a GPU.
 
-    Each trial collects twice, and looking through half a million objects of libraries takes a quarter of a second
-    each time; collecting while they are imported, a fifth of the whole import. Called before any model is loaded:
-    models must stay collectable.
+    What was imported for an earlier job stays. A trial that uses no model needs half of it.
     """
-    gc.disable()
+    _import_libraries()
+    if get_method(job.trial.method.name).uses_model:
+        import_engine()
+
+
+@cache
+def _import_libraries() -> None:
     import sklearn.linear_model  # noqa: F401
     import torch
 
-    import fewtune.methods.teacher  # noqa: F401 - imports the engine and all that trains
     from fewtune.engine.pages import keep_freed_pages
 
     keep_freed_pages()
-    gc.collect()
-    gc.freeze()
-    gc.enable()
     if torch.cuda.is_available():
         # What adds in any order there gives other last bits each time. An operation without another way only warns.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
+
+
+@cache
+def import_engine() -> None:
+    """Import all that trials with a model import.
+
+    Each trial collects garbage twice, and looking through half a million objects of libraries takes a quarter of a
+    second each time; collecting while they are imported, a fifth of the whole import. Called before any model is
+    loaded: models must stay collectable.
+    """
+    gc.disable()
+    _import_libraries()
+    import fewtune.methods.teacher  # noqa: F401 - imports the engine and all that trains
+
+    gc.collect()
+    gc.freeze()
+    gc.enable()

@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from fewtune.executors.parent import watch_parent
-from fewtune.executors.process import set_up_worker
+from fewtune.executors.process import import_engine
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.trial import run_trial
 from fewtune.running.worker import WorkerState
@@ -62,7 +62,7 @@ def _assist(rank: int, options: WorkerOptions, meeting: Path) -> None:
 
     splitting.join(rank, options.devices_per_trial, meeting)
     state = WorkerState(options)
-    set_up_worker()
+    import_engine()
     while True:
         record, _ = run_trial(splitting.hear(), state)
         if record.status == "failed":

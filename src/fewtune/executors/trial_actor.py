@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from fewtune.executors.process import describe_failure, set_up_worker
+from fewtune.executors.process import describe_failure, set_up_for
 from fewtune.models import ModelSnapshot, find_model
 from fewtune.models.carrying import put_down_model
 from fewtune.models.snapshot import lies_in_folder
@@ -47,8 +47,8 @@ class TrialActor:
         """
         self.stand()
         try:
+            set_up_for(job)
             if self._state is None:
-                set_up_worker()
                 self._state = WorkerState(self._options, self._supplies)
             self._take_over(job, rows, models)
             return run_trial(job, self._state, self._hear), self.stand()
