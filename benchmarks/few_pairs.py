@@ -97,7 +97,7 @@ def fit_file(train: Sequence[Row], test: Sequence[Row]) -> dict[str, Any]:
         }
 
 
-def score(predict: Any, test: Sequence[Row]) -> float:
+def score(predict: Any, test: Sequence[tuple[Any, str]]) -> float:
     """The share of rows that are answered right."""
     answers = predict([text for text, _ in test])
     return fmean(given == label for given, (_, label) in zip(answers, test, strict=True))
