@@ -1,10 +1,11 @@
 """What each candidate of `fewtune fit` gives on few rows, on rows that are no evidence of `take_home`.
 
-    python -m benchmarks.kinds DATA_DIR    an hour; writes benchmarks/results/kinds.json, goes on
+    python -m benchmarks.kinds DATA_DIR    an hour; writes benchmarks/results/kinds.json, goes on, and writes the table
+                                           of `fewtune.fitting.earlier` by these records
 
 Rows are of the other domains of `sentiment` (Amazon, NYT, tweets), of CoLA, and pairs of MNLI, SNLI and PAWS: some
 drawn at random, and 300 others that each model answers. Each candidate is fitted on all of the drawn rows, with the
-settings that it has for so many. `fewtune.fitting.earlier` has what is expected of each by these records.
+settings that it has for so many.
 """
 
 from __future__ import annotations
@@ -23,14 +24,19 @@ from benchmarks.apart import ROOT
 from benchmarks.cells import Cells, run_experiment
 from benchmarks.few_pairs import DOMAINS, read_rows, score
 from benchmarks.markdown import write_machine, write_markdown
+from benchmarks.race.results import write_results
 from fewtune.fitting.candidates import Candidate, list_candidates
+from fewtune.fitting.earlier import TABLE, TEXTS
 from fewtune.fitting.kept_models import KeptModels
 from fewtune.running.fit_rows import FitRequest, fit_task, make_task
 
 FILE = ROOT / "benchmarks" / "results" / "kinds.json"
 TESTED = 300
-SAMPLES = {32: 2, 128: 1}
-"""By how many rows are fitted on, how many samples of them."""
+SAMPLES = {(32, 1): 2, (32, 2): 1, (128, 1): 1}
+"""By how many rows are fitted on, and of how many texts each, how many samples of them."""
+HELD = 3
+"""As many files' worth counts what all kinds vary by, beside what one does."""
+ROWS = tuple(dict.fromkeys(rows for rows, _ in SAMPLES))
 BASE = "embeddings (mpnet-base)"
 """Of what others are told as differences."""
 NLI = (("premise", "hypothesis"), ("entailment", "neutral", "contradiction"))
@@ -49,16 +55,17 @@ Row = tuple[dict[str, str], str]
 def main() -> None:
     """Measure what the file lacks and print the table."""
     run_experiment("benchmarks.kinds", __doc__, FILE, measure, write_table)
+    write_results(TABLE, tabulate(json.loads(FILE.read_text(encoding="utf-8"))["cells"]))
 
 
 def measure(data_dir: Path) -> None:
     """Fit every candidate on every sample that the file lacks."""
     cells = Cells(FILE)
-    for rows, samples in SAMPLES.items():
-        for sample in range(samples):
-            for name in FILES:
+    for (rows, texts), samples in SAMPLES.items():
+        for name in (each for each in FILES if count_texts(each) == texts):
+            for sample in range(samples):
                 train, test = draw_rows(read_file(name, data_dir), rows, sample)
-                task, models = make_task([texts for texts, _ in train], [label for _, label in train]), KeptModels()
+                task, models = make_task([given for given, _ in train], [label for _, label in train]), KeptModels()
                 for candidate in list_candidates(task).candidates:
                     place = {"task": name, "draw": sample, "rows": rows, "candidate": candidate.name}
                     if cells.lack(place):
@@ -89,10 +96,51 @@ def fit_one(candidate: Candidate, task: Any, test: Sequence[Row], models: KeptMo
     return {"seconds": time.perf_counter() - began, "accuracy": score(predictor.predict, test)}
 
 
+def tabulate(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What records say of each kind, by texts and rows: the mean over files of its accuracy above the base's, and how
+    far a new file is thought to be off that.
+    """
+    texts = {
+        told: {str(rows): found for rows in ROWS if (found := _expect(cells, rows, count))}
+        for count, told in TEXTS.items()
+    }
+    return {"command": "python -m benchmarks.kinds DATA_DIR", "base": BASE, "texts": texts}
+
+
+def _expect(cells: Sequence[Mapping[str, Any]], rows: int, texts: int) -> dict[str, Any]:
+    """The means and spreads of so many rows of so many texts; nothing where there are no such cells."""
+    own = [cell for cell in cells if cell["rows"] == rows and count_texts(cell["task"]) == texts]
+    places = list(dict.fromkeys((cell["task"], cell["draw"]) for cell in own))
+    if not own:
+        return {}
+    found = {(cell["task"], cell["draw"], cell["candidate"]): cell["accuracy"] for cell in own}
+    kinds = [each for each in dict.fromkeys(kind for *_, kind in found) if all((*p, each) in found for p in places)]
+    scores = np.array([[found[(*place, kind)] for kind in kinds] for place in places])
+    names = [name for name, _ in places]
+    by_file = np.array([scores[[name == each for name in names]].mean(axis=0) for each in dict.fromkeys(names)])
+    means = by_file.mean(axis=0)
+    off = scores - scores.mean(axis=1, keepdims=True) - (scores.mean(axis=0) - scores.mean())
+    # Each kind's variance from file to file, held to that of all: it is known by a few files.
+    freedom = len(places) - 1
+    variances = (off**2).sum(axis=0) / freedom * len(kinds) / (len(kinds) - 1)
+    variances = (freedom * variances + HELD * variances.mean()) / (freedom + HELD)
+    spreads = np.sqrt(variances * (1 + 1 / len(by_file)))
+    above = means - means[kinds.index(BASE)]
+    return {
+        kind: {"mean": round(float(mean), 4), "spread": round(float(spread), 4)}
+        for kind, mean, spread in sorted(zip(kinds, above, spreads, strict=True), key=lambda each: -each[1])
+    }
+
+
+def count_texts(name: str) -> int:
+    """How many texts a row of a file has."""
+    return len(PARTS[name][1]) if name in PARTS else 1
+
+
 def write_table(results: dict[str, Any]) -> str:
     """Points of accuracy above the base by file, and seconds, one table for each number of rows, as Markdown."""
     tables = []
-    for rows in SAMPLES:
+    for rows in ROWS:
         own = [cell for cell in results["cells"] if cell["rows"] == rows]
         if not own:
             continue

@@ -34,7 +34,7 @@ def test_a_learning_curve_says_what_more_rows_would_bring(
     shots = {record.trial.shots for record in fewtune.analyse(tmp_path / "model-curve").records}
     assert shots == {11, 22, 45}
     card = (saved / "README.md").read_text(encoding="utf-8")
-    assert "On later, 3 rows:" in card and "| accuracy | 0.667 |" in card
+    assert "On later, 3 rows, which chose nothing:" in card and "| accuracy | 0.667 |" in card
 
 
 @pytest.mark.parametrize("seed", range(6))

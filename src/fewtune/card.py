@@ -51,10 +51,13 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
         ]
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
     several = len(origin.get("choice", {}).get("candidates", ())) > 1
-    if ("decision" in origin or several) and ("tests" in origin or "out_of_fold" in origin):
+    raced = "decision" in origin
+    if (raced and "tests" in origin) or ((raced or several) and "out_of_fold" in origin):
         parts.append("These scores are on data that the method was chosen on: those of new rows may be lower.")
+    apart = "" if raced else ", which chose nothing"
     for name, found in origin.get("tests", {}).items():
-        parts += [f"On {make_plain(name)}, {word_number(found['rows'], 'row')}:", _tabulate_scores(found["metrics"])]
+        named = f"{make_plain(name)}, {word_number(found['rows'], 'row')}"
+        parts += [f"On {named}{apart}:", _tabulate_scores(found["metrics"])]
     if manifest.abstention is not None:
         parts.append(word_abstention(manifest.abstention))
     if origin.get("settings"):

@@ -1,7 +1,7 @@
 """Candidates: what may become the model of a file, each a method, its settings and the language model it adapts.
 
-Owns which are tried where nothing is named, in which order, and with which settings so many rows are fitted. The order
-is that of what is cheap and strong first: frozen features, then what trains.
+Owns which are tried where nothing is named, in which order, and with which settings so many rows are fitted. What is
+cheap comes first, frozen features; then what trains, in the order of what earlier records say of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fewtune.errors import FewtuneError, ModelError
+from fewtune.fitting.earlier import expect
 from fewtune.fitting.terms import ANYTHING, Limits
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
@@ -28,16 +29,16 @@ MODELS = (*ENCODERS, "smollm2-135m")
 WITHOUT_MODEL: Mapping[str, Mapping[str, Any]] = {"tfidf": {}}
 ON_STATES: Mapping[str, Mapping[str, Any]] = {
     "embeddings": {},
-    "contrastive": {"most_pairs": 640},
+    "contrastive": {"most_pairs": 128, "learning_rate": 2e-4, "inverse_penalty": "auto"},
     "lora": {"readout": "head", "epochs": 10},
 }
 ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": {"epochs": 10}}
 """Methods that are tried where none is named, with their settings: without a model, on models that say no words such
 as sentence encoders, and on those that do."""
-FEW_ROWS, FEW_PAIRS = 64, {"most_pairs": 128, "learning_rate": 2e-4}
-"""Up to so many rows contrastive fine-tuning takes so few pairs: it gains nearly as much, in time for all folds."""
 BALANCED = frozenset({"embeddings"})
 """Methods that are tried with balanced weights besides, where labels of unlike numbers of rows count alike."""
+BALANCE = "balanced"
+"""What such a candidate's name has."""
 APART = frozenset({"embeddings"})
 """Methods that are tried with the two texts of a row read apart besides: as one they hardly say how they compare."""
 OUTDONE = frozenset({("contrastive", "minilm-l6"), ("lora", "minilm-l6")})
@@ -55,18 +56,23 @@ class Candidate:
     method: str
     model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    variant: str | None = None
+    variants: tuple[str, ...] = ()
     """What tells it from the same method on the same model."""
 
     @property
     def name(self) -> str:
         """What it is called wherever candidates stand beside one another."""
-        method = self.method if self.variant is None else f"{self.method}, {self.variant}"
+        method = ", ".join((self.method, *self.variants))
         return method if self.model is None else f"{method} ({self.model})"
+
+    @property
+    def kind(self) -> str:
+        """What earlier records call it: they have no balanced weights."""
+        return replace(self, variants=tuple(each for each in self.variants if each != BALANCE)).name
 
     def balance(self) -> Candidate:
         """The same with balanced weights."""
-        return self._vary("balanced", class_weight="balanced")
+        return self._vary(BALANCE, class_weight="balanced")
 
     def read_apart(self) -> Candidate:
         """The same that reads the two texts of a row apart, and compares them."""
@@ -78,8 +84,7 @@ class Candidate:
         return self.method, self.model, str(self.settings.get("texts"))
 
     def _vary(self, told: str, **settings: Any) -> Candidate:
-        variant = told if self.variant is None else f"{self.variant}, {told}"
-        return replace(self, settings={**self.settings, **settings}, variant=variant)
+        return replace(self, settings={**self.settings, **settings}, variants=(*self.variants, told))
 
     @property
     def trains(self) -> bool:
@@ -140,7 +145,7 @@ def list_candidates(
                 left_out.append(LeftOut(candidate.name, reason))
             elif reason is None and get_method(method).uses_model and (named or (method, model) not in OUTDONE):
                 found += [candidate] if methods else _list_variants(candidate, task)
-    found.sort(key=lambda each: each.trains)
+    found.sort(key=lambda each: _rank(each, task) if each.trains else -math.inf)
     if not found or (models and needs_model and not usable):
         raise FewtuneError(" ".join(dict.fromkeys(each.reason for each in left_out)))
     return Portfolio(tuple(found), tuple(left_out))
@@ -156,6 +161,11 @@ def _list_variants(candidate: Candidate, task: Task) -> list[Candidate]:
     return found
 
 
+def _rank(candidate: Candidate, task: Task) -> float:
+    """Less for what did better on other files of so many rows."""
+    return -expect(candidate.kind, len(task.train), len(task.fields)).mean
+
+
 def _is_uneven(task: Task) -> bool:
     """Whether labels count alike in a task's metric and have unlike numbers of rows."""
     rows = Counter(row.label for row in task.train)
@@ -168,10 +178,8 @@ def _list_without_model(methods: Sequence[str], rows: int) -> list[Candidate]:
 
 
 def choose_settings(method: str, rows: int, says_words: bool = True) -> dict[str, Any]:
-    """A method's settings for so many rows: epochs fewer where many rows make each a long one, pairs where rows are."""
+    """A method's settings for so many rows: epochs fewer where many rows make each a long one."""
     settings = dict((ON_WORDS if says_words else ON_STATES).get(method, {}))
-    if "most_pairs" in settings and rows <= FEW_ROWS:
-        settings |= FEW_PAIRS
     if "epochs" in settings:
         settings["epochs"] = min(settings["epochs"], max(FEWEST_EPOCHS, math.ceil(ROWS_SEEN / rows)))
     return settings

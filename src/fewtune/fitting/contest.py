@@ -25,6 +25,7 @@ from fewtune.engine import pulse
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.fitting.candidates import Candidate, LeftOut
 from fewtune.fitting.clock import Clock
+from fewtune.fitting.earlier import expect
 from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
 from fewtune.fitting.standing import Answered, Standings, compare
@@ -104,6 +105,9 @@ class Contest:
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
         self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
+        texts = len(task.fields)
+        self.earlier = {each.name: expect(each.kind, len(self.gold), texts) for each in candidates}
+        """What is expected of each candidate by earlier records, by its name."""
         self._stood: Standings | None = None
         """How they stand; None where that has changed since."""
 
@@ -127,8 +131,8 @@ class Contest:
     def stand(self) -> Standings:
         """How the candidates stand that answered some fold; there must be one."""
         if self._stood is None:
-            answered, labels = self.list_answered(), len(self._task.labels)
-            self._stood = compare(answered, self.gold, labels, self._task.primary_metric, self._terms.within)
+            answered, labels, metric = self.list_answered(), len(self._task.labels), self._task.primary_metric
+            self._stood = compare(answered, self.gold, labels, metric, self._terms.within, self.earlier)
         return self._stood
 
     def list_answered(self) -> dict[str, Answered]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fewtune.fitting.absent_labels import AbsentLabels, find_absent_labels
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.clock import Clock
 from fewtune.fitting.contest import Contest, Entry, Fit
+from fewtune.fitting.earlier import Earlier, pool
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
@@ -79,6 +81,8 @@ class Choice:
     """The candidates that are fitted for it, with their weights: itself alone, unless a stack was chosen."""
     answered: Mapping[str, Answered]
     """What each candidate answered."""
+    earlier: Mapping[str, Earlier]
+    """What was expected of each by earlier records."""
 
 
 @dataclass(frozen=True)
@@ -237,14 +241,15 @@ def _describe(task: Task, candidate: Candidate, left: Sequence[int], terms: Term
 def _choose(
     contest: Contest, stack: Stack | None, portfolio: Portfolio, terms: Terms, task: Task, clock: Clock
 ) -> Choice:
-    answered = contest.list_answered()
+    answered, earlier = contest.list_answered(), dict(contest.earlier)
     entries = {entry.candidate.name: entry for entry in contest.entries if entry.answers}
     row_seconds = {name: entry.count_row_seconds() for name, entry in entries.items()}
     fit_seconds = {name: entry.count_alone_seconds() for name, entry in entries.items()}
     if stack is not None:
         answered[stack.name] = stack.answered
+        earlier[stack.name] = pool([earlier[name] for name in stack.weights])
         row_seconds[stack.name], fit_seconds[stack.name] = stack.row_seconds, stack.fit_seconds
-    standings = compare(answered, contest.gold, len(task.labels), task.primary_metric, terms.within)
+    standings = compare(answered, contest.gold, len(task.labels), task.primary_metric, terms.within, earlier)
     least = standings.best.expected_loss
     as_good = [each for each in standings.standings if each.expected_loss <= least + AS_GOOD * terms.within]
     chosen = min(as_good, key=lambda each: row_seconds[each.name])
@@ -263,6 +268,7 @@ def _choose(
         seconds=clock.spent(),
         members=stack.weights if stack is not None and pooled else {chosen.name: 1.0},
         answered=answered,
+        earlier=earlier,
     )
 
 
@@ -300,7 +306,7 @@ def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int, absent: Abs
     stated, answered = {}, choice.answered[choice.chosen.name]
     known, predicted = gold[answered.places], answered.log_probabilities.argmax(axis=1).astype(np.int64)
     for metric in dict.fromkeys((choice.metric, "accuracy", "macro_f1")):
-        standings = compare(choice.answered, gold, labels, metric, choice.within)
+        standings = compare(choice.answered, gold, labels, metric, choice.within, choice.earlier)
         own = standings.find(choice.chosen.name)
         score, error = own.score - standings.optimism, own.error
         if metric == "accuracy":
@@ -330,6 +336,7 @@ def _note(choice: Choice) -> dict[str, Any]:
                 "rows": each.rows,
                 "expected_loss": each.expected_loss,
                 "risk": each.risk,
+                "earlier": _note_earlier(choice.earlier[each.name]),
                 "fit_seconds": choice.fit_seconds[each.name],
                 "row_seconds": choice.row_seconds[each.name],
             }
@@ -337,6 +344,11 @@ def _note(choice: Choice) -> dict[str, Any]:
         ],
         "left_out": [{"name": each.name, "reason": each.reason} for each in choice.left_out],
     }
+
+
+def _note_earlier(earlier: Earlier) -> float | None:
+    """What is expected of a candidate, above a level that is all candidates' alike; None where nothing is known."""
+    return earlier.mean if isfinite(earlier.spread) else None
 
 
 def _abstain(

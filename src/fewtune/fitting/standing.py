@@ -5,7 +5,8 @@ paired. What all candidates' scores may truly be is drawn from a normal distribu
 rows' effects, times INFLATION: folds share the rows that they are fitted on, so that answers vary together more than
 rows alone say. A candidate that answered some of the rows is compared on these: there its answers take the place of
 those of the candidate that answered most. Where that is worse, it is taken as often as there are rows to each of its
-own; where it is better, once: many scores of a part are no scores of the whole, macro F1 above all.
+own; where it is better, once: many scores of a part are no scores of the whole, macro F1 above all. What earlier
+records say of each candidate is weighed in as its prior, normal, of differences alone: rows say all of the level.
 Sources: Bates, Hastie and Tibshirani 2023, https://doi.org/10.1080/01621459.2023.2197686 (the variance of
 cross-validation); Chick and Inoue 2001, https://doi.org/10.1287/opre.49.5.732.10615 (expected opportunity cost).
 """
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from fewtune.analysis.decision import MOST_RISK, SHARE_LOST
+from fewtune.fitting.earlier import UNKNOWN, Earlier
 from fewtune.inference.scores import score_with_effects
 from fewtune.metrics.counts import RANGES
 
@@ -81,26 +83,39 @@ class Standings:
 
 
 def compare(
-    answered: Mapping[str, Answered], gold: npt.NDArray[np.int64], labels: int, metric: str, within: float
+    answered: Mapping[str, Answered],
+    gold: npt.NDArray[np.int64],
+    labels: int,
+    metric: str,
+    within: float,
+    earlier: Mapping[str, Earlier] | None = None,
 ) -> Standings:
-    """Compare candidates by their answers to rows whose labels are gold (rows,); at least one must be there."""
+    """Compare candidates by their answers to rows whose labels are gold (rows,); at least one must be there.
+
+    `earlier` has what is expected of candidates by their names; of others nothing is.
+    """
     names = list(answered)
     scores, effects, errors = _measure(answered, gold, labels, metric)
-    draws = _draw(scores, effects, [len(answered[name].places) for name in names])
-    best_of = draws.max(axis=1)
-    losses = (best_of[:, None] - draws).mean(axis=0)
-    risks = (best_of[:, None] - draws > within).mean(axis=0)
-    bet = int(losses.argmin())
+    lowest, highest = RANGES[metric]
+    expected = [(earlier or {}).get(name, UNKNOWN) for name in names]
+    posterior = _weigh(
+        _find_covariance(effects, [len(answered[name].places) for name in names]),
+        (highest - lowest) * np.array([each.mean for each in expected]),
+        (highest - lowest) * np.array([each.spread for each in expected]),
+    )
+    means = posterior.find_means(scores)
+    draws = means + _draw(posterior.find_covariance(1.0))
+    losses = draws.max(axis=1)[:, None] - draws
+    expected_losses, risks = losses.mean(axis=0), (losses > within).mean(axis=0)
+    bet = int(expected_losses.argmin())
     gains = np.maximum(draws - draws[:, [bet]], 0).mean(axis=0)
-    chosen = draws.argmax(axis=1)
-    optimism = float((draws[np.arange(DRAWS), chosen] - scores[chosen]).mean()) if len(names) > 1 else 0.0
     standings = [
         Standing(
             name=name,
             score=float(scores[place]),
             error=errors[place],
             rows=len(answered[name].places),
-            expected_loss=float(losses[place]),
+            expected_loss=float(expected_losses[place]),
             risk=float(risks[place]),
             gain=float(gains[place]),
         )
@@ -108,7 +123,45 @@ def compare(
     ]
     standings.sort(key=lambda each: (each.name != names[bet], each.expected_loss))
     rows = max(len(each.places) for each in answered.values())
-    return Standings(tuple(standings), max(0.0, optimism), _find_enough_rows(scores, draws - scores, rows, within))
+    optimism = _find_optimism(posterior, means) if len(names) > 1 else 0.0
+    return Standings(tuple(standings), optimism, _find_enough_rows(posterior, means, rows, within))
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """How scores (candidates,) and what is expected of candidates join: inverse covariances of both, and the latter."""
+
+    by_rows: np.ndarray
+    """Of scores about what they truly are, (candidates, candidates)."""
+    by_records: np.ndarray
+    """Of what they truly are about `expected`, (candidates, candidates): of differences alone."""
+    expected: np.ndarray
+
+    def find_covariance(self, times: float) -> np.ndarray:
+        """Of what scores may truly be, by so many times the rows."""
+        covariance: np.ndarray = np.linalg.inv(times * self.by_rows + self.by_records)
+        return covariance
+
+    def find_means(self, scores: np.ndarray) -> np.ndarray:
+        """What scores (…, candidates) are expected to be truly."""
+        joined = scores @ self.by_rows + self.expected @ self.by_records
+        means: np.ndarray = joined @ self.find_covariance(1.0)
+        return means
+
+
+def _weigh(covariance: np.ndarray, expected: np.ndarray, spreads: np.ndarray) -> _Posterior:
+    weights = spreads**-2.0
+    by_records = np.diag(weights)
+    if weights.any():
+        by_records = by_records - np.outer(weights, weights) / weights.sum()
+    return _Posterior(np.linalg.inv(covariance), by_records, expected)
+
+
+def _find_optimism(posterior: _Posterior, means: np.ndarray) -> float:
+    """By how much the score of the one that is chosen is too high on average, where scores are truly `means`."""
+    noise = _draw(np.linalg.inv(posterior.by_rows))
+    chosen = posterior.find_means(means + noise).argmax(axis=1)
+    return max(0.0, float(noise[np.arange(DRAWS), chosen].mean()))
 
 
 def is_settled(expected_loss: float, risk: float, within: float) -> bool:
@@ -116,10 +169,10 @@ def is_settled(expected_loss: float, risk: float, within: float) -> bool:
     return expected_loss <= SHARE_LOST * within and risk <= MOST_RISK
 
 
-def _find_enough_rows(scores: np.ndarray, off: np.ndarray, rows: int, within: float) -> int | None:
-    """Rows by which a best bet of these scores (candidates,) is settled; draws are now `off` (DRAWS, candidates)."""
+def _find_enough_rows(posterior: _Posterior, means: np.ndarray, rows: int, within: float) -> int | None:
+    """Rows by which a best bet is settled, if scores are then what they are expected to be now, `means`."""
     for times in TIMES:
-        draws = scores + off / math.sqrt(times)
+        draws = means + _draw(posterior.find_covariance(times))
         losses = draws.max(axis=1)[:, None] - draws
         bet = int(losses.mean(axis=0).argmin())
         if is_settled(float(losses[:, bet].mean()), float((losses[:, bet] > within).mean()), within):
@@ -167,18 +220,20 @@ def _measure(
     return np.array(scores), np.array(effects), errors
 
 
-def _draw(scores: np.ndarray, effects: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    """What scores (candidates,) may truly be, (DRAWS, candidates); the same draws every time.
+def _find_covariance(effects: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """Of scores about what they truly are, (candidates, candidates), by the effects of rows (candidates, rows).
 
     Two candidates differ by the weight of one row at the least: fewer rows than one show nothing less.
     """
-    rng = np.random.default_rng(0)
-    # The covariance's square root, so that a draw takes a number a candidate and not one a row.
-    values, vectors = np.linalg.eigh(INFLATION * effects @ effects.T)
+    covariance: np.ndarray = INFLATION * effects @ effects.T + np.diag(0.5 * np.array(rows) ** -2.0)
+    return covariance
+
+
+def _draw(covariance: np.ndarray) -> np.ndarray:
+    """Of a normal variable whose mean is 0, (DRAWS, candidates); by the same numbers every time."""
+    values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    by_row = rng.standard_normal((DRAWS, len(scores))) @ root
-    alone = rng.standard_normal((DRAWS, len(scores))) / (math.sqrt(2) * np.array(rows))
-    drawn: np.ndarray = scores + by_row + alone
+    drawn: np.ndarray = np.random.default_rng(0).standard_normal((DRAWS, len(covariance))) @ root
     return drawn
 
 

@@ -1,0 +1,64 @@
+"""What earlier records say of a candidate: how such ones did on other files of about so many rows.
+
+Owns the table and how it is read. `python -m benchmarks.kinds` makes it from its records, of files on which nothing is
+tested that fewtune reports: by whether a row has one text or two, and by rows, the mean over files of what each kind's
+accuracy is beside the others', and how far a file is off that.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TABLE = Path(__file__).with_name("earlier.json")
+TEXTS = {1: "one text", 2: "two texts"}
+"""The table's names of the numbers of a row's texts."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a candidate's accuracy is expected to be beside others', before any row is looked at."""
+
+    mean: float
+    """In shares of rows, from a level that is all candidates' alike."""
+    spread: float
+    """Standard deviation from one file to another; infinite where nothing is known."""
+
+
+UNKNOWN = Earlier(0.0, math.inf)
+
+
+def expect(kind: str, rows: int, texts: int) -> Earlier:
+    """What is expected of a kind of candidate on so many rows of so many texts.
+
+    Between numbers of rows in the table its figures are interpolated by the logarithm; outside it the nearest hold.
+    """
+    table = _read_table().get(TEXTS.get(texts, ""), {})
+    known = {int(count): kinds[kind] for count, kinds in table.items() if kind in kinds}
+    if not known:
+        return UNKNOWN
+    counts = sorted(known)
+
+    def interpolate(values: Sequence[float]) -> float:
+        return float(np.interp(math.log(rows), np.log(counts), values))
+
+    mean = interpolate([known[count]["mean"] for count in counts])
+    return Earlier(mean, interpolate([known[count]["spread"] for count in counts]))
+
+
+def pool(members: Sequence[Earlier]) -> Earlier:
+    """What is expected of a stack: what is of its best member."""
+    return max(members, key=lambda each: (math.isinf(each.spread), each.mean))
+
+
+@cache
+def _read_table() -> Mapping[str, Any]:
+    table: Mapping[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))["texts"]
+    return table
