@@ -101,6 +101,11 @@ def test_where_uneven_labels_count_alike_embeddings_are_tried_with_balanced_weig
     skewed = make_task([f"text {number}" for number in range(12)], [*"xxxxxxyyyyzz"])
     balanced = list_candidates(skewed, [encoder]).candidates[2]
     assert balanced.settings == {"class_weight": "balanced"} and balanced.method == "embeddings"
+    trained = [each for each in list_candidates(skewed, [encoder], ["contrastive"]).candidates if each.trains]
+    assert [each.settings.get("class_weight") for each in trained] == [None], "what is named is tried"
+    monkeypatch.setattr(module, "MODELS", (encoder,))
+    trained = [each for each in list_candidates(skewed).candidates if each.method == "contrastive"]
+    assert [each.name for each in trained] == [f"contrastive, balanced ({encoder})"], "one fit's time is spent once"
 
 
 def test_a_named_model_that_cannot_be_used_is_left_out_and_refused_where_it_is_the_only_one(

@@ -35,8 +35,10 @@ ON_STATES: Mapping[str, Mapping[str, Any]] = {
 ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": {"epochs": 10}}
 """Methods that are tried where none is named, with their settings: without a model, on models that say no words such
 as sentence encoders, and on those that do."""
-BALANCED = frozenset({"embeddings"})
-"""Methods that are tried with balanced weights besides, where labels of unlike numbers of rows count alike."""
+BALANCED = frozenset({"embeddings", "contrastive"})
+"""Methods that are tried with balanced weights where labels of unlike numbers of rows count alike: besides plain ones
+where that costs next to nothing, and instead of them where a network trains.
+"""
 BALANCE = "balanced"
 """What such a candidate's name has."""
 APART = frozenset({"embeddings"})
@@ -157,7 +159,8 @@ def _list_variants(candidate: Candidate, task: Task) -> list[Candidate]:
     if candidate.method in APART and len(task.fields) == 2:
         found.append(candidate.read_apart())
     if candidate.method in BALANCED and _is_uneven(task):
-        found += [each.balance() for each in found]
+        balanced = [each.balance() for each in found]
+        found = balanced if candidate.trains else found + balanced
     return found
 
 
