@@ -76,3 +76,20 @@ def test_a_collapsed_fit_is_made_again_at_most_twice(good_at: int, attempts: int
 
     found = fit_again_where_collapsed(fit, draw())
     assert tried == list(range(attempts)) and found.collapsed == collapsed
+
+
+def test_a_collapsed_fit_stands_where_there_is_no_time_for_another() -> None:
+    tried: list[int] = []
+
+    def fit(attempt: int) -> tuple[Plan, FitReport | None]:
+        tried.append(attempt)
+        return plan(0), None
+
+    taken: list[float] = []
+
+    def has_time(seconds: float) -> bool:
+        taken.append(seconds)
+        return len(taken) < 2
+
+    found = fit_again_where_collapsed(fit, draw(), has_time=has_time)
+    assert tried == [0, 1] and found.collapsed == 1 and all(0 <= seconds < 10 for seconds in taken)

@@ -155,7 +155,7 @@ def make_model(
 
         request = FitRequest(candidate.method, candidate.model, candidate.settings, terms.seed, terms.max_tokens)
         some = make_task([rows[i] for i in places], [labels[i] for i in places], task)
-        return fit_task(some, (), request, both, models, resumption)
+        return fit_task(some, (), request, both, models, resumption, lambda seconds: clock.left() > seconds)
 
     def describe(candidate: Candidate, fold: int | None) -> dict[str, Any]:
         return _describe(task, candidate, () if fold is None else folds[fold].tolist(), terms)

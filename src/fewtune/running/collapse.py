@@ -8,6 +8,7 @@ Source: Mosbach et al. 2021, https://arxiv.org/abs/2006.04884 (failed fits of fe
 from __future__ import annotations
 
 import gc
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,13 +38,25 @@ class Fitted:
     collapsed: int = 0
 
 
+def always(seconds: float) -> bool:
+    """There is time for any fit."""
+    return True
+
+
 def fit_again_where_collapsed(
-    fit: Callable[[int], tuple[Plan, FitReport | None]], draw: Draw, most: int = MOST_FITS
+    fit: Callable[[int], tuple[Plan, FitReport | None]],
+    draw: Draw,
+    most: int = MOST_FITS,
+    has_time: Callable[[float], bool] = always,
 ) -> Fitted:
-    """Fit by `fit(attempt)`, attempts from 0, until one has not collapsed; the last one stands in any case."""
+    """Fit by `fit(attempt)`, attempts from 0, until one has not collapsed; the last one stands in any case.
+
+    So does one after which there is no time for as many seconds as it took (`has_time`).
+    """
     for attempt in range(most - 1):
+        began = time.perf_counter()
         plan, report = fit(attempt)
-        if not has_collapsed(plan, draw):
+        if not has_collapsed(plan, draw) or not has_time(time.perf_counter() - began):
             return Fitted(plan, report, attempt)
         del plan  # or the next network would stand beside it
         gc.collect()

@@ -20,7 +20,7 @@ from fewtune.metrics.table import choose_primary_metric
 from fewtune.plurals import word_number
 from fewtune.predictors.predictor import Predictor, refuse_no_list
 from fewtune.running.adapt import fit_plan, make_plan
-from fewtune.running.collapse import fit_again_where_collapsed
+from fewtune.running.collapse import always, fit_again_where_collapsed
 from fewtune.study import build_settings, read_settings
 from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
 from fewtune.study.seeds import make_rng
@@ -97,11 +97,12 @@ def fit_task(
     on_step: OnStep = hear_nothing,
     read_model: ReadModel = read_anew,
     resumption: Resumption | None = None,
+    has_time: Callable[[float], bool] = always,
 ) -> Predictor:
     """A method fitted on all training rows of a task, beside a pool of unlabelled ones; raises FewtuneError likewise.
 
     Methods that read no unlabelled rows leave the pool alone. With a `resumption` the fit goes on where a process that
-    was killed left it.
+    was killed left it. `has_time` says whether a fit that collapsed may be made again, by the seconds it took.
     """
     method, seed = request.method, request.seed
     given, known = read_settings(method, request.settings), get_method(method)
@@ -123,7 +124,7 @@ def fit_task(
         return fit_plan(plan, rng, on_step, resumption=None if attempt else resumption)
 
     try:
-        fitted = fit_again_where_collapsed(fit, draw)
+        fitted = fit_again_where_collapsed(fit, draw, has_time=has_time)
     except TrialFailure as failure:  # a study records one; here the fit is all there is
         raise FewtuneError(f"{method} could not be fitted: {failure}") from failure
     origin = {
