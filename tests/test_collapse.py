@@ -75,7 +75,7 @@ def test_a_collapsed_fit_is_made_again_at_most_twice(good_at: int, attempts: int
         return plan(0, 1) if attempt == good_at else plan(0), None
 
     found = fit_again_where_collapsed(fit, draw())
-    assert tried == list(range(attempts)) and found.collapsed == collapsed
+    assert tried == list(range(attempts)) and found.collapsed == collapsed and not found.out_of_time
 
 
 def test_a_collapsed_fit_stands_where_there_is_no_time_for_another() -> None:
@@ -92,4 +92,4 @@ def test_a_collapsed_fit_stands_where_there_is_no_time_for_another() -> None:
         return len(taken) < 2
 
     found = fit_again_where_collapsed(fit, draw(), has_time=has_time)
-    assert tried == [0, 1] and found.collapsed == 1 and all(0 <= seconds < 10 for seconds in taken)
+    assert tried == [0, 1] and found.collapsed == 1 and found.out_of_time and all(0 <= seconds < 10 for seconds in taken)

@@ -92,6 +92,8 @@ def _describe(manifest: Manifest) -> list[str]:
     if origin.get("collapsed_fits"):
         times = word_number(origin["collapsed_fits"], "time")
         lines.append(f"It was fitted again {times} with another seed: every row had been given one label.")
+    if origin.get("collapsed"):
+        lines.append("It gives every row that it was fitted on one label, and there was no time to fit it again.")
     if isinstance(manifest.scorer, StackPart):
         lines.append(_word_members(manifest.scorer))
     bases = [part.base for part in list_members(manifest.scorer) if isinstance(part, LanguagePart)]

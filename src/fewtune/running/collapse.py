@@ -36,6 +36,8 @@ class Fitted:
     plan: Plan
     report: FitReport | None
     collapsed: int = 0
+    out_of_time: bool = False
+    """Whether it has collapsed itself, and there was no time to fit it again."""
 
 
 def always(seconds: float) -> bool:
@@ -56,8 +58,11 @@ def fit_again_where_collapsed(
     for attempt in range(most - 1):
         began = time.perf_counter()
         plan, report = fit(attempt)
-        if not has_collapsed(plan, draw) or not has_time(time.perf_counter() - began):
+        seconds = time.perf_counter() - began
+        if not has_collapsed(plan, draw):
             return Fitted(plan, report, attempt)
+        if not has_time(seconds):
+            return Fitted(plan, report, attempt, out_of_time=True)
         del plan  # or the next network would stand beside it
         gc.collect()
     return Fitted(*fit(most - 1), most - 1)

@@ -138,6 +138,8 @@ def fit_task(
     }
     if fitted.collapsed:
         origin["collapsed_fits"] = fitted.collapsed
+    if fitted.out_of_time:
+        origin["collapsed"] = True
     return replace(fitted.plan.predictor, origin=origin)
 
 
