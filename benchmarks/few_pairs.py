@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars
@@ -41,6 +41,7 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 Row = tuple[str, str]
 """A text and its label."""
+R = TypeVar("R")
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
             for told in (*SETTINGS, FIT):
                 place = {"task": domain, "draw": sample, "setting": told}
                 if cells.lack(place):
-                    train, test = draw_rows(domain, sample)
+                    train, test = draw_rows(read_rows(domain), ROWS, sample)
                     cells.keep(place, fit_file(train, test) if told == FIT else fit_alone(*SETTINGS[told], train, test))
     print(write_table({"cells": cells.found}))
 
@@ -65,11 +66,10 @@ def read_rows(domain: str) -> Sequence[Row]:
     return [(row.fields[task.fields[0]], task.labels[row.label]) for row in rows if row.label is not None]
 
 
-def draw_rows(domain: str, sample: int) -> tuple[Sequence[Row], Sequence[Row]]:
+def draw_rows(rows: Sequence[R], count: int, sample: int) -> tuple[Sequence[R], Sequence[R]]:
     """Rows to be fitted on, at random, and others to be answered."""
-    rows = read_rows(domain)
-    order = np.random.default_rng(sample).permutation(len(rows))[: ROWS + TESTED]
-    return [rows[place] for place in order[:ROWS]], [rows[place] for place in order[ROWS:]]
+    order = np.random.default_rng(sample).permutation(len(rows))[: count + TESTED]
+    return [rows[place] for place in order[:count]], [rows[place] for place in order[count:]]
 
 
 def fit_alone(method: str, settings: Mapping[str, Any], train: Sequence[Row], test: Sequence[Row]) -> dict[str, Any]:

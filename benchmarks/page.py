@@ -18,6 +18,7 @@ from benchmarks.ablation.table import write_table as write_ablation
 from benchmarks.agreement.table import write_table as write_agreement
 from benchmarks.apart import ROOT
 from benchmarks.calibration import write_table as write_calibration
+from benchmarks.candidates import write_table as write_candidates
 from benchmarks.chaos.__main__ import write_table as write_chaos
 from benchmarks.cola_pattern_fits import write_table as write_cola_pattern_fits
 from benchmarks.cola_patterns import write_table as write_cola_patterns
@@ -28,7 +29,6 @@ from benchmarks.exports import write_table as write_exports
 from benchmarks.few_pairs import write_table as write_few_pairs
 from benchmarks.in_context_settings import write_table as write_in_context
 from benchmarks.killed_fit import write_table as write_killed_fit
-from benchmarks.kinds import write_table as write_candidates
 from benchmarks.labels import write_table as write_labels
 from benchmarks.large_report import write_table as write_large_report
 from benchmarks.many_trials import write_table as write_many_trials
@@ -86,7 +86,7 @@ PAGES: Mapping[Path, Blocks] = {
         "calibration": write_calibration,
         "predict_rows": write_predict,
         "exports": write_exports,
-        "kinds": write_candidates,
+        "candidates": write_candidates,
         "few_pairs": write_few_pairs,
         "killed_fit": write_killed_fit,
     },

@@ -9,7 +9,7 @@ import pytest
 from fewtune.errors import FewtuneError
 from fewtune.fitting import candidates as module
 from fewtune.fitting.candidates import Portfolio, count_bytes, list_candidates
-from fewtune.fitting.earlier import Earlier
+from fewtune.fitting.prior import Prior
 from fewtune.fitting.terms import Limits
 from fewtune.models import has_native_bfloat16
 from fewtune.running.fit_rows import make_task
@@ -63,7 +63,7 @@ def test_what_trains_comes_in_the_order_of_what_other_files_say(
     rows: Task, encoder: str, decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     better = {f"contrastive ({encoder})": 0.1, f"pattern ({decoder})": 0.05, f"lora ({encoder})": -0.1}
-    monkeypatch.setattr(module, "expect", lambda kind, rows, texts: Earlier(better.get(kind, 0.0), 0.1))
+    monkeypatch.setattr(module, "find_prior", lambda kind, rows, texts: Prior(better.get(kind, 0.0), 0.1))
     trained = [each.name for each in list_candidates(rows, [decoder, encoder]).candidates if each.trains]
     assert trained == [
         *(f"contrastive ({encoder})", f"pattern ({decoder})", f"lora ({decoder})", f"lora ({encoder})"),

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm
 from sklearn.metrics import f1_score
 
-from fewtune.fitting.earlier import UNKNOWN, Earlier
+from fewtune.fitting.prior import FLAT, Prior
 from fewtune.fitting.standing import INFLATION, Answered, Standings, bound_score, compare, is_settled
 
 ROWS = 400
@@ -138,12 +138,12 @@ def test_of_few_rows_of_many_labels_one_right_answer_more_moves_a_macro_f1_by_wh
     assert not found.best.risk < 0.05, "one row of eight settles nothing"
 
 
-def test_what_earlier_records_say_of_a_difference_weighs_as_their_spread_says() -> None:
+def test_the_prior_of_a_difference_weighs_as_its_spread_says() -> None:
     gold, rng = make_rows()
     first, second = rng.random(ROWS) < 0.85, rng.random(ROWS) < 0.83
-    earlier = {"a": Earlier(0.40, 0.02), "b": Earlier(0.50, 0.03)}
+    priors = {"a": Prior(0.40, 0.02), "b": Prior(0.50, 0.03)}
     answered = {"a": answer(first, gold), "b": answer(second, gold)}
-    found = compare(answered, gold, 2, "accuracy", 0.03, earlier)
+    found = compare(answered, gold, 2, "accuracy", 0.03, priors)
     difference = second.astype(float) - first
     variance, before = INFLATION * difference.var() / ROWS + 1 / ROWS**2, 0.02**2 + 0.03**2
     mean = (difference.mean() / variance + 0.1 / before) / (1 / variance + 1 / before)
@@ -156,14 +156,14 @@ def test_what_earlier_records_say_of_a_difference_weighs_as_their_spread_says() 
 def test_what_is_expected_of_one_candidate_alone_says_nothing() -> None:
     gold, rng = make_rows()
     answered = {name: answer(rng.random(ROWS) < 0.8, gold) for name in "abc"}
-    alone = compare(answered, gold, 2, "accuracy", 0.03, {"a": Earlier(0.9, 0.01), "b": UNKNOWN})
+    alone = compare(answered, gold, 2, "accuracy", 0.03, {"a": Prior(0.9, 0.01), "b": FLAT})
     assert alone == compare(answered, gold, 2, "accuracy", 0.03)
 
 
 def test_with_records_a_choice_by_few_rows_loses_less_and_states_what_it_loses() -> None:
     """Files whose candidates differ as the records say, thirty rows each."""
     means, spread, rows = np.array([0.0, 0.08, 0.05, -0.1]), 0.05, 30
-    earlier = {str(place): Earlier(float(mean), spread) for place, mean in enumerate(means)}
+    priors = {str(place): Prior(float(mean), spread) for place, mean in enumerate(means)}
     rng = np.random.default_rng(1)
     lost: dict[bool, list[float]] = {True: [], False: []}
     told, raw, stated = [], [], []
@@ -175,7 +175,7 @@ def test_with_records_a_choice_by_few_rows_loses_less_and_states_what_it_loses()
         right = right[:, np.arange(rows) % right.shape[1]]
         answered = {str(place): answer(each, gold) for place, each in enumerate(right)}
         for known in (True, False):
-            found = compare(answered, gold, 2, "accuracy", 0.03, earlier if known else None)
+            found = compare(answered, gold, 2, "accuracy", 0.03, priors if known else None)
             own = truth[int(found.best.name)]
             lost[known].append(truth.max() - own)
             if known:

@@ -52,7 +52,7 @@ def test_a_settled_choice_is_to_be_used_and_another_is_the_best_bet() -> None:
 def test_a_choice_against_the_scores_of_its_rows_says_by_what_it_was_made() -> None:
     choice = keep(False, "embeddings (m)", "contrastive (m)", "mine")
     first, second, mine = choice["candidates"]
-    first["earlier"], second["earlier"], mine["earlier"] = 0.0, 0.075, None
+    first["prior"], second["prior"], mine["prior"] = 0.0, 0.075, None
     told = word_choice(choice)
     assert ", by 58 rows in 4 folds and records of other files; " in told and "By these rows alone" not in told
     choice["chosen"] = second["name"]

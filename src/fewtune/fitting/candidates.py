@@ -1,7 +1,7 @@
 """Candidates: what may become the model of a file, each a method, its settings and the language model it adapts.
 
 Owns which are tried where nothing is named, in which order, and with which settings so many rows are fitted. What is
-cheap comes first, frozen features; then what trains, in the order of what earlier records say of it.
+cheap comes first, frozen features; then what trains, in the order of its prior.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fewtune.errors import FewtuneError, ModelError
-from fewtune.fitting.earlier import expect
+from fewtune.fitting.prior import find_prior
 from fewtune.fitting.terms import ANYTHING, Limits
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
@@ -69,7 +69,7 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """What earlier records call it: they have no balanced weights."""
+        """What the table of priors calls it: it has no balanced weights."""
         return replace(self, variants=tuple(each for each in self.variants if each != BALANCE)).name
 
     def balance(self) -> Candidate:
@@ -166,7 +166,7 @@ def _list_variants(candidate: Candidate, task: Task) -> list[Candidate]:
 
 def _rank(candidate: Candidate, task: Task) -> float:
     """Less for what did better on other files of so many rows."""
-    return -expect(candidate.kind, len(task.train), len(task.fields)).mean
+    return -find_prior(candidate.kind, len(task.train), len(task.fields)).mean
 
 
 def _is_uneven(task: Task) -> bool:

@@ -25,9 +25,9 @@ from fewtune.engine import pulse
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.fitting.candidates import Candidate, LeftOut
 from fewtune.fitting.clock import Clock
-from fewtune.fitting.earlier import expect
 from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
+from fewtune.fitting.prior import find_prior
 from fewtune.fitting.standing import Answered, Standings, compare
 from fewtune.fitting.terms import Terms
 from fewtune.predictors.predictor import Predictor
@@ -106,8 +106,8 @@ class Contest:
         self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
         texts = len(task.fields)
-        self.earlier = {each.name: expect(each.kind, len(self.gold), texts) for each in candidates}
-        """What is expected of each candidate by earlier records, by its name."""
+        self.priors = {each.name: find_prior(each.kind, len(self.gold), texts) for each in candidates}
+        """What other files say of each candidate, by its name."""
         self._stood: Standings | None = None
         """How they stand; None where that has changed since."""
 
@@ -132,7 +132,7 @@ class Contest:
         """How the candidates stand that answered some fold; there must be one."""
         if self._stood is None:
             answered, labels, metric = self.list_answered(), len(self._task.labels), self._task.primary_metric
-            self._stood = compare(answered, self.gold, labels, metric, self._terms.within, self.earlier)
+            self._stood = compare(answered, self.gold, labels, metric, self._terms.within, self.priors)
         return self._stood
 
     def list_answered(self) -> dict[str, Answered]:

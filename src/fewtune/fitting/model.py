@@ -23,12 +23,12 @@ from fewtune.fitting.absent_labels import AbsentLabels, find_absent_labels
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.clock import Clock
 from fewtune.fitting.contest import Contest, Entry, Fit
-from fewtune.fitting.earlier import Earlier, pool
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds
 from fewtune.fitting.kept_models import KeptModels
 from fewtune.fitting.none_label import add_offset, check_none_label, choose_offset
+from fewtune.fitting.prior import Prior, pool_priors
 from fewtune.fitting.stacking import Stack, propose_stack
 from fewtune.fitting.standing import Answered, Standing, Standings, bound_score, compare, is_settled
 from fewtune.fitting.terms import Terms
@@ -81,8 +81,8 @@ class Choice:
     """The candidates that are fitted for it, with their weights: itself alone, unless a stack was chosen."""
     answered: Mapping[str, Answered]
     """What each candidate answered."""
-    earlier: Mapping[str, Earlier]
-    """What was expected of each by earlier records."""
+    priors: Mapping[str, Prior]
+    """What other files say of each."""
 
 
 @dataclass(frozen=True)
@@ -241,15 +241,15 @@ def _describe(task: Task, candidate: Candidate, left: Sequence[int], terms: Term
 def _choose(
     contest: Contest, stack: Stack | None, portfolio: Portfolio, terms: Terms, task: Task, clock: Clock
 ) -> Choice:
-    answered, earlier = contest.list_answered(), dict(contest.earlier)
+    answered, priors = contest.list_answered(), dict(contest.priors)
     entries = {entry.candidate.name: entry for entry in contest.entries if entry.answers}
     row_seconds = {name: entry.count_row_seconds() for name, entry in entries.items()}
     fit_seconds = {name: entry.count_alone_seconds() for name, entry in entries.items()}
     if stack is not None:
         answered[stack.name] = stack.answered
-        earlier[stack.name] = pool([earlier[name] for name in stack.weights])
+        priors[stack.name] = pool_priors([priors[name] for name in stack.weights])
         row_seconds[stack.name], fit_seconds[stack.name] = stack.row_seconds, stack.fit_seconds
-    standings = compare(answered, contest.gold, len(task.labels), task.primary_metric, terms.within, earlier)
+    standings = compare(answered, contest.gold, len(task.labels), task.primary_metric, terms.within, priors)
     least = standings.best.expected_loss
     as_good = [each for each in standings.standings if each.expected_loss <= least + AS_GOOD * terms.within]
     chosen = min(as_good, key=lambda each: row_seconds[each.name])
@@ -268,7 +268,7 @@ def _choose(
         seconds=clock.spent(),
         members=stack.weights if stack is not None and pooled else {chosen.name: 1.0},
         answered=answered,
-        earlier=earlier,
+        priors=priors,
     )
 
 
@@ -306,7 +306,7 @@ def _state(choice: Choice, gold: npt.NDArray[np.int64], labels: int, absent: Abs
     stated, answered = {}, choice.answered[choice.chosen.name]
     known, predicted = gold[answered.places], answered.log_probabilities.argmax(axis=1).astype(np.int64)
     for metric in dict.fromkeys((choice.metric, "accuracy", "macro_f1")):
-        standings = compare(choice.answered, gold, labels, metric, choice.within, choice.earlier)
+        standings = compare(choice.answered, gold, labels, metric, choice.within, choice.priors)
         own = standings.find(choice.chosen.name)
         score, error = own.score - standings.optimism, own.error
         if metric == "accuracy":
@@ -336,7 +336,7 @@ def _note(choice: Choice) -> dict[str, Any]:
                 "rows": each.rows,
                 "expected_loss": each.expected_loss,
                 "risk": each.risk,
-                "earlier": _note_earlier(choice.earlier[each.name]),
+                "prior": _note_prior(choice.priors[each.name]),
                 "fit_seconds": choice.fit_seconds[each.name],
                 "row_seconds": choice.row_seconds[each.name],
             }
@@ -346,9 +346,9 @@ def _note(choice: Choice) -> dict[str, Any]:
     }
 
 
-def _note_earlier(earlier: Earlier) -> float | None:
+def _note_prior(prior: Prior) -> float | None:
     """What is expected of a candidate, above a level that is all candidates' alike; None where nothing is known."""
-    return earlier.mean if isfinite(earlier.spread) else None
+    return prior.mean if isfinite(prior.spread) else None
 
 
 def _abstain(

@@ -5,8 +5,8 @@ paired. What all candidates' scores may truly be is drawn from a normal distribu
 rows' effects, times INFLATION: folds share the rows that they are fitted on, so that answers vary together more than
 rows alone say. A candidate that answered some of the rows is compared on these: there its answers take the place of
 those of the candidate that answered most. Where that is worse, it is taken as often as there are rows to each of its
-own; where it is better, once: many scores of a part are no scores of the whole, macro F1 above all. What earlier
-records say of each candidate is weighed in as its prior, normal, of differences alone: rows say all of the level.
+own; where it is better, once: many scores of a part are no scores of the whole, macro F1 above all.
+The prior of candidates, from other files, is of differences alone: rows say all of the level.
 Sources: Bates, Hastie and Tibshirani 2023, https://doi.org/10.1080/01621459.2023.2197686 (the variance of
 cross-validation); Chick and Inoue 2001, https://doi.org/10.1287/opre.49.5.732.10615 (expected opportunity cost).
 """
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from fewtune.analysis.decision import MOST_RISK, SHARE_LOST
-from fewtune.fitting.earlier import UNKNOWN, Earlier
+from fewtune.fitting.prior import FLAT, Prior
 from fewtune.inference.scores import score_with_effects
 from fewtune.metrics.counts import RANGES
 
@@ -88,16 +88,16 @@ def compare(
     labels: int,
     metric: str,
     within: float,
-    earlier: Mapping[str, Earlier] | None = None,
+    priors: Mapping[str, Prior] | None = None,
 ) -> Standings:
     """Compare candidates by their answers to rows whose labels are gold (rows,); at least one must be there.
 
-    `earlier` has what is expected of candidates by their names; of others nothing is.
+    `priors` are of candidates by their names; others have a flat one.
     """
     names = list(answered)
     scores, effects, errors = _measure(answered, gold, labels, metric)
     lowest, highest = RANGES[metric]
-    expected = [(earlier or {}).get(name, UNKNOWN) for name in names]
+    expected = [(priors or {}).get(name, FLAT) for name in names]
     posterior = _weigh(
         _find_covariance(effects, [len(answered[name].places) for name in names]),
         (highest - lowest) * np.array([each.mean for each in expected]),

@@ -104,12 +104,12 @@ def word_choice(choice: Mapping[str, Any]) -> str:
         folds = f"{own['rows']} of {word_number(choice['rows'], 'row')} in {word_number(choice['folds'], 'fold')}"
     if len(standings) == 1:
         return f"{own['name']}: the only candidate that was tried, by {folds}; {cost}."
-    if sum(each.get("earlier") is not None for each in standings.values()) > 1:  # one alone tells of no difference
+    if sum(each.get("prior") is not None for each in standings.values()) > 1:  # one alone tells of no difference
         folds += " and records of other files"
     head = "Use" if choice["settled"] else "Best bet:"
     colon = ":" if choice["settled"] else ","
     chance = f"{word_chance(1 - own['risk'])} to lose {100 * choice['within']:g} at most"
-    known = _word_earlier(choice, own)
+    known = _word_prior(choice, own)
     return (
         f"{head} {own['name']}{colon} expected to lose {word_lost(own['expected_loss'])} to the best of these "
         f"{len(standings)} candidates ({chance}), by {folds}; {cost}.{known}"
@@ -117,10 +117,10 @@ def word_choice(choice: Mapping[str, Any]) -> str:
     )
 
 
-def _word_earlier(choice: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+def _word_prior(choice: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     """Word why another candidate was not taken whose score is above the chosen one's, where that is by its records."""
     best = max(choice["candidates"], key=lambda each: each["score"])
-    before, mine = best.get("earlier"), own.get("earlier")
+    before, mine = best.get("prior"), own.get("prior")
     if best["score"] <= own["score"] or before is None or mine is None or mine <= before:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What earlier records say of candidates: which have some, and how numbers of rows between them are read."""
+"""Priors of candidates: which have some, and how numbers of rows between them are read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.fitting import earlier as module
+from fewtune.fitting import prior as module
 from fewtune.fitting.candidates import ENCODERS, OUTDONE, Candidate, list_candidates
-from fewtune.fitting.earlier import TABLE, UNKNOWN, Earlier, expect, pool
+from fewtune.fitting.prior import FLAT, TABLE, Prior, find_prior, pool_priors
 from fewtune.running.fit_rows import make_task
 
 
@@ -20,31 +20,28 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {kind: {"mean": mean, "spread": 0.1} for kind, mean in {"a": 0.1, "b": -0.2, "c": 0.3}.items()}
     many = {kind: {"mean": mean, "spread": 0.05} for kind, mean in {"a": 0.3, "b": -0.1}.items()}
     texts = {"one text": {"32": few, "128": many}}
-    (tmp_path / "earlier.json").write_text(json.dumps({"texts": texts}))
-    monkeypatch.setattr(module, "TABLE", tmp_path / "earlier.json")
-    module._read_table.cache_clear()
-    yield
-    module._read_table.cache_clear()
+    (tmp_path / "prior.json").write_text(json.dumps({"texts": texts}))
+    monkeypatch.setattr(module, "TABLE", tmp_path / "prior.json")
 
 
 @pytest.mark.usefixtures("table")
 def test_between_numbers_of_rows_figures_go_by_the_logarithm_and_beyond_them_the_nearest_hold() -> None:
-    assert expect("a", 32, 1) == expect("a", 10, 1) == Earlier(0.1, 0.1)
-    assert expect("a", 128, 1) == expect("a", 5000, 1) == Earlier(0.3, 0.05)
-    half = expect("a", 64, 1)
+    assert find_prior("a", 32, 1) == find_prior("a", 10, 1) == Prior(0.1, 0.1)
+    assert find_prior("a", 128, 1) == find_prior("a", 5000, 1) == Prior(0.3, 0.05)
+    half = find_prior("a", 64, 1)
     assert (half.mean, half.spread) == pytest.approx((0.2, 0.075))
-    assert expect("c", 128, 1) == Earlier(0.3, 0.1), "known of few rows alone"
+    assert find_prior("c", 128, 1) == Prior(0.3, 0.1), "known of few rows alone"
 
 
 @pytest.mark.usefixtures("table")
 def test_of_what_has_no_records_nothing_is_expected() -> None:
-    assert expect("d", 32, 1) == expect("a", 32, 2) == expect("a", 32, 3) == UNKNOWN
-    assert math.isinf(UNKNOWN.spread)
+    assert find_prior("d", 32, 1) == find_prior("a", 32, 2) == find_prior("a", 32, 3) == FLAT
+    assert math.isinf(FLAT.spread)
 
 
 def test_of_a_stack_as_much_is_expected_as_of_its_best_member() -> None:
-    assert pool([Earlier(0.1, 0.1), Earlier(0.2, 0.1)]) == Earlier(0.2, 0.1)
-    assert pool([Earlier(0.1, 0.1), UNKNOWN]) == UNKNOWN, "of which it may have anything"
+    assert pool_priors([Prior(0.1, 0.1), Prior(0.2, 0.1)]) == Prior(0.2, 0.1)
+    assert pool_priors([Prior(0.1, 0.1), FLAT]) == FLAT, "of which it may have anything"
 
 
 def test_balanced_weights_make_no_kind_of_their_own_and_texts_apart_do() -> None:
@@ -62,6 +59,6 @@ def test_the_table_has_records_of_all_that_is_tried_where_nothing_is_named(colum
     assert {each.model for each in frozen} == {None, *ENCODERS} and ("lora", "mpnet-base") not in OUTDONE
     for candidate in (*frozen, *trained):
         for count in (20, 64, 1000):
-            found = expect(candidate.kind, count, columns)
+            found = find_prior(candidate.kind, count, columns)
             assert abs(found.mean) < 0.5 and 0.01 < found.spread < 0.3, candidate.name
-    assert json.loads(TABLE.read_text())["command"].startswith("python -m benchmarks.kinds")
+    assert json.loads(TABLE.read_text())["command"].startswith("python -m benchmarks.candidates")

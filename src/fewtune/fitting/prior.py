@@ -1,8 +1,8 @@
-"""What earlier records say of a candidate: how such ones did on other files of about so many rows.
+"""The prior of a candidate: how such ones did on other files of about so many rows.
 
-Owns the table and how it is read. `python -m benchmarks.kinds` makes it from its records, of files on which nothing is
-tested that fewtune reports: by whether a row has one text or two, and by rows, the mean over files of what each kind's
-accuracy is beside the others', and how far a file is off that.
+Owns the table and how it is read. `python -m benchmarks.candidates` makes it from its records, of files on which
+nothing is tested that `benchmarks.take_home` reports. By whether a row has one text or two, and by rows, it has the
+mean over files of each kind's accuracy less that of one kind, and how far a file is off that mean.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-TABLE = Path(__file__).with_name("earlier.json")
+TABLE = Path(__file__).with_name("prior.json")
 TEXTS = {1: "one text", 2: "two texts"}
 """The table's names of the numbers of a row's texts."""
 
 
 @dataclass(frozen=True)
-class Earlier:
+class Prior:
     """What a candidate's accuracy is expected to be beside others', before any row is looked at."""
 
     mean: float
@@ -32,33 +32,33 @@ class Earlier:
     """Standard deviation from one file to another; infinite where nothing is known."""
 
 
-UNKNOWN = Earlier(0.0, math.inf)
+FLAT = Prior(0.0, math.inf)
 
 
-def expect(kind: str, rows: int, texts: int) -> Earlier:
+def find_prior(kind: str, rows: int, texts: int) -> Prior:
     """What is expected of a kind of candidate on so many rows of so many texts.
 
     Between numbers of rows in the table its figures are interpolated by the logarithm; outside it the nearest hold.
     """
-    table = _read_table().get(TEXTS.get(texts, ""), {})
+    table = _read_table(TABLE).get(TEXTS.get(texts, ""), {})
     known = {int(count): kinds[kind] for count, kinds in table.items() if kind in kinds}
     if not known:
-        return UNKNOWN
+        return FLAT
     counts = sorted(known)
 
     def interpolate(values: Sequence[float]) -> float:
         return float(np.interp(math.log(rows), np.log(counts), values))
 
     mean = interpolate([known[count]["mean"] for count in counts])
-    return Earlier(mean, interpolate([known[count]["spread"] for count in counts]))
+    return Prior(mean, interpolate([known[count]["spread"] for count in counts]))
 
 
-def pool(members: Sequence[Earlier]) -> Earlier:
+def pool_priors(members: Sequence[Prior]) -> Prior:
     """What is expected of a stack: what is of its best member."""
     return max(members, key=lambda each: (math.isinf(each.spread), each.mean))
 
 
 @cache
-def _read_table() -> Mapping[str, Any]:
-    table: Mapping[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))["texts"]
+def _read_table(file: Path) -> Mapping[str, Any]:
+    table: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))["texts"]
     return table

@@ -1,7 +1,7 @@
 """What each candidate of `fewtune fit` gives on few rows, on rows that are no evidence of `take_home`.
 
-    python -m benchmarks.kinds DATA_DIR    an hour; writes benchmarks/results/kinds.json, goes on, and writes the table
-                                           of `fewtune.fitting.earlier` by these records
+    python -m benchmarks.candidates DATA_DIR    an hour; writes benchmarks/results/candidates.json, goes on, and
+                                                writes the table of `fewtune.fitting.prior` by these records
 
 Rows are of the other domains of `sentiment` (Amazon, NYT, tweets), of CoLA, and pairs of MNLI, SNLI and PAWS: some
 drawn at random, and 300 others that each model answers. Each candidate is fitted on all of the drawn rows, with the
@@ -22,16 +22,15 @@ import numpy as np
 
 from benchmarks.apart import ROOT
 from benchmarks.cells import Cells, run_experiment
-from benchmarks.few_pairs import DOMAINS, read_rows, score
+from benchmarks.few_pairs import DOMAINS, draw_rows, read_rows, score
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import write_results
 from fewtune.fitting.candidates import Candidate, list_candidates
-from fewtune.fitting.earlier import TABLE, TEXTS
 from fewtune.fitting.kept_models import KeptModels
+from fewtune.fitting.prior import TABLE, TEXTS
 from fewtune.running.fit_rows import FitRequest, fit_task, make_task
 
-FILE = ROOT / "benchmarks" / "results" / "kinds.json"
-TESTED = 300
+FILE = ROOT / "benchmarks" / "results" / "candidates.json"
 SAMPLES = {(32, 1): 2, (32, 2): 1, (128, 1): 1}
 """By how many rows are fitted on, and of how many texts each, how many samples of them."""
 HELD = 3
@@ -54,7 +53,7 @@ Row = tuple[dict[str, str], str]
 
 def main() -> None:
     """Measure what the file lacks and print the table."""
-    run_experiment("benchmarks.kinds", __doc__, FILE, measure, write_table)
+    run_experiment("benchmarks.candidates", __doc__, FILE, measure, write_table)
     write_results(TABLE, tabulate(json.loads(FILE.read_text(encoding="utf-8"))["cells"]))
 
 
@@ -82,12 +81,6 @@ def read_file(name: str, data_dir: Path) -> Sequence[Row]:
     return [({column: " ".join(row[column].split()) for column in columns}, labels[row["label"]]) for row in read]
 
 
-def draw_rows(rows: Sequence[Row], count: int, sample: int) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Rows to be fitted on, at random, and others to be answered."""
-    order = np.random.default_rng(sample).permutation(len(rows))[: count + TESTED]
-    return [rows[place] for place in order[:count]], [rows[place] for place in order[count:]]
-
-
 def fit_one(candidate: Candidate, task: Any, test: Sequence[Row], models: KeptModels) -> dict[str, Any]:
     """A candidate's accuracy and the seconds of its fit."""
     began = time.perf_counter()
@@ -104,7 +97,7 @@ def tabulate(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         told: {str(rows): found for rows in ROWS if (found := _expect(cells, rows, count))}
         for count, told in TEXTS.items()
     }
-    return {"command": "python -m benchmarks.kinds DATA_DIR", "base": BASE, "texts": texts}
+    return {"command": "python -m benchmarks.candidates DATA_DIR", "base": BASE, "texts": texts}
 
 
 def _expect(cells: Sequence[Mapping[str, Any]], rows: int, texts: int) -> dict[str, Any]:
