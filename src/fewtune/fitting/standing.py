@@ -105,8 +105,7 @@ def compare(
     )
     means = posterior.find_means(scores)
     draws = means + _draw(posterior.find_covariance(1.0))
-    losses = draws.max(axis=1)[:, None] - draws
-    expected_losses, risks = losses.mean(axis=0), (losses > within).mean(axis=0)
+    expected_losses, risks = _find_losses(draws, within)
     bet = int(expected_losses.argmin())
     gains = np.maximum(draws - draws[:, [bet]], 0).mean(axis=0)
     standings = [
@@ -125,6 +124,12 @@ def compare(
     rows = max(len(each.places) for each in answered.values())
     optimism = _find_optimism(posterior, means) if len(names) > 1 else 0.0
     return Standings(tuple(standings), optimism, _find_enough_rows(posterior, means, rows, within))
+
+
+def _find_losses(draws: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray]:
+    """Expected losses and risks (candidates,) by what scores may truly be, (DRAWS, candidates)."""
+    losses = draws.max(axis=1)[:, None] - draws
+    return losses.mean(axis=0), (losses > within).mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -172,10 +177,9 @@ def is_settled(expected_loss: float, risk: float, within: float) -> bool:
 def _find_enough_rows(posterior: _Posterior, means: np.ndarray, rows: int, within: float) -> int | None:
     """Rows by which a best bet is settled, if scores are then what they are expected to be now, `means`."""
     for times in TIMES:
-        draws = means + _draw(posterior.find_covariance(times))
-        losses = draws.max(axis=1)[:, None] - draws
-        bet = int(losses.mean(axis=0).argmin())
-        if is_settled(float(losses[:, bet].mean()), float((losses[:, bet] > within).mean()), within):
+        losses, risks = _find_losses(means + _draw(posterior.find_covariance(times)), within)
+        bet = int(losses.argmin())
+        if is_settled(float(losses[bet]), float(risks[bet]), within):
             return math.ceil(times * rows)
     return None
 
