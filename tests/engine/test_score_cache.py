@@ -15,6 +15,7 @@ import torch
 
 from fewtune.engine import score_cache, token_clock
 from fewtune.engine.language_model import LanguageModel
+from fewtune.engine import memory
 from fewtune.engine.memory import PeakMemory, find_counter, find_watch
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.readouts import LabelWordReadout, Readout, StateReadout
