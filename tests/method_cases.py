@@ -97,28 +97,24 @@ ENCODER_CASES = [
 """Every method on every tiny encoder, skipped or not."""
 
 
-OF_EACH_KIND = ("vanilla", "pattern", "lora", "embeddings", "in_context")
-"""A head, label words, an adapter, a regression, and demonstrations: what is saved differs by these."""
-
-
 def _spread_variants() -> list[tuple[str, str, dict[str, Any]]]:
     decoders = sorted(tiny_models.CONFIGS)
     turns = itertools.cycle(decoders)
-    cases = []
-    for name in METHODS:
-        first, *others = VARIANTS.get(name, [{}])
-        cases += [(kind, name, first) for kind in (decoders if name in OF_EACH_KIND else ["opt"])]
-        cases += [(next(turn for turn in turns if (name, turn) not in SKIPPED), name, values) for values in others]
-    return cases
+    return [
+        (architecture, name, values)
+        for name in METHODS
+        for number, values in enumerate(VARIANTS.get(name, [{}]))
+        for architecture in ([next(turn for turn in turns if (name, turn) not in SKIPPED)] if number else decoders)
+    ]
 
 
 SAVED_CASES = _spread_variants() + [
     (architecture, name, values)
     for architecture, name, values in ENCODER_CASES
-    if architecture in ("bert", "sentence-encoder") or name in OF_EACH_KIND
+    if architecture not in ("mpnet", "deberta-v3") or name in ("vanilla", "pattern", "lora", "embeddings")
 ]
-"""What is saved and exported: each method's first settings on one tiny decoder, its others on any of them in turn, one
-method of each kind on every decoder and encoder, and every method on two encoders, with words and without."""
+"""What is saved and exported: each method's first settings on every tiny decoder, its others on one of them in turn,
+and what encoders are tried with; two of these differ by their attention alone, and have one method of each kind."""
 
 
 def fit(

@@ -12,7 +12,6 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,6 @@ from fewtune import cli
 from fewtune.executors.in_process import InProcess
 from fewtune.executors.local import LocalProcesses
 from fewtune.records import Record, load_planned, load_predictions, load_records
-from fewtune.running import trial
-from fewtune.running.collapse import fit_again_where_collapsed
 from fewtune.study import load_study
 from fewtune.study.grid import list_trials
 from fewtune.tasks import cola, mnli
@@ -133,8 +130,7 @@ def ran(imports_apart: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     changes = [f"models=[{', '.join(map(str, folders))}]", *REDUCED]
     overrides = [part for change in changes for part in ("--set", change)]
     with pytest.MonkeyPatch.context() as patch:
-        # Random networks collapse as a rule (tests/test_collapse.py); what imports took is not paid again.
-        patch.setattr(trial, "fit_again_where_collapsed", partial(fit_again_where_collapsed, most=1))
+        # What imports took is not paid again.
         patch.setattr(LocalProcesses, "run", lambda self, jobs: InProcess(self.options).run(jobs))
         leave_charts_out(patch)
         code, told = call("run", PRESET, "--out", root / "out", "--data-dir", data, *overrides)
