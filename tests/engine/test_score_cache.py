@@ -128,7 +128,7 @@ def test_another_trials_answer_counts_in_this_one_once(
 
 @pytest.mark.skipif(find_counter() is None, reason="needs glibc 2.33 or newer as the allocator, on Linux")
 def test_another_trials_memory_counts_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Counting takes milliseconds in a process that ran many tests: at 2 % of a core the block might be missed.
+    # As in test_memory.py: with the share that runs have, the block was missed in a whole suite, and why is not known.
     monkeypatch.setattr(memory, "_SHARE_OF_A_CORE", 1.0)
     cache, device = ScoreCache(), torch.device("cpu")
 
