@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.engine import memory, score_cache, token_clock
+from fewtune.engine import score_cache, token_clock
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.memory import PeakMemory, find_counter, find_watch
 from fewtune.engine.options import EngineOptions
@@ -127,9 +127,7 @@ def test_another_trials_answer_counts_in_this_one_once(
 
 
 @pytest.mark.skipif(find_counter() is None, reason="needs glibc 2.33 or newer as the allocator, on Linux")
-def test_another_trials_memory_counts_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As in test_memory.py: with the share that runs have, the block was missed in a whole suite, and why is not known.
-    monkeypatch.setattr(memory, "_SHARE_OF_A_CORE", 1.0)
+def test_another_trials_memory_counts_in_this_one() -> None:
     cache, device = ScoreCache(), torch.device("cpu")
 
     def work() -> np.ndarray:
