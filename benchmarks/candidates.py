@@ -27,7 +27,7 @@ from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import write_results
 from fewtune.fitting.candidates import Candidate, list_candidates
 from fewtune.fitting.kept_models import KeptModels
-from fewtune.fitting.prior import TABLE, TEXTS
+from fewtune.fitting.prior import BASE, ERROR, TABLE, TEXTS
 from fewtune.running.fit_rows import FitRequest, fit_task, make_task
 
 FILE = ROOT / "benchmarks" / "results" / "candidates.json"
@@ -36,8 +36,6 @@ SAMPLES = {(32, 1): 2, (32, 2): 1, (128, 1): 1}
 HELD = 3
 """As many files' worth counts what all kinds vary by, beside what one does."""
 ROWS = tuple(dict.fromkeys(rows for rows, _ in SAMPLES))
-BASE = "embeddings (mpnet-base)"
-"""Of what others are told as differences."""
 NLI = (("premise", "hypothesis"), ("entailment", "neutral", "contradiction"))
 PARTS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "cola": ("cola/in_domain_train.jsonl", ("sentence",), ("unacceptable", "acceptable")),
@@ -91,7 +89,7 @@ def fit_one(candidate: Candidate, task: Any, test: Sequence[Row], models: KeptMo
 
 def tabulate(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What records say of each kind, by texts and rows: the mean over files of its accuracy above the base's, and how
-    far a new file is thought to be off that.
+    far a new file is thought to be off that; beside them the share that the base got wrong.
     """
     texts = {
         told: {str(rows): found for rows in ROWS if (found := _expect(cells, rows, count))}
@@ -118,11 +116,12 @@ def _expect(cells: Sequence[Mapping[str, Any]], rows: int, texts: int) -> dict[s
     variances = (off**2).sum(axis=0) / freedom * len(kinds) / (len(kinds) - 1)
     variances = (freedom * variances + HELD * variances.mean()) / (freedom + HELD)
     spreads = np.sqrt(variances * (1 + 1 / len(by_file)))
-    above = means - means[kinds.index(BASE)]
-    return {
+    base = means[kinds.index(BASE)]
+    expected = {
         kind: {"mean": round(float(mean), 4), "spread": round(float(spread), 4)}
-        for kind, mean, spread in sorted(zip(kinds, above, spreads, strict=True), key=lambda each: -each[1])
+        for kind, mean, spread in sorted(zip(kinds, means - base, spreads, strict=True), key=lambda each: -each[1])
     }
+    return {ERROR: round(float(1 - base), 4), **expected}
 
 
 def count_texts(name: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm
 from sklearn.metrics import f1_score
 
-from fewtune.fitting.prior import FLAT, Prior
+from fewtune.fitting.prior import BASE, FLAT, Prior
 from fewtune.fitting.standing import INFLATION, Answered, Standings, bound_score, compare, is_settled
 
 ROWS = 400
@@ -157,7 +157,26 @@ def test_what_is_expected_of_one_candidate_alone_says_nothing() -> None:
     gold, rng = make_rows()
     answered = {name: answer(rng.random(ROWS) < 0.8, gold) for name in "abc"}
     alone = compare(answered, gold, 2, "accuracy", 0.03, {"a": Prior(0.9, 0.01), "b": FLAT})
-    assert alone == compare(answered, gold, 2, "accuracy", 0.03)
+    without = compare(answered, gold, 2, "accuracy", 0.03)
+    figures = ("name", "score", "expected_loss", "risk", "gain")
+    told, expected = ([[getattr(s, each) for each in figures] for s in f.standings] for f in (alone, without))
+    assert told == expected and alone.optimism == without.optimism
+
+
+def test_a_gain_that_there_is_no_room_for_is_not_expected() -> None:
+    """The base has all rows right but one in twenty, where other files had one in five wrong to gain ten points on."""
+    gold, rng = make_rows()
+    base, other = np.arange(ROWS) % 20 > 0, rng.random(ROWS) < 0.9
+    priors = {BASE: Prior(0.0, 0.02, 0.2), "other": Prior(0.1, 0.02, 0.2)}
+    answered = {BASE: answer(base, gold), "other": answer(other, gold)}
+    found = compare(answered, gold, 2, "accuracy", 0.03, priors).find("other").prior
+    assert (found.mean, found.spread) == pytest.approx((0.1 / 4, 0.02 / 4), rel=0.1)
+    without = {name: answered[name] for name in ("other",)} | {"third": answer(base, gold)}
+    likewise = compare(without, gold, 2, "accuracy", 0.03, {"other": priors["other"], "third": priors[BASE]})
+    assert likewise.find("other").prior == found, "without the base the best score tells what there is to gain"
+    all_right = {name: answer(np.ones(ROWS, dtype=bool), gold) for name in (BASE, "other")}
+    certain = compare(all_right, gold, 2, "accuracy", 0.03, priors)
+    assert 0 < certain.find("other").prior.mean < 0.005 and certain.best.expected_loss < 0.01
 
 
 def test_with_records_a_choice_by_few_rows_loses_less_and_states_what_it_loses() -> None:

@@ -336,7 +336,7 @@ def _note(choice: Choice) -> dict[str, Any]:
                 "rows": each.rows,
                 "expected_loss": each.expected_loss,
                 "risk": each.risk,
-                "prior": _note_prior(choice.priors[each.name]),
+                "prior": _note_prior(each.prior),
                 "fit_seconds": choice.fit_seconds[each.name],
                 "row_seconds": choice.row_seconds[each.name],
             }

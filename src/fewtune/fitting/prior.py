@@ -2,7 +2,8 @@
 
 Owns the table and how it is read. `python -m benchmarks.candidates` makes it from its records, of files on which
 nothing is tested that `benchmarks.take_home` reports. By whether a row has one text or two, and by rows, it has the
-mean over files of each kind's accuracy less that of one kind, and how far a file is off that mean.
+mean over files of each kind's accuracy less that of one kind, the base; how far a file is off that mean; and the share
+of rows that the base got wrong. Where the base gets fewer wrong there is less to gain, and as much to lose.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ import numpy as np
 TABLE = Path(__file__).with_name("prior.json")
 TEXTS = {1: "one text", 2: "two texts"}
 """The table's names of the numbers of a row's texts."""
+BASE = "embeddings (mpnet-base)"
+"""The kind that others are told as differences of."""
+ERROR = "share of rows that the base got wrong"
+"""The table's name of it, beside the kinds."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,15 @@ class Prior:
     """In shares of rows, from a level that is all candidates' alike."""
     spread: float
     """Standard deviation from one file to another; infinite where nothing is known."""
+    error: float | None = None
+    """The share of rows that the base got wrong in these files; None where that is not known."""
+
+    def fit_room(self, error: float) -> Prior:
+        """What is expected of a file where the base gets so large a share wrong: of a lesser one a lesser gain."""
+        if self.error is None or self.mean <= 0:
+            return self
+        room = min(1.0, error / self.error)
+        return replace(self, mean=room * self.mean, spread=room * self.spread)
 
 
 FLAT = Prior(0.0, math.inf)
@@ -41,7 +55,7 @@ def find_prior(kind: str, rows: int, texts: int) -> Prior:
     Between numbers of rows in the table its figures are interpolated by the logarithm; outside it the nearest hold.
     """
     table = _read_table(TABLE).get(TEXTS.get(texts, ""), {})
-    known = {int(count): kinds[kind] for count, kinds in table.items() if kind in kinds}
+    known = {int(count): {**kinds[kind], "error": kinds[ERROR]} for count, kinds in table.items() if kind in kinds}
     if not known:
         return FLAT
     counts = sorted(known)
@@ -49,8 +63,10 @@ def find_prior(kind: str, rows: int, texts: int) -> Prior:
     def interpolate(values: Sequence[float]) -> float:
         return float(np.interp(math.log(rows), np.log(counts), values))
 
-    mean = interpolate([known[count]["mean"] for count in counts])
-    return Prior(mean, interpolate([known[count]["spread"] for count in counts]))
+    mean, spread, error = (
+        interpolate([known[count][told] for count in counts]) for told in ("mean", "spread", "error")
+    )
+    return Prior(mean, spread, error)
 
 
 def pool_priors(members: Sequence[Prior]) -> Prior:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from fewtune.analysis.decision import MOST_RISK, SHARE_LOST
-from fewtune.fitting.prior import FLAT, Prior
+from fewtune.fitting.prior import BASE, FLAT, Prior
 from fewtune.inference.scores import score_with_effects
 from fewtune.metrics.counts import RANGES
 
@@ -59,6 +59,8 @@ class Standing:
     risk: float
     gain: float
     """What it is expected to be above the best bet, where it is above at all: 0 of the best bet itself."""
+    prior: Prior
+    """What other files say of it, where there is so much to gain as here."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,11 @@ def compare(
     names = list(answered)
     scores, effects, errors = _measure(answered, gold, labels, metric)
     lowest, highest = RANGES[metric]
-    expected = [(priors or {}).get(name, FLAT) for name in names]
+    rows = max(len(each.places) for each in answered.values())
+    base = scores[names.index(BASE)] if BASE in names else scores.max()
+    # Of all rows and two more, of which one is wrong: what no row shows is not impossible.
+    error = (rows * (highest - base) / (highest - lowest) + 1) / (rows + 2)
+    expected = [(priors or {}).get(name, FLAT).fit_room(error) for name in names]
     posterior = _weigh(
         _find_covariance(effects, [len(answered[name].places) for name in names]),
         (highest - lowest) * np.array([each.mean for each in expected]),
@@ -117,11 +123,11 @@ def compare(
             expected_loss=float(expected_losses[place]),
             risk=float(risks[place]),
             gain=float(gains[place]),
+            prior=expected[place],
         )
         for place, name in enumerate(names)
     ]
     standings.sort(key=lambda each: (each.name != names[bet], each.expected_loss))
-    rows = max(len(each.places) for each in answered.values())
     optimism = _find_optimism(posterior, means) if len(names) > 1 else 0.0
     return Standings(tuple(standings), optimism, _find_enough_rows(posterior, means, rows, within))
 
