@@ -7,7 +7,7 @@ BIN = .venv/bin
 demo: .venv/run.stamp
 	$(BIN)/fewtune run studies/demo.yaml --out out/demo
 	test -e out/demo-model || $(BIN)/fewtune fit --from out/demo --rows 32 --folds 2 --save out/demo-model
-	printf 'text\nA film to fall in love with.\nTwo hours that I want back.\nNot bad at all.\n' | $(BIN)/fewtune predict out/demo-model - --format csv
+	printf 'text\nA film to fall in love with.\nTwo hours that I want back.\nI would watch it again tomorrow.\n' | $(BIN)/fewtune predict out/demo-model - --format csv
 	@printf '\nYour own rows: a CSV with a column of texts and one of labels.\n  .venv/bin/fewtune fit ROWS.csv --save out/my-model\n  .venv/bin/fewtune predict out/my-model NEW.csv\n  .venv/bin/fewtune serve out/my-model\n'
 
 test: check
