@@ -59,7 +59,7 @@ class Standing:
     risk: float
     gain: float
     """What it is expected to be above the best bet, where it is above at all: 0 of the best bet itself."""
-    prior: Prior
+    prior: Prior = FLAT
     """What other files say of it, where there is so much to gain as here."""
 
 
