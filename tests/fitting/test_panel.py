@@ -11,12 +11,13 @@ from fewtune.fitting import panel as module
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.events import Begun, Dropped, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.panel import FitPanel
+from fewtune.fitting.prior import FLAT
 from fewtune.fitting.standing import Standing, Standings
 
 LONG = Candidate("embeddings", "/home/somebody/models/of/the/whole/department/sentence-encoder-large")
 NAMES = ("tfidf", LONG.name)
 STANDINGS = Standings(
-    tuple(Standing(name, 0.9 - 0.1 * place, 0.03, 60, 0.01, 0.02, 0.0) for place, name in enumerate(NAMES)),
+    tuple(Standing(name, 0.9 - 0.1 * place, 0.03, 60, 0.01, 0.02, 0.0, FLAT) for place, name in enumerate(NAMES)),
     optimism=0.0,
     enough_rows=None,
 )

@@ -10,7 +10,7 @@ import pytest
 
 from fewtune.fitting import prior as module
 from fewtune.fitting.candidates import ENCODERS, OUTDONE, Candidate, list_candidates
-from fewtune.fitting.prior import ERROR, FLAT, TABLE, Prior, find_prior, pool_priors
+from fewtune.fitting.prior import FLAT, TABLE, Prior, find_prior, pool_priors
 from fewtune.running.fit_rows import make_task
 
 
@@ -19,7 +19,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two kinds of which much is known and one of which little is."""
     few = {kind: {"mean": mean, "spread": 0.1} for kind, mean in {"a": 0.1, "b": -0.2, "c": 0.3}.items()}
     many = {kind: {"mean": mean, "spread": 0.05} for kind, mean in {"a": 0.3, "b": -0.1}.items()}
-    texts = {"one text": {"32": {ERROR: 0.2, **few}, "128": {ERROR: 0.1, **many}}}
+    texts = {"one text": {"32": {"base_error": 0.2, "kinds": few}, "128": {"base_error": 0.1, "kinds": many}}}
     (tmp_path / "prior.json").write_text(json.dumps({"texts": texts}))
     monkeypatch.setattr(module, "TABLE", tmp_path / "prior.json")
 
@@ -41,11 +41,11 @@ def test_of_what_has_no_records_nothing_is_expected() -> None:
 
 def test_where_the_base_gets_less_wrong_there_is_less_to_gain_and_as_much_to_lose() -> None:
     better, worse = Prior(0.1, 0.08, 0.2), Prior(-0.1, 0.08, 0.2)
-    quarter = better.fit_room(0.05)
+    quarter = better.scale_gain(0.05)
     assert (quarter.mean, quarter.spread) == pytest.approx((0.025, 0.02))
-    assert better.fit_room(0.2) == better.fit_room(0.5) == better, "where there is more to gain, no more is expected"
-    assert worse.fit_room(0.05) == worse and FLAT.fit_room(0.05) == FLAT
-    assert Prior(0.1, 0.08).fit_room(0.05) == Prior(0.1, 0.08), "how much there was to gain is not known"
+    assert better.scale_gain(0.2) == better.scale_gain(0.5) == better, "more to gain, no more expected"
+    assert worse.scale_gain(0.05) == worse and FLAT.scale_gain(0.05) == FLAT
+    assert Prior(0.1, 0.08).scale_gain(0.05) == Prior(0.1, 0.08), "how much there was to gain is not known"
 
 
 def test_of_a_stack_as_much_is_expected_as_of_its_best_member() -> None:

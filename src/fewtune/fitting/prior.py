@@ -23,8 +23,6 @@ TEXTS = {1: "one text", 2: "two texts"}
 """The table's names of the numbers of a row's texts."""
 BASE = "embeddings (mpnet-base)"
 """The kind that others are told as differences of."""
-ERROR = "share of rows that the base got wrong"
-"""The table's name of it, beside the kinds."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,15 @@ class Prior:
     error: float | None = None
     """The share of rows that the base got wrong in these files; None where that is not known."""
 
-    def fit_room(self, error: float) -> Prior:
-        """What is expected of a file where the base gets so large a share wrong: of a lesser one a lesser gain."""
+    def scale_gain(self, error: float) -> Prior:
+        """What is expected where the base gets the share `error` wrong: a smaller gain where that is less than there.
+
+        A loss, or a prior whose files' error is unknown, stays as it is.
+        """
         if self.error is None or self.mean <= 0:
             return self
-        room = min(1.0, error / self.error)
-        return replace(self, mean=room * self.mean, spread=room * self.spread)
+        share = min(1.0, error / self.error)
+        return replace(self, mean=share * self.mean, spread=share * self.spread)
 
 
 FLAT = Prior(0.0, math.inf)
@@ -55,7 +56,7 @@ def find_prior(kind: str, rows: int, texts: int) -> Prior:
     Between numbers of rows in the table its figures are interpolated by the logarithm; outside it the nearest hold.
     """
     table = _read_table(TABLE).get(TEXTS.get(texts, ""), {})
-    known = {int(count): {**kinds[kind], "error": kinds[ERROR]} for count, kinds in table.items() if kind in kinds}
+    known = {int(count): found for count, found in table.items() if kind in found["kinds"]}
     if not known:
         return FLAT
     counts = sorted(known)
@@ -63,10 +64,8 @@ def find_prior(kind: str, rows: int, texts: int) -> Prior:
     def interpolate(values: Sequence[float]) -> float:
         return float(np.interp(math.log(rows), np.log(counts), values))
 
-    mean, spread, error = (
-        interpolate([known[count][told] for count in counts]) for told in ("mean", "spread", "error")
-    )
-    return Prior(mean, spread, error)
+    mean, spread = (interpolate([known[count]["kinds"][kind][told] for count in counts]) for told in ("mean", "spread"))
+    return Prior(mean, spread, interpolate([known[count]["base_error"] for count in counts]))
 
 
 def pool_priors(members: Sequence[Prior]) -> Prior:

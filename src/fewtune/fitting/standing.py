@@ -59,8 +59,8 @@ class Standing:
     risk: float
     gain: float
     """What it is expected to be above the best bet, where it is above at all: 0 of the best bet itself."""
-    prior: Prior = FLAT
-    """What other files say of it, where there is so much to gain as here."""
+    prior: Prior
+    """What other files say of it, its gain scaled to the errors that are made here."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,9 @@ def compare(
     scores, effects, errors = _measure(answered, gold, labels, metric)
     lowest, highest = RANGES[metric]
     rows = max(len(each.places) for each in answered.values())
-    base = scores[names.index(BASE)] if BASE in names else scores.max()
-    # Of all rows and two more, of which one is wrong: what no row shows is not impossible.
-    error = (rows * (highest - base) / (highest - lowest) + 1) / (rows + 2)
-    expected = [(priors or {}).get(name, FLAT).fit_room(error) for name in names]
+    base = float(scores[names.index(BASE)] if BASE in names else scores.max())
+    error = _estimate_error((highest - base) / (highest - lowest), rows)
+    expected = [(priors or {}).get(name, FLAT).scale_gain(error) for name in names]
     posterior = _weigh(
         _find_covariance(effects, [len(answered[name].places) for name in names]),
         (highest - lowest) * np.array([each.mean for each in expected]),
@@ -130,6 +129,14 @@ def compare(
     standings.sort(key=lambda each: (each.name != names[bet], each.expected_loss))
     optimism = _find_optimism(posterior, means) if len(names) > 1 else 0.0
     return Standings(tuple(standings), optimism, _find_enough_rows(posterior, means, rows, within))
+
+
+def _estimate_error(wrong: float, rows: int) -> float:
+    """The share of all rows that are answered wrong, by the share of so many: never 0, though none of these is.
+
+    Laplace's rule of succession: two rows are added, one of them wrong.
+    """
+    return (rows * wrong + 1) / (rows + 2)
 
 
 def _find_losses(draws: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray]:
