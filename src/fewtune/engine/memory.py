@@ -32,8 +32,8 @@ class PeakMemory:
     """Measures from its creation until `stop`.
 
     A GPU's counters are exact. A processor's memory is polled by a thread, every hundredth of a second, or so seldom
-    that counting takes at most 2 % of a core's time: shorter peaks may be missed. Time that the thread waits for a
-    processor, or for Python, is no cost of it: on a busy machine it polls no more seldom.
+    that counting takes at most 2 % of a core's time: shorter peaks may be missed. Waits for a processor or for Python's
+    lock do not count, so that a busy machine is polled as often as an idle one.
     """
 
     def __init__(self, device: torch.device) -> None:
