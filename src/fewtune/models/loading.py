@@ -47,6 +47,7 @@ def read_network(
                     trust_remote_code=False,
                     local_files_only=True,
                     attn_implementation=attention,
+                    use_kernels=False,  # newer Transformers replaces layers by the hub's, and cannot onto `meta`
                     ignore_mismatched_sizes=True,  # else it raises without naming them; they are refused below
                     output_loading_info=True,
                     **({"device_map": "meta"} if onto == "meta" else {}),

@@ -119,7 +119,9 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
 
     # The conversion draws a progress bar of its own whatever it is told.
     with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
-        source = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        source = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, use_kernels=False
+        )
         config = copy.deepcopy(source.config)
         # The saved folder is an ordinary float32 model: what it was quantised with is no longer true of it.
         del config.quantization_config

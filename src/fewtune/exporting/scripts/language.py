@@ -33,7 +33,8 @@ class Classifier:
         self.content: dict[str, Any] = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         self.labels: list[str] = self.content["labels"]
         self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-        model: Any = NETWORKS[self.content["network"]].from_pretrained(str(folder), dtype=torch.float32)
+        network = NETWORKS[self.content["network"]]
+        model: Any = network.from_pretrained(str(folder), dtype=torch.float32, use_kernels=False)
         self.model = model.to(device).eval()
         self.device = device
         arrays = folder / "classifier.safetensors"
