@@ -58,7 +58,7 @@ def test_what_a_study_chose_is_fitted_on_all_rows_with_its_pattern_and_settings(
     assert call("fit", "--from", study, "--folds", "2", "--force", "--save", saved) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "things · 8 shots: Use in_context" in told and "on all 40 rows …" in told
-    assert "The study's trials were fitted on 8 rows, and these figures are for so many: on all 40 methods may" in told
+    assert "The study compared methods fitted on 8 rows. This model is fitted on all 40 rows, where" in told
     predictor = fewtune.load(saved)
     assert isinstance(predictor.scorer, LanguageScorer)
     assert predictor.scorer.prompting.template == "{text} is"

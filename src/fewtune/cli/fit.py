@@ -203,8 +203,8 @@ def _take_study(source: Source, seconds: float | None) -> _Asked:
     say(f"{word_question(choice.decision)}: {decision}")
     task = _take_some(choice.task, source.rows)
     shots, rows = choice.decision.question.shots, len(task.train)
-    told = f"The study's trials were fitted on {word_number(shots, 'row')}, and these figures are for so many: "
-    told += f"on {'all' if source.rows is None else 'these'} {rows} methods may stand otherwise."
+    told = f"The study compared methods fitted on {word_number(shots, 'row')}. This model is fitted on "
+    told += f"{'all ' if source.rows is None else ''}{word_number(rows, 'row')}, where another method may be better."
     say(told)
     findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in choice.result.findings]
     audit = word_outcome(choice.result.findings)
