@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewtune.executors.process import WORKER_ENVIRONMENT
+from fewtune.running.executors.process import WORKER_ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 

@@ -18,7 +18,7 @@ from scipy import stats
 from benchmarks.apart import start_as_worker
 from benchmarks.race.results import describe_machine, describe_moment, write_results
 from fewtune.models import Precision, resolve_precision
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 Cell = Mapping[str, Any]
 Place = tuple[str, int]

@@ -29,8 +29,8 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.models import find_model, resolve_precision
 from fewtune.predictors.language import Prompting, read_words
-from fewtune.processor import usable_cores
 from fewtune.prompts.tokens import Encoder
+from fewtune.system.processor import usable_cores
 from fewtune.tasks.base import Example, Pattern, Task
 
 FILE = ROOT / "benchmarks" / "results" / "cola_patterns.json"

@@ -24,9 +24,9 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.exporting.export import ExportOptions, export_model
-from fewtune.predictors.folder import load_predictor
-from fewtune.processor import usable_cores
+from fewtune.predictors.model_folder import load_predictor
 from fewtune.running.fit_rows import fit_rows
+from fewtune.system.processor import usable_cores
 from fewtune.tasks import sentiment
 from fewtune.tasks.draw import Sampling, make_draw
 

@@ -20,13 +20,13 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
 from fewtune.api import run_study
-from fewtune.executors.local import LocalProcesses
-from fewtune.processor import usable_cores
 from fewtune.records import Record
+from fewtune.running.executors.local import LocalProcesses
 from fewtune.running.forecast import Forecast, forecast_trials
 from fewtune.running.job import WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import read_study
+from fewtune.system.processor import usable_cores
 
 STUDIES: list[dict[str, Any]] = [
     {"tasks": ["sentiment"], "shots": [16], "methods": ["probe", "vanilla", "context_distillation"]},

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_commit, describe_machine
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 from fewtune.tasks import sentiment
 
 ROWS, BUDGET = 64, 180.0

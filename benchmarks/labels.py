@@ -33,7 +33,7 @@ from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.predict_rows.material import PHRASES
 from benchmarks.race.results import describe_commit, describe_machine, describe_moment, open_results, write_results
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "labels.json"
 MODEL = "smollm2-135m"

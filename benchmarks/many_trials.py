@@ -25,7 +25,7 @@ import psutil
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "many_trials.json"
 TRIALS = 10_000

@@ -21,11 +21,11 @@ from typing import Any
 from benchmarks.apart import ROOT
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment
-from fewtune.executors.local import LocalProcesses
-from fewtune.processor import usable_cores
+from fewtune.running.executors.local import LocalProcesses
 from fewtune.running.job import Finished, Started
 from fewtune.running.prepare import prepare_jobs
 from fewtune.study import read_study
+from fewtune.system.processor import usable_cores
 
 METHODS = ({"pattern": {"epochs": 40}}, {"lora": {"epochs": 40}}, "in_context")
 TRIALS = 21

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from fewtune.processor import name_processor
+from fewtune.system.processor import name_processor
 
 LIMIT_SECONDS = 60
 PASSES = 8

@@ -35,7 +35,7 @@ from benchmarks.race.results import describe_commit, describe_machine, describe_
 from benchmarks.race.whole_study import describe_study
 from benchmarks.race.works import Size
 from benchmarks.run_seconds import COLUMNS, look_at_run, write_cells
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "since.json"
 CLASSES, TOKENS, CLASS_DRAWS = 4, 2, 2

@@ -26,7 +26,7 @@ import yaml
 
 from benchmarks.apart import ROOT
 from benchmarks.race.results import describe_machine
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 from fewtune.tasks import sentiment
 from fewtune.tasks.draw import Sampling, make_draw
 

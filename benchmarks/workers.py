@@ -20,8 +20,8 @@ from benchmarks.chaos.processes import Command
 from benchmarks.chaos.study import find_differences, read_outcomes, write_study
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
-from fewtune.processor import usable_cores
 from fewtune.records import load_events
+from fewtune.system.processor import usable_cores
 
 FILE = ROOT / "benchmarks" / "results" / "workers.json"
 DRAWS = 6

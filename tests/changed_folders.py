@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fewtune.predictors.folder import MANIFEST
 from fewtune.predictors.manifest import digest_manifest
+from fewtune.predictors.model_folder import MANIFEST
 
 Place = tuple[str | int, ...]
 """Where a value stands in a JSON file: keys and positions from the outermost."""

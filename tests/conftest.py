@@ -23,10 +23,10 @@ from filelock import FileLock
 import tiny_models
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
-from fewtune.executors.in_process import InProcess
-from fewtune.executors.local import LocalProcesses
-from fewtune.executors.process import import_engine
 from fewtune.models import find_model
+from fewtune.running.executors.in_process import InProcess
+from fewtune.running.executors.local import LocalProcesses
+from fewtune.running.executors.process import import_engine
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw
 from no_charts import leave_charts_out
@@ -54,11 +54,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 LONG_FILES = (
     "test_paper_grid.py",
     "exporting/test_exports.py",
-    "executors/test_ray.py",
+    "running/executors/test_ray.py",
     "predictors/test_fresh_process.py",
-    "executors/test_devices_per_trial.py",
+    "running/executors/test_devices_per_trial.py",
     "tracking/test_mlflow.py",
-    "executors/test_every_executor.py",
+    "running/executors/test_every_executor.py",
     "test_examples.py",
     "test_plugins.py",
     "engine/test_splitting.py",

@@ -7,13 +7,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from fewtune.conduct import carry_out
-from fewtune.executors.base import Executor
-from fewtune.executors.local import LocalProcesses
-from fewtune.executors.process import STALL_SECONDS
-from fewtune.progress import pass_on
+from fewtune.cli.progress import pass_on
 from fewtune.records import Failure, Record
+from fewtune.running.executors.base import Executor
+from fewtune.running.executors.local import LocalProcesses
+from fewtune.running.executors.process import STALL_SECONDS
 from fewtune.running.job import Job, Progress, WorkerOptions
+from fewtune.running.run_study import carry_out
 
 
 class Listener:

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from fewtune.api import run_study
-from fewtune.conduct import Looked, StudyEvent
 from fewtune.records import Failure, Record
-from fewtune.results import StudyResult
-from fewtune.running.circumstances import describe_axes, failed_record
+from fewtune.report.results import StudyResult
 from fewtune.running.job import Event, Finished, Job, Started, WorkerOptions
+from fewtune.running.run_study import Looked, StudyEvent
+from fewtune.running.trial_metadata import describe_axes, failed_record
 from study_maker import make_answers, make_record
 
 LABELS = ("bad", "good")

@@ -15,12 +15,12 @@ import pytest
 
 import fewtune
 from fewtune import api, estimator
-from fewtune.conduct import Closed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.engine.readouts import LabelWordReadout
 from fewtune.errors import DataError, FewtuneError, RecordError, StudyError
-from fewtune.executors.in_process import InProcess
 from fewtune.models import place_model
+from fewtune.running.executors.in_process import InProcess
 from fewtune.running.job import Finished, Progressed, Started
+from fewtune.running.run_study import Closed, Opened, Prepared, Preparing, StudyEvent
 from fewtune.study import load_study, read_settings, read_study
 
 readout_read = LabelWordReadout.read

@@ -12,9 +12,7 @@ import pytest
 from fewtune.analysis.looks import spend_by
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.api import run_study
-from fewtune.conduct import LeftOut, StudyEvent
 from fewtune.errors import RecordError
-from fewtune.processor import name_processor
 from fewtune.records import (
     LookHistory,
     Status,
@@ -22,13 +20,15 @@ from fewtune.records import (
     load_records,
     write_record,
 )
-from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Event, Job, Progress, Progressed, Started
-from fewtune.running.looks import look_at_end
+from fewtune.running.look_count import look_at_end
 from fewtune.running.order import put_methods_in_turn
 from fewtune.running.prepare import prepare_jobs
-from fewtune.running.purse import Purse
+from fewtune.running.run_study import LeftOut, StudyEvent
+from fewtune.running.time_budget import TimeBudget
+from fewtune.running.trial_metadata import describe_axes
 from fewtune.study import read_study
+from fewtune.system.processor import name_processor
 from scripted_races import Clock, Scripted, Timed, draws_at, race, write_study
 
 
@@ -41,7 +41,7 @@ def values(tmp_path: Path) -> dict[str, object]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("fewtune.conduct.Purse", partial(Purse, clock=made))
+    monkeypatch.setattr("fewtune.running.run_study.TimeBudget", partial(TimeBudget, clock=made))
     return made
 
 
@@ -71,7 +71,7 @@ def test_a_trial_that_is_skipped_takes_nothing_of_a_budget(values: dict[str, obj
     slow = TimedTrials()
     record, _ = Scripted({"majority": 0.5, "a": 0.5})._answer(jobs[1], jobs[1].trial.method.variant, 0)
     slow.add(record.model_copy(update={"phase_seconds": {"fit": 1000.0}}))
-    assert list(Purse(100, clock).ration(asked, slow, TimedTrials())) == asked[:1]
+    assert list(TimeBudget(100, clock).ration(asked, slow, TimedTrials())) == asked[:1]
 
 
 def test_a_budget_lets_run_what_fits_every_method_once_before_any_twice(

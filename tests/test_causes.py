@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fewtune.causes import find_failure_kind, find_system_error
 from fewtune.errors import DataError, ModelError, TrialFailure
+from fewtune.system.failure_kinds import find_failure_kind, find_system_error
 
 
 @pytest.mark.parametrize(

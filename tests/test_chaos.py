@@ -14,8 +14,8 @@ from benchmarks.chaos.poison import find_read_poison, leave_poison
 from benchmarks.chaos.small_disk import SmallDisk, can_mount
 from benchmarks.chaos.study import find_differences, find_other_looks, read_outcomes, write_study
 from fewtune.api import run_study
-from fewtune.executors.in_process import InProcess
 from fewtune.records import load_looks, load_records, predictions_path, record_path, write_looks, write_record
+from fewtune.running.executors.in_process import InProcess
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from filelock import FileLock
 
 from command_line import run_cli
 from fewtune.cli.app import app
+from fewtune.cli.progress import PlainProgress
 from fewtune.methods import METHODS
-from fewtune.progress import PlainProgress
 from fewtune.records import load_records
-from fewtune.running import folder
+from fewtune.running import output_folder
 from fewtune.study import study_schema
 from fewtune.study.describe import describe_settings
 from fewtune.study.settings import build_settings, find_settings
@@ -294,7 +294,7 @@ def test_starting_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_checking_and_reporting_import_no_torch(study_file: Path) -> None:
     code = (
         "import sys; from fewtune.study import load_study; from fewtune.study.grid import list_trials; "
-        f"list_trials(load_study({str(study_file)!r})); import fewtune.report.page, fewtune.executors.local; "
+        f"list_trials(load_study({str(study_file)!r})); import fewtune.report.page, fewtune.running.executors.local; "
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -420,7 +420,7 @@ def test_two_commands_cannot_run_trials_in_one_folder(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with FileLock(out / folder.LOCK):
+    with FileLock(out / output_folder.LOCK):
         code, _, told = run_cli("run", small_study, "--out", out, capsys=capsys)
         assert code == 2 and f"another fewtune is running trials in {out}: wait for it" in " ".join(told.split())
         assert not (out / "study.yaml").exists()

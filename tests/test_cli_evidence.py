@@ -12,8 +12,8 @@ import pytest
 from command_line import run_cli
 from fewtune.errors import FewtuneError
 from fewtune.records import Notes, PromptNotes, load_records, write_planned, write_record
-from fewtune.results import read_result
-from fewtune.sizes import parse_bytes
+from fewtune.report.results import read_result
+from fewtune.system.sizes import parse_bytes
 from study_maker import make_study
 
 pytestmark = pytest.mark.usefixtures("no_charts")

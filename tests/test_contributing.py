@@ -15,7 +15,7 @@ import tiny_models
 from fewtune import methods, tasks
 from fewtune.engine.language_model import LanguageModel
 from fewtune.methods.base import find_skip_reason
-from fewtune.predictors.folder import read_manifest
+from fewtune.predictors.model_folder import read_manifest
 from fewtune.running.adapt import fit_plan
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial

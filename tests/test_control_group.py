@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fewtune import control_group
-from fewtune.control_group import MemoryLimit, read_cores, read_memory
-from fewtune.processor import usable_cores
+from fewtune.system import control_group
+from fewtune.system.control_group import MemoryLimit, read_cores, read_memory
+from fewtune.system.processor import usable_cores
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fewtune.cli.run import Ending
-from fewtune.durations import parse_minutes, parse_seconds
 from fewtune.errors import FewtuneError
+from fewtune.system.durations import parse_minutes, parse_seconds
 
 
 @pytest.mark.parametrize(

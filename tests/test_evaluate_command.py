@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 import fewtune
 from command_line import call
 from fewtune.cli import evaluate_display
-from fewtune.evaluation import (
+from fewtune.fitting.evaluation import (
     Confusion,
     LabelScore,
     compare_answers,

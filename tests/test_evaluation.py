@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from fewtune.analysis.stability import Bounds
-from fewtune.evaluation import measure
+from fewtune.fitting.evaluation import measure
 
 
 def test_a_models_metrics_have_intervals_of_the_choice_of_rows() -> None:

@@ -17,7 +17,7 @@ from command_line import call
 from fewtune.fitting.candidates import choose_settings
 from fewtune.fitting.events import FittingEvent, LastFitBegun
 from fewtune.fitting.panel import FitPanel
-from fewtune.suspects import put_before
+from fewtune.fitting.suspects import put_before
 from labelled_reviews import LABELS, write_reviews
 
 

@@ -24,7 +24,7 @@ from fewtune.records import (
     record_path,
     write_planned,
 )
-from fewtune.running.folder import (
+from fewtune.running.output_folder import (
     FORGOTTEN_SECONDS,
     LOCK,
     STALE_SECONDS,

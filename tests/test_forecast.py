@@ -14,23 +14,23 @@ import pytest
 import torch
 
 from fewtune.api import run_study
-from fewtune.conduct import Forecasted, Measuring, Noticed, StudyEvent
 from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.schedule import Optimisation
 from fewtune.errors import RecordError, StudyError
-from fewtune.executors.in_process import InProcess
-from fewtune.processor import name_processor
 from fewtune.records import Cost, Record, TrialAxes, load_records
 from fewtune.running import excerpt
-from fewtune.running.circumstances import describe_axes
 from fewtune.running.excerpt import _Pace, _part_cost, _project_fit, _project_tuning, _score_some
+from fewtune.running.executors.in_process import InProcess
 from fewtune.running.forecast import forecast_trials
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost, Started, WorkerOptions
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.row_choice import choose_rows
+from fewtune.running.run_study import Forecasted, Measuring, Noticed, StudyEvent
 from fewtune.running.trial import run_trial
+from fewtune.running.trial_metadata import describe_axes
 from fewtune.running.worker import WorkerState
 from fewtune.study import Tuning, load_study, read_study
+from fewtune.system.processor import name_processor
 from fewtune.tasks.base import Draw, Example, Task
 from study_maker import make_answers, make_record
 

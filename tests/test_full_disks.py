@@ -17,8 +17,8 @@ from benchmarks.chaos.small_disk import SmallDisk, can_mount
 from command_line import call, run_cli
 from fewtune.api import run_study
 from fewtune.errors import FewtuneError, RecordError, UnwrittenError
-from fewtune.executors.in_process import InProcess
 from fewtune.records import load_planned, load_records
+from fewtune.running.executors.in_process import InProcess
 from labelled_reviews import write_reviews
 
 PAGE = 4096
@@ -119,7 +119,7 @@ def test_a_disk_without_room_for_any_model_is_told_before_the_fit(
 def test_where_a_models_suspects_find_no_room_the_model_is_whole_and_the_message_says_so(
     tmp_path: Path, disk: SmallDisk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fewtune import suspects
+    from fewtune.fitting import suspects
     from fewtune.fitting.fold_answers import WorkFolder
 
     path, save = tmp_path / "rows.csv", tmp_path / "disk" / "model"

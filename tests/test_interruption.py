@@ -17,9 +17,9 @@ from pydantic import PlainSerializer, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from command_line import run_cli
-from fewtune.interruption import Interrupted, raise_on_signals
 from fewtune.records import load_records
-from fewtune.terminal import open_console
+from fewtune.system.signals import Interrupted, raise_on_signals
+from fewtune.system.terminal import open_console
 
 
 @pytest.mark.usefixtures("no_workers", "no_charts")
@@ -62,7 +62,7 @@ def test_ctrl_c_outside_of_trials_has_a_word_too(
     def interrupt(out: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fewtune.results.analyse_folder", interrupt)
+    monkeypatch.setattr("fewtune.report.results.analyse_folder", interrupt)
     code, _, told = run_cli("report", "anywhere", capsys=capsys)
     assert code == 130 and told == "Stopped.\n"
 
@@ -165,7 +165,7 @@ def test_a_terminal_that_is_closed_ends_its_run_as_a_hang_up(small_study: Path, 
 
 
 def test_a_command_that_is_not_to_be_hung_up_is_not(small_study: Path, tmp_path: Path) -> None:
-    code = "import signal, sys; from fewtune.interruption import raise_on_signals\n"
+    code = "import signal, sys; from fewtune.system.signals import raise_on_signals\n"
     code += "with raise_on_signals(): signal.raise_signal(signal.SIGHUP)\nprint('went on')"
     done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "went on\n"

@@ -13,8 +13,8 @@ from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.api import run_study
 from fewtune.errors import RecordError
 from fewtune.inference.better import LEVEL
-from fewtune.merging import merge_folders
 from fewtune.records import LookHistory, load_looks, load_records, pack, record_path, write_looks
+from fewtune.running.merging import merge_folders
 from scripted_races import LOST, MEANS, SPREAD, FailingOnce, Scripted, lose_looks, run_race, write_study
 
 

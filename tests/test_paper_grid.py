@@ -18,9 +18,9 @@ import pytest
 
 import tiny_models
 from fewtune import cli
-from fewtune.executors.in_process import InProcess
-from fewtune.executors.local import LocalProcesses
 from fewtune.records import Record, load_planned, load_predictions, load_records
+from fewtune.running.executors.in_process import InProcess
+from fewtune.running.executors.local import LocalProcesses
 from fewtune.study import load_study
 from fewtune.study.grid import list_trials
 from fewtune.tasks import cola, mnli

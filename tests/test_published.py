@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fewtune import published
 from fewtune.methods import METHODS
-from fewtune.published import find_counterpart, load_published
+from fewtune.report import published
+from fewtune.report.published import find_counterpart, load_published
 from fewtune.tasks import cola, hans, mnli
 
 PAPER = load_published("paper")

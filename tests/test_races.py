@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 
 from fewtune.cli.run_display import word_look
-from fewtune.conduct import Looked
 from fewtune.errors import RecordError, StudyError
 from fewtune.records import MOST_SPENT, Record, load_looks, load_planned, load_records
-from fewtune.results import StudyResult
+from fewtune.report.results import StudyResult
 from fewtune.running.job import Job
-from fewtune.running.purse import Purse
+from fewtune.running.run_study import Looked
+from fewtune.running.time_budget import TimeBudget
 from fewtune.study import load_study, read_study
 from scripted_races import Clock, FailingOnce, Priced, Scripted, Timed, race, write_study
 
@@ -164,7 +164,7 @@ def test_a_budget_ends_a_race_where_it_stands(
     values: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("fewtune.conduct.Purse", partial(Purse, clock=clock))
+    monkeypatch.setattr("fewtune.running.run_study.TimeBudget", partial(TimeBudget, clock=clock))
     executor = Timed({"majority": 0.79, "a": 0.8, "b": 0.8}, {"majority": 50, "a": 50, "b": 50}, clock)
     study = {**values, "within": 0.002, "until": {"most_draws": 8}, "budget": {"minutes": 11}}
     result, looks = race(study, tmp_path / "out", executor)

@@ -14,7 +14,6 @@ from fewtune.analysis.recommend import Budget, recommend
 from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
 from fewtune.cli.run_display import word_look
-from fewtune.conduct import Looked, StudyEvent
 from fewtune.errors import RecordError
 from fewtune.records import (
     Record,
@@ -26,6 +25,7 @@ from fewtune.records import (
     pack,
 )
 from fewtune.running.job import Job
+from fewtune.running.run_study import Looked, StudyEvent
 from fewtune.study import load_study
 from scripted_races import FailingOnce, Priced, Scripted, draws_at, race, write_study
 

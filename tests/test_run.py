@@ -24,9 +24,9 @@ from fewtune.methods import embeddings, majority
 from fewtune.models import ModelSnapshot, find_model
 from fewtune.records import PHASES, load_predictions, load_records
 from fewtune.running import trial as run_module
-from fewtune.running.loading import load_trial
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.trial import run_trial
+from fewtune.running.trial_inputs import load_trial
 from fewtune.running.worker import WorkerState
 from fewtune.study import Study, load_study
 from listening import Listener, run_jobs
@@ -266,7 +266,7 @@ def test_pages_wait_for_another_draw_of_the_trial_that_left_them(
 
 def test_a_worker_never_collects_through_the_libraries_it_imported_without_a_word() -> None:
     code = (
-        "import gc, sys; from fewtune.executors.process import import_engine; import_engine(); "
+        "import gc, sys; from fewtune.running.executors.process import import_engine; import_engine(); "
         "assert {'peft', 'torch', 'transformers', 'sklearn'} <= set(sys.modules); "
         "assert gc.get_freeze_count() > 100_000 and len(gc.get_objects()) < 10_000"
     )

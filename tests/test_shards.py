@@ -13,9 +13,7 @@ from polars.testing import assert_frame_equal
 from fewtune.analysis.looks import LOOKS, UNCOUNTED_SHARE, find_levels, spend_by
 from fewtune.api import run_study
 from fewtune.errors import FewtuneError, RecordError, StudyError
-from fewtune.executors.in_process import InProcess
 from fewtune.inference.better import LEVEL
-from fewtune.merging import merge_folders
 from fewtune.records import (
     Record,
     load_events,
@@ -30,6 +28,8 @@ from fewtune.records import (
     write_planned,
     write_record,
 )
+from fewtune.running.executors.in_process import InProcess
+from fewtune.running.merging import merge_folders
 from fewtune.running.prepare import prepare_jobs
 from fewtune.running.shard import Shard, parse_shard
 from fewtune.study import read_study

@@ -12,11 +12,11 @@ import pytest
 import fewtune
 from command_line import call
 from fewtune.errors import FewtuneError
-from fewtune.executors.in_process import InProcess
+from fewtune.fitting.study_choice import read_choice
 from fewtune.predictors.language import LanguageScorer
 from fewtune.records import load_records, write_record
+from fewtune.running.executors.in_process import InProcess
 from fewtune.running.fit_rows import make_task
-from fewtune.study_choice import read_choice
 from fewtune.tasks.base import Task
 from labelled_reviews import write_reviews
 

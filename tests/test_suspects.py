@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from fewtune.fitting.suspects import find_suspects
 from fewtune.inference.majority import is_above_majority
-from fewtune.suspects import find_suspects
 
 
 def make_answers(knows: float, seed: int) -> tuple[np.ndarray, np.ndarray, set[int]]:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.time_left import TimedTrials
-from fewtune.progress import LiveProgress, PlainProgress, TimeLeft
+from fewtune.cli.progress import LiveProgress, PlainProgress, TimeLeft
 from fewtune.records import (
     Cell,
     FitNotes,
@@ -40,7 +40,7 @@ from fewtune.report.svg import export_svg
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.watch import watch_study
 from fewtune.running.job import Progress
-from fewtune.terminal import make_message, make_safe, make_text
+from fewtune.system.terminal import make_message, make_safe, make_text
 from study_maker import make_study
 
 SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
@@ -106,8 +106,8 @@ def as_job(record: Any) -> SimpleNamespace:
 
 @pytest.mark.parametrize("name", MARKUP)
 def test_names_that_read_as_markup_are_shown_whole(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
-    monkeypatch.setattr("fewtune.progress.TimedTrials.guess", lambda *_: None)
+    monkeypatch.setattr("fewtune.cli.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
+    monkeypatch.setattr("fewtune.cli.progress.TimedTrials.guess", lambda *_: None)
     make_hostile(tmp_path, task=name, model=f"{name} model", variant=f"{name} method")
     text = show_everything(tmp_path)
     # Each table, line and list that names it, on a console that would read its markup.
@@ -117,7 +117,7 @@ def test_names_that_read_as_markup_are_shown_whole(tmp_path: Path, name: str, mo
 
 @pytest.mark.parametrize("name", MARKUP)
 def test_a_live_row_of_a_finished_trial_is_whole(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
+    monkeypatch.setattr("fewtune.cli.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
     [failed] = make_study(tmp_path, {}, task=name, failures={"lora": f"no {name}"})
     stream, job = StringIO(), as_job(failed)
     with LiveProgress(make_console(stream), 1, TimeLeft([job], 1, TimedTrials(), TimedTrials())) as shown:
@@ -131,7 +131,7 @@ def test_a_live_row_of_a_finished_trial_is_whole(tmp_path: Path, name: str, monk
 def test_what_trials_find_out_that_they_must_be_skipped_for_is_told_once(
     tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
+    monkeypatch.setattr("fewtune.cli.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
     records = [
         record.model_copy(update={"status": "skipped", "trial_id": f"trial {place}"})
         for place, record in enumerate(make_study(tmp_path, {}, failures={"lora": "label words collide"}) * 3)
@@ -147,8 +147,8 @@ def test_what_trials_find_out_that_they_must_be_skipped_for_is_told_once(
 
 @pytest.mark.parametrize("name", ESCAPES, ids=ascii)
 def test_control_characters_never_reach_a_terminal(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewtune.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
-    monkeypatch.setattr("fewtune.progress.TimedTrials.guess", lambda *_: None)
+    monkeypatch.setattr("fewtune.cli.progress.describe_axes", lambda trial: SimpleNamespace(cell=None))
+    monkeypatch.setattr("fewtune.cli.progress.TimedTrials.guess", lambda *_: None)
     make_hostile(tmp_path, task=name, model=f"{name} model", variant=f"{name} method")
     plain = tmp_path / "plain"
     make_hostile(plain, task="word", model="word model", variant="word method")

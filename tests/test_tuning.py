@@ -17,9 +17,9 @@ from fewtune.errors import DataError, StudyError, TrialFailure
 from fewtune.methods.base import Method
 from fewtune.methods.plan import Plan
 from fewtune.predictors.predictor import Predictor
-from fewtune.running.loading import name_axes
 from fewtune.running.prepare import Job, prepare_jobs
 from fewtune.running.trial import WorkerState, run_trial
+from fewtune.running.trial_inputs import name_axes
 from fewtune.running.tune import Search, Tuned, check_folds, split_folds, tune
 from fewtune.study import Study, Tuning, load_study
 from fewtune.tasks.base import Draw, Example, Task

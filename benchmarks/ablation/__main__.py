@@ -26,7 +26,7 @@ from fewtune.engine.model_cache import ModelCache
 from fewtune.engine.options import EngineOptions
 from fewtune.engine.pages import give_back_kept_pages, keep_freed_pages
 from fewtune.models import Precision, resolve_precision
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 RESULTS = ROOT / "benchmarks" / "results" / "ablation.json"
 

@@ -22,7 +22,7 @@ from benchmarks.race.results import describe_machine, describe_moment, open_resu
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.loading import load_model
 from fewtune.models import resolve_precision
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 RESULTS = ROOT / "benchmarks" / "results" / "agreement.json"
 

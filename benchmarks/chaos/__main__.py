@@ -23,7 +23,7 @@ from benchmarks.chaos.campaign import Tally, prepare, run_campaign
 from benchmarks.chaos.ray_cluster import run_on_ray
 from benchmarks.markdown import write_machine, write_markdown
 from benchmarks.race.results import describe_machine, describe_moment, write_results
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 PLACES = {"local": "processes", "ray": "Ray"}
 FILE = ROOT / "benchmarks" / "results" / "chaos.json"

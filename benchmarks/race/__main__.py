@@ -24,8 +24,8 @@ from benchmarks.race.results import (
 )
 from benchmarks.race.table import write_table
 from benchmarks.race.works import FULL, OURS, SMOKE, WORKS, Peer, Size
-from fewtune.executors.process import WORKER_ENVIRONMENT
-from fewtune.processor import usable_cores
+from fewtune.running.executors.process import WORKER_ENVIRONMENT
+from fewtune.system.processor import usable_cores
 
 RESULTS = ROOT / "benchmarks" / "results" / "race.json"
 

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fewtune.processor import name_processor
 from fewtune.records import write_atomically
+from fewtune.system.processor import name_processor
 
 PACKAGES = (
     "fewtune", "torch", "transformers", "peft", "accelerate", "lm_eval", "setfit", "sentence_transformers", "numpy",

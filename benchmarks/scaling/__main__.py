@@ -17,8 +17,8 @@ from benchmarks.race.results import describe_machine, describe_moment, open_resu
 from benchmarks.scaling.chart import draw_scaling
 from benchmarks.scaling.curves import CURVES, find_points
 from benchmarks.scaling.table import write_tables
-from fewtune.executors.process import WORKER_ENVIRONMENT
-from fewtune.processor import usable_cores
+from fewtune.running.executors.process import WORKER_ENVIRONMENT
+from fewtune.system.processor import usable_cores
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 

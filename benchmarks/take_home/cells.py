@@ -26,7 +26,7 @@ from benchmarks.take_home.scores import place_labels, score_answers
 from benchmarks.take_home.side import ANSWERS, ASKED, LABEL, MADE, NOT_TIMED, TEST, TRAIN, write_rows
 from benchmarks.take_home.watched import Cap, Watched, watch
 from fewtune.models import find_model
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 RESULTS = ROOT / "results" / "take-home"
 CAP_SECONDS = 600.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.take_home.side import LABEL, TRAIN
-from fewtune.predictors.folder import MANIFEST
+from fewtune.predictors.model_folder import MANIFEST
 
 MODEL = "model"
 """The folder that the command saves the model in."""

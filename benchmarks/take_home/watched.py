@@ -16,7 +16,7 @@ from typing import Literal
 
 import psutil
 
-from fewtune.processor import usable_cores
+from fewtune.system.processor import usable_cores
 
 Ending = Literal["done", "capped", "failed"]
 PAUSE = 0.1

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from fewtune.errors import FewtuneError
 
 if TYPE_CHECKING:
-    from fewtune.conduct import StudyEvent
-    from fewtune.executors.base import Executor
     from fewtune.predictors.predictor import Predictor
-    from fewtune.results import StudyResult
+    from fewtune.report.results import StudyResult
+    from fewtune.running.executors.base import Executor
+    from fewtune.running.run_study import StudyEvent
     from fewtune.study import Study
 
 
@@ -34,10 +34,10 @@ def run_study(
     `study` is a file's path, the values that such a file holds, or a `Study`; `out` the folder for records,
     `out/<study name>` where not given; `data_dir` holds the tasks' files instead of fetching them; `executor` says
     where trials run and where they find those files: worker processes of this machine where not given, `"ray"` for the
-    Ray cluster that RAY_ADDRESS names (`fewtune[ray]`); `on_event` hears what goes on (`fewtune.conduct`), with
-    `forecast` what trials are thought to take too, before they run. `shard`: which part of how many, from 1, runs here
-    (`merge_folders` joins them). Raises StudyError with every fault of a study at once, RecordError where the folder
-    cannot be used.
+    Ray cluster that RAY_ADDRESS names (`fewtune[ray]`); `on_event` hears what goes on
+    (`fewtune.running.run_study`), with `forecast` what trials are thought to take too, before they run.
+    `shard`: which part of how many, from 1, runs here (`merge_folders` joins them). Raises StudyError with every fault
+    of a study at once, RecordError where the folder cannot be used.
 
     >>> import fewtune
     >>> from pathlib import Path
@@ -50,10 +50,10 @@ def run_study(
     >>> sorted(result.table()["variant"].to_list())
     ['majority', 'tfidf']
     """
-    from fewtune.conduct import conduct_study
-    from fewtune.executors.local import LocalProcesses
-    from fewtune.results import read_result
+    from fewtune.report.results import read_result
+    from fewtune.running.executors.local import LocalProcesses
     from fewtune.running.job import WorkerOptions
+    from fewtune.running.run_study import conduct_study
     from fewtune.running.shard import Shard
     from fewtune.study import Study, load_study, read_study
 
@@ -68,7 +68,7 @@ def run_study(
     options = WorkerOptions(data_dir=rows)
     chosen: Executor
     if executor == "ray":
-        from fewtune.executors.ray import RayActors
+        from fewtune.running.executors.ray import RayActors
 
         chosen = RayActors(options, plan.resources)
     elif isinstance(executor, str):
@@ -91,7 +91,7 @@ def analyse(folder: Path | str) -> StudyResult:
     >>> result.plot("scores").to_dict()["$schema"].split("/")[-2]
     'vega-lite'
     """
-    from fewtune.results import read_result
+    from fewtune.report.results import read_result
 
     return read_result(Path(folder))
 
@@ -131,6 +131,6 @@ def load(folder: Path | str, base: Path | str | None = None) -> Predictor:
     >>> fewtune.load("feedback-model").predict(["a pleasure"])
     ['praise']
     """
-    from fewtune.predictors.folder import load_predictor
+    from fewtune.predictors.model_folder import load_predictor
 
     return load_predictor(folder, base)

@@ -22,7 +22,7 @@ from fewtune.analysis.reading import READ_AHEAD, read_all
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
 from fewtune.inference.better import sign_flip_p
-from fewtune.records import folder, load_records, record_path
+from fewtune.records import load_records, record_path, study_folder
 from fewtune.report import page
 from fewtune.report.charts import draw_group
 from fewtune.report.page import MOST_GROUPS_DRAWN, render_page
@@ -34,7 +34,7 @@ from study_maker import make_study
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each record and each trial's predictions were read."""
     counts: Counter[str] = Counter()
-    load_record, read_predictions = store.load_record, folder.read_predictions
+    load_record, read_predictions = store.load_record, study_folder.read_predictions
 
     def count_record(path: Path) -> Any:
         counts[f"record {path.stem}"] += 1
@@ -45,7 +45,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return read_predictions(path)
 
     monkeypatch.setattr(store, "load_record", count_record)
-    monkeypatch.setattr(folder, "read_predictions", count_predictions)
+    monkeypatch.setattr(study_folder, "read_predictions", count_predictions)
     return counts
 
 

@@ -30,7 +30,7 @@ from fewtune.analysis.recommend import recommend
 from fewtune.analysis.study import analyse_folder
 from fewtune.inference.better import LEVEL
 from fewtune.records import Look, LookHistory, Record, load_looks, load_records, write_looks
-from fewtune.running.looks import begin_looks, take_look
+from fewtune.running.look_count import begin_looks, take_look
 from study_maker import make_study
 
 

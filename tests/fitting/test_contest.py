@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from fewtune.engine import pulse
+from fewtune.engine import heartbeat
 from fewtune.engine.resuming import Resumption
 from fewtune.errors import FewtuneError, ModelError, UnwrittenError
 from fewtune.fitting import clock as clock_module
@@ -406,7 +406,7 @@ def test_reading_many_rows_is_not_begun_where_a_few_show_that_it_takes_too_long(
 
 
 def test_what_has_no_steps_is_ended_where_the_last_fit_needs_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "SECONDS_APART", 0.0)
+    monkeypatch.setattr(heartbeat, "SECONDS_APART", 0.0)
 
     def beat_on(fits: Fits) -> Any:
         def fit(
@@ -414,7 +414,7 @@ def test_what_has_no_steps_is_ended_where_the_last_fit_needs_what_is_left(monkey
         ) -> Predictor:
             for _ in range(100 if candidate.method == "embeddings" else 0):
                 fits.watch.now += 1.0
-                pulse.beat()
+                heartbeat.beat()
             return fits(candidate, places, on_step, resumption)
 
         return fit

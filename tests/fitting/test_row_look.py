@@ -23,8 +23,8 @@ from fewtune.fitting.row_look import (
     word_look,
 )
 from fewtune.models import is_english
+from fewtune.system.terminal import make_safe
 from fewtune.tasks.base import LeftOut, Task
-from fewtune.terminal import make_safe
 from own_rows import read
 
 GERMAN = (

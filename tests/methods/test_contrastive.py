@@ -114,7 +114,7 @@ def test_pairs_of_many_rows_are_drawn_without_listing_all(monkeypatch: pytest.Mo
 def test_the_regression_is_of_the_encoder_as_it_was_fitted(
     models: dict[str, LanguageModel], task: Task, draw: Draw, tmp_path: Path
 ) -> None:
-    from fewtune.predictors.folder import load_predictor
+    from fewtune.predictors.model_folder import load_predictor
 
     method = get_method("contrastive")
     settings = method.settings(epochs=12, learning_rate=1e-3)

@@ -23,8 +23,8 @@ from fewtune.methods import get_method
 from fewtune.methods.answer import answer_by_label_words
 from fewtune.methods.embeddings import prompt_plainly
 from fewtune.predictors.answers import FIRST_ROWS, answer_rows
-from fewtune.predictors.folder import load_predictor
 from fewtune.predictors.language import FEWEST_CENTRED
+from fewtune.predictors.model_folder import load_predictor
 from fewtune.predictors.rows import TextRow
 from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import RANDOM_TEXTS, write_random_texts

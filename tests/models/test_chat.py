@@ -17,9 +17,9 @@ from fewtune.errors import ModelError
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.methods import get_method
 from fewtune.models import find_model, place_model, share_vocabulary, word_identity, word_terms
-from fewtune.models.carrying import pack_model, put_down_model
 from fewtune.models.chat import TEMPLATE, read_turn
-from fewtune.predictors.folder import load_predictor
+from fewtune.models.folder_copy import pack_model, put_down_model
+from fewtune.predictors.model_folder import load_predictor
 from fewtune.prompts.tokens import Encoder, Surroundings, Tokenizer
 from fewtune.tasks.base import Draw, Task
 from method_cases import run

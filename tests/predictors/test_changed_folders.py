@@ -33,7 +33,7 @@ from fewtune.errors import FewtuneError, PredictorError
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.predictors.abstention import AbstentionPart
-from fewtune.predictors.folder import MANIFEST
+from fewtune.predictors.model_folder import MANIFEST
 from fewtune.predictors.stack import stack_predictors
 from fewtune.tasks.base import Draw, Task
 from method_cases import CASES, run

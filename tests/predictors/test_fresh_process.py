@@ -22,7 +22,7 @@ import torch
 def refuse(*given, **named):
     raise AssertionError("a pickle was read")
 
-from fewtune.predictors.folder import load_predictor
+from fewtune.predictors.model_folder import load_predictor
 from fewtune.tasks.base import Example
 
 pickle.load = pickle.loads = torch.load = refuse

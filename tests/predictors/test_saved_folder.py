@@ -24,7 +24,7 @@ from fewtune.engine.readouts import LabelWordReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import DataError, ModelError, PredictorError, UnwrittenError
 from fewtune.methods import get_method
-from fewtune.predictors.folder import load_predictor
+from fewtune.predictors.model_folder import load_predictor
 from fewtune.predictors.regression import Regression
 from fewtune.tasks.base import Draw, Task
 from method_cases import run

@@ -15,14 +15,14 @@ import pytest
 import fewtune
 from changed_folders import change_manifest
 from command_line import call
-from fewtune.card import write_card
 from fewtune.engine.language_model import LanguageModel
 from fewtune.errors import PredictorError
 from fewtune.exporting import export
 from fewtune.exporting.export import ExportOptions, export_model
+from fewtune.fitting.model_card import write_card
 from fewtune.methods import get_method
 from fewtune.predictors.abstention import choose_abstention
-from fewtune.predictors.folder import read_manifest
+from fewtune.predictors.model_folder import read_manifest
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.stack import pool, stack_predictors
 from fewtune.tasks.base import Draw, Task

@@ -21,7 +21,6 @@ from fewtune.analysis.followed import FollowedFolder
 from fewtune.analysis.study import analyse_folder
 from fewtune.cli.pack import pack as pack_command
 from fewtune.errors import RecordError
-from fewtune.executors.in_process import InProcess
 from fewtune.records import (
     StudyPredictions,
     append_event,
@@ -39,6 +38,7 @@ from fewtune.records import (
 )
 from fewtune.report.export import FORMATS
 from fewtune.report.watch import watch_study
+from fewtune.running.executors.in_process import InProcess
 from study_maker import make_study
 
 TWO = {"predictions.parquet", "records.jsonl"}

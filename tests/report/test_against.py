@@ -12,9 +12,9 @@ from rich.console import Console
 
 from fewtune import cli
 from fewtune.errors import FewtuneError
-from fewtune.published import load_published
 from fewtune.records import Cost, Notes, Record, TrialAxes, write_record
 from fewtune.report.against import compare_with_published, show_against
+from fewtune.report.published import load_published
 from fewtune.tasks import cola, mnli
 
 PAPER = load_published("paper")

@@ -12,9 +12,7 @@ import pytest
 
 from fewtune.api import run_study
 from fewtune.cli import main
-from fewtune.conduct import Preparing, StudyEvent
 from fewtune.errors import RecordError
-from fewtune.executors.in_process import InProcess
 from fewtune.records import (
     Record,
     RecordFiles,
@@ -25,7 +23,9 @@ from fewtune.records import (
     record_path,
     write_record,
 )
+from fewtune.running.executors.in_process import InProcess
 from fewtune.running.job import Started
+from fewtune.running.run_study import Preparing, StudyEvent
 from fewtune.study import load_study
 from fewtune.tracking import follow
 from fewtune.tracking.base import TrackedRun, fingerprint_files, list_axes, list_metrics, list_settings, name_run

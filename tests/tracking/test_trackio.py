@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from command_line import call
 from fewtune.records import load_predictions, load_records
-from fewtune.results import read_result
+from fewtune.report.results import read_result
 from fewtune.tracking.base import list_axes, list_metrics, list_settings
 
 

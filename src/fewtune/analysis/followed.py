@@ -19,8 +19,8 @@ from fewtune.analysis.reading import read_all
 from fewtune.analysis.recommend import Terms, decide_cell
 from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
-from fewtune.garbage import collecting_later
 from fewtune.records import Record
+from fewtune.system.garbage_collection import collecting_later
 
 _Stamp = tuple[int, int, int]
 """A file's time in nanoseconds, size and number: another one where it was written anew."""

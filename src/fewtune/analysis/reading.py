@@ -20,9 +20,9 @@ from multiprocessing.reduction import ForkingPickler
 
 from fewtune.analysis.predictions import AnswerReader, Asked
 from fewtune.errors import RecordError
-from fewtune.interruption import held_back
-from fewtune.processor import usable_cores
 from fewtune.records import PredictionsError, Record
+from fewtune.system.processor import usable_cores
+from fewtune.system.signals import held_back
 
 READ_AHEAD = 32
 """Tables of predictions that wait to be looked at, at most."""

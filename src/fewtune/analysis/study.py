@@ -35,11 +35,11 @@ from fewtune.analysis.stability import Bounds, Stability, bound_in_domain, summa
 from fewtune.analysis.uncounted import Uncounted, find_uncounted, keep_counted
 from fewtune.analysis.verdict import GroupLead, GroupVerdict, find_lead, judge_leads
 from fewtune.errors import RecordError, shorten
-from fewtune.garbage import collecting_later
 from fewtune.guarantee import Guarantee
 from fewtune.inference.better import REGION
 from fewtune.metrics.counts import SCORES
 from fewtune.records import LookHistory, Record
+from fewtune.system.garbage_collection import collecting_later
 
 
 @dataclass(frozen=True)

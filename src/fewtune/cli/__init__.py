@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fewtune.interruption import exit_code, raise_on_signals, word_interrupt
+from fewtune.system.signals import exit_code, raise_on_signals, word_interrupt
 
 __all__ = ["main"]
 

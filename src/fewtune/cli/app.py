@@ -15,7 +15,6 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, Parameter
 
 from fewtune import __version__
-from fewtune.causes import FULL, find_failure_kind
 from fewtune.cli.audit import audit
 from fewtune.cli.evaluate import evaluate
 from fewtune.cli.export import export
@@ -33,8 +32,9 @@ from fewtune.cli.track import track
 from fewtune.cli.usage import word_usage
 from fewtune.cli.watch import watch
 from fewtune.errors import FewtuneError, word_install
-from fewtune.interruption import CLOSED_PIPE, exit_code, raise_on_signals, word_interrupt
-from fewtune.terminal import replace_unshowable
+from fewtune.system.failure_kinds import FULL, find_failure_kind
+from fewtune.system.signals import CLOSED_PIPE, exit_code, raise_on_signals, word_interrupt
+from fewtune.system.terminal import replace_unshowable
 
 EXTRAS = {
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),

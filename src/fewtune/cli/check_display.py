@@ -16,8 +16,8 @@ from fewtune.errors import list_names
 from fewtune.plurals import word_number
 from fewtune.report.wording import UNKNOWN
 from fewtune.running.job import Job
+from fewtune.system.terminal import make_text
 from fewtune.tasks.base import Task
-from fewtune.terminal import make_text
 
 
 def show_check(name: str, jobs: Sequence[Job], tasks: Mapping[str, Task], each: bool) -> None:

@@ -44,10 +44,10 @@ def evaluate(
     """
     from fewtune.api import load
     from fewtune.cli.evaluate_display import Report, list_wrong_rows, show_report, write_report
-    from fewtune.evaluation import evaluate_rows
-    from fewtune.executors.process import set_up_here
+    from fewtune.fitting.evaluation import evaluate_rows
+    from fewtune.fitting.suspects import write_rows
     from fewtune.predictors.rows import check_known, read_kept, read_labelled
-    from fewtune.suspects import write_rows
+    from fewtune.running.executors.process import set_up_here
 
     if beside is None and beside_base is not None:
         raise FewtuneError("--beside-base says where the base of a second model lies: give --beside with it.")

@@ -16,14 +16,14 @@ from scipy.stats import binomtest
 
 from fewtune.cli.output import console
 from fewtune.errors import find_near, shorten
-from fewtune.evaluation import Confusion, LabelScore, ModelAnswers, PairedModels, compare_models
+from fewtune.fitting.evaluation import Confusion, LabelScore, ModelAnswers, PairedModels, compare_models
+from fewtune.fitting.suspects import put_before
 from fewtune.metrics.counts import SCORES
 from fewtune.plurals import choose_verb, word_number
 from fewtune.predictors.rows import LabelledRows
 from fewtune.report.parted_table import Column, part_table
 from fewtune.report.wording import word_points, word_score
-from fewtune.suspects import put_before
-from fewtune.terminal import make_safe, make_text, write_export
+from fewtune.system.terminal import make_safe, make_text, write_export
 
 MOST_LABELS = 10
 """Labels that the terminal shows: of more, those of the lowest F1."""

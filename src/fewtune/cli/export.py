@@ -42,9 +42,9 @@ def export(
 
     It computes in float32, and is kept only if its probabilities match the model's.
     """
-    from fewtune.card import RELIABILITY, add_card
     from fewtune.exporting.export import ExportOptions, exporting
-    from fewtune.predictors.folder import read_manifest
+    from fewtune.fitting.model_card import RELIABILITY, add_card
+    from fewtune.predictors.model_folder import read_manifest
     from fewtune.predictors.rows import read_texts
 
     manifest = read_manifest(model)

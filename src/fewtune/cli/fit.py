@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fewtune.causes import find_system_error
 from fewtune.cli.fit_options import BUDGET, Calibration, Choice, Columns, Source
 from fewtune.cli.options import make_flag
 from fewtune.cli.output import console, say, say_error, say_to_copy
-from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.plurals import word_number
+from fewtune.system.durations import parse_seconds
+from fewtune.system.failure_kinds import find_system_error
 
 if TYPE_CHECKING:
     from fewtune.fitting.candidates import Candidate, Portfolio
@@ -60,7 +60,7 @@ def fit(
     With --from it is what a finished study chose. Killed, the same command goes on where it stopped.
     """
     began = time.perf_counter()
-    from fewtune.executors.process import set_up_here
+    from fewtune.running.executors.process import set_up_here
 
     set_up_here()  # for the fits of this process, before torch is imported
     from fewtune.analysis.decision import WITHIN
@@ -193,9 +193,9 @@ def _take_study(source: Source, seconds: float | None) -> _Asked:
     from dataclasses import replace
 
     from fewtune.fitting.candidates import Candidate, Portfolio
+    from fewtune.fitting.study_choice import read_choice
     from fewtune.report.findings import word_outcome
     from fewtune.report.wording import word_decision, word_question
-    from fewtune.study_choice import read_choice
 
     assert source.from_ is not None  # as `check` has it where there is no file
     choice = read_choice(source.from_, source.task, source.data_dir, say)

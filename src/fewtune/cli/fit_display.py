@@ -15,7 +15,7 @@ from rich.table import Table
 from fewtune.cli.output import console, say, say_error
 from fewtune.errors import shorten
 from fewtune.plurals import word_number
-from fewtune.terminal import make_text
+from fewtune.system.terminal import make_text
 
 if TYPE_CHECKING:
     from fewtune.analysis.growth import Growth
@@ -36,8 +36,8 @@ def name_beside(save: Path, what: str) -> Path:
 
 def save_with_card(fitted: FittedFile, save: Path) -> None:
     """Write the model, its card and the picture of its calibration."""
-    from fewtune.card import add_card
-    from fewtune.predictors.folder import saving
+    from fewtune.fitting.model_card import add_card
+    from fewtune.predictors.model_folder import saving
 
     picture = None
     if fitted.probabilities is not None:
@@ -111,9 +111,9 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     """Show what the folds say: calibration, abstention, labels that look wrong; whether the model is clearly above
     always answering one label.
     """
-    from fewtune.card import word_abstention
+    from fewtune.fitting.model_card import word_abstention
+    from fewtune.fitting.suspects import find_suspects, put_before, write_rows
     from fewtune.report.model_choice import word_mistakes, word_none_label
-    from fewtune.suspects import find_suspects, put_before, write_rows
 
     assert fitted.probabilities is not None
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
@@ -170,8 +170,8 @@ def show_growth(growth: Growth, out: Path) -> None:
 
 def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     """Show which rows a label is worth most for."""
+    from fewtune.fitting.suspects import order_by_margin, put_before, write_rows
     from fewtune.predictors.rows import read_texts
-    from fewtune.suspects import order_by_margin, put_before, write_rows
 
     predictor = fitted.predictor
     texts = read_texts(unlabelled, predictor.fields)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from fewtune.cli.options import DataDir, check_number, check_share, make_flag
-from fewtune.durations import parse_seconds
 from fewtune.errors import FewtuneError, list_names
+from fewtune.system.durations import parse_seconds
 
 if TYPE_CHECKING:
     from fewtune.fitting.terms import Limits

@@ -13,7 +13,7 @@ from rich.table import Table
 from fewtune.plurals import word_number
 from fewtune.report.wording import UNKNOWN, word_bytes, word_seconds
 from fewtune.running.forecast import BAND, Forecast, StudyForecast
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 
 def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> None:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from fewtune.cli.output import console
 from fewtune.errors import FewtuneError
-from fewtune.terminal import write_export
+from fewtune.system.terminal import write_export
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def _list_settings(what: str, name: str) -> Table | str:
     from rich.table import Table
 
     from fewtune.study.describe import describe_settings
-    from fewtune.terminal import make_text
+    from fewtune.system.terminal import make_text
 
     settings = describe_settings(what, name)
     if not settings:

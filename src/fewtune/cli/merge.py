@@ -22,7 +22,7 @@ def merge(
     ] = None,
 ) -> int:
     """Join the folders of a study that was run in parts; all other commands read the whole."""
-    from fewtune.merging import merge_folders
+    from fewtune.running.merging import merge_folders
     from fewtune.study.values import MOST_ENTRIES
 
     if race is not None:

@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from fewtune.interruption import Interrupted
-from fewtune.terminal import make_message, open_console
+from fewtune.system.signals import Interrupted
+from fewtune.system.terminal import make_message, open_console
 
 console = open_console()
 errors = open_console(stderr=True)

@@ -9,7 +9,7 @@ from fewtune.plurals import word_number
 
 def pack(out: OutFolder, /) -> int:
     """Put a finished study's records into one file and its predictions into another; every command reads these too."""
-    from fewtune.running.folder import pack_folder
+    from fewtune.running.output_folder import pack_folder
 
     trials = pack_folder(out)
     say(f"{out}: {word_number(trials, 'trial')} packed into records.jsonl and predictions.parquet.")

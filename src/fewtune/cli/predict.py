@@ -16,7 +16,7 @@ from fewtune.cli.output import count_rows, say_error
 from fewtune.data.csv_lines import write_csv_lines
 from fewtune.errors import FewtuneError
 from fewtune.plurals import choose_verb, word_number
-from fewtune.terminal import write_export
+from fewtune.system.terminal import write_export
 
 if TYPE_CHECKING:
     from fewtune.predictors.predictor import Predictor
@@ -57,9 +57,9 @@ def predict(
     in their order, a part at a time, however many there are.
     """
     from fewtune.api import load
-    from fewtune.executors.process import set_up_here
     from fewtune.predictors.answers import answer_rows
     from fewtune.predictors.rows import open_texts
+    from fewtune.running.executors.process import set_up_here
 
     if out is not None and out.exists():
         raise FewtuneError(f"{out} exists: give --out a new file.")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from fewtune.cli.options import GuaranteeOption, OutFolder, check_number, check_seconds, check_share
 from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
-from fewtune.sizes import parse_bytes
+from fewtune.system.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from fewtune.analysis.recommend import Budget
@@ -67,9 +67,9 @@ def recommend(
     """Say which method to use and what it is expected to lose to the best, or the best bet and what would settle it."""
     from fewtune.report.advice import show_decisions
     from fewtune.report.findings import show_errors
+    from fewtune.report.results import read_result
     from fewtune.report.tables import show_models
     from fewtune.report.wording import word_missing
-    from fewtune.results import read_result
 
     if within is not None and not 0 <= within < 1:  # nor is what is not a number
         raise FewtuneError(f"--within is {within:g}; give a number from 0 to below 1 (0.03: three points).")

@@ -10,12 +10,12 @@ from cyclopts import Parameter
 from fewtune.cli.options import OutFolder, Profile, Strict
 from fewtune.cli.output import console, say_error, say_to_copy
 from fewtune.errors import FewtuneError
-from fewtune.garbage import collecting_later
 from fewtune.plurals import word_number
-from fewtune.terminal import write_export
+from fewtune.system.garbage_collection import collecting_later
+from fewtune.system.terminal import write_export
 
 if TYPE_CHECKING:
-    from fewtune.results import StudyResult
+    from fewtune.report.results import StudyResult
 
 
 def report(
@@ -40,7 +40,7 @@ def report(
     from fewtune.report.export import FORMATS
     from fewtune.report.figures import write_figures
     from fewtune.report.profile import show_profile
-    from fewtune.results import read_result
+    from fewtune.report.results import read_result
 
     if against is not None:
         check_published_name(against)

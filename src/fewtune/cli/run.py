@@ -26,18 +26,18 @@ from fewtune.cli.options import (
 from fewtune.cli.output import complain, console, say, say_to_copy
 from fewtune.cli.report import end_with, show_report
 from fewtune.cli.track import Tracking
-from fewtune.durations import parse_minutes, parse_seconds
 from fewtune.errors import FewtuneError
-from fewtune.interruption import as_interrupted, exit_code, word_interrupt
 from fewtune.plurals import word_number
-from fewtune.sizes import parse_bytes
+from fewtune.system.durations import parse_minutes, parse_seconds
+from fewtune.system.signals import as_interrupted, exit_code, word_interrupt
+from fewtune.system.sizes import parse_bytes
 
 if TYPE_CHECKING:
-    from fewtune.conduct import StudyEvent
-    from fewtune.executors.base import Executor
-    from fewtune.results import StudyResult
+    from fewtune.report.results import StudyResult
+    from fewtune.running.executors.base import Executor
     from fewtune.running.forecast import StudyForecast
     from fewtune.running.job import Job
+    from fewtune.running.run_study import StudyEvent
     from fewtune.study import Resources
 
 MOST_WORKERS, MOST_DEVICES = 1024, 64
@@ -96,8 +96,8 @@ class Workers:
 
     def start(self, resources: Resources | None) -> Executor:
         """The executor that is asked for; raises FewtuneError for a value out of range."""
-        from fewtune.executors.local import LocalProcesses
-        from fewtune.executors.process import STALL_SECONDS
+        from fewtune.running.executors.local import LocalProcesses
+        from fewtune.running.executors.process import STALL_SECONDS
         from fewtune.running.job import WorkerOptions
 
         if self.workers != "auto":
@@ -126,7 +126,7 @@ class Workers:
             if self.address is not None:
                 raise FewtuneError("--address names a Ray cluster: give --executor ray with it.")
             return LocalProcesses(options, stall, auto=auto)
-        from fewtune.executors.ray import RayActors
+        from fewtune.running.executors.ray import RayActors
 
         return RayActors(options, resources, self.address, stall, auto=auto)
 

@@ -16,7 +16,15 @@ from rich.padding import Padding
 
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.cli.forecast import show_forecast
-from fewtune.conduct import (
+from fewtune.cli.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
+from fewtune.models import word_terms
+from fewtune.plurals import word_number
+from fewtune.records import NEVER_RUN, Record
+from fewtune.report.profile import CommandSeconds
+from fewtune.report.race import tabulate_race
+from fewtune.report.wording import word_about, word_decision, word_question, word_seconds
+from fewtune.running.job import Job
+from fewtune.running.run_study import (
     Closed,
     Forecasted,
     LeftOut,
@@ -28,15 +36,7 @@ from fewtune.conduct import (
     Preparing,
     StudyEvent,
 )
-from fewtune.models import word_terms
-from fewtune.plurals import word_number
-from fewtune.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
-from fewtune.records import NEVER_RUN, Record
-from fewtune.report.profile import CommandSeconds
-from fewtune.report.race import tabulate_race
-from fewtune.report.wording import word_about, word_decision, word_question, word_seconds
-from fewtune.running.job import Job
-from fewtune.terminal import make_message
+from fewtune.system.terminal import make_message
 
 
 class RunDisplay:

@@ -11,7 +11,7 @@ from fewtune.cli.options import Base, check_number
 from fewtune.cli.output import say
 from fewtune.cli.predict import Model
 from fewtune.errors import FewtuneError
-from fewtune.sizes import parse_bytes
+from fewtune.system.sizes import parse_bytes
 
 MOST = 1_000_000
 LONGEST_WINDOW = 1_000
@@ -52,7 +52,7 @@ class Bounds:
 
 def serve(model: Model, /, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
     """Serve a saved model over HTTP until Ctrl-C: /predict, /classify, a page to try it by hand, /docs."""
-    from fewtune.executors.process import set_up_here
+    from fewtune.running.executors.process import set_up_here
     from fewtune.serving.limits import Limits
     from fewtune.serving.server import Address, Saved, serve_model
 

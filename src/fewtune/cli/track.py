@@ -18,7 +18,7 @@ from fewtune.plurals import word_number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fewtune.conduct import StudyEvent
+    from fewtune.running.run_study import StudyEvent
     from fewtune.tracking.base import Tracker
 
 TrackerName = Literal["mlflow", "trackio"]
@@ -80,7 +80,7 @@ def track(out: OutFolder, /, *, to: Annotated[TrackerName, Parameter(help="Which
 
 
 def _word_answer(out: Path) -> str:
-    from fewtune.results import read_result
+    from fewtune.report.results import read_result
 
     return read_result(out).answer
 

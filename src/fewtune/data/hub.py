@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fewtune.causes import word_full_cache
 from fewtune.errors import DataError, word_install
+from fewtune.system.failure_kinds import word_full_cache
 
 
 def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[dict[str, Any]]:

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from fewtune.causes import FULL
 from fewtune.data.cache_folder import cache_folder
 from fewtune.errors import DataError
+from fewtune.system.failure_kinds import FULL
 
 
 def fetch_package(name: str, version: str, sha256: str, kind: Literal["wheel", "sdist"] = "wheel") -> Path:

@@ -16,12 +16,12 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import AttentionInterface
 
-from fewtune.engine import pulse
+from fewtune.engine import heartbeat
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import KeysValues, Layers, Packed
-from fewtune.engine.sending import send
 from fewtune.engine.side_by_side import lay_out
+from fewtune.engine.to_device import to_device
 from fewtune.engine.written_out import LARGEST_KEPT_MASK, attend_written_out
 from fewtune.errors import ModelError
 
@@ -63,7 +63,7 @@ def _attend_packed(
 
     Raises ModelError where a model's attention is another: capped, with sinks, or over a window that rows exceed.
     """
-    pulse.beat()
+    heartbeat.beat()
     if packing is None:
         raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
     if softcap is not None or s_aux is not None:
@@ -175,7 +175,7 @@ def attend_branches(
         start += size * width
         most = max(1, MOST_BRANCH_SCORES // (count * (first + width + count)))
         for at in range(0, size, most):
-            chosen = send(torch.tensor(rows[at : at + most]), query.device)
+            chosen = to_device(torch.tensor(rows[at : at + most]), query.device)
             parts = [[x.expand(len(chosen), -1, -1, -1)] for x in before] or [[], []]
             joined = [
                 torch.cat([*part, stems[at : at + most], x[chosen]], 1).permute(2, 0, 1, 3)
@@ -186,7 +186,7 @@ def attend_branches(
             mask = mask.repeat(own_k.shape[2], q.shape[2] // own_k.shape[2], 1)
             out = attend_written_out(q[chosen], joined[0], joined[1], mask, how.scale, how.dropout)
             outputs.append(out.flatten(0, 1))
-    order = send(torch.tensor([row for rows in layout.rows for row in rows]), query.device)
+    order = to_device(torch.tensor([row for rows in layout.rows for row in rows]), query.device)
     by_row = torch.cat(outputs).unflatten(0, (-1, count))
     ordered: Tensor = by_row[order.argsort()]
     return ordered.flatten(0, 1).transpose(0, 1)[None]

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 from transformers import AttentionInterface
 
-from fewtune.engine import pulse
+from fewtune.engine import heartbeat
 from fewtune.engine.packing import Packed
 from fewtune.engine.side_by_side import lay_out
 from fewtune.engine.written_out import LARGEST_KEPT_MASK, attend_written_out
@@ -41,7 +41,7 @@ def _attend_bidirectionally(
 
     `query` is (1, heads, total tokens, head); what it gives is (1, total tokens, heads, head).
     """
-    pulse.beat()
+    heartbeat.beat()
     if packing is None:
         raise RuntimeError("this network is set up for packed rows: run it through fewtune.engine.packing")
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
@@ -66,7 +66,7 @@ def attend_as_written(states: Tensor, packing: Packed, attend: Callable[[Tensor,
     `attend` takes rows (rows, tokens, width), and which tokens each row's tokens read, (rows, 1, 1, tokens), or
     (1, 1, 1, 1) where they read all; it gives what it took.
     """
-    pulse.beat()
+    heartbeat.beat()
 
     def attend_padded(rows: Tensor, mask: Tensor | None) -> Tensor:
         whole = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=rows.device)

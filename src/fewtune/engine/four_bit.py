@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from fewtune.causes import find_failure_kind
 from fewtune.engine.layers import holds_transposed
 from fewtune.models.architectures import architecture_of
+from fewtune.system.failure_kinds import find_failure_kind
 
 LARGEST_ERROR = 0.15
 """Relative error of normally distributed weights held in 4 bits above which something else is wrong: they lose 9%."""

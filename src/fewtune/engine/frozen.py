@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from fewtune.control_group import read_memory
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import BlockOutput, Packed, join_states, pack, run_to_block, split_states
 from fewtune.models.architectures import architecture_of
+from fewtune.system.control_group import read_memory
 
 _Key = tuple[tuple[int, ...], Branches | None]
 """A sequence and what branches from it."""

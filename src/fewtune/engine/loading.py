@@ -18,8 +18,8 @@ from fewtune.errors import ModelError
 from fewtune.models import ModelSnapshot, Precision, find_device, read_config, refuse_unsuited
 from fewtune.models.architectures import architecture_of, find_architecture
 from fewtune.models.chat import is_chat, read_turn
-from fewtune.models.loading import read_network
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
+from fewtune.models.weights import read_network
 from fewtune.prompts.tokens import Surroundings, Tokenizer
 
 

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from fewtune.engine.branches import Branches, count_tokens
 from fewtune.engine.last_block import run_rows_alone
 from fewtune.engine.options import DEFAULTS, EngineOptions
-from fewtune.engine.sending import send
+from fewtune.engine.to_device import to_device
 from fewtune.models.architectures import architecture_of
 
 FILLER = 0
@@ -156,15 +156,15 @@ def pack(
         rows = [(*s, *[FILLER] * (lengths[0] - len(s))) for s in given]
     starts = [start + _count_cached(cache) for cache in caches] or [start] * len(lengths)
     behind = branches.tokens * len(given) if branches is not None else ()
-    tokens = send(torch.tensor([t for row in rows for t in row] + list(behind))[None], device)
+    tokens = to_device(torch.tensor([t for row in rows for t in row] + list(behind))[None], device)
     virtual = start if prefix is not None and prefix.embeddings is not None else 0
     places = [torch.arange(virtual), *(torch.arange(at, at + n) for at, n in zip(starts, lengths, strict=True))]
     if branches is not None:
         depths = torch.tensor(branches.depths)
         places += [start + own - 1 + depths for own in own_lengths]
-    positions = send(torch.cat(places)[None] + first_position, device)
+    positions = to_device(torch.cat(places)[None] + first_position, device)
     last = [end - n + own - 1 for end, n, own in zip(accumulate(lengths), lengths, own_lengths, strict=True)]
-    ends = send(torch.tensor(last), device)
+    ends = to_device(torch.tensor(last), device)
     reach = max(at + n for at, n in zip(starts, lengths, strict=True))
     starting = [end - n for end, n in zip(accumulate(lengths), lengths, strict=True)]
     return Packed(
@@ -172,7 +172,7 @@ def pack(
         positions,
         lengths,
         ends,
-        send(torch.tensor(starting), device),
+        to_device(torch.tensor(starting), device),
         prefix,
         caches=tuple(caches),
         branches=branches,

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from fewtune.engine.branches import STEM, Branches, branch_words, find_ways_on, tell_apart
 from fewtune.engine.forward import Forward
 from fewtune.engine.packing import Packed
-from fewtune.engine.sending import send
+from fewtune.engine.to_device import to_device
 
 WordsOver = Literal["label_words", "vocabulary", "continuations"]
 """What the probabilities of label words' tokens are normalised over."""
@@ -192,7 +192,7 @@ class LabelWordReadout:
         return torch.cat([ends[:, None], batch.branch_indices], 1).flatten()
 
     def read(self, forward: Forward, states: Tensor, batch: Packed) -> Tensor:
-        ids = send(torch.tensor(self._tokens), states.device)
+        ids = to_device(torch.tensor(self._tokens), states.device)
         if self.columns_only and forward.options.label_columns_only:
             weight, bias = forward.head_columns(ids)
             return F.linear(forward.word_states(states), weight.float(), bias)
@@ -201,7 +201,7 @@ class LabelWordReadout:
         by_row = states.unflatten(0, (len(batch.lengths), -1))
         if self._choices is not None:
             return self._choices.score(forward, by_row)
-        predicted = send(torch.tensor(self._states), states.device)
+        predicted = to_device(torch.tensor(self._states), states.device)
         head = VocabularyHead(forward)
 
         def say(part: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class LabelWordReadout:
         # A gradient would keep every part's whole vocabulary until it is worked out: there each is read once more.
         again = torch.is_grad_enabled() and len(parts) > 1
         each = [checkpoint(say, part, use_reentrant=False) if again else say(part) for part in parts]
-        labels = send(torch.tensor(self._labels), states.device)
+        labels = to_device(torch.tensor(self._labels), states.device)
         totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
         totals = totals.index_add(1, labels, torch.cat(each))
         return totals / torch.bincount(labels) if self.per_token else totals
@@ -229,11 +229,11 @@ class _Choices:
 
     def score(self, forward: Forward, states: Tensor) -> Tensor:
         """Log-probabilities (rows, labels) of states (rows, places, width): of every choice on a label's way."""
-        ids = send(torch.tensor([token for tokens in self.tokens for token in tokens]), states.device)
+        ids = to_device(torch.tensor([token for tokens in self.tokens for token in tokens]), states.device)
         weight, bias = forward.head_columns(ids)
         logits = F.linear(forward.word_states(states), weight.float(), bias).split([*map(len, self.tokens)], -1)
         each = [part[:, place].log_softmax(-1) for place, part in zip(self.states, logits, strict=True)]
-        labels, tokens = send(torch.tensor(self.made), states.device).T
+        labels, tokens = to_device(torch.tensor(self.made), states.device).T
         totals = torch.zeros(len(states), self.labels, device=states.device)
         return totals.index_add(1, labels, torch.cat(each, 1)[:, tokens])
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from fewtune.causes import find_failure_kind
 from fewtune.engine.forward import SHORTEST_PREFIX
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import NextTokenReadout
 from fewtune.engine.score import score_prompts
 from fewtune.errors import ModelError
+from fewtune.system.failure_kinds import find_failure_kind
 
 LARGEST_DIFFERENCE = {"float32": 1e-3, "bfloat16": 0.1}
 """Of log-probabilities of the next token, on average over the vocabulary: what is read wrongly is off by far more."""

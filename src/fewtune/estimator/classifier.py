@@ -257,7 +257,7 @@ def _hearing(asked: Parameters, began: float) -> Iterator[tuple[Callable[[Fittin
         yield (lambda event: None) if callback is None else callback, hear_nothing
         return
     from fewtune.fitting.panel import FitPanel
-    from fewtune.terminal import open_console
+    from fewtune.system.terminal import open_console
 
     with FitPanel(open_console(), began, verbose=True) as panel:
 

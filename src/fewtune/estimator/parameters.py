@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fewtune.analysis.decision import WITHIN
-from fewtune.durations import parse_seconds
 from fewtune.errors import ArgumentError, list_names, name_choices, shorten
 from fewtune.methods import METHODS
+from fewtune.system.durations import parse_seconds
 
 if TYPE_CHECKING:
     from fewtune.fitting.events import FittingEvent

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fewtune.predictors.folder import load_predictor, save_predictor
+from fewtune.predictors.model_folder import load_predictor, save_predictor
 from fewtune.predictors.predictor import Predictor
 from fewtune.records import open_scratch
 

@@ -23,9 +23,9 @@ from fewtune.exporting.program import naming_member, write_language_program, wri
 from fewtune.exporting.prompt_tokenizer import PROBES
 from fewtune.models.quiet import quiet_transformers
 from fewtune.predictors.constant import ConstantScorer
-from fewtune.predictors.folder import check_free, load_predictor, read_manifest
 from fewtune.predictors.language import LanguageScorer
 from fewtune.predictors.manifest import LanguagePart
+from fewtune.predictors.model_folder import check_free, load_predictor, read_manifest
 from fewtune.predictors.neighbours import Neighbours
 from fewtune.predictors.network import Adapter
 from fewtune.predictors.predictor import Predictor

@@ -19,13 +19,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from fewtune.causes import find_system_error
 from fewtune.errors import PredictorError, word_install
 from fewtune.exporting.classifier import Classifier, read_pad, start_classifier
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.reread import check_reread
 from fewtune.models.architectures import architecture_of
 from fewtune.predictors.language import LanguageScorer
+from fewtune.system.failure_kinds import find_system_error
 
 GRAPH = "model.onnx"
 ROWS_AT_ONCE = 16

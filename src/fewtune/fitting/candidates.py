@@ -19,8 +19,8 @@ from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.models import count_parameters, find_model, inspect_model, place_model, resolve_precision
 from fewtune.models.architectures import find_architecture
-from fewtune.sizes import format_bytes
 from fewtune.study import build_settings, read_settings
+from fewtune.system.sizes import format_bytes
 from fewtune.tasks.base import Task
 
 ENCODERS = ("minilm-l6", "mpnet-base")

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fewtune.causes import find_failure_kind
-from fewtune.engine import pulse
+from fewtune.engine import heartbeat
 from fewtune.errors import FewtuneError, UnwrittenError
 from fewtune.fitting.candidates import Candidate, LeftOut
 from fewtune.fitting.clock import Clock
@@ -33,6 +32,7 @@ from fewtune.fitting.terms import Terms
 from fewtune.predictors.predictor import Predictor
 from fewtune.report.wording import word_seconds
 from fewtune.running.fit_rows import OnStep
+from fewtune.system.failure_kinds import find_failure_kind
 from fewtune.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class Contest:
         kept = np.setdiff1d(np.arange(len(self._task.train)), left)
         resumption, began = self.resume(entry, fold), time.perf_counter()
         try:
-            with pulse.heard_by(self._hold_to_time):
+            with heartbeat.heard_by(self._hold_to_time):
                 if not entry.answers and not entry.candidate.trains:
                     self._probe(fit, entry)
                 predictor = fit(entry.candidate, kept.tolist(), self._watch(began, len(kept)), resumption)

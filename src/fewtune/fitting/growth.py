@@ -25,9 +25,9 @@ from fewtune.tasks.base import IN_DOMAIN, Task
 from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
 if TYPE_CHECKING:
-    from fewtune.conduct import StudyEvent
     from fewtune.records import Record
-    from fewtune.results import StudyResult
+    from fewtune.report.results import StudyResult
+    from fewtune.running.run_study import StudyEvent
 
 CURVE_DRAWS = 3
 """Draws at each number of rows of a learning curve."""

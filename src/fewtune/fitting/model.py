@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import DataError, FewtuneError
-from fewtune.evaluation import list_confusions, measure, score_labels
 from fewtune.fitting.absent_labels import AbsentLabels, find_absent_labels
 from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
 from fewtune.fitting.clock import Clock
 from fewtune.fitting.contest import Contest, Entry, Fit
+from fewtune.fitting.evaluation import list_confusions, measure, score_labels
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.folds import make_folds

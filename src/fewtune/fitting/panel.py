@@ -17,7 +17,7 @@ from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, Fold
 from fewtune.fitting.standing import Standings
 from fewtune.plurals import choose_verb, word_number
 from fewtune.report.wording import word_about, word_lost, word_seconds
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 EVERY_SECONDS = 10.0
 """Where no terminal shows a panel, something is said this often at the least while a fit goes on."""

@@ -17,9 +17,9 @@ from fewtune.fitting.languages import Language, find_languages
 from fewtune.models import find_model, inspect_model, is_english, max_positions
 from fewtune.plurals import choose_verb, form_plural, word_number
 from fewtune.prompts.unspaced import is_unspaced
-from fewtune.study.nulls import DEFAULT_MAX_TOKENS
+from fewtune.study.defaults import DEFAULT_MAX_TOKENS
+from fewtune.system.terminal import make_safe
 from fewtune.tasks.base import LeftOut, Task
-from fewtune.terminal import make_safe
 
 RARE = 5
 """Rows of a label below which its recall cannot be told: one row more or less is a quarter of it."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fewtune.analysis.decision import WITHIN
-from fewtune.durations import parse_latency
 from fewtune.errors import FewtuneError
-from fewtune.sizes import parse_bytes
+from fewtune.system.durations import parse_latency
+from fewtune.system.sizes import parse_bytes
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,7 @@ def _make_loss(
     import torch
 
     from fewtune.engine.readouts import NextTokenReadout, Readout
-    from fewtune.engine.sending import send
+    from fewtune.engine.to_device import to_device
     from fewtune.methods.distilling import compare_label_words, compare_vocabulary
     from fewtune.methods.fine_tuning import read_batch
 
@@ -285,14 +285,14 @@ def _make_loss(
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled and alpha < 1:
-            labels = send(torch.tensor([batch[i].label for i in labelled]), scores.device)
-            places = send(torch.tensor(labelled), scores.device)
+            labels = to_device(torch.tensor([batch[i].label for i in labelled]), scores.device)
+            places = to_device(torch.tensor(labelled), scores.device)
             total[places] = (1 - alpha) * answer.loss(scores[places], labels)
         taught = [i for i, e in enumerate(batch) if e.target is not None]
         if taught and alpha > 0:
             given = torch.from_numpy(np.stack([t for e in batch if (t := e.target) is not None]))
-            places = send(torch.tensor(taught), scores.device)
-            divergence = compare(send(given, scores.device), seen[places], settings.temperature)
+            places = to_device(torch.tensor(taught), scores.device)
+            divergence = compare(to_device(given, scores.device), seen[places], settings.temperature)
             weighed = alpha * settings.temperature**2 * divergence
             total = total.index_add(0, places, weighed)
         return total

@@ -56,7 +56,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
     import torch.nn.functional as F  # noqa: N812 - the name the field uses
 
     from fewtune.engine.fitting import FitExample, Fitting
-    from fewtune.engine.sending import send
+    from fewtune.engine.to_device import to_device
     from fewtune.methods.embeddings import count_weights, prompt_plainly, read_embeddings
     from fewtune.methods.plan import Plan
     from fewtune.methods.trainable import train_all
@@ -79,7 +79,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         embedded = prompting.readout.read(trained.forward, states, packed)
         cosine = F.cosine_similarity(embedded[::2], embedded[1::2])
         alike = torch.tensor([float(t[0]) for e in batch if (t := e.target) is not None])
-        return (cosine - send(alike, cosine.device)) ** 2
+        return (cosine - to_device(alike, cosine.device)) ** 2
 
     penalties: list[PenaltyNotes | None] = []  # of each reading, the last one's is the predictor's
 

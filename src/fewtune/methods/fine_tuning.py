@@ -15,7 +15,7 @@ from fewtune.engine.fitting import FitExample, Fitting
 from fewtune.engine.forward import Forward
 from fewtune.engine.readouts import Readout
 from fewtune.engine.schedule import Optimisation
-from fewtune.engine.sending import send
+from fewtune.engine.to_device import to_device
 from fewtune.methods.answer import Answer
 from fewtune.methods.class_weights import weigh_labels
 from fewtune.methods.held_out import hold_out, know_label
@@ -57,8 +57,8 @@ def plan_split(
     def loss(batch: Sequence[FitExample]) -> torch.Tensor:
         (scores,) = read_batch(trained.forward, batch, answer.readout)
         labels = torch.tensor([know_label(e.label) for e in batch])
-        losses = answer.loss(scores, send(labels, scores.device))
-        return losses if settings.class_weight is None else losses * send(weights[labels], scores.device)
+        losses = answer.loss(scores, to_device(labels, scores.device))
+        return losses if settings.class_weight is None else losses * to_device(weights[labels], scores.device)
 
     examples, validation = make_examples(answer, fitted), make_examples(answer, held_out)
     steps = read_optimisation(settings, settings.epochs) if optimisation is None else optimisation

@@ -123,7 +123,7 @@ def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable
     """One loss an example: cross-entropy on a label, KL(labeller || model) on a soft answer, the pool's weighed."""
     import torch
 
-    from fewtune.engine.sending import send
+    from fewtune.engine.to_device import to_device
     from fewtune.methods.distilling import compare_label_words
     from fewtune.methods.fine_tuning import read_batch
 
@@ -133,15 +133,15 @@ def _make_loss(settings: Settings, answer: Answer, forward: Forward) -> Callable
         total = torch.zeros(len(batch), device=scores.device)
         labelled = [i for i, e in enumerate(batch) if e.label is not None]
         if labelled:
-            labels = send(torch.tensor([batch[i].label for i in labelled]), scores.device)
-            places = send(torch.tensor(labelled), scores.device)
+            labels = to_device(torch.tensor([batch[i].label for i in labelled]), scores.device)
+            places = to_device(torch.tensor(labelled), scores.device)
             total[places] = answer.loss(scores[places], labels)
         soft = [i for i, e in enumerate(batch) if e.label is None]
         if soft:
             given = torch.from_numpy(np.stack([t for i in soft if (t := batch[i].target) is not None]))
-            places = send(torch.tensor(soft), scores.device)
-            total[places] = compare_label_words(send(given, scores.device), scores[places], 1.0)
-        return total * send(torch.tensor(weights), scores.device)
+            places = to_device(torch.tensor(soft), scores.device)
+            total[places] = compare_label_words(to_device(given, scores.device), scores[places], 1.0)
+        return total * to_device(torch.tensor(weights), scores.device)
 
     return loss
 

@@ -18,9 +18,9 @@ from fewtune.models.architectures import find_architecture, refuse_unsuited
 from fewtune.models.chat import is_chat, read_turn
 from fewtune.models.configuration import describe_error, read_config
 from fewtune.models.fingerprint import list_weight_files
-from fewtune.models.loading import read_network
 from fewtune.models.snapshot import ModelSnapshot
 from fewtune.models.tokenizers import check_vocabulary, read_tokenizer
+from fewtune.models.weights import read_network
 from fewtune.records import write_atomically
 
 if TYPE_CHECKING:

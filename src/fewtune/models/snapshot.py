@@ -9,13 +9,13 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewtune.causes import word_full_cache
 from fewtune.errors import ModelError, name_choices
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import TEMPLATE, drop_chat, fingerprint_chat, is_chat, read_template
 from fewtune.models.configuration import describe_error
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.packaged import unpack_package
+from fewtune.system.failure_kinds import word_full_cache
 
 MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.codes", "*.model", TEMPLATE]
 """What is taken of a model that lies elsewhere: neither pickles nor code but a template, which runs in a sandbox."""

@@ -129,7 +129,7 @@ class Predictor:
 
     def save(self, folder: Path | str) -> None:
         """Write the predictor into a new folder: a manifest, safetensors, never a pickle; see `fewtune.load`."""
-        from fewtune.predictors.folder import save_predictor
+        from fewtune.predictors.model_folder import save_predictor
 
         save_predictor(self, Path(folder))
 

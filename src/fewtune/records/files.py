@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 import psutil
 
-from fewtune.causes import FULL, find_system_error
 from fewtune.errors import FewtuneError, UnwrittenError
-from fewtune.sizes import format_bytes
+from fewtune.system.failure_kinds import FULL, find_system_error
+from fewtune.system.sizes import format_bytes
 
 UMASK = os.umask(0o077)
 """What the process's user takes from the permissions of new files; it can be read by setting it alone."""

@@ -18,7 +18,6 @@ from fewtune.plurals import word_number
 from fewtune.records import events
 from fewtune.records.faults import PredictionsError
 from fewtune.records.files import write_atomically
-from fewtune.records.folder import find_event_lines, load_planned, load_records, write_planned
 from fewtune.records.packed_files import (
     PACKED_PREDICTIONS,
     PACKED_RECORDS,
@@ -28,6 +27,7 @@ from fewtune.records.packed_files import (
     is_packed,
     read_packed,
 )
+from fewtune.records.study_folder import find_event_lines, load_planned, load_records, write_planned
 from fewtune.records.trial_files import (
     RecordFiles,
     encode_predictions,

@@ -24,7 +24,7 @@ from fewtune.report.wording import (
     word_seconds,
     word_unsure_memory,
 )
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 
 def show_decisions(console: Console, decisions: Sequence[Decision], *, memory_limited: bool = False) -> None:

@@ -20,7 +20,8 @@ from rich.table import Table
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, saw_unlabelled
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.plurals import word_number
-from fewtune.published import (
+from fewtune.records import Record, load_records, load_study_entry
+from fewtune.report.published import (
     FILES,
     Counterpart,
     PublishedMethod,
@@ -31,9 +32,8 @@ from fewtune.published import (
     find_counterpart,
     load_published,
 )
-from fewtune.records import Record, load_records, load_study_entry
 from fewtune.report.wording import UNKNOWN, UNLABELLED_NOTE, mark_unlabelled
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 _COLUMNS = (
     "shots",

@@ -35,7 +35,7 @@ from fewtune.report.wording import (
     word_seconds,
     word_standing,
 )
-from fewtune.terminal import make_safe
+from fewtune.system.terminal import make_safe
 
 COLUMNS = (
     "task", "model", "shots", "variant", "method", "test_set", "metric", "mean", "low", "high", "draws",

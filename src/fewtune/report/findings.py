@@ -14,7 +14,7 @@ from rich.text import Text
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.audit.finding import Finding, Severity
 from fewtune.plurals import word_number
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 

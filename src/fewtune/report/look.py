@@ -16,7 +16,7 @@ from altair.utils.schemapi import debug_mode
 
 from fewtune.report.palette import CARD, GRID, INK, QUIET
 from fewtune.report.wrapping import wrap_text
-from fewtune.terminal import make_safe
+from fewtune.system.terminal import make_safe
 
 TITLE_SIZE, SUBTITLE_SIZE, HEADER_SIZE = 16, 13, 13
 LETTER = 0.53

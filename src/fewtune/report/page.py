@@ -38,7 +38,7 @@ from fewtune.report.look import NARROW, WIDE, build_fast
 from fewtune.report.score_chart import SCORES
 from fewtune.report.svg import embed_chart, have_drawn, open_drawing
 from fewtune.report.tuning import list_choices, list_penalties
-from fewtune.terminal import make_safe
+from fewtune.system.terminal import make_safe
 
 FILE_NAME = "report.html"
 MOST_COMPARISONS = 1

@@ -18,7 +18,7 @@ from fewtune.analysis.leaderboard import group_by_variant
 from fewtune.plurals import choose_verb, word_number
 from fewtune.records import NEVER_RUN, PHASES, Record
 from fewtune.report.wording import UNKNOWN, word_share
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 OUTSIDE = {
     "check": "study checked, models and rows found, every trial identified",

@@ -25,7 +25,7 @@ from fewtune.report.wording import (
     word_score,
     word_seconds,
 )
-from fewtune.terminal import make_text
+from fewtune.system.terminal import make_text
 
 
 def tabulate_race(decision: Decision, running: Collection[str]) -> Table:

@@ -17,7 +17,7 @@ from typing import Any
 import vl_convert
 
 from fewtune.report.palette import DARK
-from fewtune.without_main import no_main
+from fewtune.system.processes import no_main
 
 PROCESSES = 2
 MOST_IN_A_THREAD = 30

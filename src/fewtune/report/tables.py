@@ -43,7 +43,7 @@ from fewtune.report.wording import (
     word_share,
     word_unlike_memory,
 )
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 WIDE = 96
 """Columns of terminal from which every cost stands in the leaderboard itself."""

@@ -47,7 +47,7 @@ from fewtune.report.wording import (
     word_score,
     word_seconds,
 )
-from fewtune.terminal import make_message, make_text
+from fewtune.system.terminal import make_message, make_text
 
 CALM_SECONDS = 30.0
 """Seconds without a change after which a race that may go on is taken to have ended, as where its budget did."""

@@ -13,7 +13,7 @@ from fewtune.analysis.leaderboard import LeaderboardRow
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.inference.better import LEVEL, MOST_FURTHER_DRAWS, REGION, Comparison, Reason, count_pairs
 from fewtune.plurals import choose_verb, word_number
-from fewtune.sizes import format_bytes
+from fewtune.system.sizes import format_bytes
 
 MOST_RIVALS = 3
 """Names after which a sentence counts the others instead of naming them."""

@@ -9,7 +9,7 @@ import re
 
 from rich.cells import cell_len, chop_cells
 
-from fewtune.terminal import make_safe
+from fewtune.system.terminal import make_safe
 
 _PIECES = re.compile(r"[^_/.:\-]*[_/.:\-]+|[^_/.:\-]+")
 

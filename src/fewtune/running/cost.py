@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fewtune.records import Cost
-from fewtune.running.loading import Loaded
+from fewtune.running.trial_inputs import Loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,11 +19,11 @@ from fewtune.engine.score_cache import saved_seconds
 from fewtune.methods import get_method
 from fewtune.records import Failure, Record
 from fewtune.running.adapt import fit_plan, make_plan
-from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
 from fewtune.running.cost import count_cost
 from fewtune.running.job import Job, Progress
-from fewtune.running.loading import Loaded, load_trial, name_axes
 from fewtune.running.scoring import MOST_REFERENCE_ROWS, score_blindly, tabulate
+from fewtune.running.trial_inputs import Loaded, load_trial, name_axes
+from fewtune.running.trial_metadata import describe_axes, describe_environment, failed_record, fingerprint_models
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial

@@ -22,7 +22,7 @@ from fewtune.predictors.predictor import Predictor, refuse_no_list
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.collapse import always, fit_again_where_collapsed
 from fewtune.study import build_settings, read_settings
-from fewtune.study.nulls import DEFAULT_MAX_TOKENS, resolve_settings
+from fewtune.study.defaults import DEFAULT_MAX_TOKENS, resolve_settings
 from fewtune.study.seeds import make_rng
 from fewtune.tasks.base import Draw, Example, Pattern, Task
 from fewtune.tasks.build import fingerprint_rows

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fewtune.analysis.time_left import guess_seconds_left
-from fewtune.processor import name_processor
 from fewtune.records import Cell, Failure, Record
-from fewtune.running.circumstances import describe_axes, failed_record
 from fewtune.running.job import Event, Excerpt, Finished, Job, Lost
+from fewtune.running.trial_metadata import describe_axes, failed_record
+from fewtune.system.processor import name_processor
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from fewtune.executors.base import Executor
+    from fewtune.running.executors.base import Executor
 
 BAND = 0.3
 """How far seconds may be off to either side: benchmarks/forecast.py measures it."""

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.records import Cell
-from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job
+from fewtune.running.trial_metadata import describe_axes
 
 
 def take_longest_first(jobs: Sequence[Job], timed: TimedTrials, forecast: TimedTrials) -> Iterator[Job]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fewtune.running.beginnings import find_beginning
+from fewtune.running.previous_run import find_beginning
 from fewtune.study import Study
 
 

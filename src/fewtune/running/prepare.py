@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.causes import find_failure_kind
 from fewtune.errors import DataError, Fault, ModelError, StudyError, name_choices
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
@@ -31,9 +30,10 @@ from fewtune.models.architectures.base import Ability
 from fewtune.running.job import Job
 from fewtune.running.row_checks import check_rows
 from fewtune.study import MOST_TRIALS, MethodChoice, Study, TaskChoice, build_settings
+from fewtune.study.defaults import resolve_candidates, resolve_max_tokens
 from fewtune.study.grid import Trial, list_trials, resolve_shots, spread_patterns
 from fewtune.study.identity import fingerprint_patterns, identify_trial
-from fewtune.study.nulls import resolve_candidates, resolve_max_tokens
+from fewtune.system.failure_kinds import find_failure_kind
 from fewtune.tasks import get_task_module
 from fewtune.tasks.base import Task
 from fewtune.tasks.build import check_sets

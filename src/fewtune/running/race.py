@@ -21,10 +21,10 @@ from fewtune.analysis.recommend import Terms, decide_cell, name_contender
 from fewtune.analysis.study import FolderContents, read_folder
 from fewtune.guarantee import Guarantee
 from fewtune.records import LookHistory, Record, StudyPredictions, list_written, write_looks
-from fewtune.running.circumstances import describe_axes
 from fewtune.running.course import BoundCourse, Course, LossCourse
 from fewtune.running.job import Job
-from fewtune.running.looks import Place, begin_looks, count_whole, make_look, note_look
+from fewtune.running.look_count import Place, begin_looks, count_whole, make_look, note_look
+from fewtune.running.trial_metadata import describe_axes
 
 
 @dataclass(frozen=True)

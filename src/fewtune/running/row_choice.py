@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fewtune.errors import FewtuneError
 from fewtune.records import Record
-from fewtune.running.beginnings import find_beginning
+from fewtune.running.previous_run import find_beginning
 from fewtune.study import AUTO, Study, load_study
 
 ASSUMED_ROWS = 500

@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fewtune.causes import find_failure_kind
 from fewtune.data.cache_folder import CHECKPOINTS, cache_folder
 from fewtune.errors import FewtuneError, TrialFailure
 from fewtune.methods import get_method
 from fewtune.methods.base import Method
 from fewtune.records import Checkpoint, Failure, FitNotes, Notes, Record, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
-from fewtune.running.circumstances import describe_axes, describe_environment, failed_record, fingerprint_models
 from fewtune.running.collapse import fit_again_where_collapsed
 from fewtune.running.cost import count_cost
 from fewtune.running.excerpt import run_excerpt
 from fewtune.running.job import Job, Progress, WorkerOptions
-from fewtune.running.loading import Loaded, load_trial, name_axes
 from fewtune.running.scoring import Checkpoints, Scores, ask_references, judge_scores, score_blindly
+from fewtune.running.trial_inputs import Loaded, load_trial, name_axes
+from fewtune.running.trial_metadata import describe_axes, describe_environment, failed_record, fingerprint_models
 from fewtune.running.tune import Search, Tuned, tune
 from fewtune.running.worker import WorkerState
 from fewtune.study import build_settings
 from fewtune.study.grid import Trial
 from fewtune.study.seeds import make_rng
+from fewtune.system.failure_kinds import find_failure_kind
 from fewtune.tasks.draw import share_support
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_trial(
     job: Job, state: WorkerState, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> tuple[Record, pl.DataFrame | None]:
     """Run one trial to its record and per-row predictions; a failure is a record too, with its reason."""
-    from fewtune.engine import pulse
+    from fewtune.engine import heartbeat
     from fewtune.engine.meter import Meter
 
     started_at, meter = datetime.now(UTC).isoformat(timespec="seconds"), Meter()
@@ -65,7 +65,7 @@ def run_trial(
 
     try:
         # A phase without steps of its own tells that it goes on as long as networks run in it.
-        with pulse.heard_by(lambda: on_progress(latest)):
+        with heartbeat.heard_by(lambda: on_progress(latest)):
             run = _run if job.excerpt is None else run_excerpt
             record, predictions = run(job, state, tell, meter)
     except Exception as error:  # any failure of a trial is a finding: it is recorded, and the study goes on

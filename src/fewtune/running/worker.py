@@ -15,9 +15,9 @@ from fewtune.engine.score_cache import ScoreCache
 from fewtune.errors import DataError, ModelError
 from fewtune.models import ModelSnapshot, find_model, resolve_precision
 from fewtune.records import Cell, SharedRows
-from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.running.prepare import load_task
+from fewtune.running.trial_metadata import describe_axes
 from fewtune.study.grid import Trial
 from fewtune.tasks.base import Draw, Task
 from fewtune.tasks.draw import Sampling, make_draw

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fewtune.control_group import read_memory
-from fewtune.processor import list_gpus, name_processor, usable_cores
 from fewtune.records import Record
 from fewtune.running.job import Job
+from fewtune.system.control_group import read_memory
+from fewtune.system.processor import list_gpus, name_processor, usable_cores
 
 _BYTES_PER_PARAMETER = 18
 """Of a fit of all weights: master weights, gradients and two moments of 32 bits, and a copy of 16."""

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fewtune.terminal import make_safe
+from fewtune.system.terminal import make_safe
 
 _FOLDER = files("fewtune.serving")
 _SCRIPT = (_FOLDER / "page.js").read_text(encoding="utf-8")

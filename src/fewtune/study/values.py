@@ -14,9 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from fewtune.errors import FewtuneError
 from fewtune.guarantee import Guarantee
-from fewtune.sizes import parse_bytes
 from fewtune.study.draft import LARGEST_INTEGER
 from fewtune.study.yaml_rules import Dumper
+from fewtune.system.sizes import parse_bytes
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Metric = Literal["accuracy", "mcc", "macro_f1", "ece"]

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from fewtune.errors import FewtuneError, name_choices
-from fewtune.plugins import add_plugins
+from fewtune.system.plugins import add_plugins
 
 OWN: dict[str, str] = {
     "sentiment": "fewtune.tasks.sentiment",

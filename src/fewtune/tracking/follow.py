@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fewtune.conduct import Preparing, StudyEvent
 from fewtune.records import Record, encode_record, list_written, load_predictions
-from fewtune.running.circumstances import describe_axes
 from fewtune.running.job import Finished, Job, Progressed, Started
+from fewtune.running.run_study import Preparing, StudyEvent
+from fewtune.running.trial_metadata import describe_axes
 from fewtune.tracking.base import Tracker
 from fewtune.tracking.fill import fill_tracker
 

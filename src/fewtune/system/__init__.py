@@ -1,0 +1,1 @@
+"""The machine and the process: signals, memory, cores, units, terminals, installed plugins."""
