@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "logistic regression": ("embeddings", {}),
     **{
         f"{pairs} pairs at {rate:g}": ("contrastive", {"most_pairs": pairs, "learning_rate": rate})
-        for pairs, rate in ((64, 1e-4), (128, 1e-4), (128, 2e-4), (128, 3e-4), (256, 1e-4))
+        for pairs, rate in ((64, 1e-4), (128, 1e-4), (128, 2e-4), (128, 3e-4), (256, 1e-4), (512, 1e-4))
     },
 }
 Row = tuple[str, str]

@@ -74,6 +74,7 @@ def hold(
     work: WorkFolder | None = None,
     wrap: Callable[[Fits], Any] = lambda fits: fits,
     limits: Limits = ANYTHING,
+    longer: Mapping[str, Mapping[int, Mapping[str, Any]]] = {},
 ) -> tuple[Contest, Fits, list[Any]]:
     watch = Watch()
     monkeypatch.setattr(module, "time", watch)
@@ -82,7 +83,7 @@ def hold(
     task = make_task([f"text {number}" for number in range(ROWS)], ["x", "y"] * (ROWS // 2))
     folds = [np.arange(start, ROWS, 4) for start in range(4)]
     events: list[Any] = []
-    candidates = [Candidate(name) for name in shares]
+    candidates = [Candidate(name, longer=longer.get(name, {})) for name in shares]
     held = Contest(
         task, candidates, folds, Terms(limits=limits), Clock(budget, 0.0), work or WorkFolder(), events.append
     )
@@ -470,3 +471,27 @@ def test_a_disk_that_is_full_between_folds_ends_the_command_and_leaves_no_candid
     _, fits, events = hold(monkeypatch, shares, seconds, work=WorkFolder(work.path))
     assert fits.fitted[:3] == ["tfidf", "tfidf", "lora"], "the two folds that were kept are not fitted again"
     assert not [event for event in events if isinstance(event, Dropped)]
+
+
+def test_where_the_best_bet_is_better_the_longer_it_trains_no_other_takes_that_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares = {"tfidf": 0.7, "contrastive": 0.9, "lora": 0.6}
+    seconds = {"tfidf": 1, "contrastive": 20, "lora": 20}
+    longer = {"contrastive": {2: {"most_pairs": 256}, 4: {"most_pairs": 512}}}
+    last = module.SPARE * 20
+    held, fits, _ = hold(monkeypatch, shares, seconds, budget=4 + 4 * 20 + 4 * last + 10, longer=longer)
+    assert fits.fitted == ["tfidf"] * 4 + ["contrastive"] * 4
+    entry = held.find("contrastive")
+    assert held.foresee_last_fit(entry) == pytest.approx(last), "it reads as many pairs of all rows as of a fold's"
+    assert [held.choose_length(entry, each * last) for each in (0.5, 1.5, 2.5, 9)] == [1, 1, 2, 4]
+    assert held.choose_length(held.find("tfidf"), 1000) == 1
+    assert entry.candidate.lengthen(4).settings == {"most_pairs": 512}
+    _, fits, _ = hold(monkeypatch, shares, seconds, budget=4 + 4 * 20 + 4 * last + 30, longer=longer)
+    assert fits.fitted == ["tfidf"] * 4 + ["contrastive"] * 4 + ["lora"], "there is time for both"
+
+
+def test_a_last_fit_is_no_longer_than_the_saved_model_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, longer = Limits(fit_seconds=50), {"contrastive": {2: {"most_pairs": 256}, 4: {"most_pairs": 512}}}
+    held, *_ = hold(monkeypatch, {"contrastive": 0.9}, {"contrastive": 20}, longer=longer, limits=limits)
+    assert held.choose_length(held.find("contrastive"), 1000) == 2

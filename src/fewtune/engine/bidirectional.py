@@ -23,6 +23,10 @@ BIDIRECTIONAL = "fewtune_packed_bidirectional"
 """The name under which Transformers finds it."""
 PLACES_AS_WRITTEN = 1024
 """Most places, filling included, in a call of a class's own attention: DeBERTa's copies its distances for each row."""
+PLACES_WITH_BIAS = 4096
+"""Most places in a group whose scores have a bias: they are written out, however long rows are."""
+ByWidth = Callable[[Tensor], Tensor]
+"""What layers of one pass share of rows (rows, tokens, …) with so many tokens, made once."""
 
 
 def _attend_bidirectionally(
@@ -58,6 +62,26 @@ def _attend_bidirectionally(
 
     by_token = [x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value)]
     return _attend_in_groups(by_token, packing, attend, sliding_window)[None], None
+
+
+def attend_with_bias(by_token: Sequence[Tensor], packing: Packed, find_bias: ByWidth, dropout: float) -> Tensor:
+    """Attention with a bias on its scores, (1, total tokens, heads x head), of queries, keys and values.
+
+    These are (total tokens, heads, head); `find_bias` gives the biases (1, heads, width, width) of rows (1, width, …).
+    """
+    heartbeat.beat()
+    scale = by_token[0].shape[2] ** -0.5
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, readable: Tensor | None) -> Tensor:
+        added = find_bias(q[:1]).to(q.dtype).transpose(0, 1)  # (heads, 1, width, width)
+        if readable is not None:
+            barred = torch.zeros(readable.shape, dtype=q.dtype, device=q.device).masked_fill_(~readable, float("-inf"))
+            added = added + barred[:, 0]
+        added = added.expand(-1, len(q), -1, -1).flatten(0, 1)
+        k, v = (x.permute(2, 0, 1, 3) for x in (k, v))
+        return attend_written_out(q, k, v, added, scale, dropout)
+
+    return _attend_in_groups(by_token, packing, attend, most_places=PLACES_WITH_BIAS).flatten(1)[None]
 
 
 def attend_as_written(states: Tensor, packing: Packed, attend: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

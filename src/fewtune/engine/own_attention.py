@@ -1,7 +1,9 @@
 """Attention that is written into a network's classes (MPNet, DeBERTa): it runs as it is, over packed rows.
 
-Owns which classes these are, and what stands in for them. Their arithmetic stays Transformers' own: packed rows are
-laid side by side around it (`bidirectional.attend_as_written`). Where no packed batch runs, they do what they did.
+Owns which classes these are, and what stands in for them. DeBERTa's arithmetic stays Transformers' own: packed rows are
+laid side by side around it (`bidirectional.attend_as_written`). MPNet's linear layers run on packed tokens, and its
+scores are those of all encoders with a bias (`bidirectional.attend_with_bias`). Without a packed batch both do what
+they did.
 Networks that take their attention by a name need none of this.
 
 What stands in is a subclass, which a layer becomes: a layer that held the old one would rename its tensors, and a
@@ -19,11 +21,8 @@ from transformers import PreTrainedModel
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder, DisentangledSelfAttention
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder, MPNetSelfAttention
 
-from fewtune.engine.bidirectional import attend_as_written
+from fewtune.engine.bidirectional import ByWidth, attend_as_written, attend_with_bias
 from fewtune.engine.packing import RUNNING_BATCH
-
-ByWidth = Callable[[Tensor], Tensor]
-"""What layers of one pass share of rows (rows, tokens, features) with so many tokens, made once."""
 
 
 class PackedMPNetEncoder(MPNetEncoder):
@@ -45,18 +44,15 @@ class PackedMPNetSelfAttention(MPNetSelfAttention):
         output_attentions: bool = False,
         **named: Any,
     ) -> tuple[Tensor, ...]:
-        plain: Callable[..., tuple[Tensor, ...]] = super().forward
         batch = RUNNING_BATCH.get()
         if batch is None:
+            plain: Callable[..., tuple[Tensor, ...]] = super().forward
             return plain(hidden_states, attention_mask, position_bias, output_attentions, **named)
         assert callable(position_bias)
-
-        def attend(rows: Tensor, readable: Tensor) -> Tensor:
-            lowest = torch.finfo(rows.dtype).min
-            mask = torch.zeros(readable.shape, dtype=rows.dtype, device=rows.device).masked_fill(~readable, lowest)
-            return plain(rows, mask, position_bias(rows[:1]))[0]
-
-        return (attend_as_written(hidden_states, batch, attend),)
+        by_head = [
+            each(hidden_states[0]).unflatten(-1, (self.num_attention_heads, -1)) for each in (self.q, self.k, self.v)
+        ]
+        return (self.o(attend_with_bias(by_head, batch, position_bias, self.dropout.p if self.training else 0.0)),)
 
 
 class PackedDebertaEncoder(DebertaV2Encoder):

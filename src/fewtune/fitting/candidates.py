@@ -35,6 +35,11 @@ ON_STATES: Mapping[str, Mapping[str, Any]] = {
 ON_WORDS: Mapping[str, Mapping[str, Any]] = {"lora": {"epochs": 10}, "pattern": {"epochs": 10}}
 """Methods that are tried where none is named, with their settings: without a model, on models that say no words such
 as sentence encoders, and on those that do."""
+LONGER: Mapping[str, Mapping[int, Mapping[str, Any]]] = {"contrastive": {2: {"most_pairs": 256, "learning_rate": 1e-4}}}
+"""By method, what `Candidate.longer` is of few rows: longer training makes a better model there, which folds can be
+judged by shorter fits of (`benchmarks.few_pairs`)."""
+MOST_ROWS_LONGER = 64
+"""Of 128 rows longer training was no better."""
 BALANCED = frozenset({"embeddings", "contrastive"})
 """Methods that are tried with balanced weights where labels of unlike numbers of rows count alike: besides plain ones
 where that costs next to nothing, and instead of them where a network trains.
@@ -60,6 +65,8 @@ class Candidate:
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     """What tells it from the same method on the same model."""
+    longer: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of its last fit where time is left, by how many times as long as for a fold that takes."""
 
     @property
     def name(self) -> str:
@@ -79,6 +86,15 @@ class Candidate:
     def read_apart(self) -> Candidate:
         """The same that reads the two texts of a row apart, and compares them."""
         return self._vary("texts apart", texts="apart")
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """How many times as long as for a fold it may be fitted on all rows, ascending."""
+        return (1, *self.longer)
+
+    def lengthen(self, times: int) -> Candidate:
+        """The same with the settings of a fit that takes so many times as long, one of `lengths`."""
+        return self if times == 1 else replace(self, settings={**self.settings, **self.longer[times]}, longer={})
 
     @property
     def prompts(self) -> tuple[str, str | None, str]:
@@ -139,7 +155,8 @@ def list_candidates(
             continue
         usable.append(model)
         for method in methods or (ON_WORDS if says_words else ON_STATES):
-            candidate = Candidate(method, model, choose_settings(method, rows, says_words))
+            longer = LONGER.get(method, {}) if rows <= MOST_ROWS_LONGER else {}
+            candidate = Candidate(method, model, choose_settings(method, rows, says_words), longer=longer)
             reason = _find_skip_reason(candidate, task) if get_method(method).uses_model else None
             if reason is None and only_frozen and candidate.trains:
                 reason = "it trains a network, and frozen features alone were asked for."

@@ -4,7 +4,8 @@ Owns the order. What trains no network is judged on all folds first. Each other 
 portfolio's order; but whoever is the best bet to the tolerance, and can be judged on all rows in time, is before
 another one is begun. After that the fold is fitted next that is expected to gain most a second: of a candidate that may
 be above the best bet, or of the best bet itself. What could not be fitted on all rows in the time that is left is not
-tried further, and a fit that turns out so is ended; a candidate beyond the limits of the saved model is left out at its
+tried further, and a fit that turns out so is ended. Where the best bet is better the longer it trains, no other one
+takes the time that its longest last fit needs. A candidate beyond the limits of the saved model is left out at its
 first fold. The cheapest candidate that keeps within them has a model in any case.
 """
 
@@ -124,9 +125,9 @@ class Contest:
         self._clock.go_on(self._work, command, seconds)
         return {entry.candidate.name: len(entry.answers) for entry in self.entries if entry.answers}
 
-    def resume(self, entry: Entry, fold: int | None) -> Resumption | None:
+    def resume(self, candidate: Candidate, fold: int | None) -> Resumption | None:
         """Where a fit of a fold, or None: of all rows, stands that an earlier command began."""
-        return self._work.resume(self._describe(entry.candidate, fold)) if entry.candidate.trains else None
+        return self._work.resume(self._describe(candidate, fold)) if candidate.trains else None
 
     def stand(self) -> Standings:
         """How the candidates stand that answered some fold; there must be one."""
@@ -174,8 +175,17 @@ class Contest:
         """Seconds that a fit on all rows takes."""
         rows = len(self._task.train)
         fitted = rows - np.mean([len(self._folds[place]) for place in entry.answers])
-        growth = rows / fitted if entry.candidate.trains else 1.0
+        # What may train longer reads as much of many rows as of few; features of all rows are found kept.
+        growth = rows / fitted if entry.candidate.trains and len(entry.candidate.lengths) == 1 else 1.0
         return SPARE * float(growth) * entry.count_fit_seconds()
+
+    def choose_length(self, entry: Entry, left: float) -> int:
+        """How many times as long as for a fold it is fitted on all rows, where so many seconds are left for that."""
+        if not entry.answers:
+            return 1
+        once = self.foresee_last_fit(entry)
+        most = min(left, self._terms.limits.fit_seconds)
+        return max((times for times in entry.candidate.lengths if times * once <= most), default=1)
 
     def hold(self, fit: Fit) -> None:
         """Fit folds until nothing is to be gained or no time is left; raises FewtuneError where none can be fitted."""
@@ -195,14 +205,14 @@ class Contest:
         open_ones = [
             e for e in self.entries if e.left_out is None and not e.closed and len(e.answers) < len(self._folds)
         ]
-        next_new = next((e for e in open_ones if self._is_new(e) and self._has_time(e)), None)
+        next_new = next((e for e in open_ones if self._is_new(e) and self._has_time(e) and self._spares(e)), None)
         if not self._any_answered():
             next_new = next(iter(open_ones), None)
         if next_new is not None and not (next_new.candidate.trains and self._any_answered()):
             return next_new, self._next_fold(next_new)
         if not self._any_answered():
             return None
-        begun = [e for e in open_ones if not self._is_new(e) and self._has_time(e)]
+        begun = [e for e in open_ones if not self._is_new(e) and self._has_time(e) and self._spares(e)]
         chosen = self._choose_begun(begun if next_new is None else [e for e in begun if self._is_level(e)])
         chosen = next_new if chosen is None else chosen
         return None if chosen is None else (chosen, self._next_fold(chosen))
@@ -236,9 +246,22 @@ class Contest:
         wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
         last = self.foresee_last_fit(entry) if entry.answers else SPARE * wanted
         last = max(last, self._foresee_best())
-        begun = self.resume(entry, self._next_fold(entry))
+        begun = self.resume(entry.candidate, self._next_fold(entry))
         done = 0.0 if begun is None else min(wanted, begun.read_seconds())
         return self._clock.left() > wanted - done + last
+
+    def _spares(self, entry: Entry) -> bool:
+        """Whether a further fold leaves time for the longest last fit of the best bet, where that is another one.
+
+        What so much longer training gains is more than another candidate may be expected to.
+        """
+        if not (entry.candidate.trains and self._any_answered()):
+            return True
+        best = self.find(self.stand().best.name)
+        if best is entry or len(best.candidate.lengths) == 1:
+            return True
+        wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
+        return self._clock.left() > wanted + best.candidate.lengths[-1] * self.foresee_last_fit(best)
 
     def _is_level(self, entry: Entry) -> bool:
         """Whether a candidate is the best bet to the tolerance, and can be judged on all rows in the time left."""
@@ -260,7 +283,7 @@ class Contest:
         name, left = entry.candidate.name, self._folds[fold]
         self._hear(FoldBegun(name, fold + 1, len(self._folds)))
         kept = np.setdiff1d(np.arange(len(self._task.train)), left)
-        resumption, began = self.resume(entry, fold), time.perf_counter()
+        resumption, began = self.resume(entry.candidate, fold), time.perf_counter()
         try:
             with heartbeat.heard_by(self._hold_to_time):
                 if not entry.answers and not entry.candidate.trains:

@@ -63,6 +63,8 @@ class LastFitBegun:
     name: str
     rows: int
     seconds: float | None
+    times: int = 1
+    """It trains so many times as long as its folds' models did."""
 
 
 FittingEvent = Begun | FoldBegun | FoldEnded | Dropped | LastFitBegun

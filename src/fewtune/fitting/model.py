@@ -172,7 +172,7 @@ def make_model(
             stack = propose_stack(contest, clock.left(), terms.limits)
             choice = _choose(contest, stack, portfolio, terms, task, clock)
             members = [contest.find(name) for name in choice.members]
-        fitted = _fit_members(contest, members, fit, hear)
+        fitted = _fit_members(contest, members, fit, clock, hear)
         if fitted is not None:
             break
     predictor = fitted[0] if len(fitted) == 1 or choice is None else _pool(fitted, list(choice.members.values()))
@@ -192,15 +192,22 @@ def make_model(
 
 
 def _fit_members(
-    contest: Contest, members: Sequence[Entry], fit: Fit, hear: Callable[[FittingEvent], None]
+    contest: Contest, members: Sequence[Entry], fit: Fit, clock: Clock, hear: Callable[[FittingEvent], None]
 ) -> list[Predictor] | None:
-    """What was chosen, fitted on all rows; None where one of it cannot be, which is left out so that others may be."""
-    fitted = []
-    for entry in members:
-        rows = range(len(contest.gold))
-        hear(LastFitBegun(entry.candidate.name, len(rows), contest.foresee_last_fit(entry) if entry.answers else None))
+    """What was chosen, fitted on all rows, for as long as there is time where it is better for that.
+
+    None where one of it cannot be fitted: it is left out, so that others may be.
+    """
+    fitted, rows = [], range(len(contest.gold))
+    for place, entry in enumerate(members):
+        others = sum(contest.foresee_last_fit(other) for other in members[place + 1 :])
+        times = contest.choose_length(entry, clock.left() - others)
+        candidate, seconds = entry.candidate.lengthen(times), None
+        if entry.answers:
+            seconds = times * contest.foresee_last_fit(entry)
+        hear(LastFitBegun(candidate.name, len(rows), seconds, times))
         try:
-            fitted.append(fit(entry.candidate, rows, hear_nothing, contest.resume(entry, None)))
+            fitted.append(fit(candidate, rows, hear_nothing, contest.resume(candidate, None)))
         except Exception as error:
             if not entry.answers:  # without folds there is no other
                 raise
