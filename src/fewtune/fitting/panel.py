@@ -78,7 +78,8 @@ class FitPanel:
                 self._tell(f"{event.left_out.name} is left out: {event.left_out.reason}")
             case LastFitBegun():
                 about = "" if event.seconds is None or event.seconds < 1 else f", {word_about(event.seconds)}"
-                longer = "" if event.times == 1 else f", {event.times} times as long as for a fold"
+                times = "twice" if event.times == 2 else f"{event.times} times"
+                longer = "" if event.times == 1 else f", {times} as long as for a fold"
                 self._stage = f"Fitting {event.name} on all {word_number(event.rows, 'row')}{longer}{about} …"
                 self._tell(self._stage)
 
